@@ -1,0 +1,146 @@
+"""What the bridge published in an earlier life, read back from the broker, and what of it must go.
+
+The retained `info` of each station and of the bridge are its memory: they live where the retained topics live, so
+they are lost exactly when there is nothing left to clear, and they need no volume, no file and no second truth. Only
+entries that name this bridge's client id count; what anybody else published is never touched.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from evse_mqtt_bridge.core import homeassistant
+from evse_mqtt_bridge.core.fields import PLUG_FIELDS, STATION_FIELDS
+from evse_mqtt_bridge.core.model import Station, StationState
+from evse_mqtt_bridge.core.topics import Topics
+
+__all__ = ["BridgeEntry", "DiscoveryPlace", "StationEntry", "read_bridge", "read_station"]
+
+Form = Literal["entity", "device"]
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TOPIC_ID = re.compile(r"[^/+#\x00-\x1f]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryPlace:
+    """Where and in which form discovery was published."""
+
+    prefix: str
+    form: Form
+
+    def as_dict(self) -> dict[str, str]:
+        """As it stands in `info`."""
+        return {"prefix": self.prefix, "form": self.form}
+
+
+@dataclass(frozen=True, slots=True)
+class StationEntry:
+    """What is, or was, published for one station; `plugs` maps plug uuids to topic ids, `labels` to labels."""
+
+    topics: Topics
+    topic_id: str
+    uuid: str
+    plugs: Mapping[str, str]
+    labels: Mapping[str, str | None]
+    discovery: DiscoveryPlace | None
+
+    @classmethod
+    def of(
+        cls, topics: Topics, station: Station, state: StationState, discovery: DiscoveryPlace | None
+    ) -> "StationEntry":
+        """What is published for `station` in this state."""
+        plugs = {uuid: station.plugs.get(uuid, uuid) for uuid in state.plugs}
+        labels = {uuid: plug.label for uuid, plug in state.plugs.items()}
+        return cls(topics, station.topic_id, station.uuid, plugs, labels, discovery)
+
+    def discovery_topics(self) -> list[str]:
+        """Its discovery topics."""
+        if self.discovery is None:
+            return []
+        prefix, form = self.discovery.prefix, self.discovery.form
+        topics = [topic for plug in self.plugs for topic in homeassistant.plug_topics(prefix, form, self.uuid, plug)]
+        return [*topics, *homeassistant.station_topics(prefix, form, self.uuid)]
+
+    def state_topics(self) -> list[str]:
+        """Its other topics, `info` last: while it stands, an interrupted clean-up is taken up again."""
+        topics = [
+            self.topics.plug(self.topic_id, plug, field.name) for plug in self.plugs.values() for field in PLUG_FIELDS
+        ]
+        names = [field.name for field in STATION_FIELDS if field.name != "info"]
+        return [*topics, *(self.topics.station(self.topic_id, name) for name in (*names, "info"))]
+
+    def all_topics(self) -> list[str]:
+        """Every topic of it, discovery first, so that entities go before their topics do."""
+        return [*self.discovery_topics(), *self.state_topics()]
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeEntry:
+    """What is, or was, published for the bridge itself."""
+
+    topics: Topics
+    client_id: str
+    discovery: DiscoveryPlace | None
+
+    def discovery_topics(self) -> list[str]:
+        """Its discovery topics."""
+        if self.discovery is None:
+            return []
+        return list(homeassistant.bridge_topics(self.discovery.prefix, self.discovery.form, self.client_id))
+
+    def all_topics(self) -> list[str]:
+        """Every topic of it, `info` last."""
+        return [*self.discovery_topics(), *self.topics.bridge]
+
+
+def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> StationEntry | None:
+    """The entry that a retained `info` of a station holds; `None` where it is not one that `owner` published."""
+    content = _object(payload)
+    place = topics.read(topic)
+    if content is None or place is None or place.field != "info" or content.get("published_by") != owner:
+        return None
+    uuid, plugs = content.get("uuid"), content.get("plugs")
+    if not _is(_ID, uuid) or not isinstance(plugs, dict):
+        return None
+    topic_ids: dict[str, str] = {}
+    labels: dict[str, str | None] = {}
+    for plug, about in plugs.items():
+        match about:
+            case {"topic": topic_id, "label": None | str() as label} if _is(_ID, plug) and _is(_TOPIC_ID, topic_id):
+                topic_ids[plug], labels[plug] = topic_id, label
+            case _:
+                return None
+    return StationEntry(topics, place.station, cast("str", uuid), topic_ids, labels, _discovery(content))
+
+
+def read_bridge(topic: str, payload: bytes, owner: str) -> BridgeEntry | None:
+    """The entry that a retained `bridge/info` holds, under whatever base; `None` where it is not `owner`'s."""
+    content = _object(payload)
+    if content is None or content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != owner:
+        return None
+    base = content.get("base_topic")
+    if not isinstance(base, str) or Topics(base).info != topic:
+        return None
+    return BridgeEntry(Topics(base), owner, _discovery(content))
+
+
+def _discovery(content: Mapping[str, object]) -> DiscoveryPlace | None:
+    match content.get("discovery"):
+        case {"prefix": str(prefix), "form": "entity" | "device" as form} if prefix and not set(prefix) & set("+#\x00"):
+            return DiscoveryPlace(prefix, form)
+    return None
+
+
+def _object(payload: bytes) -> dict[str, object] | None:
+    try:
+        content = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _is(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None

@@ -1,0 +1,86 @@
+"""Which retained topics are this bridge's and not of its configuration: what `purge` shows and clears.
+
+Three things prove that a topic is the bridge's: an `info` that names its client id; a plug's `state` whose keys are
+exactly the contract's; a discovery payload of its origin whose topics lie under its base. Nothing else is touched.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from evse_mqtt_bridge.core.fields import PLUG_FIELDS, STATION_FIELDS
+from evse_mqtt_bridge.core.ledger import BridgeEntry, DiscoveryPlace, StationEntry, read_bridge, read_station
+from evse_mqtt_bridge.core.model import Station
+from evse_mqtt_bridge.core.topics import PlugPlace, Topics
+
+__all__ = ["Holding", "leftovers"]
+
+_STATE_KEYS = frozenset(field.name for field in PLUG_FIELDS) - {"state"}
+_ORIGIN = "evse-mqtt-bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a configuration says is the bridge's; `stations` by uuid."""
+
+    topics: Topics
+    client_id: str
+    stations: Mapping[str, Station]
+    discovery: DiscoveryPlace | None
+    discovery_prefix: str
+
+    @property
+    def filters(self) -> list[str]:
+        """The subscriptions that yield whatever may be left."""
+        return [f"{self.topics.base}/#", f"{self.discovery_prefix}/+/+/config", f"{self.discovery_prefix}/+/+/+/config"]
+
+
+def leftovers(retained: Mapping[str, bytes], holding: Holding) -> list[str]:
+    """The topics to clear, sorted."""
+    entries = [entry for item in retained.items() if (entry := read_station(holding.topics, *item, holding.client_id))]
+    bridges = [bridge for item in retained.items() if (bridge := read_bridge(*item, holding.client_id))]
+    ours = {topic for entry in entries for topic in entry.all_topics()}
+    ours.update(topic for bridge in bridges for topic in bridge.all_topics())
+    ours.update(_proven_by_state(retained, holding.topics))
+    ours.update(_proven_by_discovery(retained, holding.topics))
+    return sorted((ours & retained.keys()) - set(_kept(entries, retained, holding)))
+
+
+def _kept(entries: list[StationEntry], retained: Mapping[str, bytes], holding: Holding) -> Iterator[str]:
+    """What has its place in the configuration; which plugs a station has, only the broker tells here."""
+    yield from BridgeEntry(holding.topics, holding.client_id, holding.discovery).all_topics()
+    by_id = {station.topic_id: station for station in holding.stations.values()}
+    told = {entry.topic_id for entry in entries}
+    for entry in entries:
+        station = by_id.get(entry.topic_id)
+        if station is not None and station.uuid == entry.uuid:
+            plugs = {uuid: topic for uuid, topic in entry.plugs.items() if station.plugs.get(uuid, uuid) == topic}
+            yield from replace(entry, plugs=plugs, discovery=holding.discovery).all_topics()
+    for topic in retained:
+        place = holding.topics.read(topic)
+        if place is not None and place.station in by_id and place.station not in told:
+            yield topic
+
+
+def _proven_by_state(retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
+    for topic, payload in retained.items():
+        place = topics.read(topic)
+        if isinstance(place, PlugPlace) and place.field == "state" and _object(payload).keys() == _STATE_KEYS:
+            yield from (topics.plug(place.station, place.plug, field.name) for field in PLUG_FIELDS)
+            yield from (topics.station(place.station, field.name) for field in STATION_FIELDS)
+
+
+def _proven_by_discovery(retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
+    for topic, payload in retained.items():
+        if topic.endswith("/config") and f'"{topics.base}/'.encode() in payload:
+            match _object(payload):
+                case {"origin": {"name": str(name)}} if name == _ORIGIN:
+                    yield topic
+
+
+def _object(payload: bytes) -> dict[str, object]:
+    try:
+        content = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,1 @@
+"""The vendor's API: what it answers and how it is asked."""

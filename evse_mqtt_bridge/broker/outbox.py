@@ -1,0 +1,57 @@
+"""What waits to be said: the latest message of each topic, in three ranks.
+
+What changed goes first, so that it is not held up by a whole picture on its way. The picture comes from a source that
+is drawn from only as the broker takes it, so that its messages are as new as the state, and twenty thousand stations
+do not stand in memory twice. What goes last is what must not be seen before the rest: clearing topics that went.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from evse_mqtt_bridge.core.model import Message
+
+__all__ = ["Outbox"]
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Not bounded by a number, but by the topics that exist: each waits at most once."""
+
+    _first: dict[str, Message] = field(default_factory=dict)
+    _source: Iterator[Message] = field(default_factory=lambda: iter(()))
+    _last: dict[str, Message] = field(default_factory=dict)
+
+    def put(self, messages: Iterable[Message]) -> None:
+        """Say these; each replaces what waits on its topic, and calls off a clearing of it."""
+        for message in messages:
+            self._first[message.topic] = message
+            if self._last:
+                self._last.pop(message.topic, None)
+
+    def put_last(self, messages: Iterable[Message]) -> None:
+        """Say these when nothing else waits; each replaces what waits on its topic."""
+        for message in messages:
+            self._first.pop(message.topic, None)
+            self._last[message.topic] = message
+
+    def refill(self, source: Iterable[Message]) -> None:
+        """Say what `source` yields, drawn as it is sent; what is left of an earlier source is given up for it."""
+        self._source = iter(source)
+
+    def take(self) -> Message | None:
+        """The next message, or `None`."""
+        if self._first:
+            return self._first.pop(next(iter(self._first)))
+        for message in self._source:
+            if self._last:
+                self._last.pop(message.topic, None)
+            return message
+        if self._last:
+            return self._last.pop(next(iter(self._last)))
+        return None
+
+    def empty(self) -> None:
+        """Forget all of it."""
+        self._first.clear()
+        self._last.clear()
+        self._source = iter(())

@@ -1,0 +1,297 @@
+"""The bridge's presence on the broker: connected again whenever that is lost, and the whole picture said each time.
+
+    connect -> subscribe -> read what an earlier life left -> say the whole picture -> say what changes -> lost -> wait
+
+While there is no connection nothing is kept for later: what would be sent then is read from the state when the
+connection is back, so that the broker gets one message per topic, with the newest value.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from evse_mqtt_bridge.broker import connection as mqtt
+from evse_mqtt_bridge.broker.outbox import Outbox
+from evse_mqtt_bridge.broker.reconnect import Reconnect
+from evse_mqtt_bridge.config.schema import Mqtt, Tls
+from evse_mqtt_bridge.core.model import Message
+from evse_mqtt_bridge.core.topics import covers
+from evse_mqtt_bridge.core.transition import Transition
+from evse_mqtt_bridge.errors import ConfigError, Problem
+
+__all__ = ["Chance", "Picture", "Session", "SessionLog", "tls_context"]
+
+QUIET = 0.5
+"""Seconds without a retained message after which a subscription has delivered all of them; MQTT has no mark for it."""
+
+GREETING_LIMIT = 30.0
+"""Seconds that reading what an earlier life left may take."""
+
+BIRTH_SPREAD = 5.0
+"""Seconds over which bridges spread their answer to Home Assistant's birth message."""
+
+STEP_PAUSE = 1.0
+"""Seconds that consumers get to take a step of a transition in; MQTT does not tell when they have."""
+
+FAREWELL_LIMIT = 2.0
+"""Seconds that `offline` may take to be acknowledged."""
+
+
+class Picture(Protocol):
+    """What the session asks of the bridge, which knows what is to be said."""
+
+    @property
+    def birth_topic(self) -> str:
+        """Where a consumer says that it has started; empty: nowhere."""
+
+    @property
+    def memory_filters(self) -> list[str]:
+        """Subscriptions that yield what an earlier life left."""
+
+    def more_memory_filters(self, retained: dict[str, bytes]) -> list[str]:
+        """Further ones, for places that only what was read so far tells of."""
+
+    def recall(self, retained: dict[str, bytes]) -> Transition:
+        """What to say before the picture, and after it, for what an earlier life left."""
+
+    def whole(self) -> Iterator[Message]:
+        """Everything: discovery, then values, then availability, the bridge's own last."""
+
+    def will(self) -> Message:
+        """What the broker publishes when the bridge is lost, and the bridge when it ends."""
+
+
+class SessionLog(Protocol):
+    """What the session tells, for the log and the metrics."""
+
+    def broker_connected(self) -> None:
+        """A connection was accepted."""
+
+    def broker_ended(self, ended: mqtt.Ended, wait: float) -> None:
+        """A connection, or an attempt, ended; the next attempt is in `wait` seconds."""
+
+    def publish_refused(self, topic: str, reason: str) -> None:
+        """The broker will not have a publication."""
+
+    def subscription_refused(self, topic_filter: str) -> None:
+        """The broker will not have a subscription."""
+
+    def birth_seen(self) -> None:
+        """A consumer started; everything will be said again."""
+
+    def farewell_failed(self) -> None:
+        """`offline` was not acknowledged; the broker is left to publish the will."""
+
+
+Chance = Callable[[], float]
+"""Random, from 0 up to 1."""
+
+
+def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
+    """A context that verifies the broker, and shows the bridge's own certificate where there is one.
+
+    Raises:
+        ConfigError: a file cannot be read, is not PEM, or certificate and key do not belong together.
+    """
+    if tls is None:
+        return None
+    context = ssl.create_default_context()
+    for key, path in (("ca_file", tls.ca_file), ("cert_file", tls.cert_file)):
+        if not path:
+            continue
+        try:
+            if key == "ca_file":
+                context.load_verify_locations(cafile=path)
+            else:
+                context.load_cert_chain(path, tls.key_file or None)
+        except (OSError, ssl.SSLError) as error:
+            # ssl.SSLError is an OSError whose strerror speaks of OpenSSL, not of the file.
+            reason = (error.strerror or "") if not isinstance(error, ssl.SSLError) else "not what it should be, as PEM"
+            raise ConfigError(Problem(f"{Path(path)} cannot be used: {reason}", key=f"mqtt.tls.{key}")) from None
+    return context
+
+
+@dataclass(slots=True)
+class Session:
+    """See the module. All of it is called on the event loop."""
+
+    settings: Mqtt
+    tls: ssl.SSLContext | None
+    picture: Picture
+    log: SessionLog
+    chance: Chance
+    _outbox: Outbox = field(default_factory=Outbox)
+    _connection: mqtt.Connection | None = None
+    _open: bool = False
+    _retained: dict[str, bytes] = field(default_factory=dict)
+    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+    _born: bool = False
+    _changes: Transition | None = None
+    _asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _silent: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Say what changed; forgotten while there is no connection, since the whole picture follows one."""
+        if self._open:
+            self._outbox.put(messages)
+            self._pump()
+
+    def publish_last(self, messages: Iterable[Message]) -> None:
+        """Say these after all that waits, such as clearing what went."""
+        if self._open:
+            self._outbox.put_last(messages)
+            self._pump()
+
+    def repeat(self) -> None:
+        """Say the whole picture again."""
+        if self._open:
+            self._outbox.refill(self.picture.whole())
+            self._pump()
+
+    def change(self, transition: Transition) -> None:
+        """Go through a transition, then say the whole picture; nothing else is said in the meantime."""
+        if self._open:
+            self._open = False
+            self._changes = transition
+            self._asked.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether what is published goes out."""
+        return self._open
+
+    async def run(self) -> None:
+        """Stay connected until cancelled; then say `offline`, have it acknowledged, and disconnect."""
+        loop = asyncio.get_running_loop()
+        state = Reconnect()
+        handlers = mqtt.Handlers(self._receive, self.log.publish_refused, self._pump)
+        while True:
+            met = await mqtt.connect(self.settings, self.tls, self.picture.will(), handlers)
+            if isinstance(met, mqtt.Ended):
+                state, ended = state.failed(), met
+            else:
+                state = state.connected(loop.time())
+                ended = await self._serve(met)
+                state = state.lost(loop.time())
+            wait = state.wait(loop.time(), self.chance())
+            self.log.broker_ended(ended, wait)
+            await asyncio.sleep(wait)
+
+    async def _serve(self, connection: mqtt.Connection) -> mqtt.Ended:
+        """One connection, from CONNACK to its end."""
+        self._connection = connection
+        self._outbox.empty()
+        self._born, self._changes = False, None
+        self.log.broker_connected()
+        tending = asyncio.create_task(connection.tend(), name="mqtt-tend")
+        talking = asyncio.create_task(self._talk(connection), name="mqtt-talk")
+        try:
+            await asyncio.wait((tending, talking), return_when=asyncio.FIRST_COMPLETED)
+            if talking.done():
+                talking.result()  # it ends by itself only when something is wrong with the bridge
+            return await tending
+        except asyncio.CancelledError:
+            talking.cancel()
+            await self._say_farewell(connection)
+            raise
+        finally:
+            self._open = False
+            self._connection = None
+            for task in (tending, talking):
+                task.cancel()
+            connection.abort()
+
+    async def _talk(self, connection: mqtt.Connection) -> None:
+        """Read what an earlier life left, say everything, and say it again when a consumer starts."""
+        memory = self.picture.memory_filters
+        await self._read_retained(connection, [topic for topic in (self.picture.birth_topic, *memory) if topic])
+        more = self.picture.more_memory_filters(self._retained)
+        if more:
+            await self._read_retained(connection, more)
+        connection.unsubscribe([*memory, *more])
+        transition = self.picture.recall(self._retained)
+        self._retained = {}
+        await self._introduce(transition)
+        while True:
+            self._asked.clear()
+            await self._asked.wait()
+            if self._born:
+                self.log.birth_seen()
+                await asyncio.sleep(self.chance() * BIRTH_SPREAD)
+                self._born = False
+                self.repeat()
+            changes, self._changes = self._changes, None
+            if changes is not None:
+                await self._introduce(changes)
+
+    async def _introduce(self, transition: Transition) -> None:
+        """The steps of a transition, one after the other, then the whole picture."""
+        self._outbox.empty()
+        for step in transition.steps:
+            self._outbox.put(step)
+            self._silent.clear()
+            self._pump()
+            await self._silent.wait()
+            await asyncio.sleep(STEP_PAUSE)
+        self._open = True
+        self._outbox.refill(self.picture.whole())
+        self._outbox.put_last(transition.last)
+        self._pump()
+
+    async def _read_retained(self, connection: mqtt.Connection, filters: list[str]) -> None:
+        """Subscribe, and wait until the broker has delivered what is retained there."""
+        for refused in await connection.subscribe(filters):
+            self.log.subscription_refused(refused)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GREETING_LIMIT):
+                while await self._heard_within(QUIET):
+                    pass
+
+    async def _heard_within(self, seconds: float) -> bool:
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._heard.wait()
+        except TimeoutError:
+            return False
+
+    async def _say_farewell(self, connection: mqtt.Connection) -> None:
+        """`offline` as the last message, acknowledged; else the broker is left to publish the will."""
+        self._open = False
+        self._outbox.empty()
+        self._outbox.put([self.picture.will()])
+        self._silent.clear()
+        self._pump()
+        silent = asyncio.create_task(self._silent.wait(), name="mqtt-farewell")
+        await asyncio.wait((silent, connection.ended), return_when=asyncio.FIRST_COMPLETED, timeout=FAREWELL_LIMIT)
+        silent.cancel()
+        if self._silent.is_set():
+            connection.disconnect()
+        else:
+            self.log.farewell_failed()
+
+    def _pump(self) -> None:
+        """Hand the broker as much as it may have at once."""
+        connection = self._connection
+        if connection is None:
+            return
+        while connection.has_room:
+            message = self._outbox.take()
+            if message is None:
+                if not connection.in_flight:
+                    self._silent.set()
+                return
+            connection.publish(message)
+
+    def _receive(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # what MQTT delivers
+        if retained:
+            if not self._open:
+                self._retained[topic] = payload
+                self._heard.set()
+        elif payload == b"online" and self._open and covers(self.picture.birth_topic, topic):
+            self._born = True
+            self._asked.set()

@@ -1,0 +1,114 @@
+"""A short visit to the broker: connect, read what is retained, maybe clear some of it, and leave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from evse_mqtt_bridge.broker import connection as mqtt
+from evse_mqtt_bridge.broker.outbox import Outbox
+from evse_mqtt_bridge.broker.session import tls_context
+from evse_mqtt_bridge.config.schema import Mqtt
+from evse_mqtt_bridge.core.model import Message
+from evse_mqtt_bridge.errors import UnavailableError
+
+__all__ = ["Visit", "visit"]
+
+_QUIET = 1.0
+_ACKNOWLEDGE_LIMIT = 30.0
+
+
+@dataclass(slots=True)
+class Visit:
+    """What can be done during a visit."""
+
+    connection: mqtt.Connection | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    _retained: dict[str, bytes] = field(default_factory=dict)
+    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+    _outbox: Outbox = field(default_factory=Outbox)
+    _done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def retained(self, filters: list[str], quiet: float = _QUIET) -> dict[str, bytes]:
+        """What is retained under these filters, once nothing came for `quiet` seconds.
+
+        Raises:
+            UnavailableError: the broker refused a subscription.
+        """
+        refused = await self._there.subscribe(filters)
+        if refused:
+            raise UnavailableError(f"the broker refused to let this user read {', '.join(refused)}")
+        while True:
+            self._heard.clear()
+            try:
+                async with asyncio.timeout(quiet):
+                    await self._heard.wait()
+            except TimeoutError:
+                return dict(self._retained)
+
+    async def publish(self, messages: Iterable[Message]) -> None:
+        """Publish, and wait for the acknowledgements; what was refused is in `refused`.
+
+        Raises:
+            UnavailableError: the broker went away, or did not acknowledge in time.
+        """
+        self._outbox.put(messages)
+        self._done.clear()
+        self._pump()
+        done = asyncio.create_task(self._done.wait(), name="visit-publish")
+        await asyncio.wait((done, self._there.ended), timeout=_ACKNOWLEDGE_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+        done.cancel()
+        if not self._done.is_set():
+            raise UnavailableError("the broker did not acknowledge everything: try again")
+
+    @property
+    def _there(self) -> mqtt.Connection:
+        if self.connection is None:
+            raise RuntimeError("not connected")
+        return self.connection
+
+    def received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # what MQTT delivers
+        """A message came."""
+        if retained:
+            self._retained[topic] = payload
+            self._heard.set()
+
+    def refuse(self, topic: str, reason: str) -> None:
+        """The broker will not have a publication."""
+        self.refused[topic] = reason
+
+    def drained(self) -> None:
+        """There is room for another publication."""
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._there.has_room:
+            message = self._outbox.take()
+            if message is None:
+                if not self._there.in_flight:
+                    self._done.set()
+                return
+            self._there.publish(message)
+
+
+@asynccontextmanager
+async def visit(settings: Mqtt, purpose: str) -> AsyncIterator[Visit]:
+    """Connect beside a running bridge, as client id `<client_id>-<purpose>`, with no will.
+
+    Raises:
+        ConfigError: a TLS file cannot be used.
+        UnavailableError: there is no connection, and why.
+    """
+    guest = Visit()
+    handlers = mqtt.Handlers(guest.received, guest.refuse, guest.drained)
+    settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}"})
+    met = await mqtt.connect(settings, tls_context(settings.tls), None, handlers)
+    if isinstance(met, mqtt.Ended):
+        raise UnavailableError(f"broker {settings.host}:{settings.effective_port}: {met.detail}")
+    guest.connection = met
+    tending = asyncio.create_task(met.tend(), name="visit-tend")
+    try:
+        yield guest
+    finally:
+        tending.cancel()
+        met.disconnect()

@@ -4,9 +4,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evse_mqtt_bridge.core import homeassistant, messages
+from evse_mqtt_bridge.core.ledger import BridgeEntry, StationEntry
 from evse_mqtt_bridge.core.model import Message
 
-__all__ = ["Transition"]
+__all__ = ["Change", "Transition", "transition"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What `was` published, and what is `now` (`None`: nothing) in its place.
+
+    `inherited` are topics that are another's now, such as those of an alias that went from one station to another.
+    """
+
+    was: StationEntry | BridgeEntry
+    now: StationEntry | BridgeEntry | None
+    inherited: Iterable[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +29,24 @@ class Transition:
     steps: tuple[tuple[Message, ...], ...]
     last: tuple[Message, ...]
 
-    @classmethod
-    def of(cls, moved: Iterable[str], gone: Iterable[str]) -> "Transition":
-        """For discovery topics whose devices are discovered elsewhere from then on, and for topics that just go.
 
-        Home Assistant keeps the entities of `moved` and their history; see core/homeassistant.py for the steps.
-        """
-        moved = list(moved)
-        steps = (
-            tuple(homeassistant.migration(moved)),
-            tuple(homeassistant.placeholder(moved)),
-            tuple(messages.clear(moved)),
-        )
-        return cls(tuple(step for step in steps if step), tuple(messages.clear(gone)))
+def transition(changes: Iterable[Change]) -> Transition:
+    """What to say so that nothing is left of what was, and entities that only change their form are kept.
+
+    Home Assistant keeps the entities and their history of discovery topics that move; see core/homeassistant.py for the
+    steps. All others are just cleared.
+    """
+    moved: list[str] = []
+    gone: list[str] = []
+    for change in changes:
+        was, now = change.was, change.now
+        if was == now:
+            continue
+        kept = {*(now.all_topics() if now else ()), *change.inherited}
+        moves = now and now.discovery and was.discovery and now.discovery.prefix == was.discovery.prefix
+        discovered = set(was.discovery_topics()) if moves else set()
+        for topic in was.all_topics():
+            if topic not in kept:
+                (moved if topic in discovered else gone).append(topic)
+    steps = (homeassistant.migration(moved), homeassistant.placeholder(moved), tuple(messages.clear(moved)))
+    return Transition(tuple(step for step in steps if step), tuple(messages.clear(gone)))

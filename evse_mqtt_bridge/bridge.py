@@ -1,0 +1,246 @@
+"""The line for one station, and the set of stations: outcome -> state -> messages -> broker.
+
+Nothing here waits or looks at a clock. What comes in is an outcome, a configuration, or what the broker remembers of an
+earlier life; what goes out are messages.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from evse_mqtt_bridge import __version__
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.core import homeassistant, messages
+from evse_mqtt_bridge.core.homeassistant import Discovery
+from evse_mqtt_bridge.core.ledger import BridgeEntry, DiscoveryPlace, StationEntry, read_bridge, read_station
+from evse_mqtt_bridge.core.messages import BridgeInfo
+from evse_mqtt_bridge.core.model import Message, Outcome, Station, StationState
+from evse_mqtt_bridge.core.station import Moment, Rules, advance, remember
+from evse_mqtt_bridge.core.topics import Topics
+from evse_mqtt_bridge.core.transition import Change, Transition, transition
+
+__all__ = ["Bridge", "Plan", "Publisher", "plan_of"]
+
+
+class Publisher(Protocol):
+    """Where messages go; what is said while there is no connection may be dropped."""
+
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Say these."""
+
+    def publish_last(self, messages: Iterable[Message]) -> None:
+        """Say these after all that waits."""
+
+    def repeat(self) -> None:
+        """Say the whole picture."""
+
+    def change(self, transition: Transition) -> None:
+        """Go through a transition's steps, then say the whole picture, then what it has last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a configuration asks of the bridge; `stations` by uuid."""
+
+    topics: Topics
+    client_id: str
+    stations: Mapping[str, Station]
+    rules: Rules
+    discovery: Discovery | None = None
+    birth_topic: str = ""
+
+    @property
+    def place(self) -> DiscoveryPlace | None:
+        """Where discovery is published."""
+        return DiscoveryPlace(self.discovery.prefix, self.discovery.form) if self.discovery else None
+
+
+def plan_of(config: Config) -> Plan:
+    """The plan of a configuration."""
+    topics = Topics(config.mqtt.base_topic)
+    settings = config.homeassistant
+    discovery = Discovery(
+        topics=topics,
+        prefix=settings.discovery_prefix,
+        form=settings.discovery,
+        qos=config.mqtt.qos,
+        bridge_id=config.mqtt.client_id,
+        version=__version__,
+    )
+    return Plan(
+        topics=topics,
+        client_id=config.mqtt.client_id,
+        stations={entry.uuid: entry.station(config.polling) for entry in config.stations},
+        rules=Rules(config.polling.offline_after, config.polling.stale_after, config.polling.heartbeat),
+        discovery=discovery if settings.enabled else None,
+        birth_topic=settings.status_topic if settings.enabled else "",
+    )
+
+
+class Bridge:
+    """The stations of a plan and what is known of them; `started` is when, in UTC."""
+
+    def __init__(self, plan: Plan, started: datetime) -> None:
+        self._plan = plan
+        self._started = started
+        self._states = {uuid: StationState() for uuid in plan.stations}
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+        return self._plan
+
+    def state(self, uuid: str) -> StationState:
+        """What is known of a station of the plan."""
+        return self._states[uuid]
+
+    # The line
+
+    def take(self, uuid: str, outcome: Outcome, moment: Moment, publisher: Publisher) -> None:
+        """One poll's outcome for a station of the plan: what it changes is published."""
+        station, old = self._plan.stations[uuid], self._states[uuid]
+        new = self._states[uuid] = advance(old, outcome, self._plan.rules, moment)
+        if old.plugs.keys() != new.plugs.keys() or any(
+            new.plugs[plug].label != before.label for plug, before in old.plugs.items()
+        ):
+            publisher.publish(self._introduction(station, old, new))
+        publisher.publish(messages.changes(self._plan.topics, station, old, new))
+        if not old.plugs.keys() <= new.plugs.keys():
+            gone = self._entry(self._plan, station, old).all_topics()
+            kept = set(self._entry(self._plan, station, new).all_topics())
+            publisher.publish_last(messages.clear(topic for topic in gone if topic not in kept))
+
+    def _introduction(self, station: Station, old: StationState, new: StationState) -> Iterator[Message]:
+        """The discovery of plugs that are new or called otherwise, and the station's `info`."""
+        if self._plan.discovery:
+            for uuid, plug in new.plugs.items():
+                before = old.plugs.get(uuid)
+                if before is None or before.label != plug.label:
+                    yield from homeassistant.plug(self._plan.discovery, station, uuid, plug.label)
+        yield self._info(station, new)
+
+    # Another configuration
+
+    def apply(self, plan: Plan, publisher: Publisher) -> None:
+        """Go over to another plan: what stayed the same keeps its state and is not said again, what went is cleared."""
+        old = self._plan
+        before = [self._entry(old, station, self._states[uuid]) for uuid, station in old.stations.items()]
+        bridge = BridgeEntry(old.topics, old.client_id, old.place)
+        self._plan = plan
+        self._states = {uuid: self._states.get(uuid, StationState()) for uuid in plan.stations}
+        way = self._retire(before, [bridge])
+        if way.steps:
+            publisher.change(way)
+            return
+        if (plan.topics, plan.client_id, plan.discovery) != (old.topics, old.client_id, old.discovery):
+            publisher.repeat()
+        else:
+            changed = [
+                station
+                for uuid, station in plan.stations.items()
+                if uuid not in old.stations or replace(old.stations[uuid], interval=station.interval) != station
+            ]
+            publisher.publish(self._picture(changed))
+            publisher.publish([self._bridge_info()])
+        publisher.publish_last(way.last)
+
+    # What the session asks: the picture
+
+    @property
+    def birth_topic(self) -> str:
+        """Where a consumer says that it has started; empty: nowhere."""
+        return self._plan.birth_topic
+
+    @property
+    def memory_filters(self) -> list[str]:
+        """Each station's `info`, and every bridge's, since this one may have had another base topic."""
+        return [self._plan.topics.ledger_filter, *Topics.bridge_info_filters()]
+
+    def more_memory_filters(self, retained: Mapping[str, bytes]) -> list[str]:
+        """The stations' `info` under base topics that this bridge had before."""
+        entries = (read_bridge(topic, payload, self._plan.client_id) for topic, payload in retained.items())
+        topics = {entry.topics.ledger_filter for entry in entries if entry is not None}
+        return sorted(topics - {self._plan.topics.ledger_filter})
+
+    def recall(self, retained: Mapping[str, bytes]) -> Transition:
+        """What to say before the picture and after it, for what an earlier life left; its plugs are remembered."""
+        client_id = self._plan.client_id
+        bridges = [bridge for item in retained.items() if (bridge := read_bridge(*item, client_id))]
+        bases = {self._plan.topics, *(bridge.topics for bridge in bridges)}
+        stations = [
+            station for base in bases for item in retained.items() if (station := read_station(base, *item, client_id))
+        ]
+        for entry in stations:
+            if entry.uuid in self._states:
+                self._states[entry.uuid] = remember(self._states[entry.uuid], entry.labels)
+        return self._retire(stations, bridges)
+
+    def whole(self) -> Iterator[Message]:
+        """Everything that is known, read from the state as it is drawn."""
+        if self._plan.discovery:
+            yield from homeassistant.bridge(self._plan.discovery)
+        yield from self._picture(list(self._plan.stations.values()))
+        yield self._bridge_info()
+        yield messages.bridge_availability(self._plan.topics, online=True)
+
+    def will(self) -> Message:
+        """What is said when the bridge ends, by itself or by the broker."""
+        return messages.bridge_availability(self._plan.topics, online=False)
+
+    # Within
+
+    def _picture(self, stations: Iterable[Station]) -> Iterator[Message]:
+        """All of these stations: discovery, then values, then availability; less those that go in the meantime."""
+        stations = list(stations)
+        for speak in (self._discovery, self._values, self._availability):
+            for station in stations:
+                state = self._states.get(station.uuid)
+                if state is not None and self._plan.stations.get(station.uuid) == station:
+                    yield from speak(station, state)
+
+    def _discovery(self, station: Station, state: StationState) -> Iterator[Message]:
+        if self._plan.discovery:
+            yield from homeassistant.station(self._plan.discovery, station)
+            for uuid, plug in state.plugs.items():
+                yield from homeassistant.plug(self._plan.discovery, station, uuid, plug.label)
+
+    def _values(self, station: Station, state: StationState) -> Iterator[Message]:
+        yield self._info(station, state)
+        yield from messages.values(self._plan.topics, station, state)
+
+    def _availability(self, station: Station, state: StationState) -> Iterator[Message]:
+        return messages.availability(self._plan.topics, station, state)
+
+    def _bridge_info(self) -> Message:
+        info = BridgeInfo(
+            version=__version__,
+            client_id=self._plan.client_id,
+            started=self._started,
+            stations=len(self._plan.stations),
+            discovery=self._plan.place.as_dict() if self._plan.place else None,
+        )
+        return messages.bridge_info(self._plan.topics, info)
+
+    def _info(self, station: Station, state: StationState) -> Message:
+        place = self._plan.place.as_dict() if self._plan.place else None
+        return messages.station_info(self._plan.topics, station, state, self._plan.client_id, place)
+
+    @staticmethod
+    def _entry(plan: Plan, station: Station, state: StationState) -> StationEntry:
+        return StationEntry.of(plan.topics, station, state, plan.place)
+
+    def _retire(self, stations: Iterable[StationEntry], bridges: Iterable[BridgeEntry]) -> Transition:
+        """From entries of before to what the plan wants."""
+        heir = BridgeEntry(self._plan.topics, self._plan.client_id, self._plan.place)
+        by_topic_id = {station.topic_id: station for station in self._plan.stations.values()}
+        changes = [Change(bridge, heir) for bridge in bridges]
+        for entry in stations:
+            station = self._plan.stations.get(entry.uuid)
+            owner = by_topic_id.get(entry.topic_id) if entry.topics == self._plan.topics else None
+            inherited = () if owner is None or owner is station else self._entry_of(owner).state_topics()
+            changes.append(Change(entry, self._entry_of(station) if station else None, inherited))
+        return transition(changes)
+
+    def _entry_of(self, station: Station) -> StationEntry:
+        return self._entry(self._plan, station, self._states[station.uuid])

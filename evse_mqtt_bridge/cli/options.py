@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evse_mqtt_bridge.config.load import CONFIG_VARIABLE, Loaded, choose, load
+
+__all__ = ["config_option", "load_config"]
+
+
+def config_option(command: Any) -> Any:  # noqa: ANN401  # a decorator of click's
+    """`--config FILE`, also from the environment variable EVSE_MQTT_BRIDGE_CONFIG."""
+    return click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path),
+        envvar=CONFIG_VARIABLE,
+        show_envvar=True,
+        help="The configuration file.  [default: config.toml]",
+    )(command)
+
+
+def load_config(path: Path | None) -> Loaded:
+    """The configuration of a command: the file that was named, else config.toml, else the environment alone.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    return load(choose(path, os.environ), os.environ)

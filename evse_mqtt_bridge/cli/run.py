@@ -1,0 +1,46 @@
+"""`run`: the bridge itself."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from evse_mqtt_bridge import app
+from evse_mqtt_bridge.cli.options import config_option, load_config
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.log import make_logger
+
+__all__ = ["run"]
+
+
+@click.command()
+@config_option
+def run(config: Path | None) -> None:
+    """Run the bridge until SIGTERM or SIGINT.
+
+    SIGHUP takes a changed file over; stations that stayed the same are not disturbed. A wrong file is refused and said
+    in the log, and the bridge goes on with what it had.
+
+    \b
+    Examples:
+      evse-mqtt-bridge run
+      evse-mqtt-bridge run --config /etc/evse-mqtt-bridge/config.toml
+      EVSE_MQTT_BRIDGE__LOG__LEVEL=debug evse-mqtt-bridge run
+    """
+    loaded = load_config(config)
+    log = make_logger(loaded.config.log.level, loaded.config.log.format)
+    for warning in loaded.warnings:
+        log.warning("configuration", detail=warning)
+
+    def reload() -> Config:
+        again = load_config(config)
+        for warning in again.warnings:
+            log.warning("configuration", detail=warning)
+        return again.config
+
+    async def main() -> None:
+        controls = app.Controls()
+        controls.on_signals()
+        await app.run(loaded.config, controls, log, reload)
+
+    asyncio.run(main())

@@ -1,0 +1,220 @@
+"""Tells the log what happens: one line when something goes, one when it is back, and never a flood.
+
+It watches the line from outside. What it remembers is only what it has said, within bounds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from evse_mqtt_bridge.broker.connection import Ended, Trouble
+from evse_mqtt_bridge.core.model import Failure, Outcome, PlugState, Reading, Reason, Station, StationState
+from evse_mqtt_bridge.core.text import clean
+from evse_mqtt_bridge.log import Logger
+
+__all__ = ["LINES_PER_MINUTE", "Narrator", "Quota", "duration"]
+
+LINES_PER_MINUTE = 60
+"""Lines about stations and plugs within a minute, beyond which they are only counted."""
+
+_REMEMBERED = 1000
+_MINUTE = 60.0
+_LOUD = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND})
+
+
+@dataclass(slots=True)
+class Quota:
+    """Lets `limit` through per minute and counts the rest; times are monotonic seconds."""
+
+    limit: int
+    _began: float = 0.0
+    _passed: int = 0
+    _held: int = 0
+
+    def passes(self, now: float) -> bool:
+        """Whether one more may be said."""
+        if now - self._began >= _MINUTE and not self._held:
+            self._began, self._passed = now, 0
+        if self._passed < self.limit:
+            self._passed += 1
+            return True
+        self._held += 1
+        return False
+
+    def held(self, now: float) -> int:
+        """How many were not said in a minute that is over; asking starts the next one."""
+        if now - self._began < _MINUTE or not self._held:
+            return 0
+        held, self._held = self._held, 0
+        self._began, self._passed = now, 0
+        return held
+
+
+@dataclass(slots=True)
+class Narrator:
+    """See the module; `now` is monotonic seconds."""
+
+    log: Logger
+    now: Callable[[], float]
+    broker: str
+    client_id: str
+    _since: dict[tuple[str, ...], float] = field(default_factory=dict)
+    _said: dict[tuple[str, ...], None] = field(default_factory=dict)
+    _quota: Quota = field(default_factory=lambda: Quota(LINES_PER_MINUTE))
+    _broker_told: Trouble | None = None
+    _ever_connected: bool = False
+    _held_until: float = 0.0
+
+    # Stations
+
+    def polled(self, station: Station, old: StationState, new: StationState, outcome: Outcome) -> None:
+        """One poll: says what it changed."""
+        if isinstance(outcome, Reading):
+            for note in outcome.notes:
+                if self._first_time(("note", note)):
+                    self.log.warning("unusual answer", station=clean(station.title), detail=note)
+        else:
+            self.log.debug("poll failed", station=clean(station.title), reason=outcome.reason, detail=outcome.detail)
+            self._hold(outcome)
+        self._station_changed(station, old, new, outcome)
+        if new.reason is Reason.ONLINE:
+            for uuid, plug in new.plugs.items():
+                self._plug_changed(station, old.plugs.get(uuid), plug)
+            for uuid in old.plugs.keys() - new.plugs.keys():
+                self.log.info("plug removed, after a day without it", station=clean(station.title), plug=uuid)
+
+    def _station_changed(self, station: Station, old: StationState, new: StationState, outcome: Outcome) -> None:
+        key, name = ("station", station.uuid), clean(station.title)
+        if new.reason is old.reason:
+            return
+        if new.reason is Reason.ONLINE:
+            since = self._since.pop(key, None)
+            if since is None:
+                self._say(self.log.info, "station answers", station=name, plugs=len(new.plugs))
+            else:
+                self._say(self.log.info, "station is back", station=name, after=duration(self.now() - since))
+            return
+        began = key not in self._since
+        self._since.setdefault(key, self.now())
+        detail = outcome.detail if isinstance(outcome, Failure) else ""
+        if new.reason in _LOUD:
+            advice = "check its token" if new.reason is Reason.UNAUTHORIZED else "check edge_device_id and uuid"
+            self._say(self.log.error, "station rejected", station=name, reason=new.reason, detail=detail, advice=advice)
+        elif began:
+            self._say(self.log.warning, "station unavailable", station=name, reason=new.reason, detail=detail)
+        else:
+            self.log.debug("station still unavailable", station=name, reason=new.reason, detail=detail)
+
+    def _plug_changed(self, station: Station, old: PlugState | None, new: PlugState) -> None:
+        key = ("plug", station.uuid, new.uuid)
+        known = {"station": clean(station.title), "plug": clean(new.label or station.plugs.get(new.uuid) or new.uuid)}
+        if new.reason is Reason.ONLINE:
+            since = self._since.pop(key, None)
+            if since is not None:
+                self._say(self.log.info, "plug is back", **known, after=duration(self.now() - since))
+            return
+        if key not in self._since and (old is None or old.reason is not new.reason):
+            self._since[key] = self.now()
+            self._say(self.log.warning, "plug unavailable", **known, reason=new.reason)
+
+    def _hold(self, failure: Failure) -> None:
+        if failure.retry_after is not None and self.now() >= self._held_until:
+            self._held_until = self.now() + failure.retry_after
+            self.log.warning(
+                "the cloud asks to wait: no requests until then",
+                wait=duration(failure.retry_after),
+                detail=failure.detail,
+            )
+
+    def forget(self, uuid: str) -> None:
+        """A station went; what was remembered of it goes too."""
+        self._since = {key: since for key, since in self._since.items() if uuid not in key[:2]}
+
+    def tick(self) -> None:
+        """To be called now and then: says how much was not said."""
+        held = self._quota.held(self.now())
+        if held:
+            self.log.warning("more stations changed than is said here: see their availability topics", lines=held)
+
+    # The broker
+
+    def broker_connected(self) -> None:
+        """A connection was accepted."""
+        since = self._since.pop(("broker",), None)
+        lost = {"after": duration(self.now() - since)} if since is not None and self._ever_connected else {}
+        self.log.info("connected to the broker", broker=self.broker, **lost)
+        self._ever_connected = True
+        self._broker_told = None
+
+    def broker_ended(self, ended: Ended, wait: float) -> None:
+        """A connection, or an attempt, ended."""
+        again = {"detail": ended.detail, "next_attempt": duration(wait)}
+        if ended.trouble is self._broker_told:
+            self.log.debug("still no connection to the broker", broker=self.broker, **again)
+            return
+        self._broker_told = ended.trouble
+        self._since.setdefault(("broker",), self.now())
+        match ended.trouble:
+            case Trouble.TAKEN_OVER:
+                self.log.error(
+                    "another client uses this client id: give each bridge its own mqtt.client_id",
+                    client_id=self.client_id,
+                    broker=self.broker,
+                    **again,
+                )
+            case Trouble.LOGIN:
+                advice = "check mqtt.username, mqtt.password and what the broker allows this user"
+                self.log.error("the broker refused the login", broker=self.broker, advice=advice, **again)
+            case Trouble.REFUSED:
+                self.log.error("the broker refused the connection", broker=self.broker, **again)
+            case Trouble.TLS:
+                self.log.error("no TLS connection to the broker", broker=self.broker, **again)
+            case Trouble.UNREACHABLE:
+                self.log.warning("the broker cannot be reached, trying on", broker=self.broker, **again)
+            case Trouble.LOST:
+                self.log.warning("lost the broker, trying on", broker=self.broker, **again)
+
+    def publish_refused(self, topic: str, reason: str) -> None:
+        """The broker will not have a publication."""
+        if self._first_time(("refused", topic)):
+            self._say(self.log.error, "the broker refused a message", topic=clean(topic, 256), reason=reason)
+
+    def subscription_refused(self, topic_filter: str) -> None:
+        """The broker will not have a subscription."""
+        if self._first_time(("subscription", topic_filter)):
+            self.log.warning("the broker refused a subscription", filter=topic_filter)
+
+    def birth_seen(self) -> None:
+        """A consumer started."""
+        self.log.info("a consumer of discovery started: publishing everything again")
+
+    def farewell_failed(self) -> None:
+        """`offline` was not acknowledged."""
+        self.log.warning("the broker did not acknowledge offline in time: it will publish it as the will")
+
+    # Within
+
+    def _say(self, level: Callable[..., object], event: str, **known: object) -> None:
+        if self._quota.passes(self.now()):
+            level(event, **known)
+
+    def _first_time(self, key: tuple[str, ...]) -> bool:
+        if key in self._said:
+            return False
+        while len(self._said) >= _REMEMBERED:
+            del self._said[next(iter(self._said))]
+        self._said[key] = None
+        return True
+
+
+def duration(seconds: float) -> str:
+    """A span of time in words: `0.8 s`, `12 s`, `4 min`, `2 h 05 min`, `3 d 4 h`."""
+    if seconds < 10:  # noqa: PLR2004  # below it, tenths are of interest
+        return f"{seconds:.1f} s"
+    minutes, whole = divmod(round(seconds), 60)
+    if minutes < 2:  # noqa: PLR2004  # up to two minutes are said in seconds
+        return f"{whole + 60 * minutes} s"
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes:02} min"

@@ -1,0 +1,109 @@
+"""Asks each station when its turn comes: workers over one agenda, as many as requests may be under way at once.
+
+The first worker that is free waits for the earliest turn, the others wait behind it; so there is one timer, and no task
+for each station.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NoReturn, Protocol
+
+from evse_mqtt_bridge.core.model import Failure, Outcome
+from evse_mqtt_bridge.core.schedule import Agenda, Turn, next_due, phase
+from evse_mqtt_bridge.core.station import Moment
+
+__all__ = ["Clock", "Poller", "Settled"]
+
+
+class Settled(Protocol):
+    """What is done with an outcome; returns how many polls of the station failed in a row."""
+
+    def __call__(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float, /) -> int:
+        """`seconds` is how long the request took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and randomness, as passed in: monotonic seconds, UTC, and a number from 0 up to 1."""
+
+    monotonic: Callable[[], float]
+    chance: Callable[[], float]
+    utc: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Poller:
+    """Polls the stations it was given; `intervals` (seconds) and `fetch` are by station uuid."""
+
+    fetch: Callable[[str], Awaitable[Outcome]]
+    settled: Settled
+    clock: Clock
+    concurrency: int
+    rate: float
+    _intervals: dict[str, float] = field(default_factory=dict)
+    _places: dict[str, float] = field(default_factory=dict)
+    _agenda: Agenda = field(default_factory=Agenda)
+    _joined: int = 0
+    _turnstile: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._agenda.rate = self.rate
+
+    def assign(self, intervals: Mapping[str, float], at_once: frozenset[str] = frozenset()) -> None:
+        """Poll these from now on: who is new, changed its interval or is in `at_once` gets the next turn."""
+        now = self.clock.monotonic()
+        for uuid in self._intervals.keys() - intervals.keys():
+            self._agenda.remove(uuid)
+            del self._places[uuid]
+        for uuid, interval in intervals.items():
+            if uuid not in self._places:
+                self._places[uuid] = phase(self._joined)
+                self._joined += 1
+            if self._intervals.get(uuid) != interval or uuid in at_once:
+                self._agenda.put(uuid, now)
+        self._intervals = dict(intervals)
+        self._changed.set()
+
+    async def run(self) -> NoReturn:
+        """Poll until cancelled."""
+        async with asyncio.TaskGroup() as workers:
+            for number in range(self.concurrency):
+                workers.create_task(self._work(), name=f"poll-{number}")
+        raise RuntimeError("the workers do not end")
+
+    async def _work(self) -> NoReturn:
+        while True:
+            async with self._turnstile:
+                uuid, due = await self._next_turn()
+            began = self.clock.monotonic()
+            outcome = await self.fetch(uuid)
+            now = self.clock.monotonic()
+            interval = self._intervals.get(uuid)
+            if interval is None:
+                continue  # removed while the request was under way
+            if isinstance(outcome, Failure) and outcome.retry_after is not None:
+                self._agenda.hold(now + outcome.retry_after)
+            misses = self.settled(uuid, outcome, Moment(now, self.clock.utc()), now - began)
+            turn = Turn(due, now, self.clock.chance())
+            self._agenda.put(uuid, next_due(outcome, turn, misses=misses, interval=interval, place=self._places[uuid]))
+            self._changed.set()
+
+    async def _next_turn(self) -> tuple[str, float]:
+        """Wait for the earliest turn; whoever enters an earlier one in the meantime wakes this up."""
+        while True:
+            turn = self._agenda.pop(self.clock.monotonic())
+            if turn is not None:
+                return turn
+            self._changed.clear()
+            wait = self._agenda.wait(self.clock.monotonic())
+            if wait is None:
+                await self._changed.wait()
+            elif wait > 0:
+                try:
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass

@@ -4,6 +4,7 @@
      +- ConfigError         the configuration is wrong: the user's to mend          exit 78 (EX_CONFIG)
      +- EditError           an edit of the configuration file could not be done     exit 1
      +- UnavailableError    a broker or station that was asked for does not answer  exit 69 (EX_UNAVAILABLE)
+     +- SimulatorError      the simulator cannot start (simulator/server.py)        exit 1
 
 Trouble that is part of the job (a station that does not answer, a broker that went away) is a value, not an
 exception. Whatever else is raised is a bug and ends the process loudly.

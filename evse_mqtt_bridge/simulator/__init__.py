@@ -1,0 +1,1 @@
+"""A stand-in for the vendor's cloud, with stations that live."""

@@ -1,0 +1,53 @@
+"""Fixtures for every test; what they give is in tests/support/."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support import Authority, BridgeProcess, Clock, CloudServer, Mosquitto, Observer
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A running Mosquitto without TLS, passwords or persistence."""
+    with Mosquitto(tmp_path / "broker") as mosquitto:
+        yield mosquitto
+
+
+@pytest.fixture
+def observer(broker: Mosquitto) -> Iterator[Observer]:
+    """Sees everything on `broker`."""
+    with Observer(broker.port) as watching:
+        yield watching
+
+
+@pytest.fixture
+def cloud() -> Iterator[CloudServer]:
+    """A running stand-in for the vendor's API, over plain HTTP."""
+    with CloudServer() as server:
+        yield server
+
+
+@pytest.fixture
+def bridge_process() -> Iterator[Callable[..., BridgeProcess]]:
+    """Starts `evse-mqtt-bridge run --config FILE ...`; each is ended after the test."""
+    with ExitStack() as stack:
+
+        def start(config: Path, *arguments: str, **options: dict[str, str]) -> BridgeProcess:
+            return stack.enter_context(BridgeProcess.run(config, *arguments, **options))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A CA for TLS tests."""
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until it is advanced."""
+    return Clock()

@@ -112,13 +112,13 @@ class Bridge:
             publisher.publish_last(messages.clear(topic for topic in gone if topic not in kept))
 
     def _introduction(self, station: Station, old: StationState, new: StationState) -> Iterator[Message]:
-        """The discovery of plugs that are new or called otherwise, and the station's `info`."""
+        """The station's `info`, and the discovery of plugs that are new or called otherwise."""
+        yield self._info(station, new)
         if self._plan.discovery:
             for uuid, plug in new.plugs.items():
                 before = old.plugs.get(uuid)
                 if before is None or before.label != plug.label:
                     yield from homeassistant.plug(self._plan.discovery, station, uuid, plug.label)
-        yield self._info(station, new)
 
     # Another configuration
 
@@ -200,14 +200,15 @@ class Bridge:
                     yield from speak(station, state)
 
     def _discovery(self, station: Station, state: StationState) -> Iterator[Message]:
+        # The station's `info` goes first: whatever interrupts the rest, a later run then knows what was begun.
+        yield self._info(station, state)
         if self._plan.discovery:
             yield from homeassistant.station(self._plan.discovery, station)
             for uuid, plug in state.plugs.items():
                 yield from homeassistant.plug(self._plan.discovery, station, uuid, plug.label)
 
     def _values(self, station: Station, state: StationState) -> Iterator[Message]:
-        yield self._info(station, state)
-        yield from messages.values(self._plan.topics, station, state)
+        return messages.values(self._plan.topics, station, state)
 
     def _availability(self, station: Station, state: StationState) -> Iterator[Message]:
         return messages.availability(self._plan.topics, station, state)

@@ -71,7 +71,7 @@ class Narrator:
         if isinstance(outcome, Reading):
             for note in outcome.notes:
                 if self._first_time(("note", note)):
-                    self.log.warning("unusual answer", station=clean(station.title), detail=note)
+                    self._say(self.log.warning, "unusual answer", station=clean(station.title), detail=note)
         else:
             self.log.debug("poll failed", station=clean(station.title), reason=outcome.reason, detail=outcome.detail)
             self._hold(outcome)
@@ -83,9 +83,9 @@ class Narrator:
                 self.log.info("plug removed, after a day without it", station=clean(station.title), plug=uuid)
 
     def _station_changed(self, station: Station, old: StationState, new: StationState, outcome: Outcome) -> None:
-        key, name = ("station", station.uuid), clean(station.title)
         if new.reason is old.reason:
             return
+        key, name = ("station", station.uuid), clean(station.title)
         if new.reason is Reason.ONLINE:
             since = self._since.pop(key, None)
             if since is None:
@@ -105,6 +105,8 @@ class Narrator:
             self.log.debug("station still unavailable", station=name, reason=new.reason, detail=detail)
 
     def _plug_changed(self, station: Station, old: PlugState | None, new: PlugState) -> None:
+        if old is not None and old.reason is new.reason:
+            return
         key = ("plug", station.uuid, new.uuid)
         known = {"station": clean(station.title), "plug": clean(new.label or station.plugs.get(new.uuid) or new.uuid)}
         if new.reason is Reason.ONLINE:
@@ -112,7 +114,7 @@ class Narrator:
             if since is not None:
                 self._say(self.log.info, "plug is back", **known, after=duration(self.now() - since))
             return
-        if key not in self._since and (old is None or old.reason is not new.reason):
+        if key not in self._since:
             self._since[key] = self.now()
             self._say(self.log.warning, "plug unavailable", **known, reason=new.reason)
 

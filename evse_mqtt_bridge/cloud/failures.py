@@ -2,8 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http import HTTPStatus
 from socket import gaierror
 
@@ -11,7 +10,7 @@ import aiohttp
 import httpx
 
 from evse_mqtt_bridge.core.model import Failure, Reason
-from evse_mqtt_bridge.core.schedule import retry_after
+from evse_mqtt_bridge.core.schedule import http_date, retry_after
 from evse_mqtt_bridge.core.text import clean
 
 __all__ = ["EXPECTED", "of_error", "of_status"]
@@ -75,12 +74,7 @@ def _asked_wait(headers: httpx.Headers, now: datetime) -> float | None:
     asked = headers.get("retry-after")
     if asked is None:
         return None
-    try:
-        server = parsedate_to_datetime(headers.get("date", ""))
-        server = server.replace(tzinfo=UTC) if server.tzinfo is None else server
-    except ValueError:
-        server = now
-    return retry_after(asked, server)
+    return retry_after(asked, http_date(headers.get("date", "")) or now)
 
 
 def _status_name(status: int) -> str:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _TIME = "time"
+_VALUES = tuple(field for field in READING_FIELDS if field.name != _TIME)
 
 
 def changes(topics: Topics, station: Station, old: StationState, new: StationState) -> Iterator[Message]:
@@ -144,16 +145,16 @@ def timestamp(value: datetime) -> str:
 
 def _plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iterator[Message]:
     new, old = plug.reading, before.reading if before else None
-    said = before is None or plug.said_at != before.said_at
     if new is not None and new is not old:
-        for field in READING_FIELDS:
+        for field in _VALUES:
             value = field.read(new)
-            if value is None or value == "":
-                continue
-            if said if field.name == _TIME else old is None or value != field.read(old):
+            if value is not None and value != "" and (old is None or value != field.read(old)):
                 yield Message(prefix + field.name, _plain(value).encode())
-    if said and plug.reason is not None:
-        yield Message(prefix + "state", plug_state(plug), json=True)
+    if before is None or plug.said_at != before.said_at:
+        if new is not None and new.time is not None and (before is None or new.time != before.said_time):
+            yield Message(prefix + _TIME, timestamp(new.time).encode())
+        if plug.reason is not None:
+            yield Message(prefix + "state", plug_state(plug), json=True)
 
 
 def _availability(prefix: str, reason: Reason) -> tuple[Message, Message]:

@@ -117,8 +117,9 @@ class PlugState:
 
     `label` is the last one seen. `reading` is the last valid one, `None` before the first; `invalid` tells that the
     object in the last answer was not.
-    `missing_since` is when (monotonic seconds) good answers began to lack this plug. `reason` is `None` until the
-    station told. `said_at` (monotonic seconds) and `said_time` remember the last publication of `time` and `state`.
+    `missing_since` is when (monotonic seconds) good answers, uninterrupted by an outage, began to lack this plug.
+    `reason` is `None` until the station told. `said_at` (monotonic seconds) and `said_time` remember the last
+    publication of `time` and `state`.
     """
 
     uuid: str

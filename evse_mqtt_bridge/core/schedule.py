@@ -8,12 +8,12 @@ for full jitter: a random wait up to a bound that doubles with each miss. A reje
 import heapq
 import math
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from evse_mqtt_bridge.core.model import Failure, Outcome, Reason
 
-__all__ = ["BACKOFF_LIMIT", "PROBE_INTERVAL", "Agenda", "Turn", "next_due", "phase", "retry_after"]
+__all__ = ["BACKOFF_LIMIT", "PROBE_INTERVAL", "Agenda", "Turn", "http_date", "next_due", "phase", "retry_after"]
 
 BACKOFF_LIMIT = 300.0
 """Seconds that a station that does not answer waits at most."""
@@ -61,18 +61,26 @@ def retry_after(value: str, now: datetime) -> float | None:
 
     `now` is the time at the server. `None` where the header cannot be read.
     """
-    text = value.strip()
     try:
-        seconds = float(text)
+        seconds = float(value)
     except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - now) / timedelta(seconds=1)
-        except (ValueError, TypeError, OverflowError):
+        date = http_date(value)
+        if date is None:
             return None
+        seconds = (date - now) / timedelta(seconds=1)
     if math.isnan(seconds):
         return None
     shortest, longest = RETRY_AFTER_RANGE
     return min(max(seconds, shortest), longest)
+
+
+def http_date(value: str) -> datetime | None:
+    """An HTTP date (RFC 9110, section 5.6.7), UTC where it names no zone; `None` for what is none."""
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError, TypeError, IndexError):  # the parser stumbles in more ways than it tells
+        return None
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date
 
 
 @dataclass(slots=True)

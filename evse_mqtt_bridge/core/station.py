@@ -22,7 +22,7 @@ MAX_PLUGS = 64
 """Plugs of one station, seen or missing, beyond which new ones are left out."""
 
 FORGET_AFTER = 24 * 3600.0
-"""Seconds of good answers without a plug after which it is taken for removed."""
+"""Seconds of good answers without a plug, and without an outage of its station, after which it is taken for removed."""
 
 FUTURE_TOLERANCE = timedelta(minutes=5)
 """How far a measurement may lie ahead of this machine's clock before it is not believed."""
@@ -56,7 +56,7 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
     else:
         misses = 0
         reason = Reason.ONLINE
-        plugs = _merge(state.plugs, outcome, moment)
+        plugs = _merge(state, outcome, moment)
     settled = {uuid: _settle(state.plugs.get(uuid), plug, reason, rules, moment) for uuid, plug in plugs.items()}
     return StationState(reason, misses, settled)
 
@@ -77,18 +77,18 @@ def _reason_of_failure(before: Reason | None, failure: Reason, misses: int, rule
     return before
 
 
-def _merge(known: Mapping[str, PlugState], answer: Reading, moment: Moment) -> dict[str, PlugState]:
+def _merge(state: StationState, answer: Reading, moment: Moment) -> dict[str, PlugState]:
     """The plugs after a good answer, without their reasons."""
     plugs: dict[str, PlugState] = {}
     read = {reading.plug_uuid: reading for reading in answer.plugs}
-    for uuid, plug in known.items():
+    for uuid, plug in state.plugs.items():
         reading = read.pop(uuid, None)
         if reading is not None:
             label = reading.label or plug.label
             plugs[uuid] = replace(plug, label=label, reading=reading, invalid=False, missing_since=None)
         elif uuid in answer.invalid:
             plugs[uuid] = replace(plug, invalid=True, missing_since=None)
-        elif plug.missing_since is None:
+        elif plug.missing_since is None or state.reason is not Reason.ONLINE:
             plugs[uuid] = replace(plug, invalid=False, missing_since=moment.monotonic)
         elif moment.monotonic - plug.missing_since < FORGET_AFTER:
             plugs[uuid] = plug
@@ -118,9 +118,17 @@ def _settle(
 
 def _same_values(old: PlugReading | None, new: PlugReading | None) -> bool:
     """Whether two readings differ in nothing but their time."""
-    if old is new or old == new:
-        return True
-    return old is not None and new is not None and replace(old, time=new.time) == new
+    if old is None or new is None:
+        return old is new
+    return (
+        old.power == new.power
+        and old.current_l1 == new.current_l1
+        and old.current_l2 == new.current_l2
+        and old.current_l3 == new.current_l3
+        and old.dyn_current_limit == new.dyn_current_limit
+        and old.status == new.status
+        and old.label == new.label
+    )
 
 
 def _reason_of_plug(plug: PlugState, station: Reason | None, rules: Rules, moment: Moment) -> Reason | None:

@@ -33,8 +33,8 @@ class Transition:
 def transition(changes: Iterable[Change]) -> Transition:
     """What to say so that nothing is left of what was, and entities that only change their form are kept.
 
-    Home Assistant keeps the entities and their history of discovery topics that move; see core/homeassistant.py for the
-    steps. All others are just cleared.
+    Home Assistant keeps the entities and their history of discovery topics that move; see
+    core/homeassistant/migration.py for the steps. All others are just cleared.
     """
     moved: list[str] = []
     gone: list[str] = []

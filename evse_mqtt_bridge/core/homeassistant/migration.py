@@ -37,7 +37,8 @@ def placeholder(topics: Iterable[str]) -> tuple[Message, ...]:
 
     Home Assistant warns when a device topic is cleared for which it knows no component. So the unloaded device gets one
     that leaves no trace, a tag scanner on a topic that nobody publishes, and it is this that clearing removes. The
-    device itself stays, for its entities are still in the registry.
+    device itself stays as long as one of its entities is enabled; one whose entities are all disabled is removed with
+    one warning, and comes back as it was with the other form.
     """
     return tuple(_placeholder(topic) for topic in topics if _is_device(topic))
 

@@ -1,0 +1,81 @@
+"""httpx's transport interface on aiohttp, for requests that are made once and answers small enough to be read whole.
+
+aiohttp carries it because httpx's own pool costs the square of its size, and because of all that was measured it is the
+quickest that needs nothing compiled for rare machines (docs/performance.md). What the general httpx-aiohttp transport
+does for every request, parsing the address and merging headers, is done here once for each station.
+"""
+
+import ssl
+from dataclasses import dataclass
+
+import aiohttp
+import httpx
+from multidict import CIMultiDict
+from yarl import URL
+
+__all__ = ["Prepared", "Transport"]
+
+_KEEPALIVE = 90.0
+"""Seconds; longer than the usual interval, so that a lone station does not shake hands for every poll."""
+
+_DNS_CACHE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What aiohttp needs of a request, in aiohttp's own types; it travels in the request's extensions."""
+
+    url: URL
+    headers: CIMultiDict[str]
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> "Prepared":
+        """The prepared form of a request without a body."""
+        return cls(URL(str(request.url), encoded=True), CIMultiDict(request.headers.items()))
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Follows no redirect, keeps no cookie, decodes nothing, reads no more than `body_limit` bytes and one chunk.
+
+    An answer longer than that is returned as far as it was read, which is then more than `body_limit`.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, *, connections: int, body_limit: int, environment_proxy: bool) -> None:
+        self._body_limit = body_limit
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=tls, limit=connections, keepalive_timeout=_KEEPALIVE, ttl_dns_cache=_DNS_CACHE
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one station must not travel with another's token
+            timeout=aiohttp.ClientTimeout(total=None),  # the caller's deadline is for all of it
+            trust_env=environment_proxy,
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request that has `prepared` in its extensions.
+
+        Raises:
+            aiohttp.ClientError, OSError: as aiohttp raises them; cloud/failures.py knows what they mean.
+        """
+        prepared: Prepared = request.extensions["prepared"]
+        async with self._session.get(prepared.url, headers=prepared.headers, allow_redirects=False) as response:
+            body = await self._read(response)
+            return httpx.Response(
+                response.status, headers=response.raw_headers, stream=httpx.ByteStream(body), request=request
+            )
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        chunk = await response.content.readany()
+        if response.content.at_eof():
+            return chunk
+        body = bytearray(chunk)
+        while chunk and len(body) <= self._body_limit:
+            chunk = await response.content.readany()
+            body += chunk
+        return bytes(body)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._session.close()

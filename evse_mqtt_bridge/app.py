@@ -169,7 +169,7 @@ class _Running:
         for entry in config.stations:
             was = before.get(entry.uuid)
             if was is None or (was.edge_device_id, was.token) != (entry.edge_device_id, entry.token):
-                token = entry.token.get_secret_value() if entry.token else ""
+                token = entry.token.get_secret_value()
                 self._targets[entry.uuid] = self._client.prepare(entry.edge_device_id, entry.uuid, token)
                 changed.add(entry.uuid)
         for uuid in before.keys() - {entry.uuid for entry in config.stations}:

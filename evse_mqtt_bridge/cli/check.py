@@ -75,8 +75,7 @@ async def _try(config: Config) -> bool:
 
 
 async def _ask(client: CloudClient, station: StationConfig) -> Outcome:
-    token = station.token.get_secret_value() if station.token else ""
-    return await client.fetch(client.prepare(station.edge_device_id, station.uuid, token))
+    return await client.fetch(client.prepare(station.edge_device_id, station.uuid, station.token.get_secret_value()))
 
 
 def _cells(plug: PlugReading) -> list[str]:

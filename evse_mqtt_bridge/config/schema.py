@@ -38,6 +38,7 @@ __all__ = [
     "Section",
     "StationConfig",
     "Tls",
+    "is_line",
 ]
 
 _PATH_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -69,12 +70,13 @@ class Expected:
         return handler(schema) | {"expected": self.words}
 
 
-def _is_line(value: str) -> bool:
+def is_line(value: str) -> bool:
+    """Whether a text is one line without control characters."""
     return _UNPRINTABLE.search(value) is None
 
 
 def _is_word(value: str) -> bool:
-    return _is_line(value) and re.search(r"\s", value) is None
+    return is_line(value) and re.search(r"\s", value) is None
 
 
 def _is_host(value: str) -> bool:
@@ -82,11 +84,11 @@ def _is_host(value: str) -> bool:
 
 
 def _is_password(value: str) -> bool:
-    return len(value) <= _PASSWORD_LENGTH and _is_line(value)
+    return len(value) <= _PASSWORD_LENGTH and is_line(value)
 
 
 def _is_topic(value: str) -> bool:
-    return all(value.split("/")) and not value.startswith("$") and not re.search(r"[+#]", value) and _is_line(value)
+    return all(value.split("/")) and not value.startswith("$") and not re.search(r"[+#]", value) and is_line(value)
 
 
 def _is_address(value: str) -> bool:
@@ -115,11 +117,9 @@ _ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one level of a topic
 Uuid = Annotated[str, Expected("1 to 64 of the characters A-Z a-z 0-9 _ -", _PATH_ID.fullmatch)]
 PlugAlias = Annotated[str, Expected(_ALIAS_WORDS, _ALIAS.fullmatch)]
 Alias = Annotated[str, Expected(_ALIAS_WORDS, lambda value: not value or _ALIAS.fullmatch(value))]
-Line = Annotated[str, Expected("one line of text without control characters", _is_line)]
-Host = Annotated[
-    str, Expected("a host name or an IP address, without mqtt:// before it and without a port after it", _is_host)
-]
-File = Annotated[str, Expected("the name of a file", _is_line)]
+Line = Annotated[str, Expected("one line of text without control characters", is_line)]
+Host = Annotated[str, Expected('a host name or an IP address, without "mqtt://" and without a port', _is_host)]
+File = Annotated[str, Expected("the name of a file", is_line)]
 TopicPrefix = Annotated[
     str,
     Field(max_length=200),
@@ -253,7 +253,7 @@ class StationConfig(Section):
     uuid: Uuid
     """The station's uuid, as the vendor names it."""
     token: Token
-    """The station's secret token."""
+    """The station's secret token; `token_file` takes its place."""
     token_file: File = ""
     """File that holds the token, instead of `token`; one newline at its end is ignored."""
     name: Annotated[Line, Field(max_length=128)] = ""
@@ -281,7 +281,7 @@ class StationConfig(Section):
 class Config(Section):
     """A whole configuration, with every secret in place.
 
-    Two that say the same are equal, wherever their values came from, so that a reload can tell what changed.
+    Two that say the same are equal, so that a reload can tell what changed.
     """
 
     mqtt: Mqtt

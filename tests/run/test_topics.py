@@ -96,7 +96,6 @@ def test_nothing_is_published_while_nothing_changes(
     ) == [
         f"{CHARGING}/power",
         f"{CHARGING}/state",
-        f"{CHARGING}/time",
     ]
 
 

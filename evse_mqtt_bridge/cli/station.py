@@ -1,0 +1,229 @@
+"""`station add`, `station list`, `station remove`: edit the stations of a configuration file."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from evse_mqtt_bridge.cli.options import config_option, load_config
+from evse_mqtt_bridge.cloud.client import CloudClient
+from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station, save
+from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose, load, parse, read_text, read_toml
+from evse_mqtt_bridge.config.schema import Cloud, StationConfig
+from evse_mqtt_bridge.core.messages import number
+from evse_mqtt_bridge.core.model import Failure, Outcome, Reading, Reason
+from evse_mqtt_bridge.core.text import clean
+from evse_mqtt_bridge.errors import ConfigError, EditError, UnavailableError
+
+__all__ = ["station"]
+
+_FIRST_LINES = """\
+# evse-mqtt-bridge; every setting is explained in config.toml.example.
+
+[mqtt]
+host = "localhost"
+"""
+
+_AWAY = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED})
+
+
+@click.group()
+def station() -> None:
+    """Add, list and remove charging stations in the configuration file.
+
+    Comments, blank lines and the order of the file stay as they are. A bridge that is running takes the change over
+    when it gets SIGHUP.
+    """
+
+
+@station.command()
+@config_option
+@click.option("--edge-device-id", metavar="ID", required=True, help="The CLEMAP device that it is connected to.")
+@click.option("--uuid", metavar="UUID", required=True, help="The station's uuid, as the vendor names it.")
+@click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="The file that holds the token.")
+@click.option("--token-stdin", is_flag=True, help="Read the token from standard input and write it into the file.")
+@click.option("--name", metavar="TEXT", default="", help="What people call it, in logs and in Home Assistant.")
+@click.option("--alias", metavar="WORD", default="", help="Takes the uuid's place in topics.")
+@click.option("--no-check", is_flag=True, help="Write it without asking the API for it first.")
+def add(  # noqa: PLR0913  # one argument for each option
+    *,
+    config: Path | None,
+    edge_device_id: str,
+    uuid: str,
+    token_file: Path | None,
+    token_stdin: bool,
+    name: str,
+    alias: str,
+    no_check: bool,
+) -> None:
+    """Add a station, and show its plugs.
+
+    The API is asked for the station first; where it refuses it, nothing is written.
+
+    The station's token is a secret and never an option, since options are seen in the list of processes: it comes from
+    a file, which stays its place, or from standard input, or is asked for without being shown, and then stands in the
+    configuration file. A configuration file that is not there yet is made, readable for its owner alone.
+
+    \b
+    Examples:
+      evse-mqtt-bridge station add --edge-device-id 1234 \\
+          --uuid 25104c56d7f848af830af4300193efb3 --name "Garage north"
+      evse-mqtt-bridge station add --edge-device-id 1234 \\
+          --uuid 25104c56d7f848af830af4300193efb3 --token-file north.token
+      pass show garage/north | evse-mqtt-bridge station add --edge-device-id 1234 \\
+          --uuid 25104c56d7f848af830af4300193efb3 --token-stdin
+
+    Exit codes: 0 done, 1 the API refused it or it cannot be added, 69 the API does not answer, 78 the configuration is
+    wrong.
+    """
+    path = choose(config, os.environ) or DEFAULT_FILE
+    text = read_text(path) if os.access(path, os.F_OK) else ""
+    if not text.strip():
+        text = _FIRST_LINES
+    parse(text, path, os.environ)
+    fields = {
+        "edge_device_id": edge_device_id,
+        "uuid": uuid,
+        **_token(token_file, token_stdin=token_stdin, folder=path.parent),
+        **{key: value for key, value in (("name", name), ("alias", alias)) if value},
+    }
+    edited = add_station(text, fields)
+    loaded = _with_station(edited, path, fields)
+    if not no_check:
+        added = next(item for item in loaded.config.stations if item.uuid == uuid)
+        _show_plugs(asyncio.run(_ask(loaded.config.cloud, added)), name or alias or uuid)
+    save(path, edited)
+    click.echo(f"added {name or alias or uuid} to {path}")
+    for warning in load(path, os.environ).warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@station.command("list")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+def list_stations(*, config: Path | None, as_json: bool) -> None:
+    """List the stations.
+
+    They may come from the file and from the environment. Tokens are never shown, only where they come from: a `file`,
+    or `set` in the configuration itself.
+
+    \b
+    Examples:
+      evse-mqtt-bridge station list
+      evse-mqtt-bridge station list --json | jq -r '.[].uuid'
+    """
+    loaded = load_config(config).config
+    rows = [
+        {
+            "name": item.name,
+            "uuid": item.uuid,
+            "alias": item.alias,
+            "edge_device_id": item.edge_device_id,
+            "interval": json.loads(number(item.station(loaded.polling).interval)),
+            "token": "file" if item.token_file else "set",
+        }
+        for item in loaded.stations
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        _print_table(["name", "uuid", "alias", "edge device", "interval", "token"], [[*row.values()] for row in rows])
+    else:
+        click.echo("there is no station; add one with `evse-mqtt-bridge station add`")
+
+
+@station.command()
+@click.argument("name", metavar="UUID|ALIAS|NAME")
+@config_option
+@click.option("--yes", is_flag=True, help="Do not ask; without a terminal nothing is asked either.")
+def remove(*, name: str, config: Path | None, yes: bool) -> None:
+    """Remove a station.
+
+    The comment right above it goes too; a token file stays where it is.
+    The bridge clears the station's topics when it takes the change over, or when it is started the next time.
+
+    \b
+    Examples:
+      evse-mqtt-bridge station remove "Garage north"
+      evse-mqtt-bridge station remove --yes 25104c56d7f848af830af4300193efb3
+    """
+    path = choose(config, os.environ) or DEFAULT_FILE
+    text = read_text(path)
+    stations = read_toml(text, path).get("stations", [])
+    edited = remove_station(text, name)
+    found = stations[find_station(stations, name)]
+    title = clean(str(found.get("name") or found.get("alias") or found.get("uuid")))
+    if sys.stdin.isatty() and not yes:
+        click.confirm(f"Remove {title} ({found.get('uuid')}) from {path}?", abort=True)
+    try:
+        parse(edited, path, os.environ)
+    except ConfigError:
+        parse(text, path, os.environ)  # what was wrong before is told with the lines of the file as it stands
+        raise
+    save(path, edited)
+    click.echo(f"removed {title} from {path}")
+
+
+def _token(file: Path | None, *, token_stdin: bool, folder: Path) -> Fields:
+    """The key that says the token: `token_file` as seen from the configuration file's folder, or `token`."""
+    if file is not None and token_stdin:
+        raise click.UsageError("--token-file and --token-stdin exclude each other.")
+    if file is not None:
+        absolute, home = file.absolute(), folder.absolute()
+        return {"token_file": str(absolute.relative_to(home) if absolute.is_relative_to(home) else absolute)}
+    if token_stdin:
+        return {"token": sys.stdin.read().removesuffix("\n").removesuffix("\r")}
+    if sys.stdin.isatty():
+        return {"token": click.prompt("Token (is not shown)", hide_input=True)}
+    raise click.UsageError("The token is missing: give --token-file or --token-stdin, or run this on a terminal.")
+
+
+def _with_station(edited: str, path: Path, fields: Fields) -> Loaded:
+    """The configuration with the station in it; EditError where the options are what is wrong with it."""
+    try:
+        loaded = parse(edited, path, os.environ)
+    except ConfigError as error:
+        words = [
+            f"--{problem.key.rpartition('.')[2].replace('_', '-')}: {problem.message}" for problem in error.problems
+        ]
+        raise EditError("\n".join(words)) from None
+    if all(item.uuid != fields["uuid"] for item in loaded.config.stations):
+        raise EditError("EVSE_MQTT_BRIDGE__STATIONS takes the place of the stations in the file; add the station there")
+    return loaded
+
+
+async def _ask(cloud: Cloud, wanted: StationConfig) -> Outcome:
+    async with CloudClient(cloud) as client:
+        token = wanted.token.get_secret_value()
+        return await client.fetch(client.prepare(wanted.edge_device_id, wanted.uuid, token))
+
+
+def _show_plugs(outcome: Outcome, title: str) -> None:
+    """Prints what the station answered; raises where it did not."""
+    match outcome:
+        case Failure(reason, detail):
+            kind = UnavailableError if reason in _AWAY else EditError
+            raise kind(f"{title} was not added: {reason}: {detail}; --no-check adds it without asking the API")
+        case Reading(plugs):
+            rows = [
+                [plug.plug_uuid, plug.label, plug.status, None if plug.power is None else f"{number(plug.power)} W"]
+                for plug in plugs
+            ]
+            _print_table(["plug", "label", "status", "power"], rows)
+
+
+def _print_table(headings: list[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table in which nothing is cut off, and no text from outside is taken for markup."""
+    table = Table(*headings, box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        table.add_row(*(Text(clean("" if value is None else str(value), 128)) for value in row))
+    Console().print(table)

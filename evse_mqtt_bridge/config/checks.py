@@ -1,0 +1,93 @@
+"""What must hold between several keys, and what is allowed but deserves a warning."""
+
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from evse_mqtt_bridge.config.describe import shown
+from evse_mqtt_bridge.config.faults import Fault
+from evse_mqtt_bridge.config.schema import Config, Polling, StationConfig
+from evse_mqtt_bridge.core.topics import BRIDGE
+
+__all__ = ["faults", "warnings"]
+
+
+def faults(config: Config) -> Iterator[Fault]:
+    """Where keys that are right by themselves contradict each other."""
+    if config.mqtt.password is not None and not config.mqtt.username:
+        key = "password_file" if config.mqtt.password_file else "password"
+        yield Fault(("mqtt", key), "is of no use without mqtt.username; set that too")
+    tls = config.mqtt.tls
+    if tls is not None and tls.key_file and not tls.cert_file:
+        yield Fault(("mqtt", "tls", "key_file"), "is of no use without mqtt.tls.cert_file; set that too")
+    yield from _interval_faults(config.polling, config.stations)
+    yield from _station_faults(config.stations)
+
+
+def _interval_faults(polling: Polling, stations: tuple[StationConfig, ...]) -> Iterator[Fault]:
+    limit = polling.stale_after
+    if not limit:
+        return
+    if polling.interval >= limit:
+        if "interval" in polling.model_fields_set:
+            yield Fault(("polling", "interval"), f"expected less than polling.stale_after, which is {limit:g}")
+        else:
+            least = f"more than polling.interval, which is {polling.interval:g}"
+            yield Fault(("polling", "stale_after"), f"expected {least}, or 0 for never")
+    for index, station in enumerate(stations):
+        if station.interval is not None and station.interval >= limit:
+            path = ("stations", index, "interval")
+            yield Fault(path, f"expected less than polling.stale_after, which is {limit:g}")
+
+
+def _station_faults(stations: tuple[StationConfig, ...]) -> Iterator[Fault]:
+    """No station twice, and no topic level that stands for two things."""
+    uuids: dict[str, int] = {}
+    levels: dict[str, int] = {}
+    for index, station in enumerate(stations):
+        path = ("stations", index)
+        key = "alias" if station.alias else "uuid"
+        level = station.alias or station.uuid
+        if station.uuid in uuids:
+            yield Fault((*path, "uuid"), f"is the station of {shown(('stations', uuids[station.uuid]))} again")
+        elif level == BRIDGE:
+            yield Fault(
+                (*path, key), f'expected another word than "{BRIDGE}", which is the topic level of the bridge itself'
+            )
+        elif level in levels:
+            yield Fault((*path, key), f"is the topic level of {shown(('stations', levels[level]))} already")
+        uuids.setdefault(station.uuid, index)
+        levels.setdefault(level, index)
+        yield from _plug_faults(index, station)
+
+
+def _plug_faults(index: int, station: StationConfig) -> Iterator[Fault]:
+    first: dict[str, str] = {}
+    for uuid, alias in station.plugs.items():
+        path = ("stations", index, "plugs", uuid)
+        if alias in first:
+            yield Fault(path, f"is the alias of plug {first[alias]} already")
+        elif alias != uuid and alias in station.plugs:
+            yield Fault(path, "is the uuid of another plug of this station")
+        first.setdefault(alias, uuid)
+
+
+def warnings(config: Config) -> Iterator[Fault]:
+    """What is allowed, and most likely not meant."""
+    if not config.stations:
+        yield Fault(("stations",), "there is no station; add one with `evse-mqtt-bridge station add`")
+    url = urlsplit(config.cloud.base_url)
+    if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        yield Fault(("cloud", "base_url"), "tokens are sent in clear over http://; use https://")
+    limit = config.cloud.max_requests_per_second
+    wanted = sum(1 / (station.interval or config.polling.interval) for station in config.stations)
+    if limit and wanted > limit:
+        words = f"the polling intervals ask for {wanted:.4g} requests per second, and this allows {limit:g}"
+        yield Fault(("cloud", "max_requests_per_second"), f"{words}; stations will be polled less often")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"

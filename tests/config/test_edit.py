@@ -1,0 +1,295 @@
+"""Edits keep what they do not mean, and a file is saved as a whole or not at all."""
+
+import errno
+import os
+import resource
+import stat
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_mqtt_bridge.config.edit import add_station, find_station, remove_station, save
+from evse_mqtt_bridge.errors import EditError
+
+NEW = {"edge_device_id": "1", "uuid": "new", "token_file": "new.token", "name": 'Garage "north"'}
+BLOCK = """\
+[[stations]]
+edge_device_id = "1"
+uuid = "new"
+token_file = "new.token"
+name = "Garage \\"north\\""
+"""
+
+FILE = """\
+# my site
+
+[mqtt]   # the broker
+host = "localhost"
+
+# --- stations ---
+
+# the old one,
+# near the gate
+[[stations]]
+uuid = "a"          # as on the label
+alias = "gate"
+
+  # its plugs
+  [stations.plugs]
+  p = "left"
+
+# the one below the roof
+[[stations]]
+uuid = "b"
+name = "Roof"
+# token = "later"
+
+# what is logged
+[log]
+level = "info"
+"""
+
+
+def test_a_station_is_added_after_the_last_one() -> None:
+    assert add_station(FILE, NEW) == FILE.replace('# token = "later"\n', '# token = "later"\n\n' + BLOCK)
+
+
+def test_the_first_station_is_added_at_the_end() -> None:
+    assert add_station("[mqtt]\n", NEW) == "[mqtt]\n\n" + BLOCK
+    assert add_station("[mqtt]", NEW) == "[mqtt]\n\n" + BLOCK
+    assert add_station("", NEW) == BLOCK
+
+
+def test_a_station_goes_with_its_own_comment_and_no_other() -> None:
+    without_a = FILE.replace(FILE[FILE.index("# the old one") : FILE.index("# the one below")], "")
+    assert remove_station(FILE, "gate") == without_a
+    without_b = FILE.replace(FILE[FILE.index("# the one below") : FILE.index("# what is logged")], "")
+    assert remove_station(FILE, "Roof") == without_b
+    assert remove_station(remove_station(FILE, "a"), "b") == without_a.replace(
+        without_a[without_a.index("# the one below") : without_a.index("# what is logged")], ""
+    )
+
+
+def test_a_table_of_a_station_that_stands_apart_goes_too() -> None:
+    text = '[[stations]]\nuuid = "a"\n\n[log]\n\n[stations.plugs]\np = "x"\n\n[mqtt]\n'
+    assert remove_station(text, "a") == "[log]\n\n[mqtt]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "added"),
+    [
+        ("stations = []\n[log]\n", 'stations = [{uuid = "new"}]\n[log]\n'),
+        (
+            'stations = [{uuid = "a"}]  # all\n[log]\n',
+            'stations = [{uuid = "a"}, {uuid = "new"}]  # all\n[log]\n',
+        ),
+        (
+            'stations = [\n  # first\n  {uuid = "a"}, # a\n  # second\n  {uuid = "b"}, # b\n]\n',
+            'stations = [\n  # first\n  {uuid = "a"}, # a\n  # second\n  {uuid = "b"}, # b\n  {uuid = "new"},\n]\n',
+        ),
+    ],
+)
+def test_stations_in_one_array_can_be_edited_too(text: str, added: str) -> None:
+    assert add_station(text, {"uuid": "new"}) == added
+    assert tomllib.loads(remove_station(added, "new")) == tomllib.loads(text)
+    comments = [line for line in remove_station(added, "new").splitlines() if line.lstrip().startswith("#")]
+    assert comments == [line for line in text.splitlines() if line.lstrip().startswith("#")]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda: add_station(FILE, {"uuid": "b"}), "line 19: station b is there already; remove it first"),
+        (
+            lambda: remove_station(FILE, "c"),
+            "no station has the uuid, alias or name 'c'; `evse-mqtt-bridge station list` shows them",
+        ),
+        (
+            lambda: remove_station('[[stations]]\nname = "x"\n[[stations]]\nname = "x"\n', "x"),
+            "2 stations have the name 'x'; name the one that is meant by its uuid",
+        ),
+        (
+            lambda: add_station("stations = 5\n", NEW),
+            "stations: expected an array of tables, each written as [[stations]]",
+        ),
+        (
+            lambda: remove_station("[stations]\n", "x"),
+            "stations: expected an array of tables, each written as [[stations]]",
+        ),
+    ],
+)
+def test_what_cannot_be_edited_is_told(edit: Callable[[], str], said: str) -> None:
+    with pytest.raises(EditError) as caught:
+        edit()
+    assert str(caught.value) == said
+    assert caught.value.exit_code == 1
+
+
+def test_a_uuid_is_more_than_an_alias_and_an_alias_more_than_a_name() -> None:
+    stations = [{"uuid": "a", "alias": "b"}, {"uuid": "b", "name": "c"}, {"uuid": "d", "alias": "c"}]
+    assert [find_station(stations, name) for name in "abcd"] == [0, 1, 2, 2]
+
+
+# properties
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
+COMMENTS = st.one_of(WORDS.map(lambda text: f"# {text}"), st.just("# [[stations]]"), st.just("  # x = 1"))
+BLANK = st.sampled_from(["", "", "  "])
+
+
+@st.composite
+def files(draw: st.DrawFn) -> str:
+    """A valid file with comments and blank lines anywhere, stations s0, s1, ... and other tables between them."""
+    lines: list[str] = draw(st.lists(st.one_of(COMMENTS, BLANK), max_size=2))
+    for index in range(draw(st.integers(0, 4))):
+        table = draw(st.sampled_from(["[[stations]]", "[[stations]]", f"[t{index}]", f"[t{index}.x]"]))
+        lines += draw(st.lists(st.one_of(COMMENTS, BLANK), max_size=3))
+        lines.append(f"{table} {draw(COMMENTS)}")
+        lines.append(f'uuid = "s{index}" {draw(COMMENTS)}')
+        if draw(st.booleans()):
+            lines += ['text = """', "[[stations]]", "", "# no comment", '"""']
+        if table == "[[stations]]" and draw(st.booleans()):
+            lines += [*draw(st.lists(st.one_of(COMMENTS, BLANK), max_size=2)), "[stations.plugs]", "p = 'x'"]
+        lines += draw(st.lists(st.one_of(COMMENTS, BLANK), max_size=3))
+    newline: str = draw(st.sampled_from(["\n", "\r\n"]))
+    lines = [f"{line} {number}" if line.lstrip().startswith("#") else line for number, line in enumerate(lines)]
+    return newline.join([*lines, ""]) if lines else ""
+
+
+def stations_of(text: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = tomllib.loads(text).get("stations", [])
+    return found
+
+
+@given(files())
+def test_adding_keeps_every_line_and_removing_it_gives_the_text_back(text: str) -> None:
+    added = add_station(text, NEW)
+    assert stations_of(added) == [*stations_of(text), NEW]
+    assert {**tomllib.loads(added), "stations": 0} == {**tomllib.loads(text), "stations": 0}
+    assert remove_station(added, "new") == text
+    assert added.count("\r\n") in (0, added.count("\n"))
+
+
+@given(files(), st.data())
+def test_removing_takes_lines_of_that_station_alone(text: str, data: st.DataObject) -> None:
+    stations = stations_of(text)
+    if not stations:
+        return
+    index = data.draw(st.integers(0, len(stations) - 1))
+    uuid = stations[index]["uuid"]
+    removed = remove_station(text, uuid)
+    assert stations_of(removed) == stations[:index] + stations[index + 1 :]
+    before, after = text.split("\n"), removed.split("\n")
+    kept = iter(before)
+    assert all(line in kept for line in after), "lines were changed or moved"
+    for number, line in enumerate(before):
+        if line.startswith(("[t", "[[stations]] ")) and f'"{uuid}"' not in before[number + 1]:
+            assert line in after
+            while number and before[number - 1].lstrip().startswith("#"):
+                number -= 1  # noqa: PLW2901  # upwards from the header
+                assert before[number] in after, "a comment of another table is gone"
+
+
+# saving
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_file_that_is_new_is_for_its_owner_alone(tmp_path: Path) -> None:
+    save(tmp_path / "config.toml", "x = 1\r\n# ü\n")
+    assert (tmp_path / "config.toml").read_bytes() == "x = 1\r\n# ü\n".encode()
+    assert mode_of(tmp_path / "config.toml") == 0o600
+    assert names_in(tmp_path) == ["config.toml"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o666, 0o400])
+def test_mode_and_owner_stay(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("old")
+    if os.geteuid() == 0:
+        os.chown(path, 12_345, 54_321)
+    path.chmod(mode)
+    before = path.stat()
+    save(path, "new")
+    after = path.stat()
+    assert path.read_text() == "new"
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert after.st_ino != before.st_ino  # a reader of the old file goes on reading the old file
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target = tmp_path / "real" / "site.toml"
+    target.write_text("old")
+    (tmp_path / "config.toml").symlink_to("real/site.toml")
+    save(tmp_path / "config.toml", "new")
+    assert (tmp_path / "config.toml").is_symlink()
+    assert target.read_text() == "new"
+    assert names_in(tmp_path / "real") == ["site.toml"]
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """What is written beyond `size` bytes fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("old")
+    with pytest.raises(EditError) as caught, files_no_larger_than(4096):
+        save(path, "x" * 100_000)
+    assert str(caught.value) == f"{path} cannot be written, and is what it was: {os.strerror(errno.EFBIG)}"
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["config.toml"]
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.toml" / "x").mkdir(parents=True)
+    with pytest.raises(EditError, match="Is a directory"):
+        save(tmp_path / "config.toml", "new")
+    assert names_in(tmp_path) == ["config.toml"]
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EditError, match="No such file or directory"):
+        save(tmp_path / "nowhere" / "config.toml", "new")
+
+
+def test_links_that_go_round_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(EditError, match="cannot be written, and is what it was"):
+        save(tmp_path / "a", "new")
+
+
+@pytest.mark.parametrize("step", ["fchmod", "fsync"])
+def test_whatever_step_fails_the_old_content_stays(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("old")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(EditError, match="Input/output error"):
+        save(path, "new")
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["config.toml"]

@@ -1,0 +1,334 @@
+"""From a file, the environment and secret files to a Config."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from evse_mqtt_bridge.config.describe import EACH, Setting, settings, variable
+from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose, load, parse
+from evse_mqtt_bridge.config.schema import Config, Tls
+from evse_mqtt_bridge.errors import ConfigError
+
+BASE = """\
+[mqtt]
+host = "file"
+username = "bridge"
+"""
+STATION = """\
+[[stations]]
+edge_device_id = "1"
+uuid = "a"
+"""
+TOKEN = 'token = "t"\n'
+
+
+def config_of(text: str, folder: Path = Path(), **environ: str) -> Config:
+    names = {f"EVSE_MQTT_BRIDGE__{name}": value for name, value in environ.items()}
+    return parse(text, folder / "config.toml", names).config
+
+
+def secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value is not None else None
+
+
+# the file
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["unix", "windows"])
+def test_a_file_is_read_however_an_editor_wrote_it(prefix: bytes, newline: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(prefix + (BASE + STATION + TOKEN).encode().replace(b"\n", newline))
+    loaded = load(path, {})
+    assert loaded.path == path
+    assert loaded.config.mqtt.host == "file"
+    assert [station.uuid for station in loaded.config.stations] == ["a"]
+
+
+def test_empty_text_says_the_same_as_leaving_it_out() -> None:
+    config = config_of(BASE + 'password = ""\npassword_file = ""\n' + STATION + 'token_file = ""\nalias = ""\n' + TOKEN)
+    assert config.mqtt.password is None
+    assert config == config_of(BASE + STATION + TOKEN)
+
+
+def test_what_is_read_twice_is_equal_and_what_changed_is_not() -> None:
+    text = BASE + STATION + TOKEN + 'plugs = { p = "left" }\n'
+    assert config_of(text) == config_of("# comment\n" + text)
+    assert config_of(text) == config_of(BASE + STATION + 'plugs = { p = "left" }\n', STATIONS__0__TOKEN="t")
+    changed = config_of(text.replace('"t"', '"u"'))
+    assert changed != config_of(text)
+    assert changed.mqtt == config_of(text).mqtt
+    assert changed.stations[0] != config_of(text).stations[0]
+
+
+# secrets from files
+
+
+@pytest.mark.parametrize(
+    ("content", "token"),
+    [(b"s", "s"), (b"s\n", "s"), (b"s\r\n", "s")],
+)
+def test_a_token_file_loses_one_newline(content: bytes, token: str, tmp_path: Path) -> None:
+    (tmp_path / "north.token").write_bytes(content)
+    config = config_of(BASE + STATION + 'token_file = "north.token"\n', tmp_path)
+    assert secret(config.stations[0].token) == token
+    assert config.stations[0].token_file == str(tmp_path / "north.token")
+
+
+def test_files_are_sought_from_the_folder_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    for name in ("token", "password", "ca.pem", "cert.pem", "key.pem"):
+        (folder / name).write_text(f"{name}!")
+    (folder / "config.toml").write_text(
+        BASE
+        + 'password_file = "password"\n[mqtt.tls]\nca_file = "ca.pem"\ncert_file = "cert.pem"\nkey_file = "key.pem"\n'
+        + f'[cloud]\nca_file = "{folder}/ca.pem"\n'
+        + STATION
+        + 'token_file = "../etc/token"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    config = load(Path("etc/config.toml"), {}).config
+    assert secret(config.mqtt.password) == "password!"
+    assert secret(config.stations[0].token) == "token!"
+    assert config.mqtt.tls == Tls(
+        ca_file=str(folder / "ca.pem"), cert_file=str(folder / "cert.pem"), key_file=str(folder / "key.pem")
+    )
+    assert config.cloud.ca_file == str(folder / "ca.pem")
+
+
+@contextmanager
+def without_the_rights_of_root() -> Iterator[None]:
+    """Root may read everything, so it is somebody else for a while."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_secret_that_cannot_be_read_is_told() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "token").touch(mode=0)
+        with without_the_rights_of_root(), pytest.raises(ConfigError, match="token cannot be read: Permission denied"):
+            config_of(BASE + STATION + 'token_file = "token"\n', folder)
+
+
+# the environment
+
+
+def test_the_environment_wins() -> None:
+    config = config_of(
+        BASE + "[mqtt.tls]\n[polling]\ninterval = 5\n" + STATION + TOKEN,
+        MQTT__HOST="elsewhere",
+        mqtt__Port="8884",
+        POLLING__HEARTBEAT="2.5",
+        HOMEASSISTANT__ENABLED="False",
+        MQTT__PROTOCOL="3.1.1",
+        STATIONS__0__NAME="7",
+        STATIONS__0__PLUGS='{"p": "left"}',
+    )
+    assert (config.mqtt.host, config.mqtt.port, config.mqtt.protocol) == ("elsewhere", 8884, "3.1.1")
+    assert (config.polling.interval, config.polling.heartbeat) == (5, 2.5)
+    assert config.homeassistant.enabled is False
+    assert config.stations[0].name == "7"
+    assert dict(config.stations[0].plugs) == {"p": "left"}
+
+
+def test_the_environment_alone_can_be_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t").write_text("secret")
+    environ = {
+        "EVSE_MQTT_BRIDGE__MQTT__HOST": "broker",
+        "EVSE_MQTT_BRIDGE__MQTT__TLS": "{}",
+        "EVSE_MQTT_BRIDGE__STATIONS__0__UUID": "a",
+        "EVSE_MQTT_BRIDGE__STATIONS__0__EDGE_DEVICE_ID": "1",
+        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN_FILE": "t",
+        "EVSE_MQTT_BRIDGE__STATIONS__1": '{"uuid": "b", "edge_device_id": "1", "token": "u"}',
+        "PATH": "/bin",
+    }
+    loaded = load(choose(None, environ), environ)
+    assert loaded.path is None
+    assert loaded.config.mqtt.effective_port == 8883
+    assert [(item.uuid, secret(item.token)) for item in loaded.config.stations] == [("a", "secret"), ("b", "u")]
+
+
+def test_a_whole_array_takes_the_place_of_the_files_and_single_keys_win_over_it() -> None:
+    config = config_of(
+        BASE + STATION + TOKEN,
+        STATIONS='[{"uuid": "x", "edge_device_id": "1", "token": "u"},'
+        '{"uuid": "y", "edge_device_id": "1", "token": "v"}]',
+        STATIONS__1__TOKEN="w",
+        STATIONS__2__UUID="z",
+        STATIONS__2__EDGE_DEVICE_ID="1",
+        STATIONS__2__TOKEN="q",
+        MQTT__TLS__CA_FILE="",
+    )
+    assert [(item.uuid, secret(item.token)) for item in config.stations] == [("x", "u"), ("y", "w"), ("z", "q")]
+    assert config.mqtt.tls == Tls()
+
+
+def test_eleven_stations_of_the_environment_come_in_their_order() -> None:
+    environ: dict[str, str] = {}
+    for index in range(11):
+        environ |= {
+            f"STATIONS__{index}__UUID": f"s{index}",
+            f"STATIONS__{index}__EDGE_DEVICE_ID": "1",
+            f"STATIONS__{index}__TOKEN": "t",
+        }
+    assert [item.uuid for item in config_of(BASE, Path(), **environ).stations] == [f"s{index}" for index in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("in_file", "environ", "password"),
+    [
+        ('password = "file"\n', {"MQTT__PASSWORD": "env"}, "env"),
+        ('password = "file"\n', {"MQTT__PASSWORD_FILE": "beside"}, "beside!"),
+        ('password_file = "nowhere"\n', {"MQTT__PASSWORD": "env"}, "env"),
+        ('password_file = "nowhere"\n', {"MQTT__PASSWORD_FILE": "beside"}, "beside!"),
+        ('password = "file"\n', {"MQTT__PASSWORD": ""}, None),
+        ('password = "file"\n', {"MQTT__PASSWORD_FILE": ""}, None),
+        ('password_file = "beside"\n', {"MQTT__PASSWORD": "", "MQTT__PASSWORD_FILE": ""}, None),
+    ],
+)
+def test_a_secret_of_the_environment_takes_the_place_of_both_forms(
+    in_file: str, environ: dict[str, str], password: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "beside").write_text("beside!\n")
+    assert secret(config_of(BASE + in_file, tmp_path, **environ).mqtt.password) == password
+
+
+@pytest.mark.parametrize("setting", [item for item in settings() if item.section is None and item.path[-1] != EACH])
+def test_every_setting_can_come_from_the_environment(setting: Setting, tmp_path: Path) -> None:
+    """Given a value that is wrong for each, each is told by its variable's name, so each is read."""
+    path = tuple(0 if part == EACH else part for part in setting.path)
+    with pytest.raises(ConfigError) as caught:
+        parse(BASE + "[mqtt.tls]\n" + STATION + TOKEN, tmp_path / "config.toml", {variable(path): "/\x01 #"})
+    assert [problem.source for problem in caught.value.problems] == [variable(path)]
+
+
+def assert_parsed_or_told(text: str, environ: dict[str, str]) -> None:
+    error = None
+    try:
+        parse(text, Path("config.toml"), environ)
+    except ConfigError as raised:
+        error = raised
+    assert error is None or len(str(error).splitlines()) == len(error.problems)
+
+
+@given(st.dictionaries(st.sampled_from(["MQTT__HOST", "STATIONS__0", "MQTT", "STATIONS", "CLOUD__TIMEOUT"]), st.text()))
+def test_no_text_in_a_variable_is_a_bug(environ: dict[str, str]) -> None:
+    names = {f"EVSE_MQTT_BRIDGE__{name}": value for name, value in environ.items()}
+    assert_parsed_or_told(BASE + STATION + TOKEN, names)
+
+
+@given(st.text(), st.text())
+def test_no_text_in_a_file_is_a_bug(key: str, value: str) -> None:
+    for text in (value, f"{key} = {value}", f"[{key}]\n{value}"):
+        assert_parsed_or_told(text, {})
+
+
+# which file
+
+
+@pytest.mark.parametrize(
+    ("named", "environ", "there", "chosen"),
+    [
+        ("a.toml", {"EVSE_MQTT_BRIDGE_CONFIG": "b.toml"}, True, "a.toml"),
+        (None, {"EVSE_MQTT_BRIDGE_CONFIG": "b.toml", "EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, True, "b.toml"),
+        (None, {"EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, True, "config.toml"),
+        (None, {"EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, False, None),
+        (None, {"EVSE_MQTT_BRIDGE__MQTT": "{}"}, False, None),
+        (None, {"EVSE_MQTT_BRIDGE__LOG__LEVEL": "debug"}, False, "config.toml"),
+        ("a.toml", {"EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, False, "a.toml"),
+    ],
+)
+def test_which_file_is_chosen(
+    named: str | None,
+    environ: dict[str, str],
+    there: bool,
+    chosen: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there:
+        DEFAULT_FILE.touch()
+    assert choose(Path(named) if named else None, environ) == (Path(chosen) if chosen else None)
+
+
+# warnings
+
+
+def warnings_of(path: Path, text: str, mode: int = 0o600) -> list[str]:
+    path.write_text(text)
+    path.chmod(mode)
+    return [warning.removeprefix(str(path)) for warning in load(path, {}).warnings]
+
+
+def test_a_good_file_gets_no_warning(tmp_path: Path) -> None:
+    assert warnings_of(tmp_path / "config.toml", BASE + STATION + TOKEN) == []
+
+
+OPEN = ": others can read this file, and it holds secrets; `chmod 600` it, or move them to files of their own"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "expected"),
+    [
+        (BASE + STATION + TOKEN, 0o604, [OPEN]),
+        (BASE + STATION + TOKEN, 0o640, []),
+        (BASE + 'password = "x"\n' + STATION + 'token_file = "t"\n', 0o644, [OPEN]),
+        (BASE + STATION + 'token_file = "t"\n', 0o644, []),
+    ],
+)
+def test_secrets_that_others_can_read_get_a_warning(text: str, mode: int, expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("t")
+    assert warnings_of(tmp_path / "config.toml", text, mode) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "is_warned"),
+    [
+        ("http://cloud.example.com", True),
+        ("http://192.0.2.1:8080", True),
+        ("http://127.0.0.1.example.com", True),
+        ("http://localhost:8080", False),
+        ("http://127.0.0.2", False),
+        ("http://[::1]:80", False),
+        ("https://cloud.example.com", False),
+    ],
+)
+def test_tokens_in_clear_get_a_warning(url: str, is_warned: bool, tmp_path: Path) -> None:
+    said = warnings_of(tmp_path / "config.toml", BASE + f'[cloud]\nbase_url = "{url}"\n' + STATION + TOKEN)
+    assert said == [":5: cloud.base_url: tokens are sent in clear over http://; use https://"] * is_warned
+
+
+def test_more_requests_than_allowed_get_a_warning(tmp_path: Path) -> None:
+    stations = "".join(f'[[stations]]\nedge_device_id = "1"\nuuid = "s{index}"\n{TOKEN}' for index in range(4))
+    text = BASE + "[polling]\ninterval = 2\n[cloud]\nmax_requests_per_second = {}\n" + stations + "interval = 1\n"
+    path = tmp_path / "config.toml"
+    assert warnings_of(path, text.format(2.5)) == []
+    assert warnings_of(path, text.format(0)) == []
+    said = (
+        ":7: cloud.max_requests_per_second: the polling intervals ask for 2.5 requests per second, and this allows 2; "
+        "stations will be polled less often"
+    )
+    assert warnings_of(path, text.format(2)) == [said]
+
+
+def test_no_station_gets_a_warning(tmp_path: Path) -> None:
+    said = warnings_of(tmp_path / "config.toml", BASE)
+    assert said == [": stations: there is no station; add one with `evse-mqtt-bridge station add`"]

@@ -1,0 +1,109 @@
+"""What a configuration may say, as models."""
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from evse_mqtt_bridge.config.describe import settings, shown
+from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt, Polling, StationConfig, Tls
+
+STATION = {"edge_device_id": "1", "uuid": "a", "token": "s3cret"}
+
+
+def config(**station: object) -> Config:
+    return Config.model_validate({"mqtt": {"host": "localhost"}, "stations": [{**STATION, **station}]})
+
+
+def test_nothing_of_a_configuration_can_be_changed() -> None:
+    item = config(plugs={"p": "left"}).stations[0]
+    with pytest.raises(TypeError):
+        item.plugs["p"] = "right"  # type: ignore[index]  # which is what is shown here
+    with pytest.raises(ValidationError):
+        item.name = "x"  # type: ignore[misc]  # same
+    assert isinstance(config().stations, tuple)
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    whole = Config(mqtt=Mqtt(host="h", username="u", password=SecretStr("s3cret")), stations=config().stations)
+    assert "s3cret" not in f"{whole!r} {whole!s} {whole.model_dump()}"
+
+
+def test_no_value_is_in_a_validation_error() -> None:
+    with pytest.raises(ValidationError) as caught:
+        config(token="s3cret \n", name=["s3cret"])
+    assert "s3cret" not in f"{caught.value!r} {caught.value!s}"
+
+
+@pytest.mark.parametrize("host", ["localhost", "192.0.2.1", "::1", "2001:db8::1", "mqtt_broker.site-1"])
+def test_hosts(host: str) -> None:
+    assert Mqtt(host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["", "a b", "h:1883", "mqtt://h", "h/", "h\n", "h" * 254])
+def test_no_hosts(host: str) -> None:
+    with pytest.raises(ValidationError):
+        Mqtt(host=host)
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://h:3032", "https://h:3032"),
+        ("https://h/api/", "https://h/api"),
+        ("http://[::1]:1", "http://[::1]:1"),
+    ],
+)
+def test_addresses(url: str, kept: str) -> None:
+    assert Cloud(base_url=url).base_url == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "h", "ftp://h", "https://", "https://h:0", "https://h:99999", "https://h:x", "https://h?q", "https://h#f",
+     "https://u@h", "https://h\n", "https://h /x", "https://[::1", "//h"],
+)  # fmt: skip
+def test_no_addresses(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Cloud(base_url=url)
+
+
+@pytest.mark.parametrize("path", ["/e/{edge_device_id}/{uuid}", "/{uuid}", "/{uuid}?full=1", "/{{}}/{uuid}"])
+def test_status_paths(path: str) -> None:
+    assert Cloud(status_path=path).status_path == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "{uuid}", "/x", "/{uuid}/{token}", "/{}", "/{uuid", "/{uuid!r}", "/{uuid:>9}", "/{uuid[0]}", "/{uuid} ",
+     "/{uuid}#", "/ä{uuid}", "/{{uuid}}"],
+)  # fmt: skip
+def test_no_status_paths(path: str) -> None:
+    with pytest.raises(ValidationError):
+        Cloud(status_path=path)
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "/a", "a/", "a//b", "a+", "#", "$SYS", "a\x00", "a" * 201])
+def test_no_topic_prefixes(prefix: str) -> None:
+    with pytest.raises(ValidationError):
+        Mqtt(host="h", base_topic=prefix)
+
+
+def test_the_port_follows_tls() -> None:
+    assert Mqtt(host="h").effective_port == 1883
+    assert Mqtt(host="h", tls=Tls()).effective_port == 8883
+    assert Mqtt(host="h", tls=Tls(), port=1).effective_port == 1
+
+
+def test_a_station_as_the_core_sees_it() -> None:
+    item = config(name="North", alias="north", plugs={"p": "left"}).stations[0]
+    station = item.station(Polling(interval=7))
+    assert (station.uuid, station.interval, station.title, station.topic_id) == ("a", 7, "North", "north")
+    assert dict(station.plugs) == {"p": "left"}
+    assert config(interval=2).stations[0].station(Polling(interval=7)).interval == 2
+    assert StationConfig.model_validate(STATION).station(Polling()).topic_id == "a"
+
+
+def test_every_setting_has_a_description_and_says_what_it_expects() -> None:
+    for setting in settings():
+        assert setting.expected != "text", shown(setting.path)
+        if setting.section is None and setting.path[-1] != "*":
+            assert setting.description.endswith("."), shown(setting.path)

@@ -1,0 +1,493 @@
+"""A table of wrong configurations: exit code 78, one line that names the place, no traceback, no value of a secret."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from evse_mqtt_bridge.cli.main import cli
+from evse_mqtt_bridge.config.load import load
+from evse_mqtt_bridge.errors import ConfigError
+from tests.support.bridge import run_command
+
+SECRET = "canary-2f1c"  # what must not be seen
+
+MQTT = """\
+[mqtt]
+host = "localhost"
+"""
+STATION = f"""\
+[[stations]]
+edge_device_id = "1"
+uuid = "a"
+token = "{SECRET}"
+"""
+GOOD = MQTT + STATION
+SECOND = STATION.replace('"a"', '"b"')
+NO_TOKEN = MQTT + '[[stations]]\nedge_device_id = "1"\nuuid = "a"\n'
+FROM_FILE = NO_TOKEN + 'token_file = "t"\n'
+
+ID_WORDS = "1 to 64 of the characters A-Z a-z 0-9 _ -"
+ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one level of a topic)"
+TOKEN_WORDS = "1 to 4096 visible ASCII characters, no spaces (it is sent as a header)"
+TOPIC_WORDS = 'levels like "evse" or "site/evse", without + or #, without a slash at either end, at most 200 characters'
+HOST_WORDS = 'a host name or an IP address, without "mqtt://" and without a port'
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A configuration and what is said of it; FOLDER stands for the folder of config.toml."""
+
+    name: str
+    content: str | bytes
+    said: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def env(**settings: str) -> dict[str, str]:
+    return {f"EVSE_MQTT_BRIDGE__{name}": value for name, value in settings.items()}
+
+
+TABLE = [
+    # the text itself
+    Wrong(
+        "not-toml",
+        "[mqtt\nhost = 1\n",
+        "config.toml:1: is not TOML: Expected ']' at the end of a table declaration (column 6)",
+    ),
+    Wrong("unfinished", 'x = "', "config.toml:1: is not TOML: Unterminated string"),
+    Wrong(
+        "a-key-twice",
+        MQTT + 'host = "b"\n',
+        "config.toml:3: is not TOML: Cannot overwrite a value; a key or a table stands there twice (column 11)",
+    ),
+    Wrong("not-utf-8", MQTT.encode() + b'username = "\xff"\n', "config.toml:3: is not UTF-8 text"),
+    Wrong("utf-16", GOOD.encode("utf-16"), "config.toml:1: is not UTF-8 text"),
+    Wrong("nested-too-deeply", "x = " + "[" * 100_000, "config.toml: is nested too deeply"),
+    Wrong("a-number-of-5000-digits", "x = " + "1" * 5000, "config.toml: is not TOML: a number has too many digits"),
+    Wrong("empty", "", f"config.toml: mqtt.host: is missing; expected {HOST_WORDS}"),
+    Wrong("no-host", "[mqtt]\nport = 1883\n", f"config.toml:1: mqtt.host: is missing; expected {HOST_WORDS}"),
+    # keys
+    Wrong(
+        "unknown-key", MQTT + "prot = 1\n", "config.toml:3: mqtt.prot: unknown key; the nearest known one is mqtt.port"
+    ),
+    Wrong(
+        "unknown-table", MQTT + "[pooling]\n", "config.toml:3: pooling: unknown key; the nearest known one is polling"
+    ),
+    Wrong(
+        "key-of-another-table",
+        MQTT + "timeout = 5\n",
+        "config.toml:3: mqtt.timeout: unknown key; the nearest known one is cloud.timeout",
+    ),
+    Wrong(
+        "key-above-its-table",
+        "interval = 5\n" + MQTT,
+        "config.toml:1: interval: unknown key; the nearest known one is polling.interval",
+    ),
+    Wrong(
+        "unlike-any-key", MQTT + "[log]\nzzz = 1\n", "config.toml:4: log.zzz: unknown key; known here are level, format"
+    ),
+    Wrong(
+        "a-key-that-breaks-lines",
+        MQTT + '[log]\n"l\\nx\\u001b[31m" = 1\n',
+        'config.toml:4: log."l x [31m": unknown key; known here are level, format',
+    ),
+    Wrong(
+        "unknown-key-of-a-station",
+        GOOD + 'tokn = "x"\n',
+        "config.toml:7: stations[0].tokn: unknown key; the nearest known one is stations[0].token",
+    ),
+    # types and ranges
+    Wrong(
+        "text-for-a-number",
+        MQTT + 'port = "1883"\n',
+        "config.toml:3: mqtt.port: expected a whole number from 1 to 65535",
+    ),
+    Wrong("port-0", MQTT + "port = 0\n", "config.toml:3: mqtt.port: expected a whole number from 1 to 65535"),
+    Wrong(
+        "huge-port", MQTT + f"port = {10**30}\n", "config.toml:3: mqtt.port: expected a whole number from 1 to 65535"
+    ),
+    Wrong("true-for-a-number", MQTT + "qos = true\n", "config.toml:3: mqtt.qos: expected a whole number from 0 to 2"),
+    Wrong(
+        "number-for-text",
+        MQTT + "username = 5\n",
+        "config.toml:3: mqtt.username: expected one line of text without control characters, at most 1024 characters",
+    ),
+    Wrong(
+        "no-number",
+        MQTT + "[polling]\ninterval = nan\n",
+        "config.toml:4: polling.interval: expected a number from 1 to 86400",
+    ),
+    Wrong(
+        "table-in-a-table",
+        MQTT + "polling.interval = 0.5\n",
+        "config.toml:3: mqtt.polling: unknown key; the nearest known one is polling",
+    ),
+    Wrong(
+        "faster-than-allowed",
+        MQTT + "[polling]\ninterval = 0.5\n",
+        "config.toml:4: polling.interval: expected a number from 1 to 86400",
+    ),
+    Wrong("protocol-3", MQTT + 'protocol = "3"\n', 'config.toml:3: mqtt.protocol: expected "5" or "3.1.1"'),
+    Wrong("text-for-a-table", 'mqtt = "localhost"\n', "config.toml:1: mqtt: expected a table"),
+    Wrong("table-for-an-array", MQTT + "[stations]\n", "config.toml:3: stations: expected an array of tables"),
+    Wrong("text-for-a-station", 'stations = ["a"]\n' + MQTT, "config.toml:1: stations[0]: expected a table"),
+    Wrong("address-for-a-host", '[mqtt]\nhost = "mqtt://b:1883"\n', f"config.toml:2: mqtt.host: expected {HOST_WORDS}"),
+    Wrong(
+        "wildcard-in-a-prefix",
+        MQTT + 'base_topic = "evse/#"\n',
+        f"config.toml:3: mqtt.base_topic: expected {TOPIC_WORDS}",
+    ),
+    Wrong(
+        "password-in-an-address",
+        MQTT + f'[cloud]\nbase_url = "https://u:{SECRET}@h"\n',
+        'config.toml:4: cloud.base_url: expected an address like "https://cloud.example.com:3032", '
+        "without user name and password",
+    ),
+    Wrong(
+        "attribute-in-a-path",
+        MQTT + '[cloud]\nstatus_path = "/{uuid.__class__}"\n',
+        "config.toml:4: cloud.status_path: expected a path that starts with / and contains {uuid}, "
+        "and may contain {edge_device_id}",
+    ),
+    # stations
+    Wrong("no-token", NO_TOKEN, "config.toml:3: stations[0].token: is missing; set token, or token_file"),
+    Wrong(
+        "empty-token",
+        NO_TOKEN + 'token = ""\n',
+        "config.toml:6: stations[0].token: is missing; set token, or token_file",
+    ),
+    Wrong(
+        "two-tokens",
+        GOOD + 'token_file = "t"\n',
+        "config.toml:7: stations[0].token_file: two tokens; set token, or token_file, not both",
+        files={"t": SECRET.encode()},
+    ),
+    Wrong(
+        "line-break-in-a-token",
+        GOOD.replace(SECRET, SECRET + "\\r\\nx"),
+        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}",
+    ),
+    Wrong(
+        "umlaut-in-a-token",
+        GOOD.replace(SECRET, SECRET + "ä"),
+        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}",
+    ),
+    Wrong(
+        "number-for-a-token",
+        GOOD.replace(f'"{SECRET}"', "7391"),
+        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}",
+    ),
+    Wrong("slash-in-a-uuid", GOOD.replace('"a"', '"a/b"'), f"config.toml:5: stations[0].uuid: expected {ID_WORDS}"),
+    Wrong("slash-in-an-alias", GOOD + 'alias = "a/b"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_WORDS}"),
+    Wrong("plus-in-an-alias", GOOD + 'alias = "+"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_WORDS}"),
+    Wrong(
+        "alias-bridge",
+        GOOD + 'alias = "bridge"\n',
+        'config.toml:7: stations[0].alias: expected another word than "bridge", which is the topic '
+        "level of the bridge itself",
+    ),
+    Wrong(
+        "uuid-bridge",
+        GOOD.replace('"a"', '"bridge"'),
+        'config.toml:5: stations[0].uuid: expected another word than "bridge", which is the topic '
+        "level of the bridge itself",
+    ),
+    Wrong("station-twice", GOOD + STATION, "config.toml:9: stations[1].uuid: is the station of stations[0] again"),
+    Wrong(
+        "alias-twice",
+        GOOD + 'alias = "x"\n' + SECOND + 'alias = "x"\n',
+        "config.toml:12: stations[1].alias: is the topic level of stations[0] already",
+    ),
+    Wrong(
+        "alias-is-a-uuid",
+        GOOD + SECOND + 'alias = "a"\n',
+        "config.toml:11: stations[1].alias: is the topic level of stations[0] already",
+    ),
+    Wrong(
+        "plug-alias-twice",
+        GOOD + '[stations.plugs]\np = "x"\nq = "x"\n',
+        "config.toml:9: stations[0].plugs.q: is the alias of plug p already",
+    ),
+    Wrong(
+        "plug-alias-is-a-plug",
+        GOOD + 'plugs = { p = "q", q = "r" }\n',
+        "config.toml:7: stations[0].plugs.p: is the uuid of another plug of this station",
+    ),
+    Wrong(
+        "slash-in-a-plug-alias",
+        GOOD + 'plugs.p = "x/y"\n',
+        f"config.toml:7: stations[0].plugs.p: expected {ALIAS_WORDS}",
+    ),
+    Wrong(
+        "slash-in-a-plug-uuid",
+        GOOD + 'plugs = { "p/q" = "x" }\n',
+        f'config.toml:7: stations[0].plugs."p/q": expected a key of {ID_WORDS}',
+    ),
+    Wrong(
+        "slower-than-stale",
+        GOOD + "interval = 1200\n",
+        "config.toml:7: stations[0].interval: expected less than polling.stale_after, which is 1200",
+    ),
+    # keys that need each other
+    Wrong(
+        "all-slower-than-stale",
+        MQTT + "[polling]\ninterval = 60\nstale_after = 60\n",
+        "config.toml:4: polling.interval: expected less than polling.stale_after, which is 60",
+    ),
+    Wrong(
+        "stale-at-once",
+        MQTT + "[polling]\nstale_after = 10\n",
+        "config.toml:4: polling.stale_after: expected more than polling.interval, which is 30, or 0 for never",
+    ),
+    Wrong(
+        "password-of-nobody",
+        MQTT + f'password = "{SECRET}"\n',
+        "config.toml:3: mqtt.password: is of no use without mqtt.username; set that too",
+    ),
+    Wrong(
+        "two-passwords",
+        MQTT + f'username = "u"\npassword = "{SECRET}"\npassword_file = "p"\n',
+        "config.toml:5: mqtt.password_file: two passwords; set password, or password_file, not both",
+        files={"p": b"x"},
+    ),
+    Wrong(
+        "key-without-certificate",
+        MQTT + '[mqtt.tls]\nkey_file = "k"\n',
+        "config.toml:4: mqtt.tls.key_file: is of no use without mqtt.tls.cert_file; set that too",
+        files={"k": b""},
+    ),
+    # files
+    Wrong(
+        "no-token-file",
+        FROM_FILE,
+        "config.toml:6: stations[0].token_file: FOLDER/t cannot be read: No such file or directory",
+    ),
+    Wrong(
+        "token-file-is-a-folder",
+        NO_TOKEN + 'token_file = "."\n',
+        "config.toml:6: stations[0].token_file: FOLDER cannot be read: Is a directory",
+    ),
+    Wrong(
+        "token-file-not-utf-8",
+        FROM_FILE,
+        "config.toml:6: stations[0].token_file: FOLDER/t is not UTF-8 text",
+        files={"t": SECRET.encode() + b"\xff"},
+    ),
+    Wrong(
+        "token-file-with-two-lines",
+        FROM_FILE,
+        f"config.toml:6: stations[0].token_file: FOLDER/t: expected {TOKEN_WORDS}",
+        files={"t": f"{SECRET}\n\n".encode()},
+    ),
+    Wrong(
+        "token-file-empty",
+        FROM_FILE,
+        "config.toml:6: stations[0].token_file: FOLDER/t is empty; expected the secret in it",
+        files={"t": b"\n"},
+    ),
+    Wrong(
+        "token-file-huge",
+        FROM_FILE,
+        "config.toml:6: stations[0].token_file: FOLDER/t is larger than 64 KiB; expected nothing but the secret in it",
+        files={"t": b"x" * 65_537},
+    ),
+    Wrong(
+        "token-file-with-nul",
+        NO_TOKEN + 'token_file = "t\\u0000"\n',
+        "config.toml:6: stations[0].token_file: expected the name of a file",
+    ),
+    Wrong(
+        "number-for-a-file",
+        NO_TOKEN + "token_file = 5\n",
+        "config.toml:6: stations[0].token_file: expected the name of a file",
+    ),
+    Wrong(
+        "no-ca",
+        MQTT + '[mqtt.tls]\nca_file = "ca.pem"\n',
+        "config.toml:4: mqtt.tls.ca_file: FOLDER/ca.pem cannot be read: No such file or directory",
+    ),
+    Wrong(
+        "no-cloud-ca",
+        MQTT + '[cloud]\nca_file = "ca.pem"\n',
+        "config.toml:4: cloud.ca_file: FOLDER/ca.pem cannot be read: No such file or directory",
+    ),
+    # the environment
+    Wrong(
+        "unknown-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__MQTT__HOTS: unknown variable; the nearest known one is EVSE_MQTT_BRIDGE__MQTT__HOST",
+        env(MQTT__HOTS=SECRET),
+    ),
+    Wrong(
+        "unknown-station-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKN: unknown variable; the nearest known one is "
+        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN",
+        env(STATIONS__0__TOKN=SECRET),
+    ),
+    Wrong(
+        "plug-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__STATIONS__0__PLUGS__P: unknown variable; the nearest known one is "
+        "EVSE_MQTT_BRIDGE__STATIONS__0__PLUGS",
+        env(STATIONS__0__PLUGS__P="x"),
+    ),
+    Wrong(
+        "word-for-a-number-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__POLLING__INTERVAL: polling.interval: expected a number from 1 to 86400",
+        env(POLLING__INTERVAL="soon"),
+    ),
+    Wrong(
+        "range-of-a-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__MQTT__PORT: mqtt.port: expected a whole number from 1 to 65535",
+        env(MQTT__PORT="70000"),
+    ),
+    Wrong(
+        "yes-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__HOMEASSISTANT__ENABLED: homeassistant.enabled: expected true or false",
+        env(HOMEASSISTANT__ENABLED="yes"),
+    ),
+    Wrong(
+        "empty-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__MQTT__PORT: mqtt.port: expected a whole number from 1 to 65535",
+        env(MQTT__PORT=""),
+    ),
+    Wrong(
+        "token-variable",
+        GOOD,
+        f"EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN: stations[0].token: expected {TOKEN_WORDS}",
+        env(STATIONS__0__TOKEN=f"{SECRET} x"),
+    ),
+    Wrong(
+        "broken-json-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__STATIONS: stations: expected a JSON array of objects",
+        env(STATIONS=f'[{{"token": "{SECRET}"'),
+    ),
+    Wrong(
+        "a-json-key-twice",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__MQTT__TLS: mqtt.tls: expected a JSON object",
+        env(MQTT__TLS='{"ca_file": "", "ca_file": ""}'),
+    ),
+    Wrong(
+        "in-json-variable",
+        GOOD,
+        f"EVSE_MQTT_BRIDGE__STATIONS: stations[0].uuid: expected {ID_WORDS}",
+        env(STATIONS=f'[{{"edge_device_id": "1", "uuid": "+", "token": "{SECRET}"}}]'),
+    ),
+    Wrong(
+        "a-gap",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__STATIONS__2__TOKEN: stations[2].token: stations are counted from 0, without a gap",
+        env(STATIONS__2__TOKEN=SECRET),
+    ),
+    Wrong(
+        "half-a-station",
+        GOOD,
+        f"EVSE_MQTT_BRIDGE__STATIONS__1__EDGE_DEVICE_ID: stations[1].edge_device_id: is missing; expected {ID_WORDS}",
+        env(STATIONS__1__UUID="b", STATIONS__1__TOKEN=SECRET),
+    ),
+    Wrong(
+        "two-token-variables",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN_FILE: stations[0].token_file: two tokens; set token, "
+        "or token_file, not both",
+        env(STATIONS__0__TOKEN=SECRET, STATIONS__0__TOKEN_FILE="t"),
+        files={"t": b"x"},
+    ),
+    Wrong(
+        "a-variable-twice",
+        GOOD,
+        "evse_mqtt_bridge__mqtt__host: mqtt.host: is also set by EVSE_MQTT_BRIDGE__MQTT__HOST; set one of them",
+        {**env(MQTT__HOST="a"), "evse_mqtt_bridge__mqtt__host": "b"},
+    ),
+    Wrong(
+        "contradicting-variable",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__POLLING__INTERVAL: polling.interval: expected less than polling.stale_after, which is 1200",
+        env(POLLING__INTERVAL="1200"),
+    ),
+]
+
+
+@pytest.mark.parametrize("wrong", TABLE, ids=lambda wrong: wrong.name)
+def test_a_wrong_configuration_is_told_in_one_line(
+    wrong: Wrong, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = wrong.content.encode() if isinstance(wrong.content, str) else wrong.content
+    Path(tmp_path / "config.toml").write_bytes(content)
+    for name, inside in wrong.files.items():
+        (tmp_path / name).write_bytes(inside)
+    for name in [name for name in os.environ if name.startswith("EVSE_MQTT_BRIDGE")]:
+        monkeypatch.delenv(name)
+    for name, value in wrong.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    result = CliRunner().invoke(cli, ["check"])
+
+    assert result.stderr == wrong.said.replace("FOLDER", str(tmp_path)) + "\n"
+    assert result.exit_code == 78
+    assert SECRET not in result.output
+    with pytest.raises(ConfigError) as caught:
+        load(Path("config.toml"), wrong.environ)
+    assert SECRET not in repr(caught.value) + repr(caught.value.problems)
+
+
+def test_the_good_configuration_of_the_table_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(GOOD)
+    assert load(path, {}).config.stations[0].token.get_secret_value() == SECRET
+
+
+def test_every_fault_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[log]\nlevel = "loud"\n' + MQTT + "qos = 3\nx = 1\n" + '[[stations]]\nuuid = "a b"\ntoken_file = "t"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path, env(CLOUD__TIMEOUT="0"))
+    assert [(problem.source, problem.line, problem.key) for problem in caught.value.problems] == [
+        ("EVSE_MQTT_BRIDGE__CLOUD__TIMEOUT", None, "cloud.timeout"),
+        (str(path), 2, "log.level"),
+        (str(path), 5, "mqtt.qos"),
+        (str(path), 6, "mqtt.x"),
+        (str(path), 7, "stations[0].edge_device_id"),
+        (str(path), 8, "stations[0].uuid"),
+        (str(path), 9, "stations[0].token_file"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "nowhere.toml",
+            "there is no such file; make one from config.toml.example, or with `evse-mqtt-bridge station add`",
+        ),
+        ("folder", "is a folder; expected the configuration file"),
+        ("file/config.toml", "cannot be read: Not a directory"),
+        ("x" * 300, "cannot be read: File name too long"),
+    ],
+)
+def test_a_file_that_is_none_is_told_by_a_real_process(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    result = run_command("run", "--config", name, cwd=tmp_path, env=env(MQTT__HOST="localhost"))
+    assert (result.returncode, result.stdout, result.stderr) == (78, "", f"{name}: {said}\n")
+
+
+def test_a_file_name_cannot_break_the_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "a\nb", {})
+    assert len(str(caught.value).splitlines()) == 1

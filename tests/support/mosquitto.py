@@ -118,7 +118,8 @@ class Mosquitto:
             f"persistence_location {self.folder}/",
             "log_dest stderr",
             "log_type all",
-            "max_queued_messages 0",  # an observer that is behind loses nothing
+            # an observer that is behind loses nothing; 0, no limit, makes 2.0.11 drop clients whose publish it denies
+            "max_queued_messages 1000000",
             "set_tcp_nodelay true",
             f"allow_anonymous {str(self._anonymous).lower()}",
             f"listener {self.port} {HOST}",

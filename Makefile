@@ -1,0 +1,65 @@
+# Everything that a checkout needs, from a Python >= 3.11 alone. `make help` lists the targets.
+
+VENV   ?= .venv
+PYTEST_ARGS ?=
+
+BIN    := $(VENV)/bin
+PYTHON := $(BIN)/python
+PIP    := $(PYTHON) -m pip --disable-pip-version-check --require-virtualenv --quiet
+# a marker file in the environment tells what was installed, and when
+DEMO_READY := $(VENV)/.demo-ready
+TEST_READY := $(VENV)/.test-ready
+
+export PIP_ROOT_USER_ACTION := ignore
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help demo test lint format lock clean
+
+help:
+	@echo "make demo     the whole thing on this machine: simulated stations, a broker, the bridge; Ctrl-C ends it"
+	@echo "make test     linters, types and all tests, after installing what they need (Mosquitto too)"
+	@echo "              PYTEST_ARGS='-k reload' runs a part of the tests"
+	@echo "make lint     linters and types alone"
+	@echo "make format   formats the code and sorts its imports"
+	@echo "make lock     writes requirements/*.txt from pyproject.toml; UPGRADE=1 takes the newest versions"
+	@echo "make clean    removes the environment ($(VENV)) and everything that was generated"
+
+demo: $(DEMO_READY)
+	@$(PYTHON) -m evse_mqtt_bridge demo
+
+test: $(TEST_READY)
+	@scripts/ensure-mosquitto
+	@$(MAKE) lint
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: $(TEST_READY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(TEST_READY)
+	@$(BIN)/ruff check --select I --fix
+	@$(BIN)/ruff format
+
+lock:
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PYTHON):
+	@python=$$(scripts/find-python) && echo "environment: $(VENV), with $$python" && $$python -m venv --clear $(VENV)
+
+$(DEMO_READY): requirements/demo.txt pyproject.toml | $(PYTHON)
+	@echo "installing what the demo needs ..."
+	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TEST_READY): requirements/test.txt pyproject.toml | $(PYTHON)
+	@echo "installing what the tests need ..."
+	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(DEMO_READY)

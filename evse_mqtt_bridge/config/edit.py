@@ -5,6 +5,7 @@ mean what the text before meant, plus or minus the one station.
 """
 
 import contextlib
+import errno
 import os
 import tempfile
 import tomllib
@@ -84,7 +85,7 @@ def save(path: Path, text: str) -> None:
     """
     temporary = None
     try:
-        target = path.resolve()
+        target = _followed(path)
         before = target.stat() if target.exists() else None
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mode 0600
         with os.fdopen(descriptor, "wb") as stream:
@@ -101,11 +102,23 @@ def save(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             _sync_folder(target.parent)
     except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "a loop of links"
+        reason = error.strerror if isinstance(error, OSError) and error.errno != errno.ELOOP else "a loop of links"
         raise EditError(f"{path} cannot be written, and is what it was: {reason}") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _followed(path: Path) -> Path:
+    """Where links lead to, whether or not there is a file.
+
+    Raises:
+        OSError, RuntimeError: they lead in a circle; which of the two depends on the version of Python.
+    """
+    try:
+        return path.resolve(strict=True)
+    except FileNotFoundError:
+        return path.resolve()
 
 
 def _sync_folder(folder: Path) -> None:

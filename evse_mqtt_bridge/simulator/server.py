@@ -173,6 +173,9 @@ def _is_the_simulators_fault(record: logging.LogRecord) -> bool:
 
 def _reason(error: OSError) -> str:
     """Why an address cannot be listened on, without the address, which asyncio puts into its own text."""
-    if error.errno and not isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror):
+        return clean(error.strerror or "the name could not be resolved", 160)
+    if error.errno:
         return os.strerror(error.errno).lower()
-    return clean(error.strerror or str(error), 160)
+    # From Python 3.13 on asyncio tells neither number nor reason where it could bind to no address of a name.
+    return "the address is taken, or not this machine's"

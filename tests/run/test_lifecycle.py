@@ -221,7 +221,7 @@ def test_aliases_and_stations_that_went_leave_nothing_behind(
             not [
                 topic
                 for topic, payload in observer.latest.items()
-                if payload and (topic.startswith("evse/north/") or other in topic)
+                if payload and (topic.startswith(("evse/north/", f"evse/south/{plug}/")) or other in topic)
             ]
         )
     )

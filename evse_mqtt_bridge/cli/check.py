@@ -10,11 +10,11 @@ from rich.table import Table
 from evse_mqtt_bridge.broker.session import tls_context
 from evse_mqtt_bridge.broker.visit import visit
 from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.cloud.client import CloudClient
 from evse_mqtt_bridge.cloud.client import tls_context as cloud_tls_context
-from evse_mqtt_bridge.config.schema import Config, StationConfig
+from evse_mqtt_bridge.cloud.survey import survey
+from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.core.messages import number
-from evse_mqtt_bridge.core.model import Failure, Outcome, PlugReading
+from evse_mqtt_bridge.core.model import Failure, PlugReading
 from evse_mqtt_bridge.core.text import clean
 from evse_mqtt_bridge.errors import UnavailableError
 
@@ -57,8 +57,7 @@ async def _try(config: Config) -> bool:
         well = False
     if not config.stations:
         return well
-    async with CloudClient(config.cloud) as client:
-        outcomes = await asyncio.gather(*(_ask(client, station) for station in config.stations))
+    outcomes = await survey(config.cloud, config.stations)
     table = Table("station", "plug", "status", "power", "currents", "limit", "measured", box=None, pad_edge=False)
     for station, outcome in zip(config.stations, outcomes, strict=True):
         title = clean(station.name or station.alias or station.uuid)
@@ -72,10 +71,6 @@ async def _try(config: Config) -> bool:
             table.add_row(title, note, style="yellow")
     Console().print(table)
     return well
-
-
-async def _ask(client: CloudClient, station: StationConfig) -> Outcome:
-    return await client.fetch(client.prepare(station.edge_device_id, station.uuid, station.token.get_secret_value()))
 
 
 def _cells(plug: PlugReading) -> list[str]:

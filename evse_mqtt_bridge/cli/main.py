@@ -10,7 +10,7 @@ from evse_mqtt_bridge.errors import BridgeError
 
 __all__ = ["cli"]
 
-_COMMANDS = ("run", "check", "station", "purge", "simulate", "demo", "health")
+_COMMANDS = ("run", "check", "station", "topics", "purge", "simulate", "demo", "health")
 """Each is the attribute of the same name in the module of the same name."""
 
 

@@ -13,10 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.cloud.client import CloudClient
+from evse_mqtt_bridge.cloud.survey import survey
 from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station, save
 from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose, load, parse, read_text, read_toml
-from evse_mqtt_bridge.config.schema import Cloud, StationConfig
 from evse_mqtt_bridge.core.messages import number
 from evse_mqtt_bridge.core.model import Failure, Outcome, Reading, Reason
 from evse_mqtt_bridge.core.text import clean
@@ -98,7 +97,7 @@ def add(  # noqa: PLR0913  # one argument for each option
     loaded = _with_station(edited, path, fields)
     if not no_check:
         added = next(item for item in loaded.config.stations if item.uuid == uuid)
-        _show_plugs(asyncio.run(_ask(loaded.config.cloud, added)), name or alias or uuid)
+        _show_plugs(asyncio.run(survey(loaded.config.cloud, [added]))[0], name or alias or uuid)
     save(path, edited)
     click.echo(f"added {name or alias or uuid} to {path}")
     for warning in load(path, os.environ).warnings:
@@ -197,12 +196,6 @@ def _with_station(edited: str, path: Path, fields: Fields) -> Loaded:
     if all(item.uuid != fields["uuid"] for item in loaded.config.stations):
         raise EditError("EVSE_MQTT_BRIDGE__STATIONS takes the place of the stations in the file; add the station there")
     return loaded
-
-
-async def _ask(cloud: Cloud, wanted: StationConfig) -> Outcome:
-    async with CloudClient(cloud) as client:
-        token = wanted.token.get_secret_value()
-        return await client.fetch(client.prepare(wanted.edge_device_id, wanted.uuid, token))
 
 
 def _show_plugs(outcome: Outcome, title: str) -> None:

@@ -1,0 +1,209 @@
+"""`topics`: its four forms, and where it has the plugs from."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from evse_mqtt_bridge.cli.main import cli
+from evse_mqtt_bridge.cli.topics import _CSV_COLUMNS
+from evse_mqtt_bridge.core.topics import Topics
+from tests.support import CloudServer, Mosquitto, Observer, config_tables, station_table, write_config
+from tests.support.asyncapi import topics_of, violations
+from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS, status_example
+
+_IDLE, _CHARGING = EXAMPLE_PLUGS
+_OTHER = "b" * 32
+_TABLES: dict[str, Any] = {
+    "mqtt": {"host": "localhost", "username": "user-name", "password": "pass-word"},
+    "stations": [
+        station_table(name="Garage north", alias="garage-north", plugs={_CHARGING: "left"}),
+        station_table(_OTHER),
+    ],
+}
+_SECRETS = ("user-name", "pass-word", "token-")
+
+
+def _topics(config: Path, *options: str) -> Result:
+    result = CliRunner().invoke(cli, ["topics", "--config", str(config), *options])
+    for secret in _SECRETS:
+        assert secret not in result.output + result.stderr
+    return result
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Path:
+    """Two stations, one with an alias for one of its plugs; nothing of it answers."""
+    return write_config(tmp_path / "config.toml", _TABLES)
+
+
+def test_listing_is_a_line_for_each_topic_with_type_unit_and_meaning(offline: Path) -> None:
+    result = _topics(offline)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert re.fullmatch(r"evse/garage-north/left/power +number +W +power, negative .*", lines[9])
+    assert [line.split()[0] for line in lines if "/power " in line] == [
+        "evse/garage-north/left/power",
+        f"evse/{_OTHER}/{{plug}}/power",
+    ]
+    assert sum(line.startswith("homeassistant/") for line in lines) == 1 + 2 * (2 + 11)
+    assert "--online" in result.stderr
+    assert "`" not in result.stdout
+
+
+def test_json_has_the_same_topics_in_the_same_order(offline: Path) -> None:
+    content = json.loads(_topics(offline, "--json").stdout)
+    assert content["contract"] == 1
+    assert [row["topic"] for row in content["topics"]] == [
+        line.split()[0] for line in _topics(offline).stdout.splitlines()
+    ]
+    assert {row["topic"]: row for row in content["topics"]}["evse/garage-north/left/power"] == {
+        "channel": "plug.power",
+        "topic": "evse/garage-north/left/power",
+        "type": "number",
+        "unit": "W",
+        "description": "power, negative while discharging",
+        "device": "Garage north left",
+        "quality_topic": "evse/garage-north/left/availability",
+        "time_topic": "evse/garage-north/left/time",
+        "qos": 1,
+        "retained": True,
+    }
+
+
+def test_csv_is_a_tag_list_of_plain_values(offline: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(_topics(offline, "--csv").stdout)))
+    by_topic = {row["topic"]: row for row in rows}
+    assert by_topic["evse/garage-north/left/current_l2"] == {
+        "topic": "evse/garage-north/left/current_l2",
+        "type": "number",
+        "unit": "A",
+        "description": "current of phase 2",
+        "quality_topic": "evse/garage-north/left/availability",
+        "time_topic": "evse/garage-north/left/time",
+        "device": "Garage north left",
+    }
+    assert {row["type"] for row in rows} == {"number", "boolean", "text", "time"}
+    assert all(row["quality_topic"] in by_topic for row in rows if row["quality_topic"])
+    assert not [topic for topic in by_topic if topic.startswith("homeassistant/") or topic.endswith("/state")]
+
+
+def test_the_document_explains_every_column_of_the_tag_list() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "topics.md").read_text()
+    table = text.partition("### Tag lists")[2].partition("###")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(_CSV_COLUMNS)
+
+
+def test_asyncapi_is_a_valid_document(offline: Path) -> None:
+    content = json.loads(_topics(offline, "--asyncapi").stdout)
+    assert violations(content) == []
+    assert content["servers"]["broker"]["host"] == "localhost:1883"
+    assert "login" in content["components"]["securitySchemes"]
+    assert content["components"]["parameters"]["plug"]["examples"] == ["left"]
+
+
+def test_forms_exclude_each_other(offline: Path) -> None:
+    result = _topics(offline, "--json", "--csv")
+    assert result.exit_code == 2
+    assert "exclude" in result.stderr
+
+
+def test_wrong_configuration_is_told_in_one_line(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.toml", {"mqtt": {"hots": "localhost"}, "stations": []})
+    result = _topics(config)
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert "hots" in result.stderr
+
+
+def test_without_stations_there_are_the_bridges_topics(tmp_path: Path) -> None:
+    tables = {"mqtt": {"host": "localhost"}, "homeassistant": {"enabled": False}, "stations": []}
+    result = _topics(write_config(tmp_path / "config.toml", tables), "--online")
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["evse/bridge/availability", "evse/bridge/info"]
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+# --online
+
+
+@pytest.fixture
+def cloud_only(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
+    """The example's station on a broker where no bridge has been; the API wants its token."""
+    cloud.answer(EXAMPLE_EVSE, status_example(), token=f"token-{EXAMPLE_EVSE}")
+    stations = [station_table(alias="north", plugs={_CHARGING: "left"})]
+    return write_config(tmp_path / "config.toml", config_tables(broker, cloud, stations))
+
+
+def _say(observer: Observer, availability: str, plugs: dict[str, str], owner: str = "evse-mqtt-bridge") -> None:
+    """What a bridge keeps on the broker."""
+    topics = Topics("evse")
+    info = {
+        "uuid": EXAMPLE_EVSE,
+        "plugs": {uuid: {"topic": topic, "label": None} for uuid, topic in plugs.items()},
+        "published_by": owner,
+        "discovery": None,
+    }
+    observer.publish(topics.station("north", "info"), json.dumps(info), retain=True)
+    observer.publish(topics.availability, availability, retain=True)
+
+
+def _plugs(config: Path) -> list[str]:
+    """The plugs' levels in the document's topics, with --online."""
+    result = _topics(config, "--asyncapi", "--online")
+    assert (result.exit_code, result.stderr) == (0, "")
+    channels = topics_of(json.loads(result.stdout))
+    return [topic.split("/")[2] for topic, channel in channels.items() if channel == "plug.power"]
+
+
+def test_running_bridge_tells_its_plugs_and_the_api_is_not_asked(
+    cloud_only: Path, cloud: CloudServer, observer: Observer
+) -> None:
+    # by another alias, as before a change that the bridge has not taken over yet; one plug is missing in the answers
+    _say(observer, "online", {_CHARGING: "right", "c" * 32: "c" * 32})
+    assert _plugs(cloud_only) == ["left", "c" * 32]
+    assert cloud.requests == []
+
+
+@pytest.mark.parametrize(
+    ("availability", "plugs", "owner"),
+    [
+        ("offline", {_CHARGING: "left"}, "evse-mqtt-bridge"),
+        ("online", {}, "evse-mqtt-bridge"),
+        ("online", {"d" * 32: "left"}, "another-bridge"),
+    ],
+    ids=["has ended", "has not seen them", "is another"],
+)
+def test_where_the_bridge_does_not_tell_the_api_is_asked(
+    cloud_only: Path, cloud: CloudServer, observer: Observer, availability: str, plugs: dict[str, str], owner: str
+) -> None:
+    _say(observer, availability, plugs, owner)
+    assert _plugs(cloud_only) == [_IDLE, "left"]
+    assert len(cloud.requests) == 1
+
+
+def test_where_there_is_no_broker_the_api_is_enough(cloud_only: Path, broker: Mosquitto) -> None:
+    broker.stop()
+    assert _plugs(cloud_only) == [_IDLE, "left"]
+
+
+def test_station_that_nobody_knows_is_told_and_the_list_is_printed(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer
+) -> None:
+    cloud.answer(EXAMPLE_EVSE, status_example())
+    cloud.answer(_OTHER, [], status=401)
+    stations = [station_table(), station_table(_OTHER, name="Garage south")]
+    config = write_config(tmp_path / "config.toml", config_tables(broker, cloud, stations))
+    broker.stop()
+    result = _topics(config, "--online")
+    assert result.exit_code == 69
+    assert f"evse/{EXAMPLE_EVSE}/{_IDLE}/power " in result.stdout
+    assert f"evse/{_OTHER}/{{plug}}/power " in result.stdout
+    told = result.stderr.splitlines()
+    assert len(told) == 3
+    assert told[0].startswith(f"broker 127.0.0.1:{broker.port}: ")
+    assert told[1].startswith("Garage south: unauthorized")
+    assert "Traceback" not in result.stderr

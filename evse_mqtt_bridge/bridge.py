@@ -4,7 +4,7 @@ Nothing here waits or looks at a clock. What comes in is an outcome, a configura
 earlier life; what goes out are messages.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -85,6 +85,8 @@ class Bridge:
         self._plan = plan
         self._started = started
         self._states = {uuid: StationState() for uuid in plan.stations}
+        # Topics of `info` that are said last on this connection; see Transition.records.
+        self._late: set[str] = set()
 
     @property
     def plan(self) -> Plan:
@@ -101,24 +103,26 @@ class Bridge:
         """One poll's outcome for a station of the plan: what it changes is published."""
         station, old = self._plan.stations[uuid], self._states[uuid]
         new = self._states[uuid] = advance(old, outcome, self._plan.rules, moment)
-        if old.plugs.keys() != new.plugs.keys() or any(
-            new.plugs[plug].label != before.label for plug, before in old.plugs.items()
-        ):
-            publisher.publish(self._introduction(station, old, new))
+        called = {plug: state.label for plug, state in new.plugs.items()}
+        if called != {plug: state.label for plug, state in old.plugs.items()}:
+            self._introduce(station, old, new, publisher)
         publisher.publish(messages.changes(self._plan.topics, station, old, new))
-        if not old.plugs.keys() <= new.plugs.keys():
-            gone = self._entry(self._plan, station, old).all_topics()
-            kept = set(self._entry(self._plan, station, new).all_topics())
-            publisher.publish_last(messages.clear(topic for topic in gone if topic not in kept))
 
-    def _introduction(self, station: Station, old: StationState, new: StationState) -> Iterator[Message]:
-        """The station's `info`, and the discovery of plugs that are new or called otherwise."""
-        yield self._info(station, new)
+    def _introduce(self, station: Station, old: StationState, new: StationState, publisher: Publisher) -> None:
+        """The station's `info`, the discovery of plugs that are new or called otherwise, the end of those that went."""
+        info = self._info(station, new)
+        now = set(self._entry(self._plan, station, new).all_topics())
+        gone = [topic for topic in self._entry(self._plan, station, old).all_topics() if topic not in now]
+        if gone:
+            self._late.add(info.topic)
+        publisher.publish(self._in_time(info))
         if self._plan.discovery:
             for uuid, plug in new.plugs.items():
                 before = old.plugs.get(uuid)
                 if before is None or before.label != plug.label:
-                    yield from homeassistant.plug(self._plan.discovery, station, uuid, plug.label)
+                    publisher.publish(homeassistant.plug(self._plan.discovery, station, uuid, plug.label))
+        if info.topic in self._late:
+            publisher.publish_last([*messages.clear(gone), info])
 
     # Another configuration
 
@@ -127,12 +131,16 @@ class Bridge:
         old = self._plan
         before = [self._entry(old, station, self._states[uuid]) for uuid, station in old.stations.items()]
         bridge = BridgeEntry(old.topics, old.client_id, old.place)
+        told_late = set(self._late_infos())
         self._plan = plan
         self._states = {uuid: self._states.get(uuid, StationState()) for uuid in plan.stations}
         way = self._retire(before, [bridge])
         if way.steps:
-            publisher.change(way)
+            self._late = set(way.records)
+            publisher.change(replace(way, last=(*way.last, *self._late_infos())))
             return
+        self._late |= way.records
+        said: set[str] = set()
         if (plan.topics, plan.client_id, plan.discovery) != (old.topics, old.client_id, old.discovery):
             publisher.repeat()
         else:
@@ -141,9 +149,13 @@ class Bridge:
                 for uuid, station in plan.stations.items()
                 if uuid not in old.stations or replace(old.stations[uuid], interval=station.interval) != station
             ]
-            publisher.publish(self._picture(changed))
-            publisher.publish([self._bridge_info()])
-        publisher.publish_last(way.last)
+            picture = [*self._in_time(self._bridge_info()), *self._picture(changed)]
+            said.update(message.topic for message in picture)
+            publisher.publish(picture)
+        publisher.publish_last(message for message in way.last if message.topic not in said)
+        publisher.publish_last(
+            info for info in self._late_infos() if info.topic in way.records or info not in told_late
+        )
 
     # What the session asks: the picture
 
@@ -174,14 +186,16 @@ class Bridge:
         for entry in stations:
             if entry.uuid in self._states:
                 self._states[entry.uuid] = remember(self._states[entry.uuid], entry.labels)
-        return self._retire(stations, bridges)
+        way = self._retire(stations, bridges)
+        self._late = set(way.records)
+        return replace(way, last=(*way.last, *self._late_infos()))
 
     def whole(self) -> Iterator[Message]:
         """Everything that is known, read from the state as it is drawn."""
+        yield from self._in_time(self._bridge_info())
         if self._plan.discovery:
             yield from homeassistant.bridge(self._plan.discovery)
         yield from self._picture(list(self._plan.stations.values()))
-        yield self._bridge_info()
         yield messages.bridge_availability(self._plan.topics, online=True)
 
     def will(self) -> Message:
@@ -195,13 +209,29 @@ class Bridge:
         stations = list(stations)
         for speak in (self._discovery, self._values, self._availability):
             for station in stations:
-                state = self._states.get(station.uuid)
-                if state is not None and self._plan.stations.get(station.uuid) == station:
-                    yield from speak(station, state)
+                yield from self._live(speak, station)
+
+    def _live(self, speak: Callable[[Station, StationState], Iterator[Message]], station: Station) -> Iterator[Message]:
+        """What `speak` says of a station, taken up again where its state changes while the broker takes its time.
+
+        What changed was said by then, and must not be followed by what it was before.
+        """
+        said: set[str] = set()
+        uuid = station.uuid
+        while self._plan.stations.get(uuid) == station:
+            plan, state = self._plan, self._states[uuid]
+            for message in speak(station, state):
+                if self._plan is not plan or self._states[uuid] is not state:
+                    break
+                if message.topic not in said:
+                    said.add(message.topic)
+                    yield message
+            else:
+                return
 
     def _discovery(self, station: Station, state: StationState) -> Iterator[Message]:
-        # The station's `info` goes first: whatever interrupts the rest, a later run then knows what was begun.
-        yield self._info(station, state)
+        # `info` goes first: whatever interrupts the rest, a later run then knows what was begun.
+        yield from self._in_time(self._info(station, state))
         if self._plan.discovery:
             yield from homeassistant.station(self._plan.discovery, station)
             for uuid, plug in state.plugs.items():
@@ -212,6 +242,20 @@ class Bridge:
 
     def _availability(self, station: Station, state: StationState) -> Iterator[Message]:
         return messages.availability(self._plan.topics, station, state)
+
+    def _in_time(self, info: Message) -> tuple[Message, ...]:
+        """An `info`, where it may be said before what went is cleared."""
+        return () if info.topic in self._late else (info,)
+
+    def _late_infos(self) -> Iterator[Message]:
+        """Each `info` that is said last."""
+        if not self._late:
+            return
+        for station in self._plan.stations.values():
+            if self._plan.topics.station(station.topic_id, "info") in self._late:
+                yield self._info(station, self._states[station.uuid])
+        if self._plan.topics.info in self._late:
+            yield self._bridge_info()
 
     def _bridge_info(self) -> Message:
         info = BridgeInfo(
@@ -232,16 +276,13 @@ class Bridge:
         return StationEntry.of(plan.topics, station, state, plan.place)
 
     def _retire(self, stations: Iterable[StationEntry], bridges: Iterable[BridgeEntry]) -> Transition:
-        """From entries of before to what the plan wants."""
+        """From entries of before to what the plan wants; the bridges' last, since they tell where stations' are."""
         heir = BridgeEntry(self._plan.topics, self._plan.client_id, self._plan.place)
-        by_topic_id = {station.topic_id: station for station in self._plan.stations.values()}
-        changes = [Change(bridge, heir) for bridge in bridges]
+        changes = []
         for entry in stations:
             station = self._plan.stations.get(entry.uuid)
-            owner = by_topic_id.get(entry.topic_id) if entry.topics == self._plan.topics else None
-            inherited = () if owner is None or owner is station else self._entry_of(owner).state_topics()
-            changes.append(Change(entry, self._entry_of(station) if station else None, inherited))
-        return transition(changes)
+            changes.append(Change(entry, self._entry_of(station) if station else None))
+        return transition([*changes, *(Change(bridge, heir) for bridge in bridges)])
 
     def _entry_of(self, station: Station) -> StationEntry:
         return self._entry(self._plan, station, self._states[station.uuid])

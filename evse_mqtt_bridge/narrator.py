@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.broker.connection import Ended, Trouble
+from evse_mqtt_bridge.broker.reconnect import STEADY_AFTER
 from evse_mqtt_bridge.core.model import Failure, Outcome, PlugState, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.core.text import clean
 from evse_mqtt_bridge.log import Logger
@@ -16,8 +17,15 @@ __all__ = ["LINES_PER_MINUTE", "Narrator", "Quota", "duration"]
 LINES_PER_MINUTE = 60
 """Lines about stations and plugs within a minute, beyond which they are only counted."""
 
+_HOLD_AGAIN = 600.0
+"""Seconds in which the cloud's asking to wait is said once, however often it asks."""
+
 _REMEMBERED = 1000
 _MINUTE = 60.0
+_OUTAGE = frozenset({Trouble.LOST, Trouble.UNREACHABLE})
+_RESTLESS = frozenset({Trouble.TAKEN_OVER, Trouble.UNSTEADY})
+"""After these, coming and going is no news until a connection lasts."""
+
 _LOUD = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND})
 
 
@@ -60,9 +68,10 @@ class Narrator:
     _since: dict[tuple[str, ...], float] = field(default_factory=dict)
     _said: dict[tuple[str, ...], None] = field(default_factory=dict)
     _quota: Quota = field(default_factory=lambda: Quota(LINES_PER_MINUTE))
-    _broker_told: Trouble | None = None
+    _broker_told: set[Trouble] = field(default_factory=set)
+    _connected_at: float | None = None
     _ever_connected: bool = False
-    _held_until: float = 0.0
+    _hold_told_until: float = 0.0
 
     # Stations
 
@@ -119,20 +128,20 @@ class Narrator:
             self._say(self.log.warning, "plug unavailable", **known, reason=new.reason)
 
     def _hold(self, failure: Failure) -> None:
-        if failure.retry_after is not None and self.now() >= self._held_until:
-            self._held_until = self.now() + failure.retry_after
-            self.log.warning(
-                "the cloud asks to wait: no requests until then",
-                wait=duration(failure.retry_after),
-                detail=failure.detail,
-            )
+        if failure.retry_after is None or self.now() < self._hold_told_until:
+            return
+        self._hold_told_until = self.now() + max(failure.retry_after, _HOLD_AGAIN)
+        event = "the cloud asks to wait: no requests until then"
+        self.log.warning(event, wait=duration(failure.retry_after), detail=failure.detail)
 
     def forget(self, uuid: str) -> None:
         """A station went; what was remembered of it goes too."""
         self._since = {key: since for key, since in self._since.items() if uuid not in key[:2]}
 
     def tick(self) -> None:
-        """To be called now and then: says how much was not said."""
+        """To be called now and then: says how much was not said, and that a restless broker calmed down."""
+        if self._connected_at is not None and self._broker_told and self.now() - self._connected_at >= STEADY_AFTER:
+            self._say_connected()
         held = self._quota.held(self.now())
         if held:
             self.log.warning("more stations changed than is said here: see their availability topics", lines=held)
@@ -141,28 +150,36 @@ class Narrator:
 
     def broker_connected(self) -> None:
         """A connection was accepted."""
+        self._connected_at = self.now()
+        if self._broker_told & _RESTLESS:
+            self.log.debug("connected to the broker", broker=self.broker)
+        else:
+            self._say_connected()
+
+    def _say_connected(self) -> None:
         since = self._since.pop(("broker",), None)
         lost = {"after": duration(self.now() - since)} if since is not None and self._ever_connected else {}
         self.log.info("connected to the broker", broker=self.broker, **lost)
         self._ever_connected = True
-        self._broker_told = None
+        self._broker_told.clear()
 
     def broker_ended(self, ended: Ended, wait: float) -> None:
         """A connection, or an attempt, ended."""
+        self._connected_at = None
         again = {"detail": ended.detail, "next_attempt": duration(wait)}
-        if ended.trouble is self._broker_told:
-            self.log.debug("still no connection to the broker", broker=self.broker, **again)
+        if ended.trouble in self._broker_told or (ended.trouble in _OUTAGE and self._broker_told & _RESTLESS):
+            self.log.debug("still no lasting connection to the broker", broker=self.broker, **again)
             return
-        self._broker_told = ended.trouble
+        self._broker_told.add(ended.trouble)
         self._since.setdefault(("broker",), self.now())
         match ended.trouble:
             case Trouble.TAKEN_OVER:
-                self.log.error(
-                    "another client uses this client id: give each bridge its own mqtt.client_id",
-                    client_id=self.client_id,
-                    broker=self.broker,
-                    **again,
-                )
+                event = "another client uses this client id: give each bridge its own mqtt.client_id"
+                self.log.error(event, client_id=self.client_id, broker=self.broker, **again)
+            case Trouble.UNSTEADY:
+                event = "connections to the broker do not last: does another client use this client id?"
+                advice = "give each bridge its own mqtt.client_id; if that is not it, see the broker's log"
+                self.log.error(event, client_id=self.client_id, broker=self.broker, advice=advice, **again)
             case Trouble.LOGIN:
                 advice = "check mqtt.username, mqtt.password and what the broker allows this user"
                 self.log.error("the broker refused the login", broker=self.broker, advice=advice, **again)

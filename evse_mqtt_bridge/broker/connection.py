@@ -7,7 +7,6 @@ of then. It sends and it counts what is not acknowledged; what to send, and when
 import asyncio
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -23,6 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.core.model import Message
 from evse_mqtt_bridge.core.text import clean
+from evse_mqtt_bridge.loop import in_daemon_thread
 
 __all__ = ["Connection", "Ended", "Trouble", "connect"]
 
@@ -44,14 +44,18 @@ _FAILED = 0x80
 
 
 class Trouble(Enum):
-    """Why there is no connection (any more)."""
+    """Why there is no connection (any more).
+
+    `TAKEN_OVER` is what the broker said; `UNSTEADY` is what is concluded where it says nothing.
+    """
 
     UNREACHABLE = "unreachable"
     TLS = "tls"
     LOGIN = "login"
     REFUSED = "refused"
-    TAKEN_OVER = "taken_over"
     LOST = "lost"
+    TAKEN_OVER = "taken_over"
+    UNSTEADY = "unsteady"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class Connection:
     async def open(self) -> Ended | None:
         """Connect and wait for the broker's CONNACK; `None` when it accepted."""
         try:
-            await _in_daemon_thread(self._connect_blocking)
+            await in_daemon_thread(self._connect_blocking, "mqtt-connect")
         except (OSError, ValueError) as error:
             return _words_for(error)
         sock = self._client.socket()
@@ -166,6 +170,8 @@ class Connection:
             ended = Ended(Trouble.UNREACHABLE, f"it did not answer CONNECT within {CONNECT_TIMEOUT:g} s")
         if ended is not None:
             self.abort()
+            if ended.trouble is Trouble.LOST:
+                return Ended(Trouble.UNREACHABLE, "it closed the connection instead of answering CONNECT")
         return ended
 
     def _connect_blocking(self) -> None:
@@ -337,34 +343,6 @@ class Connection:
             self.ended.set_result(ended)
 
 
-async def _in_daemon_thread(call: Callable[[], None]) -> None:
-    """Run a call that blocks; a cancelled one is left behind, and does not hold up the end of the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def finish(error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            call()
-        except BaseException as raised:  # noqa: BLE001  # carried over to the caller
-            error = raised
-        try:
-            loop.call_soon_threadsafe(finish, error)
-        except RuntimeError:
-            return  # the loop has ended, and nobody waits
-
-    threading.Thread(target=run, name="mqtt-connect", daemon=True).start()
-    await done
-
-
 def _properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves its constructor untyped
 
@@ -382,8 +360,9 @@ def _words_for(error: Exception) -> Ended:
             return Ended(Trouble.TLS, f"the certificate was refused: {clean(error.verify_message)}")
         case ssl.SSLError():
             return Ended(Trouble.TLS, clean(error.reason or str(error)))
-        case socket.gaierror():
-            return Ended(Trouble.UNREACHABLE, f"name not resolved: {clean(error.strerror or '')}")
+        case socket.gaierror() | UnicodeError():  # the latter for a label that is empty or too long
+            told = error.strerror if isinstance(error, OSError) else None
+            return Ended(Trouble.UNREACHABLE, f"name not resolved: {clean(told or 'no host is called so')}")
         case TimeoutError():
             return Ended(Trouble.UNREACHABLE, "it did not answer in time")
         case OSError():

@@ -29,9 +29,10 @@ class Outbox:
                 self._last.pop(message.topic, None)
 
     def put_last(self, messages: Iterable[Message]) -> None:
-        """Say these when nothing else waits; each replaces what waits on its topic."""
+        """Say these when nothing else waits, in this order; each replaces what waits on its topic."""
         for message in messages:
             self._first.pop(message.topic, None)
+            self._last.pop(message.topic, None)
             self._last[message.topic] = message
 
     def refill(self, source: Iterable[Message]) -> None:
@@ -50,8 +51,12 @@ class Outbox:
             return self._last.pop(next(iter(self._last)))
         return None
 
+    def interrupt(self) -> None:
+        """Forget what changed and the picture, for another picture to come; what goes last still goes."""
+        self._first.clear()
+        self._source = iter(())
+
     def empty(self) -> None:
         """Forget all of it."""
-        self._first.clear()
+        self.interrupt()
         self._last.clear()
-        self._source = iter(())

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -86,6 +86,8 @@ class SessionLog(Protocol):
     def farewell_failed(self) -> None:
         """`offline` was not acknowledged; the broker is left to publish the will."""
 
+
+_NO = frozenset({mqtt.Trouble.LOGIN, mqtt.Trouble.REFUSED, mqtt.Trouble.TLS})
 
 Chance = Callable[[], float]
 """Random, from 0 up to 1."""
@@ -172,11 +174,12 @@ class Session:
         while True:
             met = await mqtt.connect(self.settings, self.tls, self.picture.will(), handlers)
             if isinstance(met, mqtt.Ended):
-                state, ended = state.failed(), met
+                state, ended = state.failed(refused=met.trouble in _NO), met
             else:
                 state = state.connected(loop.time())
                 ended = await self._serve(met)
                 state = state.lost(loop.time())
+                ended = _judged(ended, state)
             wait = state.wait(loop.time(), self.chance())
             self.log.broker_ended(ended, wait)
             await asyncio.sleep(wait)
@@ -244,8 +247,11 @@ class Session:
 
     async def _read_retained(self, connection: mqtt.Connection, filters: list[str]) -> None:
         """Subscribe, and wait until the broker has delivered what is retained there."""
-        for refused in await connection.subscribe(filters):
-            self.log.subscription_refused(refused)
+        refused = await connection.subscribe(filters)
+        if connection.ended.done():
+            return
+        for topic_filter in refused:
+            self.log.subscription_refused(topic_filter)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GREETING_LIMIT):
                 while await self._heard_within(QUIET):
@@ -295,3 +301,17 @@ class Session:
         elif payload == b"online" and self._open and covers(self.picture.birth_topic, topic):
             self._born = True
             self._asked.set()
+
+
+def _judged(ended: mqtt.Ended, state: Reconnect) -> mqtt.Ended:
+    """How a connection ended, in the light of those before.
+
+    Not every broker says that a client id was taken over (with MQTT 3.1.1 none can). And one that does may mean an
+    earlier attempt of this very bridge, which it only came to when it was no longer busy.
+    """
+    match ended.trouble:
+        case mqtt.Trouble.LOST if state.unsteady:
+            return replace(ended, trouble=mqtt.Trouble.UNSTEADY)
+        case mqtt.Trouble.TAKEN_OVER if state.short_lived <= 1:
+            return replace(ended, trouble=mqtt.Trouble.LOST)
+    return ended

@@ -5,13 +5,18 @@ quickest that needs nothing compiled for rare machines (docs/performance.md). Wh
 does for every request, parsing the address and merging headers, is done here once for each station.
 """
 
+import socket
 import ssl
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
+
+from evse_mqtt_bridge.loop import in_daemon_thread
 
 __all__ = ["Prepared", "Transport"]
 
@@ -19,6 +24,10 @@ _KEEPALIVE = 90.0
 """Seconds; longer than the usual interval, so that a lone station does not shake hands for every poll."""
 
 _DNS_CACHE = 60
+
+_RECEIVE_BUFFER = 32 * 1024
+"""Bytes that a connection may have waiting to be read: ample for an answer, and little enough that a server which
+floods one connection does not keep the loop from all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,12 @@ class Transport(httpx.AsyncBaseTransport):
         self._body_limit = body_limit
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                ssl=tls, limit=connections, keepalive_timeout=_KEEPALIVE, ttl_dns_cache=_DNS_CACHE
+                ssl=tls,
+                limit=connections,
+                keepalive_timeout=_KEEPALIVE,
+                ttl_dns_cache=_DNS_CACHE,
+                resolver=_Resolver(),
+                socket_factory=_socket,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one station must not travel with another's token
             timeout=aiohttp.ClientTimeout(total=None),  # the caller's deadline is for all of it
@@ -79,3 +93,37 @@ class Transport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+
+class _Resolver(AbstractResolver):
+    """The system's name resolution; one lookup at a time for each name, which is what aiohttp's cache sees to."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        try:
+            found = await in_daemon_thread(look_up, "cloud-resolve")
+        except UnicodeError:  # a label that is empty or too long
+            raise socket.gaierror(socket.EAI_NONAME, "no host is called so") from None
+        return [
+            ResolveResult(
+                hostname=host,
+                host=socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0],
+                port=port,
+                family=found_family,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found_family, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    return made

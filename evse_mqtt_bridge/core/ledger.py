@@ -3,6 +3,9 @@
 The retained `info` of each station and of the bridge are its memory: they live where the retained topics live, so
 they are lost exactly when there is nothing left to clear, and they need no volume, no file and no second truth. Only
 entries that name this bridge's client id count; what anybody else published is never touched.
+
+Whoever may publish there can forge an entry. So what the bridge cannot have written, by the rules for ids, aliases and
+prefixes, is not believed; a topic that is made of an entry is one that every broker takes.
 """
 
 import json
@@ -14,6 +17,7 @@ from typing import Literal, cast
 from evse_mqtt_bridge.core import homeassistant
 from evse_mqtt_bridge.core.fields import PLUG_FIELDS, STATION_FIELDS
 from evse_mqtt_bridge.core.model import Station, StationState
+from evse_mqtt_bridge.core.station import MAX_PLUGS
 from evse_mqtt_bridge.core.topics import Topics
 
 __all__ = ["BridgeEntry", "DiscoveryPlace", "StationEntry", "read_bridge", "read_station"]
@@ -21,7 +25,9 @@ __all__ = ["BridgeEntry", "DiscoveryPlace", "StationEntry", "read_bridge", "read
 Form = Literal["entity", "device"]
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_TOPIC_ID = re.compile(r"[^/+#\x00-\x1f]{1,64}")
+_TOPIC_ID = re.compile(r"[\w-]{1,64}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_LONGEST_PREFIX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,11 @@ class StationEntry:
         labels = {uuid: plug.label for uuid, plug in state.plugs.items()}
         return cls(topics, station.topic_id, station.uuid, plugs, labels, discovery)
 
+    @property
+    def record(self) -> str:
+        """The topic of the `info` that tells of all this."""
+        return self.topics.station(self.topic_id, "info")
+
     def discovery_topics(self) -> list[str]:
         """Its discovery topics."""
         if self.discovery is None:
@@ -64,17 +75,17 @@ class StationEntry:
         topics = [topic for plug in self.plugs for topic in homeassistant.plug_topics(prefix, form, self.uuid, plug)]
         return [*topics, *homeassistant.station_topics(prefix, form, self.uuid)]
 
-    def state_topics(self) -> list[str]:
-        """Its other topics, `info` last: while it stands, an interrupted clean-up is taken up again."""
-        topics = [
-            self.topics.plug(self.topic_id, plug, field.name) for plug in self.plugs.values() for field in PLUG_FIELDS
-        ]
-        names = [field.name for field in STATION_FIELDS if field.name != "info"]
-        return [*topics, *(self.topics.station(self.topic_id, name) for name in (*names, "info"))]
+    def all_topics(self) -> dict[str, str]:
+        """Every topic of it and the plug that it speaks of, by uuid (empty: the station), in the order of clearing.
 
-    def all_topics(self) -> list[str]:
-        """Every topic of it, discovery first, so that entities go before their topics do."""
-        return [*self.discovery_topics(), *self.state_topics()]
+        Discovery goes first, so that entities go before their topics do; `info` last: while it stands, an interrupted
+        clean-up is taken up again.
+        """
+        topics = dict.fromkeys(self.discovery_topics(), "")
+        for uuid, topic_id in self.plugs.items():
+            topics.update((self.topics.plug(self.topic_id, topic_id, field.name), uuid) for field in PLUG_FIELDS)
+        names = [field.name for field in STATION_FIELDS if field.name != "info"]
+        return topics | {self.topics.station(self.topic_id, name): "" for name in names} | {self.record: ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +96,20 @@ class BridgeEntry:
     client_id: str
     discovery: DiscoveryPlace | None
 
+    @property
+    def record(self) -> str:
+        """The topic of the `info` that tells of all this."""
+        return self.topics.info
+
     def discovery_topics(self) -> list[str]:
         """Its discovery topics."""
         if self.discovery is None:
             return []
         return list(homeassistant.bridge_topics(self.discovery.prefix, self.discovery.form, self.client_id))
 
-    def all_topics(self) -> list[str]:
-        """Every topic of it, `info` last."""
-        return [*self.discovery_topics(), *self.topics.bridge]
+    def all_topics(self) -> dict[str, str]:
+        """Every topic of it, `info` last, each with an empty text, for it speaks of no plug."""
+        return dict.fromkeys((*self.discovery_topics(), *self.topics.bridge), "")
 
 
 def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> StationEntry | None:
@@ -103,13 +119,15 @@ def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> Stat
     if content is None or place is None or place.field != "info" or content.get("published_by") != owner:
         return None
     uuid, plugs = content.get("uuid"), content.get("plugs")
-    if not _is(_ID, uuid) or not isinstance(plugs, dict):
+    if not _is(_TOPIC_ID, place.station) or not _is(_ID, uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
         return None
     topic_ids: dict[str, str] = {}
     labels: dict[str, str | None] = {}
     for plug, about in plugs.items():
         match about:
-            case {"topic": topic_id, "label": None | str() as label} if _is(_ID, plug) and _is(_TOPIC_ID, topic_id):
+            case {"topic": topic_id, "label": None | str() as label} if (
+                _is(_ID, plug) and _is(_TOPIC_ID, topic_id) and not _SURROGATE.search(label or "")
+            ):
                 topic_ids[plug], labels[plug] = topic_id, label
             case _:
                 return None
@@ -122,16 +140,21 @@ def read_bridge(topic: str, payload: bytes, owner: str) -> BridgeEntry | None:
     if content is None or content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != owner:
         return None
     base = content.get("base_topic")
-    if not isinstance(base, str) or Topics(base).info != topic:
+    if not isinstance(base, str) or len(base) > _LONGEST_PREFIX or Topics(base).info != topic:
         return None
     return BridgeEntry(Topics(base), owner, _discovery(content))
 
 
 def _discovery(content: Mapping[str, object]) -> DiscoveryPlace | None:
     match content.get("discovery"):
-        case {"prefix": str(prefix), "form": "entity" | "device" as form} if prefix and not set(prefix) & set("+#\x00"):
+        case {"prefix": str(prefix), "form": "entity" | "device" as form} if _is_prefix(prefix):
             return DiscoveryPlace(prefix, form)
     return None
+
+
+def _is_prefix(text: str) -> bool:
+    plain = text.isprintable() and not set(text) & set("+#") and not text.startswith("$")
+    return plain and all(text.split("/")) and len(text) <= _LONGEST_PREFIX
 
 
 def _object(payload: bytes) -> dict[str, object] | None:

@@ -1,7 +1,8 @@
 """Which retained topics are this bridge's and not of its configuration: what `purge` shows and clears.
 
 Three things prove that a topic is the bridge's: an `info` that names its client id; a plug's `state` whose keys are
-exactly the contract's; a discovery payload of its origin whose topics lie under its base. Nothing else is touched.
+exactly the contract's; a discovery payload of its origin that names its availability topic. Nothing else is touched.
+A base topic is one bridge's, whatever its client id was; another bridge may stand below it, with a base of its own.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.core.fields import PLUG_FIELDS, STATION_FIELDS
+from evse_mqtt_bridge.core.homeassistant.discovery import ORIGIN
 from evse_mqtt_bridge.core.ledger import BridgeEntry, DiscoveryPlace, StationEntry, read_bridge, read_station
 from evse_mqtt_bridge.core.model import Station
 from evse_mqtt_bridge.core.topics import PlugPlace, Topics
@@ -16,7 +18,6 @@ from evse_mqtt_bridge.core.topics import PlugPlace, Topics
 __all__ = ["Holding", "leftovers"]
 
 _STATE_KEYS = frozenset(field.name for field in PLUG_FIELDS) - {"state"}
-_ORIGIN = "evse-mqtt-bridge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,11 @@ def _proven_by_state(retained: Mapping[str, bytes], topics: Topics) -> Iterator[
 
 
 def _proven_by_discovery(retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
+    named = json.dumps(topics.availability, ensure_ascii=False).encode()
     for topic, payload in retained.items():
-        if topic.endswith("/config") and f'"{topics.base}/'.encode() in payload:
+        if topic.endswith("/config") and named in payload:
             match _object(payload):
-                case {"origin": {"name": str(name)}} if name == _ORIGIN:
+                case {"origin": {"name": str(name)}} if name == ORIGIN:
                     yield topic
 
 

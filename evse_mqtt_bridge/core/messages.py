@@ -189,4 +189,4 @@ def _json(value: object) -> str:
 
 
 def _dump(content: object) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

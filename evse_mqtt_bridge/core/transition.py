@@ -12,41 +12,51 @@ __all__ = ["Change", "Transition", "transition"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What `was` published, and what is `now` (`None`: nothing) in its place.
-
-    `inherited` are topics that are another's now, such as those of an alias that went from one station to another.
-    """
+    """What `was` published, and what is `now` (`None`: nothing) in its place."""
 
     was: StationEntry | BridgeEntry
     now: StationEntry | BridgeEntry | None
-    inherited: Iterable[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """`steps` come before the whole picture, each when the one before it has been taken in; `last` comes after it."""
+    """`steps` come before the whole picture, each when the one before it has been taken in; `last` comes after it.
+
+    `records` are the topics of the `info` that tell of what goes last. Until that is done they are all that tells of
+    it, so nothing else may be said there before.
+    """
 
     steps: tuple[tuple[Message, ...], ...]
     last: tuple[Message, ...]
+    records: frozenset[str] = frozenset()
 
 
 def transition(changes: Iterable[Change]) -> Transition:
     """What to say so that nothing is left of what was, and entities that only change their form are kept.
 
-    Home Assistant keeps the entities and their history of discovery topics that move; see
-    core/homeassistant/migration.py for the steps. All others are just cleared.
+    Discovery that something else takes the place of is cleared before that is published. Home Assistant keeps the
+    entities and their history of what moves within its prefix; see core/homeassistant/migration.py for the steps. All
+    else is cleared last.
     """
     moved: list[str] = []
+    replaced: list[str] = []
     gone: list[str] = []
+    records: set[str] = set()
     for change in changes:
         was, now = change.was, change.now
         if was == now:
             continue
-        kept = {*(now.all_topics() if now else ()), *change.inherited}
+        before, after = was.all_topics(), now.all_topics() if now else {}
+        # An alias may have gone from one plug to another; its topics are others' then.
+        kept = {topic for topic, plug in before.items() if after.get(topic) == plug}
+        discovered = [topic for topic in was.discovery_topics() if topic not in kept] if now else []
+        going = [topic for topic in before if topic not in {*kept, *discovered}]
         moves = now and now.discovery and was.discovery and now.discovery.prefix == was.discovery.prefix
-        discovered = set(was.discovery_topics()) if moves else set()
-        for topic in was.all_topics():
-            if topic not in kept:
-                (moved if topic in discovered else gone).append(topic)
-    steps = (homeassistant.migration(moved), homeassistant.placeholder(moved), tuple(messages.clear(moved)))
-    return Transition(tuple(step for step in steps if step), tuple(messages.clear(gone)))
+        moved += discovered if moves else ()
+        replaced += discovered
+        gone += going
+        # After the steps of a move, the record has to tell of the new form before that is published.
+        if going and not (moves and discovered):
+            records.add(was.record)
+    steps = (homeassistant.migration(moved), homeassistant.placeholder(moved), tuple(messages.clear(replaced)))
+    return Transition(tuple(step for step in steps if step), tuple(messages.clear(gone)), frozenset(records))

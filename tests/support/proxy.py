@@ -113,8 +113,6 @@ class Proxy:
         if self._server is not None:
             self._server.close()
         self._cut_all()
-        for task in self._tasks:
-            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _become(self, weather: Weather) -> None:

@@ -1,0 +1,156 @@
+"""What `purge` shows: all of the bridge's that the configuration no longer has, and nothing of anybody else's."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from evse_mqtt_bridge.core import homeassistant, messages
+from evse_mqtt_bridge.core.homeassistant import Discovery, Form
+from evse_mqtt_bridge.core.ledger import DiscoveryPlace
+from evse_mqtt_bridge.core.leftovers import Holding, leftovers
+from evse_mqtt_bridge.core.model import Station, StationState
+from evse_mqtt_bridge.core.station import Rules, advance
+from evse_mqtt_bridge.core.topics import Topics, covers
+from tests.core.samples import NOW, answer, at, reading
+
+_NORTH = Station("e1", 30, alias="north", plugs={"p1": "left"})
+_SOUTH = Station("e2", 30)
+_STATE = advance(StationState(), answer(reading("p1"), reading("p2")), Rules(), at(0))
+
+
+def _published(
+    *stations: Station, base: str = "evse", client_id: str = "me", form: Form | None = "entity", prefix: str = "ha"
+) -> dict[str, bytes]:
+    """What a bridge leaves on the broker for these stations, each with plugs p1 and p2."""
+    topics = Topics(base)
+    place = DiscoveryPlace(prefix, form).as_dict() if form else None
+    info = messages.BridgeInfo("1", client_id, NOW, len(stations), place)
+    said = [messages.bridge_info(topics, info), messages.bridge_availability(topics, online=True)]
+    discovery = Discovery(topics, prefix, form, 1, client_id, "1") if form else None
+    if discovery:
+        said += homeassistant.bridge(discovery)
+    for station in stations:
+        said.append(messages.station_info(topics, station, _STATE, client_id, place))
+        said += [*messages.values(topics, station, _STATE), *messages.availability(topics, station, _STATE)]
+        if discovery:
+            said += homeassistant.station(discovery, station)
+            for plug in ("p1", "p2"):
+                said += homeassistant.plug(discovery, station, plug, "Plug")
+    return {message.topic: message.payload for message in said}
+
+
+def _holding(
+    *stations: Station, base: str = "evse", client_id: str = "me", form: Form | None = "entity", prefix: str = "ha"
+) -> Holding:
+    place = DiscoveryPlace(prefix, form) if form else None
+    return Holding(Topics(base), client_id, {station.uuid: station for station in stations}, place, prefix)
+
+
+_FOREIGN = {
+    "evse/north/custom": b"1",
+    "evse/north/left/custom": b"1",
+    "evse/north/left/power/set": b"1",
+    "evse/other/thing/power": b"5",
+    "evse/other/thing/state": b'{"power": 5}',
+    "evse/other/thing/availability": b"online",
+    "evse/other/list/state": b"[1]",
+    "evse/other/text/state": b"on",
+    "evse/other/info": b'{"published_by": "me"}',
+    "ha/sensor/other/config": b'{"state_topic": "evse/north/left/power"}',
+    "ha/sensor/other/x/config": b'{"origin": {"name": "zigbee2mqtt"}, "state_topic": "evse/bridge/availability"}',
+    "ha/sensor/broken/config": b'"evse/bridge/availability" evse-mqtt-bridge',
+    "ha/sensor/odd/config": b'["evse/bridge/availability", {"origin": "evse-mqtt-bridge"}]',
+    "ha/status": b"online",
+}
+
+
+def test_nothing_is_left_over_of_what_the_configuration_has() -> None:
+    assert leftovers({**_published(_NORTH, _SOUTH), **_FOREIGN}, _holding(_NORTH, _SOUTH)) == []
+
+
+@pytest.mark.parametrize("form", ["entity", "device", None])
+def test_all_of_a_removed_station_is_left_over_and_nothing_else(form: Form | None) -> None:
+    with_it, without = _published(_NORTH, _SOUTH, form=form), _published(_SOUTH, form=form)
+    gone = leftovers({**with_it, **_FOREIGN}, _holding(_SOUTH, form=form))
+    assert gone == sorted(with_it.keys() - without.keys())
+
+
+@pytest.mark.parametrize("form", ["entity", "device", None])
+def test_it_is_found_without_its_info_too(form: Form | None) -> None:
+    with_it = _published(_NORTH, _SOUTH, form=form)
+    without = _published(_SOUTH, form=form)
+    del with_it["evse/north/info"]
+    assert leftovers({**with_it, **_FOREIGN}, _holding(_SOUTH, form=form)) == sorted(with_it.keys() - without.keys())
+
+
+def test_an_alias_that_went_leaves_its_topics_over() -> None:
+    plain = replace(_NORTH, alias="", plugs={})
+    both = {**_published(_NORTH), **_published(plain)}
+    assert leftovers({**both, **_FOREIGN}, _holding(plain)) == sorted(
+        topic for topic in _published(_NORTH) if topic.startswith("evse/north/")
+    )
+    moved = replace(_NORTH, plugs={"p2": "left"})
+    gone = leftovers({**_published(_NORTH), **_published(moved)}, _holding(moved))
+    assert gone == sorted(topic for topic in _published(_NORTH) if topic.startswith("evse/north/p2/"))
+
+
+def test_the_other_form_and_discovery_that_was_turned_off_are_left_over() -> None:
+    device = {topic for topic in _published(_NORTH, form="device") if topic.startswith("ha/")}
+    entity = {topic for topic in _published(_NORTH) if topic.startswith("ha/")}
+    both = {**_published(_NORTH, form="device"), **_published(_NORTH)}
+    assert leftovers(both, _holding(_NORTH)) == sorted(device)
+    assert leftovers(both, _holding(_NORTH, form="device")) == sorted(entity)
+    assert leftovers(both, _holding(_NORTH, form=None)) == sorted(device | entity)
+
+
+def test_what_an_info_tells_of_another_prefix_is_left_over() -> None:
+    """Only an `info` leads there: a subscription to every topic would be too much to ask for."""
+    before = _published(_NORTH, prefix="old")
+    gone = leftovers(before, _holding(_NORTH))
+    assert gone == sorted(topic for topic in before if topic.startswith("old/"))
+
+
+def test_a_configuration_without_stations_leaves_all_of_them_over_but_not_the_bridge() -> None:
+    gone = leftovers({**_published(_NORTH, _SOUTH), **_FOREIGN}, _holding())
+    assert gone == sorted(_published(_NORTH, _SOUTH).keys() - _published().keys())
+
+
+def test_a_plug_that_its_station_forgot_is_left_over() -> None:
+    held = _published(_NORTH)
+    one = advance(StationState(), answer(reading("p1")), Rules(), at(0))
+    info = messages.station_info(Topics("evse"), _NORTH, one, "me", {"prefix": "ha", "form": "entity"})
+    gone = leftovers({**held, info.topic: info.payload}, _holding(_NORTH))
+    assert gone == sorted(topic for topic in held if "/p2/" in topic or "_p2/" in topic)
+
+
+@pytest.mark.parametrize("form", ["entity", "device"])
+@pytest.mark.parametrize("base", ["evse2", "evse/site", "evse/site/x", "site/evse", "ev"])
+def test_a_bridge_under_another_base_keeps_what_is_its_own(base: str, form: Form) -> None:
+    """Also under a base below this one's, and with discovery under the same prefix."""
+    others = _published(Station("e9", 30, alias="north"), _SOUTH, base=base, client_id="another", form=form)
+    assert leftovers(others, _holding(_NORTH)) == []
+
+
+def test_hostile_payloads_name_no_topic_of_others() -> None:
+    forged = {
+        "uuid": "e1",
+        "plugs": {"p1": {"topic": "#", "label": None}},
+        "published_by": "me",
+        "discovery": {"prefix": "#", "form": "entity"},
+    }
+    retained = {
+        "evse/north/info": json.dumps(forged).encode(),
+        "evse/x/info": b"[" * 100_000,
+        "evse/y/z/state": b"[" * 100_000,
+        "ha/sensor/x/config": b'"evse/bridge/availability"' + b"[" * 100_000,
+        "evse/bridge/info": b"\xff",
+        **_FOREIGN,
+    }
+    assert leftovers(retained, _holding(_NORTH)) == []
+
+
+def test_the_subscriptions_yield_whatever_may_be_left() -> None:
+    for form in ("entity", "device"):
+        for topic in _published(_NORTH, base="site/evse", form=form):
+            assert any(covers(topic_filter, topic) for topic_filter in _holding(base="site/evse").filters), topic

@@ -1,0 +1,274 @@
+"""The line for one station and the set of stations: what is said when, and in which order."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from evse_mqtt_bridge.bridge import Bridge, Plan, plan_of
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.core.homeassistant import Discovery, Form
+from evse_mqtt_bridge.core.ledger import DiscoveryPlace
+from evse_mqtt_bridge.core.model import Message, Reason, Station
+from evse_mqtt_bridge.core.station import FORGET_AFTER, Rules
+from evse_mqtt_bridge.core.topics import Topics
+from tests.core.samples import NOW, answer, at, failure, reading
+from tests.model_broker import ModelBroker
+
+_TOPICS = Topics("evse")
+_NORTH = Station("e1", 30, name="North", alias="north", plugs={"p1": "left"})
+_SOUTH = Station("e2", 30)
+_BOTH = answer(reading("p1"), reading("p2", label="Plug 2"))
+
+
+def _plan(*stations: Station, form: Form | None = None, prefix: str = "ha", base: str = "evse") -> Plan:
+    topics = Topics(base)
+    discovery = Discovery(topics, prefix, form, 1, "me", "1") if form else None
+    return Plan(topics, "me", {station.uuid: station for station in stations}, Rules(), discovery)
+
+
+def _running(plan: Plan, *uuids: str) -> tuple[Bridge, ModelBroker]:
+    """A bridge whose stations `uuids` have answered, and whose broker has taken all of it in."""
+    bridge, broker = Bridge(plan, NOW), ModelBroker()
+    broker.connect(bridge)
+    for uuid in uuids:
+        bridge.take(uuid, _BOTH, at(0), broker)
+    broker.deliver()
+    return bridge, broker
+
+
+def _as_if_new(bridge: Bridge) -> Bridge:
+    """A bridge that knows the same and has not said anything yet."""
+    new = Bridge(bridge.plan, NOW)
+    new._states = bridge._states
+    return new
+
+
+def _topics(messages: list[Message]) -> list[str]:
+    return [message.topic for message in messages]
+
+
+# Polls
+
+
+def test_a_poll_publishes_what_it_changed_and_the_next_one_nothing() -> None:
+    bridge, broker = _running(_plan(_NORTH, _SOUTH), "e1", "e2")
+    assert broker.retained["evse/north/left/power"] == b"7107"
+    assert broker.retained["evse/e2/p1/power"] == b"7107"
+    bridge.take("e1", _BOTH, at(30), broker)
+    assert broker.deliver() == []
+    bridge.take("e1", answer(reading("p1", power=11.0), reading("p2", label="Plug 2")), at(60), broker)
+    assert _topics(broker.deliver()) == ["evse/north/left/power", "evse/north/left/state"]
+
+
+def test_a_station_that_fails_harms_no_other() -> None:
+    bridge, broker = _running(_plan(_NORTH, _SOUTH), "e1", "e2")
+    bridge.take("e1", failure(Reason.UNAUTHORIZED), at(30), broker)
+    assert all(topic.startswith("evse/north/") for topic in _topics(broker.deliver()))
+    assert broker.retained["evse/north/availability_reason"] == b"unauthorized"
+    assert broker.retained["evse/e2/availability"] == b"online"
+    assert bridge.state("e1").reason is Reason.UNAUTHORIZED
+
+
+def test_a_new_plug_is_introduced_before_its_values() -> None:
+    bridge, broker = _running(_plan(_SOUTH, form="entity"))
+    bridge.take("e2", answer(reading("p1")), at(0), broker)
+    said = _topics(broker.deliver())
+    assert said[0] == "evse/e2/info"
+    discovery = [index for index, topic in enumerate(said) if topic.startswith("ha/")]
+    values = [index for index, topic in enumerate(said) if topic.startswith("evse/e2/p1/")]
+    assert max(discovery) < min(values)
+    assert json.loads(broker.retained["evse/e2/info"])["plugs"] == {"p1": {"topic": "p1", "label": "Plug 1"}}
+
+
+def test_a_plug_that_is_called_otherwise_is_introduced_again() -> None:
+    bridge, broker = _running(_plan(_SOUTH, form="device"), "e2")
+    bridge.take("e2", answer(reading("p1", label="Left"), reading("p2", label="Plug 2")), at(30), broker)
+    assert _topics(broker.deliver()) == [
+        "evse/e2/info",
+        "ha/device/evse_e2_p1/config",
+        "evse/e2/p1/label",
+        "evse/e2/p1/state",
+    ]
+
+
+def test_a_plug_that_went_for_a_day_leaves_nothing_behind() -> None:
+    bridge, broker = _running(_plan(_NORTH, form="entity"), "e1")
+    one = answer(reading("p1"))
+    bridge.take("e1", one, at(30), broker)
+    bridge.take("e1", one, at(30 + FORGET_AFTER), broker)
+    said = broker.deliver()
+    assert not [topic for topic in broker.retained if "/p2/" in topic or "_p2/" in topic]
+    assert said[-1].topic == "evse/north/info", "its memory goes last, or an interruption would leave topics behind"
+    assert list(json.loads(said[-1].payload)["plugs"]) == ["p1"]
+    assert broker.retained["evse/north/left/power"] == b"7107"
+
+
+# The picture
+
+
+def test_the_picture_is_discovery_then_values_then_availability_and_the_bridges_own_last() -> None:
+    bridge, _ = _running(_plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
+    said = _topics(list(bridge.whole()))
+    assert len(set(said)) == len(said)
+    assert said[0] == "evse/bridge/info"
+    assert said[-1] == "evse/bridge/availability"
+    kinds = ["discovery" if topic.startswith("ha/") else topic.rsplit("/", 1)[1] for topic in said]
+    discovery = [index for index, kind in enumerate(kinds) if kind == "discovery"]
+    availability = [index for index, kind in enumerate(kinds[:-1]) if kind.startswith("availability")]
+    values = [index for index, kind in enumerate(kinds) if kind in ("power", "state", "time", "status")]
+    assert max(discovery) < min(values) <= max(values) < min(availability)
+
+
+def test_a_value_that_changes_while_the_picture_is_on_its_way_is_not_followed_by_the_old_one() -> None:
+    bridge, broker = _running(_plan(_SOUTH), "e2")
+    picture = len(list(bridge.whole()))
+    for taken in range(picture):
+        broker.repeat()
+        broker.deliver(taken)
+        changed = answer(reading("p1", power=float(taken), status="offline"), reading("p2", power=float(taken)))
+        bridge.take("e2", changed, at(taken + 1), broker)
+        broker.deliver()
+        assert broker.retained["evse/e2/p1/power"] == broker.retained["evse/e2/p2/power"] == str(taken).encode()
+        assert broker.retained["evse/e2/p1/availability"] == b"offline"
+        bridge.take("e2", _BOTH, at(taken + 1.5), broker)
+        broker.deliver()
+
+
+def test_a_station_that_goes_while_the_picture_is_on_its_way_leaves_nothing_behind() -> None:
+    for taken in range(60):
+        bridge, broker = _running(_plan(_NORTH, _SOUTH, form="device"), "e1", "e2")
+        broker.repeat()
+        broker.deliver(taken)
+        bridge.apply(_plan(_NORTH, form="device"), broker)
+        broker.deliver()
+        assert not [topic for topic in broker.retained if "e2" in topic]
+
+
+def test_the_will_is_what_says_offline_on_the_bridges_availability() -> None:
+    assert Bridge(_plan(base="site/evse"), NOW).will() == Message("site/evse/bridge/availability", b"offline")
+
+
+# Another configuration
+
+
+def test_a_plan_that_stayed_the_same_says_nothing_of_its_stations() -> None:
+    bridge, broker = _running(_plan(_NORTH, _SOUTH), "e1", "e2")
+    bridge.apply(_plan(replace(_NORTH, interval=5), _SOUTH), broker)
+    assert _topics(broker.deliver()) == ["evse/bridge/info"]
+    assert bridge.plan.stations["e1"].interval == 5
+    assert bridge.state("e1").reason is Reason.ONLINE
+
+
+def test_a_station_that_joins_disturbs_no_other() -> None:
+    bridge, broker = _running(_plan(_NORTH), "e1")
+    bridge.apply(_plan(_NORTH, _SOUTH), broker)
+    assert set(_topics(broker.deliver())) == {"evse/bridge/info", "evse/e2/info"}
+    assert json.loads(broker.retained["evse/bridge/info"])["stations"] == 2
+
+
+@pytest.mark.parametrize("form", ["entity", "device", None])
+def test_a_station_that_goes_leaves_nothing_behind_and_disturbs_no_other(form: Form | None) -> None:
+    bridge, broker = _running(_plan(_NORTH, _SOUTH, form=form), "e1", "e2")
+    bridge.apply(_plan(_NORTH, form=form), broker)
+    said = broker.deliver()
+    assert not [topic for topic in broker.retained if "e2" in topic]
+    assert {message.topic for message in said if message.payload} == {"evse/bridge/info"}
+
+
+def test_stations_that_swap_their_aliases_show_their_own_values() -> None:
+    x, y = Station("e1", 30, alias="x"), Station("e2", 30, alias="y")
+    bridge, broker = _running(_plan(x, y))
+    bridge.take("e1", answer(reading("p1", power=1.0)), at(0), broker)
+    bridge.take("e2", answer(reading("p1", power=2.0, status="stopped", label=None)), at(0), broker)
+    broker.deliver()
+    bridge.apply(_plan(replace(x, alias="y"), replace(y, alias="x")), broker)
+    broker.deliver()
+    assert (broker.retained["evse/x/p1/power"], broker.retained["evse/y/p1/power"]) == (b"2", b"1")
+    assert json.loads(broker.retained["evse/x/info"])["uuid"] == "e2"
+    assert "evse/x/p1/label" not in broker.retained, "the label of the other one"
+    assert "evse/x/p1/vehicle_connected" not in broker.retained, "which a stopped one does not tell"
+
+
+def test_a_plug_that_takes_the_alias_of_another_does_not_take_its_values() -> None:
+    station = Station("e1", 30, plugs={"p1": "left"})
+    bridge, broker = _running(_plan(station))
+    bridge.take("e1", answer(reading("p1", power=1.0), reading("p2", power=2.0, label=None)), at(0), broker)
+    bridge.apply(_plan(replace(station, plugs={"p2": "left"})), broker)
+    broker.deliver()
+    assert (broker.retained["evse/e1/left/power"], broker.retained["evse/e1/p1/power"]) == (b"2", b"1")
+    assert "evse/e1/left/label" not in broker.retained
+    assert not [topic for topic in broker.retained if "/p2/" in topic]
+
+
+@pytest.mark.parametrize("wanted", [{"form": "device"}, {"prefix": "ha2"}, {"form": None}, {"base": "site/evse"}])
+def test_discovery_and_topics_move_and_leave_nothing_behind(wanted: dict[str, Any]) -> None:
+    bridge, broker = _running(_plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
+    bridge.apply(_plan(_NORTH, _SOUTH, **{"form": "entity", **wanted}), broker)
+    broker.deliver()
+    assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
+    assert broker.conflicts == []
+
+
+# A new life
+
+
+def test_a_bridge_that_starts_again_knows_the_plugs_and_says_nothing_of_them_before_they_answer() -> None:
+    bridge, broker = _running(_plan(_NORTH, form="entity"), "e1")
+    before = dict(broker.retained)
+    again = Bridge(bridge.plan, NOW)
+    broker.connect(again)
+    broker.deliver()
+    assert broker.retained == before
+    assert {uuid: plug.label for uuid, plug in again.state("e1").plugs.items()} == {"p1": "Plug 1", "p2": "Plug 2"}
+
+
+def test_what_went_while_the_bridge_was_not_running_is_cleared_when_it_starts() -> None:
+    _, broker = _running(_plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
+    again = Bridge(_plan(replace(_NORTH, alias="", plugs={}), form="device", base="site/evse"), NOW)
+    broker.connect(again)
+    broker.deliver()
+    assert not [topic for topic in broker.retained if topic.startswith("evse/")]
+    assert not [topic for topic in broker.retained if "e2" in topic]
+    assert broker.conflicts == []
+
+
+@pytest.mark.parametrize("taken", range(0, 250, 11))
+def test_a_clean_up_that_is_interrupted_is_taken_up_again(taken: int) -> None:
+    _, broker = _running(_plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
+    plan = _plan(_NORTH, form="entity", base="site/evse")
+    broker.connect(Bridge(plan, NOW))
+    broker.deliver(taken)
+    broker.connect(Bridge(plan, NOW))
+    broker.deliver()
+    assert not [topic for topic in broker.retained if topic.startswith("evse/") or "e2" in topic]
+
+
+# From a configuration
+
+
+def test_a_plan_says_what_the_configuration_says() -> None:
+    tables = {
+        "mqtt": {"host": "localhost", "base_topic": "site/evse", "client_id": "me", "qos": 2},
+        "polling": {"interval": 7, "offline_after": 5, "stale_after": 900, "heartbeat": 11},
+        "homeassistant": {"discovery_prefix": "ha", "discovery": "device", "status_topic": "ha/up"},
+        "stations": [
+            {"edge_device_id": "d", "uuid": "e1", "token": "secret", "name": "North", "alias": "north"},
+            {"edge_device_id": "d", "uuid": "e2", "token": "secret", "interval": 90, "plugs": {"p1": "left"}},
+        ],
+    }
+    plan = plan_of(Config.model_validate(tables))
+    assert plan.topics == Topics("site/evse")
+    assert plan.stations == {
+        "e1": Station("e1", 7, "North", "north"),
+        "e2": Station("e2", 90, plugs={"p1": "left"}),
+    }
+    assert plan.rules == Rules(5, 900, 11)
+    assert plan.place == DiscoveryPlace("ha", "device")
+    assert (plan.birth_topic, plan.client_id) == ("ha/up", "me")
+    assert plan.discovery is not None
+    assert plan.discovery.qos == 2
+    assert "secret" not in repr(plan)
+    off = plan_of(Config.model_validate({**tables, "homeassistant": {"enabled": False}}))
+    assert (off.discovery, off.place, off.birth_topic) == (None, None, "")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from evse_mqtt_bridge.core.fields import CONTRACT_VERSION, READING_FIELDS
-from evse_mqtt_bridge.core.model import Message, PlugState, Reason, Station, StationState
+from evse_mqtt_bridge.core.model import Message, PlugState, Reason, Station, StationState, same_values
 from evse_mqtt_bridge.core.topics import Topics
 
 __all__ = [
@@ -145,7 +145,7 @@ def timestamp(value: datetime) -> str:
 
 def _plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iterator[Message]:
     new, old = plug.reading, before.reading if before else None
-    if new is not None and new is not old:
+    if new is not None and not same_values(old, new):
         for field in _VALUES:
             value = field.read(new)
             if value is not None and value != "" and (old is None or value != field.read(old)):

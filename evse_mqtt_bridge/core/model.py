@@ -17,6 +17,7 @@ __all__ = [
     "Reason",
     "Station",
     "StationState",
+    "same_values",
 ]
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -82,6 +83,21 @@ class PlugReading:
     current_l3: float | None = None
     dyn_current_limit: float | None = None
     time: datetime | None = None
+
+
+def same_values(old: PlugReading | None, new: PlugReading | None) -> bool:
+    """Whether two readings of one plug differ in nothing but their time."""
+    if old is None or new is None:
+        return old is new
+    return (
+        old.power == new.power
+        and old.current_l1 == new.current_l1
+        and old.current_l2 == new.current_l2
+        and old.current_l3 == new.current_l3
+        and old.dyn_current_limit == new.dyn_current_limit
+        and old.status == new.status
+        and old.label == new.label
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ def transition(changes: Iterable[Change]) -> Transition:
         # An alias may have gone from one plug to another; its topics are others' then.
         kept = {topic for topic, plug in before.items() if after.get(topic) == plug}
         discovered = [topic for topic in was.discovery_topics() if topic not in kept] if now else []
-        going = [topic for topic in before if topic not in {*kept, *discovered}]
+        kept.update(discovered)
+        going = [topic for topic in before if topic not in kept]
         moves = now and now.discovery and was.discovery and now.discovery.prefix == was.discovery.prefix
         moved += discovered if moves else ()
         replaced += discovered

@@ -33,6 +33,14 @@ class Clock:
     utc: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class _Polled:
+    """How a station is polled; another one takes its place when that, or what is asked, changes."""
+
+    interval: float
+    place: float
+
+
 @dataclass(slots=True)
 class Poller:
     """Polls the stations it was given; `intervals` (seconds) and `fetch` are by station uuid."""
@@ -42,8 +50,7 @@ class Poller:
     clock: Clock
     concurrency: int
     rate: float
-    _intervals: dict[str, float] = field(default_factory=dict)
-    _places: dict[str, float] = field(default_factory=dict)
+    _stations: dict[str, _Polled] = field(default_factory=dict)
     _agenda: Agenda = field(default_factory=Agenda)
     _joined: int = 0
     _turnstile: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -53,18 +60,20 @@ class Poller:
         self._agenda.rate = self.rate
 
     def assign(self, intervals: Mapping[str, float], at_once: frozenset[str] = frozenset()) -> None:
-        """Poll these from now on: who is new, changed its interval or is in `at_once` gets the next turn."""
+        """Poll these from now on: who is new, changed its interval or is in `at_once` gets the next turn.
+
+        What such a station is answering at that moment is the answer to another request, and dropped.
+        """
         now = self.clock.monotonic()
-        for uuid in self._intervals.keys() - intervals.keys():
+        for uuid in self._stations.keys() - intervals.keys():
             self._agenda.remove(uuid)
-            del self._places[uuid]
+            del self._stations[uuid]
         for uuid, interval in intervals.items():
-            if uuid not in self._places:
-                self._places[uuid] = phase(self._joined)
-                self._joined += 1
-            if self._intervals.get(uuid) != interval or uuid in at_once:
+            known = self._stations.get(uuid)
+            if known is None or known.interval != interval or uuid in at_once:
+                self._stations[uuid] = _Polled(interval, known.place if known else phase(self._joined))
+                self._joined += known is None
                 self._agenda.put(uuid, now)
-        self._intervals = dict(intervals)
         self._changed.set()
 
     async def run(self) -> NoReturn:
@@ -78,18 +87,19 @@ class Poller:
         while True:
             async with self._turnstile:
                 uuid, due = await self._next_turn()
+            polled = self._stations[uuid]
             began = self.clock.monotonic()
             outcome = await self.fetch(uuid)
             now = self.clock.monotonic()
-            interval = self._intervals.get(uuid)
-            if interval is None:
-                continue  # removed while the request was under way
             if isinstance(outcome, Failure) and outcome.retry_after is not None:
                 self._agenda.hold(now + outcome.retry_after)
+            if self._stations.get(uuid) is not polled:
+                continue  # it went, or is to be asked otherwise
             misses = self.settled(uuid, outcome, Moment(now, self.clock.utc()), now - began)
             turn = Turn(due, now, self.clock.chance())
-            self._agenda.put(uuid, next_due(outcome, turn, misses=misses, interval=interval, place=self._places[uuid]))
-            self._changed.set()
+            due = next_due(outcome, turn, misses=misses, interval=polled.interval, place=polled.place)
+            if self._agenda.put(uuid, due):
+                self._changed.set()
 
     async def _next_turn(self) -> tuple[str, float]:
         """Wait for the earliest turn; whoever enters an earlier one in the meantime wakes this up."""

@@ -97,11 +97,12 @@ class Agenda:
     _free_at: float = -math.inf
     _held_until: float = -math.inf
 
-    def put(self, key: str, due: float) -> None:
-        """Enter `key`, or move it."""
+    def put(self, key: str, due: float) -> bool:
+        """Enter `key`, or move it; returns whether it is the earliest."""
         self._serial += 1
         self._due[key] = self._serial
         heapq.heappush(self._heap, (due, self._serial, key))
+        return self._heap[0][1] == self._serial
 
     def remove(self, key: str) -> None:
         """Take `key` out, if it is in."""

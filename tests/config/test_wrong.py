@@ -186,6 +186,12 @@ TABLE = [
     Wrong("slash-in-an-alias", GOOD + 'alias = "a/b"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_WORDS}"),
     Wrong("plus-in-an-alias", GOOD + 'alias = "+"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_WORDS}"),
     Wrong(
+        "plug-alias-of-a-station-topic",
+        GOOD + 'plugs = { p = "info" }\n',
+        "config.toml:7: stations[0].plugs.p: expected another word than info, availability_reason, availability, "
+        "which are the station's own topics",
+    ),
+    Wrong(
         "alias-bridge",
         GOOD + 'alias = "bridge"\n',
         'config.toml:7: stations[0].alias: expected another word than "bridge", which is the topic '

@@ -39,6 +39,9 @@ def placeholder(topics: Iterable[str]) -> tuple[Message, ...]:
     that leaves no trace, a tag scanner on a topic that nobody publishes, and it is this that clearing removes. The
     device itself stays as long as one of its entities is enabled; one whose entities are all disabled is removed with
     one warning, and comes back as it was with the other form.
+
+    A bridge that is killed between steps 2 and 3 begins anew with step 1, which unloads the placeholder by halves: all
+    entities are kept, and Home Assistant warns once if that device is removed before its next restart.
     """
     return tuple(_placeholder(topic) for topic in topics if _is_device(topic))
 

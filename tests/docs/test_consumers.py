@@ -1,0 +1,370 @@
+"""What the pages for consumers show is true: topics, types, entity ids, flows, files and lists."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # it has no stubs; it comes with the broker of the demo
+
+from evse_mqtt_bridge.core import homeassistant
+from evse_mqtt_bridge.core.fields import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS, Field, Kind
+from evse_mqtt_bridge.core.homeassistant import Discovery
+from evse_mqtt_bridge.core.homeassistant.entities import PLUG_ENTITIES
+from evse_mqtt_bridge.core.model import Station
+from evse_mqtt_bridge.core.topics import Topics, covers
+from tests.support import Mosquitto, Observer, run_command, write_config
+from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {
+    name: (DOCS / f"{name}.md").read_text() for name in ("home-assistant", "node-red", "openhab", "iobroker", "scada")
+}
+
+TOPICS = Topics("evse")
+STATION = Station(
+    EXAMPLE_EVSE,
+    30,
+    name="Garage north",
+    alias="garage-north",
+    plugs=dict(zip(EXAMPLE_PLUGS, ("left", "right"), strict=True)),
+)
+FIELDS: dict[str, Field] = {
+    **{f"evse/bridge/{field.name}": field for field in BRIDGE_FIELDS},
+    **{TOPICS.station(STATION.topic_id, field.name): field for field in STATION_FIELDS},
+    **{
+        TOPICS.plug(STATION.topic_id, plug, field.name): field
+        for plug in STATION.plugs.values()
+        for field in PLUG_FIELDS
+    },
+}
+"""Every topic of the station that the pages take for an example."""
+
+IOBROKER_TYPES = {
+    Kind.NUMBER: "number",
+    Kind.BOOLEAN: "boolean",
+    Kind.TEXT: "string",
+    Kind.TIME: "string",
+    Kind.JSON: "mixed",
+}
+NODE_RED_TYPES = {**IOBROKER_TYPES, Kind.JSON: "object"}
+
+CORE_NODES = {
+    *("tab", "comment", "debug", "function", "trigger", "rbe", "template"),
+    *("mqtt in", "mqtt out", "mqtt-broker", "http in", "http response", "http request"),
+}
+
+
+def _block(page: str, language: str, containing: str = "") -> str:
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
+    (found,) = (block for block in blocks if containing in block)
+    return str(found)
+
+
+def _rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table that begins with this heading, without its first two lines."""
+    table = text[text.index(heading) :].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def _quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# --- all pages
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_topic_on_the_page_is_one_of_the_contract(page: str) -> None:
+    # What stands there with a trailing slash or alone is a prefix.
+    named = set(re.findall(r"(?<![\w/.-])evse/[\w+#/-]*[\w+#]", PAGES[page]))
+    assert named
+    for topic in named:
+        assert any(covers(topic, known) for known in FIELDS), topic
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_says_what_it_was_tried_with(page: str) -> None:
+    assert re.search(r"^Tried with .* \d|not run ", PAGES[page], re.MULTILINE)
+
+
+def test_pictures_are_small() -> None:
+    pictures = list((DOCS / "images").iterdir())
+    assert pictures
+    for picture in pictures:
+        assert picture.suffix == ".png"
+        assert picture.stat().st_size < 200_000
+        assert any(f"](images/{picture.name})" in text for text in PAGES.values())
+
+
+# --- Home Assistant
+
+
+def _entity_ids() -> Iterator[str]:
+    discovery = Discovery(TOPICS, "homeassistant", "entity", 1, "evse-mqtt-bridge", "1")
+    messages = [*homeassistant.station(discovery, STATION)]
+    for plug in STATION.plugs:
+        messages += homeassistant.plug(discovery, STATION, plug, "Plug 1")
+    for message in messages:
+        yield json.loads(message.payload)["default_entity_id"]
+    (bridge,) = homeassistant.bridge(discovery)
+    content = json.loads(bridge.payload)
+    platform = bridge.topic.split("/")[1]
+    yield f"{platform}.{re.sub(r'[^a-z0-9]+', '_', (content['device']['name'] + ' ' + content['name']).lower())}"
+
+
+def _strings(content: object) -> Iterator[str]:
+    match content:
+        case str():
+            yield content
+        case dict():
+            for value in content.values():
+                yield from _strings(value)
+        case list():
+            for value in content:
+                yield from _strings(value)
+
+
+def test_home_assistant_blocks_are_yaml_with_entity_ids_of_discovery() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", PAGES["home-assistant"], re.DOTALL | re.MULTILINE)
+    contents: list[Any] = [yaml.safe_load(block) for block in blocks]
+    named = {text for text in _strings(contents) if re.match(r"(binary_)?sensor\.", text)}
+    assert len(named) > 20
+    assert named <= set(_entity_ids())
+
+
+# --- Node-RED
+
+
+def _flows() -> list[Path]:
+    return sorted((DOCS / "node-red").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", _flows(), ids=lambda file: file.stem)
+def test_flow_is_whole_and_of_core_nodes(file: Path) -> None:
+    nodes: list[dict[str, Any]] = json.loads(file.read_text())
+    by_id = {node["id"]: node for node in nodes}
+    assert len(by_id) == len(nodes)
+    assert {node["type"] for node in nodes} <= CORE_NODES
+    (tab,) = (node["id"] for node in nodes if node["type"] == "tab")
+    for node in nodes:
+        assert node.get("z", tab) == tab
+        assert node.get("broker", "evse_broker") in {"evse_broker", "localhost"}
+        for output in node.get("wires", []):
+            assert set(output) <= by_id.keys()
+    assert f"](node-red/{file.name})" in PAGES["node-red"]
+
+
+@pytest.mark.parametrize("file", _flows(), ids=lambda file: file.stem)
+def test_flow_reads_topics_of_the_contract_and_writes_none(file: Path) -> None:
+    nodes: list[dict[str, Any]] = json.loads(file.read_text())
+    inputs = [node for node in nodes if node["type"] == "mqtt in"]
+    assert inputs
+    for node in inputs:
+        assert node["datatype"] == "auto-detect"
+        assert any(covers(node["topic"], topic) for topic in FIELDS), node["topic"]
+    for node in nodes:
+        if node["type"] == "mqtt out":
+            assert node["d"]
+            assert not node["topic"].startswith("evse/")
+
+
+def test_flows_share_one_broker() -> None:
+    brokers = [node for file in _flows() for node in json.loads(file.read_text()) if node["type"] == "mqtt-broker"]
+    assert len(brokers) == len(_flows())
+    assert all(broker == brokers[0] for broker in brokers)
+    assert not {"credentials", "user", "password"} & brokers[0].keys()
+
+
+def test_flows_name_fields_of_state() -> None:
+    """What functions read of a plug, as `plug.power` or by its key, is in `state`."""
+    known = {field.name for field in PLUG_FIELDS} - {"state"}
+    for file in _flows():
+        for node in json.loads(file.read_text()):
+            code = node.get("func", "")
+            read = set(re.findall(r"\bplug\.([a-z_0-9]+)", code))
+            if "for (const key of [" in code:
+                read |= set(re.findall(r'"([a-z_0-9]+)"', code.split("for (const key of [")[1].split("]")[0]))
+            assert read <= known, file.name
+
+
+def test_node_red_table_of_types() -> None:
+    told = {
+        name: cells[1].split()[0]
+        for cells in _rows(PAGES["node-red"], "| topic | `msg.payload`")
+        for name in _quoted(cells[0])
+    }
+    assert told == {field.name: NODE_RED_TYPES[field.kind] for field in FIELDS.values()}
+
+
+# --- openHAB
+
+
+def _channels() -> dict[str, tuple[str, dict[str, str]]]:
+    """Channel uid -> type and parameters."""
+    channels = {}
+    thing = ""
+    for line in _block("openhab", "java", "Bridge mqtt:broker").splitlines():
+        if found := re.match(r'    Thing topic (\w+) "[^"]+" (\[.*] )?\{$', line):
+            thing = f"mqtt:topic:home:{found[1]}"
+        elif found := re.match(r'            Type (\w+) +: (\w+) +"[^"]+" +\[ (.*) ]$', line):
+            channels[f"{thing}:{found[2]}"] = (found[1], dict(re.findall(r'(\w+)="([^"]*)"', found[3])))
+        else:
+            assert re.fullmatch(r"(Bridge .*\{)?|    \}|\}|        Channels:", line), line
+    return channels
+
+
+def test_openhab_channels_fit_their_topics() -> None:
+    channels = _channels()
+    assert len(channels) == 1 + 2 + 12
+    for kind, settings in channels.values():
+        field = FIELDS[settings["stateTopic"]]
+        if field.name == "availability":
+            expected = "switch", {"on": "online", "off": "offline"}
+        elif field.kind is Kind.BOOLEAN:
+            expected = "switch", {"on": "true", "off": "false"}
+        elif field.kind is Kind.NUMBER:
+            expected = "number", {"unit": field.unit}
+        else:
+            expected = "datetime" if field.kind is Kind.TIME else "string", {}
+        assert (kind, {key: value for key, value in settings.items() if key != "stateTopic"}) == expected
+
+
+def test_openhab_things_depend_on_an_availability_topic() -> None:
+    things = re.findall(
+        r'availabilityTopic="([^"]+)", payloadAvailable="([^"]+)", payloadNotAvailable="([^"]+)"', PAGES["openhab"]
+    )
+    assert len(things) == 2
+    for topic, available, unavailable in things:
+        assert (FIELDS[topic].name, available, unavailable) == ("availability", "online", "offline")
+
+
+def test_openhab_items_fit_their_channels() -> None:
+    channels = _channels()
+    kinds = {"string": "String", "switch": "Switch", "datetime": "DateTime"}
+    dimensions = {"W": "Number:Power", "A": "Number:ElectricCurrent"}
+    block = _block("openhab", "java", "Group GarageNorth_Left")
+    items = re.findall(r'^(\S+) (\w+) .*\{ channel="([^"]+)"(?:, unit="(\w+)")? }$', block, re.MULTILINE)
+    assert {channel for _, _, channel, _ in items} == channels.keys()
+    for item_type, _, channel, unit in items:
+        kind, settings = channels[channel]
+        assert unit == settings.get("unit", "")
+        assert item_type == (dimensions[unit] if unit else kinds[kind])
+    groups = set(re.findall(r"^Group\S* (\w+)", block, re.MULTILINE))
+    assert groups == {name.strip() for names in re.findall(r"\(([\w, ]+)\) \{", block) for name in names.split(",")}
+    names = {name for _, name, _, _ in items}
+    assert set(re.findall(r"\b(?:GarageNorth|EvseBridge)_\w+", _block("openhab", "java", "rule "))) <= names
+
+
+def test_openhab_discovered_channels_are_the_entities() -> None:
+    told = {name: cells[1] for cells in _rows(PAGES["openhab"], "| channel | item |") for name in _quoted(cells[0])}
+    units = {"W": "Number:Power", "A": "Number:ElectricCurrent"}
+    assert told == {
+        entity.field: "Switch"
+        if entity.platform == "binary_sensor"
+        else units.get(str(entity.options.get("unit_of_measurement")), "String")
+        for entity in PLUG_ENTITIES
+    }
+    assert f"has {len(told)} channels" in PAGES["openhab"]
+
+
+# --- ioBroker
+
+
+def test_iobroker_object_tree_is_the_contract_of_a_plug() -> None:
+    told = {_quoted(cells[0])[0]: cells[1] for cells in _rows(PAGES["iobroker"], "| object | type |")}
+    assert told == {
+        topic.removeprefix("evse/").replace("/", "."): IOBROKER_TYPES[field.kind]
+        for topic, field in FIELDS.items()
+        if "/left/" not in topic
+    }
+
+
+def test_iobroker_objects_named_elsewhere_exist() -> None:
+    known = {"mqtt.0." + topic.replace("/", ".") for topic in FIELDS}
+    shown = json.loads(_block("iobroker", "json"))
+    assert shown["_id"] in known
+    assert FIELDS[shown["native"]["topic"]].kind is Kind.NUMBER
+    code = _block("iobroker", "javascript")
+    (prefix,) = re.findall(r'const plug = "([^"]+)"', code)
+    named = {prefix + field for field in re.findall(r'plug \+ "([^"]+)"', code)}
+    assert len(named) == 2
+    assert named | set(re.findall(r'getState\("([^"]+)"\)', code)) <= known
+
+
+def test_iobroker_longest_object_id() -> None:
+    uuid = "0" * 32
+    longest = max(len(f"mqtt.0.evse.{uuid}.{uuid}.{field.name}") for field in PLUG_FIELDS)
+    assert f"more than {len('evse') + 100 - longest} characters" in PAGES["iobroker"]
+
+
+@pytest.mark.parametrize("allowed", ["read", "readwrite"])
+def test_iobroker_access_rules_let_read_and_not_write(tmp_path: Path, allowed: str) -> None:
+    power = "evse/garage-north/right/power"
+    rules = _block("iobroker", "", "user iobroker")
+    assert rules == "user iobroker\ntopic read evse/#\n"
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    markers = "topic readwrite observer-marker/#"  # of the observers themselves
+    rules = rules.replace("topic read ", f"topic {allowed} ")
+    (folder / "acl").write_text(f"{rules}{markers}\n\nuser bridge\ntopic readwrite #\n")
+    with (
+        Mosquitto(folder, extra=[f"acl_file {folder / 'acl'}"]) as broker,
+        Observer(broker.port, username="bridge", password="any") as bridge,
+    ):
+        bridge.publish(power, "7107", retain=True)
+        with Observer(broker.port, "evse/#", username="iobroker", password="any") as reader:
+            assert reader.latest == {power: "7107"}
+            reader.publish(power, "5")
+            reader.settle()
+        bridge.settle()
+        assert bridge.latest[power] == ("7107" if allowed == "read" else "5")
+
+
+# --- SCADA
+
+
+def test_scada_tag_list_is_what_the_command_prints(tmp_path: Path) -> None:
+    station = {
+        "edge_device_id": "edge-1",
+        "uuid": STATION.uuid,
+        "token": "any",
+        "name": STATION.name,
+        "alias": STATION.alias,
+        "plugs": dict(STATION.plugs),
+    }
+    config = write_config(tmp_path / "config.toml", {"mqtt": {"host": "localhost"}, "stations": [station]})
+    printed = run_command("topics", "--config", config, "--csv")
+    assert printed.returncode == 0, printed.stderr
+    shown = _block("scada", "csv").splitlines()
+    assert shown[0] == printed.stdout.splitlines()[0]
+    assert set(shown) <= set(printed.stdout.splitlines())
+    for row in csv.DictReader(shown):
+        assert row["quality_topic"] in {"", *FIELDS}
+        assert row["time_topic"] in {"", *FIELDS}
+
+
+def test_scada_tags_are_the_topics_below_a_folder() -> None:
+    for topic, tag, kind in _rows(PAGES["scada"], "| topic | tag |"):
+        (name,) = _quoted(topic)
+        assert _quoted(tag) == [name.replace("evse/", "EVSE/", 1)]
+        field = FIELDS[name]
+        words = {Kind.NUMBER: f"floating point, {field.unit}", Kind.BOOLEAN: "Boolean", Kind.TIME: "date and time, UTC"}
+        assert kind.startswith(words.get(field.kind, "string"))
+
+
+def test_scada_subscriptions_yield_every_plain_value_but_the_label() -> None:
+    filters = next(
+        _quoted(cells[1]) for cells in _rows(PAGES["scada"], "| setting | value |") if cells[0] == "Subscriptions"
+    )
+    got = {topic for topic in FIELDS if any(covers(name, topic) for name in filters)}
+    assert got == {topic for topic, field in FIELDS.items() if field.kind is not Kind.JSON and field.name != "label"}
+    assert all(any(covers(name, topic) for topic in FIELDS) for name in filters)
+
+
+def test_no_topic_is_a_folder_of_another() -> None:
+    for topic in FIELDS:
+        assert not any(other.startswith(f"{topic}/") for other in FIELDS)

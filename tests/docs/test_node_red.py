@@ -1,0 +1,343 @@
+"""The flows of docs/node-red/ do what docs/node-red.md says, in Node-RED itself, fed by the bridge itself.
+
+These tests run where a `node-red` command is on PATH; what can be said of the flows without it stands in
+test_consumers.py.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.request import urlopen
+
+import pytest
+
+from tests.support import BridgeProcess, CloudServer, Mosquitto, Observer, free_port, plug_object, status_example
+from tests.support.bridge import clean_environment
+from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
+from tests.support.configuration import config_tables, station_table, write_config
+from tests.support.net import HOST, wait_until_listening
+
+DOCS = Path(__file__).parents[2] / "docs"
+FLOWS = DOCS / "node-red"
+SHOWN = [line.strip() for line in (DOCS / "node-red.md").read_text().splitlines() if line.startswith("    ")]
+"""What the page shows of alarms and points."""
+COMMAND = shutil.which("node-red")
+
+pytestmark = pytest.mark.skipif(COMMAND is None, reason="no node-red command on PATH")
+
+SETTINGS = """module.exports = {
+  uiHost: "127.0.0.1", flowFile: "flows.json", credentialSecret: false,
+  telemetry: { enabled: false, updateNotification: false },
+  logging: { console: { level: "info", metrics: false, audit: false } },
+}
+"""
+
+# What the tests add: the type of everything that arrives from a plain subscription, and a way to see what a flow says.
+PROBES: list[dict[str, Any]] = [
+    {"id": "probes", "type": "tab", "label": "probes"},
+    {
+        "id": "probe_in",
+        "type": "mqtt in",
+        "z": "probes",
+        "topic": "evse/#",
+        "qos": "1",
+        "datatype": "auto-detect",
+        "broker": "evse_broker",
+        "wires": [["probe_type"]],
+    },
+    {
+        "id": "probe_type",
+        "type": "function",
+        "z": "probes",
+        "func": 'return {topic: "probe/type/" + msg.topic, payload: typeof msg.payload, retain: true};',
+        "wires": [["probe_out"]],
+    },
+    {"id": "probe_out", "type": "mqtt out", "z": "probes", "broker": "evse_broker", "qos": "1", "wires": []},
+]
+
+
+class Database:
+    """Stands in for a database that takes lines over HTTP, and keeps what came."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.tokens: set[str | None] = set()
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"])).decode()
+                owner.tokens.add(self.headers["authorization"])
+                owner.lines.append(body)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((HOST, 0), Handler)
+        self.url = f"http://{HOST}:{self._server.server_port}/write"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _flows(broker: Mosquitto, protocol: str, database: Database) -> list[dict[str, Any]]:
+    """All flows as they are, but for the addresses, the seconds until an alarm, and where the end of each leads."""
+    nodes: dict[str, dict[str, Any]] = {}
+    for file in sorted(FLOWS.glob("*.json")):
+        nodes.update({node["id"]: node for node in json.loads(file.read_text())})
+    nodes["evse_broker"] |= {
+        "broker": broker.host,
+        "port": str(broker.port),
+        "protocolVersion": "5" if protocol == "5" else "4",
+    }
+    nodes["evse_alarm"]["env"] = [{"name": "ALARM_AFTER", "value": "0.5", "type": "num"}]
+    nodes["evse_series"]["env"] = [{"name": "INFLUX_TOKEN", "value": "canary", "type": "str"}]
+    nodes["evse_series_write"] |= {"d": False, "url": database.url}
+    for end, tab in (("evse_alarm_out", "evse_alarm"), ("evse_load_out", "evse_load")):
+        assert nodes[end]["type"] == "debug"
+        nodes[end] = {
+            "id": end,
+            "type": "function",
+            "z": tab,
+            "func": f'return {{topic: "probe/{tab}", payload: JSON.stringify(msg)}};',
+            "wires": [["probe_out"]],
+        }
+    return [*nodes.values(), *PROBES]
+
+
+class NodeRed:
+    """Node-RED with the flows of a folder; yields its address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._port = free_port()
+        self._output = (folder / "output").open("w+")
+        self._process = subprocess.Popen(
+            [
+                str(COMMAND),
+                *("--userDir", folder),
+                *("--settings", folder / "settings.js"),
+                *("--port", str(self._port)),
+            ],
+            env=clean_environment({"NODE_RED_DISABLE_TELEMETRY": "1"}),
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def __enter__(self) -> str:
+        try:
+            wait_until_listening(self._port, self._gone, timeout=60)
+        except BaseException:
+            self.__exit__()
+            raise
+        return f"http://{HOST}:{self._port}"
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._output.close()
+
+    def _gone(self) -> str | None:
+        if self._process.poll() is None:
+            return None
+        self._output.seek(0)
+        return f"node-red ended with {self._process.returncode}:\n{self._output.read()}"
+
+
+RIGHT = "evse/garage-north/right/"
+TYPES = {
+    **dict.fromkeys(("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit"), "number"),
+    **dict.fromkeys(("charging", "vehicle_connected", "problem"), "boolean"),
+    **dict.fromkeys(("status", "time", "label", "availability", "availability_reason"), "string"),
+    "state": "object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The bridge, what it asks, an observer of its broker, a database, and a Node-RED with all of the flows."""
+
+    bridge: BridgeProcess
+    cloud: CloudServer
+    observer: Observer
+    database: Database
+    url: str
+
+    def answer(self, **right: object) -> None:
+        """The published example, whose time is years ago, with some of its right plug changed."""
+        self.cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(**right)])
+
+    def publish_plug(self, name: str, **changed: object) -> None:
+        """A plug as the bridge would publish it, of a station that it does not have."""
+        state = {**json.loads(self.observer.latest[f"{RIGHT}state"]), **changed}
+        self.observer.publish(f"evse/{name}/state", json.dumps(state))
+
+    @property
+    def page(self) -> str:
+        """The table, with the slashes that its template escapes."""
+        with urlopen(f"{self.url}/evse", timeout=5) as answer:
+            text: str = answer.read().decode()
+        return text.replace("&#x2F;", "/")
+
+    def alarms(self, start: int = 0) -> list[str]:
+        """What the alarm said after the first `start` messages."""
+        return [json.loads(payload)["payload"] for payload in self.observer.history("probe/evse_alarm", start)]
+
+    @property
+    def load(self) -> tuple[float | None, list[str]]:
+        """The sum of the site, and which plugs are not in it."""
+        content = json.loads(self.observer.latest.get("probe/evse_load", '{"payload": -1, "left_out": []}'))
+        return content["payload"], content["left_out"]
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Returns once the condition is true."""
+        self.observer.wait(condition, timeout=20, what=what)
+
+
+@pytest.fixture(params=["5"])
+def site(
+    tmp_path: Path, request: pytest.FixtureRequest, broker: Mosquitto, cloud: CloudServer, observer: Observer
+) -> Iterator[Site]:
+    station = station_table(alias="garage-north", plugs=dict(zip(EXAMPLE_PLUGS, ("left", "right"), strict=True)))
+    tables = config_tables(
+        broker,
+        cloud,
+        [station],
+        mqtt={"protocol": request.param},
+        polling={"offline_after": 1, "stale_after": 0},
+        homeassistant={"enabled": False},
+    )
+    folder = tmp_path / "node-red"
+    folder.mkdir()
+    (folder / "settings.js").write_text(SETTINGS)
+    with ExitStack() as stack:
+        database = stack.enter_context(Database())
+        (folder / "flows.json").write_text(json.dumps(_flows(broker, request.param, database)))
+        cloud.answer(EXAMPLE_EVSE, status_example())
+        bridge = stack.enter_context(BridgeProcess.run(write_config(tmp_path / "config.toml", tables)))
+        observer.wait_for(f"{RIGHT}availability", "online")
+        url = stack.enter_context(NodeRed(folder))
+        observer.wait_for(f"probe/type/{RIGHT}state", timeout=30)
+        yield Site(bridge, cloud, observer, database, url)
+
+
+@pytest.mark.parametrize("site", ["5", "3.1.1"], indirect=True)
+def test_plain_topics_arrive_with_their_types(site: Site) -> None:
+    types = {f"{RIGHT}{field}": kind for field, kind in TYPES.items()}
+    types |= {"evse/bridge/info": "object", "evse/bridge/availability": "string"}
+    for topic, kind in types.items():
+        assert site.observer.wait_for(f"probe/type/{topic}") == kind, topic
+
+
+def test_the_table_shows_live_values_alone(site: Site) -> None:
+    site.wait(lambda: "<td>garage-north/right</td><td>Plug 2</td><td>charging</td>" in site.page, "the charging plug")
+    assert '<td class="number">7107 W</td>' in site.page
+    assert site.page.count("<tr class=") == 2
+
+    site.answer(status="offline")
+    site.wait(lambda: '<tr class="gone"><td>garage-north/right</td>' in site.page, "the offline plug")
+    assert "7107" not in site.page
+    assert "<td>offline</td></tr>" in site.page
+
+    site.publish_plug("hall/one", label="<script>alert(1)</script>", availability="online", power=None)
+    site.wait(lambda: "hall/one" in site.page, "the plug with the label")
+    assert "&lt;script&gt;" in site.page
+    assert "<script>" not in site.page
+    site.observer.publish("evse/hall/one/state", "")
+    site.wait(lambda: "hall/one" not in site.page, "the table without a removed plug")
+
+    site.answer()
+    site.wait(lambda: "7107 W" in site.page, "the plug that is back")
+    site.bridge.stop()
+    site.wait(lambda: "The bridge is offline." in site.page, "the bridge's end")
+    assert "7107" not in site.page
+
+
+def test_the_alarm_says_who_and_why_once(site: Site) -> None:
+    site.answer(status="error")
+    site.wait(lambda: site.alarms() == ["garage-north/right: problem (error)"], "the problem")
+    site.answer()
+    site.wait(lambda: site.alarms()[1:] == ["garage-north/right: over, was problem (error)"], "the end of it")
+    site.answer(status="offline")
+    site.wait(lambda: site.alarms()[2:] == ["garage-north/right: not available (offline)"], "the outage")
+
+    # A whole station is said once, and not for each of its plugs.
+    start = site.observer.count
+    site.cloud.stop()
+    site.wait(lambda: site.alarms(start) == ["garage-north: not available (unreachable)"], "the station")
+    site.answer()
+    site.cloud.start()
+    over = [
+        "garage-north/right: over, was not available (offline)",
+        "garage-north: over, was not available (unreachable)",
+    ]
+    site.wait(lambda: sorted(site.alarms(start)[1:]) == over, "the end of both")
+
+    # What is over within the time is not said.
+    start = site.observer.count
+    away = {"availability": "offline", "availability_reason": "stale"}
+    site.publish_plug("hall/short", **away)
+    site.publish_plug("hall/short")
+    site.publish_plug("hall/long", **away)
+    site.wait(lambda: site.alarms(start) == ["hall/long: not available (stale)"], "the outage that lasted")
+    site.bridge.stop()
+    site.wait(lambda: site.alarms(start)[1:] == ["bridge: not running, or without its broker"], "the bridge's end")
+    assert {line for line in SHOWN if re.match("garage|bridge", line)} <= set(site.alarms())
+
+
+def test_the_load_leaves_out_what_is_not_live(site: Site) -> None:
+    site.wait(lambda: site.load == (7107, []), "the whole site")
+    site.answer(power=-3600.5)
+    site.wait(lambda: site.load == (-3600.5, []), "a plug that discharges")
+    site.answer(status="offline")
+    site.wait(lambda: site.load == (0, ["garage-north/right"]), "the site without the plug")
+    site.publish_plug("hall/stale", availability="offline", availability_reason="stale", power=11000)
+    site.publish_plug("hall/unknown", availability="online", power=None)
+    out = ["garage-north/right", "hall/stale", "hall/unknown"]
+    site.wait(lambda: site.load == (0, out), "the site without old and unknown values")
+    site.answer()
+    site.wait(lambda: site.load == (7107, out[1:]), "the plug that is back")
+    site.bridge.stop()
+    site.wait(lambda: site.load[0] is None, "nothing known, which is not 0 W")
+
+
+def test_points_go_to_the_database_with_the_time_of_the_measurement(site: Site) -> None:
+    def lines() -> list[str]:
+        return [line for line in site.database.lines if "plug=right" in line]
+
+    site.wait(lines, "a point")
+    assert lines()[0] == next(line for line in SHOWN if line.startswith("evse,"))
+    assert site.database.tokens == {"Token canary"}
+    before = time.time()
+    site.answer(status='of"f\\line', power=None)
+    site.wait(lambda: any('status="of\\"f\\\\line",current_l1' in line for line in lines()), "a point without power")
+    site.answer(status="offline")
+    site.wait(lambda: any("available=false" in line for line in lines()), "the outage")
+    (outage,) = (line for line in lines() if "available=false" in line)
+    found = re.fullmatch(
+        r'evse,station=garage-north,plug=right available=false,reason="offline",status="offline" (\d+)', outage
+    )
+    assert found
+    assert before <= int(found[1]) / 1000 <= time.time()

@@ -7,9 +7,13 @@ from urllib.parse import urlsplit
 from evse_mqtt_bridge.config.describe import shown
 from evse_mqtt_bridge.config.faults import Fault
 from evse_mqtt_bridge.config.schema import Config, Polling, StationConfig
+from evse_mqtt_bridge.core.fields import STATION_FIELDS
 from evse_mqtt_bridge.core.topics import BRIDGE
 
 __all__ = ["faults", "warnings"]
+
+_STATION_TOPICS = tuple(field.name for field in STATION_FIELDS)
+"""As a plug's alias, one of these would make a topic level a value and a folder at once."""
 
 
 def faults(config: Config) -> Iterator[Fault]:
@@ -69,6 +73,9 @@ def _plug_faults(index: int, station: StationConfig) -> Iterator[Fault]:
             yield Fault(path, f"is the alias of plug {first[alias]} already")
         elif alias != uuid and alias in station.plugs:
             yield Fault(path, "is the uuid of another plug of this station")
+        if alias in _STATION_TOPICS:
+            words = f"expected another word than {', '.join(_STATION_TOPICS)}, which are the station's own topics"
+            yield Fault(path, words)
         first.setdefault(alias, uuid)
 
 

@@ -25,7 +25,6 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from evse_mqtt_bridge.core.fields import STATION_FIELDS
 from evse_mqtt_bridge.core.model import Station
 
 __all__ = [
@@ -76,11 +75,6 @@ def is_line(value: str) -> bool:
     return _UNPRINTABLE.search(value) is None
 
 
-def _is_no_station_topic(value: str) -> bool:
-    # Such a name would make one level a value and a folder at once.
-    return all(field.name != value for field in STATION_FIELDS)
-
-
 def _is_word(value: str) -> bool:
     return is_line(value) and re.search(r"\s", value) is None
 
@@ -118,15 +112,10 @@ def _is_status_path(value: str) -> bool:
     return value.startswith("/") and "uuid" in fields <= _PLACEHOLDERS and plain and not re.search(r"[^!-~]|#", text)
 
 
-_STATION_LEVELS = ", ".join(field.name for field in STATION_FIELDS)
 _ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one level of a topic)"
 
 Uuid = Annotated[str, Expected("1 to 64 of the characters A-Z a-z 0-9 _ -", _PATH_ID.fullmatch)]
-PlugAlias = Annotated[
-    str,
-    Expected(_ALIAS_WORDS, _ALIAS.fullmatch),
-    Expected(f"another word than {_STATION_LEVELS}, which are the station's own topics", _is_no_station_topic),
-]
+PlugAlias = Annotated[str, Expected(_ALIAS_WORDS, _ALIAS.fullmatch)]
 Alias = Annotated[str, Expected(_ALIAS_WORDS, lambda value: not value or _ALIAS.fullmatch(value))]
 Line = Annotated[str, Expected("one line of text without control characters", is_line)]
 Host = Annotated[str, Expected('a host name or an IP address, without "mqtt://" and without a port', _is_host)]

@@ -21,7 +21,7 @@ from evse_mqtt_bridge.cloud.client import CloudClient, Target
 from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt
 from evse_mqtt_bridge.core.model import Outcome
 from evse_mqtt_bridge.core.station import Moment
-from evse_mqtt_bridge.errors import ConfigError
+from evse_mqtt_bridge.errors import ConfigError, Problem
 from evse_mqtt_bridge.log import Logger
 from evse_mqtt_bridge.narrator import Narrator
 from evse_mqtt_bridge.polling import Clock, Poller
@@ -116,6 +116,7 @@ class _Running:
         """Take a changed configuration over, or say what is wrong with it and go on."""
         try:
             config = await asyncio.to_thread(load)
+            _refuse_torso(self._config, config)
             tls_context(config.mqtt.tls)
             client = await self._make_client(config.cloud) if config.cloud != self._config.cloud else None
         except ConfigError as error:
@@ -197,6 +198,13 @@ class _Running:
             self._failed.set_exception(error)
         else:
             self._log.error("asyncio complains", detail=str(context.get("message")))
+
+
+def _refuse_torso(old: Config, new: Config) -> None:
+    """A file that lost its end is often valid; taking it over would clear every topic and entity that there is."""
+    if old.stations and not new.stations:
+        words = "none is left, as in a file that was cut off; restart the bridge if that is meant"
+        raise ConfigError(Problem(words, key="stations"))
 
 
 def _narrator(mqtt: Mqtt, log: Logger, now: Callable[[], float]) -> Narrator:

@@ -89,7 +89,9 @@ class Narrator:
             for uuid, plug in new.plugs.items():
                 self._plug_changed(station, old.plugs.get(uuid), plug)
             for uuid in old.plugs.keys() - new.plugs.keys():
-                self.log.info("plug removed, after a day without it", station=clean(station.title), plug=uuid)
+                self._since.pop(("plug", station.uuid, uuid), None)
+                event = "plug removed, after a day without it"
+                self._say(self.log.info, event, station=clean(station.title), plug=uuid)
 
     def _station_changed(self, station: Station, old: StationState, new: StationState, outcome: Outcome) -> None:
         if new.reason is old.reason:
@@ -97,6 +99,8 @@ class Narrator:
         key, name = ("station", station.uuid), clean(station.title)
         if new.reason is Reason.ONLINE:
             since = self._since.pop(key, None)
+            for reason in _LOUD:
+                self._since.pop((*key, reason), None)
             if since is None:
                 self._say(self.log.info, "station answers", station=name, plugs=len(new.plugs))
             else:
@@ -105,7 +109,8 @@ class Narrator:
         began = key not in self._since
         self._since.setdefault(key, self.now())
         detail = outcome.detail if isinstance(outcome, Failure) else ""
-        if new.reason in _LOUD:
+        if new.reason in _LOUD and (*key, new.reason) not in self._since:
+            self._since[*key, new.reason] = self.now()
             advice = "check its token" if new.reason is Reason.UNAUTHORIZED else "check edge_device_id and uuid"
             self._say(self.log.error, "station rejected", station=name, reason=new.reason, detail=detail, advice=advice)
         elif began:
@@ -227,7 +232,7 @@ class Narrator:
 
 def duration(seconds: float) -> str:
     """A span of time in words: `0.8 s`, `12 s`, `4 min`, `2 h 05 min`, `3 d 4 h`."""
-    if seconds < 10:  # noqa: PLR2004  # below it, tenths are of interest
+    if seconds < 9.95:  # noqa: PLR2004  # below ten, tenths are of interest
         return f"{seconds:.1f} s"
     minutes, whole = divmod(round(seconds), 60)
     if minutes < 2:  # noqa: PLR2004  # up to two minutes are said in seconds

@@ -1,6 +1,7 @@
 """The line for one station and the set of stations: what is said when, and in which order."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -136,6 +137,17 @@ def test_a_value_that_changes_while_the_picture_is_on_its_way_is_not_followed_by
         broker.deliver()
 
 
+def test_a_picture_comes_to_its_end_however_slow_the_broker_is() -> None:
+    bridge, broker = _running(_plan(_SOUTH), "e2")
+    broker.repeat()
+    for turn in range(1, 400):
+        bridge.take("e2", answer(reading("p1", power=float(turn))), at(turn), broker)
+        if broker.deliver(5)[-1].topic == "evse/bridge/availability":
+            break
+    assert broker.retained["evse/bridge/availability"] == b"online"
+    assert turn < 30
+
+
 def test_a_station_that_goes_while_the_picture_is_on_its_way_leaves_nothing_behind() -> None:
     for taken in range(60):
         bridge, broker = _running(_plan(_NORTH, _SOUTH, form="device"), "e1", "e2")
@@ -234,15 +246,32 @@ def test_what_went_while_the_bridge_was_not_running_is_cleared_when_it_starts() 
     assert broker.conflicts == []
 
 
+_INTERRUPTED = {
+    "another base": (_plan(_NORTH, form="entity", base="site/evse"), lambda topic: topic.startswith("evse/")),
+    "another alias of a plug": (_plan(replace(_NORTH, plugs={}), form="entity"), lambda topic: "/left/" in topic),
+    "a station less": (_plan(_NORTH, form="entity"), lambda topic: "e2" in topic),
+    "an alias for another": (
+        _plan(replace(_NORTH, uuid="e3"), _SOUTH, form="entity"),
+        lambda topic: "_e1_" in topic or "/north/" in topic and topic.count("/") > 2,
+    ),
+}
+
+
 @pytest.mark.parametrize("taken", range(0, 250, 11))
-def test_a_clean_up_that_is_interrupted_is_taken_up_again(taken: int) -> None:
-    _, broker = _running(_plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
-    plan = _plan(_NORTH, form="entity", base="site/evse")
-    broker.connect(Bridge(plan, NOW))
+@pytest.mark.parametrize(("plan", "is_of_before"), _INTERRUPTED.values(), ids=_INTERRUPTED.keys())
+def test_a_clean_up_that_is_interrupted_is_taken_up_again(
+    plan: Plan, is_of_before: Callable[[str], bool], taken: int
+) -> None:
+    bridge, broker = _running(_plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
+    assert any(is_of_before(topic) for topic in broker.retained)
+    if taken % 2:
+        bridge.apply(plan, broker)
+    else:
+        broker.connect(Bridge(plan, NOW))
     broker.deliver(taken)
     broker.connect(Bridge(plan, NOW))
     broker.deliver()
-    assert not [topic for topic in broker.retained if topic.startswith("evse/") or "e2" in topic]
+    assert not [topic for topic in broker.retained if is_of_before(topic)]
 
 
 # From a configuration

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+from yarl import URL
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud import failures
@@ -55,11 +56,19 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
+def _check_host(base_url: str) -> None:
+    """Let httpx and yarl read the address once; each refuses names that are none to IDNA, and not always the same."""
+    try:
+        URL(str(httpx.URL(base_url)), encoded=True).host  # noqa: B018  # it is decoded when it is asked for
+    except (httpx.InvalidURL, ValueError):
+        raise ConfigError(Problem("there can be no host of this name", key="cloud.base_url")) from None
+
+
 class CloudClient:
     """The API behind `settings.base_url`; an async context manager that owns its connections.
 
     Raises:
-        ConfigError: on entering, where `settings.ca_file` cannot be used.
+        ConfigError: on entering, where `settings.ca_file` or the host of `settings.base_url` cannot be used.
     """
 
     def __init__(self, settings: Cloud, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -68,6 +77,7 @@ class CloudClient:
         self._transport: httpx.AsyncBaseTransport | None = None
 
     async def __aenter__(self) -> Self:
+        _check_host(self._settings.base_url)
         self._transport = Transport(
             tls_context(self._settings.ca_file),
             connections=self._settings.max_concurrency,

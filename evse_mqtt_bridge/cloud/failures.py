@@ -41,10 +41,14 @@ def of_error(error: Exception) -> Failure:
     """
     chain = list(_chain(error))
     for cause in chain:
+        if isinstance(cause, ssl.SSLError) and isinstance(cause, aiohttp.ClientError):
+            continue  # it has the class of what it wraps, and not its attributes
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return Failure(Reason.UNREACHABLE, f"TLS: the certificate was refused: {clean(cause.verify_message)}")
+            told = getattr(cause, "verify_message", "") or "it could not be verified"
+            return Failure(Reason.UNREACHABLE, f"TLS: the certificate was refused: {clean(told)}")
         if isinstance(cause, ssl.SSLError):
-            return Failure(Reason.UNREACHABLE, f"TLS: {clean(cause.reason or 'handshake failed')}")
+            told = getattr(cause, "reason", "") or "handshake failed"  # OpenSSL's; Python's own have no such attribute
+            return Failure(Reason.UNREACHABLE, f"TLS: {clean(told)}")
         for classes, reason, words in _WORDS:
             if isinstance(cause, classes):
                 return Failure(reason, words)

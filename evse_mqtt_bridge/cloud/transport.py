@@ -5,10 +5,13 @@ quickest that needs nothing compiled for rare machines (docs/performance.md). Wh
 does for every request, parsing the address and merging headers, is done here once for each station.
 """
 
+import errno
 import socket
 import ssl
-from dataclasses import dataclass
+from base64 import b64encode
+from dataclasses import dataclass, field
 from functools import partial
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
@@ -32,10 +35,13 @@ floods one connection does not keep the loop from all others."""
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What aiohttp needs of a request, in aiohttp's own types; it travels in the request's extensions."""
+    """What aiohttp needs of a request, in aiohttp's own types; it travels in the request's extensions.
+
+    The headers hold the token, so they are not in its repr.
+    """
 
     url: URL
-    headers: CIMultiDict[str]
+    headers: CIMultiDict[str] = field(repr=False)
 
     @classmethod
     def of(cls, request: httpx.Request) -> "Prepared":
@@ -51,6 +57,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     def __init__(self, tls: ssl.SSLContext, *, connections: int, body_limit: int, environment_proxy: bool) -> None:
         self._body_limit = body_limit
+        self._environment_proxy = environment_proxy
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 ssl=tls,
@@ -62,7 +69,7 @@ class Transport(httpx.AsyncBaseTransport):
             ),
             cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one station must not travel with another's token
             timeout=aiohttp.ClientTimeout(total=None),  # the caller's deadline is for all of it
-            trust_env=environment_proxy,
+            trust_env=False,  # it would also send what ~/.netrc holds for the host
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         )
@@ -74,7 +81,10 @@ class Transport(httpx.AsyncBaseTransport):
             aiohttp.ClientError, OSError: as aiohttp raises them; cloud/failures.py knows what they mean.
         """
         prepared: Prepared = request.extensions["prepared"]
-        async with self._session.get(prepared.url, headers=prepared.headers, allow_redirects=False) as response:
+        proxy, proxy_headers = _named_proxy(prepared.url) if self._environment_proxy else (None, None)
+        async with self._session.get(
+            prepared.url, headers=prepared.headers, allow_redirects=False, proxy=proxy, proxy_headers=proxy_headers
+        ) as response:
             body = await self._read(response)
             return httpx.Response(
                 response.status, headers=response.raw_headers, stream=httpx.ByteStream(body), request=request
@@ -93,6 +103,29 @@ class Transport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+
+def _named_proxy(url: URL) -> tuple[URL | None, dict[str, str] | None]:
+    """The proxy that the environment names for an address, and the headers that are for the proxy alone.
+
+    Raises:
+        OSError: what it names is not the address of an HTTP proxy.
+    """
+    named = getproxies().get(url.scheme)
+    if not named or proxy_bypass(url.host or ""):
+        return None, None
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme != "http" or not proxy.host:
+        words = "the environment names a proxy that is not http://host:port"
+        raise OSError(errno.EINVAL, words)
+    if proxy.user is None:
+        return proxy, None
+    credentials = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    # aiohttp makes a Proxy-Authorization of it, which goes to the proxy and no further.
+    return proxy.with_user(None), {"Authorization": f"Basic {credentials}"}
 
 
 class _Resolver(AbstractResolver):

@@ -6,6 +6,7 @@ values are missing values, a number may arrive as a string of its JSON form. NaN
 charging station (a thousand million), other stations' plugs and ids that could not stand in a topic do not pass.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -38,7 +39,10 @@ class _PlugObject(TypedDict, total=False):
     dyn_current_limit: _Number
 
 
-_ANSWER = TypeAdapter(list[_PlugObject])
+_OBJECTS = 1024
+"""Objects of an answer beyond which it is no station's; all other stations wait while one answer is gone through."""
+
+_ANSWER = TypeAdapter(Annotated[list[_PlugObject], Field(max_length=_OBJECTS)])
 _OBJECT = TypeAdapter(_PlugObject)
 _KNOWN = frozenset(_PlugObject.__annotations__)
 _NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit")
@@ -62,9 +66,11 @@ def parse(body: bytes, evse_uuid: str) -> Reading | Failure:
 def _parse_each(body: bytes, evse_uuid: str) -> Reading | Failure:
     """The same, one object at a time, for an answer that has something wrong or unusual."""
     try:
-        answer = from_json(body)
-    except ValueError:
+        answer = _json(body)
+    except (ValueError, RecursionError):
         return Failure(Reason.INVALID_RESPONSE, _looks_like(body))
+    if isinstance(answer, list) and len(answer) > _OBJECTS:
+        return Failure(Reason.INVALID_RESPONSE, f"an array of more than {_OBJECTS} objects, which is no station's")
     if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
         return Failure(Reason.INVALID_RESPONSE, "JSON, but not an array of plug objects")
     plugs: list[PlugReading] = []
@@ -85,6 +91,19 @@ def _parse_each(body: bytes, evse_uuid: str) -> Reading | Failure:
             wrong.append((_claimed_uuid(item), str(error)))
     notes += [f"plug object {clean(uuid) or 'without plug_uuid'} is wrong: {why}" for uuid, why in wrong]
     return _reading(plugs, (uuid for uuid, _ in wrong), notes)
+
+
+def _json(body: bytes) -> Any:  # noqa: ANN401  # whatever JSON can be
+    """An answer as JSON; also one with a byte order mark, or with half of a character in a text, which becomes a `?`.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+    try:
+        return from_json(body)
+    except ValueError:
+        text = json.dumps(json.loads(body.decode("utf-8-sig")), ensure_ascii=False)
+        return from_json(text.encode(errors="replace"))
 
 
 def _reading(plugs: list[PlugReading], wrong: Iterable[str], notes: Iterable[str]) -> Reading | Failure:

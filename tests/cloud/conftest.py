@@ -1,0 +1,46 @@
+"""Fixtures for tests of the client on both event loops, and a watch over what they say."""
+
+import logging
+import traceback
+from collections.abc import Iterator
+
+import pytest
+
+from evse_mqtt_bridge.cloud import failures
+from evse_mqtt_bridge.core.model import Failure
+from tests.cloud.fetching import TOKEN
+from tests.cloud.loops import Loop
+from tests.support.liar import Liar
+
+
+@pytest.fixture
+def _nobody_sees_the_token(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No exception on the way and no log line of any library has the token in it."""
+    caplog.set_level(logging.DEBUG)
+    errors: list[Exception] = []
+    translate = failures.of_error
+
+    def of_error(error: Exception) -> Failure:
+        errors.append(error)
+        return translate(error)
+
+    monkeypatch.setattr(failures, "of_error", of_error)
+    yield
+    assert TOKEN not in caplog.text
+    for error in errors:
+        assert TOKEN not in "".join(traceback.format_exception(error))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest, _nobody_sees_the_token: None) -> Loop:
+    """Runs a coroutine on either event loop."""
+    if request.param == "asyncio":
+        return Loop(None)
+    return Loop(pytest.importorskip("uvloop").new_event_loop)
+
+
+@pytest.fixture
+def liar() -> Iterator[Liar]:
+    """A running server that lies."""
+    with Liar() as server:
+        yield server

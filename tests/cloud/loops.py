@@ -1,0 +1,56 @@
+"""Asking on an event loop of one's choice: asyncio's own, or the one that the bridge runs on."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TypeVar
+
+from evse_mqtt_bridge.cloud.client import CloudClient, Target
+from evse_mqtt_bridge.config.schema import Cloud
+from evse_mqtt_bridge.core.model import Outcome, Reading
+from tests.cloud.fetching import TOKEN
+from tests.support import status_example
+from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
+
+__all__ = ["EXAMPLE", "HEADERS", "PATIENCE", "Loop", "ask", "is_example", "settings_of", "target_of"]
+
+PATIENCE = 30
+"""Seconds within which each test has ended, on any machine."""
+
+EXAMPLE = json.dumps(status_example()).encode()
+HEADERS = {"evsetoken", "accept", "accept-encoding", "user-agent", "host"}
+"""All that a request has."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Runs a coroutine on a new event loop."""
+
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+
+    def __call__(self, test: Coroutine[object, object, T]) -> T:
+        with asyncio.Runner(loop_factory=self.factory) as runner:
+            return runner.run(asyncio.wait_for(test, PATIENCE))
+
+
+def settings_of(url: str, **changed: object) -> Cloud:
+    return Cloud.model_validate({"base_url": url, **changed})
+
+
+def target_of(client: CloudClient, uuid: str = EXAMPLE_EVSE) -> Target:
+    return client.prepare("edge-1", uuid, TOKEN)
+
+
+async def ask(url: str, uuid: str = EXAMPLE_EVSE, **changed: object) -> Outcome:
+    """What a client gets for one station."""
+    async with CloudClient(settings_of(url, **changed)) as client:
+        outcome = await client.fetch(target_of(client, uuid))
+    assert TOKEN not in repr(outcome)
+    return outcome
+
+
+def is_example(outcome: Outcome) -> bool:
+    return isinstance(outcome, Reading) and [plug.plug_uuid for plug in outcome.plugs] == list(EXAMPLE_PLUGS)

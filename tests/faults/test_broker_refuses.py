@@ -1,0 +1,160 @@
+"""Rows 17 and 18 of the fault contract: a broker that says no, to a message, a login or a second client."""
+
+import base64
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.faults.rig import AVAILABILITY, PLUG, configure, entries, plug, running, uuid_of, wait_until, wait_until_up
+from tests.support import CloudServer, Mosquitto, Observer
+from tests.support.proxy import Proxy
+
+Saw = Callable[[int, str], None]
+
+
+def test_what_the_access_rules_refuse_is_said_once_and_the_rest_flows(
+    tmp_path: Path, cloud: CloudServer, saw: Saw
+) -> None:
+    """Row 17: an ACL that lets nobody publish `power` and one station's `info`; MQTT 5 tells the bridge."""
+    rules = tmp_path / "acl"
+    rules.write_text(f"topic readwrite #\ntopic deny evse/+/+/power\ntopic deny evse/{uuid_of(0)}/info\n")
+    power = iter(range(10_000))
+    for number in range(2):
+        cloud.answer(uuid_of(number), lambda request: plug(int(request.uuid, 16), power=next(power)))
+    with (
+        Mosquitto(tmp_path / "broker", extra=[f"acl_file {rules}"]) as broker,
+        Observer(broker.port) as observer,
+        running(configure(tmp_path, broker, cloud, 2)) as bridge,
+    ):
+        wait_until_up(observer, 0, 1)
+        cloud.wait_for_requests(8)
+        observer.settle()
+        refused = entries(bridge, "the broker refused a message", level="error")
+        assert sorted(entry["topic"] for entry in refused) == [
+            f"evse/{uuid_of(0)}/{PLUG}/power",
+            f"evse/{uuid_of(0)}/info",
+            f"evse/{uuid_of(1)}/{PLUG}/power",
+        ]
+        assert {entry["reason"] for entry in refused} == {"Not authorized"}
+        assert not [topic for topic in observer.retained if topic.endswith("/power")]
+        assert len(entries(bridge, "connected to the broker")) == 1
+        seen = len(observer.history(f"evse/{uuid_of(1)}/{PLUG}/state"))
+        assert seen > 1, "state goes on being published"
+    saw(17, f"ACL: {len(refused)} error lines for 3 topics, {refused[0]['reason']!r}; `state` seen {seen} times")
+
+
+def test_what_is_too_large_for_the_broker_is_not_sent(tmp_path: Path, cloud: CloudServer, saw: Saw) -> None:
+    """Row 17: `max_packet_size`, with a label that does not fit; MQTT 5 tells the limit before."""
+    cloud.answer(uuid_of(0), plug(0, plug_label="x" * 10_000))
+    cloud.answer(uuid_of(1), plug(1))
+    with (
+        Mosquitto(tmp_path / "broker", extra=["max_packet_size 4000"]) as broker,
+        Observer(broker.port) as observer,
+        running(configure(tmp_path, broker, cloud, 2)) as bridge,
+    ):
+        wait_until_up(observer, 0, 1)
+        observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/power", "7107")
+        for number in range(2):
+            observer.wait_for(f"evse/{uuid_of(number)}/{PLUG}/availability", "online")
+        cloud.wait_for_requests(6)
+        observer.settle()
+        refused = entries(bridge, "the broker refused a message", level="error")
+        assert sorted(entry["topic"] for entry in refused) == [
+            f"evse/{uuid_of(0)}/{PLUG}/label",
+            f"evse/{uuid_of(0)}/{PLUG}/state",
+            f"evse/{uuid_of(0)}/info",
+        ]
+        assert all("bytes are more than the 4000 it takes" in entry["reason"] for entry in refused)
+        assert len(entries(bridge, "connected to the broker")) == 1
+        assert "oversize" not in broker.log.lower()
+    saw(17, f"too large: {len(refused)} error lines for 3 topics, {refused[0]['reason']!r}")
+
+
+def password_line(user: str, password: str) -> str:
+    """A line of Mosquitto's password file."""
+    salt = os.urandom(12)
+    key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
+    return f"{user}:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}\n"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_refused_login_is_said_once_and_tried_on(tmp_path: Path, cloud: CloudServer, saw: Saw, protocol: str) -> None:
+    """Row 5: the password is wrong until the broker learns it."""
+    passwords = tmp_path / "passwords"
+    passwords.write_text(password_line("bridge", "another"))
+    mqtt = {"username": "bridge", "password": "canary-password", "protocol": protocol}
+    with (
+        Mosquitto(tmp_path / "broker", extra=[f"password_file {passwords}"], anonymous=False) as broker,
+        running(configure(tmp_path, broker, cloud, mqtt=mqtt)) as bridge,
+    ):
+        bridge.wait_for_line("still no lasting connection", 30)
+        passwords.write_text(password_line("bridge", "canary-password"))
+        os.kill(broker.pid, signal.SIGHUP)
+        with Observer(broker.port, username="bridge", password="canary-password") as observer:
+            observer.wait_for(AVAILABILITY, "online", timeout=20)
+        (told,) = entries(bridge, level="error", message="login")
+        assert "mqtt.password" in told["advice"]
+        assert "canary" not in bridge.errors
+    saw(5, f"MQTT {protocol}: {told['message']}: {told['detail']}; {told['advice']}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Twins:
+    connections: list[list[float]]
+    errors: list[list[dict[str, str]]]
+    lines: list[int]
+
+
+def _twins(folder: Path, protocol: str) -> _Twins:
+    """Two bridges with one client id, for somewhat more than a minute; each has its own way to the broker."""
+    with Mosquitto(folder / "broker") as broker, CloudServer() as cloud, ExitStack() as stack:
+        cloud.answer(uuid_of(0), plug(0))
+        mqtt = {"protocol": protocol, "client_id": "twin"}
+        ways = [stack.enter_context(Proxy(broker.port)) for _ in range(2)]
+        bridges = [
+            stack.enter_context(running(configure(folder / str(n), way, cloud, mqtt=mqtt, log={"level": "info"})))
+            for n, way in enumerate(ways)
+        ]
+        wait_until(time.monotonic() + 64)
+        errors = [entries(bridge, level="error") for bridge in bridges]
+        return _Twins([way.connections for way in ways], errors, [len(entries(bridge)) for bridge in bridges])
+
+
+@pytest.mark.beside("5", scenario=_twins)
+def test_two_bridges_with_one_client_id_on_mqtt_5(outcome: Callable[[], _Twins], saw: Saw) -> None:
+    """Row 18."""
+    _look_at(outcome(), saw)
+
+
+@pytest.mark.beside("3.1.1", scenario=_twins)
+def test_two_bridges_with_one_client_id_on_mqtt_3(outcome: Callable[[], _Twins], saw: Saw) -> None:
+    """Row 18: the protocol has no word for it, nor has every broker with MQTT 5."""
+    _look_at(outcome(), saw)
+
+
+def _look_at(outcome: _Twins, saw: Saw) -> None:
+    assert all(len(connections) >= 3 for connections in outcome.connections), "they do throw each other out"
+    busiest = max(
+        sum(start <= at < start + 60 for at in connections)
+        for connections in outcome.connections
+        for start in connections
+    )
+    assert busiest <= 6
+    for errors in outcome.errors:
+        assert [error["client_id"] for error in errors] == ["twin"]
+        assert "mqtt.client_id" in errors[0]["advice"]
+    assert max(outcome.lines) <= 10
+    gaps = [f"{later - earlier:.0f}" for earlier, later in pairwise(outcome.connections[0])]
+    saw(
+        18,
+        f"at most {busiest} connections in a minute (s between them: {' '.join(gaps)}), 1 error each: "
+        f"{outcome.errors[0][0]['message']!r}",
+    )

@@ -1,0 +1,80 @@
+"""Row 20 of the fault contract: a machine whose clock jumps, and whose time zone has summer time."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.faults.rig import PLUG, assert_cadence, configure, entries, parts, plug, running, uuid_of, wait_until_up
+
+Saw = Callable[[int, str], None]
+
+_JUMPING_CLOCK = """
+import datetime, os, pathlib, time
+
+_jump = pathlib.Path(os.environ["CLOCK_JUMP"])
+_real_time = time.time
+
+def _now():
+    return _real_time() + float(_jump.read_text() or 0)
+
+class _Datetime(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(_now(), tz)
+
+    @classmethod
+    def utcnow(cls):
+        return cls.fromtimestamp(_now(), datetime.timezone.utc).replace(tzinfo=None)
+
+time.time = _now
+time.time_ns = lambda: int(_now() * 1e9)
+datetime.datetime = _Datetime
+"""
+"""What makes the clock of a Python process jump by as many seconds as a file says; the monotonic one goes on."""
+
+
+def _jumps(folder: Path) -> str:
+    """The clock goes forward by two hours, and back, in a zone with summer time."""
+    site, jump = folder / "site", folder / "jump"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(_JUMPING_CLOCK)
+    jump.write_text("0")
+    env = {"PYTHONPATH": str(site), "CLOCK_JUMP": str(jump), "TZ": "America/New_York"}
+    with parts(folder) as (broker, cloud, observer):
+        # Half past one in the night in which the clocks there are put back: an hour that comes twice.
+        cloud.answer(uuid_of(0), plug(0, time="2024-11-03T01:30:00.250-04:00"))
+        cloud.answer(uuid_of(1), lambda _: plug(1, time=datetime.now(UTC).isoformat()))
+        with running(configure(folder, broker, cloud, 2, polling={"stale_after": 1200}), env=env) as bridge:
+            wait_until_up(observer, 0, 1)
+            observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/time", "2024-11-03T05:30:00.250Z")
+            started = json.loads(observer.wait_for("evse/bridge/info"))["started"]
+            assert abs((datetime.fromisoformat(started) - datetime.now(UTC)).total_seconds()) < 60
+            cloud.wait_for_requests(4, uuid_of(1))
+            for seconds in (7200, -7200):
+                jump.write_text(str(seconds))
+                # To this machine the values are two hours old, or two hours ahead.
+                observer.wait_for(f"evse/{uuid_of(1)}/{PLUG}/availability_reason", "stale")
+                jump.write_text("0")
+                observer.wait_for(f"evse/{uuid_of(1)}/{PLUG}/availability_reason", "online")
+            requests = cloud.wait_for_requests(len(cloud.requests_of(uuid_of(1))) + 1, uuid_of(1))
+            assert_cadence(requests)
+            bridge.stop()
+        assert len(entries(bridge, "connected to the broker")) == 1
+        stamps = [entry["timestamp"] for entry in entries(bridge)]
+        assert any(abs(_seconds_ago(stamp)) > 3600 for stamp in stamps), "the clock of the bridge did jump"
+        assert all(stamp.endswith("Z") for stamp in stamps)
+        return f"clock put forward and back by 2 h: {len(requests)} polls on the grid; started {started}"
+
+
+@pytest.mark.beside(scenario=_jumps)
+def test_a_clock_that_jumps_does_not_touch_the_cadence(outcome: Callable[[], str], saw: Saw) -> None:
+    """Row 20: polls are made by the monotonic clock; times are published in UTC, and so is the log."""
+    saw(20, outcome())
+
+
+def _seconds_ago(stamp: str) -> float:
+    return time.time() - datetime.fromisoformat(stamp).timestamp()

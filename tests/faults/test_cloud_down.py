@@ -1,0 +1,250 @@
+"""Rows 6, 7, 12 and 19 of the fault contract: a cloud that fails, asks to wait, or cannot be reached."""
+
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.faults.rig import (
+    assert_cadence,
+    configure,
+    entries,
+    measurements,
+    name_of,
+    parts,
+    plug,
+    running,
+    strange_lookups,
+    uuid_of,
+    wait_until,
+    wait_until_up,
+)
+from tests.support import Answer, Authority, Certificate, CloudServer, Mosquitto, Observer, Request
+from tests.support.liar import Liar, answer
+from tests.support.net import free_port
+
+Saw = Callable[[int, str], None]
+
+
+def _failing(folder: Path) -> list[str]:
+    """One station gets 503, one no answer at all, one is well."""
+    failed: dict[str, list[float]] = {uuid_of(0): [], uuid_of(1): []}
+
+    def fail(request: Request) -> Answer:
+        failed[request.uuid].append(request.at)
+        return Answer("overloaded", 503) if request.uuid == uuid_of(0) else Answer(hang=True)
+
+    with parts(folder) as (broker, cloud, observer):
+        for number in range(3):
+            cloud.answer(uuid_of(number), plug(number))
+        with running(configure(folder, broker, cloud, 3, cloud={"timeout": 0.5})) as bridge:
+            wait_until_up(observer, 0, 1, 2)
+            before = [measurements(observer, number) for number in range(2)]
+            for uuid in failed:
+                cloud.answer(uuid, fail)
+            for uuid, reason in zip(failed, ("server_error", "unreachable"), strict=True):
+                topic = f"evse/{uuid}/availability"
+                observer.wait_for(f"{topic}_reason", reason, timeout=20)
+                observer.wait_for(topic, "offline")
+                at = next(seen.at for seen in observer.log if (seen.topic, seen.payload) == (topic, "offline"))
+                assert len([asked for asked in failed[uuid] if asked < at]) == 3
+            for number in range(2):
+                cloud.answer(uuid_of(number), plug(number))
+            for number in range(2):
+                observer.wait_for(f"evse/{uuid_of(number)}/availability", "online", timeout=20)
+            observer.settle()
+            assert before == [measurements(observer, number) for number in range(2)]
+            assert_cadence(cloud.requests_of(uuid_of(2)))
+            bridge.stop()
+        assert not entries(bridge, "station unavailable", station=name_of(2))
+        lines = []
+        for number in range(2):
+            (gone,) = entries(bridge, "station unavailable", station=name_of(number), level="warning")
+            (back,) = entries(bridge, "station is back", station=name_of(number), level="info")
+            lines.append(f"{gone['reason']}: {gone['detail']}; {back['message']} after {back['after']}")
+        return lines
+
+
+@pytest.mark.beside(scenario=_failing)
+def test_a_failing_station_goes_after_three_misses_and_disturbs_nobody(
+    outcome: Callable[[], list[str]], saw: Saw
+) -> None:
+    """Row 6: `offline` after 3 misses, one WARNING, one INFO when it is back; the other keeps its cadence."""
+    for line in outcome():
+        saw(6, line)
+
+
+def _in_four_seconds() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=4), usegmt=True)
+
+
+def _long_ago() -> str:
+    return format_datetime(datetime.now(UTC) - timedelta(days=365), usegmt=True)
+
+
+# form: status, header, seconds without a request: at least, at most; what the log says
+_FORMS: dict[str, tuple[int, Callable[[], str], float, float, str]] = {
+    "seconds": (429, lambda: "3", 3, 4.5, "3.0 s"),
+    "date": (503, _in_four_seconds, 2.9, 5.5, "[34].. s"),
+    "negative": (429, lambda: "-7", 1, 2.5, "1.0 s"),
+    "past": (503, _long_ago, 1, 2.5, "1.0 s"),
+    "absurd": (503, lambda: "9" * 30, 5, float("inf"), "1 h 00 min"),
+    "senseless": (429, lambda: "tomorrow", 0, 2.5, ""),
+}
+
+
+def _retry_after(folder: Path) -> str:
+    """A bridge with three stations for each form; each station's first answer asks to wait, the others are good."""
+    with Mosquitto(folder / "broker") as broker, ExitStack() as stack:
+        clouds = {form: stack.enter_context(CloudServer()) for form in _FORMS}
+        bridges = {}
+        for form, (status, header, *_) in _FORMS.items():
+            for number in range(3):
+                clouds[form].answer(uuid_of(number), _once(number, status, header))
+            config = configure(folder / form, broker, clouds[form], 3, mqtt={"client_id": form, "base_topic": form})
+            bridges[form] = stack.enter_context(running(config))
+        for cloud in clouds.values():
+            cloud.wait_for_requests(3, timeout=30)
+        wait_until(time.monotonic() + 5.5)
+        gaps = {}
+        for form, (_, _, least, most, words) in _FORMS.items():
+            times = [request.at for request in clouds[form].requests] + [time.monotonic()]
+            gaps[form] = max(later - earlier for earlier, later in pairwise(times[:5]))
+            assert least - 0.05 <= gaps[form] < max(most, 8), form
+            assert (len(clouds[form].requests) == 3) is (most > 6), form
+            assert len(entries(bridges[form], "the cloud asks to wait")) == bool(words), form
+            if words:
+                bridges[form].wait_for_line(f'"wait": "{words}"')
+        return ", ".join(f"{form}: {gap:.1f} s" for form, gap in gaps.items())
+
+
+@pytest.mark.beside(scenario=_retry_after)
+def test_no_request_before_retry_after(outcome: Callable[[], str], saw: Saw) -> None:
+    """Row 7: in all its forms, for all stations of the host; what cannot be read asks for nothing."""
+    saw(7, outcome())
+
+
+def _once(number: int, status: int, header: Callable[[], str]) -> Callable[[Request], Answer]:
+    asked = iter([True])
+
+    def answer_of(_request: Request) -> Answer:
+        if next(asked, False):
+            return Answer("", status, {"Retry-After": header()})
+        return Answer(plug(number))
+
+    return answer_of
+
+
+def _again_and_again(folder: Path) -> str:
+    with parts(folder) as (broker, cloud, _):
+        for number in range(10):
+            cloud.answer(uuid_of(number), "", status=429, headers={"Retry-After": "1"})
+        with running(configure(folder, broker, cloud, 10, log={"level": "info"})) as bridge:
+            began = cloud.wait_for_requests(1, timeout=30)[0].at
+            wait_until(began + 5)
+            assert len(cloud.requests) <= 10 + 5 * 10
+            assert len(entries(bridge, "the cloud asks to wait")) == 1
+            return f"`Retry-After: 1` to everything for 5 s: {len(cloud.requests)} requests of 10 stations, 1 log line"
+
+
+@pytest.mark.beside(scenario=_again_and_again)
+def test_asking_to_wait_again_and_again_is_no_flood(outcome: Callable[[], str], saw: Saw) -> None:
+    """Row 19: a cloud that says `Retry-After: 1` to everything is asked once a second, and said once."""
+    saw(19, outcome())
+
+
+def _server(files: Certificate) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.cert_file, files.key_file)
+    return context
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Authority:
+    """A CA that nobody trusts."""
+    return Authority(tmp_path / "strange", "strange CA")
+
+
+def test_no_request_reaches_a_server_that_fails_verification(
+    tmp_path: Path, broker: Mosquitto, observer: Observer, authority: Authority, strange: Authority, saw: Saw
+) -> None:
+    """Row 12: DNS failure, refused connection, and certificates that are expired, of another host, of a strange CA."""
+    certificates = {
+        "trusted": authority.issue("trusted"),
+        "expired": authority.issue("expired", expires_in=-3600),
+        "other host": authority.issue("other", hosts=("other.example",)),
+        "unknown CA": strange.issue("strange"),
+    }
+    told = {
+        "no name": r"DNS: the name could not be resolved",
+        "refused": r"connection refused",
+        "expired": r"TLS: .*expired",
+        "other host": r"TLS: .*(mismatch|not valid for)",
+        "unknown CA": r"TLS: .*unable to get local issuer|TLS: .*self.signed",
+        "no TLS": r"TLS: ",
+    }
+    lookups = strange_lookups(tmp_path)
+    with ExitStack() as stack:
+        liars = {name: stack.enter_context(Liar(tls=_server(files))) for name, files in certificates.items()}
+        plain = stack.enter_context(CloudServer())
+        urls = {name: liar.url for name, liar in liars.items()} | {"no TLS": plain.url.replace("http:", "https:")}
+        urls |= {"no name": "https://nowhere.test", "refused": f"https://127.0.0.1:{free_port()}"}
+        bridges = {}
+        for name, url in urls.items():
+            settings = {"ca_file": str(authority.ca_file)}
+            base = name.replace(" ", "-")
+            if name in liars:
+                liars[name].tell(uuid_of(0), answer(plug(0)))
+            mqtt = {"client_id": base, "base_topic": base}
+            config = configure(tmp_path / base, broker, url, mqtt=mqtt, cloud=settings, polling={"offline_after": 1})
+            bridges[name] = stack.enter_context(running(config, env=lookups))
+        observer.wait_for(f"trusted/{uuid_of(0)}/availability", "online", timeout=30)
+        for name, words in told.items():
+            observer.wait_for(f"{name.replace(' ', '-')}/{uuid_of(0)}/availability_reason", "unreachable", timeout=30)
+            bridges[name].wait_for_line(rf'"detail": "{words}.*"station unavailable"')
+        for name, liar in liars.items():
+            assert bool(liar.requests) is (name == "trusted"), name
+            assert liar.connections > 0 or name != "trusted"
+        assert not plain.requests
+        details = {name: entries(bridges[name], "station unavailable")[0]["detail"] for name in told}
+    for name, detail in details.items():
+        saw(12, f"{name}: {detail}")
+
+
+def test_a_flood_of_failures_is_bounded(tmp_path: Path, cloud: CloudServer, broker: Mosquitto, saw: Saw) -> None:
+    """Row 19: all of 200 stations fail, then all are well, then all fail."""
+    stations = 200
+    well = False
+
+    def say(request: Request) -> Answer:
+        return Answer(plug(int(request.uuid, 16))) if well else Answer("", 500)
+
+    for number in range(stations):
+        cloud.answer(uuid_of(number), say)
+    limits = {"max_requests_per_second": 100}
+    config = configure(tmp_path, broker, cloud, stations, cloud=limits, log={"level": "info"})
+    with running(config) as bridge, Observer(broker.port) as observer:
+        first = cloud.wait_for_requests(1, timeout=30)[0].at
+        observer.wait(lambda: _offline(observer) == stations, timeout=30, what="all stations to be offline")
+        well = True
+        cloud.wait_for_requests(len(cloud.requests) + 150, timeout=20)
+        asked = [request.at - first for request in cloud.requests]
+        busiest = max(sum(start <= at < start + 1 for at in asked) for start in asked)
+        lines = len(entries(bridge))
+        assert busiest <= 100 + 15
+        assert lines <= 60 + 5
+        assert "Traceback" not in bridge.errors
+    saw(19, f"{stations} stations failing: at most {busiest} requests in a second, {lines} log lines in all")
+
+
+def _offline(observer: Observer) -> int:
+    return sum(
+        topic.count("/") == 2 and topic.endswith("/availability") and payload == "offline"
+        for topic, payload in observer.latest.items()
+    )

@@ -1,0 +1,145 @@
+"""Content from outside that would like to be a log line, a topic or a template."""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from evse_mqtt_bridge.core.status import STATUSES
+from tests.faults.rig import PLUG, configure, entries, plug, running, uuid_of, wait_until_up
+from tests.support import CloudServer, Mosquitto, Observer, plug_object, station_table
+
+Saw = Callable[[int, str], None]
+
+HOSTILE = (
+    "two\r\nlines",
+    "2026-01-01T00:00:00Z [error    ] forged\n2026-01-01T00:00:00Z [error    ] line",
+    '","level":"error","message":"forged"}\n{"a":"',
+    "\x1b[31mred\x1b]0;title\x07\x9b2J",
+    "evse/+/#",
+    "../../$SYS/broker",
+    "nought\x00nought",
+    "{{ states('lock.door') }}{% set x = 1 %}{# comment #}",
+    "\u202eright to left\u2066\u200b\ufeff\u2028\u2029\x85",
+    "<script>alert(1)</script>&amp;[bold]rich[/bold]%s{0}${HOME}",
+    "ü" * 5_000,
+    "x" * 10_000,
+    "\U0001f697" * 100,
+    " ",
+    "",
+)
+
+_WELL_FORMED = re.compile(
+    r"(evse/bridge/(availability|info)"
+    r"|evse/[0-9a-f]{32}/(availability|availability_reason|info)"
+    r"|evse/[0-9a-f]{32}/[A-Za-z0-9_-]{1,64}/[a-z0-9_]+"
+    r"|homeassistant/(binary_sensor|sensor)/evse_[A-Za-z0-9_-]+/[a-z0-9_]+/config)"
+)
+_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[(debug|info|warning|error)\s*\] .*")
+
+
+def _texts(value: object, key: str = "") -> list[tuple[str, str]]:
+    """Every text of a JSON value, with the key that it stands at."""
+    match value:
+        case str():
+            return [(key, value)]
+        case dict():
+            return [pair for name, inner in value.items() for pair in _texts(inner, name)]
+        case list():
+            return [pair for inner in value for pair in _texts(inner, key)]
+    return []
+
+
+def test_labels_and_statuses_break_nothing(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw
+) -> None:
+    """Rows 10 and 16: they are published verbatim as payloads, and stand nowhere else as they came."""
+    for number, text in enumerate(HOSTILE):
+        cloud.answer(uuid_of(number), plug(number, plug_label=text, status=text, **{text or "more": text}))
+    count = len(HOSTILE)
+    console = configure(
+        tmp_path / "console",
+        broker,
+        cloud,
+        count,
+        mqtt={"base_topic": "console", "client_id": "console"},
+        homeassistant={"enabled": False},
+        log={"format": "console"},
+    )
+    with ExitStack() as stack:
+        bridge = stack.enter_context(running(configure(tmp_path, broker, cloud, count)))
+        other = stack.enter_context(running(console, is_json=False))
+        for base in ("evse", "console"):
+            observer.wait_for(f"{base}/bridge/availability", "online")
+            for number in range(count):
+                observer.wait_for(f"{base}/{uuid_of(number)}/{PLUG}/availability", "online")
+        observer.settle()
+        retained = observer.retained
+        for number, text in enumerate(HOSTILE):
+            for field in ("label", "status"):
+                assert retained.get(f"evse/{uuid_of(number)}/{PLUG}/{field}", "") == text
+        mine = {topic: payload for topic, payload in retained.items() if not topic.startswith("console/")}
+        assert [topic for topic in mine if not _WELL_FORMED.fullmatch(topic)] == []
+        discovery = {topic: json.loads(payload) for topic, payload in mine.items() if topic.endswith("/config")}
+        for topic, config in discovery.items():
+            _look_at_discovery(topic, config)
+        lines = entries(bridge, "unusual answer")
+        assert len(lines) > 10
+        for entry in entries(bridge):
+            for _, text in _texts(entry):
+                assert text.isprintable()
+                assert len(text) < 400
+        assert len(other.stderr) > 10
+        for line in other.stderr:
+            assert _LINE.fullmatch(line)
+            assert line.isprintable()
+            assert len(line) < 1000
+        assert not entries(bridge, level="error")
+    saw(
+        16,
+        f"{count} hostile texts as label, status and field: {len(mine)} topics well-formed, {len(discovery)} "
+        f"discovery messages, {len(lines)} log lines of at most 400 characters each value",
+    )
+
+
+def _look_at_discovery(topic: str, config: dict[str, Any]) -> None:
+    known = f"{{% if value in {list(STATUSES)} %}}{{{{ value }}}}{{% else %}}unknown{{% endif %}}"
+    for key, text in _texts(config):
+        assert text.isprintable(), topic
+        assert len(text) < 600, topic
+        if key.endswith("template"):
+            assert text == known, topic
+        elif key != "name":
+            assert "{{" not in text, topic
+        if key in {"topic", "state_topic"}:
+            assert _WELL_FORMED.fullmatch(text), topic
+
+
+def test_ids_that_could_not_stand_in_a_topic_harm_their_own_plug_alone(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw
+) -> None:
+    """Row 10: plug and station uuids with wildcards, slashes, NUL, CR/LF, or of 10 kB."""
+    bad = ["a/b", "+", "#", "", "..", "$SYS", "a\x00b", "a\r\nb", "\x1b[31m", "x" * 65, "x" * 10_000, "ü", " ", "a.b"]
+    wrong = [plug_object(evse_uuid=uuid_of(0), plug_uuid=uuid) for uuid in bad]
+    foreign = [plug_object(evse_uuid=uuid, plug_uuid=f"foreign-{n}") for n, uuid in enumerate(["", "#", *bad[4:]])]
+    cloud.answer(uuid_of(0), [*wrong, *plug(0), *foreign])
+    cloud.answer(uuid_of(1), wrong)
+    stations = [station_table(uuid_of(number), name=f"{{{{ now() }}}} {number}") for number in range(2)]
+    with running(configure(tmp_path, broker, cloud, stations)) as bridge:
+        wait_until_up(observer)
+        observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/power", "7107")
+        observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/availability", "online")
+        observer.wait_for(f"evse/{uuid_of(1)}/availability_reason", "invalid_response")
+        cloud.wait_for_requests(6)
+        observer.settle()
+        topics = observer.retained.keys()
+        assert [topic for topic in topics if not _WELL_FORMED.fullmatch(topic)] == []
+        plugs = {topic.split("/")[2] for topic in topics if topic.startswith("evse/") and topic.count("/") == 3}
+        assert plugs == {PLUG}
+        told = [entry["detail"] for entry in entries(bridge, "unusual answer")]
+        assert len(told) == len(set(told)) <= len(bad) + len(foreign)
+        assert all(detail.isprintable() and len(detail) < 300 for detail in told)
+        assert len(entries(bridge, "connected to the broker")) == 1
+    saw(10, f"{len(bad) + len(foreign)} forbidden uuids: 1 plug published, {len(told)} log lines")

@@ -5,8 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import Authority, BridgeProcess, Clock, CloudServer, Mosquitto, Observer
+
+settings.register_profile("unhurried", deadline=None)  # a machine that is busy for a moment fails no test
+settings.load_profile("unhurried")
 
 
 @pytest.fixture

@@ -252,7 +252,7 @@ _INTERRUPTED = {
     "a station less": (_plan(_NORTH, form="entity"), lambda topic: "e2" in topic),
     "an alias for another": (
         _plan(replace(_NORTH, uuid="e3"), _SOUTH, form="entity"),
-        lambda topic: "_e1_" in topic or "/north/" in topic and topic.count("/") > 2,
+        lambda topic: "_e1_" in topic or ("/north/" in topic and topic.count("/") > 2),
     ),
 }
 

@@ -244,4 +244,4 @@ class BridgeAndBroker(RuleBasedStateMachine):
 
 
 TestBridgeAndBroker = BridgeAndBroker.TestCase
-TestBridgeAndBroker.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+TestBridgeAndBroker.settings = settings(max_examples=80, stateful_step_count=25)

@@ -50,9 +50,9 @@ class Prepared:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Follows no redirect, keeps no cookie, decodes nothing, reads no more than `body_limit` bytes and one chunk.
+    """Follows no redirect, keeps no cookie, decodes nothing.
 
-    An answer longer than that is returned as far as it was read, which is then more than `body_limit`.
+    It reads the body of a 200 alone, up to `body_limit` bytes and one chunk. An answer longer than that is returned as far as it was read, which is then more than `body_limit`.
     """
 
     def __init__(self, tls: ssl.SSLContext, *, connections: int, body_limit: int, environment_proxy: bool) -> None:
@@ -85,7 +85,8 @@ class Transport(httpx.AsyncBaseTransport):
         async with self._session.get(
             prepared.url, headers=prepared.headers, allow_redirects=False, proxy=proxy, proxy_headers=proxy_headers
         ) as response:
-            body = await self._read(response)
+            # Of an error only the status counts: its body must not hold it up, or hide it behind the deadline.
+            body = await self._read(response) if response.status == httpx.codes.OK else b""
             return httpx.Response(
                 response.status, headers=response.raw_headers, stream=httpx.ByteStream(body), request=request
             )

@@ -207,7 +207,7 @@ class Cloud(Section):
     max_requests_per_second: Annotated[float, Field(ge=0, le=100_000)] = 50
     """Requests started per second, over all stations; 0: no limit."""
     environment_proxy: bool = False
-    """Whether to use the proxy that HTTPS_PROXY and NO_PROXY name."""
+    """Whether to use the proxy that HTTPS_PROXY and NO_PROXY name; it must be an http:// one."""
 
 
 class Polling(Section):

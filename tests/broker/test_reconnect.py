@@ -23,9 +23,19 @@ def test_an_absent_broker_is_looked_for_every_few_seconds(attempts: int, bound: 
     assert state.wait(0, 0.999999) == pytest.approx(bound)
 
 
+def test_a_broker_that_says_no_is_asked_less_and_less() -> None:
+    state, waits = Reconnect(), []
+    for _ in range(7):
+        state = state.failed(refused=True)
+        waits.append(state.wait(0, 0.999999))
+    assert waits == pytest.approx([1, 2, 4, 8, 16, 30, 30], rel=1e-3)
+    assert state.failed().wait(0, 0.999999) == pytest.approx(1), "one that is gone is looked for"
+
+
 def test_a_broker_that_is_absent_for_weeks_is_still_looked_for() -> None:
     assert 2.5 <= Reconnect(absent=10**6).wait(0, 0.5) <= 5
     assert 15 <= Reconnect(short_lived=10**6).wait(0, 0.5) <= 30
+    assert 15 <= Reconnect(refused=10**6).wait(0, 0.5) <= 30
     assert _failed(2000).wait(0, 0.5) <= 5
 
 

@@ -128,7 +128,7 @@ def test_no_bytes_make_the_client_raise(run: Loop, liar: Liar) -> None:
         client = runner.run(CloudClient(settings_of(liar.url, timeout=2)).__aenter__())
         stack.callback(lambda: runner.run(client.__aexit__(None, None, None)))
 
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=100)
         @given(st.binary(max_size=60), st.integers(0, 110), st.integers(0, 20))
         def try_bytes(odd: bytes, start: int, length: int) -> None:
             liar.tell(EXAMPLE_EVSE, raw(good[:start] + odd + good[start + length :]))

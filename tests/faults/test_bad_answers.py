@@ -61,7 +61,10 @@ def _kinds(elsewhere: str) -> dict[str, tuple[Lie, str]]:
 _BOTTOMLESS: dict[str, tuple[Lie, str]] = {
     "drips": (drip(_HEAD + b"\r\n" + _GOOD, 0.05), "unreachable"),
     "2 GB body": (endless(_HEAD + b"Content-Length: 2000000000\r\n\r\n", b" " * 65536), "invalid_response"),
-    "chunks without an end": (endless(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"8\r\n        \r\n"), ""),
+    "chunks without an end": (
+        endless(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b" " * 1024 + b"\r\n"),
+        "invalid_response",
+    ),
     "gzip bomb": (bomb(200_000_000), "invalid_response"),
     "headers without an end": (endless(_HEAD, b"X-More: " + b"x" * 100 + b"\r\n"), "invalid_response"),
     "a header without an end": (endless(_HEAD + b"X-More: ", b"x" * 1000), "invalid_response"),

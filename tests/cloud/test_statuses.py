@@ -1,0 +1,118 @@
+"""What each HTTP status other than 200 means, and when the cloud asks to come back."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_mqtt_bridge.cloud.failures import of_status
+from evse_mqtt_bridge.core.model import Failure, Reason
+
+NOW = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
+HERE = "Mon, 25 Mar 2024 11:12:20 GMT"
+THERE = "Mon, 25 Mar 2024 08:00:00 GMT"
+"""What a server says the time is, whose clock is hours behind."""
+
+
+def _of(status: int, **headers: str) -> Failure:
+    return of_status(status, httpx.Headers({name.replace("_", "-"): text for name, text in headers.items()}), NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        (401, Reason.UNAUTHORIZED, "HTTP 401 Unauthorized: the token was rejected"),
+        (403, Reason.UNAUTHORIZED, "HTTP 403 Forbidden: the token was rejected"),
+        (404, Reason.NOT_FOUND, "HTTP 404 Not Found: no such station, or the path is not the API's"),
+        (410, Reason.NOT_FOUND, "HTTP 410 Gone: no such station, or the path is not the API's"),
+        (429, Reason.RATE_LIMITED, "HTTP 429 Too Many Requests"),
+        (500, Reason.SERVER_ERROR, "HTTP 500 Internal Server Error"),
+        (501, Reason.SERVER_ERROR, "HTTP 501 Not Implemented"),
+        (502, Reason.SERVER_ERROR, "HTTP 502 Bad Gateway"),
+        (503, Reason.SERVER_ERROR, "HTTP 503 Service Unavailable"),
+        (599, Reason.SERVER_ERROR, "HTTP 599"),
+        (999, Reason.SERVER_ERROR, "HTTP 999"),
+        *(
+            (status, Reason.INVALID_RESPONSE, f"HTTP {status} {HTTPStatus(status).phrase}: redirects are not followed")
+            for status in (300, 301, 302, 303, 304, 307, 308)
+        ),
+        (399, Reason.INVALID_RESPONSE, "HTTP 399: redirects are not followed"),
+        (101, Reason.INVALID_RESPONSE, "HTTP 101 Switching Protocols: not an answer to this request"),
+        (204, Reason.INVALID_RESPONSE, "HTTP 204 No Content: not an answer to this request"),
+        (206, Reason.INVALID_RESPONSE, "HTTP 206 Partial Content: not an answer to this request"),
+        (400, Reason.INVALID_RESPONSE, "HTTP 400 Bad Request: not an answer to this request"),
+        (407, Reason.INVALID_RESPONSE, "HTTP 407 Proxy Authentication Required: not an answer to this request"),
+        (499, Reason.INVALID_RESPONSE, "HTTP 499: not an answer to this request"),
+        (0, Reason.INVALID_RESPONSE, "HTTP 0: not an answer to this request"),
+    ],
+)
+def test_each_status_has_its_reason(status: int, reason: Reason, words: str) -> None:
+    assert _of(status) == Failure(reason, words)
+
+
+def test_a_teapot_is_not_an_answer() -> None:
+    """Its name is not the same in every Python."""
+    teapot = _of(418)
+    assert teapot.reason is Reason.INVALID_RESPONSE
+    assert teapot.detail.startswith("HTTP 418 ")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize(
+    ("asked", "date", "seconds"),
+    [
+        ("7", None, 7),
+        ("7", THERE, 7),
+        ("0", None, 1),
+        ("-30", None, 1),
+        ("0.5", None, 1),
+        ("2.5", None, 2.5),
+        ("3600", None, 3600),
+        ("86400", None, 3600),
+        ("9" * 400, None, 3600),
+        ("inf", None, 3600),
+        ("-inf", None, 1),
+        ("nan", None, None),
+        ("soon", None, None),
+        ("", None, None),
+        ("7 s", None, None),
+        ("7, 9", None, None),
+        ("Mon, 25 Mar 2024 11:12:50 GMT", None, 30),
+        ("Mon, 25 Mar 2024 11:12:50 GMT", HERE, 30),
+        ("Monday, 25-Mar-24 11:12:50 GMT", None, 30),
+        ("Mon Mar 25 11:12:50 2024", None, 30),
+        ("Mon, 25 Mar 2024 12:12:50 +0100", None, 30),
+        # by the server's own clock, wherever it stands
+        ("Mon, 25 Mar 2024 08:00:30 GMT", THERE, 30),
+        ("Mon, 25 Mar 2024 08:00:30 GMT", None, 1),
+        ("Mon, 25 Mar 2024 07:59:00 GMT", THERE, 1),
+        ("Mon, 25 Mar 2024 11:12:50 GMT", THERE, 3600),
+        ("Mon, 25 Mar 2024 11:12:50 GMT", "at tea time", 30),
+        ("Mon, 25 Mar 2024 11:12:50 GMT", "", 30),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", None, 3600),
+        ("Mon, 99 Mar 2024 11:12:50 GMT", None, None),
+        ("Mon, 25 Mar 2024 11:12:50 +9999999", None, None),
+    ],
+)
+def test_what_retry_after_asks_for(status: int, asked: str, date: str | None, seconds: float | None) -> None:
+    headers = {"retry_after": asked} if date is None else {"retry_after": asked, "date": date}
+    assert _of(status, **headers).retry_after == seconds
+
+
+@pytest.mark.parametrize("status", [204, 302, 401, 404, 418])
+def test_nobody_else_is_heard_about_when_to_come_back(status: int) -> None:
+    assert _of(status, retry_after="7").retry_after is None
+
+
+_words = st.text(st.characters(codec="latin-1"), max_size=40) | st.sampled_from([HERE, "7", "-1e400", "1_0"])
+
+
+@given(st.integers(-1, 1000), _words, _words)
+def test_whatever_headers_come_the_wait_is_within_bounds(status: int, asked: str, date: str) -> None:
+    headers = httpx.Headers([(b"retry-after", asked.encode("latin-1")), (b"date", date.encode("latin-1"))])
+    failure = of_status(status, headers, NOW)
+    assert failure.detail.startswith(f"HTTP {status}")
+    assert failure.retry_after is None or 1 <= failure.retry_after <= 3600

@@ -52,7 +52,8 @@ class Prepared:
 class Transport(httpx.AsyncBaseTransport):
     """Follows no redirect, keeps no cookie, decodes nothing.
 
-    It reads the body of a 200 alone, up to `body_limit` bytes and one chunk. An answer longer than that is returned as far as it was read, which is then more than `body_limit`.
+    It reads the body of a 200 alone, up to `body_limit` bytes and one chunk. An answer longer than that is returned as
+    far as it was read, which is then more than `body_limit`.
     """
 
     def __init__(self, tls: ssl.SSLContext, *, connections: int, body_limit: int, environment_proxy: bool) -> None:

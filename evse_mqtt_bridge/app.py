@@ -86,6 +86,7 @@ class _Running:
 
     async def start(self) -> None:
         """Build all of it, and set it going."""
+        tls_context(self._config.mqtt.tls)  # a wrong file is told at the start, and only later tried again
         self._session = self._make_session(self._config.mqtt)
         self._client = await self._make_client(self._config.cloud)
         self._poller = self._make_poller(self._config)
@@ -106,6 +107,13 @@ class _Running:
                 if part.done():
                     part.result()
             self._narrator.tick()
+            if self._poller.held:
+                self._judge_age()
+
+    def _judge_age(self) -> None:
+        moment = Moment(self._clock.monotonic(), self._clock.utc())
+        for station, old, new in self._bridge.revisit(moment, self._session):
+            self._narrator.aged(station, old, new)
 
     async def stop(self) -> None:
         """Polls end first, so that nothing follows `offline`."""
@@ -131,7 +139,9 @@ class _Running:
         for uuid in {entry.uuid for entry in old.stations} - {entry.uuid for entry in config.stations}:
             self._narrator.forget(uuid)
         self._bridge.apply(plan_of(config), self._session)
+        self._session.listen()
         if client is not None:
+            await self._client.__aexit__(None, None, None)
             self._client = client
             self._poller = self._make_poller(config)
             self._poller_task = self._spawn(self._poller.run(), "poller")
@@ -146,7 +156,7 @@ class _Running:
     # The parts
 
     def _make_session(self, mqtt: Mqtt) -> Session:
-        return Session(mqtt, tls_context(mqtt.tls), self._bridge, self._narrator, self._clock.chance)
+        return Session(mqtt, self._bridge, self._narrator, self._clock.chance)
 
     async def _make_client(self, cloud: Cloud) -> CloudClient:
         return await self._stack.enter_async_context(CloudClient(cloud))

@@ -16,7 +16,7 @@ from evse_mqtt_bridge.core.homeassistant import Discovery
 from evse_mqtt_bridge.core.ledger import BridgeEntry, DiscoveryPlace, StationEntry, read_bridge, read_station
 from evse_mqtt_bridge.core.messages import BridgeInfo
 from evse_mqtt_bridge.core.model import Message, Outcome, Station, StationState
-from evse_mqtt_bridge.core.station import Moment, Rules, advance, remember
+from evse_mqtt_bridge.core.station import Moment, Rules, advance, remember, revisit
 from evse_mqtt_bridge.core.topics import Topics
 from evse_mqtt_bridge.core.transition import Change, Transition, transition
 
@@ -108,6 +108,16 @@ class Bridge:
             self._introduce(station, old, new, publisher)
         publisher.publish(messages.changes(self._plan.topics, station, old, new))
 
+    def revisit(self, moment: Moment, publisher: Publisher) -> Iterator[tuple[Station, StationState, StationState]]:
+        """Time has passed without polls: what became too old is published; yields each station that this changed."""
+        for uuid, station in self._plan.stations.items():
+            old = self._states[uuid]
+            new = revisit(old, self._plan.rules, moment)
+            if new is not old:
+                self._states[uuid] = new
+                publisher.publish(messages.changes(self._plan.topics, station, old, new))
+                yield station, old, new
+
     def _introduce(self, station: Station, old: StationState, new: StationState, publisher: Publisher) -> None:
         """The station's `info`, the discovery of plugs that are new or called otherwise, the end of those that went."""
         info = self._info(station, new)
@@ -147,7 +157,7 @@ class Bridge:
             changed = [
                 station
                 for uuid, station in plan.stations.items()
-                if uuid not in old.stations or replace(old.stations[uuid], interval=station.interval) != station
+                if not _is_said_alike(old.stations.get(uuid), station)
             ]
             picture = [*self._in_time(self._bridge_info()), *self._picture(changed)]
             said.update(message.topic for message in picture)
@@ -218,7 +228,7 @@ class Bridge:
         """
         said: set[str] = set()
         uuid = station.uuid
-        while self._plan.stations.get(uuid) == station:
+        while _is_said_alike(self._plan.stations.get(uuid), station):
             plan, state = self._plan, self._states[uuid]
             for message in speak(station, state):
                 if self._plan is not plan or self._states[uuid] is not state:
@@ -286,3 +296,8 @@ class Bridge:
 
     def _entry_of(self, station: Station) -> StationEntry:
         return self._entry(self._plan, station, self._states[station.uuid])
+
+
+def _is_said_alike(was: Station | None, station: Station) -> bool:
+    """Whether what is published of a station is the same: its interval is of no matter there."""
+    return was is not None and replace(was, interval=station.interval) == station

@@ -1,7 +1,9 @@
 """Log lines: for people on a console, or one JSON object a line for machines; always to stderr, in UTC."""
 
+import contextlib
+import io
 import sys
-from typing import Literal, TextIO
+from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
@@ -11,6 +13,22 @@ __all__ = ["Logger", "make_logger"]
 Logger = FilteringBoundLogger
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class _Lenient(io.TextIOBase):
+    """A stream that swallows what cannot be written: a full disk or a reader that went must not end the bridge."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def make_logger(
@@ -40,7 +58,7 @@ def make_logger(
             )
         )
     logger: Logger = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
+        structlog.PrintLogger(cast("TextIO", _Lenient(stream))),
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,

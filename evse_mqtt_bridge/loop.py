@@ -1,29 +1,15 @@
-"""The event loop that the bridge runs on, and how calls that would block it are made."""
+"""How calls that would block the event loop are made."""
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-__all__ = ["in_daemon_thread", "run_loop"]
+__all__ = ["in_daemon_thread"]
 
 _T = TypeVar("_T")
-
-
-def run_loop(main: Coroutine[object, object, None]) -> None:
-    """Run `main` to its end, on uvloop where it is installed: it takes less CPU, and changes nothing else."""
-    with asyncio.Runner(loop_factory=_factory()) as runner:
-        runner.run(main)
-
-
-def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415  # not there on every platform
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 async def in_daemon_thread(call: Callable[[], _T], name: str) -> _T:

@@ -93,6 +93,11 @@ class Narrator:
                 event = "plug removed, after a day without it"
                 self._say(self.log.info, event, station=clean(station.title), plug=uuid)
 
+    def aged(self, station: Station, old: StationState, new: StationState) -> None:
+        """Time passed without a poll: says which plugs' measurements became too old."""
+        for uuid, plug in new.plugs.items():
+            self._plug_changed(station, old.plugs.get(uuid), plug)
+
     def _station_changed(self, station: Station, old: StationState, new: StationState, outcome: Outcome) -> None:
         if new.reason is old.reason:
             return

@@ -76,6 +76,11 @@ class Poller:
                 self._agenda.put(uuid, now)
         self._changed.set()
 
+    @property
+    def held(self) -> bool:
+        """Whether the cloud asked for no requests, so that no poll tells how old measurements have become."""
+        return self._agenda.is_held(self.clock.monotonic())
+
     async def run(self) -> NoReturn:
         """Poll until cancelled."""
         async with asyncio.TaskGroup() as workers:

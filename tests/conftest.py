@@ -5,11 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support import Authority, BridgeProcess, Clock, CloudServer, Mosquitto, Observer
 
-settings.register_profile("unhurried", deadline=None)  # a machine that is busy for a moment fails no test
+# a machine that is busy for a moment fails no test
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
 

@@ -32,6 +32,9 @@ CONNECT_TIMEOUT = 10.0
 WINDOW = 20
 """Publications that may wait for their acknowledgement at once; more does not make paho faster."""
 
+ACKNOWLEDGE_LIMIT = 60.0
+"""Seconds without any acknowledgement after which a connection is given up, though the broker may answer pings."""
+
 WILL_DELAY = 5
 """Seconds that an MQTT 5 broker waits with the will, so that a quick reconnect shows no `offline`."""
 
@@ -99,6 +102,8 @@ class Connection:
         self._settings = settings
         self._handlers = handlers
         self._in_flight: dict[int, str] = {}
+        self._progress = self._loop.time()
+        self._draining = False
         self._window = WINDOW
         self._qos = settings.qos
         self._packet_limit: int | None = None
@@ -196,6 +201,8 @@ class Connection:
         while not self.ended.done():
             await asyncio.wait((self.ended,), timeout=1.0)
             self._client.loop_misc()
+            if self._in_flight and self._loop.time() - self._progress > ACKNOWLEDGE_LIMIT:
+                self._end(Ended(Trouble.LOST, f"it acknowledged nothing for {ACKNOWLEDGE_LIMIT:g} s"))
         return self.ended.result()
 
     @property
@@ -222,6 +229,8 @@ class Connection:
             properties=self._json if message.json and message.payload else None,
         )
         if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            if not self._in_flight:
+                self._progress = self._loop.time()
             self._in_flight[info.mid] = message.topic
 
     async def subscribe(self, filters: list[str]) -> list[str]:
@@ -291,6 +300,14 @@ class Connection:
         topic = self._in_flight.pop(mid, None)
         if topic is not None and code.value >= _FAILED:
             self._handlers.refused(topic, clean(str(code)))
+        self._progress = self._loop.time()
+        if not self._draining:
+            # Once per turn: at QoS 0 paho calls this while it writes, and more to write would keep it there.
+            self._draining = True
+            self._loop.call_soon(self._drained)
+
+    def _drained(self) -> None:
+        self._draining = False
         self._handlers.drained()
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:

@@ -122,7 +122,6 @@ class Session:
     """See the module. All of it is called on the event loop."""
 
     settings: Mqtt
-    tls: ssl.SSLContext | None
     picture: Picture
     log: SessionLog
     chance: Chance
@@ -132,7 +131,8 @@ class Session:
     _retained: dict[str, bytes] = field(default_factory=dict)
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
     _born: bool = False
-    _changes: Transition | None = None
+    _changes: list[Transition] = field(default_factory=list)
+    _greeted: bool = False
     _asked: asyncio.Event = field(default_factory=asyncio.Event)
     _silent: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -143,8 +143,8 @@ class Session:
             self._pump()
 
     def publish_last(self, messages: Iterable[Message]) -> None:
-        """Say these after all that waits, such as clearing what went."""
-        if self._open:
+        """Say these after all that waits, such as clearing what went; a transition under way is no reason not to."""
+        if self._greeted:
             self._outbox.put_last(messages)
             self._pump()
 
@@ -155,10 +155,10 @@ class Session:
             self._pump()
 
     def change(self, transition: Transition) -> None:
-        """Go through a transition, then say the whole picture; nothing else is said in the meantime."""
-        if self._open:
+        """Go through a transition, after those that are under way, then say the whole picture."""
+        if self._greeted:
             self._open = False
-            self._changes = transition
+            self._changes.append(transition)
             self._asked.set()
 
     @property
@@ -166,13 +166,17 @@ class Session:
         """Whether what is published goes out."""
         return self._open
 
+    def listen(self) -> None:
+        """Subscribe to the birth topic, where that has changed."""
+        self._asked.set()
+
     async def run(self) -> None:
         """Stay connected until cancelled; then say `offline`, have it acknowledged, and disconnect."""
         loop = asyncio.get_running_loop()
         state = Reconnect()
         handlers = mqtt.Handlers(self._receive, self.log.publish_refused, self._pump)
         while True:
-            met = await mqtt.connect(self.settings, self.tls, self.picture.will(), handlers)
+            met = await self._connect(handlers)
             if isinstance(met, mqtt.Ended):
                 state, ended = state.failed(refused=met.trouble in _NO), met
             else:
@@ -184,11 +188,20 @@ class Session:
             self.log.broker_ended(ended, wait)
             await asyncio.sleep(wait)
 
+    async def _connect(self, handlers: mqtt.Handlers) -> mqtt.Connection | mqtt.Ended:
+        """One attempt; certificates are read anew for each, since they are replaced while the bridge runs."""
+        try:
+            tls = tls_context(self.settings.tls)
+        except ConfigError as error:
+            return mqtt.Ended(mqtt.Trouble.TLS, str(error))
+        return await mqtt.connect(self.settings, tls, self.picture.will(), handlers)
+
     async def _serve(self, connection: mqtt.Connection) -> mqtt.Ended:
         """One connection, from CONNACK to its end."""
         self._connection = connection
         self._outbox.empty()
-        self._born, self._changes = False, None
+        self._born = False
+        self._changes.clear()
         self.log.broker_connected()
         tending = asyncio.create_task(connection.tend(), name="mqtt-tend")
         talking = asyncio.create_task(self._talk(connection), name="mqtt-talk")
@@ -202,7 +215,7 @@ class Session:
             await self._say_farewell(connection)
             raise
         finally:
-            self._open = False
+            self._open = self._greeted = False
             self._connection = None
             for task in (tending, talking):
                 task.cancel()
@@ -210,38 +223,44 @@ class Session:
 
     async def _talk(self, connection: mqtt.Connection) -> None:
         """Read what an earlier life left, say everything, and say it again when a consumer starts."""
-        memory = self.picture.memory_filters
-        await self._read_retained(connection, [topic for topic in (self.picture.birth_topic, *memory) if topic])
+        memory, birth_topic = self.picture.memory_filters, self.picture.birth_topic
+        await self._read_retained(connection, [topic for topic in (birth_topic, *memory) if topic])
         more = self.picture.more_memory_filters(self._retained)
         if more:
             await self._read_retained(connection, more)
         connection.unsubscribe([*memory, *more])
         transition = self.picture.recall(self._retained)
         self._retained = {}
+        self._greeted = True
         await self._introduce(transition)
         while True:
-            self._asked.clear()
             await self._asked.wait()
+            self._asked.clear()
+            if birth_topic != self.picture.birth_topic:
+                birth_topic = self.picture.birth_topic
+                for refused in await connection.subscribe([birth_topic]) if birth_topic else ():
+                    self.log.subscription_refused(refused)
             if self._born:
                 self.log.birth_seen()
                 await asyncio.sleep(self.chance() * BIRTH_SPREAD)
                 self._born = False
                 self.repeat()
-            changes, self._changes = self._changes, None
-            if changes is not None:
-                await self._introduce(changes)
+            while self._changes:
+                await self._introduce(self._changes.pop(0))
 
     async def _introduce(self, transition: Transition) -> None:
-        """The steps of a transition, one after the other, then the whole picture."""
-        self._outbox.empty()
+        """The steps of a transition, one after the other, then the whole picture, unless another one follows."""
+        self._open = False
+        self._outbox.interrupt()
         for step in transition.steps:
             self._outbox.put(step)
             self._silent.clear()
             self._pump()
             await self._silent.wait()
             await asyncio.sleep(STEP_PAUSE)
-        self._open = True
-        self._outbox.refill(self.picture.whole())
+        if not self._changes:
+            self._open = True
+            self._outbox.refill(self.picture.whole())
         self._outbox.put_last(transition.last)
         self._pump()
 
@@ -267,7 +286,7 @@ class Session:
 
     async def _say_farewell(self, connection: mqtt.Connection) -> None:
         """`offline` as the last message, acknowledged; else the broker is left to publish the will."""
-        self._open = False
+        self._open = self._greeted = False
         self._outbox.empty()
         self._outbox.put([self.picture.will()])
         self._silent.clear()

@@ -69,7 +69,7 @@ async def _try(config: Config) -> bool:
             table.add_row(title, *_cells(plug))
         for note in outcome.notes:
             table.add_row(title, note, style="yellow")
-    Console().print(table)
+    Console(markup=False).print(table)
     return well
 
 

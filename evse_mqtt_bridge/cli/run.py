@@ -1,5 +1,6 @@
 """`run`: the bridge itself."""
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -8,7 +9,6 @@ from evse_mqtt_bridge import app
 from evse_mqtt_bridge.cli.options import config_option, load_config
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.log import make_logger
-from evse_mqtt_bridge.loop import run_loop
 
 __all__ = ["run"]
 
@@ -43,4 +43,4 @@ def run(config: Path | None) -> None:
         controls.on_signals()
         await app.run(loaded.config, controls, log, reload)
 
-    run_loop(main())
+    asyncio.run(main())

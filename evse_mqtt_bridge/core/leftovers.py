@@ -42,9 +42,16 @@ def leftovers(retained: Mapping[str, bytes], holding: Holding) -> list[str]:
     bridges = [bridge for item in retained.items() if (bridge := read_bridge(*item, holding.client_id))]
     ours = {topic for entry in entries for topic in entry.all_topics()}
     ours.update(topic for bridge in bridges for topic in bridge.all_topics())
-    ours.update(_proven_by_state(retained, holding.topics))
-    ours.update(_proven_by_discovery(retained, holding.topics))
+    if not _is_anothers(retained, holding):
+        ours.update(_proven_by_state(retained, holding.topics))
+        ours.update(_proven_by_discovery(retained, holding.topics))
     return sorted((ours & retained.keys()) - set(_kept(entries, retained, holding)))
+
+
+def _is_anothers(retained: Mapping[str, bytes], holding: Holding) -> bool:
+    """Whether a bridge with another client id is at this base, or was last: what looks like ours may be its."""
+    told = _object(retained.get(holding.topics.info, b"")).get("client_id")
+    return told not in (None, holding.client_id)
 
 
 def _kept(entries: list[StationEntry], retained: Mapping[str, bytes], holding: Holding) -> Iterator[str]:

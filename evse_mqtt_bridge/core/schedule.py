@@ -112,6 +112,10 @@ class Agenda:
         """Hand out nothing before `until`; a later hold wins."""
         self._held_until = max(self._held_until, until)
 
+    def is_held(self, now: float) -> bool:
+        """Whether everything is kept back."""
+        return now < self._held_until
+
     def wait(self, now: float) -> float | None:
         """Seconds until `pop` will yield something, 0 when it would now; `None` while nothing is entered."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][1]:

@@ -25,7 +25,7 @@ from evse_mqtt_bridge.core.model import (
 )
 from evse_mqtt_bridge.core.status import meaning
 
-__all__ = ["FORGET_AFTER", "FUTURE_TOLERANCE", "MAX_PLUGS", "Moment", "Rules", "advance", "remember"]
+__all__ = ["FORGET_AFTER", "FUTURE_TOLERANCE", "MAX_PLUGS", "Moment", "Rules", "advance", "remember", "revisit"]
 
 MAX_PLUGS = 64
 """Plugs of one station, seen or missing, beyond which new ones are left out."""
@@ -68,6 +68,13 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
         plugs = _merge(state, outcome, moment)
     settled = {uuid: _settle(state.plugs.get(uuid), plug, reason, rules, moment) for uuid, plug in plugs.items()}
     return StationState(reason, misses, settled)
+
+
+def revisit(state: StationState, rules: Rules, moment: Moment) -> StationState:
+    """The state when time has passed without a poll: measurements may have become too old."""
+    settled = {uuid: _settle(plug, plug, state.reason, rules, moment) for uuid, plug in state.plugs.items()}
+    changed = any(plug.reason is not state.plugs[uuid].reason for uuid, plug in settled.items())
+    return replace(state, plugs=settled) if changed else state
 
 
 def remember(state: StationState, labels: Mapping[str, str | None]) -> StationState:

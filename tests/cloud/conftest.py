@@ -31,12 +31,10 @@ def _nobody_sees_the_token(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
         assert TOKEN not in "".join(traceback.format_exception(error))
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest, _nobody_sees_the_token: None) -> Loop:
-    """Runs a coroutine on either event loop."""
-    if request.param == "asyncio":
-        return Loop(None)
-    return Loop(pytest.importorskip("uvloop").new_event_loop)
+@pytest.fixture
+def run(_nobody_sees_the_token: None) -> Loop:
+    """Runs a coroutine on an event loop of its own."""
+    return Loop(None)
 
 
 @pytest.fixture

@@ -154,3 +154,9 @@ def test_the_subscriptions_yield_whatever_may_be_left() -> None:
     for form in ("entity", "device"):
         for topic in _published(_NORTH, base="site/evse", form=form):
             assert any(covers(topic_filter, topic) for topic_filter in _holding(base="site/evse").filters), topic
+
+
+def test_another_bridge_at_the_same_base_is_not_touched() -> None:
+    retained = _published(_NORTH, _SOUTH, client_id="another")
+    assert leftovers(retained, _holding()) == []
+    assert leftovers(_published(_NORTH, _SOUTH), _holding()) != []

@@ -1,0 +1,91 @@
+"""Changes of the configuration that overtake each other leave nothing behind on a real broker."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from evse_mqtt_bridge.bridge import Bridge, Plan
+from evse_mqtt_bridge.broker import connection as mqtt
+from evse_mqtt_bridge.broker import session as sessions
+from evse_mqtt_bridge.broker.session import Session
+from evse_mqtt_bridge.config.schema import Mqtt
+from evse_mqtt_bridge.core.homeassistant import Discovery, Form
+from evse_mqtt_bridge.core.model import Station
+from evse_mqtt_bridge.core.station import Rules
+from evse_mqtt_bridge.core.topics import Topics
+from tests.core.samples import NOW, answer, at
+from tests.support import Mosquitto, Observer
+
+_NORTH, _SOUTH = Station("e1", 30, alias="north"), Station("e2", 30)
+
+
+class _Log:
+    """Expects nothing but a connection that stands."""
+
+    def broker_connected(self) -> None:
+        pass
+
+    def broker_ended(self, ended: mqtt.Ended, _wait: float) -> None:
+        raise AssertionError(ended)
+
+    def publish_refused(self, topic: str, reason: str) -> None:
+        raise AssertionError(topic, reason)
+
+    def subscription_refused(self, topic_filter: str) -> None:
+        raise AssertionError(topic_filter)
+
+    def birth_seen(self) -> None:
+        pass
+
+    def farewell_failed(self) -> None:
+        raise AssertionError
+
+
+def _plan(*stations: Station, form: Form) -> Plan:
+    topics = Topics("evse")
+    discovery = Discovery(topics, "ha", form, 1, "me", "1")
+    return Plan(topics, "me", {station.uuid: station for station in stations}, Rules(), discovery)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # there is no event for it
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [_plan(_NORTH, _SOUTH, form="device"), _plan(_NORTH, form="device")],
+        [_plan(_NORTH, form="entity"), _plan(_NORTH, form="device")],
+        [_plan(_NORTH, _SOUTH, form="device"), _plan(_NORTH, _SOUTH, form="entity"), _plan(_NORTH, form="device")],
+    ],
+    ids=["a station goes during a change of form", "the form changes while a station goes", "there and back"],
+)
+def test_a_change_that_overtakes_another_leaves_nothing_behind(
+    broker: Mosquitto, observer: Observer, changes: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "STEP_PAUSE", 0.05)
+    monkeypatch.setattr(sessions, "QUIET", 0.2)
+
+    async def work() -> None:
+        bridge = Bridge(_plan(_NORTH, _SOUTH, form="entity"), NOW)
+        session = Session(Mqtt(host=broker.host, port=broker.port, client_id="me"), bridge, _Log(), lambda: 0.0)
+        running = asyncio.create_task(session.run())
+        await _until(lambda: session.connected)
+        for uuid in ("e1", "e2"):
+            bridge.take(uuid, answer(), at(0), session)
+        for plan in changes:
+            bridge.apply(plan, session)
+        await _until(lambda: session.connected)
+        expected = {message.topic: message.payload.decode() for message in bridge.whole()}
+        with contextlib.suppress(TimeoutError):
+            await _until(lambda: observer.retained == expected)
+        assert observer.retained == expected
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(work())

@@ -2,6 +2,8 @@
 
 VENV   ?= .venv
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+SOAK_ARGS ?=
 
 BIN    := $(VENV)/bin
 PYTHON := $(BIN)/python
@@ -9,11 +11,12 @@ PIP    := $(PYTHON) -m pip --disable-pip-version-check --require-virtualenv --qu
 # a marker file in the environment tells what was installed, and when
 DEMO_READY := $(VENV)/.demo-ready
 TEST_READY := $(VENV)/.test-ready
+BENCH_READY := $(VENV)/.bench-ready
 
 export PIP_ROOT_USER_ACTION := ignore
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test lint format lock clean
+.PHONY: help demo test lint format bench soak lock clean
 
 help:
 	@echo "make demo     the whole thing on this machine: simulated stations, a broker, the bridge; Ctrl-C ends it"
@@ -21,6 +24,8 @@ help:
 	@echo "              PYTEST_ARGS='-k reload' runs a part of the tests"
 	@echo "make lint     linters and types alone"
 	@echo "make format   formats the code and sorts its imports"
+	@echo "make bench    measures the bridge beside what would be used instead; BENCH_ARGS='--quick' for a first look"
+	@echo "make soak     mixes faults at random for 3 minutes and checks the broker; SOAK_ARGS='--minutes 30 --seed 7'"
 	@echo "make lock     writes requirements/*.txt from pyproject.toml; UPGRADE=1 takes the newest versions"
 	@echo "make clean    removes the environment ($(VENV)) and everything that was generated"
 
@@ -41,6 +46,15 @@ lint: $(TEST_READY)
 format: $(TEST_READY)
 	@$(BIN)/ruff check --select I --fix
 	@$(BIN)/ruff format
+
+bench: $(BENCH_READY)
+	@scripts/ensure-mosquitto
+	@scripts/ensure-nginx
+	@$(PYTHON) -m benchmarks $(BENCH_ARGS)
+
+soak: $(BENCH_READY)
+	@scripts/ensure-mosquitto
+	@$(PYTHON) -m benchmarks.soak $(SOAK_ARGS)
 
 lock:
 	@scripts/lock $(if $(UPGRADE),--upgrade)
@@ -63,3 +77,9 @@ $(TEST_READY): requirements/test.txt pyproject.toml | $(PYTHON)
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(DEMO_READY)
+
+$(BENCH_READY): requirements/bench.txt pyproject.toml | $(PYTHON)
+	@echo "installing what the benchmarks need ..."
+	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,56 @@
+"""`python -m benchmarks [PART ...]`: measures, prints tables, and with --write puts them into docs/performance.md."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from benchmarks.effort import FULL, QUICK, Effort
+from benchmarks.faults import faults
+from benchmarks.latency import latency
+from benchmarks.machine import description, stay_aside
+from benchmarks.profile import profile
+from benchmarks.report import Table, write
+from benchmarks.scale import scale
+from benchmarks.throughput import throughput
+from benchmarks.transports import transports
+
+_PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
+    "throughput": throughput,
+    "latency": latency,
+    "profile": profile,
+    "transports": transports,
+    "scale": scale,
+    "faults": faults,
+}
+
+
+def main() -> None:
+    """Measure what was asked for, one part after the other."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="*", help=f"what to measure: {', '.join(_PARTS)}; all of it by default")
+    parser.add_argument("--quick", action="store_true", help="a first look, with few stations and short spans")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    options = parser.parse_args()
+    unknown = set(options.part) - _PARTS.keys()
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that every process is ended
+    stay_aside()
+    print(description())
+    for name in options.part or _PARTS:
+        began = time.monotonic()
+        tables = list(_PARTS[name](QUICK if options.quick else FULL))
+        conditions = f"Measured {datetime.now(UTC):%Y-%m-%d}: {description()}."
+        for table in tables:
+            print(f"\n{table.name}\n\n{table}\n")
+        print(f"{name} took {time.monotonic() - began:.0f} s\n", flush=True)
+        if options.write:
+            for unmarked in write(tables, conditions):
+                print(f"docs/performance.md has no marks for {unmarked}")
+
+
+if __name__ == "__main__":
+    main()

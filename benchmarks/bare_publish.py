@@ -1,0 +1,48 @@
+"""The floor of publishing: the same kind of messages through the bridge's own MQTT connection, made beforehand.
+
+A script, run as a process; it ends by a signal.
+"""
+
+import argparse
+import asyncio
+import itertools
+
+from benchmarks.cloud import plugs_of, uuid_of
+from evse_mqtt_bridge.broker.connection import Ended, Handlers, connect
+from evse_mqtt_bridge.config.schema import Mqtt
+from evse_mqtt_bridge.core.model import Message
+from evse_mqtt_bridge.errors import UnavailableError
+
+_TOPICS = 10_000
+
+
+async def publish(port: int, qos: int) -> None:
+    """Publish as often as the broker takes it, until the connection ends."""
+    uuids = map(uuid_of, range(_TOPICS))
+    messages = itertools.cycle([Message(f"evse/{uuid}/{plugs_of(uuid)[1]}/power", b"7107.25") for uuid in uuids])
+    connection = None
+
+    def pump() -> None:
+        while connection is not None and connection.has_room:
+            connection.publish(next(messages))
+
+    handlers = Handlers(lambda *_: None, lambda *_: None, pump)
+    met = await connect(Mqtt(host="127.0.0.1", port=port, qos=qos, client_id="bare"), None, None, handlers)
+    if isinstance(met, Ended):
+        raise UnavailableError(met.detail)
+    connection = met
+    pump()
+    await connection.tend()
+
+
+def main() -> None:
+    """Run until ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--broker", type=int, required=True)
+    parser.add_argument("--qos", type=int, required=True)
+    options = parser.parse_args()
+    asyncio.run(publish(options.broker, options.qos))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The bridge as a user runs it, `evse-mqtt-bridge run`, as a client under measurement."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+from benchmarks.client import Client
+from benchmarks.cloud import plugs_of, uuid_of
+from benchmarks.rig import Rig, Settings
+from benchmarks.subscriber import Subscriber
+from evse_mqtt_bridge.core.ledger import BridgeEntry, DiscoveryPlace, StationEntry
+from evse_mqtt_bridge.core.topics import Topics
+
+__all__ = ["Bridge", "availability_topics", "retained_topics", "topics_of", "watch_availability"]
+
+_TOPICS = Topics("evse")
+_CLIENT_ID = "evse-mqtt-bridge"
+_DISCOVERY = DiscoveryPlace("homeassistant", "entity")
+
+
+class Bridge(Client):
+    """`evse-mqtt-bridge run` for the stations with these numbers."""
+
+    def __init__(self, rig: Rig, settings: Settings, stations: range) -> None:
+        self._settings = settings
+        config = rig.write_config(settings, stations)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("EVSE_MQTT_BRIDGE")}
+        super().__init__(rig, [sys.executable, "-m", "evse_mqtt_bridge", "run", "--config", config], environment)
+
+    def reload(self, stations: range) -> None:
+        """Give it other stations (SIGHUP)."""
+        self._rig.write_config(self._settings, stations)
+        self.signal(signal.SIGHUP)
+
+
+def availability_topics(stations: range) -> frozenset[str]:
+    """The availability topics of the bridge, these stations and their plugs."""
+    topics = {_TOPICS.availability}
+    for uuid in map(uuid_of, stations):
+        topics.add(_TOPICS.station(uuid, "availability"))
+        topics.update(_TOPICS.plug(uuid, plug, "availability") for plug in plugs_of(uuid))
+    return frozenset(topics)
+
+
+def watch_availability(rig: Rig) -> Subscriber:
+    """A subscriber to every availability topic. That of a plug is the last that is published of it."""
+    return Subscriber(rig.broker.port, "evse/+/availability", "evse/+/+/availability")
+
+
+def topics_of(stations: range) -> set[str]:
+    """Every topic that is retained for these stations, discovery included."""
+    topics = set(BridgeEntry(_TOPICS, _CLIENT_ID, _DISCOVERY).all_topics())
+    for uuid in map(uuid_of, stations):
+        plugs = plugs_of(uuid)
+        entry = StationEntry(_TOPICS, uuid, uuid, dict(zip(plugs, plugs, strict=True)), {}, _DISCOVERY)
+        topics.update(entry.all_topics())
+    return topics
+
+
+def retained_topics(rig: Rig, count: int, timeout: float) -> set[str]:
+    """Every topic that the broker retains, after `timeout` seconds at the latest where there are less than `count`.
+
+    Read by a subscription made anew, so that it is the broker's word and not that of a passer-by.
+    """
+    topics: set[str] = set()
+    with Subscriber(rig.broker.port, "#", on_message=lambda topic, _: topics.add(topic)) as reader:
+        with contextlib.suppress(TimeoutError):
+            reader.wait(lambda _: len(topics) >= count, timeout, "retained topics")
+        time.sleep(1)  # for those that should not be there
+    return topics

@@ -1,0 +1,123 @@
+"""Ways to send the same request, to choose among: the bridge's own, and what could stand in its place.
+
+Each is made of where to ask and how many connections it may have. It gives a function that asks one station, and
+returns when the whole answer is there.
+"""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import aiohttp
+import httpx
+from multidict import CIMultiDict
+from yarl import URL
+
+from benchmarks.cloud import uuid_of
+from evse_mqtt_bridge.cloud.client import BODY_LIMIT, CloudClient, tls_context
+from evse_mqtt_bridge.cloud.transport import Transport
+from evse_mqtt_bridge.config.schema import Cloud
+
+__all__ = ["CLIENTS", "Get", "Where"]
+
+Get = Callable[[int], Awaitable[None]]
+"""Asks the station with this number."""
+
+_HEADERS = {"evsetoken": "token", "accept": "application/json", "accept-encoding": "identity", "user-agent": "bench"}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The cloud's address, the file with its CA, the number of stations, and how many connections may be open."""
+
+    cloud: str
+    ca: str
+    stations: int
+    connections: int
+
+    def addresses(self) -> list[str]:
+        """One for each station."""
+        return [f"{self.cloud}/edgedevices/edge/evses/{uuid_of(number)}/status" for number in range(self.stations)]
+
+    def tls(self) -> ssl.SSLContext:
+        """A context that verifies the cloud."""
+        return tls_context(self.ca)
+
+
+async def bridge(where: Where) -> Get:
+    """The bridge's transport, with requests that are made once."""
+    client = CloudClient(Cloud(base_url=where.cloud, ca_file=where.ca))
+    targets = [client.prepare("edge", uuid_of(number), "token") for number in range(where.stations)]
+    transport = Transport(where.tls(), connections=where.connections, body_limit=BODY_LIMIT, environment_proxy=False)
+
+    async def get(number: int) -> None:
+        response = await transport.handle_async_request(targets[number].request)
+        _check(response.status_code)
+
+    return get
+
+
+async def aiohttp_session(where: Where) -> Get:
+    """aiohttp, as its documentation shows it, with addresses and headers made once."""
+    connector = aiohttp.TCPConnector(ssl=where.tls(), limit=where.connections)
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    urls, headers = [URL(address) for address in where.addresses()], CIMultiDict(_HEADERS)
+
+    async def get(number: int) -> None:
+        async with session.get(urls[number], headers=headers, allow_redirects=False) as response:
+            await response.read()
+            _check(response.status)
+
+    return get
+
+
+async def httpx_client(where: Where) -> Get:
+    """httpx, as its documentation shows it, on its own pool."""
+    limits = httpx.Limits(max_connections=where.connections, max_keepalive_connections=where.connections)
+    client = httpx.AsyncClient(verify=where.tls(), limits=limits, trust_env=False, timeout=10)
+    addresses = where.addresses()
+
+    async def get(number: int) -> None:
+        _check((await client.get(addresses[number], headers=_HEADERS)).status_code)
+
+    return get
+
+
+async def httpx_prepared(where: Where) -> Get:
+    """The transport of httpx, driven directly with requests that are made once."""
+    limits = httpx.Limits(max_connections=where.connections, max_keepalive_connections=where.connections)
+    transport = httpx.AsyncHTTPTransport(verify=where.tls(), limits=limits, trust_env=False)
+    requests = [httpx.Request("GET", address, headers=_HEADERS) for address in where.addresses()]
+
+    async def get(number: int) -> None:
+        response = await transport.handle_async_request(requests[number])
+        await response.aread()
+        _check(response.status_code)
+
+    return get
+
+
+async def libcurl(where: Where) -> Get:
+    """The multi interface of libcurl through pycurl, where that is installed."""
+    from benchmarks.curl import Curl  # noqa: PLC0415  # pycurl is not part of any environment here
+
+    curl, addresses = Curl(where.ca, where.connections, _HEADERS), where.addresses()
+
+    async def get(number: int) -> None:
+        _check(await curl.get(addresses[number]))
+
+    return get
+
+
+CLIENTS: dict[str, Callable[[Where], Awaitable[Get]]] = {
+    "bridge": bridge,
+    "aiohttp": aiohttp_session,
+    "httpx": httpx_client,
+    "httpx-prepared": httpx_prepared,
+    "libcurl": libcurl,
+}
+
+
+def _check(status: int) -> None:
+    if status != httpx.codes.OK:
+        raise RuntimeError(f"the cloud answered {status}")

@@ -1,0 +1,72 @@
+"""The rig: the cloud, the broker, and the configuration of the bridge between them, in a folder that is removed."""
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks.broker import Broker
+from benchmarks.cloud import Cloud, uuid_of
+
+__all__ = ["Rig", "Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a measurement asks of the bridge; `interval` in seconds, from 1.
+
+    `connections` are the requests that may be under way at once; their rate has no limit.
+    """
+
+    interval: float = 10.0
+    qos: int = 1
+    discovery: bool = True
+    connections: int = 100
+
+
+class Rig:
+    """A cloud and a broker as long as the context is entered; see `Cloud` for the arguments."""
+
+    def __init__(self, *, changing: float = 0.1, log: bool = False) -> None:
+        self._stack = ExitStack()
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="evse-bench-")))
+        self.folder.chmod(0o755)  # started as root, nginx and Mosquitto may become another user
+        self.cloud = Cloud(self.folder / "cloud", changing=changing, log=log)
+        self.broker = Broker(self.folder / "broker")
+        self.config = self.folder / "config.toml"
+
+    def __enter__(self) -> Self:
+        try:
+            self._stack.enter_context(self.cloud)
+            self._stack.enter_context(self.broker)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def write_config(self, settings: Settings, stations: range) -> Path:
+        """The bridge's configuration for the stations with these numbers."""
+        head = (
+            f'[mqtt]\nhost = "127.0.0.1"\nport = {self.broker.port}\nqos = {settings.qos}\n'
+            f'[cloud]\nbase_url = "{self.cloud.url}"\nca_file = "{self.cloud.ca_file}"\n'
+            f"max_concurrency = {settings.connections}\nmax_requests_per_second = 0\n"
+            f"[polling]\ninterval = {settings.interval:g}\n"
+            f"[homeassistant]\nenabled = {str(settings.discovery).lower()}\n"
+        )
+        tables = (
+            f'[[stations]]\nedge_device_id = "edge-{number // 4:05}"\nuuid = "{uuid_of(number)}"\n'
+            f'token = "token-{number:026}"\nname = "Garage {number:05}"\n'
+            for number in stations
+        )
+        beside = self.config.with_suffix(".part")
+        beside.touch(mode=0o600)
+        beside.write_text(head + "".join(tables))
+        beside.replace(self.config)
+        return self.config

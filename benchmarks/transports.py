@@ -1,0 +1,51 @@
+"""Which HTTP client, decided by measurement: bare requests over TLS, flat out on one core."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from benchmarks.client import Client, Figures, script
+from benchmarks.effort import Effort
+from benchmarks.report import Table, spread
+from benchmarks.rig import Rig
+
+__all__ = ["transports"]
+
+_VARIANTS: tuple[tuple[str, dict[str, object]], ...] = (
+    ("httpx, its own pool, 100 connections", {"client": "httpx"}),
+    ("httpx, its own pool, 10 connections", {"client": "httpx", "connections": 10}),
+    ("httpx's transport, prepared requests, 10 connections", {"client": "httpx-prepared", "connections": 10}),
+    ("the bridge's transport", {"client": "bridge"}),
+    ("aiohttp", {"client": "aiohttp"}),
+    ("libcurl (pycurl)", {"client": "libcurl"}),
+)
+
+
+def transports(effort: Effort) -> Iterator[Table]:
+    """Requests per second, 100 connections where not said otherwise."""
+    has_curl = find_spec("pycurl") is not None
+    variants = [variant for variant in _VARIANTS if has_curl or variant[1]["client"] != "libcurl"]
+    figures: dict[str, list[Figures]] = defaultdict(list)
+    for number in range(effort.rounds):
+        print(f"transports: round {number + 1} of {effort.rounds}")
+        with Rig() as rig:
+            for words, options in variants:
+                figures[words].append(_ask(rig, options, effort))
+    rows = [
+        (
+            words,
+            spread([each.polls for each in found]),
+            spread([each.cpu_per_poll for each in found], ".3f"),
+            f"{max(each.memory for each in found) / 2**20:.0f}",
+        )
+        for words, found in figures.items()
+    ]
+    notes = () if has_curl else ("libcurl was left out: pycurl is not installed.",)
+    yield Table("transports", ("", "requests/s", "CPU ms per request", "RSS MB"), tuple(rows), notes)
+
+
+def _ask(rig: Rig, options: dict[str, object], effort: Effort) -> Figures:
+    where = {"cloud": rig.cloud.url, "ca": rig.cloud.ca_file, "stations": 1000}
+    with Client(rig, script("bare_get", **where, **options)) as client:
+        client.wait_for_polls(rig.cloud.polls() + 300, 30)
+        return client.figures(effort.seconds / 2)

@@ -35,6 +35,9 @@ WINDOW = 20
 ACKNOWLEDGE_LIMIT = 60.0
 """Seconds without any acknowledgement after which a connection is given up, though the broker may answer pings."""
 
+WINDOW_QOS_0 = 500
+"""The same at QoS 0, where only the socket is waited for: what is written in one turn of the loop, some 10 ms."""
+
 WILL_DELAY = 5
 """Seconds that an MQTT 5 broker waits with the will, so that a quick reconnect shows no `offline`."""
 
@@ -281,6 +284,8 @@ class Connection:
         self._packet_limit = getattr(properties, "MaximumPacketSize", None)
         self._window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
         self._qos = min(self._qos, getattr(properties, "MaximumQoS", self._qos))
+        if self._qos == 0:
+            self._window = WINDOW_QOS_0
         self._accepted.set_result(None)
 
     def _on_disconnect(

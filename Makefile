@@ -2,6 +2,7 @@
 
 VENV   ?= .venv
 PYTEST_ARGS ?=
+PYTEST_WORKERS ?= auto
 BENCH_ARGS ?=
 SOAK_ARGS ?=
 
@@ -16,7 +17,7 @@ BENCH_READY := $(VENV)/.bench-ready
 export PIP_ROOT_USER_ACTION := ignore
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test lint format bench soak lock clean
+.PHONY: help demo test lint format bench soak image image-test lock clean
 
 help:
 	@echo "make demo     the whole thing on this machine: simulated stations, a broker, the bridge; Ctrl-C ends it"
@@ -26,6 +27,8 @@ help:
 	@echo "make format   formats the code and sorts its imports"
 	@echo "make bench    measures the bridge beside what would be used instead; BENCH_ARGS='--quick' for a first look"
 	@echo "make soak     mixes faults at random for 3 minutes and checks the broker; SOAK_ARGS='--minutes 30 --seed 7'"
+	@echo "make image    builds the container image with buildah, as root; BASE=... names the image to build on"
+	@echo "make image-test builds it and runs it, and the unit under systemd, against a broker and a cloud of this machine"
 	@echo "make lock     writes requirements/*.txt from pyproject.toml; UPGRADE=1 takes the newest versions"
 	@echo "make clean    removes the environment ($(VENV)) and everything that was generated"
 
@@ -34,8 +37,9 @@ demo: $(DEMO_READY)
 
 test: $(TEST_READY)
 	@scripts/ensure-mosquitto
+	@scripts/ensure-chromium
 	@$(MAKE) lint
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 lint: $(TEST_READY)
 	@$(BIN)/ruff check
@@ -55,6 +59,16 @@ bench: $(BENCH_READY)
 soak: $(BENCH_READY)
 	@scripts/ensure-mosquitto
 	@$(PYTHON) -m benchmarks.soak $(SOAK_ARGS)
+
+image: $(TEST_READY)
+	@PYTHON=$(PYTHON) scripts/image
+
+image-test: $(TEST_READY)
+	@scripts/ensure-mosquitto
+	@PYTHON=$(PYTHON) scripts/image localhost/evse-mqtt-bridge:test
+	@scripts/image-with-systemd localhost/evse-mqtt-bridge:test localhost/evse-mqtt-bridge:systemd
+	@IMAGE=localhost/evse-mqtt-bridge:test SYSTEMD_IMAGE=localhost/evse-mqtt-bridge:systemd \
+		$(PYTHON) -m pytest tests/packaging/test_image.py tests/packaging/test_unit.py $(PYTEST_ARGS)
 
 lock:
 	@scripts/lock $(if $(UPGRADE),--upgrade)

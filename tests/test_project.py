@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parent.parent
-_LOCKS = ("run", "build", "demo", "test")
+_SCRIPTS = (".ci/run", *(f"scripts/{path.name}" for path in (Path(__file__).parent.parent / "scripts").iterdir()))
+_LOCKS = ("run", "build", "demo", "image", "test")
 
 
 def _lock(name: str) -> str:
@@ -92,7 +93,7 @@ def test_make_help_names_every_target() -> None:
         assert target == "help" or f'"make {target} ' in makefile
 
 
-@pytest.mark.parametrize("path", [".ci/run", "scripts/find-python", "scripts/ensure-mosquitto", "scripts/lock"])
+@pytest.mark.parametrize("path", _SCRIPTS)
 def test_scripts_can_be_run(path: str) -> None:
     assert os.access(_ROOT / path, os.X_OK)
 

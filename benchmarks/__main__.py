@@ -11,6 +11,7 @@ from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.faults import faults
 from benchmarks.latency import latency
 from benchmarks.machine import description, stay_aside
+from benchmarks.metrics import metrics
 from benchmarks.profile import profile
 from benchmarks.report import Table, write
 from benchmarks.scale import scale
@@ -24,6 +25,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "transports": transports,
     "scale": scale,
     "faults": faults,
+    "metrics": metrics,
 }
 
 

@@ -7,6 +7,7 @@ returns when the whole answer is there.
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 import httpx
@@ -14,8 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from benchmarks.cloud import uuid_of
-from evse_mqtt_bridge.cloud.client import BODY_LIMIT, CloudClient, tls_context
-from evse_mqtt_bridge.cloud.transport import Transport
+from evse_mqtt_bridge.cloud.client import CloudClient, checked, tls_context
 from evse_mqtt_bridge.config.schema import Cloud
 
 __all__ = ["CLIENTS", "Get", "Where"]
@@ -44,11 +44,12 @@ class Where:
         return tls_context(self.ca)
 
 
-async def bridge(where: Where) -> Get:
+async def bridge(where: Where, carried_by: str = "auto") -> Get:
     """The bridge's transport, with requests that are made once."""
-    client = CloudClient(Cloud(base_url=where.cloud, ca_file=where.ca))
+    named = {"base_url": where.cloud, "ca_file": where.ca, "max_concurrency": where.connections}
+    settings = Cloud.model_validate({**named, "transport": carried_by})
+    client, transport = CloudClient(settings), checked(settings).make()
     targets = [client.prepare("edge", uuid_of(number), "token") for number in range(where.stations)]
-    transport = Transport(where.tls(), connections=where.connections, body_limit=BODY_LIMIT, environment_proxy=False)
 
     async def get(number: int) -> None:
         response = await transport.handle_async_request(targets[number].request)
@@ -98,19 +99,36 @@ async def httpx_prepared(where: Where) -> Get:
 
 
 async def libcurl(where: Where) -> Get:
-    """The multi interface of libcurl through pycurl, where that is installed."""
-    from benchmarks.curl import Curl  # noqa: PLC0415  # pycurl is not part of any environment here
+    """The multi interface of libcurl as pycurl brings it to the event loop, where that is installed."""
+    import pycurl  # noqa: PLC0415  # an optional extra
 
-    curl, addresses = Curl(where.ca, where.connections, _HEADERS), where.addresses()
+    multi, idle, addresses = pycurl.AsyncCurlMulti(), [], where.addresses()
+    for _ in range(where.connections):
+        curl = pycurl.Curl()
+        for option, value in (
+            (pycurl.CAINFO, where.ca),
+            (pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in _HEADERS.items()]),
+            (pycurl.TIMEOUT, 10),
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.WRITEFUNCTION, lambda _: None),
+        ):
+            curl.setopt(option, value)
+        idle.append(curl)
 
     async def get(number: int) -> None:
-        _check(await curl.get(addresses[number]))
+        curl = idle.pop()
+        curl.setopt(pycurl.URL, addresses[number])
+        await multi.perform(curl)
+        idle.append(curl)
+        _check(curl.getinfo(pycurl.RESPONSE_CODE))
 
     return get
 
 
 CLIENTS: dict[str, Callable[[Where], Awaitable[Get]]] = {
     "bridge": bridge,
+    "bridge-libcurl": partial(bridge, carried_by="libcurl"),
+    "bridge-aiohttp": partial(bridge, carried_by="aiohttp"),
     "aiohttp": aiohttp_session,
     "httpx": httpx_client,
     "httpx-prepared": httpx_prepared,

@@ -58,6 +58,7 @@ class Rig:
             f'[cloud]\nbase_url = "{self.cloud.url}"\nca_file = "{self.cloud.ca_file}"\n'
             f"max_concurrency = {settings.connections}\nmax_requests_per_second = 0\n"
             f"[polling]\ninterval = {settings.interval:g}\n"
+            "[http]\nenabled = false\n"
             f"[homeassistant]\nenabled = {str(settings.discovery).lower()}\n"
         )
         tables = (

@@ -15,16 +15,17 @@ _VARIANTS: tuple[tuple[str, dict[str, object]], ...] = (
     ("httpx, its own pool, 100 connections", {"client": "httpx"}),
     ("httpx, its own pool, 10 connections", {"client": "httpx", "connections": 10}),
     ("httpx's transport, prepared requests, 10 connections", {"client": "httpx-prepared", "connections": 10}),
-    ("the bridge's transport", {"client": "bridge"}),
     ("aiohttp", {"client": "aiohttp"}),
-    ("libcurl (pycurl)", {"client": "libcurl"}),
+    ("libcurl, as pycurl brings it to asyncio", {"client": "libcurl"}),
+    ("the bridge's transport on aiohttp", {"client": "bridge-aiohttp"}),
+    ("the bridge's transport on libcurl", {"client": "bridge-libcurl"}),
 )
 
 
 def transports(effort: Effort) -> Iterator[Table]:
     """Requests per second, 100 connections where not said otherwise."""
     has_curl = find_spec("pycurl") is not None
-    variants = [variant for variant in _VARIANTS if has_curl or variant[1]["client"] != "libcurl"]
+    variants = [variant for variant in _VARIANTS if has_curl or "libcurl" not in str(variant[1]["client"])]
     figures: dict[str, list[Figures]] = defaultdict(list)
     for number in range(effort.rounds):
         print(f"transports: round {number + 1} of {effort.rounds}")

@@ -8,27 +8,40 @@ A reload replaces only what its part of the configuration changed: stations join
 
 import asyncio
 import contextlib
+import math
+import platform
 import random
 import signal
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.bridge import Bridge, plan_of
+from evse_mqtt_bridge.bridge import Bridge, Plan, plan_of
 from evse_mqtt_bridge.broker.session import Session, tls_context
 from evse_mqtt_bridge.cloud.client import CloudClient, Target
 from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt
-from evse_mqtt_bridge.core.model import Outcome
+from evse_mqtt_bridge.core.model import Outcome, Reason
 from evse_mqtt_bridge.core.station import Moment
 from evse_mqtt_bridge.errors import ConfigError, Problem
-from evse_mqtt_bridge.log import Logger
+from evse_mqtt_bridge.log import Logger, make_logger
+from evse_mqtt_bridge.loop import in_daemon_thread
+from evse_mqtt_bridge.monitor.census import census
+from evse_mqtt_bridge.monitor.health import Vitals, judge
+from evse_mqtt_bridge.monitor.metrics import Build, Observed, exposition
+from evse_mqtt_bridge.monitor.picture import BridgePicture, Health, Picture, StationPicture, station_pictures
+from evse_mqtt_bridge.monitor.pulse import Pulse
+from evse_mqtt_bridge.monitor.server import Server
+from evse_mqtt_bridge.monitor.witness import Both, Witness
 from evse_mqtt_bridge.narrator import Narrator
 from evse_mqtt_bridge.polling import Clock, Poller
+from evse_mqtt_bridge.service import Service
 
 __all__ = ["Controls", "run"]
 
 _TICK = 10.0
+_NO_SERVICE = Service()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +59,22 @@ class Controls:
         loop.add_signal_handler(signal.SIGHUP, self.reload.set)
 
 
-async def run(config: Config, controls: Controls, log: Logger, load: Callable[[], Config] | None = None) -> None:
+async def run(
+    config: Config,
+    controls: Controls,
+    log: Logger,
+    load: Callable[[], Config] | None = None,
+    service: Service = _NO_SERVICE,
+) -> None:
     """Run the bridge until `controls.stop`; `load` yields the configuration anew for `controls.reload`.
 
     Raises:
         ConfigError: a file that the configuration names, such as a CA, cannot be used.
     """
     async with AsyncExitStack() as stack:
-        running = _Running(config, log, stack)
+        running = _Running(config, log, stack, service)
         await running.start()
+        service.ready(running.in_words())
         log.info("evse-mqtt-bridge started", version=__version__, stations=len(config.stations))
         stopped = asyncio.create_task(controls.stop.wait(), name="stop")
         stack.callback(stopped.cancel)
@@ -63,23 +83,31 @@ async def run(config: Config, controls: Controls, log: Logger, load: Callable[[]
             if controls.reload.is_set() and not stopped.done():
                 controls.reload.clear()
                 if load is not None:
-                    await running.reload(load)
-        log.info("stopping")
+                    service.reloading(time.monotonic_ns() // 1000)
+                    await running.reload(load, stopped)
+                    service.ready(running.in_words())
+        service.stopping()
+        running.log.info("stopping")
         await running.stop()
-    log.info("stopped")
+    running.log.info("stopped")
 
 
 class _Running:
     """The parts of a running bridge, and what replaces them."""
 
-    def __init__(self, config: Config, log: Logger, stack: AsyncExitStack) -> None:
+    def __init__(self, config: Config, log: Logger, stack: AsyncExitStack, service: Service) -> None:
         loop = asyncio.get_running_loop()
         self._config = config
-        self._log = log
+        self.log = log
+        self._service = service
+        self._signed = -math.inf
         self._stack = stack
         self._clock = Clock(loop.time, random.random)
         self._bridge = Bridge(plan_of(config), self._clock.utc())
         self._narrator = _narrator(config.mqtt, log, loop.time)
+        self._witness = Witness(self._clock.utc, last_poll=loop.time())
+        self._pulse = Pulse(loop.time, self._sign_of_life)
+        self._server = Server(config.http, self)
         self._targets: dict[str, Target] = {}
         self._failed: asyncio.Future[None] = loop.create_future()
         loop.set_exception_handler(self._on_loop_exception)
@@ -90,23 +118,26 @@ class _Running:
         self._session = self._make_session(self._config.mqtt)
         self._client = await self._make_client(self._config.cloud)
         self._poller = self._make_poller(self._config)
-        self._session_task = self._spawn(self._session.run(), "session")
-        self._poller_task = self._spawn(self._poller.run(), "poller")
+        self._session_task = _spawn(self._session.run(), "session")
+        self._poller_task = _spawn(self._poller.run(), "poller")
+        self._pulse_task = _spawn(self._pulse.run(), "pulse")
+        await self._serve()
 
     async def until_something(self, stopped: asyncio.Task[bool], reload: asyncio.Event) -> None:
         """Wait for a stop, a reload or a bug; the last is raised."""
         while not stopped.done() and not reload.is_set():
             reloading = asyncio.create_task(reload.wait(), name="reload")
             await asyncio.wait(
-                (stopped, reloading, self._session_task, self._poller_task, self._failed),
+                (stopped, reloading, self._session_task, self._poller_task, self._pulse_task, self._failed),
                 return_when=asyncio.FIRST_COMPLETED,
                 timeout=_TICK,
             )
             reloading.cancel()
-            for part in (self._session_task, self._poller_task, self._failed):
+            for part in (self._session_task, self._poller_task, self._pulse_task, self._failed):
                 if part.done():
                     part.result()
             self._narrator.tick()
+            self._service.status(self.in_words())
             if self._poller.held:
                 self._judge_age()
 
@@ -114,49 +145,172 @@ class _Running:
         moment = Moment(self._clock.monotonic(), self._clock.utc())
         for station, old, new in self._bridge.revisit(moment, self._session):
             self._narrator.aged(station, old, new)
+            self._witness.journal.aged(station.uuid, old, new, moment.utc)
 
     async def stop(self) -> None:
         """Polls end first, so that nothing follows `offline`."""
         await _cancel(self._poller_task)
         await _cancel(self._session_task)
+        await _cancel(self._pulse_task)
+        await self._server.stop()
 
-    async def reload(self, load: Callable[[], Config]) -> None:
-        """Take a changed configuration over, or say what is wrong with it and go on."""
+    async def reload(self, load: Callable[[], Config], stopped: asyncio.Task[bool]) -> None:
+        """Take a changed configuration over, or say what is wrong with it and go on; give up where it is to stop."""
+        loading = asyncio.create_task(in_daemon_thread(load, "load"), name="load")
+        await asyncio.wait((loading, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():  # a file on a share that hangs, say
+            loading.cancel()
+            return
         try:
-            config = await asyncio.to_thread(load)
+            config = loading.result()
             _refuse_torso(self._config, config)
             tls_context(config.mqtt.tls)
             client = await self._make_client(config.cloud) if config.cloud != self._config.cloud else None
         except ConfigError as error:
-            for problem in error.problems:
-                self._log.error("the changed configuration is wrong, the old one stays in force", problem=str(problem))
-            return
+            self._refuse(error)
+        else:
+            await self._take_over(config, client)
+
+    def _refuse(self, error: ConfigError) -> None:
+        self._witness.reloaded(accepted=False)
+        for problem in error.problems:
+            self.log.error("the changed configuration is wrong, the old one stays in force", problem=str(problem))
+
+    async def _take_over(self, config: Config, client: CloudClient | None) -> None:
+        """Go over to another configuration; `client` is the one for its cloud, where that changed."""
         old, self._config = self._config, config
+        if config.log != old.log:
+            self.log = self._narrator.log = make_logger(config.log.level, config.log.format)
         if config.mqtt != old.mqtt:
             await _cancel(self._session_task)
+            self._witness.broker_left()
         if client is not None:
             await _cancel(self._poller_task)
         for uuid in {entry.uuid for entry in old.stations} - {entry.uuid for entry in config.stations}:
             self._narrator.forget(uuid)
+            self._witness.journal.forget(uuid)
         self._bridge.apply(plan_of(config), self._session)
         self._session.listen()
         if client is not None:
             await self._client.__aexit__(None, None, None)
             self._client = client
+            held_until = self._poller.held_until if config.cloud.base_url == old.cloud.base_url else -math.inf
             self._poller = self._make_poller(config)
-            self._poller_task = self._spawn(self._poller.run(), "poller")
+            self._poller.hold(held_until)
+            self._poller_task = _spawn(self._poller.run(), "poller")
         else:
             self._assign(config, old)
         if config.mqtt != old.mqtt:
-            self._narrator = _narrator(config.mqtt, self._log, self._clock.monotonic)
+            self._narrator = _narrator(config.mqtt, self.log, self._clock.monotonic)
+            published = self._session.published
             self._session = self._make_session(config.mqtt)
-            self._session_task = self._spawn(self._session.run(), "session")
-        self._log.info("configuration taken over", stations=len(config.stations))
+            self._session.published = published
+            self._session_task = _spawn(self._session.run(), "session")
+        if config.http != old.http:
+            await self._server.stop()
+            self._server = Server(config.http, self)
+            await self._serve()
+        self._witness.reloaded(accepted=True)
+        self.log.info("configuration taken over", stations=len(config.stations))
+
+    # What is shown
+
+    async def _serve(self) -> None:
+        """Serve the page and the rest; a bridge whose port is taken goes on without."""
+        settings = self._config.http
+        if not settings.enabled:
+            return
+        address = f"{settings.host}:{settings.port}"
+        trouble = await self._server.start()
+        if trouble:
+            advice = "set http.port, or http.enabled = false"
+            self.log.warning("there is no status page", address=address, detail=trouble, advice=advice)
+        else:
+            self.log.info("status page", address=f"http://{address}/")
+
+    @property
+    def plan(self) -> Plan:
+        """See monitor/server.py, Source; so are the following."""
+        return self._bridge.plan
+
+    def outline(self) -> Picture:
+        """The picture without its stations."""
+        config = self._config
+        return Picture(
+            at=self._clock.utc(),
+            bridge=BridgePicture(
+                version=__version__,
+                client_id=config.mqtt.client_id,
+                base_topic=config.mqtt.base_topic,
+                started=self._bridge.started,
+                cloud=config.cloud.base_url,
+                transport=self._client.transport,
+            ),
+            broker=self._witness.broker(f"{config.mqtt.host}:{config.mqtt.effective_port}"),
+            health=self.health(),
+            stations=(),
+            revision=self._witness.journal.revision,
+        )
+
+    def stations(self, after: int = -1, *, steps: bool = True) -> Iterator[StationPicture]:
+        """The stations, one by one."""
+        return station_pictures(self._bridge, self._witness.journal, after, steps=steps)
+
+    def health(self) -> Health:
+        """See monitor/server.py, Source."""
+        return judge(self._vitals())
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """See monitor/server.py, Source."""
+        witness = self._witness
+        observed = Observed(
+            at=self._clock.utc(),
+            build=Build(__version__, platform.python_version(), transport=self._client.transport),
+            started=self._bridge.started,
+            configured=witness.configured,
+            accepted=witness.accepted,
+            connected=witness.connected,
+            published=self._session.published,
+            tally=witness.tally,
+            vitals=self._vitals(),
+            census=census(map(self._bridge.state, self._bridge.plan.stations)),
+        )
+        return exposition(observed, accept)
+
+    def _vitals(self) -> Vitals:
+        now, rate = self._clock.monotonic(), self._config.cloud.max_requests_per_second
+        return Vitals(
+            lag=self._pulse.worst,
+            late=min(self._poller.late, max(0.0, now - self._poller.held_until)),
+            quiet=now - self._witness.last_poll,
+            timeout=self._config.cloud.timeout,
+            held=self._poller.held,
+            connected=self._session.connected,
+            trouble=self._witness.trouble,
+            stations=len(self._bridge.plan.stations),
+            pause=1 / rate if rate else 0.0,
+            longest=self._poller.longest,
+        )
+
+    # What the service manager is told
+
+    def _sign_of_life(self) -> None:
+        """With each beat of the loop: feeds the watchdog while polls are made."""
+        interval, now = self._service.watchdog_interval, self._clock.monotonic()
+        if interval is not None and now - self._signed >= interval and self.health().healthy:
+            self._signed = now
+            self._service.alive()
+
+    def in_words(self) -> str:
+        """The state in one line."""
+        plan = self._bridge.plan
+        online = sum(self._bridge.state(uuid).reason is Reason.ONLINE for uuid in plan.stations)
+        return "; ".join((f"{online} of {len(plan.stations)} stations online", *self.health().words))
 
     # The parts
 
     def _make_session(self, mqtt: Mqtt) -> Session:
-        return Session(mqtt, self._bridge, self._narrator, self._clock.chance)
+        return Session(mqtt, self._bridge, Both(self._narrator, self._witness), self._clock.chance)
 
     async def _make_client(self, cloud: Cloud) -> CloudClient:
         return await self._stack.enter_async_context(CloudClient(cloud))
@@ -191,15 +345,14 @@ class _Running:
     async def _fetch(self, uuid: str) -> Outcome:
         return await self._client.fetch(self._targets[uuid])
 
-    def _settled(self, uuid: str, outcome: Outcome, moment: Moment, _seconds: float) -> int:
+    def _settled(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> int:
         old = self._bridge.state(uuid)
         self._bridge.take(uuid, outcome, moment, self._session)
         new = self._bridge.state(uuid)
         self._narrator.polled(self._bridge.plan.stations[uuid], old, new, outcome)
+        self._witness.polled(uuid, (old, new), outcome, moment)
+        self._witness.tally.polled(outcome, seconds)
         return new.misses
-
-    def _spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
-        return asyncio.ensure_future(_named(work, name))
 
     def _on_loop_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         """A callback of the loop raised: a bug, and nothing goes on as if it were none."""
@@ -207,7 +360,7 @@ class _Running:
         if isinstance(error, Exception) and not self._failed.done():
             self._failed.set_exception(error)
         else:
-            self._log.error("asyncio complains", detail=str(context.get("message")))
+            self.log.error("asyncio complains", detail=str(context.get("message")))
 
 
 def _refuse_torso(old: Config, new: Config) -> None:
@@ -221,11 +374,8 @@ def _narrator(mqtt: Mqtt, log: Logger, now: Callable[[], float]) -> Narrator:
     return Narrator(log, now, f"{mqtt.host}:{mqtt.effective_port}", mqtt.client_id)
 
 
-async def _named(work: Awaitable[None], name: str) -> None:
-    task = asyncio.current_task()
-    if task is not None:
-        task.set_name(name)
-    await work
+def _spawn(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+    return asyncio.create_task(work, name=name)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

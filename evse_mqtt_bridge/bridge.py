@@ -93,6 +93,11 @@ class Bridge:
         """The plan in force."""
         return self._plan
 
+    @property
+    def started(self) -> datetime:
+        """When the bridge started, in UTC."""
+        return self._started
+
     def state(self, uuid: str) -> StationState:
         """What is known of a station of the plan."""
         return self._states[uuid]

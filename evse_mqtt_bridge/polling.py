@@ -53,6 +53,7 @@ class Poller:
     _stations: dict[str, _Polled] = field(default_factory=dict)
     _agenda: Agenda = field(default_factory=Agenda)
     _joined: int = 0
+    _under_way: dict[int, float] = field(default_factory=dict)
     _turnstile: asyncio.Lock = field(default_factory=asyncio.Lock)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,20 +82,41 @@ class Poller:
         """Whether the cloud asked for no requests, so that no poll tells how old measurements have become."""
         return self._agenda.is_held(self.clock.monotonic())
 
+    @property
+    def held_until(self) -> float:
+        """When the cloud's wish for no requests ends, or ended."""
+        return self._agenda.held_until
+
+    def hold(self, until: float) -> None:
+        """Ask nothing before `until`; a later hold wins."""
+        self._agenda.hold(until)
+
+    @property
+    def late(self) -> float:
+        """Seconds that the earliest of the polls that are due has been waiting for."""
+        return self._agenda.late(self.clock.monotonic())
+
+    @property
+    def longest(self) -> float:
+        """Seconds for which the oldest of the requests under way has been; 0 without any."""
+        began = min(self._under_way.values(), default=None)
+        return 0.0 if began is None else self.clock.monotonic() - began
+
     async def run(self) -> NoReturn:
         """Poll until cancelled."""
         async with asyncio.TaskGroup() as workers:
             for number in range(self.concurrency):
-                workers.create_task(self._work(), name=f"poll-{number}")
+                workers.create_task(self._work(number), name=f"poll-{number}")
         raise RuntimeError("the workers do not end")
 
-    async def _work(self) -> NoReturn:
+    async def _work(self, number: int) -> NoReturn:
         while True:
             async with self._turnstile:
                 uuid, due = await self._next_turn()
             polled = self._stations[uuid]
-            began = self.clock.monotonic()
+            began = self._under_way[number] = self.clock.monotonic()
             outcome = await self.fetch(uuid)
+            del self._under_way[number]
             now = self.clock.monotonic()
             if isinstance(outcome, Failure) and outcome.retry_after is not None:
                 self._agenda.hold(now + outcome.retry_after)

@@ -110,6 +110,7 @@ class World:
                 "discovery": settings.form,
                 "status_topic": f"{settings.prefix}/status",
             },
+            "http": {"enabled": False},
             "stations": [
                 {
                     "edge_device_id": "edge",

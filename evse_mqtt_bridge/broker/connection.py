@@ -220,10 +220,11 @@ class Connection:
 
     def publish(self, message: Message) -> None:
         """Send one retained message; to be called only while there `has_room`."""
-        size = len(message.payload) + len(message.topic.encode()) + _PUBLISH_OVERHEAD
-        if self._packet_limit is not None and size > self._packet_limit:
-            self._handlers.refused(message.topic, f"{size} bytes are more than the {self._packet_limit} it takes")
-            return
+        if self._packet_limit is not None:
+            size = len(message.payload) + len(message.topic.encode()) + _PUBLISH_OVERHEAD
+            if size > self._packet_limit:
+                self._handlers.refused(message.topic, f"{size} bytes are more than the {self._packet_limit} it takes")
+                return
         info = self._client.publish(
             message.topic,
             message.payload,
@@ -286,6 +287,7 @@ class Connection:
         self._qos = min(self._qos, getattr(properties, "MaximumQoS", self._qos))
         if self._qos == 0:
             self._window = WINDOW_QOS_0
+            self._client.on_publish = None  # it tells no more than that the socket took it, and costs a third of it
         self._accepted.set_result(None)
 
     def _on_disconnect(
@@ -305,9 +307,11 @@ class Connection:
         topic = self._in_flight.pop(mid, None)
         if topic is not None and code.value >= _FAILED:
             self._handlers.refused(topic, clean(str(code)))
+        self._made_progress()
+
+    def _made_progress(self) -> None:
         self._progress = self._loop.time()
-        if not self._draining:
-            # Once per turn: at QoS 0 paho calls this while it writes, and more to write would keep it there.
+        if not self._draining:  # once per turn of the loop
             self._draining = True
             self._loop.call_soon(self._drained)
 
@@ -351,12 +355,17 @@ class Connection:
         self._client.loop_write()
         if self._socket is None:
             return
-        if self._client.want_write() and not self._writing:
-            self._writing = True
-            self._loop.add_writer(self._socket, self._flush)
-        elif self._writing and not self._client.want_write():
+        if self._client.want_write():
+            if not self._writing:
+                self._writing = True
+                self._loop.add_writer(self._socket, self._flush)
+            return
+        if self._writing:
             self._writing = False
             self._loop.remove_writer(self._socket)
+        if self._qos == 0 and self._in_flight:
+            self._in_flight.clear()
+            self._made_progress()
 
     def _end(self, ended: Ended) -> None:
         if not self._accepted.done():

@@ -5,6 +5,7 @@ is drawn from only as the broker takes it, so that its messages are as new as th
 do not stand in memory twice. What goes last is what must not be seen before the rest: clearing topics that went.
 """
 
+from collections import OrderedDict  # taking the first out of a dict costs a look at all that went before it
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -17,9 +18,9 @@ __all__ = ["Outbox"]
 class Outbox:
     """Not bounded by a number, but by the topics that exist: each waits at most once."""
 
-    _first: dict[str, Message] = field(default_factory=dict)
+    _first: OrderedDict[str, Message] = field(default_factory=OrderedDict)
     _source: Iterator[Message] = field(default_factory=lambda: iter(()))
-    _last: dict[str, Message] = field(default_factory=dict)
+    _last: OrderedDict[str, Message] = field(default_factory=OrderedDict)
 
     def put(self, messages: Iterable[Message]) -> None:
         """Say these; each replaces what waits on its topic, and calls off a clearing of it."""
@@ -42,13 +43,13 @@ class Outbox:
     def take(self) -> Message | None:
         """The next message, or `None`."""
         if self._first:
-            return self._first.pop(next(iter(self._first)))
+            return self._first.popitem(last=False)[1]
         for message in self._source:
             if self._last:
                 self._last.pop(message.topic, None)
             return message
         if self._last:
-            return self._last.pop(next(iter(self._last)))
+            return self._last.popitem(last=False)[1]
         return None
 
     def interrupt(self) -> None:

@@ -125,6 +125,8 @@ class Session:
     picture: Picture
     log: SessionLog
     chance: Chance
+    published: int = 0
+    """Messages handed to the broker, over all connections."""
     _outbox: Outbox = field(default_factory=Outbox)
     _connection: mqtt.Connection | None = None
     _open: bool = False
@@ -311,6 +313,7 @@ class Session:
                     self._silent.set()
                 return
             connection.publish(message)
+            self.published += 1
 
     def _receive(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # what MQTT delivers
         if retained:

@@ -15,7 +15,9 @@ from evse_mqtt_bridge.errors import UnavailableError
 __all__ = ["Visit", "visit"]
 
 _QUIET = 1.0
-_ACKNOWLEDGE_LIMIT = 30.0
+
+ACKNOWLEDGE_LIMIT = 30.0
+"""Seconds without any acknowledgement after which publishing is given up."""
 
 
 @dataclass(slots=True)
@@ -27,7 +29,8 @@ class Visit:
     _retained: dict[str, bytes] = field(default_factory=dict)
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
     _outbox: Outbox = field(default_factory=Outbox)
-    _done: asyncio.Event = field(default_factory=asyncio.Event)
+    _acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_done: bool = False
 
     async def retained(self, filters: list[str], quiet: float = _QUIET) -> dict[str, bytes]:
         """What is retained under these filters, once nothing came for `quiet` seconds.
@@ -50,16 +53,19 @@ class Visit:
         """Publish, and wait for the acknowledgements; what was refused is in `refused`.
 
         Raises:
-            UnavailableError: the broker went away, or did not acknowledge in time.
+            UnavailableError: the broker went away, or acknowledged nothing for ACKNOWLEDGE_LIMIT.
         """
         self._outbox.put(messages)
-        self._done.clear()
+        self._is_done = False
         self._pump()
-        done = asyncio.create_task(self._done.wait(), name="visit-publish")
-        await asyncio.wait((done, self._there.ended), timeout=_ACKNOWLEDGE_LIMIT, return_when=asyncio.FIRST_COMPLETED)
-        done.cancel()
-        if not self._done.is_set():
-            raise UnavailableError("the broker did not acknowledge everything: try again")
+        while not self._is_done:
+            self._acknowledged.clear()
+            heard = asyncio.create_task(self._acknowledged.wait(), name="visit-publish")
+            parties = (heard, self._there.ended)
+            done, _ = await asyncio.wait(parties, timeout=ACKNOWLEDGE_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+            heard.cancel()
+            if heard not in done:
+                raise UnavailableError("the broker did not acknowledge everything: try again")
 
     @property
     def _there(self) -> mqtt.Connection:
@@ -80,13 +86,13 @@ class Visit:
     def drained(self) -> None:
         """There is room for another publication."""
         self._pump()
+        self._acknowledged.set()
 
     def _pump(self) -> None:
         while self._there.has_room:
             message = self._outbox.take()
             if message is None:
-                if not self._there.in_flight:
-                    self._done.set()
+                self._is_done = not self._there.in_flight
                 return
             self._there.publish(message)
 
@@ -104,7 +110,8 @@ async def visit(settings: Mqtt, purpose: str) -> AsyncIterator[Visit]:
     settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}"})
     met = await mqtt.connect(settings, tls_context(settings.tls), None, handlers)
     if isinstance(met, mqtt.Ended):
-        raise UnavailableError(f"broker {settings.host}:{settings.effective_port}: {met.detail}")
+        advice = _advice(met, tls=settings.tls is not None)
+        raise UnavailableError(f"broker {settings.host}:{settings.effective_port}: {met.detail}{advice}")
     guest.connection = met
     tending = asyncio.create_task(met.tend(), name="visit-tend")
     try:
@@ -112,3 +119,20 @@ async def visit(settings: Mqtt, purpose: str) -> AsyncIterator[Visit]:
     finally:
         tending.cancel()
         met.disconnect()
+
+
+def _advice(ended: mqtt.Ended, *, tls: bool) -> str:
+    """What to look at first, where that can be told."""
+    right_port = "; does it speak TLS on this port?" if tls else "; does it speak MQTT without TLS on this port?"
+    match ended.trouble:
+        case mqtt.Trouble.LOGIN:
+            return "; check user name, password and what the broker allows this user"
+        case mqtt.Trouble.TLS if "match" in ended.detail or "not valid for" in ended.detail:
+            return "; name the broker as its certificate does"
+        case mqtt.Trouble.TLS if "certificate was refused" in ended.detail:
+            return "; does mqtt.tls.ca_file name the CA that signed it?"
+        case mqtt.Trouble.TLS:
+            return right_port
+        case mqtt.Trouble.UNREACHABLE if "closed the connection" in ended.detail or "reset" in ended.detail:
+            return right_port
+    return ""

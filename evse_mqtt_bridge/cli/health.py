@@ -1,35 +1,89 @@
-"""`health`: whether a bridge with this configuration is on its broker."""
+"""`health`: whether a bridge with this configuration runs, asked of itself where it listens, else of its broker."""
 
 import asyncio
+import contextlib
+import http.client
+from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from evse_mqtt_bridge.broker.visit import visit
 from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.config.schema import Config, Http
+from evse_mqtt_bridge.core.text import clean
 from evse_mqtt_bridge.core.topics import Topics
 from evse_mqtt_bridge.errors import UnavailableError
 
 __all__ = ["health"]
 
+_NAME = "evse-mqtt-bridge"
+_PATIENCE = 3.0
+_EVERY_NETWORK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # compared with, not listened on
+_BODY_LIMIT = 4096
+_LINE_LIMIT = 500
+
+
+class _Answer(NamedTuple):
+    """What /healthz says."""
+
+    well: bool
+    words: str
+
 
 @click.command()
 @config_option
 def health(config: Path | None) -> None:
-    """Ask the broker whether the bridge is online; for health checks of containers and monitoring.
+    """Ask the bridge whether it is well; for health checks of containers and monitoring.
 
-    Exit code 0 when the bridge's retained availability is `online`, 69 when it is not, or the broker cannot be asked.
+    Where [http] is enabled, the bridge itself is asked, at /healthz. Where nothing listens there, the broker is asked
+    for the bridge's retained availability.
+
+    Exit code 0 when the bridge is well, or its availability is `online`; 69 when not, or where neither can be asked.
 
     \b
     Example:
       evse-mqtt-bridge health --config /etc/evse-mqtt-bridge/config.toml
     """
     loaded = load_config(config)
-    word = asyncio.run(_availability(loaded.config))
-    if word != "online":
-        raise UnavailableError(f"the bridge is {word or 'not known to the broker'}")
-    click.echo("online")
+    answer = _asked(loaded.config.http) if loaded.config.http.enabled else None
+    if answer is None:
+        word = asyncio.run(_availability(loaded.config))
+        is_online = word == "online"
+        answer = _Answer(is_online, word if is_online else f"the bridge is {word or 'not known to the broker'}")
+    if not answer.well:
+        raise UnavailableError(answer.words)
+    click.echo(answer.words)
+
+
+def _asked(settings: Http) -> _Answer | None:
+    """What the bridge at this address says of itself; `None` where nothing listens.
+
+    Raises:
+        UnavailableError: what listens there does not answer, or is no bridge.
+    """
+    host = settings.host.strip("[]")
+    host = _EVERY_NETWORK.get(host, host)
+    address = f"{host}:{settings.port}"
+    connection = http.client.HTTPConnection(host, settings.port, timeout=_PATIENCE)
+    with contextlib.closing(connection):
+        try:
+            connection.connect()
+        except (OSError, UnicodeError):  # the latter for a name that is none
+            return None
+        try:
+            connection.request("GET", "/healthz")
+            response = connection.getresponse()
+            body = response.read(_BODY_LIMIT).decode(errors="replace")
+        except OSError:
+            raise UnavailableError(f"the bridge does not answer at {address}") from None
+        except http.client.HTTPException:
+            raise UnavailableError(f"what listens at {address} is no bridge; see http.port") from None
+    if response.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE) or response.getheader("Server") != _NAME:
+        raise UnavailableError(f"what listens at {address} is no bridge; see http.port")
+    words = "\n".join(clean(line, _LINE_LIMIT) for line in body.splitlines()).strip()
+    return _Answer(response.status == HTTPStatus.OK, words or f"status {response.status}")
 
 
 async def _availability(config: Config) -> str:

@@ -10,7 +10,7 @@ from evse_mqtt_bridge.errors import BridgeError
 
 __all__ = ["cli"]
 
-_COMMANDS = ("run", "check", "station", "topics", "purge", "simulate", "demo", "health")
+_COMMANDS = ("init", "run", "check", "station", "status", "watch", "topics", "purge", "simulate", "demo", "health")
 """Each is the attribute of the same name in the module of the same name."""
 
 
@@ -45,10 +45,10 @@ def cli() -> None:
     \b
     First steps:
       evse-mqtt-bridge demo                          look at it, with nothing installed or configured
-      cp config.toml.example config.toml             then set [mqtt] host
-      evse-mqtt-bridge station add --uuid ...        enter a station; it shows the plugs it finds
+      evse-mqtt-bridge init                          ask for broker and stations, try them, write config.toml
       evse-mqtt-bridge check --online                try the broker and each station
       evse-mqtt-bridge run                           the bridge, until SIGTERM or Ctrl-C
+      evse-mqtt-bridge status                        what it knows of each plug; `watch` shows it live
 
     Exit codes: 0 done, 1 failed, 2 unknown option, 69 a service that was asked for is not available,
     78 the configuration is wrong.

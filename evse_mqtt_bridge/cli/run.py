@@ -1,6 +1,7 @@
 """`run`: the bridge itself."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from evse_mqtt_bridge import app
 from evse_mqtt_bridge.cli.options import config_option, load_config
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.log import make_logger
+from evse_mqtt_bridge.service import Service
 
 __all__ = ["run"]
 
@@ -41,6 +43,7 @@ def run(config: Path | None) -> None:
     async def main() -> None:
         controls = app.Controls()
         controls.on_signals()
-        await app.run(loaded.config, controls, log, reload)
+        service = Service.from_environment(os.environ, os.getpid())
+        await app.run(loaded.config, controls, log, reload, service)
 
     asyncio.run(main())

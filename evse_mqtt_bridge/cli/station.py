@@ -4,22 +4,20 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from evse_mqtt_bridge.cli.asking import seen_from
 from evse_mqtt_bridge.cli.options import config_option, load_config
+from evse_mqtt_bridge.cli.showing import print_plugs, print_table
 from evse_mqtt_bridge.cloud.survey import survey
 from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station, save
 from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose, load, parse, read_text, read_toml
 from evse_mqtt_bridge.core.messages import number
 from evse_mqtt_bridge.core.model import Failure, Outcome, Reading, Reason
 from evse_mqtt_bridge.core.text import clean
-from evse_mqtt_bridge.errors import ConfigError, EditError, UnavailableError
+from evse_mqtt_bridge.errors import ConfigError, EditError, Problem, UnavailableError
 
 __all__ = ["station"]
 
@@ -29,6 +27,8 @@ _FIRST_LINES = """\
 [mqtt]
 host = "localhost"
 """
+
+_OPTIONS = ("edge_device_id", "uuid", "token", "token_file", "name", "alias")
 
 _AWAY = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.RATE_LIMITED})
 
@@ -68,7 +68,8 @@ def add(  # noqa: PLR0913  # one argument for each option
 
     The station's token is a secret and never an option, since options are seen in the list of processes: it comes from
     a file, which stays its place, or from standard input, or is asked for without being shown, and then stands in the
-    configuration file. A configuration file that is not there yet is made, readable for its owner alone.
+    configuration file. A configuration file that is not there yet is made, readable for its owner alone, with a
+    broker on this machine; `evse-mqtt-bridge init` asks for the broker, too.
 
     \b
     Examples:
@@ -84,7 +85,8 @@ def add(  # noqa: PLR0913  # one argument for each option
     """
     path = choose(config, os.environ) or DEFAULT_FILE
     text = read_text(path) if os.access(path, os.F_OK) else ""
-    if not text.strip():
+    is_begun = not text.strip()
+    if is_begun:
         text = _FIRST_LINES
     parse(text, path, os.environ)
     fields = {
@@ -102,6 +104,9 @@ def add(  # noqa: PLR0913  # one argument for each option
     click.echo(f"added {name or alias or uuid} to {path}")
     for warning in load(path, os.environ).warnings:
         click.echo(f"warning: {warning}", err=True)
+    if is_begun:
+        words = "is new, and takes the broker to be on this machine; where it is not, change [mqtt] host"
+        click.echo(f"note: {path} {words} (`evse-mqtt-bridge init` would have asked)", err=True)
 
 
 @station.command("list")
@@ -133,7 +138,7 @@ def list_stations(*, config: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif rows:
-        _print_table(["name", "uuid", "alias", "edge device", "interval", "token"], [[*row.values()] for row in rows])
+        print_table(["name", "uuid", "alias", "edge device", "interval", "token"], [[*row.values()] for row in rows])
     else:
         click.echo("there is no station; add one with `evse-mqtt-bridge station add`")
 
@@ -175,10 +180,15 @@ def _token(file: Path | None, *, token_stdin: bool, folder: Path) -> Fields:
     if file is not None and token_stdin:
         raise click.UsageError("--token-file and --token-stdin exclude each other.")
     if file is not None:
-        absolute, home = file.absolute(), folder.absolute()
-        return {"token_file": str(absolute.relative_to(home) if absolute.is_relative_to(home) else absolute)}
+        return {"token_file": seen_from(folder, str(file))}
     if token_stdin:
-        return {"token": sys.stdin.read().removesuffix("\n").removesuffix("\r")}
+        try:
+            token = sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise click.UsageError("--token-stdin: standard input is not UTF-8 text.") from None
+        if not token:
+            raise click.UsageError("--token-stdin: standard input is empty; expected the token.")
+        return {"token": token}
     if sys.stdin.isatty():
         return {"token": click.prompt("Token (is not shown)", hide_input=True)}
     raise click.UsageError("The token is missing: give --token-file or --token-stdin, or run this on a terminal.")
@@ -189,13 +199,17 @@ def _with_station(edited: str, path: Path, fields: Fields) -> Loaded:
     try:
         loaded = parse(edited, path, os.environ)
     except ConfigError as error:
-        words = [
-            f"--{problem.key.rpartition('.')[2].replace('_', '-')}: {problem.message}" for problem in error.problems
-        ]
-        raise EditError("\n".join(words)) from None
+        raise EditError("\n".join(_as_option(problem) for problem in error.problems)) from None
     if all(item.uuid != fields["uuid"] for item in loaded.config.stations):
         raise EditError("EVSE_MQTT_BRIDGE__STATIONS takes the place of the stations in the file; add the station there")
     return loaded
+
+
+def _as_option(problem: Problem) -> str:
+    """What is wrong with the station, by the option that said it; a token has none that is called so."""
+    key = problem.key.rpartition(".")[2]
+    place = {"token": "the token", "token_file": "--token-file"}.get(key) or f"--{key.replace('_', '-')}"
+    return f"{place if key in _OPTIONS else problem.key}: {problem.message}"
 
 
 def _show_plugs(outcome: Outcome, title: str) -> None:
@@ -204,19 +218,5 @@ def _show_plugs(outcome: Outcome, title: str) -> None:
         case Failure(reason, detail):
             kind = UnavailableError if reason in _AWAY else EditError
             raise kind(f"{title} was not added: {reason}: {detail}; --no-check adds it without asking the API")
-        case Reading(plugs):
-            rows = [
-                [plug.plug_uuid, plug.label, plug.status, None if plug.power is None else f"{number(plug.power)} W"]
-                for plug in plugs
-            ]
-            _print_table(["plug", "label", "status", "power"], rows)
-
-
-def _print_table(headings: list[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table in which nothing is cut off, and no text from outside is taken for markup."""
-    table = Table(*headings, box=None, pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        table.add_row(*(Text(clean("" if value is None else str(value), 128)) for value in row))
-    Console().print(table)
+        case Reading():
+            print_plugs(outcome)

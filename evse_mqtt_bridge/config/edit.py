@@ -23,10 +23,12 @@ from evse_mqtt_bridge.config.describe import KeyPath
 from evse_mqtt_bridge.config.locate import blocks, locate
 from evse_mqtt_bridge.errors import EditError
 
-__all__ = ["add_station", "find_station", "remove_station", "save"]
+__all__ = ["add_station", "begin", "find_station", "keep", "remove_station", "save"]
 
 Fields = Mapping[str, str | int | float]
 """The keys of a station that is added, in the order in which they are written."""
+
+_OWNERS_ALONE = 0o600
 
 _BY_HAND = "the stations are written in a way that cannot be edited safely; change the file by hand"
 
@@ -75,10 +77,11 @@ def find_station(stations: Sequence[Mapping[str, Any]], name: str) -> int:
     raise EditError(f"no station has the uuid, alias or name {name!r}; `evse-mqtt-bridge station list` shows them")
 
 
-def save(path: Path, text: str) -> None:
+def save(path: Path, text: str, mode: int | None = None) -> None:
     """Replaces a file as a whole, or not at all; a link stays one, and the file it points to is replaced.
 
-    Mode and, where that is allowed, owner and group stay what they were; a file that was not there gets mode 0600.
+    Owner and group, where that is allowed, and the mode, unless one is given, stay what they were; a file that was not
+    there gets mode 0600.
 
     Raises:
         EditError: it cannot be written; the file is what it was.
@@ -93,7 +96,7 @@ def save(path: Path, text: str) -> None:
                 for owner in ((before.st_uid, -1), (-1, before.st_gid)):
                     with contextlib.suppress(PermissionError):
                         os.fchown(descriptor, *owner)
-                os.fchmod(descriptor, before.st_mode & 0o7777)
+                os.fchmod(descriptor, before.st_mode & 0o7777 if mode is None else mode)
             stream.write(text.encode())
             stream.flush()
             os.fsync(descriptor)
@@ -107,6 +110,48 @@ def save(path: Path, text: str) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def begin(path: Path, text: str) -> None:
+    """Writes a file that is not there yet, as a whole or not at all, with mode 0600.
+
+    Raises:
+        EditError: it is there, or cannot be written.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNERS_ALONE))  # nobody else can begin it now
+    except FileExistsError:
+        raise EditError(f"{path} is there already, and is what it was") from None
+    except OSError as error:
+        raise EditError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        save(path, text)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def keep(path: Path) -> Path:
+    """Copies a file to a new one beside it, with mode 0600, and returns that one's name: `config.toml.bak`, `.bak2`...
+
+    Raises:
+        EditError: it cannot be read, or the copy cannot be written.
+    """
+    number = 1
+    while True:
+        copy = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
+        try:
+            content = path.read_bytes()
+            with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNERS_ALONE), "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise EditError(f"{path} cannot be kept as {copy}, and is what it was: {error.strerror}") from None
+        else:
+            return copy
 
 
 def _followed(path: Path) -> Path:

@@ -44,6 +44,8 @@ def read(environ: Mapping[str, str]) -> tuple[list[Variable], list[Fault]]:
             faults.append(Fault((), f"unknown variable; {_nearest(name, path)}", name))
         elif path in variables:
             faults.append(Fault(path, f"is also set by {variables[path].name}; set one of them", name))
+        elif setting.kind == "string" and not _is_text(text):
+            faults.append(Fault(path, "is not UTF-8 text", name))
         else:
             try:
                 variables[path] = Variable(name, path, _value(setting, text))
@@ -112,6 +114,11 @@ def _value(setting: Setting, text: str) -> object:
     if isinstance(value, dict) != (setting.kind == "object") or isinstance(value, list) != (setting.kind == "array"):
         raise ValueError
     return value
+
+
+def _is_text(text: str) -> bool:
+    """Whether the bytes of a variable were UTF-8; Python has surrogates for those that were not."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -91,7 +91,9 @@ def parse(text: str, path: Path | None, environ: Mapping[str, str]) -> Loaded:
     variables, faults = environment.read(environ)
     doubtful = {fault.path for fault in faults if fault.path}
     faults += environment.overlay(data, variables)
-    resolved = resolve(data, path.parent.absolute() if path else Path.cwd())
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    folder = path.parent.absolute() if path else Path.cwd()
+    resolved = resolve(data, folder, Path(credentials) if credentials else None)
     faults += resolved.faults
     config, invalid = _validated(data)
     faults += _explained(invalid, resolved, doubtful)
@@ -115,7 +117,7 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
         return content.decode().removeprefix("\ufeff")
     except FileNotFoundError:
-        words = "there is no such file; make one from config.toml.example, or with `evse-mqtt-bridge station add`"
+        words = "there is no such file; make one with `evse-mqtt-bridge init`"
         problem = Problem(words, source=named(path))
     except IsADirectoryError:
         problem = Problem("is a folder; expected the configuration file", source=named(path))

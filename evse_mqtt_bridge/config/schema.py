@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,7 +25,9 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+from yarl import URL
 
+from evse_mqtt_bridge.core.ids import is_alias, is_id
 from evse_mqtt_bridge.core.model import Station
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "Config",
     "Expected",
     "HomeAssistant",
+    "Http",
     "Log",
     "Mqtt",
     "Polling",
@@ -41,9 +45,7 @@ __all__ = [
     "is_line",
 ]
 
-_PATH_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ALIAS = re.compile(r"[\w-]{1,64}")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _HEADER_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 _PLACEHOLDERS = frozenset({"edge_device_id", "uuid"})
 _HOST_LENGTH = 253
@@ -71,7 +73,7 @@ class Expected:
 
 
 def is_line(value: str) -> bool:
-    """Whether a text is one line without control characters."""
+    """Whether a text is one line without control characters, and without surrogates, which no UTF-8 text has."""
     return _UNPRINTABLE.search(value) is None
 
 
@@ -92,10 +94,12 @@ def _is_topic(value: str) -> bool:
 
 
 def _is_address(value: str) -> bool:
+    """Whether all who read the address later will take it; they do not agree on which names are none to IDNA."""
     try:
         url = urlsplit(value)
         port = url.port
-    except ValueError:
+        URL(str(httpx.URL(value)), encoded=True).host  # noqa: B018  # it is decoded when it is asked for
+    except (ValueError, httpx.InvalidURL):
         return False
     extras = url.query or url.fragment or url.username or url.password
     return url.scheme in ("https", "http") and bool(url.hostname) and not extras and port != 0 and _is_word(value)
@@ -114,11 +118,13 @@ def _is_status_path(value: str) -> bool:
 
 _ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one level of a topic)"
 
-Uuid = Annotated[str, Expected("1 to 64 of the characters A-Z a-z 0-9 _ -", _PATH_ID.fullmatch)]
-PlugAlias = Annotated[str, Expected(_ALIAS_WORDS, _ALIAS.fullmatch)]
-Alias = Annotated[str, Expected(_ALIAS_WORDS, lambda value: not value or _ALIAS.fullmatch(value))]
+Uuid = Annotated[str, Expected("1 to 64 of the characters A-Z a-z 0-9 _ -", is_id)]
+PlugAlias = Annotated[str, Expected(_ALIAS_WORDS, is_alias)]
+Alias = Annotated[str, Expected(_ALIAS_WORDS, lambda value: not value or is_alias(value))]
 Line = Annotated[str, Expected("one line of text without control characters", is_line)]
-Host = Annotated[str, Expected('a host name or an IP address, without "mqtt://" and without a port', _is_host)]
+Host = Annotated[
+    str, Expected('a host name or an IP address, without "mqtt://" or "http://" and without a port', _is_host)
+]
 File = Annotated[str, Expected("the name of a file", is_line)]
 TopicPrefix = Annotated[
     str,
@@ -208,6 +214,8 @@ class Cloud(Section):
     """Requests started per second, over all stations; 0: no limit."""
     environment_proxy: bool = False
     """Whether to use the proxy that HTTPS_PROXY and NO_PROXY name; it must be an http:// one."""
+    transport: Literal["auto", "libcurl", "aiohttp"] = "auto"
+    """What carries the requests: "auto" takes libcurl, which needs least, where pycurl is installed, else aiohttp."""
 
 
 class Polling(Section):
@@ -243,6 +251,17 @@ class Log(Section):
     """The least severe line that is shown."""
     format: Literal["console", "json"] = "console"
     """ "console": lines for people; "json": one object a line, for machines."""
+
+
+class Http(Section):
+    """`[http]`: the status page, metrics for Prometheus, and answers for health probes."""
+
+    enabled: bool = True
+    """Whether they are served."""
+    host: Host = "127.0.0.1"
+    """Name or address to listen on; "0.0.0.0" or "::" for every network, where nobody is asked for a password."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 9480
+    """Port to listen on; another one for each bridge of a machine."""
 
 
 class StationConfig(Section):
@@ -289,4 +308,5 @@ class Config(Section):
     polling: Polling = Polling()
     homeassistant: HomeAssistant = HomeAssistant()
     log: Log = Log()
+    http: Http = Http()
     stations: Annotated[tuple[StationConfig, ...], Field(strict=False)] = ()

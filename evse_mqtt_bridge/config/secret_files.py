@@ -1,7 +1,11 @@
-"""The files that a configuration names: secrets are read in their place, certificates are looked for.
+"""The files that a configuration names: secrets are read in their place, certificates and keys are tried.
 
-The names are relative to the folder of the configuration file. A secret loses one newline at its end, which editors and
-`echo` leave there.
+The names are relative to the folder of the configuration file. Under systemd, a secret with such a name is first looked
+for among the service's credentials, with _ in the place of /, as `LoadCredential=` of a folder names them: with
+`LoadCredential=secrets:/etc/evse-mqtt-bridge/secrets` the service finds `secrets/mqtt.password` where it may read it,
+and a command by hand finds it beside the configuration.
+
+A secret loses one newline at its end, which editors and `echo` leave there.
 """
 
 from collections.abc import Iterator
@@ -9,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evse_mqtt_bridge.config.certificates import ca_fault, chain_fault
 from evse_mqtt_bridge.config.describe import KeyPath
 from evse_mqtt_bridge.config.faults import Fault, named
 from evse_mqtt_bridge.config.schema import is_line
@@ -16,11 +21,13 @@ from evse_mqtt_bridge.config.schema import is_line
 __all__ = ["Resolved", "holds_secrets", "resolve"]
 
 _LIMIT = 65_536
-_CERTIFICATES = (
-    ("mqtt", "tls", "ca_file"),
-    ("mqtt", "tls", "cert_file"),
-    ("mqtt", "tls", "key_file"),
-    ("cloud", "ca_file"),
+_TLS = ("mqtt", "tls")
+_CLOUD = ("cloud",)
+_CERTIFICATES: tuple[tuple[KeyPath, str], ...] = (
+    (_TLS, "ca_file"),
+    (_TLS, "cert_file"),
+    (_TLS, "key_file"),
+    (_CLOUD, "ca_file"),
 )
 
 
@@ -36,34 +43,57 @@ class Resolved:
     unknown: set[KeyPath] = field(default_factory=set)
 
 
-def resolve(data: dict[str, Any], folder: Path) -> Resolved:
-    """Sets, in place, each secret that stands in a file, and makes the names of files absolute."""
+def resolve(data: dict[str, Any], folder: Path, credentials: Path | None = None) -> Resolved:
+    """Sets, in place, each secret that stands in a file, and makes the names of files absolute.
+
+    `credentials` is the folder in which systemd hands secrets over, if any.
+    """
     resolved = Resolved()
     for path, name, table in _secrets(data):
         try:
             if file := _secret_file(name, table):
-                table[f"{name}_file"] = str(folder / file)
-                table[name] = _read(folder / file)
-                resolved.read_from[*path, name] = folder / file
+                place = _credential(file, credentials) or folder / file
+                table[f"{name}_file"] = str(place)
+                table[name] = _read(place)
+                resolved.read_from[*path, name] = place
         except ValueError as error:
             resolved.faults.append(Fault((*path, f"{name}_file"), str(error)))
             resolved.unknown.add((*path, name))
-    for *tables, name in _CERTIFICATES:
-        table = _table(data, *tables)
-        if isinstance(table.get(name), str) and table[name] and is_line(table[name]):
-            file = folder / table[name]
-            table[name] = str(file)
-            try:
-                with file.open("rb"):
-                    pass
-            except OSError as error:
-                resolved.faults.append(Fault((*tables, name), _unreadable(file, error)))
+    resolved.faults += _certificate_faults(data, folder)
     return resolved
 
 
 def holds_secrets(data: dict[str, Any]) -> bool:
     """Whether a secret stands in `data` itself."""
     return any(table.get(name) for _, name, table in _secrets(data))
+
+
+def _certificate_faults(data: dict[str, Any], folder: Path) -> Iterator[Fault]:
+    """Makes the names of PEM files absolute, in place, and tells which of them cannot be used."""
+    files: dict[KeyPath, Path] = {}
+    for path, name in _CERTIFICATES:
+        table = _table(data, *path)
+        if isinstance(table.get(name), str) and table[name] and is_line(table[name]):
+            file = folder / table[name]
+            table[name] = str(file)
+            try:
+                with file.open("rb") as stream:
+                    stream.read(1)
+            except OSError as error:
+                yield Fault((*path, name), _unreadable(file, error))
+            else:
+                files[*path, name] = file
+    for path in ((*_TLS, "ca_file"), (*_CLOUD, "ca_file")):
+        if path in files and (words := ca_fault(files[path])):
+            yield Fault(path, f"{named(files[path])}: {words}")
+    cert_file, key_file = (files.get((*_TLS, name)) for name in ("cert_file", "key_file"))
+    if (
+        cert_file
+        and (key_file or not _table(data, *_TLS).get("key_file"))
+        and (found := chain_fault(cert_file, key_file))
+    ):
+        path = (*_TLS, found[0])
+        yield Fault(path, f"{named(files[path])}: {found[1]}")
 
 
 def _secrets(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, dict[str, Any]]]:
@@ -75,10 +105,10 @@ def _secrets(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, dict[str, Any
             yield ("stations", index), "token", station
 
 
-def _table(data: dict[str, Any], *path: str) -> dict[str, Any]:
+def _table(data: dict[str, Any], *path: str | int) -> dict[str, Any]:
     """The table at `path`; an empty one where there is none."""
     for part in path:
-        inner = data.get(part)
+        inner = data.get(str(part))
         data = inner if isinstance(inner, dict) else {}
     return data
 
@@ -96,6 +126,14 @@ def _secret_file(name: str, table: dict[str, Any]) -> str:
     if not isinstance(file, str) or not is_line(file):
         raise ValueError("expected the name of a file")
     return file
+
+
+def _credential(file: str, credentials: Path | None) -> Path | None:
+    """The credential that stands for a relative name, where there is one."""
+    if credentials is None or Path(file).is_absolute():
+        return None
+    place = credentials / file.replace("/", "_")
+    return place if place.exists() else None
 
 
 def _read(file: Path) -> str:

@@ -16,16 +16,15 @@ from typing import Literal, cast
 
 from evse_mqtt_bridge.core import homeassistant
 from evse_mqtt_bridge.core.fields import PLUG_FIELDS, STATION_FIELDS
+from evse_mqtt_bridge.core.ids import is_alias, is_id
 from evse_mqtt_bridge.core.model import Station, StationState
 from evse_mqtt_bridge.core.station import MAX_PLUGS
 from evse_mqtt_bridge.core.topics import Topics
 
-__all__ = ["BridgeEntry", "DiscoveryPlace", "StationEntry", "read_bridge", "read_station"]
+__all__ = ["BridgeEntry", "DiscoveryPlace", "StationEntry", "json_object", "read_bridge", "read_station"]
 
 Form = Literal["entity", "device"]
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_TOPIC_ID = re.compile(r"[\w-]{1,64}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LONGEST_PREFIX = 200
 
@@ -114,19 +113,19 @@ class BridgeEntry:
 
 def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> StationEntry | None:
     """The entry that a retained `info` of a station holds; `None` where it is not one that `owner` published."""
-    content = _object(payload)
+    content = json_object(payload)
     place = topics.read(topic)
-    if content is None or place is None or place.field != "info" or content.get("published_by") != owner:
+    if place is None or place.field != "info" or content.get("published_by") != owner:
         return None
     uuid, plugs = content.get("uuid"), content.get("plugs")
-    if not _is(_TOPIC_ID, place.station) or not _is(_ID, uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
+    if not is_alias(place.station) or not is_id(uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
         return None
     topic_ids: dict[str, str] = {}
     labels: dict[str, str | None] = {}
     for plug, about in plugs.items():
         match about:
             case {"topic": topic_id, "label": None | str() as label} if (
-                _is(_ID, plug) and _is(_TOPIC_ID, topic_id) and not _SURROGATE.search(label or "")
+                is_id(plug) and is_alias(topic_id) and not _SURROGATE.search(label or "")
             ):
                 topic_ids[plug], labels[plug] = topic_id, label
             case _:
@@ -136,8 +135,8 @@ def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> Stat
 
 def read_bridge(topic: str, payload: bytes, owner: str) -> BridgeEntry | None:
     """The entry that a retained `bridge/info` holds, under whatever base; `None` where it is not `owner`'s."""
-    content = _object(payload)
-    if content is None or content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != owner:
+    content = json_object(payload)
+    if content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != owner:
         return None
     base = content.get("base_topic")
     if not isinstance(base, str) or len(base) > _LONGEST_PREFIX or Topics(base).info != topic:
@@ -157,13 +156,10 @@ def _is_prefix(text: str) -> bool:
     return plain and all(text.split("/")) and len(text) <= _LONGEST_PREFIX
 
 
-def _object(payload: bytes) -> dict[str, object] | None:
+def json_object(payload: bytes) -> dict[str, object]:
+    """The JSON object that a payload is; an empty one where it is none."""
     try:
         content = json.loads(payload)
     except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _is(pattern: re.Pattern[str], value: object) -> bool:
-    return isinstance(value, str) and pattern.fullmatch(value) is not None
+        return {}
+    return content if isinstance(content, dict) else {}

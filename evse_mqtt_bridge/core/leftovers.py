@@ -11,11 +11,18 @@ from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.core.fields import PLUG_FIELDS, STATION_FIELDS
 from evse_mqtt_bridge.core.homeassistant.discovery import ORIGIN
-from evse_mqtt_bridge.core.ledger import BridgeEntry, DiscoveryPlace, StationEntry, read_bridge, read_station
+from evse_mqtt_bridge.core.ledger import (
+    BridgeEntry,
+    DiscoveryPlace,
+    StationEntry,
+    json_object,
+    read_bridge,
+    read_station,
+)
 from evse_mqtt_bridge.core.model import Station
 from evse_mqtt_bridge.core.topics import PlugPlace, Topics
 
-__all__ = ["Holding", "leftovers"]
+__all__ = ["Holding", "is_online", "leftovers"]
 
 _STATE_KEYS = frozenset(field.name for field in PLUG_FIELDS) - {"state"}
 
@@ -36,8 +43,8 @@ class Holding:
         return [f"{self.topics.base}/#", f"{self.discovery_prefix}/+/+/config", f"{self.discovery_prefix}/+/+/+/config"]
 
 
-def leftovers(retained: Mapping[str, bytes], holding: Holding) -> list[str]:
-    """The topics to clear, sorted."""
+def leftovers(retained: Mapping[str, bytes], holding: Holding, *, everything: bool = False) -> list[str]:
+    """The topics to clear, sorted; with `everything` also what the configuration has, for a bridge that is given up."""
     entries = [entry for item in retained.items() if (entry := read_station(holding.topics, *item, holding.client_id))]
     bridges = [bridge for item in retained.items() if (bridge := read_bridge(*item, holding.client_id))]
     ours = {topic for entry in entries for topic in entry.all_topics()}
@@ -45,12 +52,19 @@ def leftovers(retained: Mapping[str, bytes], holding: Holding) -> list[str]:
     if not _is_anothers(retained, holding):
         ours.update(_proven_by_state(retained, holding.topics))
         ours.update(_proven_by_discovery(retained, holding.topics))
-    return sorted((ours & retained.keys()) - set(_kept(entries, retained, holding)))
+        ours.update(BridgeEntry(holding.topics, holding.client_id, holding.discovery).all_topics())
+    kept = () if everything else _kept(entries, retained, holding)
+    return sorted((ours & retained.keys()) - set(kept))
+
+
+def is_online(retained: Mapping[str, bytes], holding: Holding) -> bool:
+    """Whether the broker says that the bridge of this configuration is online; it says so until the will comes."""
+    return not _is_anothers(retained, holding) and retained.get(holding.topics.availability) == b"online"
 
 
 def _is_anothers(retained: Mapping[str, bytes], holding: Holding) -> bool:
     """Whether a bridge with another client id is at this base, or was last: what looks like ours may be its."""
-    told = _object(retained.get(holding.topics.info, b"")).get("client_id")
+    told = json_object(retained.get(holding.topics.info, b"")).get("client_id")
     return told not in (None, holding.client_id)
 
 
@@ -73,7 +87,7 @@ def _kept(entries: list[StationEntry], retained: Mapping[str, bytes], holding: H
 def _proven_by_state(retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
     for topic, payload in retained.items():
         place = topics.read(topic)
-        if isinstance(place, PlugPlace) and place.field == "state" and _object(payload).keys() == _STATE_KEYS:
+        if isinstance(place, PlugPlace) and place.field == "state" and json_object(payload).keys() == _STATE_KEYS:
             yield from (topics.plug(place.station, place.plug, field.name) for field in PLUG_FIELDS)
             yield from (topics.station(place.station, field.name) for field in STATION_FIELDS)
 
@@ -82,14 +96,6 @@ def _proven_by_discovery(retained: Mapping[str, bytes], topics: Topics) -> Itera
     named = json.dumps(topics.availability, ensure_ascii=False).encode()
     for topic, payload in retained.items():
         if topic.endswith("/config") and named in payload:
-            match _object(payload):
+            match json_object(payload):
                 case {"origin": {"name": str(name)}} if name == ORIGIN:
                     yield topic
-
-
-def _object(payload: bytes) -> dict[str, object]:
-    try:
-        content = json.loads(payload)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}

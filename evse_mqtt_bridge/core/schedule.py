@@ -87,15 +87,16 @@ def http_date(value: str) -> datetime | None:
 class Agenda:
     """Who is to be polled when, earliest first; holds each key once.
 
-    `rate` bounds how many keys are handed out per second (0: no bound); `hold` keeps all of them back.
+    `rate` bounds how many keys are handed out per second (0: no bound); `hold` keeps all of them back until
+    `held_until`.
     """
 
     rate: float = 0.0
+    held_until: float = -math.inf
     _heap: list[tuple[float, int, str]] = field(default_factory=list)
     _due: dict[str, int] = field(default_factory=dict)
     _serial: int = 0
     _free_at: float = -math.inf
-    _held_until: float = -math.inf
 
     def put(self, key: str, due: float) -> bool:
         """Enter `key`, or move it; returns whether it is the earliest."""
@@ -110,19 +111,28 @@ class Agenda:
 
     def hold(self, until: float) -> None:
         """Hand out nothing before `until`; a later hold wins."""
-        self._held_until = max(self._held_until, until)
+        self.held_until = max(self.held_until, until)
 
     def is_held(self, now: float) -> bool:
         """Whether everything is kept back."""
-        return now < self._held_until
+        return now < self.held_until
+
+    def late(self, now: float) -> float:
+        """Seconds for which the earliest turn has been due; 0 while none is."""
+        self._tidy()
+        return max(0.0, now - self._heap[0][0]) if self._heap else 0.0
+
+    def _tidy(self) -> None:
+        """Drop what was removed or moved from the front."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][1]:
+            heapq.heappop(self._heap)
 
     def wait(self, now: float) -> float | None:
         """Seconds until `pop` will yield something, 0 when it would now; `None` while nothing is entered."""
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][1]:
-            heapq.heappop(self._heap)
+        self._tidy()
         if not self._heap:
             return None
-        return max(0.0, max(self._heap[0][0], self._free_at, self._held_until) - now)
+        return max(0.0, max(self._heap[0][0], self._free_at, self.held_until) - now)
 
     def pop(self, now: float) -> tuple[str, float] | None:
         """A key that is due, and since when; or `None`."""

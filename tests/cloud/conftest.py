@@ -1,15 +1,16 @@
-"""Fixtures for tests of the client on both event loops, and a watch over what they say."""
+"""Fixtures for tests of the client on both transports, and a watch over what they say."""
 
 import logging
 import traceback
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
 from evse_mqtt_bridge.cloud import failures
 from evse_mqtt_bridge.core.model import Failure
 from tests.cloud.fetching import TOKEN
-from tests.cloud.loops import Loop
+from tests.cloud.loops import TRANSPORT, Loop
 from tests.support.liar import Liar
 
 
@@ -31,10 +32,21 @@ def _nobody_sees_the_token(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
         assert TOKEN not in "".join(traceback.format_exception(error))
 
 
+@pytest.fixture(params=["libcurl", "aiohttp"])
+def transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The transport that the settings of a test name."""
+    name: str = request.param
+    if name == "libcurl" and find_spec("pycurl") is None:
+        pytest.skip("pycurl is not installed")
+    token = TRANSPORT.set(name)
+    yield name
+    TRANSPORT.reset(token)
+
+
 @pytest.fixture
-def run(_nobody_sees_the_token: None) -> Loop:
-    """Runs a coroutine on an event loop of its own."""
-    return Loop(None)
+def run(_nobody_sees_the_token: None, transport: str) -> Loop:
+    """Runs a coroutine on an event loop of its own, on which requests are carried by `transport`."""
+    return Loop(transport)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""Asking on an event loop of one's choice: asyncio's own, or the one that the bridge runs on."""
+"""Asking on an event loop of its own, with the transport under test."""
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from tests.cloud.fetching import TOKEN
 from tests.support import status_example
 from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 
-__all__ = ["EXAMPLE", "HEADERS", "PATIENCE", "Loop", "ask", "is_example", "settings_of", "target_of"]
+__all__ = ["EXAMPLE", "HEADERS", "PATIENCE", "TRANSPORT", "Loop", "ask", "is_example", "settings_of", "target_of"]
 
 PATIENCE = 30
 """Seconds within which each test has ended, on any machine."""
@@ -22,22 +23,25 @@ EXAMPLE = json.dumps(status_example()).encode()
 HEADERS = {"evsetoken", "accept", "accept-encoding", "user-agent", "host"}
 """All that a request has."""
 
+TRANSPORT = ContextVar("TRANSPORT", default="auto")
+"""What `settings_of` puts into `cloud.transport`."""
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Runs a coroutine on a new event loop."""
+    """Runs a coroutine on a new event loop; `transport` is what carries requests."""
 
-    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    transport: str
 
     def __call__(self, test: Coroutine[object, object, T]) -> T:
-        with asyncio.Runner(loop_factory=self.factory) as runner:
+        with asyncio.Runner() as runner:
             return runner.run(asyncio.wait_for(test, PATIENCE))
 
 
 def settings_of(url: str, **changed: object) -> Cloud:
-    return Cloud.model_validate({"base_url": url, **changed})
+    return Cloud.model_validate({"base_url": url, "transport": TRANSPORT.get(), **changed})
 
 
 def target_of(client: CloudClient, uuid: str = EXAMPLE_EVSE) -> Target:

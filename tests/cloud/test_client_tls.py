@@ -1,4 +1,4 @@
-"""TLS, on both event loops: a server that fails verification gets no request, and the words say why."""
+"""TLS, on both transports: a server that fails verification gets no request, and the words say why."""
 
 import ssl
 from pathlib import Path

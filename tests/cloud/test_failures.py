@@ -12,8 +12,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from evse_mqtt_bridge.cloud.failures import EXPECTED, of_error
-from evse_mqtt_bridge.core.model import Reason
+from evse_mqtt_bridge.cloud.failures import EXPECTED, CurlError, of_error
+from evse_mqtt_bridge.core.model import Failure, Reason
 
 _TOKEN = "s3cr3t-t0ken"
 _HEADERS = CIMultiDictProxy(CIMultiDict({"evsetoken": _TOKEN}))
@@ -50,6 +50,11 @@ _ERRORS: list[tuple[Exception, Reason, str]] = [
     (ssl.SSLError(), Reason.UNREACHABLE, "TLS: handshake failed"),
     (ssl.SSLCertVerificationError(), Reason.UNREACHABLE, "TLS: the certificate was refused"),
     (ssl.SSLEOFError(), Reason.UNREACHABLE, "TLS: "),
+    (
+        aiohttp.ClientHttpProxyError(_REQUEST, (), status=407, message=_TOKEN),
+        Reason.UNREACHABLE,
+        "the proxy did not let the connection through",
+    ),
 ]
 
 
@@ -62,6 +67,76 @@ def test_each_error_has_its_reason_and_words_of_our_own(error: Exception, reason
     assert failure.detail.isprintable()
     assert failure.retry_after is None
     assert _TOKEN not in repr(failure)
+
+
+_CLOSED = "the server closed the connection without an answer"
+_ENDED = "the connection ended in mid-answer"
+_NO_HTTP = "the answer is not valid HTTP"
+_NO_WAY = "the proxy did not let the connection through"
+_MISMATCH = "TLS: the certificate was refused: Hostname mismatch, certificate is not valid for 'cloud.example'."
+_LOCAL = "TLS: the certificate was refused: unable to get local issuer certificate"
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "reason", "told"),
+    [
+        (1, "Received HTTP/0.9 when not allowed", Reason.INVALID_RESPONSE, _NO_HTTP),
+        (5, "Could not resolve proxy: p", Reason.UNREACHABLE, "DNS: the name could not be resolved"),
+        (6, "Could not resolve host: h", Reason.UNREACHABLE, "DNS: the name could not be resolved"),
+        (7, "CONNECT tunnel failed, response 407", Reason.UNREACHABLE, _NO_WAY),
+        (8, "Invalid Content-Length: value", Reason.INVALID_RESPONSE, _NO_HTTP),
+        (18, "end of response with 9450 bytes missing", Reason.UNREACHABLE, _ENDED),
+        (23, "", Reason.INVALID_RESPONSE, _NO_HTTP),
+        (35, "TLS connect error: error:0A00010B:SSL routines::wrong version number", Reason.UNREACHABLE,
+         "TLS: wrong version number"),
+        (35, "TLS connect error: error:0A000126:SSL routines::unexpected eof while reading", Reason.UNREACHABLE,
+         _CLOSED),
+        (35, "", Reason.UNREACHABLE, "TLS: handshake failed"),
+        (52, "Empty reply from server", Reason.UNREACHABLE, _CLOSED),
+        (55, "", Reason.UNREACHABLE, _CLOSED),
+        (56, "OpenSSL SSL_read: SSL_ERROR_SYSCALL", Reason.UNREACHABLE, _CLOSED),
+        (56, "chunk hex-length char not a hex digit: 0x7a", Reason.INVALID_RESPONSE, _NO_HTTP),
+        (56, "Too large response headers: 307223 > 307200", Reason.INVALID_RESPONSE, _NO_HTTP),
+        (56, "CONNECT tunnel failed, response 407", Reason.UNREACHABLE, _NO_WAY),
+        (56, "Received HTTP code 407 from proxy after CONNECT", Reason.UNREACHABLE, _NO_WAY),
+        (60, "SSL certificate problem: unable to get local issuer certificate", Reason.UNREACHABLE, _LOCAL),
+        (60, "SSL certificate OpenSSL verify result: unable to get local issuer certificate (20)", Reason.UNREACHABLE,
+         _LOCAL),
+        (60, "SSL: no alternative certificate subject name matches target host name 'cloud.example'",
+         Reason.UNREACHABLE, _MISMATCH),
+        (60, "SSL: certificate subject name 'other' does not match target hostname 'cloud.example'",
+         Reason.UNREACHABLE, _MISMATCH),
+        (60, "SSL: no alternative certificate subject name matches target ipv4 address '127.0.0.1'",
+         Reason.UNREACHABLE,
+         "TLS: the certificate was refused: IP address mismatch, certificate is not valid for '127.0.0.1'."),
+        (60, "", Reason.UNREACHABLE, "TLS: the certificate was refused: it could not be verified"),
+        (61, "Unsolicited Transfer-Encoding (whatever) found", Reason.INVALID_RESPONSE, _NO_HTTP),
+        (77, "error setting certificate file", Reason.UNREACHABLE, "TLS: there is no CA to verify the server with"),
+        (100, "Too many response headers, 5000 is max", Reason.INVALID_RESPONSE, _NO_HTTP),
+        (999, "what it\nmay be", Reason.UNREACHABLE, "what it may be (libcurl 999)"),
+        (999, "", Reason.UNREACHABLE, "it failed (libcurl 999)"),
+    ],
+)  # fmt: skip
+def test_each_code_of_libcurl_has_its_reason_and_words(code: int, words: str, reason: Reason, told: str) -> None:
+    error = CurlError(code, words)
+    assert isinstance(error, EXPECTED)
+    assert of_error(error) == Failure(reason, told)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_answering", "told"),
+    [
+        (errno.ECONNREFUSED, False, "connection refused"),
+        (errno.ECONNRESET, False, _CLOSED),
+        (errno.EPIPE, False, _CLOSED),
+        (errno.ECONNRESET, True, _ENDED),
+        (errno.ENETUNREACH, False, "Network is unreachable"),
+        (0, True, _ENDED),
+    ],
+)
+def test_what_the_system_said_to_libcurl_counts(number: int, is_answering: bool, told: str) -> None:
+    error = CurlError(56, "Recv failure", is_answering=is_answering, os_error=number)
+    assert of_error(error) == Failure(Reason.UNREACHABLE, told)
 
 
 @pytest.mark.parametrize("bug", [ValueError, TypeError, KeyError, ZeroDivisionError, RuntimeError])

@@ -10,7 +10,10 @@ from evse_mqtt_bridge.cloud.survey import survey
 from evse_mqtt_bridge.config.schema import Cloud, StationConfig
 from evse_mqtt_bridge.core.model import Failure, Outcome, Reading, Reason
 from evse_mqtt_bridge.errors import ConfigError
+from tests.cloud.loops import settings_of
 from tests.support import Answer, CloudServer, Request, free_port, plug_object
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 
 def _stations(count: int) -> list[StationConfig]:
@@ -21,7 +24,7 @@ def _stations(count: int) -> list[StationConfig]:
 
 
 def _settings(url: str, **changed: object) -> Cloud:
-    return Cloud.model_validate({"base_url": url, "max_requests_per_second": 0, **changed})
+    return settings_of(url, **{"max_requests_per_second": 0, **changed})
 
 
 def _survey(cloud: CloudServer, count: int, **changed: object) -> list[Outcome]:
@@ -115,11 +118,10 @@ def test_nobody_is_asked_where_there_is_no_station(cloud: CloudServer) -> None:
 
 
 def test_a_cloud_that_does_not_answer_is_an_outcome_of_each_station() -> None:
-    settings = Cloud(base_url=f"http://127.0.0.1:{free_port()}")
-    outcomes = asyncio.run(survey(settings, _stations(2)))
+    outcomes = asyncio.run(survey(settings_of(f"http://127.0.0.1:{free_port()}"), _stations(2)))
     assert outcomes == [Failure(Reason.UNREACHABLE, "connection refused")] * 2
 
 
 def test_a_ca_file_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^cloud\.ca_file: "):
-        asyncio.run(survey(Cloud(ca_file=str(tmp_path / "none.pem")), _stations(1)))
+        asyncio.run(survey(settings_of("https://127.0.0.1:1", ca_file=str(tmp_path / "none.pem")), _stations(1)))

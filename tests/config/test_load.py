@@ -1,6 +1,7 @@
 """From a file, the environment and secret files to a Config."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from evse_mqtt_bridge.config.describe import EACH, Setting, settings, variable
 from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose, load, parse
 from evse_mqtt_bridge.config.schema import Config, Tls
 from evse_mqtt_bridge.errors import ConfigError
+from tests.support import Authority
 
 BASE = """\
 [mqtt]
@@ -82,11 +84,16 @@ def test_a_token_file_loses_one_newline(content: bytes, token: str, tmp_path: Pa
     assert config.stations[0].token_file == str(tmp_path / "north.token")
 
 
-def test_files_are_sought_from_the_folder_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_sought_from_the_folder_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority
+) -> None:
     folder = tmp_path / "etc"
     folder.mkdir()
-    for name in ("token", "password", "ca.pem", "cert.pem", "key.pem"):
+    for name in ("token", "password"):
         (folder / name).write_text(f"{name}!")
+    own = authority.issue("sought")
+    for name, file in (("ca.pem", authority.ca_file), ("cert.pem", own.cert_file), ("key.pem", own.key_file)):
+        shutil.copy(file, folder / name)
     (folder / "config.toml").write_text(
         BASE
         + 'password_file = "password"\n[mqtt.tls]\nca_file = "ca.pem"\ncert_file = "cert.pem"\nkey_file = "key.pem"\n'

@@ -1,6 +1,7 @@
 """The reference, the example and what they say are true."""
 
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -11,18 +12,24 @@ from evse_mqtt_bridge.config.load import load, parse
 from evse_mqtt_bridge.config.reference import DOCUMENT, EXAMPLE, example, refreshed
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.errors import ConfigError
+from tests.support import Authority
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / DOCUMENT).read_text()
-FILES = ("garage-north.token", "mqtt.password", "ca.pem", "bridge.pem", "bridge.key", "cloud-ca.pem")
+SECRETS = ("garage-north.token", "mqtt.password")
 MAKE = "run `python -m evse_mqtt_bridge.config.reference`"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, authority: Authority) -> Path:
     """A folder with every file that the examples name."""
-    for name in FILES:
+    for name in SECRETS:
         (tmp_path / name).write_text(f"{name}\n")
+    own = authority.issue("bridge")
+    for name, file in (("bridge.pem", own.cert_file), ("bridge.key", own.key_file)):
+        shutil.copy(file, tmp_path / name)
+    for name in ("ca.pem", "cloud-ca.pem"):
+        shutil.copy(authority.ca_file, tmp_path / name)
     return tmp_path
 
 
@@ -45,7 +52,7 @@ def test_the_page_names_every_setting(setting: Setting) -> None:
 @pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 def test_the_examples_of_the_page_load(block: str, folder: Path) -> None:
     path = folder / "config.toml"
-    path.write_text(block)
+    path.write_text(block if "[mqtt]" in block else f'[mqtt]\nhost = "localhost"\n{block}')
     path.chmod(0o600)
     assert [warning for warning in load(path, {}).warnings if "there is no station" not in warning] == []
 
@@ -59,7 +66,7 @@ def test_the_variables_of_the_page_load(folder: Path) -> None:
     assert len(lines) >= 6
     for name, value in lines:
         environ = {
-            name: value.replace("/run/secrets/garage_north", str(folder / FILES[0])).replace(
+            name: value.replace("/run/secrets/garage_north", str(folder / SECRETS[0])).replace(
                 "/etc/ssl/site-ca", str(folder / "ca")
             )
         }

@@ -38,7 +38,7 @@ def test_hosts(host: str) -> None:
     assert Mqtt(host=host).host == host
 
 
-@pytest.mark.parametrize("host", ["", "a b", "h:1883", "mqtt://h", "h/", "h\n", "h" * 254])
+@pytest.mark.parametrize("host", ["", "a b", "h:1883", "mqtt://h", "h/", "h\n", "h\udcff", "h" * 254])
 def test_no_hosts(host: str) -> None:
     with pytest.raises(ValidationError):
         Mqtt(host=host)
@@ -50,6 +50,8 @@ def test_no_hosts(host: str) -> None:
         ("https://h:3032", "https://h:3032"),
         ("https://h/api/", "https://h/api"),
         ("http://[::1]:1", "http://[::1]:1"),
+        ("https://straße.example", "https://straße.example"),
+        ("https://my_host", "https://my_host"),
     ],
 )
 def test_addresses(url: str, kept: str) -> None:
@@ -59,7 +61,8 @@ def test_addresses(url: str, kept: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "h", "ftp://h", "https://", "https://h:0", "https://h:99999", "https://h:x", "https://h?q", "https://h#f",
-     "https://u@h", "https://h\n", "https://h /x", "https://[::1", "//h"],
+     "https://u@h", "https://h\n", "https://h /x", "https://[::1", "//h", "https://a\u200bb", "https://☃.net",
+     "https://xn--a", "https://1.2.3.999", "https://\u0301x", "https://h\ud800"],
 )  # fmt: skip
 def test_no_addresses(url: str) -> None:
     with pytest.raises(ValidationError):
@@ -81,10 +84,17 @@ def test_no_status_paths(path: str) -> None:
         Cloud(status_path=path)
 
 
-@pytest.mark.parametrize("prefix", ["", "/", "/a", "a/", "a//b", "a+", "#", "$SYS", "a\x00", "a" * 201])
+@pytest.mark.parametrize("prefix", ["", "/", "/a", "a/", "a//b", "a+", "#", "$SYS", "a\x00", "a\udcff", "a" * 201])
 def test_no_topic_prefixes(prefix: str) -> None:
     with pytest.raises(ValidationError):
         Mqtt(host="h", base_topic=prefix)
+
+
+@pytest.mark.parametrize("key", ["name", "token_file"])
+@pytest.mark.parametrize("text", ["a\udcff", "\ud83d", "a\nb", "\x1b[31m"])
+def test_a_text_is_one_line_that_utf_8_has(key: str, text: str) -> None:
+    with pytest.raises(ValidationError):
+        config(**{key: text})
 
 
 def test_the_port_follows_tls() -> None:

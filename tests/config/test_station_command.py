@@ -51,7 +51,7 @@ class Result:
     stderr: str
 
 
-def run(config: Path, *arguments: str, stdin: str = "") -> Result:
+def run(config: Path, *arguments: str, stdin: str | bytes = "") -> Result:
     environ = {"EVSE_MQTT_BRIDGE_CONFIG": str(config), "COLUMNS": "160"}
     with contextlib.chdir(config.parent):
         result = CliRunner().invoke(cli, arguments, input=stdin, env=environ)
@@ -119,6 +119,34 @@ def test_what_cannot_be_added_is_told_and_nothing_is_written(
     assert config.read_text() == a_first_station
 
 
+def test_a_token_that_cannot_be_one_is_told_by_no_option_that_there_is_not(config: Path) -> None:
+    result = run(config, *ADD, "--token-stdin", stdin=f"{TOKEN} x")
+    said = "the token: expected 1 to 4096 visible ASCII characters, no spaces (it is sent as a header)\n"
+    assert (result.returncode, result.stderr) == (1, said)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "said"),
+    [
+        ("", "--token-stdin: standard input is empty; expected the token."),
+        ("\n", "--token-stdin: standard input is empty; expected the token."),
+        (b"\xff\n", "--token-stdin: standard input is not UTF-8 text."),
+    ],
+)
+def test_standard_input_without_a_token_is_told(stdin: str | bytes, said: str, config: Path) -> None:
+    result = run(config, *ADD, "--token-stdin", stdin=stdin)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_a_token_file_that_is_none_is_told_by_its_option(config: Path) -> None:
+    result = run(config, *ADD, "--token-file", "nowhere")
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"--token-file: {config.parent}/nowhere cannot be read: No such file or directory\n",
+    )
+
+
 def test_a_token_that_the_api_refuses_is_not_written(config: Path) -> None:
     before = config.read_text()
     result = run(config, *ADD, "--token-stdin", stdin="wrong")
@@ -153,7 +181,12 @@ def test_a_configuration_is_begun_where_there_is_none(content: str | None, tmp_p
     if content is not None:
         path.write_text(content)
         path.chmod(0o600)
-    assert run(path, *ADD, "--token-stdin", "--no-check", stdin=TOKEN).returncode == 0
+    result = run(path, *ADD, "--token-stdin", "--no-check", stdin=TOKEN)
+    assert result.returncode == 0
+    assert result.stderr == (
+        f"note: {path} is new, and takes the broker to be on this machine; where it is not, change [mqtt] host "
+        "(`evse-mqtt-bridge init` would have asked)\n"
+    )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     loaded = load(path, {})
     assert loaded.config.mqtt.host == "localhost"

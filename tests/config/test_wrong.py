@@ -34,7 +34,7 @@ ID_WORDS = "1 to 64 of the characters A-Z a-z 0-9 _ -"
 ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one level of a topic)"
 TOKEN_WORDS = "1 to 4096 visible ASCII characters, no spaces (it is sent as a header)"
 TOPIC_WORDS = 'levels like "evse" or "site/evse", without + or #, without a slash at either end, at most 200 characters'
-HOST_WORDS = 'a host name or an IP address, without "mqtt://" and without a port'
+HOST_WORDS = 'a host name or an IP address, without "mqtt://" or "http://" and without a port'
 
 
 @dataclass(frozen=True)
@@ -380,6 +380,18 @@ TABLE = [
         env(STATIONS=f'[{{"token": "{SECRET}"'),
     ),
     Wrong(
+        "a-variable-that-is-not-utf-8",
+        GOOD,
+        "EVSE_MQTT_BRIDGE__STATIONS__0__NAME: stations[0].name: is not UTF-8 text",
+        env(STATIONS__0__NAME="M\udcfcnchen"),
+    ),
+    Wrong(
+        "a-host-that-cannot-be",
+        GOOD + '[cloud]\nbase_url = "https://cloud\\u200b.example.com"\n',
+        'config.toml:8: cloud.base_url: expected an address like "https://cloud.example.com:3032", '
+        "without user name and password",
+    ),
+    Wrong(
         "a-json-key-twice",
         GOOD,
         "EVSE_MQTT_BRIDGE__MQTT__TLS: mqtt.tls: expected a JSON object",
@@ -479,7 +491,7 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) ->
     [
         (
             "nowhere.toml",
-            "there is no such file; make one from config.toml.example, or with `evse-mqtt-bridge station add`",
+            "there is no such file; make one with `evse-mqtt-bridge init`",
         ),
         ("folder", "is a folder; expected the configuration file"),
         ("file/config.toml", "cannot be read: Not a directory"),

@@ -8,7 +8,7 @@ import pytest
 from evse_mqtt_bridge.core import homeassistant, messages
 from evse_mqtt_bridge.core.homeassistant import Discovery, Form
 from evse_mqtt_bridge.core.ledger import DiscoveryPlace
-from evse_mqtt_bridge.core.leftovers import Holding, leftovers
+from evse_mqtt_bridge.core.leftovers import Holding, is_online, leftovers
 from evse_mqtt_bridge.core.model import Station, StationState
 from evse_mqtt_bridge.core.station import Rules, advance
 from evse_mqtt_bridge.core.topics import Topics, covers
@@ -160,3 +160,29 @@ def test_another_bridge_at_the_same_base_is_not_touched() -> None:
     retained = _published(_NORTH, _SOUTH, client_id="another")
     assert leftovers(retained, _holding()) == []
     assert leftovers(_published(_NORTH, _SOUTH), _holding()) != []
+
+
+@pytest.mark.parametrize("form", ["entity", "device", None])
+def test_everything_of_a_bridge_that_is_given_up_is_found_and_nothing_else(form: Form | None) -> None:
+    held = _published(_NORTH, _SOUTH, form=form)
+    for holding in (_holding(_NORTH, _SOUTH, form=form), _holding(form=form)):
+        assert leftovers({**held, **_FOREIGN}, holding, everything=True) == sorted(held)
+
+
+def test_everything_is_found_without_the_info_of_the_bridge_too() -> None:
+    held = _published(_NORTH)
+    del held["evse/bridge/info"]
+    assert leftovers({**held, **_FOREIGN}, _holding(_NORTH), everything=True) == sorted(held)
+
+
+def test_everything_of_a_bridge_is_nothing_of_another_at_its_base() -> None:
+    retained = _published(_NORTH, _SOUTH, client_id="another")
+    assert leftovers(retained, _holding(_NORTH), everything=True) == []
+
+
+def test_a_bridge_is_online_by_its_own_word() -> None:
+    holding, held = _holding(_NORTH), _published(_NORTH)
+    assert is_online(held, holding)
+    assert not is_online({**held, "evse/bridge/availability": b"offline"}, holding)
+    assert not is_online({}, holding)
+    assert not is_online(_published(_NORTH, client_id="another"), holding)

@@ -9,6 +9,7 @@ import pytest
 
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.load import parse
+from tests.support import Authority
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -33,11 +34,13 @@ def _commands() -> list[str]:
 
 
 @pytest.mark.parametrize("block", [block for _, block in _blocks("toml")], ids=[name for name, _ in _blocks("toml")])
-def test_toml_block_is_a_configuration_or_a_part_of_one(tmp_path: Path, block: str) -> None:
+def test_toml_block_is_a_configuration_or_a_part_of_one(tmp_path: Path, block: str, authority: Authority) -> None:
     # Files that an example names are made here, whatever their folder.
-    for path in re.findall(r'^(?:\w+_file) = "(.+)"$', block, re.MULTILINE):
+    own = authority.issue("example")
+    content = {"ca_file": authority.ca_file, "cert_file": own.cert_file, "key_file": own.key_file}
+    for key, path in re.findall(r'^(\w+_file) = "(.+)"$', block, re.MULTILINE):
         file = tmp_path / Path(path).name
-        file.write_text("secret\n")
+        file.write_text(content[key].read_text() if key in content else "secret\n")
         block = block.replace(path, file.name)
     if "[mqtt]" not in block:
         block = f'[mqtt]\nhost = "localhost"\n{block}' if block.lstrip().startswith("[") else block
@@ -53,7 +56,8 @@ def test_command_line_exists(line: str) -> None:
         found = command.get_command(context, words.pop(0))
         assert found is not None, f"no such command: {line}"
         command = found
-    known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h", "--version"}
+    options = {option for item in command.params for option in (*item.opts, *item.secondary_opts)}
+    known = options | {"--help", "-h", "--version"}
     assert {word.split("=")[0] for word in words if word.startswith("-")} <= known
 
 

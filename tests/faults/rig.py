@@ -64,7 +64,7 @@ def configure(
     /,
     **tables: Mapping[str, Any],
 ) -> Path:
-    """Writes `config.toml` in `folder`: polls every second, everything in the log, as JSON; `tables` are merged in.
+    """Writes `config.toml` in `folder`: polls every second, logs everything as JSON, no page; `tables` are merged in.
 
     `stations` are tables, or how many there are, from number 0 on.
     """
@@ -75,6 +75,7 @@ def configure(
         "cloud": {"base_url": cloud if isinstance(cloud, str) else cloud.url},
         "polling": {"interval": 1, "stale_after": 0},
         "log": {"level": "debug", "format": "json"},
+        "http": {"enabled": False},
     }
     for name, table in tables.items():
         content[name] = {**content.get(name, {}), **table}

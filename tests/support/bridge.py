@@ -104,7 +104,7 @@ class BridgeProcess:
             return "\n".join(self.stderr)
 
     def wait_for_line(
-        self, pattern: str, timeout: float = 10, *, stream: str = "stderr", since: int = 0
+        self, pattern: str, timeout: float = 30, *, stream: str = "stderr", since: int = 0
     ) -> re.Match[str]:
         """The first match of `pattern` in a line of `stream`, from line `since` on; fails when it ends without one."""
         lines = self.stdout if stream == "stdout" else self.stderr
@@ -139,7 +139,7 @@ class BridgeProcess:
         self.send(signal.SIGKILL)
         self._process.wait()
 
-    def wait(self, timeout: float = 10) -> int:
+    def wait(self, timeout: float = 30) -> int:
         """The exit code, once it has ended by itself and its last line was read."""
         try:
             code = self._process.wait(timeout)
@@ -149,12 +149,12 @@ class BridgeProcess:
             reader.join(timeout)
         return code
 
-    def assert_exit(self, code: int = 0, timeout: float = 10) -> None:
+    def assert_exit(self, code: int = 0, timeout: float = 30) -> None:
         """Fails unless it ends within `timeout` with this exit code."""
         got = self.wait(timeout)
         assert got == code, f"exit code {got} and not {code}; {self._tail()}"
 
-    def stop(self, timeout: float = 10) -> None:
+    def stop(self, timeout: float = 30) -> None:
         """Ends it with SIGTERM, which has to give exit code 0."""
         self.terminate()
         self.assert_exit(0, timeout)

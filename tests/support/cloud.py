@@ -137,7 +137,7 @@ class CloudServer:
         with self._changed:
             return [request for request in self.requests if uuid in (None, request.uuid)]
 
-    def wait_for_requests(self, count: int, uuid: str | None = None, timeout: float = 10) -> list[Request]:
+    def wait_for_requests(self, count: int, uuid: str | None = None, timeout: float = 30) -> list[Request]:
         """Returns the requests (of one station, or of all) once there are at least `count`."""
         deadline = time.monotonic() + timeout
         with self._changed:

@@ -23,11 +23,12 @@ def config_tables(
     stations: Sequence[Mapping[str, Any]] = (),
     **tables: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A whole configuration: polls every second; `tables` (`polling={"interval": 2}`) are merged into it."""
+    """A whole configuration: polls every second, no page; `tables` (`polling={"interval": 2}`) are merged into it."""
     content: dict[str, Any] = {
         "mqtt": {"host": broker.host, "port": broker.port},
         "cloud": {"base_url": cloud.url},
         "polling": {"interval": 1},
+        "http": {"enabled": False},
     }
     for name, table in tables.items():
         content[name] = {**content.get(name, {}), **table}

@@ -82,7 +82,7 @@ class Liar:
         with self._changed:
             return [request for request in self.requests if request.uuid == uuid]
 
-    def wait_for_requests(self, count: int, uuid: str, timeout: float = 10) -> list[Request]:
+    def wait_for_requests(self, count: int, uuid: str, timeout: float = 30) -> list[Request]:
         """Returns the requests of a station once there are at least `count`."""
         deadline = time.monotonic() + timeout
         with self._changed:

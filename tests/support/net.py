@@ -32,7 +32,7 @@ def is_listening(port: int) -> bool:
     return True
 
 
-def wait_until_listening(port: int, gone: Callable[[], str | None], timeout: float = 10) -> None:
+def wait_until_listening(port: int, gone: Callable[[], str | None], timeout: float = 30) -> None:
     """Returns when the port accepts connections; fails when `gone` says why that will not happen."""
     deadline = time.monotonic() + timeout
     while not is_listening(port):

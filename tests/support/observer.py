@@ -104,7 +104,7 @@ class Observer:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def wait(self, condition: Callable[[], object], timeout: float = 10, what: str = "the condition") -> None:
+    def wait(self, condition: Callable[[], object], timeout: float = 30, what: str = "the condition") -> None:
         """Returns once `condition` is true; it is tried after every message. Fails after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -114,7 +114,7 @@ class Observer:
                 assert left > 0, f"waited {timeout} s for {what}; seen last: {self._tail()}"
                 self._changed.wait(min(left, 0.1))  # a condition may also depend on something that is no message
 
-    def wait_for(self, topic: str, payload: str | None = None, timeout: float = 10) -> str:
+    def wait_for(self, topic: str, payload: str | None = None, timeout: float = 30) -> str:
         """Returns the payload of `topic` once it is `payload` (or anything, when none is given)."""
         self.wait(
             lambda: topic in self.latest and payload in (None, self.latest[topic]),
@@ -123,7 +123,7 @@ class Observer:
         )
         return self.latest[topic]
 
-    def settle(self, timeout: float = 10) -> None:
+    def settle(self, timeout: float = 30) -> None:
         """Returns when all that the broker had accepted before this call has been delivered here.
 
         A marker that is published on this connection comes back behind it. To tell that something was *not*
@@ -140,7 +140,7 @@ class Observer:
         return marker in self._markers
 
     def publish(
-        self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1, timeout: float = 10
+        self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1, timeout: float = 30
     ) -> None:
         """Publishes and returns when the broker has acknowledged it (QoS 1); waits for the connection first."""
         self.wait(lambda: self._subscribed, timeout, "the observer's connection")

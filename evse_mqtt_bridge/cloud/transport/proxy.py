@@ -1,0 +1,48 @@
+"""The proxy that the environment names, for those who ask for it to be used."""
+
+import errno
+from base64 import b64encode
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+__all__ = ["Proxy", "named_proxy"]
+
+_PORT = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy, and what it wants in `Proxy-Authorization`, which goes to the proxy and no further."""
+
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)
+
+    @property
+    def address(self) -> str:
+        """As an address, without credentials."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def named_proxy(scheme: str, host: str) -> Proxy | None:
+    """The proxy that the environment names for requests of a scheme to a host, if any.
+
+    Raises:
+        OSError: what it names is not the address of an HTTP proxy.
+    """
+    named = getproxies().get(scheme)
+    if not named or proxy_bypass(host):
+        return None
+    words = "the environment names a proxy that is not http://host:port"
+    try:
+        url = urlsplit(named if "://" in named else f"http://{named}")
+        port = _PORT if url.port is None else url.port
+    except ValueError:
+        raise OSError(errno.EINVAL, words) from None
+    if not url.hostname or not port or url.scheme != "http":
+        raise OSError(errno.EINVAL, words)
+    if url.username is None:
+        return Proxy(url.hostname, port)
+    credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
+    return Proxy(url.hostname, port, f"Basic {b64encode(credentials.encode()).decode()}")

@@ -1,0 +1,198 @@
+"""Serves what a running bridge shows of itself, over HTTP, to whoever may reach it: nothing can be changed here.
+
+`/` is the status page, `/api/events` what keeps it live; `/api/picture` is the picture as JSON, `/metrics` is for
+Prometheus; `/healthz` answers 200 while the bridge does its work, `/readyz` while it is connected to the broker, and
+both 503 with words where that is not so.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from evse_mqtt_bridge.config.schema import Http
+from evse_mqtt_bridge.monitor import page
+from evse_mqtt_bridge.monitor.events import Feed, Told, write_slices
+from evse_mqtt_bridge.monitor.picture import Health, picture_json
+from evse_mqtt_bridge.monitor.security import HEADERS, REFUSED_HOST, is_foreign, may_ask
+
+__all__ = ["MAX_VIEWERS", "Server", "Source"]
+
+MAX_VIEWERS = 20
+"""Viewers of the page at once."""
+
+_TAKES = 20.0
+"""Seconds that a client may take for a chunk, or to acknowledge it, before it is given up."""
+
+_CHUNK = 32 * 1024
+"""Bytes that are written at once: what one slow client can make the bridge hold, beside what all of them share."""
+
+
+class Source(Told, Protocol):
+    """What the server asks of the running bridge."""
+
+    def health(self) -> Health:
+        """Health alone, which costs less."""
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Metrics in one of Prometheus' formats, by the request's Accept header, and their content type."""
+
+
+class Server:
+    """Listens from `start` until `stop`."""
+
+    def __init__(self, settings: Http, source: Source) -> None:
+        self._settings = settings
+        self._source = source
+        self._page = page.document()
+        self._runner: web.AppRunner | None = None
+        self._now = asyncio.get_running_loop().time
+        self._feed = Feed(source, self._now)
+        self._viewers: dict[int, web.Request] = {}  # by id: a request has no hash
+
+    async def start(self) -> str:
+        """Listen; returns why that cannot be, in words, or an empty text."""
+        app = web.Application(middlewares=[self._guard])
+        app.on_response_prepare.append(_add_headers)
+        app.add_routes(
+            [
+                web.get("/", self._index),
+                web.get("/api/events", self._events),
+                web.get("/api/picture", self._picture),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._settings.host.strip("[]"), self._settings.port).start()
+        except (OSError, UnicodeError) as error:  # the latter from a name that no name can be
+            await self.stop()
+            return _trouble(error)
+        return ""
+
+    async def stop(self) -> None:
+        """End every connection, viewers' at once, and listen no more."""
+        self._feed.end()
+        for viewer in self._viewers.values():
+            _hang_up(viewer)
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not may_ask(self._settings.host, request.headers.get("Host")):
+            return web.Response(status=403, text=REFUSED_HOST)
+        return await handler(request)
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": self._page.policy}
+        return web.Response(body=self._page.html, content_type="text/html", charset="utf-8", headers=headers)
+
+    async def _picture(self, request: web.Request) -> web.StreamResponse:
+        stations = await write_slices(self._source.stations(), self._now)
+        body = picture_json(self._source.outline(), stations)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.content_length = len(body)
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await _send(request, response, body)
+        return response
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        if is_foreign(request.headers):
+            return web.Response(status=403, text="A page of another site does not get at this bridge.\n")
+        if len(self._viewers) >= MAX_VIEWERS:
+            words = f"{MAX_VIEWERS} pages are open, which is as many as the bridge keeps live. Close one of them.\n"
+            return web.Response(status=503, text=words, headers={"Retry-After": "10"})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        async with self._viewing(request):
+            _expect_life(request)
+            await response.prepare(request)
+            seen = None
+            # what is written to a client that went raises, at the latest with the second frame
+            while request.method != "HEAD" and (seen := await self._feed.next(seen)):
+                if not await _send(request, response, seen.text):
+                    break
+        return response
+
+    @asynccontextmanager
+    async def _viewing(self, request: web.Request) -> AsyncIterator[None]:
+        self._viewers[id(request)] = request
+        try:
+            yield
+        finally:
+            del self._viewers[id(request)]
+            if not self._viewers:
+                self._feed.forget()
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._source.metrics(",".join(request.headers.getall("Accept", [])))
+        return web.Response(body=body, headers={"content-type": content_type})
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        health = self._source.health()
+        return _verdict(health.healthy, health)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        health = self._source.health()
+        return _verdict(health.ready, health)
+
+
+def _verdict(well: bool, health: Health) -> web.Response:  # noqa: FBT001  # private, and plain in both places
+    return web.Response(status=200 if well else 503, text="\n".join(health.words or ("all is well",)) + "\n")
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        if name == "Server":
+            response.headers[name] = value  # aiohttp would tell its version, and Python's
+        else:
+            response.headers.setdefault(name, value)
+
+
+async def _send(request: web.Request, response: web.StreamResponse, text: bytes) -> bool:
+    """Write as fast as the client reads; gives one up that does not, and returns whether it read."""
+    whole = memoryview(text)
+    try:
+        for start in range(0, len(whole), _CHUNK):
+            async with asyncio.timeout(_TAKES):
+                await response.write(whole[start : start + _CHUNK])
+    except (ConnectionError, TimeoutError):
+        _hang_up(request)
+        return False
+    return True
+
+
+def _expect_life(request: web.Request) -> None:
+    """A viewer whose machine went without a word is noticed by the kernel, where it can be asked to (Linux)."""
+    connection = request.get_extra_info("socket")
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(_TAKES * 1000))
+
+
+def _hang_up(request: web.Request) -> None:
+    if isinstance(request.transport, asyncio.WriteTransport):
+        request.transport.abort()
+
+
+def _trouble(error: OSError | UnicodeError) -> str:
+    """Why it cannot listen."""
+    if isinstance(error, UnicodeError | socket.gaierror):
+        return "no address is known by that name"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program listens there"
+        case errno.EADDRNOTAVAIL:
+            return "this machine has no such address"
+        case errno.EACCES:
+            return "the user that runs the bridge may not listen on this port"
+    return error.strerror or str(error)

@@ -1,0 +1,364 @@
+"""`init` with nobody there to be asked: every answer from options, files, standard input or the environment."""
+
+import contextlib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from evse_mqtt_bridge.cli.init import init
+from evse_mqtt_bridge.cli.main import cli
+from evse_mqtt_bridge.config.load import load
+from tests.support import CloudServer, Mosquitto, status_example
+from tests.support.cloud import EXAMPLE_EVSE
+from tests.support.net import free_port
+
+TOKEN = "canary-t0ken"
+PASSWORD = "canary-p4ss"
+STATION = f"edge_device_id=edge-1,uuid={EXAMPLE_EVSE}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(autouse=True)
+def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EVSE_MQTT_BRIDGE")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def asked(cloud: CloudServer) -> CloudServer:
+    cloud.answer(EXAMPLE_EVSE, status_example(), token=TOKEN)
+    return cloud
+
+
+def run(folder: Path, *arguments: str, stdin: str | bytes = "", env: Mapping[str, str] | None = None) -> Result:
+    with contextlib.chdir(folder):
+        result = CliRunner().invoke(cli, ["init", *arguments], input=stdin, env={"COLUMNS": "160", **(env or {})})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert TOKEN not in result.output
+    assert PASSWORD not in result.output
+    return Result(result.exit_code, result.stdout, result.stderr)
+
+
+def at(broker: Mosquitto, asked: CloudServer) -> tuple[str, ...]:
+    return ("--host", broker.host, "--port", str(broker.port), "--cloud-url", asked.url)
+
+
+def tables(folder: Path) -> dict[str, object]:
+    content = tomllib.loads((folder / "config.toml").read_text())
+    return {name: table for name, table in content.items() if table}
+
+
+def test_all_is_tried_and_written_without_a_question(folder: Path, broker: Mosquitto, asked: CloudServer) -> None:
+    result = run(
+        folder, *at(broker, asked), "--station", f"{STATION},name=North,alias=n", "--token-stdin", stdin=f"{TOKEN}\n"
+    )
+    assert result.code == 0
+    assert result.stdout == (
+        f"Trying 127.0.0.1:{broker.port} ...\n"
+        "  the broker accepted the connection\n\n"
+        "Asking North ...\n"
+        "plug                              label   status    power \n"
+        "6bbf9fd56dc24f9697b078d5d8ccda84  Plug 1  idle      0 W   \n"
+        "c99838f9eb5b423d98f8ba33389a255c  Plug 2  charging  7107 W\n\n"
+        "wrote config.toml, readable for its owner alone\n"
+        "Next:\n"
+        "  evse-mqtt-bridge check --online   try all of it again\n"
+        "  evse-mqtt-bridge run              the bridge, until Ctrl-C\n"
+        "While it runs, http://127.0.0.1:9480 shows what it knows.\n"
+    )
+    assert result.stderr == ""
+    assert [path.name for path in folder.iterdir()] == ["config.toml"]
+    assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o600
+    assert tables(folder) == {
+        "mqtt": {"host": "127.0.0.1", "port": broker.port},
+        "cloud": {"base_url": asked.url},
+        "polling": {"interval": 30},
+        "homeassistant": {"enabled": True},
+        "stations": [{"edge_device_id": "edge-1", "uuid": EXAMPLE_EVSE, "token": TOKEN, "name": "North", "alias": "n"}],
+    }
+
+
+def test_every_question_has_an_option() -> None:
+    """What the dialogue asks, and the option that answers it."""
+    known = {option for parameter in init.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert known >= {
+        *("--host", "--port", "--tls", "--no-tls", "--ca-file", "--username", "--password-file", "--password-stdin"),
+        *("--station", "--no-stations", "--token-stdin", "--interval", "--homeassistant", "--no-homeassistant"),
+    }
+
+
+def test_no_option_takes_a_secret() -> None:
+    for parameter in init.params:
+        assert isinstance(parameter, click.Option)
+        if parameter.name in ("password_stdin", "token_stdin"):
+            assert parameter.is_flag
+        else:
+            assert parameter.name == "password_file" or "password" not in str(parameter.name)
+            assert "token" not in str(parameter.name)
+
+
+def test_the_password_comes_first_and_then_the_tokens(folder: Path) -> None:
+    result = run(
+        folder,
+        *("--host", "h", "--username", "bridge", "--password-stdin", "--token-stdin", "--skip-tests"),
+        *("--station", "edge_device_id=1,uuid=a"),
+        *("--station", "edge_device_id=1,uuid=b,token_file=b.token"),
+        *("--station", 'edge_device_id=1,uuid=c,"name=North, left"'),
+        stdin=f"{PASSWORD}\n{TOKEN}-a\r\n{TOKEN}-c",
+    )
+    assert result.code == 78
+    assert result.stderr == f"stations[1].token_file: {folder}/b.token cannot be read: No such file or directory\n"
+    (folder / "b.token").write_text("of-b\n")
+    result = run(
+        folder,
+        *("--host", "h", "--username", "bridge", "--password-stdin", "--token-stdin", "--skip-tests"),
+        *("--station", "edge_device_id=1,uuid=a"),
+        *("--station", "edge_device_id=1,uuid=b,token_file=b.token"),
+        *("--station", 'edge_device_id=1,uuid=c,"name=North, left"'),
+        stdin=f"{PASSWORD}\n{TOKEN}-a\r\n{TOKEN}-c",
+    )
+    assert (result.code, result.stderr) == (0, "")
+    config = load(folder / "config.toml", {}).config
+    assert config.mqtt.password is not None
+    assert config.mqtt.password.get_secret_value() == PASSWORD
+    assert [(item.uuid, item.token.get_secret_value(), item.name) for item in config.stations] == [
+        ("a", f"{TOKEN}-a", ""),
+        ("b", "of-b", ""),
+        ("c", f"{TOKEN}-c", "North, left"),
+    ]
+
+
+def test_secrets_stay_in_the_environment_where_they_are_there(
+    folder: Path, broker: Mosquitto, asked: CloudServer
+) -> None:
+    secrets = {
+        "EVSE_MQTT_BRIDGE__MQTT__PASSWORD": PASSWORD,
+        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN": TOKEN,
+        "EVSE_MQTT_BRIDGE__LOG__LEVEL": "debug",
+    }
+    result = run(folder, *at(broker, asked), "--username", "bridge", "--station", STATION, env=secrets)
+    assert result.code == 0
+    assert result.stderr == (
+        "note: EVSE_MQTT_BRIDGE__LOG__LEVEL from the environment wins over what is answered here\n"
+    )
+    text = (folder / "config.toml").read_text()
+    assert PASSWORD not in text
+    assert TOKEN not in text
+    assert load(folder / "config.toml", secrets).config.stations[0].token.get_secret_value() == TOKEN
+
+
+def test_files_are_named_from_the_folder_of_the_configuration(folder: Path) -> None:
+    for name in ("p", "t"):
+        (folder / name).write_text("secret\n")
+    result = run(
+        folder.parent,
+        *("--config", "etc/config.toml", "--host", "h", "--username", "u", "--password-file", "etc/p", "--skip-tests"),
+        *("--station", f"edge_device_id=1,uuid=a,token_file={folder}/t"),
+    )
+    assert (result.code, result.stderr) == (0, "")
+    assert "  evse-mqtt-bridge run --config etc/config.toml  " in result.stdout
+    content = tables(folder)
+    assert content["mqtt"] == {"host": "h", "username": "u", "password_file": "p"}
+    assert content["stations"] == [{"edge_device_id": "1", "uuid": "a", "token_file": "t"}]
+
+
+@pytest.mark.parametrize(
+    ("options", "stdin", "said"),
+    [
+        ([], "", "--host is missing; it answers: Broker, name or address"),
+        (["--host", "h", "--skip-tests"], "", "--station is missing, once for each; --no-stations enters none."),
+        (["--host", "a b"], "", '--host: expected a host name or an IP address, without "mqtt://"'),
+        (["--host", "h", "--port", "0"], "", "--port: expected a whole number from 1 to 65535"),
+        (["--host", "h", "--username", "u"], "", "The password is missing: give --password-file or --password-stdin."),
+        (
+            ["--host", "h", "--username", "u", "--password-stdin"],
+            "",
+            "--password-stdin: line 1 of standard input, the password, is missing",
+        ),
+        (
+            ["--host", "h", "--skip-tests", "--station", "edge_device_id=1,uuid=a"],
+            "",
+            "The token of a is missing: put token_file=FILE into --station, or give --token-stdin.",
+        ),
+        (
+            ["--host", "h", "--skip-tests", "--station", "edge_device_id=1,uuid=a", "--token-stdin"],
+            f"{TOKEN} \n",
+            "--token-stdin: line 1 of standard input, the token of a, cannot be it: expected 1 to 4096 visible ASCII",
+        ),
+        (
+            ["--host", "h", "--skip-tests", "--station", "edge_device_id=1,uuid=a", "--token-stdin"],
+            TOKEN.encode() + b"\xff\n",
+            "--token-stdin: line 1 of standard input, the token of a, is not UTF-8 text",
+        ),
+        (
+            ["--host", "h", "--station", f"edge_device_id=1,uuid=a,token={TOKEN}"],
+            "",
+            "a token is a secret, and options are seen by everybody; use token_file, or --token-stdin",
+        ),
+        (
+            ["--host", "h", "--station", "edge_device_id=1,uid=a"],
+            "",
+            "expected each of edge_device_id, uuid, token_file, name, alias once at most, as key=value",
+        ),
+        (["--host", "h", "--station", "name=x"], "", "edge_device_id and uuid: missing"),
+        (
+            ["--host", "h", "--skip-tests", "--station", "edge_device_id=1,uuid=a b,token_file=t"],
+            "",
+            "--station (the one with number 1): uuid: expected 1 to 64 of the characters A-Z a-z 0-9 _ -",
+        ),
+        (
+            ["--host", "h", "--skip-tests", "--no-stations", "--interval", "0"],
+            "",
+            "--interval: expected a number from 1 to 86400",
+        ),
+        (["--station", STATION, "--no-stations"], "", "--station and --no-stations exclude each other."),
+        (["--password-file", "p", "--password-stdin"], "", "--password-file and --password-stdin exclude each other."),
+        (["--cloud-url", "cloud.example.com"], "", '--cloud-url: expected an address like "https://'),
+        (["--no-tls", "--ca-file", "p"], "", "--no-tls and files for TLS exclude each other."),
+    ],
+)
+def test_an_answer_that_is_missing_or_cannot_be_is_told_by_its_option(
+    options: list[str], stdin: str | bytes, said: str, folder: Path
+) -> None:
+    result = run(folder, *options, stdin=stdin)
+    assert result.code == 2
+    assert said in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_broker_that_is_away_ends_it_unless_it_is_to_be_written_anyway(folder: Path) -> None:
+    port = free_port()
+    options = ("--host", "127.0.0.1", "--port", str(port), "--no-stations")
+    said = f"broker 127.0.0.1:{port}: Connection refused"
+    result = run(folder, *options)
+    assert (result.code, result.stderr) == (69, f"{said}; --anyway writes it all the same\n")
+    assert list(folder.iterdir()) == []
+    result = run(folder, *options, "--anyway")
+    assert result.code == 0
+    assert result.stderr.startswith(f"{said}; it is written anyway\n")
+    assert tables(folder)["mqtt"] == {"host": "127.0.0.1", "port": port}
+
+
+@pytest.mark.parametrize(("is_away", "code", "word"), [(False, 1, "unauthorized"), (True, 69, "unreachable")])
+def test_a_station_that_is_refused_ends_it_unless_it_is_to_be_written_anyway(
+    is_away: bool, code: int, word: str, folder: Path, broker: Mosquitto, asked: CloudServer
+) -> None:
+    if is_away:
+        asked.stop()
+    options = (*at(broker, asked), "--station", STATION, "--token-stdin")
+    result = run(folder, *options, stdin="wrong")
+    assert result.code == code
+    assert result.stderr.startswith(f"{EXAMPLE_EVSE}: {word}: ")
+    assert result.stderr.endswith("; --anyway writes it all the same\n")
+    assert list(folder.iterdir()) == []
+    assert run(folder, *options, "--anyway", stdin="wrong").code == 0
+    assert len(load(folder / "config.toml", {}).config.stations) == 1
+
+
+def test_a_file_that_cannot_be_used_is_told_without_a_line(folder: Path) -> None:
+    (folder / "ca.pem").write_text("hello")
+    result = run(folder, "--host", "h", "--ca-file", "ca.pem", "--no-stations", "--skip-tests")
+    assert (result.code, result.stderr) == (
+        78,
+        f"mqtt.tls.ca_file: {folder}/ca.pem: it is not PEM: no line says -----BEGIN CERTIFICATE-----\n",
+    )
+    assert [path.name for path in folder.iterdir()] == ["ca.pem"]
+
+
+def test_files_that_no_question_can_mend_are_told_before_the_first_one(folder: Path) -> None:
+    for option, key in (("--cloud-ca-file", "cloud.ca_file"), ("--cert-file", "mqtt.tls.cert_file")):
+        result = run(folder, "--host", "127.0.0.1", "--port", str(free_port()), option, "gone.pem")
+        assert (result.code, result.stdout) == (78, "")
+        assert result.stderr == f"{key}: {folder}/gone.pem cannot be read: No such file or directory\n"
+
+
+def test_whole_numbers_are_written_as_such(folder: Path) -> None:
+    assert run(folder, *READY, "--interval", "15").code == 0
+    assert "\ninterval = 15\n" in (folder / "config.toml").read_text()
+
+
+# the file
+
+READY = ("--host", "h", "--no-stations", "--skip-tests")
+
+
+def test_a_file_that_is_there_stays_as_it_is(folder: Path) -> None:
+    (folder / "config.toml").write_text("mine")
+    (folder / "config.toml").chmod(0o640)
+    result = run(folder, *READY)
+    assert result.code == 1
+    assert result.stderr.startswith("config.toml is there already, and stays as it is; ")
+    assert (folder / "config.toml").read_text() == "mine"
+    assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o640
+
+
+def test_a_link_to_nothing_is_there_too(folder: Path) -> None:
+    (folder / "config.toml").symlink_to("elsewhere.toml")
+    assert run(folder, *READY).code == 1
+    assert [path.name for path in folder.iterdir()] == ["config.toml"]
+
+
+def test_force_keeps_what_was_there_beside_it(folder: Path) -> None:
+    for content, kept in (("first", "config.toml.bak"), ("second", "config.toml.bak2")):
+        (folder / "config.toml").write_text(content)
+        (folder / "config.toml").chmod(0o644)
+        result = run(folder, *READY, "--force")
+        assert result.code == 0
+        assert f"kept config.toml as {kept}\n" in result.stdout
+        assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o600
+        assert load(folder / "config.toml", {}).config.mqtt.host == "h"
+    assert sorted(path.name for path in folder.iterdir()) == ["config.toml", "config.toml.bak", "config.toml.bak2"]
+    for name, content in (("config.toml.bak", "first"), ("config.toml.bak2", "second")):
+        assert (folder / name).read_text() == content
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+
+
+def test_what_fails_after_force_leaves_no_copy_behind(folder: Path) -> None:
+    (folder / "config.toml").write_text("mine")
+    assert run(folder, "--host", "127.0.0.1", "--port", str(free_port()), "--no-stations", "--force").code == 69
+    assert [path.name for path in folder.iterdir()] == ["config.toml"]
+    assert (folder / "config.toml").read_text() == "mine"
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_tried(folder: Path) -> None:
+    result = run(folder, "--config", "no/config.toml", "--host", "127.0.0.1", "--port", "1", "--no-stations")
+    assert (result.code, result.stdout) == (1, "")
+    assert result.stderr == "no/config.toml cannot be written: the folder is not there\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "said"),
+    [
+        ("EVSE_MQTT_BRIDGE__MQTT__HOTS", "h", 78, "EVSE_MQTT_BRIDGE__MQTT__HOTS: unknown variable; "),
+        ("EVSE_MQTT_BRIDGE__STATIONS", "[]", 1, "EVSE_MQTT_BRIDGE__STATIONS takes the place of the stations "),
+    ],
+)
+def test_an_environment_that_would_be_in_the_way_is_told_first(
+    name: str, value: str, code: int, said: str, folder: Path
+) -> None:
+    result = run(folder, *READY, env={name: value})
+    assert (result.code, result.stdout) == (code, "")
+    assert result.stderr.startswith(said)
+    assert list(folder.iterdir()) == []

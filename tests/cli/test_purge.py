@@ -1,0 +1,84 @@
+"""`purge` against a real broker, after a real bridge."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import (
+    BridgeProcess,
+    CloudServer,
+    Mosquitto,
+    Observer,
+    config_tables,
+    retained_tree,
+    run_command,
+    station_table,
+    status_example,
+    write_config,
+)
+from tests.support.cloud import EXAMPLE_EVSE
+
+FOREIGN = {"evse/other/thing": "1", "homeassistant/sensor/other/config": "{}"}
+OTHER = "another-station"
+
+
+@pytest.fixture
+def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
+    """A configuration with two stations, of whose bridge the topics are on the broker, beside those of others."""
+    cloud.answer(EXAMPLE_EVSE, status_example())
+    plug = {**status_example()[0], "plug_uuid": "p", "evse_uuid": OTHER}
+    cloud.answer(OTHER, [plug])
+    stations = [station_table(), station_table(OTHER)]
+    config = write_config(tmp_path / "config.toml", config_tables(broker, cloud, stations, polling={"stale_after": 0}))
+    with Observer(broker.port) as observer:
+        for topic, payload in FOREIGN.items():
+            observer.publish(topic, payload, retain=True)
+        with BridgeProcess.run(config) as bridge:
+            for station in (EXAMPLE_EVSE, OTHER):
+                observer.wait_for(f"evse/{station}/availability", "online")
+            bridge.stop()
+    return config
+
+
+def topics(broker: Mosquitto) -> set[str]:
+    return set(retained_tree(broker.port))
+
+
+def test_a_bridge_that_is_given_up_leaves_nothing(config: Path, broker: Mosquitto) -> None:
+    before = topics(broker)
+    assert {"evse/bridge/info", f"evse/{OTHER}/p/state"} < before
+    plain = run_command("purge", "--yes", "--config", config)
+    assert (plain.returncode, plain.stderr) == (0, "nothing is left over\n")
+    shown = run_command("purge", "--all", "--config", config)
+    count = len(before - FOREIGN.keys())
+    assert shown.returncode == 0
+    assert set(shown.stdout.splitlines()) == before - FOREIGN.keys()
+    assert shown.stderr == f"topics that can be cleared: {count}; clear them with: evse-mqtt-bridge purge --all --yes\n"
+    assert topics(broker) == before
+    cleared = run_command("purge", "--all", "--yes", "--config", config)
+    assert (cleared.returncode, cleared.stderr) == (0, f"cleared: {count}\n")
+    assert topics(broker) == set(FOREIGN)
+
+
+def test_a_bridge_that_is_online_is_not_given_up(config: Path, broker: Mosquitto, observer: Observer) -> None:
+    with BridgeProcess.run(config) as bridge:
+        observer.wait_for("evse/bridge/availability", "online")
+        observer.wait_for(f"evse/{OTHER}/availability", "online")
+        before = topics(broker)
+        refused = run_command("purge", "--all", "--yes", "--config", config)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("the bridge is online, and nothing was cleared; stop it first, ")
+        assert "mosquitto_pub -r -t evse/bridge/availability -m offline" in refused.stderr
+        assert topics(broker) == before
+        bridge.stop()
+
+
+def test_without_all_the_configuration_is_kept(config: Path, broker: Mosquitto, cloud: CloudServer) -> None:
+    before = topics(broker)
+    write_config(config, config_tables(broker, cloud, polling={"stale_after": 0}))
+    cleared = run_command("purge", "--yes", "--config", config)
+    assert cleared.returncode == 0
+    assert {topic for topic in before - topics(broker) if topic.startswith("evse/")} == {
+        topic for topic in before if topic.startswith(f"evse/{OTHER}/")
+    }
+    assert "evse/bridge/info" in topics(broker)

@@ -1,0 +1,112 @@
+"""A window for tests of what is drawn anew again and again: its frames, its size, its keys."""
+
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.bridge import clean_environment
+
+__all__ = ["ALTERNATE_OFF", "ALTERNATE_ON", "CURSOR_OFF", "CURSOR_ON", "Window"]
+
+ALTERNATE_ON, ALTERNATE_OFF = "\x1b[?1049h", "\x1b[?1049l"
+CURSOR_ON, CURSOR_OFF = "\x1b[?25h", "\x1b[?25l"
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_HOME = "\x1b[H"
+# makes the window the process's own, so that Ctrl-C in it is a signal
+_SHIM = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+class Window:
+    """`evse-mqtt-bridge ARGUMENTS` in a window of this size; use it as a context manager, which always ends it.
+
+    `raw` is all that it wrote. A frame is what it wrote since it last went to the upper left corner.
+    """
+
+    def __init__(self, *arguments: str | Path, columns: int = 80, lines: int = 24) -> None:
+        self.raw = ""
+        self._changed = threading.Condition()
+        self._ours, theirs = os.openpty()
+        self.resize(columns, lines)
+        environment = clean_environment({"TERM": "xterm-256color"})
+        for name in ("COLUMNS", "LINES", "NO_COLOR"):  # readline, which pytest loads, may have set the second
+            environment.pop(name, None)
+        command = (sys.executable, "-m", "evse_mqtt_bridge", *map(str, arguments))
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _SHIM, *command],
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(10)
+        os.close(self._ours)
+
+    @property
+    def frames(self) -> list[str]:
+        """The frames so far, without colours; the last one may not be whole."""
+        return [_ESCAPES.sub("", frame).replace("\r\n", "\n") for frame in self.raw.split(_HOME)[1:]]
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Make the window this large."""
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def press(self, keys: str) -> None:
+        r"""Press keys; `\x03` is Ctrl-C."""
+        os.write(self._ours, keys.encode())
+
+    def terminate(self) -> None:
+        """Ask the process to end, as a service manager does (SIGTERM)."""
+        self._process.terminate()
+
+    def wait_for_frame(self, pattern: str, timeout: float = 15, *, since: int = 0) -> str:
+        """The first whole frame from number `since` on in which `pattern` is found."""
+        wanted = re.compile(pattern)
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                for frame in self.frames[since:]:
+                    if "Ctrl-C ends it" in frame and wanted.search(frame):
+                        return frame
+                left = deadline - time.monotonic()
+                assert left > 0, f"no frame with {pattern!r} after {timeout} s; the last: {self.frames[-1:]}"
+                self._changed.wait(left)
+
+    def wait(self, timeout: float = 10) -> int:
+        """The exit code, once it has ended and its last word was read."""
+        code = self._process.wait(timeout)
+        self._reader.join(timeout)
+        return code
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # nobody has the other end open any more
+            while part := os.read(self._ours, 65536):
+                with self._changed:
+                    self.raw += part.decode(errors="replace")
+                    self._changed.notify_all()

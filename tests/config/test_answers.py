@@ -1,0 +1,123 @@
+"""The file that the first answers make says what was answered, and explains every setting."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_mqtt_bridge.config.answers import Answers, BrokerAnswers, StationAnswers, first_document, value_fault
+from evse_mqtt_bridge.config.describe import EACH, KeyPath, settings
+from evse_mqtt_bridge.config.load import parse
+from evse_mqtt_bridge.config.schema import Config, is_line
+
+LINES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(is_line)
+AWKWARD = st.sampled_from(['"', "\\", "'", '"""', "#", "a # b", "\\u0041", "ä\u2028é", "[x]", " = ", "\u202e", "😀"])
+IDS = st.text("abcXYZ019_-", min_size=1, max_size=64)
+TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
+NAMES = LINES | AWKWARD
+ALIASES = st.text("abcäß中0_-", min_size=1, max_size=20)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Answers:
+    username = draw(NAMES)
+    broker = BrokerAnswers(
+        host=draw(st.sampled_from(["localhost", "::1", "my_broker.example.com"])),
+        port=draw(st.none() | st.integers(1, 65535)),
+        tls=draw(st.booleans()),
+        username=username,
+        password=draw(NAMES) if username else "",
+    )
+    stations = [
+        StationAnswers(draw(IDS), f"{draw(IDS)[:40]}-{number}", draw(TOKENS), name=draw(NAMES), alias=alias)
+        for number, alias in enumerate(draw(st.lists(ALIASES | st.just(""), max_size=3, unique=True)))
+    ]
+    return Answers(
+        broker,
+        stations,
+        base_url=draw(st.sampled_from(["", "http://127.0.0.1:8080", "https://bücher.example"])),
+        interval=draw(st.none() | st.integers(1, 1199) | st.floats(1, 1199)),
+        homeassistant=draw(st.none() | st.booleans()),
+    )
+
+
+@given(answers())
+def test_the_file_means_what_was_answered(given_answers: Answers) -> None:
+    config = parse(first_document(given_answers), Path("config.toml"), {}).config
+    broker, mqtt, default = given_answers.broker, config.mqtt, Config.model_validate({"mqtt": {"host": "h"}})
+    assert (mqtt.host, mqtt.port, mqtt.username) == (broker.host, broker.port, broker.username)
+    assert (mqtt.password.get_secret_value() if mqtt.password else "") == broker.password
+    assert (mqtt.tls is not None) == broker.tls
+    assert config.cloud.base_url == (given_answers.base_url or default.cloud.base_url)
+    interval, discovered = given_answers.interval, given_answers.homeassistant
+    assert config.polling.interval == (default.polling.interval if interval is None else interval)
+    assert config.homeassistant.enabled == (True if discovered is None else discovered)
+    assert [
+        (item.edge_device_id, item.uuid, item.token.get_secret_value(), item.name, item.alias)
+        for item in config.stations
+    ] == [(item.edge_device_id, item.uuid, item.token, item.name, item.alias) for item in given_answers.stations]
+    rest = config.model_copy(
+        update={"mqtt": default.mqtt, "stations": (), "cloud": default.cloud, "polling": default.polling}
+    )
+    assert rest.model_copy(update={"homeassistant": default.homeassistant}) == default
+
+
+@given(answers())
+def test_every_setting_is_there_once_set_or_explained(given_answers: Answers) -> None:
+    text = first_document(given_answers)
+    explained = text.split("\n[[stations]]\n")[0]
+    for setting in settings():
+        if setting.section is None and setting.path[-1] != EACH:
+            assert setting.description.split()[0] in explained
+    written = re.findall(r"^#?([a-z_]+) = ", explained, re.MULTILINE)
+    assert written == [
+        str(setting.path[-1]) for setting in settings() if setting.section is None and setting.path[-1] != EACH
+    ]
+
+
+@given(answers())
+def test_all_the_comments_of_the_file_can_be_taken_into_use(given_answers: Answers) -> None:
+    """What is a comment is TOML too, whatever stands beside it."""
+    for line in first_document(given_answers).splitlines():
+        if re.match(r"#[a-z\[]", line):
+            tomllib.loads(line[1:])
+
+
+def test_files_are_named_as_they_were_answered() -> None:
+    broker = BrokerAnswers("h", tls=True, ca_file="ca.pem", cert_file="c.pem", key_file="c.key", password_file="p")
+    station = StationAnswers("1", "a", token_file="north.token")
+    tables = tomllib.loads(first_document(Answers(broker, [station], cloud_ca_file="/x/ca.pem")))
+    assert tables["mqtt"] == {
+        "host": "h",
+        "password_file": "p",
+        "tls": {"ca_file": "ca.pem", "cert_file": "c.pem", "key_file": "c.key"},
+    }
+    assert tables["cloud"] == {"ca_file": "/x/ca.pem"}
+    assert tables["stations"] == [{"edge_device_id": "1", "uuid": "a", "token_file": "north.token"}]
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    text = repr(Answers(BrokerAnswers("h", password="s3cret"), [StationAnswers("1", "a", "s3cret")]))
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("mqtt", "host"), "broker.example.com", None),
+        (("mqtt", "host"), "a b", 'expected a host name or an IP address, without "mqtt://"'),
+        (("mqtt", "port"), 0, "expected a whole number from 1 to 65535"),
+        (("mqtt", "tls", "ca_file"), "a\n", "expected the name of a file"),
+        (("stations", EACH, "uuid"), "", "expected 1 to 64 of the characters"),
+        (("stations", EACH, "token"), "s3cret\x7f", "expected 1 to 4096 visible ASCII characters"),
+        (("stations", EACH, "alias"), "", None),
+        (("polling", "interval"), float("nan"), "expected a number from 1 to 86400"),
+    ],
+)
+def test_a_value_by_itself(path: KeyPath, value: object, words: str | None) -> None:
+    said = value_fault(path, value)
+    assert said is None if words is None else said is not None and said.startswith(words)
+    assert "s3cret" not in (said or "")

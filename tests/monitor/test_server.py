@@ -1,0 +1,306 @@
+"""The server, over real sockets."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, Self
+
+import pytest
+
+from evse_mqtt_bridge.config.schema import Http
+from evse_mqtt_bridge.core.model import Failure, Reason
+from evse_mqtt_bridge.monitor.picture import Health, from_json
+from evse_mqtt_bridge.monitor.server import MAX_VIEWERS, Server
+from tests.monitor.scene import PASSWORD, TOKEN, Scene, Served, reading, station
+from tests.support.net import HOST, free_port
+
+PATHS = ["/", "/api/picture", "/healthz", "/readyz", "/metrics"]
+
+
+@pytest.fixture
+def scene() -> Scene:
+    scene = Scene([station(1), station(2)])
+    scene.poll(station(1).uuid, reading())
+    scene.poll(station(2).uuid, Failure(Reason.UNAUTHORIZED, "status 401"))
+    return scene
+
+
+@pytest.fixture
+def served(scene: Scene) -> Iterator[Served]:
+    with Served(scene) as served:
+        yield served
+
+
+def _ask(served: Served, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection(HOST, served.port, timeout=10)
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer, answer.read()
+    finally:
+        connection.close()
+
+
+class _Viewer:
+    """A page's event stream."""
+
+    def __init__(self, served: Served, **headers: str) -> None:
+        self._connection = http.client.HTTPConnection(HOST, served.port, timeout=10)
+        self._connection.request("GET", "/api/events", headers=headers)
+        self.answer = self._connection.getresponse()
+
+    def next(self) -> tuple[str, dict[str, Any]]:
+        """The next event and its data."""
+        event = ""
+        while line := self.answer.readline().decode():
+            key, _, value = line.rstrip("\n").partition(": ")
+            if key == "event":
+                event = value
+            elif key == "data":
+                return event, json.loads(value)
+        raise EOFError
+
+    def next_change(self) -> list[dict[str, Any]]:
+        """The stations of the next event that has any."""
+        while not (stations := self.next()[1]["stations"]):
+            pass
+        changed: list[dict[str, Any]] = stations
+        return changed
+
+    def close(self) -> None:
+        self.answer.close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@pytest.fixture
+def viewer(served: Served) -> Iterator[_Viewer]:
+    with _Viewer(served) as viewer:
+        yield viewer
+
+
+# What every answer says
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nothing", "/api/events"])
+def test_no_answer_may_be_embedded_framed_kept_or_read_elsewhere(served: Served, path: str) -> None:
+    answer, _ = _ask(served, path, "HEAD", Origin="http://evil.example")
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    for rule in ("frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
+        assert rule in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+    assert headers["server"] == "evse-mqtt-bridge"
+    assert not [name for name in headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", [*PATHS, "/api/events"])
+def test_nothing_can_be_changed(served: Served, path: str, method: str) -> None:
+    assert _ask(served, path, method)[0].status == 405
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/api/events"])
+def test_head_is_answered_without_a_body(served: Served, path: str) -> None:
+    answer, body = _ask(served, path, "HEAD")
+    assert answer.status == 200
+    assert body == b""
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/api/events", "/nothing"])
+def test_a_name_that_was_made_to_lead_here_is_not_answered(served: Served, path: str) -> None:
+    answer, body = _ask(served, path, Host=f"evil.example:{served.port}")
+    assert answer.status == 403
+    assert b"http.host" in body
+    assert answer.getheader("cache-control") == "no-store"
+
+
+def test_no_name_at_all_is_not_answered(served: Served) -> None:
+    with socket.create_connection((HOST, served.port), timeout=10) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.0 403")
+
+
+def test_on_a_network_any_name_is_answered(scene: Scene) -> None:
+    with Served(scene, host="0.0.0.0") as served:
+        assert _ask(served, "/healthz", Host="bridge.example")[0].status == 200
+
+
+def test_no_secret_is_on_any_of_it(served: Served, viewer: _Viewer) -> None:
+    event, told = viewer.next()
+    told_too = [_ask(served, path)[1].decode() for path in PATHS]
+    everything = "\n".join([event, json.dumps(told), *told_too])
+    assert station(1).uuid in everything
+    assert served.scene.bridge.plan.client_id in everything
+    for secret in (TOKEN, PASSWORD):
+        assert secret not in everything
+
+
+# The picture
+
+
+def test_the_picture_is_what_is_known(served: Served, scene: Scene) -> None:
+    answer, body = _ask(served, "/api/picture")
+    assert answer.getheader("content-type") == "application/json"
+    picture = from_json(body)
+    assert picture.stations == tuple(scene.stations())
+    one, other = picture.stations
+    assert (one.name, one.topic, one.reason) == ("Station 1", "evse/station-1", Reason.ONLINE)
+    assert (one.plugs[0].power, one.plugs[0].steps[0][1]) == (7107.0, 7107.0)
+    assert (other.reason, other.error) == (Reason.UNAUTHORIZED, "status 401")
+    assert picture.revision == scene.journal.revision
+
+
+def test_health_is_told_in_words(served: Served, scene: Scene) -> None:
+    assert _ask(served, "/healthz")[1] == b"all is well\n"
+    scene.verdict = Health(healthy=True, ready=False, words=("no connection to the broker",))
+    assert _ask(served, "/healthz")[0].status == 200
+    answer, body = _ask(served, "/readyz")
+    assert (answer.status, body) == (503, b"no connection to the broker\n")
+
+
+# Events
+
+
+def test_first_the_picture_then_what_changed(served: Served, viewer: _Viewer) -> None:
+    assert viewer.answer.getheader("content-type") == "text/event-stream"
+    event, told = viewer.next()
+    assert (event, len(told["stations"])) == ("picture", 2)
+    served.do(lambda scene: scene.poll(station(1).uuid, reading(power=3680.0)))
+    assert [each["plugs"][0]["power"] for each in viewer.next_change()] == [3680.0]
+
+
+def test_a_page_of_another_site_gets_no_events(served: Served) -> None:
+    with _Viewer(served, **{"Sec-Fetch-Site": "cross-site"}) as viewer:
+        assert viewer.answer.status == 403
+
+
+def test_so_many_viewers_and_no_more(served: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        viewers = [stack.enter_context(_Viewer(served)) for _ in range(MAX_VIEWERS)]
+        for viewer in viewers:
+            viewer.next()
+        refused = stack.enter_context(_Viewer(served))
+        assert refused.answer.status == 503
+        assert f"{MAX_VIEWERS} pages are open" in refused.answer.read().decode()
+        viewers[0].close()
+        deadline = time.monotonic() + 10
+        while (another := stack.enter_context(_Viewer(served))).answer.status == 503:
+            assert time.monotonic() < deadline
+            viewers[1].next()  # that one went is noticed with the next frame
+        assert another.next()[0] == "picture"
+
+
+def test_when_the_last_viewer_went_nothing_is_kept_or_done(served: Served, scene: Scene) -> None:
+    server = served._server
+    assert server is not None
+    with _Viewer(served) as viewer:
+        viewer.next()
+        assert server._feed._frames
+    deadline = time.monotonic() + 10
+    while server._viewers:  # noticed with the next frame
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not server._feed._frames
+    assert scene.looks > 0
+
+
+@pytest.fixture
+def many() -> Iterator[Served]:
+    """So much to tell that it is more than what the sockets take."""
+    scene = Scene([station(number) for number in range(1, 501)])
+    scene.poll_all(lambda: Failure(Reason.UNREACHABLE, "x" * 40_000))
+    with Served(scene) as served:
+        yield served
+
+
+def _stuck(served: Served) -> socket.socket:
+    """A viewer who does not read."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect((HOST, served.port))
+    client.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert client.recv(1)
+    return client
+
+
+def test_who_does_not_read_holds_up_nobody_and_costs_little(many: Served) -> None:
+    with _stuck(many), _Viewer(many) as viewer:
+        assert len(viewer.next()[1]["stations"]) == 500
+        many.do(lambda scene: scene.poll(station(7).uuid, reading()))
+        assert [each["name"] for each in viewer.next_change()] == ["Station 7"]
+        server = many._server
+        assert server is not None
+        held = [viewer.transport.get_write_buffer_size() for viewer in server._viewers.values() if viewer.transport]
+        assert len(held) == 2
+        assert 0 < max(held) < 256 * 1024
+
+
+def test_stopping_waits_for_no_viewer(many: Served) -> None:
+    with _stuck(many), _Viewer(many) as viewer:
+        viewer.next()
+        began = time.monotonic()
+        many.stop()
+        assert time.monotonic() - began < 1
+        with pytest.raises((EOFError, OSError, http.client.HTTPException)):
+            viewer.next()
+
+
+# Listening
+
+
+def _start(host: str, port: int) -> str:
+    async def start() -> str:
+        server = Server(Http(host=host, port=port), Scene([]))
+        try:
+            return await server.start()
+        finally:
+            await server.stop()
+
+    return asyncio.run(start())
+
+
+def test_a_port_that_is_taken_is_told(served: Served) -> None:
+    assert _start(HOST, served.port) == "another program listens there"
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    assert _start("192.0.2.1", free_port()) == "this machine has no such address"
+
+
+def test_a_name_without_an_address_is_told() -> None:
+    assert _start("a" * 80, free_port()) == "no address is known by that name"
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_ipv6(host: str) -> None:
+    port = free_port()
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+
+    async def ask() -> bytes:
+        server = Server(Http(host=host, port=port), Scene([station()]))
+        assert not await server.start()
+        reader, writer = await asyncio.open_connection("::1", port)
+        writer.write(f"GET /healthz HTTP/1.1\r\nHost: [::1]:{port}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        await server.stop()
+        return answer
+
+    assert asyncio.run(ask()).startswith(b"HTTP/1.1 200")

@@ -1,0 +1,71 @@
+"""The service manager's side of systemd's notify protocol: a datagram socket that hears what the bridge says."""
+
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Manager"]
+
+
+class Manager:
+    """Listens on a socket of its own; use it as a context manager.
+
+    `heard` are the messages so far, each as its assignments. An `abstract` socket has no file.
+    """
+
+    def __init__(self, path: Path, *, abstract: bool = False) -> None:
+        self.address = f"@{path}" if abstract else str(path)
+        self.heard: list[dict[str, str]] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(f"\0{path}" if abstract else str(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it passes to a service."""
+        return {"NOTIFY_SOCKET": self.address}
+
+    def next(self, timeout: float = 10) -> dict[str, str]:
+        """The next message; fails where none comes."""
+        self._socket.settimeout(timeout)
+        try:
+            text = self._socket.recv(65_536).decode()
+        except TimeoutError:
+            raise AssertionError(f"the manager heard nothing for {timeout} s, before that {self.heard[-5:]}") from None
+        message = dict(line.split("=", 1) for line in text.split("\n"))
+        self.heard.append(message)
+        return message
+
+    def next_with(self, key: str, timeout: float = 10) -> dict[str, str]:
+        """The next message that assigns `key`; those before it are passed over, and stay in `heard`."""
+        deadline = time.monotonic() + timeout
+        while key not in (message := self.next(max(deadline - time.monotonic(), 0.001))):
+            pass
+        return message
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether nothing is said for that long."""
+        self._socket.settimeout(seconds)
+        try:
+            self._socket.recv(65_536, socket.MSG_PEEK)
+        except TimeoutError:
+            return True
+        return False
+
+    def drain(self) -> None:
+        """Take what was said so far, without waiting for more."""
+        self._socket.settimeout(0)
+        while True:
+            try:
+                self._socket.recv(65_536)
+            except BlockingIOError:
+                return

@@ -1,0 +1,151 @@
+"""The container image as it is run: it publishes, is healthy or not, and may do nothing else.
+
+`make image-test` builds the image and names it in IMAGE; without that there is nothing to test.
+"""
+
+import os
+import shutil
+import signal
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.packaging.container import Container, Image
+from tests.support import Authority, CloudServer, Mosquitto, Observer
+from tests.support.cloud import EXAMPLE_EVSE, status_example
+from tests.support.configuration import config_tables, station_table, write_config
+from tests.support.net import free_port
+
+if not os.environ.get("IMAGE"):
+    pytest.skip("there is no image to test: make image-test", allow_module_level=True)
+
+AVAILABILITY = "evse/bridge/availability"
+PLUG = status_example()[1]["plug_uuid"]
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Image]:
+    with Image(os.environ["IMAGE"]) as mounted:
+        yield mounted
+
+
+@pytest.fixture
+def cloud(authority: Authority) -> Iterator[CloudServer]:
+    """The cloud over TLS, as the vendor's is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate = authority.issue("cloud")
+    context.load_cert_chain(certificate.cert_file, certificate.key_file)
+    with CloudServer(tls=context) as server:
+        server.answer(EXAMPLE_EVSE, status_example(), token=f"token-{EXAMPLE_EVSE}")
+        yield server
+
+
+@pytest.fixture
+def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer, authority: Authority) -> Path:
+    """What is mounted at /config: the file, and beside it the token and the CA, readable for the image's user alone."""
+    folder = tmp_path / "config"
+    folder.mkdir(mode=0o700)
+    (folder / "garage.token").write_text(f"token-{EXAMPLE_EVSE}\n")
+    shutil.copy(authority.ca_file, folder / "ca.pem")
+    station: dict[str, Any] = station_table(token_file="garage.token")
+    del station["token"]
+    tables = config_tables(
+        broker,
+        cloud,
+        [station],
+        polling={"stale_after": 0},
+        http={"enabled": True, "host": "0.0.0.0", "port": free_port()},
+    )
+    tables["cloud"]["ca_file"] = "ca.pem"
+    write_config(folder / "config.toml", tables)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, 10001, 10001)
+    return folder
+
+
+@pytest.fixture
+def container(image: Image, config: Path, tmp_path: Path, observer: Observer) -> Iterator[Container]:
+    with image.start(config, tmp_path / "container.log") as running:
+        observer.wait_for(AVAILABILITY, "online", timeout=20)
+        yield running
+
+
+def test_it_publishes_and_ends_in_good_order(container: Container, observer: Observer) -> None:
+    observer.wait_for(f"evse/{EXAMPLE_EVSE}/{PLUG}/power", "7107")
+    observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
+    container.send(signal.SIGTERM)
+    assert container.wait(5) == 0, container.log
+    observer.wait_for(AVAILABILITY, "offline")
+    assert "rror" not in container.log
+
+
+def test_its_health_follows_its_event_loop(image: Image, config: Path, container: Container) -> None:
+    healthy = image.run(config, image.health_command)
+    assert healthy.returncode == 0, healthy.stderr + container.log
+    container.send(signal.SIGSTOP)
+    frozen = image.run(config, image.health_command)
+    assert frozen.returncode == 69
+    assert "does not answer" in frozen.stderr
+    container.send(signal.SIGCONT)
+    assert image.run(config, image.health_command).returncode == 0
+
+
+def test_its_health_ends_with_it(image: Image, config: Path, container: Container, observer: Observer) -> None:
+    container.send(signal.SIGTERM)
+    container.wait(5)
+    observer.wait_for(AVAILABILITY, "offline")
+    ended = image.run(config, image.health_command)
+    assert (ended.returncode, ended.stderr.strip()) == (69, "the bridge is offline")
+
+
+def test_its_process_has_no_rights(container: Container) -> None:
+    status = container.status()
+    assert status["Uid"].split() == ["10001"] * 4
+    assert status["Gid"].split() == ["10001"] * 4
+    assert status["Groups"] == ""
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+    assert status["NSpid"].split()[1:] == ["1"]
+
+
+def test_its_root_is_read_only_in_these_tests(image: Image, config: Path) -> None:
+    for path in ("/opt/bridge/file", "/config/file", "/run/file"):
+        tried = image.run(config, ["python3", "-c", f"open({path!r}, 'w')"])
+        assert "Read-only file system" in tried.stderr
+
+
+def test_it_takes_a_changed_file_over(config: Path, container: Container, observer: Observer) -> None:
+    file = config / "config.toml"
+    file.write_text(file.read_text() + '\n[homeassistant]\ndiscovery_prefix = "other"\n')
+    container.send(signal.SIGHUP)
+    observer.wait(lambda: any(topic.startswith("other/") for topic in observer.latest))
+
+
+def test_a_wrong_configuration_is_told(image: Image, config: Path, tmp_path: Path) -> None:
+    file = config / "config.toml"
+    file.write_text(file.read_text().replace("[mqtt]", "[mqt]"))
+    with image.start(config, tmp_path / "container.log") as running:
+        assert running.wait(10) == 78
+        assert "config.toml:1: mqt" in running.log
+
+
+def test_it_holds_the_fast_transport_and_nothing_to_build_with(image: Image, config: Path) -> None:
+    assert image.run(config, ["python3", "-c", "import pycurl"]).returncode == 0
+    assert image.run(config, ["python3", "-c", "import pip"]).returncode != 0
+    assert not (image.root / "src").exists()
+
+
+def test_nothing_of_the_builder_is_left(image: Image) -> None:
+    assert not [variable for variable in image.config["Env"] if variable.startswith("PIP")]
+    assert not (image.root / "etc/pip.conf").exists()
+    assert not list((image.root / "mnt").iterdir())
+
+
+def test_what_it_says_of_itself(image: Image) -> None:
+    assert image.config["User"] == "10001:10001"
+    assert image.config["WorkingDir"] == "/config"
+    assert list(image.config["ExposedPorts"]) == ["9480/tcp"]
+    assert image.health_command == ["evse-mqtt-bridge", "health"]
+    assert image.config["Labels"]["org.opencontainers.image.title"] == "evse-mqtt-bridge"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 __all__ = ["Usage", "description", "pinned", "stay_aside", "usage"]
 
-_PACKAGES = ("aiohttp", "httpx", "paho-mqtt", "pydantic", "requests")
+_PACKAGES = ("aiohttp", "httpx", "paho-mqtt", "pycurl", "pydantic", "requests")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -142,7 +142,7 @@ def test_a_picture_comes_to_its_end_however_slow_the_broker_is() -> None:
     broker.repeat()
     for turn in range(1, 400):
         bridge.take("e2", answer(reading("p1", power=float(turn))), at(turn), broker)
-        if broker.deliver(5)[-1].topic == "evse/bridge/availability":
+        if any(message.topic == "evse/bridge/availability" for message in broker.deliver(5)):
             break
     assert broker.retained["evse/bridge/availability"] == b"online"
     assert turn < 30

@@ -1,8 +1,8 @@
 """What waits to be said: the latest message of each topic, in three ranks.
 
-What changed goes first, so that it is not held up by a whole picture on its way. The picture comes from a source that
-is drawn from only as the broker takes it, so that its messages are as new as the state, and twenty thousand stations
-do not stand in memory twice. What goes last is what must not be seen before the rest: clearing topics that went.
+What changed is not held up by a whole picture on its way, nor the picture by changes: while both wait they take turns.
+The picture comes from a source that is drawn from only as the broker takes it, so that its messages are as new as the
+state, and twenty thousand stations do not stand in memory twice. What goes last is what must not be seen before the rest: clearing topics that went.
 """
 
 from collections import OrderedDict  # taking the first out of a dict costs a look at all that went before it
@@ -21,6 +21,7 @@ class Outbox:
     _first: OrderedDict[str, Message] = field(default_factory=OrderedDict)
     _source: Iterator[Message] = field(default_factory=lambda: iter(()))
     _last: OrderedDict[str, Message] = field(default_factory=OrderedDict)
+    _is_pictures_turn: bool = True
 
     def put(self, messages: Iterable[Message]) -> None:
         """Say these; each replaces what waits on its topic, and calls off a clearing of it."""
@@ -42,12 +43,16 @@ class Outbox:
 
     def take(self) -> Message | None:
         """The next message, or `None`."""
-        if self._first:
+        self._is_pictures_turn = not self._is_pictures_turn
+        if self._first and not self._is_pictures_turn:
             return self._first.popitem(last=False)[1]
         for message in self._source:
+            self._first.pop(message.topic, None)  # the source reads the state now, so what waits is not newer
             if self._last:
                 self._last.pop(message.topic, None)
             return message
+        if self._first:
+            return self._first.popitem(last=False)[1]
         if self._last:
             return self._last.popitem(last=False)[1]
         return None

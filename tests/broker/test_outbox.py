@@ -43,6 +43,25 @@ def test_changes_go_before_the_picture_and_clearing_last() -> None:
     assert [topic for topic, _ in _drain(outbox)] == ["change", "picture 2", "gone"]
 
 
+def test_changes_without_end_do_not_keep_the_picture_from_coming() -> None:
+    outbox = Outbox()
+    outbox.refill([_say("picture 1"), _say("picture 2")])
+    taken = []
+    for number in range(4):
+        outbox.put([_say(f"change {number}"), _say(f"further {number}")])
+        message = outbox.take()
+        assert message
+        taken.append(message.topic)
+    assert taken == ["change 0", "picture 1", "further 0", "picture 2"]
+
+
+def test_what_waits_is_not_said_after_the_picture_that_was_newer() -> None:
+    outbox = Outbox()
+    outbox.put([_say("a", "1"), _say("b", "1")])
+    outbox.refill([_say("b", "2")])
+    assert _drain(outbox) == [("a", "1"), ("b", "2")]
+
+
 def test_the_picture_is_drawn_as_it_is_taken() -> None:
     drawn = []
 

@@ -2,7 +2,8 @@
 
 What changed is not held up by a whole picture on its way, nor the picture by changes: while both wait they take turns.
 The picture comes from a source that is drawn from only as the broker takes it, so that its messages are as new as the
-state, and twenty thousand stations do not stand in memory twice. What goes last is what must not be seen before the rest: clearing topics that went.
+state, and twenty thousand stations do not stand in memory twice. What goes last is what must not be seen before the
+rest: clearing topics that went.
 """
 
 from collections import OrderedDict  # taking the first out of a dict costs a look at all that went before it

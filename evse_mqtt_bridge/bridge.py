@@ -108,8 +108,7 @@ class Bridge:
         """One poll's outcome for a station of the plan: what it changes is published."""
         station, old = self._plan.stations[uuid], self._states[uuid]
         new = self._states[uuid] = advance(old, outcome, self._plan.rules, moment)
-        called = {plug: state.label for plug, state in new.plugs.items()}
-        if called != {plug: state.label for plug, state in old.plugs.items()}:
+        if not _are_called_alike(old, new):
             self._introduce(station, old, new, publisher)
         publisher.publish(messages.changes(self._plan.topics, station, old, new))
 
@@ -301,6 +300,17 @@ class Bridge:
 
     def _entry_of(self, station: Station) -> StationEntry:
         return self._entry(self._plan, station, self._states[station.uuid])
+
+
+def _are_called_alike(old: StationState, new: StationState) -> bool:
+    """Whether two states of a station have the same plugs by the same labels."""
+    if len(old.plugs) != len(new.plugs):
+        return False
+    for uuid, plug in new.plugs.items():  # a loop, since this is asked for each poll
+        before = old.plugs.get(uuid)
+        if before is None or before.label != plug.label:
+            return False
+    return True
 
 
 def _is_said_alike(was: Station | None, station: Station) -> bool:

@@ -220,7 +220,7 @@ class _Running:
         settings = self._config.http
         if not settings.enabled:
             return
-        address = f"{settings.host}:{settings.port}"
+        address = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
         trouble = await self._server.start()
         if trouble:
             advice = "set http.port, or http.enabled = false"

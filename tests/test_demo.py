@@ -5,6 +5,7 @@ import json
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 
 from evse_mqtt_bridge.broker.embedded import HOST, BrokerKind, choose, embedded_broker, free_port
@@ -26,8 +27,10 @@ def test_the_demo_publishes_on_its_broker_and_ends_with_ctrl_c(broker: str, prot
     with BridgeProcess("demo", "--broker", broker, "--port", str(port), "--stations", "2", "--plugs", "2") as demo:
         demo.wait_for_line(rf"broker +{name} on 127\.0\.0\.1, port {port}(, MQTT 3.1.1 only)?$", 20, stream="stdout")
         demo.wait_for_line(rf"mosquitto_sub -h 127\.0\.0\.1 -p {port} -t 'evse/#' -v", stream="stdout")
+        page = demo.wait_for_line(r"page +(http://127\.0\.0\.1:\d+/)$", stream="stdout")
         with Observer(port, protocol=protocol) as observer:
             observer.wait_for("evse/bridge/availability", "online")
+            assert httpx.get(page[1], trust_env=False).headers["content-type"].startswith("text/html")
             observer.wait(lambda: len(_plug_prefixes(observer)) == 4, what="all four plugs")
             for prefix in _plug_prefixes(observer):
                 state = json.loads(observer.latest[prefix + "state"])

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from evse_mqtt_bridge import app
 from evse_mqtt_bridge.broker.embedded import BrokerKind, EmbeddedBroker, embedded_broker, free_port
-from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt, Polling, StationConfig
+from evse_mqtt_bridge.config.schema import Cloud, Config, Http, Mqtt, Polling, StationConfig
 from evse_mqtt_bridge.core.text import clean
 from evse_mqtt_bridge.core.topics import PlugPlace, Topics
 from evse_mqtt_bridge.log import make_logger
@@ -120,6 +120,7 @@ def _config(stations: tuple[SimulatedStation, ...], cloud: SimulatorServer, brok
         mqtt=Mqtt(host=broker.host, port=broker.port, protocol=broker.protocol, client_id="evse-mqtt-bridge-demo"),
         cloud=Cloud(base_url=cloud.url),
         polling=Polling(interval=1, heartbeat=5),
+        http=Http(port=free_port(Http().port)),
         stations=tuple(
             StationConfig(
                 edge_device_id=station.edge_device_id,
@@ -141,6 +142,7 @@ def _say_how_to_look(
     lines = (
         f"cloud    {cloud.url}, {len(config.stations)} simulated stations",
         f"broker   {broker.name} on {place}{taken}{version}",
+        f"page     http://{config.http.host}:{config.http.port}/",
         f"look     mosquitto_sub -h {broker.host} -p {broker.port} -t '{config.mqtt.base_topic}/#' -v",
         f"Node-RED          an mqtt-broker node with server {place}",
         f"Home Assistant    add the MQTT integration with broker {place}; it then finds the plugs by itself",

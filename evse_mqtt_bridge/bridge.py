@@ -7,6 +7,7 @@ earlier life; what goes out are messages.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from evse_mqtt_bridge import __version__
@@ -20,17 +21,23 @@ from evse_mqtt_bridge.core.station import Moment, Rules, advance, remember, revi
 from evse_mqtt_bridge.core.topics import Topics
 from evse_mqtt_bridge.core.transition import Change, Transition, transition
 
-__all__ = ["Bridge", "Plan", "Publisher", "plan_of"]
+__all__ = ["THE_BRIDGE", "Bridge", "Plan", "Publisher", "plan_of"]
+
+THE_BRIDGE = ""
+"""The key of what the bridge says of itself, where others are uuids of stations."""
 
 
 class Publisher(Protocol):
-    """Where messages go; what is said while there is no connection may be dropped."""
+    """Where news goes; what there is without a connection may be dropped, since the whole picture follows one."""
 
-    def publish(self, messages: Iterable[Message]) -> None:
-        """Say these."""
+    def publish(self, key: str, told: StationState) -> None:
+        """A station has news, for a broker that was told of this state; `Bridge.news` has the words."""
 
     def publish_last(self, messages: Iterable[Message]) -> None:
         """Say these after all that waits."""
+
+    def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
+        """Say all that there is of these stations, and `last` after all that waits, less what was said by then."""
 
     def repeat(self) -> None:
         """Say the whole picture."""
@@ -106,11 +113,12 @@ class Bridge:
 
     def take(self, uuid: str, outcome: Outcome, moment: Moment, publisher: Publisher) -> None:
         """One poll's outcome for a station of the plan: what it changes is published."""
-        station, old = self._plan.stations[uuid], self._states[uuid]
+        old = self._states[uuid]
         new = self._states[uuid] = advance(old, outcome, self._plan.rules, moment)
-        if not _are_called_alike(old, new):
-            self._introduce(station, old, new, publisher)
-        publisher.publish(messages.changes(self._plan.topics, station, old, new))
+        if messages.is_news(old, new):
+            if not _are_called_alike(old, new):
+                self._record(self._plan.stations[uuid], old, new, publisher)
+            publisher.publish(uuid, old)
 
     def revisit(self, moment: Moment, publisher: Publisher) -> Iterator[tuple[Station, StationState, StationState]]:
         """Time has passed without polls: what became too old is published; yields each station that this changed."""
@@ -119,24 +127,19 @@ class Bridge:
             new = revisit(old, self._plan.rules, moment)
             if new is not old:
                 self._states[uuid] = new
-                publisher.publish(messages.changes(self._plan.topics, station, old, new))
+                publisher.publish(uuid, old)
                 yield station, old, new
 
-    def _introduce(self, station: Station, old: StationState, new: StationState, publisher: Publisher) -> None:
-        """The station's `info`, the discovery of plugs that are new or called otherwise, the end of those that went."""
-        info = self._info(station, new)
-        now = set(self._entry(self._plan, station, new).all_topics())
-        gone = [topic for topic in self._entry(self._plan, station, old).all_topics() if topic not in now]
-        if gone:
-            self._late.add(info.topic)
-        publisher.publish(self._in_time(info))
-        if self._plan.discovery:
-            for uuid, plug in new.plugs.items():
-                before = old.plugs.get(uuid)
-                if before is None or before.label != plug.label:
-                    publisher.publish(homeassistant.plug(self._plan.discovery, station, uuid, plug.label))
-        if info.topic in self._late:
-            publisher.publish_last([*messages.clear(gone), info])
+    def _record(self, station: Station, old: StationState, new: StationState, publisher: Publisher) -> None:
+        """Clear what a plug that went leaves; the station's `info` follows that, where it has to go last."""
+        record = self._plan.topics.station(station.topic_id, "info")
+        gone = []
+        if not old.plugs.keys() <= new.plugs.keys():
+            kept = self._entry(self._plan, station, new).all_topics()
+            gone = [topic for topic in self._entry(self._plan, station, old).all_topics() if topic not in kept]
+            self._late.add(record)
+        if record in self._late:
+            publisher.publish_last([*messages.clear(gone), self._info(station, new)])
 
     # Another configuration
 
@@ -154,22 +157,16 @@ class Bridge:
             publisher.change(replace(way, last=(*way.last, *self._late_infos())))
             return
         self._late |= way.records
-        said: set[str] = set()
         if (plan.topics, plan.client_id, plan.discovery) != (old.topics, old.client_id, old.discovery):
-            publisher.repeat()
+            anew = None
         else:
-            changed = [
-                station
-                for uuid, station in plan.stations.items()
-                if not _is_said_alike(old.stations.get(uuid), station)
-            ]
-            picture = [*self._in_time(self._bridge_info()), *self._picture(changed)]
-            said.update(message.topic for message in picture)
-            publisher.publish(picture)
-        publisher.publish_last(message for message in way.last if message.topic not in said)
-        publisher.publish_last(
-            info for info in self._late_infos() if info.topic in way.records or info not in told_late
-        )
+            anew = [uuid for uuid, entry in plan.stations.items() if not _is_said_alike(old.stations.get(uuid), entry)]
+        last = *way.last, *(info for info in self._late_infos() if info.topic in way.records or info not in told_late)
+        if anew is None:
+            publisher.repeat()
+            publisher.publish_last(last)
+        else:
+            publisher.publish_anew([THE_BRIDGE, *anew], last)
 
     # What the session asks: the picture
 
@@ -209,26 +206,33 @@ class Bridge:
         yield from self._in_time(self._bridge_info())
         if self._plan.discovery:
             yield from homeassistant.bridge(self._plan.discovery)
-        yield from self._picture(list(self._plan.stations.values()))
+        yield from self._picture()
         yield messages.bridge_availability(self._plan.topics, online=True)
 
     def will(self) -> Message:
         """What is said when the bridge ends, by itself or by the broker."""
         return messages.bridge_availability(self._plan.topics, online=False)
 
+    def news(self, key: str, told: StationState | None) -> Iterator[Message]:
+        """What a broker that was told this of a station does not know yet; with `None`, all that there is of it."""
+        if key == THE_BRIDGE:
+            yield from self._in_time(self._bridge_info())
+        elif station := self._plan.stations.get(key):
+            yield from self._live(partial(self._news_of, told), station)
+
     # Within
 
-    def _picture(self, stations: Iterable[Station]) -> Iterator[Message]:
-        """All of these stations: discovery, then values, then availability; less those that go in the meantime."""
-        stations = list(stations)
-        for speak in (self._discovery, self._values, self._availability):
+    def _picture(self) -> Iterator[Message]:
+        """All stations: discovery, then values, then availability; less those that go in the meantime."""
+        stations = list(self._plan.stations.values())
+        for speak in (partial(self._discovery, None), self._values, self._availability):
             for station in stations:
                 yield from self._live(speak, station)
 
     def _live(self, speak: Callable[[Station, StationState], Iterator[Message]], station: Station) -> Iterator[Message]:
         """What `speak` says of a station, taken up again where its state changes while the broker takes its time.
 
-        What changed was said by then, and must not be followed by what it was before.
+        What changed was said by then, or is news that waits, and must not be followed by what it was before.
         """
         said: set[str] = set()
         uuid = station.uuid
@@ -243,13 +247,22 @@ class Bridge:
             else:
                 return
 
-    def _discovery(self, station: Station, state: StationState) -> Iterator[Message]:
-        # `info` goes first: whatever interrupts the rest, a later run then knows what was begun.
-        yield from self._in_time(self._info(station, state))
+    def _news_of(self, told: StationState | None, station: Station, state: StationState) -> Iterator[Message]:
+        yield from self._discovery(told, station, state)
+        yield from messages.changes(self._plan.topics, station, told or StationState(), state)
+
+    def _discovery(self, told: StationState | None, station: Station, state: StationState) -> Iterator[Message]:
+        """`info` and discovery, where they are news after `told`."""
+        if told is None or not _are_called_alike(told, state):
+            # `info` goes first: whatever interrupts the rest, a later run then knows what was begun.
+            yield from self._in_time(self._info(station, state))
         if self._plan.discovery:
-            yield from homeassistant.station(self._plan.discovery, station)
+            if told is None:
+                yield from homeassistant.station(self._plan.discovery, station)
             for uuid, plug in state.plugs.items():
-                yield from homeassistant.plug(self._plan.discovery, station, uuid, plug.label)
+                known = told.plugs.get(uuid) if told else None
+                if known is None or known.label != plug.label:
+                    yield from homeassistant.plug(self._plan.discovery, station, uuid, plug.label)
 
     def _values(self, station: Station, state: StationState) -> Iterator[Message]:
         return messages.values(self._plan.topics, station, state)

@@ -5,11 +5,11 @@ drops what waits, except for what goes last; its steps are taken in one by one, 
 picture, drawn as it is sent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.broker.outbox import Outbox
-from evse_mqtt_bridge.core.model import Message
+from evse_mqtt_bridge.core.model import Message, StationState
 from evse_mqtt_bridge.core.topics import covers
 from evse_mqtt_bridge.core.transition import Transition
 
@@ -26,7 +26,7 @@ class ModelBroker:
         self.foreign = dict(foreign or {})
         self.retained = dict(self.foreign)
         self.conflicts: list[str] = []
-        self._outbox = Outbox()
+        self._outbox: Outbox[StationState] = Outbox(self._draw)
         self._bridge: Bridge | None = None
 
     @property
@@ -40,13 +40,19 @@ class ModelBroker:
 
     # what the bridge calls
 
-    def publish(self, messages: Iterable[Message]) -> None:
+    def publish(self, key: str, told: StationState) -> None:
         if self.connected:
-            self._outbox.put(messages)
+            self._outbox.put(key, told)
 
     def publish_last(self, messages: Iterable[Message]) -> None:
         if self.connected:
             self._outbox.put_last(messages)
+
+    def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
+        if self.connected:
+            for key in keys:
+                self._outbox.put(key, None)
+            self._outbox.put_last(last)
 
     def repeat(self) -> None:
         if self._bridge is not None:
@@ -85,10 +91,14 @@ class ModelBroker:
             delivered.append(message)
         return delivered
 
+    def _draw(self, key: str, told: StationState | None) -> Iterator[Message]:
+        assert self._bridge is not None, "nothing waits without a connection"
+        return self._bridge.news(key, told)
+
     def _introduce(self, bridge: Bridge, transition: Transition) -> None:
         self._outbox.interrupt()
         for step in transition.steps:
-            self._outbox.put(step)
+            self._outbox.put_first(step)
             self.deliver()
         self._outbox.refill(bridge.whole())
         self._outbox.put_last(transition.last)

@@ -18,7 +18,7 @@ from evse_mqtt_bridge.broker import connection as mqtt
 from evse_mqtt_bridge.broker.outbox import Outbox
 from evse_mqtt_bridge.broker.reconnect import Reconnect
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
-from evse_mqtt_bridge.core.model import Message
+from evse_mqtt_bridge.core.model import Message, StationState
 from evse_mqtt_bridge.core.topics import covers
 from evse_mqtt_bridge.core.transition import Transition
 from evse_mqtt_bridge.errors import ConfigError, Problem
@@ -60,6 +60,9 @@ class Picture(Protocol):
 
     def whole(self) -> Iterator[Message]:
         """Everything: discovery, then values, then availability, the bridge's own last."""
+
+    def news(self, key: str, told: StationState | None) -> Iterator[Message]:
+        """What a broker that was told this of a station, or nothing, does not know yet."""
 
     def will(self) -> Message:
         """What the broker publishes when the bridge is lost, and the bridge when it ends."""
@@ -127,7 +130,7 @@ class Session:
     chance: Chance
     published: int = 0
     """Messages handed to the broker, over all connections."""
-    _outbox: Outbox = field(default_factory=Outbox)
+    _outbox: Outbox[StationState] = field(init=False)
     _connection: mqtt.Connection | None = None
     _open: bool = False
     _retained: dict[str, bytes] = field(default_factory=dict)
@@ -138,16 +141,28 @@ class Session:
     _asked: asyncio.Event = field(default_factory=asyncio.Event)
     _silent: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def publish(self, messages: Iterable[Message]) -> None:
-        """Say what changed; forgotten while there is no connection, since the whole picture follows one."""
+    def __post_init__(self) -> None:
+        self._outbox = Outbox(self.picture.news)
+
+    def publish(self, key: str, told: StationState) -> None:
+        """There is news for a broker that was told this; none while there is no connection, which gets a picture."""
         if self._open:
-            self._outbox.put(messages)
+            self._outbox.put(key, told)
             self._pump()
 
     def publish_last(self, messages: Iterable[Message]) -> None:
         """Say these after all that waits, such as clearing what went; a transition under way is no reason not to."""
         if self._greeted:
             self._outbox.put_last(messages)
+            self._pump()
+
+    def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
+        """Say all that there is of these, and `last` after all that waits, less what was said by then."""
+        if self._open:
+            for key in keys:
+                self._outbox.put(key, None)
+        if self._greeted:
+            self._outbox.put_last(last)
             self._pump()
 
     def repeat(self) -> None:
@@ -160,6 +175,7 @@ class Session:
         """Go through a transition, after those that are under way, then say the whole picture."""
         if self._greeted:
             self._open = False
+            self._outbox.interrupt()  # what it draws would be words of the plan that the transition is to lead to
             self._changes.append(transition)
             self._asked.set()
 
@@ -255,7 +271,7 @@ class Session:
         self._open = False
         self._outbox.interrupt()
         for step in transition.steps:
-            self._outbox.put(step)
+            self._outbox.put_first(step)
             self._silent.clear()
             self._pump()
             await self._silent.wait()
@@ -290,7 +306,7 @@ class Session:
         """`offline` as the last message, acknowledged; else the broker is left to publish the will."""
         self._open = self._greeted = False
         self._outbox.empty()
-        self._outbox.put([self.picture.will()])
+        self._outbox.put_first([self.picture.will()])
         self._silent.clear()
         self._pump()
         silent = asyncio.create_task(self._silent.wait(), name="mqtt-farewell")

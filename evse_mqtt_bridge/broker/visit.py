@@ -1,12 +1,11 @@
 """A short visit to the broker: connect, read what is retained, maybe clear some of it, and leave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.broker import connection as mqtt
-from evse_mqtt_bridge.broker.outbox import Outbox
 from evse_mqtt_bridge.broker.session import tls_context
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.core.model import Message
@@ -28,7 +27,7 @@ class Visit:
     refused: dict[str, str] = field(default_factory=dict)
     _retained: dict[str, bytes] = field(default_factory=dict)
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
-    _outbox: Outbox = field(default_factory=Outbox)
+    _waiting: Iterator[Message] = field(default_factory=lambda: iter(()))
     _acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
     _is_done: bool = False
 
@@ -55,7 +54,7 @@ class Visit:
         Raises:
             UnavailableError: the broker went away, or acknowledged nothing for ACKNOWLEDGE_LIMIT.
         """
-        self._outbox.put(messages)
+        self._waiting = iter(messages)
         self._is_done = False
         self._pump()
         while not self._is_done:
@@ -90,7 +89,7 @@ class Visit:
 
     def _pump(self) -> None:
         while self._there.has_room:
-            message = self._outbox.take()
+            message = next(self._waiting, None)
             if message is None:
                 self._is_done = not self._there.in_flight
                 return

@@ -22,6 +22,7 @@ __all__ = [
     "bridge_info",
     "changes",
     "clear",
+    "is_news",
     "number",
     "plug_state",
     "station_info",
@@ -31,6 +32,17 @@ __all__ = [
 
 _TIME = "time"
 _VALUES = tuple(field for field in READING_FIELDS if field.name != _TIME)
+
+
+def is_news(old: StationState, new: StationState) -> bool:
+    """Whether a broker that shows `old` must be told anything to show `new`: most polls bring none."""
+    if new.reason is not old.reason or len(new.plugs) != len(old.plugs):
+        return True
+    for uuid, plug in new.plugs.items():  # a loop, since this is asked for each poll
+        before = old.plugs.get(uuid)
+        if before is None or plug.said_at != before.said_at or plug.reason is not before.reason:
+            return True
+    return False
 
 
 def changes(topics: Topics, station: Station, old: StationState, new: StationState) -> Iterator[Message]:

@@ -1,4 +1,4 @@
-"""The outbox: the latest message of each topic, changes before the picture, and clearing last."""
+"""The outbox: each key waits once, and is put into words when its turn comes; news and picture take turns."""
 
 from collections.abc import Iterator
 
@@ -14,52 +14,110 @@ def _say(topic: str, payload: str = "1") -> Message:
     return Message(topic, payload.encode())
 
 
-def _drain(outbox: Outbox) -> list[tuple[str, str]]:
-    out = []
-    while (message := outbox.take()) is not None:
-        out.append((message.topic, message.payload.decode()))
-    return out
+def _differences(state: dict[str, str], key: str, told: dict[str, str] | None) -> Iterator[Message]:
+    """The topics of `key`, which begin with it, whose payload is not the one told."""
+    for topic, payload in state.items():
+        if topic.startswith(key) and (told is None or told.get(topic) != payload):
+            yield _say(topic, payload)
+
+
+class _World:
+    """A state (payload by topic), and an outbox that tells of it."""
+
+    def __init__(self, **state: str) -> None:
+        self.state = state
+        self.outbox: Outbox[dict[str, str]] = Outbox(lambda key, told: _differences(self.state, key, told))
+
+    def change(self, **payloads: str) -> None:
+        """The keys are the first letters of the topics."""
+        told, self.state = self.state, self.state | payloads
+        for key in dict.fromkeys(topic[0] for topic in payloads):
+            self.outbox.put(key, told)
+
+    def drain(self) -> list[tuple[str, str]]:
+        out = []
+        while (message := self.outbox.take()) is not None:
+            out.append((message.topic, message.payload.decode()))
+        return out
 
 
 def test_an_empty_outbox_has_nothing_to_say() -> None:
-    assert Outbox().take() is None
+    assert _World(a="1").outbox.take() is None
 
 
-def test_each_topic_waits_once_with_its_latest_message() -> None:
-    outbox = Outbox()
-    for turn in range(1000):
-        outbox.put([_say("a", str(turn)), _say("b", str(turn))])
-    assert _drain(outbox) == [("a", "999"), ("b", "999")]
+def test_each_key_waits_once_and_says_the_newest_of_all_that_changed() -> None:
+    world = _World(a1="0", a2="0", a3="0", b="0")
+    for turn in range(1, 1000):
+        world.change(a1=str(turn), b=str(turn))
+    world.change(a2="1")
+    assert world.drain() == [("a1", "999"), ("a2", "1"), ("b", "999")]
 
 
-def test_changes_go_before_the_picture_and_clearing_last() -> None:
-    outbox = Outbox()
-    outbox.put_last([_say("gone", "")])
-    outbox.refill([_say("picture 1"), _say("picture 2")])
-    outbox.put([_say("change")])
-    assert outbox.take() == _say("change")
-    assert outbox.take() == _say("picture 1")
-    outbox.put([_say("change")])
-    assert [topic for topic, _ in _drain(outbox)] == ["change", "picture 2", "gone"]
+def test_what_is_again_as_it_was_told_is_not_said() -> None:
+    world = _World(a="0", b="0")
+    world.change(a="1", b="1")
+    world.change(a="0")
+    assert world.drain() == [("b", "1")]
+
+
+def test_nothing_is_put_into_words_before_its_turn() -> None:
+    drawn: list[str] = []
+
+    def draw(key: str, _told: str | None) -> Iterator[Message]:
+        drawn.append(key)
+        yield _say(key)
+
+    outbox: Outbox[str] = Outbox(draw)
+    outbox.put("a", "told")
+    outbox.put("b", "told")
+    assert drawn == []
+    outbox.take()
+    assert drawn == ["a"]
+
+
+def test_what_was_told_first_counts_unless_nothing_was() -> None:
+    told: list[tuple[str, str | None]] = []
+
+    def draw(key: str, what: str | None) -> Iterator[Message]:
+        told.append((key, what))
+        yield _say(key)
+
+    outbox: Outbox[str] = Outbox(draw)
+    for key, what in (("a", "first"), ("a", "second"), ("b", "first"), ("b", None), ("c", None), ("c", "second")):
+        outbox.put(key, what)
+    while outbox.take():
+        pass
+    assert told == [("a", "first"), ("b", None), ("c", None)]
+
+
+def test_news_that_has_nothing_to_say_holds_nothing_up() -> None:
+    world = _World(a="0", b="0")
+    world.outbox.put("a", world.state)
+    world.change(b="1")
+    assert world.drain() == [("b", "1")]
+
+
+def test_news_and_picture_take_turns_and_clearing_is_last() -> None:
+    world = _World(a="0", b="0")
+    world.outbox.put_last([_say("gone", "")])
+    world.outbox.refill([_say("picture 1"), _say("picture 2")])
+    world.change(a="1")
+    assert world.outbox.take() == _say("a")
+    assert world.outbox.take() == _say("picture 1")
+    world.change(b="1")
+    assert [topic for topic, _ in world.drain()] == ["b", "picture 2", "gone"]
 
 
 def test_changes_without_end_do_not_keep_the_picture_from_coming() -> None:
-    outbox = Outbox()
-    outbox.refill([_say("picture 1"), _say("picture 2")])
+    world = _World()
+    world.outbox.refill([_say("picture 1"), _say("picture 2")])
     taken = []
     for number in range(4):
-        outbox.put([_say(f"change {number}"), _say(f"further {number}")])
-        message = outbox.take()
+        world.change(**{f"a{number}": "1", f"b{number}": "1"})
+        message = world.outbox.take()
         assert message
         taken.append(message.topic)
-    assert taken == ["change 0", "picture 1", "further 0", "picture 2"]
-
-
-def test_what_waits_is_not_said_after_the_picture_that_was_newer() -> None:
-    outbox = Outbox()
-    outbox.put([_say("a", "1"), _say("b", "1")])
-    outbox.refill([_say("b", "2")])
-    assert _drain(outbox) == [("a", "1"), ("b", "2")]
+    assert taken[1::2] == ["picture 1", "picture 2"]
 
 
 def test_the_picture_is_drawn_as_it_is_taken() -> None:
@@ -70,7 +128,7 @@ def test_the_picture_is_drawn_as_it_is_taken() -> None:
             drawn.append(number)
             yield _say(str(number))
 
-    outbox = Outbox()
+    outbox = _World().outbox
     outbox.refill(picture())
     assert drawn == []
     outbox.take()
@@ -78,93 +136,111 @@ def test_the_picture_is_drawn_as_it_is_taken() -> None:
 
 
 def test_another_picture_takes_the_place_of_the_one_on_its_way() -> None:
-    outbox = Outbox()
-    outbox.refill([_say("old 1"), _say("old 2")])
-    outbox.take()
-    outbox.refill([_say("new")])
-    assert _drain(outbox) == [("new", "1")]
+    world = _World()
+    world.outbox.refill([_say("old 1"), _say("old 2")])
+    world.outbox.take()
+    world.outbox.refill([_say("new")])
+    assert world.drain() == [("new", "1")]
 
 
-def test_what_is_said_again_is_not_cleared() -> None:
-    outbox = Outbox()
-    outbox.put_last([_say("a", ""), _say("b", ""), _say("c", "")])
-    outbox.put([_say("a")])
-    outbox.refill([_say("b")])
-    assert _drain(outbox) == [("a", "1"), ("b", "1"), ("c", "")]
+def test_what_goes_first_goes_before_all_else() -> None:
+    world = _World(a="0")
+    world.change(a="1")
+    world.outbox.refill([_say("picture")])
+    world.outbox.put_last([_say("gone", "")])
+    world.outbox.put_first([_say("first 1"), _say("first 2")])
+    assert [topic for topic, _ in world.drain()] == ["first 1", "first 2", "a", "picture", "gone"]
 
 
-def test_clearing_takes_the_place_of_what_waits() -> None:
-    outbox = Outbox()
-    outbox.put([_say("a"), _say("b")])
-    outbox.put_last([_say("a", "")])
-    assert _drain(outbox) == [("b", "1"), ("a", "")]
+def test_what_is_said_is_not_cleared() -> None:
+    world = _World(a="0")
+    world.outbox.put_last([_say(topic, "") for topic in ("a", "b", "c", "d")])
+    world.change(a="1")
+    world.outbox.refill([_say("b")])
+    world.outbox.put_first([_say("d")])
+    said = world.drain()
+    assert sorted(said) == [("a", "1"), ("b", "1"), ("c", ""), ("d", "1")]
+    assert said[-1] == ("c", "")
 
 
-def test_an_interruption_leaves_only_what_goes_last() -> None:
-    outbox = Outbox()
-    outbox.put([_say("a")])
-    outbox.refill([_say("b")])
-    outbox.put_last([_say("c", "")])
-    outbox.interrupt()
-    assert _drain(outbox) == [("c", "")]
+def test_what_goes_last_waits_once_per_topic() -> None:
+    world = _World()
+    world.outbox.put_last([_say("a", ""), _say("b", "")])
+    world.outbox.put_last([_say("a", "2")])
+    assert world.drain() == [("b", ""), ("a", "2")]
 
 
-def test_emptying_forgets_all_three() -> None:
-    outbox = Outbox()
-    outbox.put([_say("a")])
-    outbox.refill([_say("b")])
-    outbox.put_last([_say("c", "")])
-    outbox.empty()
-    assert outbox.take() is None
-    outbox.put([_say("d")])
-    assert _drain(outbox) == [("d", "1")]
+def test_an_interruption_leaves_what_goes_first_and_last() -> None:
+    world = _World(a1="0", a2="0", b="0")
+    world.change(a1="1", a2="1", b="1")
+    assert world.outbox.take() == _say("a1")
+    world.outbox.refill([_say("picture")])
+    world.outbox.put_first([_say("first")])
+    world.outbox.put_last([_say("gone", "")])
+    world.outbox.interrupt()
+    assert world.drain() == [("first", "1"), ("gone", "")]
+
+
+def test_emptying_forgets_all_of_it() -> None:
+    world = _World(a1="0", a2="0", b="0")
+    world.change(a1="1", a2="1", b="1")
+    world.outbox.take()
+    world.outbox.refill([_say("picture")])
+    world.outbox.put_first([_say("first")])
+    world.outbox.put_last([_say("gone", "")])
+    world.outbox.empty()
+    assert world.outbox.take() is None
+    world.change(b="2")
+    assert world.drain() == [("b", "2")]
 
 
 class ABrokerFedThroughTheOutbox(RuleBasedStateMachine):
-    """Whoever says each change of a state, and its picture when asked to, ends with a broker that shows the state."""
+    """Whoever tells of each change of a state, and its picture when asked to, ends with a broker that shows it."""
 
-    topics = st.sampled_from("abcdef")
+    topics = st.sampled_from(["a1", "a2", "b1", "b2", "c"])
 
     def __init__(self) -> None:
         super().__init__()
-        self.outbox = Outbox()
-        self.state: dict[str, str] = {}
+        self.world = _World()
         self.broker: dict[str, str] = {}
         self.turn = 0
 
     def _picture(self) -> Iterator[Message]:
-        for topic in "abcdef":
-            if topic in self.state:
-                yield _say(topic, self.state[topic])
+        for topic in ("a1", "a2", "b1", "b2", "c"):
+            if topic in self.world.state:
+                yield _say(topic, self.world.state[topic])
 
-    @rule(topics=st.lists(topics, max_size=3))
-    def change(self, topics: list[str]) -> None:
+    @rule(topics=st.lists(topics, max_size=3), payload=st.sampled_from(["new", "1", "2"]))
+    def change(self, topics: list[str], payload: str) -> None:
         self.turn += 1
-        self.state |= dict.fromkeys(topics, str(self.turn))
-        self.outbox.put(_say(topic, str(self.turn)) for topic in topics)
+        self.world.change(**dict.fromkeys(topics, f"{self.turn}" if payload == "new" else payload))
 
     @rule(topics=st.lists(topics, max_size=2, unique=True))
     def remove(self, topics: list[str]) -> None:
-        for topic in topics:
-            self.state.pop(topic, None)
-        self.outbox.put_last(_say(topic, "") for topic in topics)
+        # Another dict, so that what was told stays what it was.
+        self.world.state = {topic: payload for topic, payload in self.world.state.items() if topic not in topics}
+        self.world.outbox.put_last(_say(topic, "") for topic in topics)
+
+    @rule(key=st.sampled_from("abc"))
+    def tell_anew(self, key: str) -> None:
+        self.world.outbox.put(key, None)
 
     @rule()
     def repeat(self) -> None:
-        self.outbox.refill(self._picture())
+        self.world.outbox.refill(self._picture())
 
     @rule()
     def reconnect_to_a_broker_that_forgot(self) -> None:
-        self.outbox.empty()
+        self.world.outbox.empty()
         self.broker = {}
-        self.outbox.refill(self._picture())
+        self.world.outbox.refill(self._picture())
 
     @rule(count=st.integers(1, 4))
     def take(self, count: int) -> None:
         for _ in range(count):
-            message = self.outbox.take()
+            message = self.world.outbox.take()
             if message is None:
-                assert self.broker == self.state
+                assert self.broker == self.world.state
             elif message.payload:
                 self.broker[message.topic] = message.payload.decode()
             else:

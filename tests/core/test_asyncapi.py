@@ -1,9 +1,9 @@
 """The AsyncAPI document is valid, has the catalog's topics, and describes what the bridge says, whatever is polled."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,12 +17,12 @@ from evse_mqtt_bridge.core.catalog import Inventory, catalog
 from evse_mqtt_bridge.core.fields import CONTRACT_VERSION
 from evse_mqtt_bridge.core.homeassistant import Discovery
 from evse_mqtt_bridge.core.ledger import DiscoveryPlace, Form
-from evse_mqtt_bridge.core.model import Message, Outcome, Station
+from evse_mqtt_bridge.core.model import Outcome, Station
 from evse_mqtt_bridge.core.payloads import STATION_REASONS, examples
 from evse_mqtt_bridge.core.station import Rules
 from evse_mqtt_bridge.core.topics import Topics
-from evse_mqtt_bridge.core.transition import Transition
 from tests.core.samples import NOW, PLUGS, at, outcomes
+from tests.model_broker import ModelBroker
 from tests.support.asyncapi import misfits, topics_of, violations
 
 _NORTH = Station("n" * 32, 30, "Garage north", "garage-north", {"p1": "left"})
@@ -200,25 +200,6 @@ def test_other_payloads_do_not_fit(channel: str, payload: str) -> None:
     assert misfits(document(_inventory(), _BROKER), channel, payload)
 
 
-@dataclass
-class _Listener:
-    """Hears what the bridge says."""
-
-    said: list[Message] = field(default_factory=list)
-
-    def publish(self, messages: Iterable[Message]) -> None:
-        self.said.extend(messages)
-
-    def publish_last(self, messages: Iterable[Message]) -> None:
-        self.said.extend(messages)
-
-    def repeat(self) -> None:
-        raise AssertionError
-
-    def change(self, transition: Transition) -> None:
-        raise AssertionError(transition)
-
-
 @given(st.lists(outcomes, min_size=1, max_size=6), st.sampled_from(["entity", "device"]))
 def test_whatever_is_polled_all_that_is_published_is_in_the_document_and_fits(
     polled: list[Outcome], form: Form
@@ -228,13 +209,14 @@ def test_whatever_is_polled_all_that_is_published_is_in_the_document_and_fits(
     topics = topics_of(content)
     discovery = Discovery(inventory.topics, "homeassistant", form, 1, inventory.client_id, "0.1.0")
     bridge = Bridge(Plan(inventory.topics, inventory.client_id, {_NORTH.uuid: _NORTH}, Rules(), discovery), NOW)
-    listener = _Listener()
-    listener.publish(bridge.whole())
+    broker = ModelBroker()
+    broker.connect(bridge)
+    said = broker.deliver()
     for number, outcome in enumerate(polled):
-        bridge.take(_NORTH.uuid, outcome, at(30 * number), listener)
-    listener.publish(bridge.whole())
-    listener.publish([bridge.will()])
-    for message in listener.said:
+        bridge.take(_NORTH.uuid, outcome, at(30 * number), broker)
+        said += broker.deliver()
+    broker.repeat()
+    for message in (*said, *broker.deliver(), bridge.will()):
         assert misfits(content, topics[message.topic], message.payload.decode()) == []
         message_of = content["components"]["messages"][topics[message.topic]]
         assert message.json is (message_of["contentType"] == "application/json")

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -10,9 +10,8 @@ from typing import Self, TypeVar
 
 from evse_mqtt_bridge.bridge import Bridge, Plan, plan_of
 from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
-from evse_mqtt_bridge.core.model import Message, Outcome, PlugReading, Reading
+from evse_mqtt_bridge.core.model import Outcome, PlugReading, Reading
 from evse_mqtt_bridge.core.station import Moment
-from evse_mqtt_bridge.core.transition import Transition
 from evse_mqtt_bridge.monitor.journal import Journal
 from evse_mqtt_bridge.monitor.picture import (
     BridgePicture,
@@ -23,6 +22,7 @@ from evse_mqtt_bridge.monitor.picture import (
     station_pictures,
 )
 from evse_mqtt_bridge.monitor.server import Server
+from tests.model_broker import ModelBroker
 from tests.support.net import HOST, free_port
 
 __all__ = ["TOKEN", "Scene", "Served", "reading", "station", "utc_now"]
@@ -72,7 +72,7 @@ class Scene:
         """A poll of a station ends so."""
         at = at or utc_now()
         old = self.bridge.state(uuid)
-        self.bridge.take(uuid, outcome, Moment(at.timestamp(), at), _Silent())
+        self.bridge.take(uuid, outcome, Moment(at.timestamp(), at), ModelBroker())
         self.journal.polled(uuid, old, self.bridge.state(uuid), outcome, at)
 
     def poll_all(self, outcome: Callable[[], Outcome] = reading) -> None:
@@ -83,7 +83,7 @@ class Scene:
     def reload(self, stations: Sequence[StationConfig]) -> None:
         """The configuration has these stations."""
         before = set(self.bridge.plan.stations)
-        self.bridge.apply(plan_of(_config(stations)), _Silent())
+        self.bridge.apply(plan_of(_config(stations)), ModelBroker())
         for uuid in before - set(self.bridge.plan.stations):
             self.journal.forget(uuid)
 
@@ -164,22 +164,6 @@ class Served:
             return work(self.scene)
 
         return asyncio.run_coroutine_threadsafe(do(), self._loop).result(10)
-
-
-class _Silent:
-    """No broker."""
-
-    def publish(self, messages: Iterable[Message]) -> None:
-        list(messages)
-
-    def publish_last(self, messages: Iterable[Message]) -> None:
-        list(messages)
-
-    def repeat(self) -> None:
-        pass
-
-    def change(self, transition: Transition) -> None:
-        pass
 
 
 def _config(stations: Sequence[StationConfig]) -> Config:

@@ -1,7 +1,6 @@
 """The picture: what is known of each station, as one value that survives its JSON."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.bridge import Bridge, Plan
-from evse_mqtt_bridge.core.model import Failure, Message, Outcome, Reading, Reason, Station, StationState
+from evse_mqtt_bridge.core.model import Failure, Outcome, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.core.station import Moment, Rules
 from evse_mqtt_bridge.core.topics import Topics
-from evse_mqtt_bridge.core.transition import Transition
 from evse_mqtt_bridge.monitor.journal import Journal
 from evse_mqtt_bridge.monitor.picture import (
     BridgePicture,
@@ -30,26 +28,11 @@ from evse_mqtt_bridge.monitor.picture import (
 )
 from evse_mqtt_bridge.monitor.words import REASONS
 from tests.core.samples import NOW, answer, outcomes, reading
+from tests.model_broker import ModelBroker
 
 _GARAGE = Station("s1", 30.0, name="Garage north", alias="garage", plugs={"p1": "left"})
 _YARD = Station("s2", 60.0)
 _PLAN = Plan(Topics("evse"), "bridge", {"s1": _GARAGE, "s2": _YARD}, Rules(stale_after=0))
-
-
-class _Nowhere:
-    """Takes messages."""
-
-    def publish(self, messages: Iterable[Message]) -> None:
-        for _ in messages:
-            pass
-
-    publish_last = publish
-
-    def repeat(self) -> None:
-        raise NotImplementedError
-
-    def change(self, transition: Transition) -> None:
-        raise NotImplementedError
 
 
 class _Watched:
@@ -63,7 +46,7 @@ class _Watched:
     def poll(self, uuid: str, outcome: Outcome) -> None:
         self.now += timedelta(minutes=1)
         old, moment = self.bridge.state(uuid), Moment((self.now - NOW).total_seconds(), self.now)
-        self.bridge.take(uuid, outcome, moment, _Nowhere())
+        self.bridge.take(uuid, outcome, moment, ModelBroker())
         self.journal.polled(uuid, old, self.bridge.state(uuid), outcome, self.now)
 
     def stations(self, after: int = -1) -> dict[str, StationPicture]:
@@ -194,7 +177,7 @@ def test_a_plan_that_is_taken_over_in_between_ends_it() -> None:
     watched = _Watched()
     stations = station_pictures(watched.bridge, watched.journal)
     assert next(stations).uuid == "s1"
-    watched.bridge.apply(replace(_PLAN, stations={"s2": _YARD}), _Nowhere())
+    watched.bridge.apply(replace(_PLAN, stations={"s2": _YARD}), ModelBroker())
     assert list(stations) == []
 
 

@@ -186,8 +186,9 @@ class _Running:
             self._witness.broker_left()
         if client is not None:
             await _cancel(self._poller_task)
-        for uuid in {entry.uuid for entry in old.stations} - {entry.uuid for entry in config.stations}:
-            self._narrator.forget(uuid)
+        gone = {entry.uuid for entry in old.stations} - {entry.uuid for entry in config.stations}
+        self._narrator.forget(gone)
+        for uuid in gone:
             self._witness.journal.forget(uuid)
         self._bridge.apply(plan_of(config), self._session)
         self._session.listen()

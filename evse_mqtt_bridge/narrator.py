@@ -4,6 +4,7 @@ It watches the line from outside. What it remembers is only what it has said, wi
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.broker.connection import Ended, Trouble
@@ -144,9 +145,10 @@ class Narrator:
         event = "the cloud asks to wait: no requests until then"
         self.log.warning(event, wait=duration(failure.retry_after), detail=failure.detail)
 
-    def forget(self, uuid: str) -> None:
-        """A station went; what was remembered of it goes too."""
-        self._since = {key: since for key, since in self._since.items() if uuid not in key[:2]}
+    def forget(self, uuids: AbstractSet[str]) -> None:
+        """These stations went; what was remembered of them goes too."""
+        if uuids:
+            self._since = {key: since for key, since in self._since.items() if uuids.isdisjoint(key[1:2])}
 
     def tick(self) -> None:
         """To be called now and then: says how much was not said, and that a restless broker calmed down."""

@@ -141,8 +141,9 @@ def test_what_is_new_in_an_answer_is_told_once(story: _Story) -> None:
 def test_a_station_that_went_is_forgotten(story: _Story) -> None:
     offline = answer(reading(status="offline"))
     story.poll(offline, *[_LOST] * 3)
-    story.narrator.forget("e1")
-    assert story.narrator._since == {}
+    story.narrator.broker_ended(Ended(Trouble.LOST, "the connection broke off"), 1.0)
+    story.narrator.forget({"e1"})
+    assert list(story.narrator._since) == [("broker",)], "nothing else went"
 
 
 # Floods

@@ -13,12 +13,16 @@ from typing import Self
 
 from tests.support.bridge import clean_environment
 
-__all__ = ["Terminal"]
+__all__ = ["OWN_TERMINAL", "Terminal"]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
-# the terminal becomes that of the new session, so that Ctrl-C and hidden questions work as they do for people
-_START = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+# The terminal becomes that of the new session, so that Ctrl-C and hidden questions work as they do for people; also
+# where the tests were started in the background, whose processes ignore the one.
+OWN_TERMINAL = (
+    "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 class Terminal:
@@ -26,7 +30,7 @@ class Terminal:
 
     def __init__(self, *arguments: str | Path, cwd: Path) -> None:
         self._ours, theirs = pty.openpty()
-        command = [sys.executable, "-c", _START, sys.executable, "-m", "evse_mqtt_bridge", *map(str, arguments)]
+        command = [sys.executable, "-c", OWN_TERMINAL, sys.executable, "-m", "evse_mqtt_bridge", *map(str, arguments)]
         self._process = subprocess.Popen(
             command,
             stdin=theirs,

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.cli.terminal import OWN_TERMINAL
 from tests.support.bridge import clean_environment
 
 __all__ = ["ALTERNATE_OFF", "ALTERNATE_ON", "CURSOR_OFF", "CURSOR_ON", "Window"]
@@ -23,8 +24,6 @@ CURSOR_ON, CURSOR_OFF = "\x1b[?25h", "\x1b[?25l"
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _HOME = "\x1b[H"
-# makes the window the process's own, so that Ctrl-C in it is a signal
-_SHIM = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class Window:
@@ -44,7 +43,7 @@ class Window:
         command = (sys.executable, "-m", "evse_mqtt_bridge", *map(str, arguments))
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _SHIM, *command],
+                [sys.executable, "-c", OWN_TERMINAL, *command],
                 stdin=theirs,
                 stdout=theirs,
                 stderr=theirs,

@@ -4,7 +4,7 @@ Nothing here waits or looks at a clock. What comes in is an outcome, a configura
 earlier life; what goes out are messages.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -25,6 +25,9 @@ __all__ = ["THE_BRIDGE", "Bridge", "Plan", "Publisher", "plan_of"]
 
 THE_BRIDGE = ""
 """The key of what the bridge says of itself, where others are uuids of stations."""
+
+
+_Speak = Callable[[Station, StationState], Iterator[Message]]
 
 
 class Publisher(Protocol):
@@ -94,6 +97,9 @@ class Bridge:
         self._states = {uuid: StationState() for uuid in plan.stations}
         # Topics of `info` that are said last on this connection; see Transition.records.
         self._late: set[str] = set()
+        # The stations whose values the picture on its way has not come to, by uuid, each with the state in which it
+        # told discovery.
+        self._untold: dict[str, StationState | None] = {}
 
     @property
     def plan(self) -> Plan:
@@ -116,9 +122,9 @@ class Bridge:
         old = self._states[uuid]
         new = self._states[uuid] = advance(old, outcome, self._plan.rules, moment)
         if messages.is_news(old, new):
-            if not _are_called_alike(old, new):
-                self._record(self._plan.stations[uuid], old, new, publisher)
+            gone = self._topics_gone(self._plan.stations[uuid], old, new)
             publisher.publish(uuid, old)
+            self._record(self._plan.stations[uuid], old, new, gone, publisher)
 
     def revisit(self, moment: Moment, publisher: Publisher) -> Iterator[tuple[Station, StationState, StationState]]:
         """Time has passed without polls: what became too old is published; yields each station that this changed."""
@@ -130,23 +136,33 @@ class Bridge:
                 publisher.publish(uuid, old)
                 yield station, old, new
 
-    def _record(self, station: Station, old: StationState, new: StationState, publisher: Publisher) -> None:
-        """Clear what a plug that went leaves; the station's `info` follows that, where it has to go last."""
-        record = self._plan.topics.station(station.topic_id, "info")
-        gone = []
-        if not old.plugs.keys() <= new.plugs.keys():
-            kept = self._entry(self._plan, station, new).all_topics()
-            gone = [topic for topic in self._entry(self._plan, station, old).all_topics() if topic not in kept]
-            self._late.add(record)
-        if record in self._late:
-            publisher.publish_last([*messages.clear(gone), self._info(station, new)])
+    def _topics_gone(self, station: Station, old: StationState, new: StationState) -> list[str]:
+        """What plugs that went leave; the station's `info` then has to follow its end."""
+        if old.plugs.keys() <= new.plugs.keys():
+            return []
+        self._late.add(self._plan.topics.station(station.topic_id, "info"))
+        kept = self._entry(self._plan, station, new).all_topics()
+        return [topic for topic in self._entry(self._plan, station, old).all_topics() if topic not in kept]
+
+    def _record(
+        self, station: Station, old: StationState, new: StationState, gone: Iterable[str], publisher: Publisher
+    ) -> None:
+        """Clear what is gone, and then say the station's `info`, where it has to go last."""
+        if _are_called_alike(old, new) or self._plan.topics.station(station.topic_id, "info") not in self._late:
+            return
+        publisher.publish_last([*messages.clear(gone), self._info(station, new)])
 
     # Another configuration
 
     def apply(self, plan: Plan, publisher: Publisher) -> None:
         """Go over to another plan: what stayed the same keeps its state and is not said again, what went is cleared."""
         old = self._plan
-        before = [self._entry(old, station, self._states[uuid]) for uuid, station in old.stations.items()]
+        is_moved = (plan.topics, plan.place) != (old.topics, old.place)
+        before = [
+            self._entry(old, station, self._states[uuid])
+            for uuid, station in old.stations.items()
+            if is_moved or not _is_said_alike(plan.stations.get(uuid), station)
+        ]
         bridge = BridgeEntry(old.topics, old.client_id, old.place)
         told_late = set(self._late_infos())
         self._plan = plan
@@ -201,12 +217,19 @@ class Bridge:
         self._late = set(way.records)
         return replace(way, last=(*way.last, *self._late_infos()))
 
-    def whole(self) -> Iterator[Message]:
-        """Everything that is known, read from the state as it is drawn."""
+    def whole(self, waits: Callable[[str], bool] = lambda _: False) -> Iterator[Message]:
+        """Everything that is known, read from the state as it is drawn.
+
+        A station of which news `waits` (by uuid) is left to that; see `news`.
+        """
+        untold = self._untold = dict.fromkeys(self._plan.stations)
+        return self._whole(untold, waits)
+
+    def _whole(self, untold: dict[str, StationState | None], waits: Callable[[str], bool]) -> Iterator[Message]:
         yield from self._in_time(self._bridge_info())
         if self._plan.discovery:
             yield from homeassistant.bridge(self._plan.discovery)
-        yield from self._picture()
+        yield from self._picture(untold, waits)
         yield messages.bridge_availability(self._plan.topics, online=True)
 
     def will(self) -> Message:
@@ -214,41 +237,74 @@ class Bridge:
         return messages.bridge_availability(self._plan.topics, online=False)
 
     def news(self, key: str, told: StationState | None) -> Iterator[Message]:
-        """What a broker that was told this of a station does not know yet; with `None`, all that there is of it."""
+        """What a broker that was told this of a station does not know yet; with `None`, all that there is of it.
+
+        It is all too where the picture on its way has not told the station, which it then leaves out: as stations that
+        answer for the first time have news while the first picture is said, most would be said twice.
+
+        The words are to the end those of the state in which they were begun, so that the broker then shows that very
+        state, and what changed in the meantime is news after it.
+        """
         if key == THE_BRIDGE:
             yield from self._in_time(self._bridge_info())
         elif station := self._plan.stations.get(key):
-            yield from self._live(partial(self._news_of, told), station)
+            discovered = told
+            if key in self._untold:
+                by_picture = self._untold.pop(key)
+                discovered, told = by_picture if told else None, None
+            yield from self._as_begun(station, discovered, told)
 
     # Within
 
-    def _picture(self) -> Iterator[Message]:
-        """All stations: discovery, then values, then availability; less those that go in the meantime."""
+    def _picture(self, untold: dict[str, StationState | None], waits: Callable[[str], bool]) -> Iterator[Message]:
+        """All stations: discovery, then values, then availability; less those that go or have news in the meantime."""
         stations = list(self._plan.stations.values())
-        for speak in (partial(self._discovery, None), self._values, self._availability):
-            for station in stations:
-                yield from self._live(speak, station)
+        for station in stations:
+            state = self._states.get(station.uuid)
+            if (yield from self._tell(station, partial(self._discovery, None), untold, waits)):
+                untold[station.uuid] = state
+        for station in stations:
+            yield from self._tell(station, self._values, untold, waits)
+        for station in stations:
+            if (yield from self._tell(station, self._availability, untold, waits)):
+                del untold[station.uuid]
 
-    def _live(self, speak: Callable[[Station, StationState], Iterator[Message]], station: Station) -> Iterator[Message]:
-        """What `speak` says of a station, taken up again where its state changes while the broker takes its time.
-
-        What changed was said by then, or is news that waits, and must not be followed by what it was before.
-        """
-        said: set[str] = set()
+    def _tell(
+        self, station: Station, speak: _Speak, untold: Container[str], waits: Callable[[str], bool]
+    ) -> Generator[Message, None, bool]:
+        """What `speak` says of a station as it is now, unless that is left to news; whether it came to its end."""
         uuid = station.uuid
-        while _is_said_alike(self._plan.stations.get(uuid), station):
-            plan, state = self._plan, self._states[uuid]
-            for message in speak(station, state):
-                if self._plan is not plan or self._states[uuid] is not state:
-                    break
-                if message.topic not in said:
-                    said.add(message.topic)
-                    yield message
-            else:
-                return
 
-    def _news_of(self, told: StationState | None, station: Station, state: StationState) -> Iterator[Message]:
-        yield from self._discovery(told, station, state)
+        def is_left() -> bool:
+            return uuid in untold and not waits(uuid) and _is_said_alike(self._plan.stations.get(uuid), station)
+
+        if not is_left():
+            return False
+        for message in speak(station, self._states[uuid]):
+            if not is_left():
+                return False
+            yield message
+        return is_left()
+
+    def _as_begun(
+        self, station: Station, discovered: StationState | None, told: StationState | None
+    ) -> Iterator[Message]:
+        """The news of a station as it is now, less what must not be said any more when its turn comes."""
+        uuid = station.uuid
+        state = self._states[uuid]
+        for message in self._news_of(discovered, told, station, state):
+            if not _is_said_alike(self._plan.stations.get(uuid), station):
+                return
+            now = self._states[uuid]
+            if now is not state and not state.plugs.keys() <= now.plugs.keys():
+                yield from self._as_begun(station, None, None)
+                return
+            yield message
+
+    def _news_of(
+        self, discovered: StationState | None, told: StationState | None, station: Station, state: StationState
+    ) -> Iterator[Message]:
+        yield from self._discovery(discovered, station, state)
         yield from messages.changes(self._plan.topics, station, told or StationState(), state)
 
     def _discovery(self, told: StationState | None, station: Station, state: StationState) -> Iterator[Message]:
@@ -328,4 +384,4 @@ def _are_called_alike(old: StationState, new: StationState) -> bool:
 
 def _is_said_alike(was: Station | None, station: Station) -> bool:
     """Whether what is published of a station is the same: its interval is of no matter there."""
-    return was is not None and replace(was, interval=station.interval) == station
+    return was is station or (was is not None and replace(was, interval=station.interval) == station)

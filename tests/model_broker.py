@@ -56,7 +56,7 @@ class ModelBroker:
 
     def repeat(self) -> None:
         if self._bridge is not None:
-            self._outbox.refill(self._bridge.whole())
+            self._outbox.refill(self._bridge.whole(self._outbox.waits))
 
     def change(self, transition: Transition) -> None:
         if self._bridge is not None:
@@ -100,7 +100,7 @@ class ModelBroker:
         for step in transition.steps:
             self._outbox.put_first(step)
             self.deliver()
-        self._outbox.refill(bridge.whole())
+        self._outbox.refill(bridge.whole(self._outbox.waits))
         self._outbox.put_last(transition.last)
 
     def _read(self, filters: Iterable[str]) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """The line for one station and the set of stations: what is said when, and in which order."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from evse_mqtt_bridge.bridge import Bridge, Plan, plan_of
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.core.homeassistant import Discovery, Form
 from evse_mqtt_bridge.core.ledger import DiscoveryPlace
-from evse_mqtt_bridge.core.model import Message, Reason, Station
+from evse_mqtt_bridge.core.model import Message, Reason, Station, StationState
 from evse_mqtt_bridge.core.station import FORGET_AFTER, Rules
 from evse_mqtt_bridge.core.topics import Topics
 from tests.core.samples import NOW, answer, at, failure, reading
@@ -61,6 +61,36 @@ def test_a_poll_publishes_what_it_changed_and_the_next_one_nothing() -> None:
     assert broker.deliver() == []
     bridge.take("e1", answer(reading("p1", power=11.0), reading("p2", label="Plug 2")), at(60), broker)
     assert _topics(broker.deliver()) == ["evse/north/left/power", "evse/north/left/state"]
+
+
+def test_what_changes_while_the_broker_is_slow_is_said_once_as_it_is_in_the_end() -> None:
+    bridge, broker = _running(_plan(_NORTH, _SOUTH), "e1", "e2")
+    for power in (1.0, 2.0, 3.0):
+        bridge.take("e1", answer(reading("p1", power=power), reading("p2", label="Plug 2")), at(power), broker)
+    bridge.take("e2", answer(reading("p1", power=4.0), reading("p2", label="Plug 2")), at(5), broker)
+    bridge.take("e2", _BOTH, at(6), broker)
+    assert {message.topic: message.payload for message in broker.deliver() if message.topic.endswith("power")} == {
+        "evse/north/left/power": b"3"
+    }
+
+
+def test_stations_that_answer_for_the_first_time_wait_without_words() -> None:
+    bridge, broker = _running(_plan(_NORTH, _SOUTH, form="entity"))
+    drawn = []
+    news = bridge.news
+
+    def draw(key: str, told: StationState | None) -> Iterator[Message]:
+        drawn.append(key)
+        return news(key, told)
+
+    bridge.news = draw  # type: ignore[method-assign]
+    for uuid in ("e1", "e2"):
+        bridge.take(uuid, _BOTH, at(0), broker)
+    assert drawn == []
+    broker.deliver(1)
+    assert drawn == ["e1"]
+    broker.deliver()
+    assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
 
 
 def test_a_station_that_fails_harms_no_other() -> None:
@@ -135,6 +165,27 @@ def test_a_value_that_changes_while_the_picture_is_on_its_way_is_not_followed_by
         assert broker.retained["evse/e2/p1/availability"] == b"offline"
         bridge.take("e2", _BOTH, at(taken + 1.5), broker)
         broker.deliver()
+
+
+@pytest.mark.parametrize("delivered", range(0, 130, 7))
+def test_a_station_with_news_while_the_picture_is_on_its_way_is_not_told_twice(delivered: int) -> None:
+    plan = _plan(_NORTH, _SOUTH, form="entity")
+    bridge, broker = Bridge(plan, NOW), ModelBroker()
+    broker.connect(bridge)
+    for uuid in ("e1", "e2"):
+        bridge.take(uuid, _BOTH, at(0), broker)
+    of_one_station = len(list(bridge.news("e2", None)))
+    broker.connect(bridge)
+    said = _topics(broker.deliver())
+    assert set(said) == set(broker.retained)
+    assert len(said) - len(set(said)) <= of_one_station
+    broker.repeat()
+    said = _topics(broker.deliver(delivered))
+    bridge.take("e2", answer(reading("p1", power=1.0), reading("p2", label="Plug 2")), at(60), broker)
+    said += _topics(broker.deliver())
+    assert set(said) == set(broker.retained)
+    assert len(said) - len(set(said)) <= of_one_station, "nothing of the others"
+    assert broker.retained["evse/e2/p1/power"] == b"1"
 
 
 def test_a_picture_comes_to_its_end_however_slow_the_broker_is() -> None:

@@ -46,6 +46,10 @@ class Outbox(Generic[_Told]):
         else:
             self._waiting.setdefault(key, told)
 
+    def waits(self, key: str) -> bool:
+        """Whether there is news of `key` that was not begun."""
+        return key in self._waiting
+
     def put_last(self, messages: Iterable[Message]) -> None:
         """Say these when nothing else waits, in this order; each replaces what waits to be last on its topic.
 

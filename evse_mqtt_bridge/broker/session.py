@@ -58,8 +58,8 @@ class Picture(Protocol):
     def recall(self, retained: dict[str, bytes]) -> Transition:
         """What to say before the picture, and after it, for what an earlier life left."""
 
-    def whole(self) -> Iterator[Message]:
-        """Everything: discovery, then values, then availability, the bridge's own last."""
+    def whole(self, waits: Callable[[str], bool]) -> Iterator[Message]:
+        """Everything: discovery, then values, then availability, the bridge's own last; less what `waits` as news."""
 
     def news(self, key: str, told: StationState | None) -> Iterator[Message]:
         """What a broker that was told this of a station, or nothing, does not know yet."""
@@ -168,7 +168,7 @@ class Session:
     def repeat(self) -> None:
         """Say the whole picture again."""
         if self._open:
-            self._outbox.refill(self.picture.whole())
+            self._outbox.refill(self.picture.whole(self._outbox.waits))
             self._pump()
 
     def change(self, transition: Transition) -> None:
@@ -278,7 +278,7 @@ class Session:
             await asyncio.sleep(STEP_PAUSE)
         if not self._changes:
             self._open = True
-            self._outbox.refill(self.picture.whole())
+            self._outbox.refill(self.picture.whole(self._outbox.waits))
         self._outbox.put_last(transition.last)
         self._pump()
 

@@ -51,9 +51,6 @@ class _Nowhere:
     def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
         raise NotImplementedError
 
-    def repeat(self) -> None:
-        raise NotImplementedError
-
     def change(self, transition: Transition) -> None:
         raise NotImplementedError
 

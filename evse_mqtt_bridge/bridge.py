@@ -5,7 +5,7 @@ earlier life; what goes out are messages.
 """
 
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -42,11 +42,8 @@ class Publisher(Protocol):
     def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
         """Say all that there is of these stations, and `last` after all that waits, less what was said by then."""
 
-    def repeat(self) -> None:
-        """Say the whole picture."""
-
     def change(self, transition: Transition) -> None:
-        """Go through a transition's steps, then say the whole picture, then what it has last."""
+        """Go through a transition's steps, then say the whole picture, what the transition has last, and late infos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +118,16 @@ class Bridge:
         """One poll's outcome for a station of the plan: what it changes is published."""
         old = self._states[uuid]
         new = self._states[uuid] = advance(old, outcome, self._plan.rules, moment)
-        if messages.is_news(old, new):
-            gone = self._topics_gone(self._plan.stations[uuid], old, new)
-            publisher.publish(uuid, old)
-            self._record(self._plan.stations[uuid], old, new, gone, publisher)
+        if not messages.is_news(old, new):
+            return
+        station = self._plan.stations[uuid]
+        if gone := self._topics_gone(station, old, new):
+            # What the broker was told holds no more: a plug that comes back before its end was said must be told again.
+            publisher.publish_anew([uuid], [*messages.clear(gone), self._info(station, new)])
+            return
+        if not _are_called_alike(old, new) and self._record_of(station) in self._late:
+            publisher.publish_last([self._info(station, new)])
+        publisher.publish(uuid, old)
 
     def revisit(self, moment: Moment, publisher: Publisher) -> Iterator[tuple[Station, StationState, StationState]]:
         """Time has passed without polls: what became too old is published; yields each station that this changed."""
@@ -140,49 +143,32 @@ class Bridge:
         """What plugs that went leave; the station's `info` then has to follow its end."""
         if old.plugs.keys() <= new.plugs.keys():
             return []
-        self._late.add(self._plan.topics.station(station.topic_id, "info"))
+        self._late.add(self._record_of(station))
         kept = self._entry(self._plan, station, new).all_topics()
         return [topic for topic in self._entry(self._plan, station, old).all_topics() if topic not in kept]
-
-    def _record(
-        self, station: Station, old: StationState, new: StationState, gone: Iterable[str], publisher: Publisher
-    ) -> None:
-        """Clear what is gone, and then say the station's `info`, where it has to go last."""
-        if _are_called_alike(old, new) or self._plan.topics.station(station.topic_id, "info") not in self._late:
-            return
-        publisher.publish_last([*messages.clear(gone), self._info(station, new)])
 
     # Another configuration
 
     def apply(self, plan: Plan, publisher: Publisher) -> None:
         """Go over to another plan: what stayed the same keeps its state and is not said again, what went is cleared."""
         old = self._plan
+        same = {uuid for uuid, station in plan.stations.items() if _is_said_alike(old.stations.get(uuid), station)}
         is_moved = (plan.topics, plan.place) != (old.topics, old.place)
         before = [
             self._entry(old, station, self._states[uuid])
             for uuid, station in old.stations.items()
-            if is_moved or not _is_said_alike(plan.stations.get(uuid), station)
+            if is_moved or uuid not in same
         ]
-        bridge = BridgeEntry(old.topics, old.client_id, old.place)
-        told_late = set(self._late_infos())
+        told_late = set(self.late_infos())
         self._plan = plan
         self._states = {uuid: self._states.get(uuid, StationState()) for uuid in plan.stations}
-        way = self._retire(before, [bridge])
-        if way.steps:
-            self._late = set(way.records)
-            publisher.change(replace(way, last=(*way.last, *self._late_infos())))
+        way = self._retire(before, [BridgeEntry(old.topics, old.client_id, old.place)])
+        self._late = set(way.records) if way.steps else self._late | way.records
+        if way.steps or (plan.topics, plan.client_id, plan.discovery) != (old.topics, old.client_id, old.discovery):
+            publisher.change(way)
             return
-        self._late |= way.records
-        if (plan.topics, plan.client_id, plan.discovery) != (old.topics, old.client_id, old.discovery):
-            anew = None
-        else:
-            anew = [uuid for uuid, entry in plan.stations.items() if not _is_said_alike(old.stations.get(uuid), entry)]
-        last = *way.last, *(info for info in self._late_infos() if info.topic in way.records or info not in told_late)
-        if anew is None:
-            publisher.repeat()
-            publisher.publish_last(last)
-        else:
-            publisher.publish_anew([THE_BRIDGE, *anew], last)
+        infos = (info for info in self.late_infos() if info.topic in way.records or info not in told_late)
+        publisher.publish_anew([THE_BRIDGE, *(uuid for uuid in plan.stations if uuid not in same)], [*way.last, *infos])
 
     # What the session asks: the picture
 
@@ -215,12 +201,22 @@ class Bridge:
                 self._states[entry.uuid] = remember(self._states[entry.uuid], entry.labels)
         way = self._retire(stations, bridges)
         self._late = set(way.records)
-        return replace(way, last=(*way.last, *self._late_infos()))
+        return way
+
+    def late_infos(self) -> Iterator[Message]:
+        """Each `info` that is said last, after what went is cleared."""
+        if not self._late:
+            return
+        for station in self._plan.stations.values():
+            if self._record_of(station) in self._late:
+                yield self._info(station, self._states[station.uuid])
+        if self._plan.topics.info in self._late:
+            yield self._bridge_info()
 
     def whole(self, waits: Callable[[str], bool] = lambda _: False) -> Iterator[Message]:
-        """Everything that is known, read from the state as it is drawn.
+        """Begin a picture: everything that is known, read from the state as it is drawn.
 
-        A station of which news `waits` (by uuid) is left to that; see `news`.
+        A station of which news `waits` (by uuid) is told by that; see `news`.
         """
         untold = self._untold = dict.fromkeys(self._plan.stations)
         return self._whole(untold, waits)
@@ -272,19 +268,19 @@ class Bridge:
     def _tell(
         self, station: Station, speak: _Speak, untold: Container[str], waits: Callable[[str], bool]
     ) -> Generator[Message, None, bool]:
-        """What `speak` says of a station as it is now, unless that is left to news; whether it came to its end."""
+        """What `speak` says of a station as it is now, unless news tells it; returns whether it came to its end."""
         uuid = station.uuid
 
-        def is_left() -> bool:
+        def is_due() -> bool:
             return uuid in untold and not waits(uuid) and _is_said_alike(self._plan.stations.get(uuid), station)
 
-        if not is_left():
+        if not is_due():
             return False
         for message in speak(station, self._states[uuid]):
-            if not is_left():
+            if not is_due():
                 return False
             yield message
-        return is_left()
+        return is_due()
 
     def _as_begun(
         self, station: Station, discovered: StationState | None, told: StationState | None
@@ -297,8 +293,7 @@ class Bridge:
                 return
             now = self._states[uuid]
             if now is not state and not state.plugs.keys() <= now.plugs.keys():
-                yield from self._as_begun(station, None, None)
-                return
+                return  # all of it waits to be told anew
             yield message
 
     def _news_of(
@@ -330,16 +325,6 @@ class Bridge:
         """An `info`, where it may be said before what went is cleared."""
         return () if info.topic in self._late else (info,)
 
-    def _late_infos(self) -> Iterator[Message]:
-        """Each `info` that is said last."""
-        if not self._late:
-            return
-        for station in self._plan.stations.values():
-            if self._plan.topics.station(station.topic_id, "info") in self._late:
-                yield self._info(station, self._states[station.uuid])
-        if self._plan.topics.info in self._late:
-            yield self._bridge_info()
-
     def _bridge_info(self) -> Message:
         info = BridgeInfo(
             version=__version__,
@@ -349,6 +334,9 @@ class Bridge:
             discovery=self._plan.place.as_dict() if self._plan.place else None,
         )
         return messages.bridge_info(self._plan.topics, info)
+
+    def _record_of(self, station: Station) -> str:
+        return self._plan.topics.station(station.topic_id, "info")
 
     def _info(self, station: Station, state: StationState) -> Message:
         place = self._plan.place.as_dict() if self._plan.place else None
@@ -383,5 +371,10 @@ def _are_called_alike(old: StationState, new: StationState) -> bool:
 
 
 def _is_said_alike(was: Station | None, station: Station) -> bool:
-    """Whether what is published of a station is the same: its interval is of no matter there."""
-    return was is station or (was is not None and replace(was, interval=station.interval) == station)
+    """Whether what is published of a station is the same."""
+    return was is station or (was is not None and _said_of(was) == _said_of(station))
+
+
+def _said_of(station: Station) -> tuple[object, ...]:
+    """What messages are made of: all but the interval."""
+    return station.uuid, station.name, station.alias, station.plugs

@@ -19,13 +19,15 @@ __all__ = ["ModelBroker"]
 class ModelBroker:
     """`retained` is what the broker holds; `foreign` is what others keep there, which the bridge must not touch.
 
-    `conflicts` are devices that were discovered in both forms at once, of which Home Assistant complains.
+    `conflicts` are devices that were discovered in both forms at once, of which Home Assistant complains. `window` is
+    how many messages the broker takes in at once, whenever something is said.
     """
 
     def __init__(self, foreign: Mapping[str, bytes] | None = None) -> None:
         self.foreign = dict(foreign or {})
         self.retained = dict(self.foreign)
         self.conflicts: list[str] = []
+        self.window = 0
         self._outbox: Outbox[StationState] = Outbox(self._draw)
         self._bridge: Bridge | None = None
 
@@ -43,20 +45,24 @@ class ModelBroker:
     def publish(self, key: str, told: StationState) -> None:
         if self.connected:
             self._outbox.put(key, told)
+            self.deliver(self.window)
 
     def publish_last(self, messages: Iterable[Message]) -> None:
         if self.connected:
             self._outbox.put_last(messages)
+            self.deliver(self.window)
 
     def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
         if self.connected:
             for key in keys:
                 self._outbox.put(key, None)
             self._outbox.put_last(last)
+            self.deliver(self.window)
 
     def repeat(self) -> None:
         if self._bridge is not None:
             self._outbox.refill(self._bridge.whole(self._outbox.waits))
+            self.deliver(self.window)
 
     def change(self, transition: Transition) -> None:
         if self._bridge is not None:
@@ -101,7 +107,8 @@ class ModelBroker:
             self._outbox.put_first(step)
             self.deliver()
         self._outbox.refill(bridge.whole(self._outbox.waits))
-        self._outbox.put_last(transition.last)
+        self._outbox.put_last([*transition.last, *bridge.late_infos()])
+        self.deliver(self.window)
 
     def _read(self, filters: Iterable[str]) -> dict[str, bytes]:
         wanted = list(filters)

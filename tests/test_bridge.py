@@ -136,6 +136,19 @@ def test_a_plug_that_went_for_a_day_leaves_nothing_behind() -> None:
     assert broker.retained["evse/north/left/power"] == b"7107"
 
 
+@pytest.mark.parametrize("begun", [0, 1, 2])
+def test_a_plug_that_comes_back_before_its_end_was_said_is_all_there(begun: int) -> None:
+    bridge, broker = _running(_plan(_NORTH, form="entity"), "e1")
+    one = answer(reading("p1"))
+    bridge.take("e1", answer(reading("p1", power=2.0, status="idle")), at(30), broker)
+    broker.deliver(begun)
+    bridge.take("e1", one, at(30 + FORGET_AFTER), broker)
+    broker.deliver(begun)
+    bridge.take("e1", _BOTH, at(60 + FORGET_AFTER), broker)
+    broker.deliver()
+    assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
+
+
 # The picture
 
 
@@ -272,6 +285,16 @@ def test_discovery_and_topics_move_and_leave_nothing_behind(wanted: dict[str, An
     broker.deliver()
     assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
     assert broker.conflicts == []
+
+
+@pytest.mark.parametrize("window", [0, 1, 20, 500])
+def test_aliases_that_are_swapped_as_discovery_begins_show_their_own_values(window: int) -> None:
+    x, y = Station("e1", 30, alias="x"), Station("e2", 30, alias="y")
+    bridge, broker = _running(_plan(x, y), "e1", "e2")
+    broker.window = window
+    bridge.apply(_plan(replace(x, alias="y"), replace(y, alias="x"), form="entity"), broker)
+    broker.deliver()
+    assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
 
 
 # A new life

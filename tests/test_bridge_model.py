@@ -119,8 +119,9 @@ class BridgeAndBroker(RuleBasedStateMachine):
         self.unsettled_plans = 1
         self.was_interrupted = False
 
-    @initialize(plan=_plans())
-    def start(self, plan: Plan) -> None:
+    @initialize(plan=_plans(), window=st.sampled_from([0, 0, 1, 20]))
+    def start(self, plan: Plan, window: int) -> None:
+        self.broker.window = window
         self.bridge = Bridge(plan, NOW)
         self.broker.connect(self.bridge)
 

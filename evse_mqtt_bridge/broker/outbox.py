@@ -1,8 +1,8 @@
 """What waits to be said: which stations have news, and what goes before and after them.
 
 A station with news waits as what the broker was told of it last, and is put into words when its turn comes, from what
-is known then. So a broker that is slow costs no memory, each value goes out once with its newest state, and twenty
-thousand stations that answer for the first time do not stand in memory as a million messages.
+is known then. So a broker that is slow costs one older state of a station at most, each value goes out once as it is in
+the end, and twenty thousand stations that answer for the first time do not stand in memory as a million messages.
 
 The whole picture is drawn in the same way. While both wait, news and picture take turns: neither is held up by the
 other's end. What goes last is what must not be seen before the rest: clearing topics that went.

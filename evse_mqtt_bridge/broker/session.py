@@ -61,6 +61,9 @@ class Picture(Protocol):
     def whole(self, waits: Callable[[str], bool]) -> Iterator[Message]:
         """Everything: discovery, then values, then availability, the bridge's own last; less what `waits` as news."""
 
+    def late_infos(self) -> Iterator[Message]:
+        """What is said after the end of a transition, since it is all that tells of what went."""
+
     def news(self, key: str, told: StationState | None) -> Iterator[Message]:
         """What a broker that was told this of a station, or nothing, does not know yet."""
 
@@ -279,7 +282,7 @@ class Session:
         if not self._changes:
             self._open = True
             self._outbox.refill(self.picture.whole(self._outbox.waits))
-        self._outbox.put_last(transition.last)
+        self._outbox.put_last([*transition.last, *self.picture.late_infos()])
         self._pump()
 
     async def _read_retained(self, connection: mqtt.Connection, filters: list[str]) -> None:

@@ -1,6 +1,7 @@
 """`run`: the bridge itself."""
 
 import asyncio
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from evse_mqtt_bridge.log import make_logger
 from evse_mqtt_bridge.service import Service
 
 __all__ = ["run"]
+
+_COLLECT_AFTER = 20_000
+"""New objects between two searches for cycles. A poll makes many, of which the states stay and none are in a cycle: at
+Python's 700 the searches took a tenth of all CPU with 5,000 stations, and held the loop for up to 0.1 s."""
 
 
 @click.command()
@@ -46,4 +51,5 @@ def run(config: Path | None) -> None:
         service = Service.from_environment(os.environ, os.getpid())
         await app.run(loaded.config, controls, log, reload, service)
 
+    gc.set_threshold(_COLLECT_AFTER, 10, 10)
     asyncio.run(main())

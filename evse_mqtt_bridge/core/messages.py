@@ -35,7 +35,11 @@ _VALUES = tuple(field for field in READING_FIELDS if field.name != _TIME)
 
 
 def is_news(old: StationState, new: StationState) -> bool:
-    """Whether a broker that shows `old` must be told anything to show `new`: most polls bring none."""
+    """Whether a broker that shows `old` must be told anything to show `new`: most polls bring none.
+
+    `new` is what `advance` or `revisit` made of `old`, by way of other states or not: both move `said_at` on wherever a
+    value changes.
+    """
     if new.reason is not old.reason or len(new.plugs) != len(old.plugs):
         return True
     for uuid, plug in new.plugs.items():  # a loop, since this is asked for each poll
@@ -53,10 +57,11 @@ def changes(topics: Topics, station: Station, old: StationState, new: StationSta
     for uuid, plug in new.plugs.items():
         before = old.plugs.get(uuid)
         if before is not plug:
-            prefix = topics.plug(station.topic_id, station.plugs.get(uuid, uuid))
-            yield from _plug_values(prefix, before, plug)
-            if plug.reason is not None and (before is None or plug.reason is not before.reason):
-                yield from _availability(prefix, plug.reason)
+            yield from _plug_values(topics.plug(station.topic_id, station.plugs.get(uuid, uuid)), before, plug)
+    for uuid, plug in new.plugs.items():
+        before = old.plugs.get(uuid)
+        if plug.reason is not None and (before is None or plug.reason is not before.reason):
+            yield from _availability(topics.plug(station.topic_id, station.plugs.get(uuid, uuid)), plug.reason)
     if new.reason is not None and new.reason is not old.reason:
         yield from _availability(topics.station(station.topic_id), new.reason)
 
@@ -163,10 +168,15 @@ def _plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iter
             if value is not None and value != "" and (old is None or value != field.read(old)):
                 yield Message(prefix + field.name, _plain(value).encode())
     if before is None or plug.said_at != before.said_at:
-        if new is not None and new.time is not None and (before is None or new.time != before.said_time):
+        if new is not None and new.time is not None and not _was_said(new.time, before):
             yield Message(prefix + _TIME, timestamp(new.time).encode())
         if plug.reason is not None:
             yield Message(prefix + "state", plug_state(plug), json=True)
+
+
+def _was_said(time: datetime, before: PlugState | None) -> bool:
+    """Whether a broker that was told `before` shows this time: the one that was due then, or that of its words."""
+    return before is not None and before.reading is not None and time == before.reading.time == before.said_time
 
 
 def _availability(prefix: str, reason: Reason) -> tuple[Message, Message]:

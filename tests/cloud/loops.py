@@ -37,7 +37,20 @@ class Loop:
 
     def __call__(self, test: Coroutine[object, object, T]) -> T:
         with asyncio.Runner() as runner:
-            return runner.run(asyncio.wait_for(test, PATIENCE))
+            return runner.run(_hung_up_after(asyncio.wait_for(test, PATIENCE)))
+
+
+async def _hung_up_after(test: Coroutine[object, object, T]) -> T:
+    """The result of a test, whose connections are closed when its loop ends.
+
+    aiohttp does not wait for the end of a TLS connection that the server closes after its answer.
+    """
+    try:
+        return await test
+    finally:
+        for transport in list(getattr(asyncio.get_running_loop(), "_transports", {}).values()):
+            transport.abort()
+        await asyncio.sleep(0)
 
 
 def settings_of(url: str, **changed: object) -> Cloud:

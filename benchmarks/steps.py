@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.cloud import plugs_of
-from evse_mqtt_bridge.bridge import Bridge, plan_of
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.cloud.client import CloudClient
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.load import load
@@ -19,6 +19,7 @@ from evse_mqtt_bridge.core.model import Message, Outcome, StationState
 from evse_mqtt_bridge.core.schedule import Agenda
 from evse_mqtt_bridge.core.station import Moment
 from evse_mqtt_bridge.core.transition import Transition
+from evse_mqtt_bridge.plan import plan_of
 
 __all__ = ["Costs", "costs", "memory"]
 

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.bridge import Bridge, Plan, plan_of
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.broker.session import Session, tls_context
 from evse_mqtt_bridge.cloud.client import CloudClient, Target
 from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt
@@ -35,6 +35,7 @@ from evse_mqtt_bridge.monitor.pulse import Pulse
 from evse_mqtt_bridge.monitor.server import Server
 from evse_mqtt_bridge.monitor.witness import Both, Witness
 from evse_mqtt_bridge.narrator import Narrator
+from evse_mqtt_bridge.plan import Plan, plan_of
 from evse_mqtt_bridge.polling import Clock, Poller
 from evse_mqtt_bridge.service import Service
 

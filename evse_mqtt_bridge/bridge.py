@@ -1,27 +1,25 @@
-"""The line for one station, and the set of stations: outcome -> state -> messages -> broker.
+"""The line for one station, and the set of stations: outcome -> state -> news -> messages -> broker.
 
 Nothing here waits or looks at a clock. What comes in is an outcome, a configuration, or what the broker remembers of an
 earlier life; what goes out are messages.
 """
 
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.core import homeassistant, messages
-from evse_mqtt_bridge.core.homeassistant import Discovery
-from evse_mqtt_bridge.core.ledger import BridgeEntry, DiscoveryPlace, StationEntry, read_bridge, read_station
+from evse_mqtt_bridge.core.ledger import BridgeEntry, StationEntry, read_bridge, read_station
 from evse_mqtt_bridge.core.messages import BridgeInfo
 from evse_mqtt_bridge.core.model import Message, Outcome, Station, StationState
-from evse_mqtt_bridge.core.station import Moment, Rules, advance, remember, revisit
+from evse_mqtt_bridge.core.station import Moment, advance, remember, revisit
 from evse_mqtt_bridge.core.topics import Topics
 from evse_mqtt_bridge.core.transition import Change, Transition, transition
+from evse_mqtt_bridge.plan import Plan
 
-__all__ = ["THE_BRIDGE", "Bridge", "Plan", "Publisher", "plan_of"]
+__all__ = ["THE_BRIDGE", "Bridge", "Publisher"]
 
 THE_BRIDGE = ""
 """The key of what the bridge says of itself, where others are uuids of stations."""
@@ -44,45 +42,6 @@ class Publisher(Protocol):
 
     def change(self, transition: Transition) -> None:
         """Go through a transition's steps, then say the whole picture, what the transition has last, and late infos."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a configuration asks of the bridge; `stations` by uuid."""
-
-    topics: Topics
-    client_id: str
-    stations: Mapping[str, Station]
-    rules: Rules
-    discovery: Discovery | None = None
-    birth_topic: str = ""
-
-    @property
-    def place(self) -> DiscoveryPlace | None:
-        """Where discovery is published."""
-        return DiscoveryPlace(self.discovery.prefix, self.discovery.form) if self.discovery else None
-
-
-def plan_of(config: Config) -> Plan:
-    """The plan of a configuration."""
-    topics = Topics(config.mqtt.base_topic)
-    settings = config.homeassistant
-    discovery = Discovery(
-        topics=topics,
-        prefix=settings.discovery_prefix,
-        form=settings.discovery,
-        qos=config.mqtt.qos,
-        bridge_id=config.mqtt.client_id,
-        version=__version__,
-    )
-    return Plan(
-        topics=topics,
-        client_id=config.mqtt.client_id,
-        stations={entry.uuid: entry.station(config.polling) for entry in config.stations},
-        rules=Rules(config.polling.offline_after, config.polling.stale_after, config.polling.heartbeat),
-        discovery=discovery if settings.enabled else None,
-        birth_topic=settings.status_topic if settings.enabled else "",
-    )
 
 
 class Bridge:

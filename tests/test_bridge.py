@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.bridge import Bridge, Plan, plan_of
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.core.homeassistant import Discovery, Form
 from evse_mqtt_bridge.core.ledger import DiscoveryPlace
 from evse_mqtt_bridge.core.model import Message, Reason, Station, StationState
 from evse_mqtt_bridge.core.station import FORGET_AFTER, Rules
 from evse_mqtt_bridge.core.topics import Topics
+from evse_mqtt_bridge.plan import Plan, plan_of
 from tests.core.samples import NOW, answer, at, failure, reading
 from tests.model_broker import ModelBroker
 

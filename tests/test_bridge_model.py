@@ -17,12 +17,13 @@ from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from evse_mqtt_bridge.bridge import Bridge, Plan
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.core.homeassistant import Discovery
 from evse_mqtt_bridge.core.ledger import StationEntry
 from evse_mqtt_bridge.core.model import Failure, PlugReading, Reading, Reason, Station
 from evse_mqtt_bridge.core.station import FORGET_AFTER, Rules
 from evse_mqtt_bridge.core.topics import Topics
+from evse_mqtt_bridge.plan import Plan
 from tests.core.samples import FAILURES, NOW, at
 from tests.model_broker import ModelBroker
 

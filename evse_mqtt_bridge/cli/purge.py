@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.bridge import plan_of
 from evse_mqtt_bridge.broker.visit import visit
 from evse_mqtt_bridge.cli.options import config_option, load_config
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.core.leftovers import Holding, is_online, leftovers
 from evse_mqtt_bridge.core.messages import clear
 from evse_mqtt_bridge.errors import UnavailableError
+from evse_mqtt_bridge.plan import plan_of
 
 __all__ = ["purge"]
 

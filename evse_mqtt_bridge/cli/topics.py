@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.bridge import Plan, plan_of
 from evse_mqtt_bridge.broker.visit import visit
 from evse_mqtt_bridge.cli.options import config_option, load_config
 from evse_mqtt_bridge.cloud.survey import survey
@@ -23,6 +22,7 @@ from evse_mqtt_bridge.core.model import Failure
 from evse_mqtt_bridge.core.station import MAX_PLUGS
 from evse_mqtt_bridge.core.text import clean
 from evse_mqtt_bridge.errors import UnavailableError
+from evse_mqtt_bridge.plan import Plan, plan_of
 
 __all__ = ["topics"]
 

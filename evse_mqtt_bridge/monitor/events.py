@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from evse_mqtt_bridge.bridge import Plan
 from evse_mqtt_bridge.monitor.picture import Picture, StationPicture, picture_json, station_json
+from evse_mqtt_bridge.plan import Plan
 
 __all__ = ["TURN", "Feed", "Frame", "Told", "write_slices"]
 

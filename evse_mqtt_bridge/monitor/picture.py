@@ -13,9 +13,10 @@ from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
-from evse_mqtt_bridge.bridge import Bridge, Plan
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.core.model import PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.monitor.journal import Journal, StationRecord
+from evse_mqtt_bridge.plan import Plan
 
 __all__ = [
     "BridgePicture",

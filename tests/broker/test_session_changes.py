@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from evse_mqtt_bridge.bridge import Bridge, Plan
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.broker import connection as mqtt
 from evse_mqtt_bridge.broker import session as sessions
 from evse_mqtt_bridge.broker.session import Session
@@ -15,6 +15,7 @@ from evse_mqtt_bridge.core.homeassistant import Discovery, Form
 from evse_mqtt_bridge.core.model import Station
 from evse_mqtt_bridge.core.station import Rules
 from evse_mqtt_bridge.core.topics import Topics
+from evse_mqtt_bridge.plan import Plan
 from tests.core.samples import NOW, answer, at
 from tests.support import Mosquitto, Observer
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.bridge import Bridge, Plan
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.core import homeassistant
 from evse_mqtt_bridge.core.asyncapi import Broker, document
 from evse_mqtt_bridge.core.catalog import Inventory, catalog
@@ -21,6 +21,7 @@ from evse_mqtt_bridge.core.model import Outcome, Station
 from evse_mqtt_bridge.core.payloads import STATION_REASONS, examples
 from evse_mqtt_bridge.core.station import Rules
 from evse_mqtt_bridge.core.topics import Topics
+from evse_mqtt_bridge.plan import Plan
 from tests.core.samples import NOW, PLUGS, at, outcomes
 from tests.model_broker import ModelBroker
 from tests.support.asyncapi import misfits, topics_of, violations

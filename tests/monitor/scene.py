@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
-from evse_mqtt_bridge.bridge import Bridge, Plan, plan_of
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
 from evse_mqtt_bridge.core.model import Outcome, PlugReading, Reading
 from evse_mqtt_bridge.core.station import Moment
@@ -22,6 +22,7 @@ from evse_mqtt_bridge.monitor.picture import (
     station_pictures,
 )
 from evse_mqtt_bridge.monitor.server import Server
+from evse_mqtt_bridge.plan import Plan, plan_of
 from tests.model_broker import ModelBroker
 from tests.support.net import HOST, free_port
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.bridge import Bridge, Plan
+from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.core.model import Failure, Outcome, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.core.station import Moment, Rules
 from evse_mqtt_bridge.core.topics import Topics
@@ -27,6 +27,7 @@ from evse_mqtt_bridge.monitor.picture import (
     to_json,
 )
 from evse_mqtt_bridge.monitor.words import REASONS
+from evse_mqtt_bridge.plan import Plan
 from tests.core.samples import NOW, answer, outcomes, reading
 from tests.model_broker import ModelBroker
 

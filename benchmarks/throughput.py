@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmarks.bridge import Bridge, availability_topics, watch_availability
 from benchmarks.client import Client, Figures, script
@@ -10,7 +11,7 @@ from benchmarks.node_red import NodeRed, why_not
 from benchmarks.report import Table, spread
 from benchmarks.rig import Rig, Settings
 
-__all__ = ["flat_out", "throughput"]
+__all__ = ["busy_bridge", "flat_out", "throughput"]
 
 _START = 60.0
 _LOOP = "plain loop, requests and paho"
@@ -91,10 +92,17 @@ def _node_red(rig: Rig, effort: Effort) -> Figures:
 
 def flat_out(rig: Rig, effort: Effort, qos: int = 0) -> Figures:
     """All stations are asked every second, which is more than one core can do; the first round is not measured."""
+    with busy_bridge(rig, effort, qos) as client:
+        return client.figures(effort.seconds)
+
+
+@contextmanager
+def busy_bridge(rig: Rig, effort: Effort, qos: int = 0) -> Iterator[Bridge]:
+    """A bridge that is asked for more than it can do, after its first round."""
     stations = range(effort.flat_out)
     topics = availability_topics(stations)
     settings = Settings(interval=1, qos=qos, discovery=False)
     with watch_availability(rig) as watching, Bridge(rig, settings, stations) as client:
         watching.wait(lambda latest: latest.keys() == topics, 3 * _START, f"{effort.flat_out} stations to be published")
         client.wait_for_polls(2 * effort.flat_out + rig.cloud.polls(), _START)
-        return client.figures(effort.seconds)
+        yield client

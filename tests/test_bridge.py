@@ -150,6 +150,20 @@ def test_a_plug_that_comes_back_before_its_end_was_said_is_all_there(begun: int)
     assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
 
 
+@pytest.mark.parametrize("begun", range(12))
+def test_nothing_is_said_any_more_of_a_plug_that_went_while_news_of_it_was_said(begun: int) -> None:
+    bridge, broker = _running(_plan(_NORTH, form="entity"), "e1")
+    bridge.take("e1", answer(reading("p1", power=2.0)), at(30), broker)
+    broker.deliver()
+    bridge.take("e1", failure(Reason.UNAUTHORIZED), at(60), broker)
+    broker.deliver(begun)
+    bridge.take("e1", answer(reading("p1")), at(90), broker)
+    bridge.take("e1", answer(reading("p1")), at(120 + FORGET_AFTER), broker)
+    broker.deliver()
+    assert not [topic for topic in broker.retained if "/p2/" in topic or "_p2/" in topic]
+    assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
+
+
 # The picture
 
 
@@ -200,6 +214,20 @@ def test_a_station_with_news_while_the_picture_is_on_its_way_is_not_told_twice(d
     assert set(said) == set(broker.retained)
     assert len(said) - len(set(said)) <= of_one_station, "nothing of the others"
     assert broker.retained["evse/e2/p1/power"] == b"1"
+
+
+@pytest.mark.parametrize("delivered", range(0, 200, 3))
+def test_what_is_again_as_it_was_before_the_picture_is_shown_so(delivered: int) -> None:
+    uuids = ("e1", "e3", "e2")  # the first of the picture has the last of the news
+    bridge, broker = _running(_plan(_SOUTH, _NORTH, Station("e3", 30), form="entity"), *uuids)
+    broker.repeat()
+    for uuid in uuids:
+        bridge.take(uuid, answer(reading("p1", power=1.0, status="offline"), reading("p2", power=1.0)), at(30), broker)
+    broker.deliver(delivered)
+    for uuid in uuids:
+        bridge.take(uuid, _BOTH, at(60), broker)
+    broker.deliver()
+    assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
 
 
 def test_a_picture_comes_to_its_end_however_slow_the_broker_is() -> None:

@@ -56,6 +56,17 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def test_what_waits_is_not_put_into_words_of_the_plan_that_a_transition_is_to_lead_to() -> None:
+    bridge = Bridge(_plan(_NORTH, _SOUTH, form="entity"), NOW)
+    session = Session(Mqtt(host="broker.example"), bridge, _Log(), lambda: 0.0)
+    session._open = session._greeted = True
+    bridge.take("e1", answer(), at(0), session)
+    session.repeat()
+    assert session._outbox.take() is not None, "both wait"
+    bridge.apply(_plan(_NORTH, _SOUTH, form="device"), session)
+    assert session._outbox.take() is None, "until the steps of the transition come"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

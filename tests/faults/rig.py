@@ -139,7 +139,7 @@ def strange_lookups(folder: Path) -> dict[str, str]:
 
 def entries(bridge: BridgeProcess, message: str = "", **known: object) -> list[dict[str, Any]]:
     """The lines of a log in JSON whose message contains `message`, and which have these further values."""
-    found = [_entry(line) for line in list(bridge.stderr)]
+    found = [_entry(line) for line in bridge.stderr]
     return [
         entry for entry in found if message in entry["message"] and known.items() <= {**entry, "line": entry}.items()
     ]

@@ -79,7 +79,7 @@ def test_nothing_is_published_after_offline(
         published = [seen for seen in observer.log if seen.topic.startswith(("evse/", "homeassistant/"))]
         assert (published[-1].topic, published[-1].payload, published[-1].retain) == (AVAILABILITY, "offline", True)
         assert len(cloud.requests) <= asked + 20, "polls stop at once"
-        assert "Received DISCONNECT from evse-mqtt-bridge" in broker.log
+        wait_for(lambda: "Received DISCONNECT from evse-mqtt-bridge" in broker.log)
         assert entries(bridge)[-1]["message"] == "stopped"
         assert not entries(bridge, "did not acknowledge")
         saw(2, f"{number.name}: exit 0 after {took:.1f} s; last of {len(published)} messages: {published[-1].payload}")

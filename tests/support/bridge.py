@@ -1,7 +1,9 @@
 """The bridge as a user starts it: a process of its own."""
 
+import codecs
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -44,17 +46,52 @@ def run_command(
     )
 
 
-class BridgeProcess:
-    """`evse-mqtt-bridge ARGUMENTS` in the background; use it as a context manager, which always ends it.
+class _Lines:
+    """The lines that come out of a pipe, read by a thread of its own, which tells of each by `changed`.
 
-    `stdout` and `stderr` hold the lines so far.
+    Under the lock of `changed` nothing is on its way from the pipe to the lines.
     """
 
+    def __init__(self, pipe: IO[bytes], changed: threading.Condition) -> None:
+        self.lines: list[str] = []
+        self.ended = False
+        self._pipe = pipe
+        self._changed = changed
+        self._begun = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def caught_up(self) -> bool:
+        """Whether all that was written so far is in the lines; to be asked under the lock."""
+        return self.ended or not self._readable(0)
+
+    def close(self) -> None:
+        """Waits for the end of the pipe, which comes when all who can write into it have ended."""
+        self._reader.join(10)
+        self._pipe.close()
+
+    def _readable(self, timeout: float | None) -> bool:
+        return bool(select.select([self._pipe], [], [], timeout)[0])
+
+    def _read(self) -> None:
+        while not self.ended:
+            self._readable(None)
+            with self._changed:
+                data = os.read(self._pipe.fileno(), 65536)
+                *lines, self._begun = (self._begun + self._decoder.decode(data, not data)).split("\n")
+                self.lines += lines
+                if not data:
+                    self.lines += [self._begun] if self._begun else []
+                    self.ended = True
+                self._changed.notify_all()
+
+
+class BridgeProcess:
+    """`evse-mqtt-bridge ARGUMENTS` in the background; use it as a context manager, which always ends it."""
+
     def __init__(self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
-        self.stdout: list[str] = []
-        self.stderr: list[str] = []
         self._changed = threading.Condition()
-        self._open = 2
         self._process = subprocess.Popen(
             [*_COMMAND, *map(str, arguments)],
             env=clean_environment(env),
@@ -62,17 +99,11 @@ class BridgeProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        self._readers = [
-            threading.Thread(target=self._read, args=(self._process.stdout, self.stdout), daemon=True),
-            threading.Thread(target=self._read, args=(self._process.stderr, self.stderr), daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._stdout = _Lines(self._process.stdout, self._changed)
+        self._stderr = _Lines(self._process.stderr, self._changed)
 
     @classmethod
     def run(cls, config: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Self:
@@ -98,26 +129,35 @@ class BridgeProcess:
         return self._process.poll() is None
 
     @property
+    def stdout(self) -> list[str]:
+        """The lines that it has written to stdout by now."""
+        return self._written(self._stdout)
+
+    @property
+    def stderr(self) -> list[str]:
+        """The lines that it has written to stderr by now."""
+        return self._written(self._stderr)
+
+    @property
     def errors(self) -> str:
-        """All of stderr so far, as one text."""
-        with self._changed:
-            return "\n".join(self.stderr)
+        """All of stderr by now, as one text."""
+        return "\n".join(self.stderr)
 
     def wait_for_line(
         self, pattern: str, timeout: float = 30, *, stream: str = "stderr", since: int = 0
     ) -> re.Match[str]:
         """The first match of `pattern` in a line of `stream`, from line `since` on; fails when it ends without one."""
-        lines = self.stdout if stream == "stdout" else self.stderr
+        source = self._stdout if stream == "stdout" else self._stderr
         wanted = re.compile(pattern)
         deadline = time.monotonic() + timeout
         position = since
         with self._changed:
             while True:
-                for line in lines[position:]:
+                for line in source.lines[position:]:
                     if found := wanted.search(line):
                         return found
-                position = max(position, len(lines))
-                assert self._open, f"ended without a line like {pattern!r}; {self._tail()}"
+                position = max(position, len(source.lines))
+                assert not source.ended, f"ended without a line like {pattern!r}; {self._tail()}"
                 left = deadline - time.monotonic()
                 assert left > 0, f"no line like {pattern!r} after {timeout} s; {self._tail()}"
                 self._changed.wait(left)
@@ -145,8 +185,8 @@ class BridgeProcess:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout} s; {self._tail()}") from None
-        for reader in self._readers:
-            reader.join(timeout)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stdout.ended and self._stderr.ended, timeout)
         return code
 
     def assert_exit(self, code: int = 0, timeout: float = 30) -> None:
@@ -168,20 +208,13 @@ class BridgeProcess:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
                 self.kill()
-        for reader in self._readers:
-            reader.join(10)
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        self._stdout.close()
+        self._stderr.close()
 
-    def _read(self, stream: IO[str], lines: list[str]) -> None:
-        for line in stream:
-            with self._changed:
-                lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
+    def _written(self, source: _Lines) -> list[str]:
         with self._changed:
-            self._open -= 1
-            self._changed.notify_all()
+            self._changed.wait_for(source.caught_up)
+            return list(source.lines)
 
     def _tail(self) -> str:
-        return "last lines:\n" + "\n".join([*self.stdout[-10:], *self.stderr[-30:]])
+        return "last lines:\n" + "\n".join([*self._stdout.lines[-10:], *self._stderr.lines[-30:]])

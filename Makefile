@@ -2,7 +2,8 @@
 
 VENV   ?= .venv
 PYTEST_ARGS ?=
-PYTEST_WORKERS ?= auto
+# twice the cores, since most tests wait for processes
+PYTEST_WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1))
 BENCH_ARGS ?=
 SOAK_ARGS ?=
 
@@ -39,7 +40,7 @@ test: $(TEST_READY)
 	@scripts/ensure-mosquitto
 	@scripts/ensure-chromium
 	@$(MAKE) lint
-	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(TEST_READY)
 	@$(BIN)/ruff check

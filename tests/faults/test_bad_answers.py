@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from tests.faults.rig import (
     assert_cadence,
     configure,
@@ -119,10 +117,9 @@ def _went(observer: Observer, topic: str, start: int) -> bool:
     return "offline" in observer.history(topic, start)
 
 
-@pytest.mark.beside(scenario=_walk)
-def test_one_bad_answer_after_the_other(outcome: Callable[[], _Walk], saw: Saw) -> None:
+def test_one_bad_answer_after_the_other(tmp_path: Path, saw: Saw) -> None:
     """Row 10: each turns the station offline, changes nothing, leads nowhere, leaves the neighbour alone and passes."""
-    kinds, walk = _kinds(""), outcome()
+    kinds, walk = _kinds(""), _walk(tmp_path)
     assert walk.told == {kind: reason for kind, (_, reason) in kinds.items()}
     assert len(kinds) >= 16
     assert walk.changed == []

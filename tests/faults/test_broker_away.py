@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.faults.rig import (
     AVAILABILITY,
     PLUG,
@@ -127,12 +125,9 @@ def _outage(folder: Path) -> _Outage:
                 )
 
 
-@pytest.mark.beside(scenario=_outage)
-def test_after_a_long_outage_each_topic_comes_once_with_its_newest_value(
-    outcome: Callable[[], _Outage], saw: Saw
-) -> None:
+def test_after_a_long_outage_each_topic_comes_once_with_its_newest_value(tmp_path: Path, saw: Saw) -> None:
     """Row 4: memory stays flat; then one message per topic, newest value, its own measurement time; within 10 s."""
-    seen = outcome()
+    seen = _outage(tmp_path)
     assert seen.took < 10
     assert seen.wrong == 0
     assert seen.most == 1
@@ -209,10 +204,9 @@ def _dead_peer(folder: Path) -> _DeadPeer:
             return _DeadPeer(noticed, back, detail, seen.retained[AVAILABILITY])
 
 
-@pytest.mark.beside(scenario=_dead_peer)
-def test_keepalive_notices_a_dead_peer(outcome: Callable[[], _DeadPeer], saw: Saw) -> None:
+def test_keepalive_notices_a_dead_peer(tmp_path: Path, saw: Saw) -> None:
     """Row 4: a connection that is dead without a word is given up within two keepalives, and made anew."""
-    seen = outcome()
+    seen = _dead_peer(tmp_path)
     assert seen.noticed < 2 * 5 + 2
     assert seen.detail == "the broker did not answer any more"
     assert seen.back < 16
@@ -254,10 +248,9 @@ def _frozen(folder: Path) -> _Frozen:
             return _Frozen(lines, retained[AVAILABILITY], wrong, resident(bridge.pid) - memory)
 
 
-@pytest.mark.beside(scenario=_frozen)
-def test_a_frozen_broker_is_given_up_and_taken_up_again(outcome: Callable[[], _Frozen], saw: Saw) -> None:
+def test_a_frozen_broker_is_given_up_and_taken_up_again(tmp_path: Path, saw: Saw) -> None:
     """Row 4: what waited in its sockets while it was frozen (attempts, wills) does no harm afterwards."""
-    seen = outcome()
+    seen = _frozen(tmp_path)
     assert seen.retained == "online"
     assert seen.wrong == 0
     assert seen.grown < 10_000_000
@@ -293,10 +286,9 @@ def _flapping(folder: Path) -> _Flapping:
             return _Flapping(connections, errors, back, [entry["message"] for entry in entries(bridge)])
 
 
-@pytest.mark.beside(scenario=_flapping)
-def test_reconnecting_survives_flapping(outcome: Callable[[], _Flapping], saw: Saw) -> None:
+def test_reconnecting_survives_flapping(tmp_path: Path, saw: Saw) -> None:
     """Row 18: connections that do not last are made less and less often, and said once."""
-    seen = outcome()
+    seen = _flapping(tmp_path)
     assert len(seen.connections) <= 6
     gaps = [later - earlier for earlier, later in itertools.pairwise(seen.connections[1:])]
     assert gaps == sorted(gaps)
@@ -319,7 +311,6 @@ def _bad_weather(folder: Path) -> str:
         return f"slow and byte by byte: {proxy.passed} bytes, 1 connection"
 
 
-@pytest.mark.beside(scenario=_bad_weather)
-def test_the_published_example_comes_through_bad_weather(outcome: Callable[[], str], saw: Saw) -> None:
+def test_the_published_example_comes_through_bad_weather(tmp_path: Path, saw: Saw) -> None:
     """Row 4: a connection that is slow and comes in single bytes harms nothing."""
-    saw(4, outcome())
+    saw(4, _bad_weather(tmp_path))

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
 from tests.faults.rig import PLUG, assert_cadence, configure, entries, parts, plug, running, uuid_of, wait_until_up
 
 Saw = Callable[[int, str], None]
@@ -70,10 +68,9 @@ def _jumps(folder: Path) -> str:
         return f"clock put forward and back by 2 h: {len(requests)} polls on the grid; started {started}"
 
 
-@pytest.mark.beside(scenario=_jumps)
-def test_a_clock_that_jumps_does_not_touch_the_cadence(outcome: Callable[[], str], saw: Saw) -> None:
+def test_a_clock_that_jumps_does_not_touch_the_cadence(tmp_path: Path, saw: Saw) -> None:
     """Row 20: polls are made by the monotonic clock; times are published in UTC, and so is the log."""
-    saw(20, outcome())
+    saw(20, _jumps(tmp_path))
 
 
 def _seconds_ago(stamp: str) -> float:

@@ -71,12 +71,9 @@ def _failing(folder: Path) -> list[str]:
         return lines
 
 
-@pytest.mark.beside(scenario=_failing)
-def test_a_failing_station_goes_after_three_misses_and_disturbs_nobody(
-    outcome: Callable[[], list[str]], saw: Saw
-) -> None:
+def test_a_failing_station_goes_after_three_misses_and_disturbs_nobody(tmp_path: Path, saw: Saw) -> None:
     """Row 6: `offline` after 3 misses, one WARNING, one INFO when it is back; the other keeps its cadence."""
-    for line in outcome():
+    for line in _failing(tmp_path):
         saw(6, line)
 
 
@@ -124,10 +121,9 @@ def _retry_after(folder: Path) -> str:
         return ", ".join(f"{form}: {gap:.1f} s" for form, gap in gaps.items())
 
 
-@pytest.mark.beside(scenario=_retry_after)
-def test_no_request_before_retry_after(outcome: Callable[[], str], saw: Saw) -> None:
+def test_no_request_before_retry_after(tmp_path: Path, saw: Saw) -> None:
     """Row 7: in all its forms, for all stations of the host; what cannot be read asks for nothing."""
-    saw(7, outcome())
+    saw(7, _retry_after(tmp_path))
 
 
 def _once(number: int, status: int, header: Callable[[], str]) -> Callable[[Request], Answer]:
@@ -153,10 +149,9 @@ def _again_and_again(folder: Path) -> str:
             return f"`Retry-After: 1` to everything for 5 s: {len(cloud.requests)} requests of 10 stations, 1 log line"
 
 
-@pytest.mark.beside(scenario=_again_and_again)
-def test_asking_to_wait_again_and_again_is_no_flood(outcome: Callable[[], str], saw: Saw) -> None:
+def test_asking_to_wait_again_and_again_is_no_flood(tmp_path: Path, saw: Saw) -> None:
     """Row 19: a cloud that says `Retry-After: 1` to everything is asked once a second, and said once."""
-    saw(19, outcome())
+    saw(19, _again_and_again(tmp_path))
 
 
 def _server(files: Certificate) -> ssl.SSLContext:

@@ -51,10 +51,9 @@ def _killed(folder: Path) -> str:
         )
 
 
-@pytest.mark.beside(scenario=_killed)
-def test_a_killed_bridge_is_offline_within_eight_seconds(outcome: Callable[[], str], saw: Saw) -> None:
+def test_a_killed_bridge_is_offline_within_eight_seconds(tmp_path: Path, saw: Saw) -> None:
     """Row 1: the broker publishes `offline` on the bridge's availability, retained, with either protocol."""
-    saw(1, outcome())
+    saw(1, _killed(tmp_path))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -171,6 +171,10 @@ class CloudServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        held = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in held:  # aiohttp cancels them too, but does not wait until they have ended
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         request = _request(incoming)

@@ -1,20 +1,36 @@
 """Ports on 127.0.0.1."""
 
+import itertools
+import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 __all__ = ["HOST", "free_port", "is_listening", "wait_until_listening"]
 
 HOST = "127.0.0.1"
 
 
+def _candidates() -> Iterator[int]:
+    """Ports below the range from which outgoing connections take theirs, those of this worker alone, in turn.
+
+    A client that still looks for a port where nobody is any more finds no stranger there.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    share = 12_000 // workers
+    first = 20_000 + share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    start = random.SystemRandom().randrange(share)  # not the shared generator, which hypothesis seeds
+    return (first + (start + step) % share for step in itertools.count())
+
+
+_PORTS = _candidates()
+
+
 def free_port() -> int:
-    """A port that nobody listens on, below the range from which outgoing connections take theirs."""
-    dice = random.SystemRandom()  # not the shared generator, which hypothesis seeds
+    """A port that nobody listens on, and that no other test has had for long."""
     while True:
-        port = dice.randrange(20_000, 32_000)
+        port = next(_PORTS)
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))

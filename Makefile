@@ -40,7 +40,7 @@ test: $(TEST_READY)
 	@scripts/ensure-mosquitto
 	@scripts/ensure-chromium
 	@$(MAKE) lint
-	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist load --maxschedchunk 4 $(PYTEST_ARGS)
 
 lint: $(TEST_READY)
 	@$(BIN)/ruff check

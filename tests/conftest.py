@@ -13,6 +13,8 @@ from tests.support import Authority, BridgeProcess, Clock, CloudServer, Mosquitt
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
+_WAITING = ("faults", "run")
+
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
@@ -56,3 +58,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def clock() -> Clock:
     """A clock that stands still until it is advanced."""
     return Clock()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait lie among those that compute, which do so meanwhile; none of them is left for the end."""
+    waiting = [item for item in items if item.path.parent.name in _WAITING]
+    others = [item for item in items if item.path.parent.name not in _WAITING]
+    gap = max(1, len(others) * 2 // 3 // max(1, len(waiting)))
+    for place, item in enumerate(waiting):
+        others.insert(place * (gap + 1), item)
+    items[:] = others

@@ -33,6 +33,9 @@ __all__ = [
 _TIME = "time"
 _VALUES = tuple(field for field in READING_FIELDS if field.name != _TIME)
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+"""A text as JSON, by an encoder that is made once: each poll that brings news has several."""
+
 
 def is_news(old: StationState, new: StationState) -> bool:
     """Whether a broker that shows `old` must be told anything to show `new`: most polls bring none.
@@ -207,7 +210,7 @@ def _json(value: object) -> str:
             return "null"
         case bool() | int() | float():
             return _plain(value)
-    return json.dumps(_plain(value), ensure_ascii=False)
+    return _quoted(_plain(value))
 
 
 def _dump(content: object) -> bytes:

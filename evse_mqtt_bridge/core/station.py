@@ -9,9 +9,11 @@ had it, its object was valid, its status is neither `offline` nor `cloud_offline
 Measurements are never touched by a failure: they stay what they were when they were measured.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from evse_mqtt_bridge.core.model import (
     Failure,
@@ -120,17 +122,24 @@ def _settle(
 ) -> PlugState:
     """The plug with its reason, and marked as said where `time` and `state` are to be published.
 
-    That is when anything but the measurement time changed, and once per heartbeat while only that time moves.
+    That is when anything but the measurement time changed, and where only that time moves, when a new beat has begun.
     """
     reason = _reason_of_plug(plug, station, rules, moment)
     time = plug.reading.time if plug.reading else None
     if before is None or reason is not before.reason or not same_values(before.reading, plug.reading):
         said = reason is not None
     else:
-        said = time != before.said_time and moment.monotonic - before.said_at >= rules.heartbeat
+        said = time != before.said_time and (
+            not rules.heartbeat or _beat(plug, moment.monotonic, rules) != _beat(plug, before.said_at, rules)
+        )
     if said:
         return replace(plug, reason=reason, said_at=moment.monotonic, said_time=time)
     return plug if reason is plug.reason else replace(plug, reason=reason)
+
+
+def _beat(plug: PlugState, at: float, rules: Rules) -> int:
+    """Which heartbeat of its own the plug is in; plugs that began together, or changed together, beat apart."""
+    return math.floor(at / rules.heartbeat + crc32(plug.uuid.encode()) / 2**32)
 
 
 def _reason_of_plug(plug: PlugState, station: Reason | None, rules: Rules, moment: Moment) -> Reason | None:

@@ -243,7 +243,7 @@ def test_aliases_take_the_uuids_place_and_labels_never_do() -> None:
 def test_time_and_state_tell_the_same_time_when_a_failure_makes_the_state_known() -> None:
     later = NOW + timedelta(seconds=5)
     first = advance(StationState(), answer(), Rules(), at(0))
-    quiet = advance(first, answer(reading(time=later)), Rules(), at(5))
+    quiet = advance(first, answer(reading(time=later)), Rules(heartbeat=3600), at(5))
     assert list(messages.changes(_TOPICS, _STATION, first, quiet)) == [], "within a heartbeat"
     down = advance(quiet, failure(Reason.UNAUTHORIZED), Rules(), at(10))
     said = _tree(messages.changes(_TOPICS, _STATION, quiet, down))

@@ -1,7 +1,9 @@
 """What is known of a station after each poll: its reason, its plugs, and what of it is said."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -246,18 +248,37 @@ def test_the_last_label_stays_when_an_answer_has_none() -> None:
 # When `time` and `state` are said
 
 
-@given(st.lists(st.floats(1, 100), min_size=1, max_size=30), st.sampled_from([0.0, 5.0, 60.0]))
-def test_while_only_time_moves_it_is_said_once_per_heartbeat(waits: list[float], heartbeat: float) -> None:
-    state, now, said = advance(StationState(), _OK, _RULES, at(0)), 0.0, 0.0
-    for wait in waits:
-        now += wait
-        moved = answer(reading(time=NOW + timedelta(seconds=now)))
-        state = advance(state, moved, Rules(heartbeat=heartbeat), at(now))
-        plug = state.plugs["p1"]
-        if at(now).monotonic - at(said).monotonic >= heartbeat:
-            said = now
-            assert plug.said_time == moved.plugs[0].time
-        assert plug.said_at == at(said).monotonic
+def _moving(wait: float, polls: int, heartbeat: float, plug: str = "p1") -> list[float]:
+    """When `time` and `state` of a plug were said whose answers differ in the measurement time alone."""
+    state, said = StationState(), []
+    for poll in range(polls):
+        moment = at(poll * wait)
+        moved = answer(reading(plug, time=NOW + timedelta(seconds=poll * wait)))
+        state = advance(state, moved, Rules(heartbeat=heartbeat), moment)
+        if state.plugs[plug].said_at == moment.monotonic:
+            assert state.plugs[plug].said_time == moved.plugs[0].time
+            said.append(poll * wait)
+    return said
+
+
+@given(st.floats(1, 100), st.integers(1, 100), st.sampled_from([0.0, 5.0, 60.0]), st.text(min_size=1))
+def test_while_only_time_moves_it_is_said_once_per_heartbeat(
+    wait: float, polls: int, heartbeat: float, plug: str
+) -> None:
+    said = _moving(wait, polls, heartbeat, plug)
+    assert said[0] == 0
+    longest = wait if wait >= heartbeat else heartbeat + wait
+    assert all(later - earlier <= longest + 1e-6 for earlier, later in pairwise(said))
+    assert len(said) <= 2 + polls * (wait / max(wait, heartbeat))
+
+
+def test_a_poll_that_comes_once_per_heartbeat_is_always_said() -> None:
+    assert len(_moving(60.0, 50, 60.0)) == 50
+
+
+def test_plugs_that_began_together_have_their_heartbeats_apart() -> None:
+    seconds = Counter(int(_moving(1.0, 61, 60.0, f"{number:032x}")[1]) for number in range(600))
+    assert all(sum(seconds[second] for second in range(start, start + 6)) >= 20 for start in range(1, 61, 6))
 
 
 def test_nothing_is_said_while_nothing_moves() -> None:
@@ -279,7 +300,7 @@ def test_any_other_change_is_said_at_once(changed: dict[str, Any]) -> None:
 def test_a_change_of_the_reason_is_said_with_the_time_that_is_known() -> None:
     state = _after(_OK)
     moved = reading(time=NOW + timedelta(seconds=10))
-    quiet = advance(state, answer(moved), _RULES, at(10))
+    quiet = advance(state, answer(moved), Rules(heartbeat=3600), at(10))
     assert quiet.plugs["p1"].said_time == NOW
     down = advance(quiet, failure(Reason.UNAUTHORIZED), _RULES, at(20)).plugs["p1"]
     assert (down.said_at, down.said_time) == (at(20).monotonic, moved.time)

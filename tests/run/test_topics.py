@@ -111,7 +111,8 @@ def test_while_only_time_moves_time_and_state_wait_for_the_heartbeat(
     start = observer.count
     cloud.wait_for_requests(len(cloud.requests) + 3)
     observer.settle()
-    assert [seen.topic for seen in observer.since(start) if seen.topic.startswith(CHARGING)] == []
+    said = [seen.topic for seen in observer.since(start) if seen.topic.startswith(CHARGING)]
+    assert said in ([], [f"{CHARGING}/time", f"{CHARGING}/state"]), "its heartbeat may be due just now, but once"
     cloud.answer(EXAMPLE_EVSE, [plug_object(time="2024-03-25T12:00:00.000Z", power=1)])
     observer.wait_for(f"{CHARGING}/power", "1")
     observer.wait_for(f"{CHARGING}/time", "2024-03-25T12:00:00.000Z")

@@ -79,8 +79,13 @@ class CloudClient:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._transport is not None:
-            await self._transport.aclose()
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection; once is enough, and twice does no harm."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
     def prepare(self, edge_device_id: str, uuid: str, token: str) -> Target:
         """The status request of one station."""

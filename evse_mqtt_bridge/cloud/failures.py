@@ -54,6 +54,8 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], Reason, str], ...] = (
     ((aiohttp.ClientResponseError,), Reason.INVALID_RESPONSE, _NO_HTTP),
 )
 
+_CONNECT = 7
+_BROKEN = (35, 55, 56)  # in the handshake, in sending, in receiving
 _ANY = re.compile("")
 _CURL: tuple[tuple[tuple[int, ...], re.Pattern[str], Reason, str], ...] = (
     # libcurl's codes, as curl/curl.h numbers them, and where one stands for several things, what its words begin with.
@@ -121,16 +123,17 @@ def of_error(error: Exception) -> Failure:
 
 
 def _of_curl(error: CurlError) -> Failure:
-    if error.os_error == errno.ECONNREFUSED:
+    # libcurl keeps the system's number of an address that it tried in vain, whatever fails after another one answered.
+    if error.code == _CONNECT and error.os_error == errno.ECONNREFUSED:
         return Failure(Reason.UNREACHABLE, _REFUSED)
-    if error.os_error in (errno.ECONNRESET, errno.EPIPE):
+    if error.code in _BROKEN and error.os_error in (errno.ECONNRESET, errno.EPIPE):
         return Failure(Reason.UNREACHABLE, _ENDED if error.is_answering else _CLOSED)
     for codes, pattern, reason, words in _CURL:
         if error.code in codes and (found := pattern.match(error.words)):
             return Failure(reason, words.format(*map(clean, found.groups())))
-    if error.os_error:
+    if error.os_error and error.code in (_CONNECT, *_BROKEN):
         return Failure(Reason.UNREACHABLE, os.strerror(error.os_error))
-    if error.code in (55, 56):  # the connection broke, and the system had no number for it
+    if error.code in _BROKEN:  # and the system had no number for it
         return Failure(Reason.UNREACHABLE, _ENDED if error.is_answering else _CLOSED)
     return Failure(Reason.UNREACHABLE, f"{clean(error.words) or 'it failed'} (libcurl {error.code})")
 

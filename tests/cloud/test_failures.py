@@ -124,19 +124,28 @@ def test_each_code_of_libcurl_has_its_reason_and_words(code: int, words: str, re
 
 
 @pytest.mark.parametrize(
-    ("number", "is_answering", "told"),
+    ("code", "number", "is_answering", "told"),
     [
-        (errno.ECONNREFUSED, False, "connection refused"),
-        (errno.ECONNRESET, False, _CLOSED),
-        (errno.EPIPE, False, _CLOSED),
-        (errno.ECONNRESET, True, _ENDED),
-        (errno.ENETUNREACH, False, "Network is unreachable"),
-        (0, True, _ENDED),
+        (7, errno.ECONNREFUSED, False, "connection refused"),
+        (7, errno.ENETUNREACH, False, "Network is unreachable"),
+        (35, errno.ECONNRESET, False, _CLOSED),
+        (55, errno.EPIPE, False, _CLOSED),
+        (56, errno.ECONNRESET, False, _CLOSED),
+        (56, errno.ECONNRESET, True, _ENDED),
+        (56, errno.ETIMEDOUT, False, "Connection timed out"),
+        (56, 0, True, _ENDED),
     ],
 )
-def test_what_the_system_said_to_libcurl_counts(number: int, is_answering: bool, told: str) -> None:
-    error = CurlError(56, "Recv failure", is_answering=is_answering, os_error=number)
+def test_what_the_system_said_to_libcurl_counts(code: int, number: int, is_answering: bool, told: str) -> None:
+    error = CurlError(code, "failure", is_answering=is_answering, os_error=number)
     assert of_error(error) == Failure(Reason.UNREACHABLE, told)
+
+
+@pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.ECONNRESET, errno.ENETUNREACH])
+def test_what_the_system_said_of_an_address_before_does_not_count(number: int) -> None:
+    assert of_error(CurlError(1, "Received HTTP/0.9", os_error=number)) == Failure(Reason.INVALID_RESPONSE, _NO_HTTP)
+    expired = CurlError(60, "SSL certificate problem: certificate has expired", os_error=number)
+    assert of_error(expired).detail == "TLS: the certificate was refused: certificate has expired"
 
 
 @pytest.mark.parametrize("bug", [ValueError, TypeError, KeyError, ZeroDivisionError, RuntimeError])

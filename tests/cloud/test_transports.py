@@ -20,7 +20,8 @@ from evse_mqtt_bridge.errors import ConfigError
 from tests.cloud.loops import EXAMPLE, Loop, ask, is_example, settings_of, target_of
 from tests.support import Answer, Authority, CloudServer, status_example
 from tests.support.cloud import EXAMPLE_EVSE
-from tests.support.liar import Liar, answer, silence
+from tests.support.liar import Liar, answer, raw, silence
+from tests.support.net import HOST
 
 Lookup = Callable[..., list[Any]]
 _NAME = "cloud.example"
@@ -121,6 +122,64 @@ def test_of_several_addresses_one_that_answers_is_taken(
     names[_NAME] = lambda: ["::1", "127.0.0.9", "127.0.0.1"]
     cloud.answer(EXAMPLE_EVSE, status_example())
     assert is_example(run(ask(f"http://{_NAME}:{cloud.port}")))
+
+
+def test_that_one_address_refused_is_not_what_another_answered(
+    run: Loop, liar: Liar, names: dict[str, Callable[[], list[str]]]
+) -> None:
+    names[_NAME] = lambda: ["127.0.0.9", "127.0.0.1"]
+    liar.tell(EXAMPLE_EVSE, raw(b"no HTTP at all\r\n\r\n"))
+    assert run(ask(f"http://{_NAME}:{liar.port}")) == Failure(Reason.INVALID_RESPONSE, "the answer is not valid HTTP")
+
+
+def test_a_name_that_is_given_back_its_address_leads_there_again(
+    run: Loop, cloud: CloudServer, names: dict[str, Callable[[], list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a request to another address, which the name had for a moment, is still under way."""
+    monkeypatch.setattr("evse_mqtt_bridge.cloud.transport.names.KEPT", 0)
+    cloud.answer(EXAMPLE_EVSE, Answer(status_example(), headers={"Connection": "close"}, delay=0.05))
+
+    async def test() -> None:
+        silent = await asyncio.start_server(lambda *_: None, "127.0.0.9", cloud.port)
+        async with silent, CloudClient(settings_of(f"http://{_NAME}:{cloud.port}", timeout=3)) as client:
+
+            def asked(address: str) -> asyncio.Task[Any]:
+                names[_NAME] = lambda: [address]
+                return asyncio.create_task(client.fetch(target_of(client)))
+
+            assert all(map(is_example, await asyncio.gather(asked(HOST), asked(HOST))))
+            elsewhere = asked("127.0.0.9")
+            await asyncio.sleep(0.1)
+            assert is_example(await asked(HOST))
+            elsewhere.cancel()
+            await asyncio.wait([elsewhere])
+
+    run(test())
+
+
+def test_a_name_server_that_fails_when_nobody_waits_any_more_is_no_bug(
+    run: Loop, names: dict[str, Callable[[], list[str]]]
+) -> None:
+    late, failed = threading.Event(), threading.Event()
+
+    def nobody() -> list[str]:
+        late.wait(30)
+        failed.set()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    names[_NAME] = nobody
+
+    async def test() -> None:
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        async with CloudClient(settings_of(f"http://{_NAME}:1", timeout=0.2)) as client:
+            assert isinstance(await client.fetch(target_of(client)), Failure)
+            late.set()
+            assert await asyncio.to_thread(failed.wait, 30)
+            await asyncio.sleep(0.1)
+        assert complaints == []
+
+    run(test())
 
 
 def test_a_name_that_is_none_is_told_and_asked_for_again(
@@ -293,6 +352,45 @@ def test_a_proxy_that_lets_nothing_through(
     outcome = run(ask("https://station.invalid", environment_proxy=True))
     assert outcome == Failure(Reason.UNREACHABLE, "the proxy did not let the connection through")
     assert cloud.requests == []
+
+
+def test_one_poll_after_the_other_goes_through_the_tunnel_of_a_proxy(
+    run: Loop, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tunnels = 0
+
+    async def test(cloud: CloudServer) -> None:
+        async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal tunnels
+            tunnels += 1
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            there, beyond = await asyncio.open_connection(HOST, cloud.port)
+            await asyncio.gather(_pass_on(reader, beyond), _pass_on(there, writer))
+
+        proxy = await asyncio.start_server(tunnel, HOST, 0)
+        monkeypatch.setenv("https_proxy", f"http://{HOST}:{proxy.sockets[0].getsockname()[1]}")
+        settings = settings_of(cloud.url, environment_proxy=True, ca_file=str(authority.ca_file))
+        async with proxy, CloudClient(settings) as client:
+            for _ in range(3):
+                assert is_example(await client.fetch(target_of(client)))
+            assert tunnels == 1
+            cloud.answer(EXAMPLE_EVSE, "no", status=401)
+            refused = await client.fetch(target_of(client))
+            assert isinstance(refused, Failure)
+            assert refused.reason is Reason.UNAUTHORIZED
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with CloudServer(tls=_serving(authority)) as cloud:
+        cloud.answer(EXAMPLE_EVSE, status_example())
+        run(test(cloud))
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
 
 
 def _descriptors() -> set[str]:

@@ -32,8 +32,13 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
 _INTERIM = frozenset(range(100, 200)) - {101}
 """Statuses that another answer follows; after 101, which nobody asked for, comes something else than HTTP."""
 
-_SUCCESS = range(200, 300)
 _PORTS = {"http": 80, "https": 443}
+
+_SUPPRESS_CONNECT_HEADERS = 265
+"""CURLOPT_SUPPRESS_CONNECT_HEADERS (libcurl 7.54), for which pycurl has no name: a proxy's answer is no server's."""
+
+_Told = dict[tuple[str, int], Sequence[str]]
+"""By host and port: the addresses that libcurl was told last. It keeps them for all handles together."""
 
 
 def lacking() -> str:
@@ -58,7 +63,6 @@ class _Prepared:
     """The host to connect to, the proxy's where there is one; empty where it is an address."""
     port: int
     proxy: Proxy | None
-    is_tunnel: bool
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -71,6 +75,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._names = Names(self._loop.time)
         self._trusted = _Trusted(ca_file)
         self._lines: dict[str, str] = {}
+        self._told: _Told = {}
         self._places = asyncio.Semaphore(limits.connections)
         self._idle: list[_Exchange] = []
         self._busy: dict[pycurl.Curl, _Exchange] = {}
@@ -97,7 +102,7 @@ class Transport(httpx.AsyncBaseTransport):
             left -= self._loop.time() - began
         else:
             await self._places.acquire()  # which does not wait
-        exchange = self._idle.pop() if self._idle else _Exchange(self._curl, self._limits, self._trusted)
+        exchange = self._idle.pop() if self._idle else _Exchange(self._curl, self._limits, self._trusted, self._told)
         done = exchange.done = self._loop.create_future()
         try:
             exchange.begin(prepared, addresses, left)
@@ -133,8 +138,7 @@ class Transport(httpx.AsyncBaseTransport):
         proxy = named_proxy(scheme, host) if self._environment_proxy else None
         to, port = (proxy.host, proxy.port) if proxy else (host, request.url.port or _PORTS[scheme])
         lines = [self._line(name, value) for name, value in request.headers.items() if name != "host"]
-        is_tunnel = proxy is not None and scheme == "https"
-        return _Prepared(str(request.url), lines, "" if is_address(to) else to, port, proxy, is_tunnel)
+        return _Prepared(str(request.url), lines, "" if is_address(to) else to, port, proxy)
 
     def _line(self, name: str, value: str) -> str:
         """A header line; thousands of stations share those in which they do not differ."""
@@ -145,19 +149,18 @@ class Transport(httpx.AsyncBaseTransport):
 class _Exchange:
     """A handle of libcurl's, and the answer that it is getting; it serves one request after the other."""
 
-    def __init__(self, loop: CurlLoop, limits: Limits, trusted: "_Trusted") -> None:
+    def __init__(self, loop: CurlLoop, limits: Limits, trusted: "_Trusted", told: _Told) -> None:
         self.curl = pycurl.Curl()
         self.done: asyncio.Future[tuple[int, str]]
         self._limit = limits.body
         self._seconds = 0.0
-        self._place: tuple[str, int, Sequence[str]] = ("", 0, ())
+        self._told = told
         self._proxy: Proxy | None = None
         self._head: list[bytes] = []
         self._body: list[bytes] = []
         self._size = 0
         self._status = 0
         self._is_whole_head = False
-        self._is_tunnel = False
         for option, value in _OPTIONS:
             self.curl.setopt(option, value)
         trusted.tell(self.curl)
@@ -173,10 +176,10 @@ class _Exchange:
         if seconds != self._seconds:
             curl.setopt(pycurl.TIMEOUT_MS, max(1, round(seconds * 1000)))
             self._seconds = seconds
-        place = (prepared.host, prepared.port, addresses)
-        if addresses and place != self._place:
+        place = (prepared.host, prepared.port)
+        if addresses and addresses != self._told.get(place):
             curl.setopt(pycurl.RESOLVE, [f"{prepared.host}:{prepared.port}:{','.join(addresses)}"])
-            self._place = place
+            self._told[place] = addresses
         if prepared.proxy is not self._proxy and prepared.proxy != self._proxy:
             _use(curl, prepared.proxy)
             self._proxy = prepared.proxy
@@ -184,7 +187,6 @@ class _Exchange:
         self._body.clear()
         self._size = self._status = 0
         self._is_whole_head = False
-        self._is_tunnel = prepared.is_tunnel
 
     def response(self, code: int, words: str) -> httpx.Response:
         """What came, or why nothing did.
@@ -220,10 +222,7 @@ class _Exchange:
         if not found:  # some that are none pass with libcurl
             return -1
         status = self._status = int(found[1])
-        if self._is_tunnel:  # the proxy's answer to CONNECT; of one that is none, libcurl says so
-            self._is_tunnel = status not in _SUCCESS
-            head.clear()
-        elif status in _INTERIM:
+        if status in _INTERIM:
             head.clear()
         else:
             self._is_whole_head = True
@@ -249,6 +248,7 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
     (pycurl.NETRC, pycurl.NETRC_IGNORED),
     (pycurl.PROXY, ""),  # which is: none, whatever the environment says
     (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),
+    (_SUPPRESS_CONNECT_HEADERS, 1),
     (pycurl.TCP_NODELAY, 1),
     (pycurl.MAXAGE_CONN, KEEPALIVE),
     (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),

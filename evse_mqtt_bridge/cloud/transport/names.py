@@ -64,7 +64,8 @@ class Names:
         if asked is None:
             asked = self._asked[host] = asyncio.create_task(self._ask(host), name=f"resolve {host}")
             asked.add_done_callback(_seen)
-        return await asyncio.shield(asked)
+        await asyncio.wait((asked,))  # not shield(), which since Python 3.14 complains of failures nobody waited for
+        return asked.result()
 
     async def aclose(self) -> None:
         """Give up what is being looked up."""

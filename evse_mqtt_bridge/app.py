@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.broker.session import Session, tls_context
 from evse_mqtt_bridge.cloud.client import CloudClient, Target
+from evse_mqtt_bridge.config.load import Loaded
 from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt
 from evse_mqtt_bridge.core.model import Outcome, Reason
 from evse_mqtt_bridge.core.station import Moment
@@ -34,7 +36,7 @@ from evse_mqtt_bridge.monitor.picture import BridgePicture, Health, Picture, Sta
 from evse_mqtt_bridge.monitor.pulse import Pulse
 from evse_mqtt_bridge.monitor.server import Server
 from evse_mqtt_bridge.monitor.witness import Both, Witness
-from evse_mqtt_bridge.narrator import Narrator
+from evse_mqtt_bridge.narrator import Narrator, Quota
 from evse_mqtt_bridge.plan import Plan, plan_of
 from evse_mqtt_bridge.polling import Clock, Poller
 from evse_mqtt_bridge.service import Service
@@ -42,6 +44,7 @@ from evse_mqtt_bridge.service import Service
 __all__ = ["Controls", "run"]
 
 _TICK = 10.0
+_COMPLAINTS_PER_MINUTE = 6
 _NO_SERVICE = Service()
 
 
@@ -64,7 +67,7 @@ async def run(
     config: Config,
     controls: Controls,
     log: Logger,
-    load: Callable[[], Config] | None = None,
+    load: Callable[[], Loaded] | None = None,
     service: Service = _NO_SERVICE,
 ) -> None:
     """Run the bridge until `controls.stop`; `load` yields the configuration anew for `controls.reload`.
@@ -105,12 +108,13 @@ class _Running:
         self._stack = stack
         self._clock = Clock(loop.time, random.random)
         self._bridge = Bridge(plan_of(config), self._clock.utc())
-        self._narrator = _narrator(config.mqtt, log, loop.time)
+        self._narrator = Narrator(log, loop.time, _address(config.mqtt), config.mqtt.client_id)
         self._witness = Witness(self._clock.utc, last_poll=loop.time())
         self._pulse = Pulse(loop.time, self._sign_of_life)
         self._server = Server(config.http, self)
         self._targets: dict[str, Target] = {}
         self._failed: asyncio.Future[None] = loop.create_future()
+        self._complaints = Quota(_COMPLAINTS_PER_MINUTE)
         loop.set_exception_handler(self._on_loop_exception)
 
     async def start(self) -> None:
@@ -118,6 +122,7 @@ class _Running:
         tls_context(self._config.mqtt.tls)  # a wrong file is told at the start, and only later tried again
         self._session = self._make_session(self._config.mqtt)
         self._client = await self._make_client(self._config.cloud)
+        self._stack.push_async_callback(self._close_client)
         self._poller = self._make_poller(self._config)
         self._session_task = _spawn(self._session.run(), "session")
         self._poller_task = _spawn(self._poller.run(), "poller")
@@ -126,15 +131,18 @@ class _Running:
 
     async def until_something(self, stopped: asyncio.Task[bool], reload: asyncio.Event) -> None:
         """Wait for a stop, a reload or a bug; the last is raised."""
-        while not stopped.done() and not reload.is_set():
-            reloading = asyncio.create_task(reload.wait(), name="reload")
-            await asyncio.wait(
-                (stopped, reloading, self._session_task, self._poller_task, self._pulse_task, self._failed),
-                return_when=asyncio.FIRST_COMPLETED,
-                timeout=_TICK,
-            )
-            reloading.cancel()
-            for part in (self._session_task, self._poller_task, self._pulse_task, self._failed):
+        asked = asyncio.create_task(reload.wait(), name="reload")
+        try:
+            await self._watch_until(stopped, asked)
+        finally:
+            asked.cancel()
+
+    async def _watch_until(self, *events: asyncio.Task[Any]) -> None:
+        """Wait for one of these, and meanwhile look after the parts; what one of them raises is a bug, and raised."""
+        while not any(event.done() for event in events):
+            parts = (self._session_task, self._poller_task, self._pulse_task, self._failed)
+            await asyncio.wait((*events, *parts), return_when=asyncio.FIRST_COMPLETED, timeout=_TICK)
+            for part in parts:
                 if part.done():
                     part.result()
             self._narrator.tick()
@@ -155,15 +163,16 @@ class _Running:
         await _cancel(self._pulse_task)
         await self._server.stop()
 
-    async def reload(self, load: Callable[[], Config], stopped: asyncio.Task[bool]) -> None:
+    async def reload(self, load: Callable[[], Loaded], stopped: asyncio.Task[bool]) -> None:
         """Take a changed configuration over, or say what is wrong with it and go on; give up where it is to stop."""
         loading = asyncio.create_task(in_daemon_thread(load, "load"), name="load")
-        await asyncio.wait((loading, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await self._watch_until(loading, stopped)
         if not loading.done():  # a file on a share that hangs, say
             loading.cancel()
             return
         try:
-            config = loading.result()
+            loaded = loading.result()
+            config = loaded.config
             _refuse_torso(self._config, config)
             tls_context(config.mqtt.tls)
             client = await self._make_client(config.cloud) if config.cloud != self._config.cloud else None
@@ -171,6 +180,8 @@ class _Running:
             self._refuse(error)
         else:
             await self._take_over(config, client)
+            for warning in loaded.warnings:
+                self.log.warning("configuration", detail=warning)
 
     def _refuse(self, error: ConfigError) -> None:
         self._witness.reloaded(accepted=False)
@@ -194,7 +205,7 @@ class _Running:
         self._bridge.apply(plan_of(config), self._session)
         self._session.listen()
         if client is not None:
-            await self._client.__aexit__(None, None, None)
+            await self._client.aclose()
             self._client = client
             held_until = self._poller.held_until if config.cloud.base_url == old.cloud.base_url else -math.inf
             self._poller = self._make_poller(config)
@@ -203,7 +214,7 @@ class _Running:
         else:
             self._assign(config, old)
         if config.mqtt != old.mqtt:
-            self._narrator = _narrator(config.mqtt, self.log, self._clock.monotonic)
+            self._narrator.meet(_address(config.mqtt), config.mqtt.client_id)
             published = self._session.published
             self._session = self._make_session(config.mqtt)
             self._session.published = published
@@ -248,7 +259,7 @@ class _Running:
                 cloud=config.cloud.base_url,
                 transport=self._client.transport,
             ),
-            broker=self._witness.broker(f"{config.mqtt.host}:{config.mqtt.effective_port}"),
+            broker=self._witness.broker(_address(config.mqtt)),
             health=self.health(),
             stations=(),
             revision=self._witness.journal.revision,
@@ -278,6 +289,10 @@ class _Running:
             census=census(map(self._bridge.state, self._bridge.plan.stations)),
         )
         return exposition(observed, accept)
+
+    def page_failed(self, error: BaseException) -> None:
+        """See monitor/server.py, Source."""
+        self._complain("a request to the status page failed: a bug", exc_info=error)
 
     def _vitals(self) -> Vitals:
         now, rate = self._clock.monotonic(), self._config.cloud.max_requests_per_second
@@ -315,7 +330,10 @@ class _Running:
         return Session(mqtt, self._bridge, Both(self._narrator, self._witness), self._clock.chance)
 
     async def _make_client(self, cloud: Cloud) -> CloudClient:
-        return await self._stack.enter_async_context(CloudClient(cloud))
+        return await CloudClient(cloud).__aenter__()
+
+    async def _close_client(self) -> None:
+        await self._client.aclose()
 
     def _make_poller(self, config: Config) -> Poller:
         self._poller = Poller(
@@ -357,12 +375,21 @@ class _Running:
         return new.misses
 
     def _on_loop_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """A callback of the loop raised: a bug, and nothing goes on as if it were none."""
+        """A callback of the loop raised: a bug, and nothing goes on as if it were none; but for what the system did."""
         error = context.get("exception")
-        if isinstance(error, Exception) and not self._failed.done():
+        if isinstance(error, Exception) and not isinstance(error, OSError) and not self._failed.done():
             self._failed.set_exception(error)
         else:
-            self.log.error("asyncio complains", detail=str(context.get("message")))
+            told = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+            self._complain("asyncio complains", detail=f"{context.get('message')}{told}")
+
+    def _complain(self, event: str, **known: object) -> None:
+        """Tell what may come again and again, a few times a minute."""
+        now = self._clock.monotonic()
+        if left_out := self._complaints.held(now):
+            known["left_out"] = left_out
+        if self._complaints.passes(now):
+            self.log.error(event, **known)
 
 
 def _refuse_torso(old: Config, new: Config) -> None:
@@ -372,8 +399,8 @@ def _refuse_torso(old: Config, new: Config) -> None:
         raise ConfigError(Problem(words, key="stations"))
 
 
-def _narrator(mqtt: Mqtt, log: Logger, now: Callable[[], float]) -> Narrator:
-    return Narrator(log, now, f"{mqtt.host}:{mqtt.effective_port}", mqtt.client_id)
+def _address(mqtt: Mqtt) -> str:
+    return f"{mqtt.host}:{mqtt.effective_port}"
 
 
 def _spawn(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:

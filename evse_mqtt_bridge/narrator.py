@@ -160,6 +160,14 @@ class Narrator:
 
     # The broker
 
+    def meet(self, broker: str, client_id: str) -> None:
+        """It is another broker from now on, or another client there; what was said of stations stays said."""
+        self.broker, self.client_id = broker, client_id
+        self._broker_told.clear()
+        self._connected_at, self._ever_connected = None, False
+        self._since.pop(("broker",), None)
+        self._said = {key: None for key in self._said if key[0] == "note"}
+
     def broker_connected(self) -> None:
         """A connection was accepted."""
         self._connected_at = self.now()

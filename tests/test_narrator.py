@@ -221,6 +221,23 @@ def test_a_broker_that_goes_and_comes_back_is_told_with_how_long(story: _Story) 
     assert story.lines[-1]["after"] == "100 s"
 
 
+def test_another_broker_is_a_beginning_but_what_was_said_of_stations_stays_said(story: _Story) -> None:
+    story.narrator.broker_connected()
+    story.narrator.broker_ended(Ended(Trouble.LOST, "gone"), 1.0)
+    story.poll(_REJECTED)
+    said = len(story.lines)
+    story.narrator.meet("other.example:1883", "other")
+    story.clock.advance(100)
+    story.narrator.broker_connected()
+    connected = story.lines[said]
+    assert (connected["message"], connected["broker"]) == ("connected to the broker", "other.example:1883")
+    assert "after" not in connected
+    story.narrator.broker_ended(Ended(Trouble.LOST, "gone"), 1.0)
+    assert story.events[-1] == "lost the broker, trying on"
+    story.poll(_OK)
+    assert story.events[-1] == "station is back"
+
+
 def test_two_bridges_with_one_client_id_are_one_error_that_names_it(story: _Story) -> None:
     for _ in range(60):
         story.narrator.broker_connected()

@@ -9,7 +9,6 @@ import click
 
 from evse_mqtt_bridge import app
 from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.log import make_logger
 from evse_mqtt_bridge.service import Service
 
@@ -39,17 +38,11 @@ def run(config: Path | None) -> None:
     for warning in loaded.warnings:
         log.warning("configuration", detail=warning)
 
-    def reload() -> Config:
-        again = load_config(config)
-        for warning in again.warnings:
-            log.warning("configuration", detail=warning)
-        return again.config
-
     async def main() -> None:
         controls = app.Controls()
         controls.on_signals()
         service = Service.from_environment(os.environ, os.getpid())
-        await app.run(loaded.config, controls, log, reload, service)
+        await app.run(loaded.config, controls, log, lambda: load_config(config), service)
 
     gc.set_threshold(_COLLECT_AFTER, 10, 10)
     asyncio.run(main())

@@ -78,11 +78,11 @@ class Feed:
                 await asyncio.wait_for(self._ended.wait(), max(0.0, (seen.turn + 1) * TURN - self.now()))
         if self._ended.is_set():
             return None
-        self._begin_turn()
-        after = seen.revision if seen is not None and seen.plan is self._plan else -1
+        plan = self._begin_turn()
+        after = seen.revision if seen is not None and seen.plan is plan else -1
         writing = self._frames.get(after)
         if writing is None:
-            writing = self._frames[after] = asyncio.create_task(self._write(after, self._turn), name="frame")
+            writing = self._frames[after] = asyncio.create_task(self._write(after, plan, self._turn), name="frame")
         try:
             return await asyncio.shield(writing)  # others may wait for it, too
         except asyncio.CancelledError:
@@ -102,7 +102,7 @@ class Feed:
         self._ended.set()
         self.forget()
 
-    def _begin_turn(self) -> None:
+    def _begin_turn(self) -> Plan:
         turn, plan = int(self.now() // TURN), self.told.plan
         if turn != self._turn or plan is not self._plan:
             self._turn, self._plan = turn, plan
@@ -110,10 +110,14 @@ class Feed:
             # step. What one has beyond it is in the next one again.
             self._revision = self.told.outline().revision
             self._frames = {}
+        return plan
 
-    async def _write(self, after: int, turn: int) -> Frame:
-        """A picture: the whole one (event `picture`), or with the stations alone that changed (event `change`)."""
-        plan, revision, whole = self.told.plan, self._revision, after < 0
+    async def _write(self, after: int, plan: Plan, turn: int) -> Frame:
+        """A picture: the whole one (event `picture`), or with the stations alone that changed (event `change`).
+
+        `plan` is that of the moment in which it was asked for: when another one follows, the next frame is whole.
+        """
+        revision, whole = self._revision, after < 0
         stations = await write_slices(self.told.stations(after, steps=whole), self.now)
         picture = picture_json(replace(self.told.outline(), revision=revision), stations)
         head = b"retry: 2000\nevent: picture\ndata: " if whole else b"event: change\ndata: "

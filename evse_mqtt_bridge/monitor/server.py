@@ -7,12 +7,14 @@ both 503 with words where that is not so.
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from evse_mqtt_bridge.config.schema import Http
@@ -21,10 +23,13 @@ from evse_mqtt_bridge.monitor.events import Feed, Told, write_slices
 from evse_mqtt_bridge.monitor.picture import Health, picture_json
 from evse_mqtt_bridge.monitor.security import HEADERS, REFUSED_HOST, is_foreign, may_ask
 
-__all__ = ["MAX_VIEWERS", "Server", "Source"]
+__all__ = ["MAX_CONNECTIONS", "MAX_VIEWERS", "Server", "Source"]
+
+MAX_CONNECTIONS = 100
+"""Connections at once, so that enough file descriptors are left for what the bridge is there for."""
 
 MAX_VIEWERS = 20
-"""Viewers of the page at once."""
+"""Viewers of the page at once, and also readers of the picture, of which each has one of its own."""
 
 _TAKES = 20.0
 """Seconds that a client may take for a chunk, or to acknowledge it, before it is given up."""
@@ -42,6 +47,9 @@ class Source(Told, Protocol):
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Metrics in one of Prometheus' formats, by the request's Accept header, and their content type."""
 
+    def page_failed(self, error: BaseException) -> None:
+        """A request could not be answered for a bug."""
+
 
 class Server:
     """Listens from `start` until `stop`."""
@@ -50,10 +58,14 @@ class Server:
         self._settings = settings
         self._source = source
         self._page = page.document()
+        self._complaints = logging.Logger("status page")  # noqa: LOG001  # aiohttp's alone, of this server alone
+        self._complaints.addHandler(_Complaints(source))
         self._runner: web.AppRunner | None = None
         self._now = asyncio.get_running_loop().time
         self._feed = Feed(source, self._now)
         self._viewers: dict[int, web.Request] = {}  # by id: a request has no hash
+        self._readers = 0
+        self._listening: asyncio.Server | None = None
 
     async def start(self) -> str:
         """Listen; returns why that cannot be, in words, or an empty text."""
@@ -69,10 +81,13 @@ class Server:
                 web.get("/metrics", self._metrics),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=self._complaints
+        )
         await self._runner.setup()
+        loop, host = asyncio.get_running_loop(), self._settings.host.strip("[]")
         try:
-            await web.TCPSite(self._runner, self._settings.host.strip("[]"), self._settings.port).start()
+            self._listening = await loop.create_server(self._accept, host, self._settings.port)
         except (OSError, UnicodeError) as error:  # the latter from a name that no name can be
             await self.stop()
             return _trouble(error)
@@ -81,11 +96,20 @@ class Server:
     async def stop(self) -> None:
         """End every connection, viewers' at once, and listen no more."""
         self._feed.end()
+        if self._listening is not None:
+            self._listening.close()
         for viewer in self._viewers.values():
             _hang_up(viewer)
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        """What serves a new connection, which is closed at once where there are too many."""
+        server = self._runner.server if self._runner is not None else None
+        if server is None or len(server.connections) >= MAX_CONNECTIONS:
+            return _Full()
+        return server()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -98,6 +122,16 @@ class Server:
         return web.Response(body=self._page.html, content_type="text/html", charset="utf-8", headers=headers)
 
     async def _picture(self, request: web.Request) -> web.StreamResponse:
+        if self._readers >= MAX_VIEWERS:
+            words = f"{MAX_VIEWERS} others are reading the picture. Ask again.\n"
+            return web.Response(status=503, text=words, headers={"Retry-After": "10"})
+        self._readers += 1
+        try:
+            return await self._send_picture(request)
+        finally:
+            self._readers -= 1
+
+    async def _send_picture(self, request: web.Request) -> web.StreamResponse:
         stations = await write_slices(self._source.stations(), self._now)
         body = picture_json(self._source.outline(), stations)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -145,6 +179,28 @@ class Server:
     async def _readyz(self, _request: web.Request) -> web.Response:
         health = self._source.health()
         return _verdict(health.ready, health)
+
+
+class _Complaints(logging.Handler):
+    """What aiohttp complains of: bugs are told, in the bridge's own log; what is no HTTP is nobody's concern."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(logging.ERROR)
+        self._source = source
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell it, where it is a bug."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, HttpProcessingError):
+            self._source.page_failed(error)
+
+
+class _Full(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Closes it."""
+        transport.close()
 
 
 def _verdict(well: bool, health: Health) -> web.Response:  # noqa: FBT001  # private, and plain in both places

@@ -68,6 +68,7 @@ class Scene:
         self.broker = BrokerPicture("broker.example:1883", True, self.bridge.started, "")  # noqa: FBT003  # connected
         self.verdict = Health(healthy=True, ready=True, words=())
         self.looks = 0
+        self.failures: list[BaseException] = []
 
     def poll(self, uuid: str, outcome: Outcome, at: datetime | None = None) -> None:
         """A poll of a station ends so."""
@@ -113,6 +114,9 @@ class Scene:
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         return f"# asked for {accept}\n".encode(), "text/plain"
+
+    def page_failed(self, error: BaseException) -> None:
+        self.failures.append(error)
 
 
 class Served:

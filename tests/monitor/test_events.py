@@ -123,6 +123,18 @@ def test_a_reload_while_a_frame_is_written_is_told_in_the_next() -> None:
     virtual_time.run(test())
 
 
+def test_a_reload_before_a_frame_is_begun_is_told_in_the_next() -> None:
+    async def test() -> None:
+        scene = Scene([station(1), station(2)])
+        feed = _feed(scene)
+        asking = asyncio.create_task(_next(feed))
+        await asyncio.sleep(0)  # it has asked for its frame, which nobody has begun
+        scene.reload([station(1)])
+        assert _told(await _next(feed, await asking)) == ("picture", ["Station 1"])
+
+    virtual_time.run(test())
+
+
 def test_nothing_is_done_while_nobody_looks() -> None:
     async def test() -> None:
         scene = Scene([station()])

@@ -1,10 +1,11 @@
 """The page of a bridge that runs as a process: its end, its reload, its port."""
 
+import resource
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,4 +81,23 @@ def test_a_port_that_is_taken_is_said_and_the_bridge_goes_on(
         bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
         bridge.wait_for_line("there is no status page.*another program listens there")
         cloud.wait_for_requests(2)
+    bridge.stop()
+
+
+def test_connections_that_use_up_the_descriptors_cost_the_page_alone(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: Start
+) -> None:
+    bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
+    bridge.wait_for_line("status page")
+    cloud.wait_for_requests(2)
+    room = len(list(Path(f"/proc/{bridge.pid}/fd").iterdir())) + 10
+    resource.prlimit(bridge.pid, resource.RLIMIT_NOFILE, (room, room))
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(closing(socket.create_connection((HOST, tables["http"]["port"]), timeout=10)))
+        bridge.wait_for_line("asyncio complains.*Too many open files")
+        cloud.wait_for_requests(len(cloud.requests) + 3)
+    assert bridge.errors.count("asyncio complains") <= 6
+    with _viewer(tables["http"]["port"]):
+        pass
     bridge.stop()

@@ -14,7 +14,8 @@ import pytest
 from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.core.model import Failure, Reason
 from evse_mqtt_bridge.monitor.picture import Health, from_json
-from evse_mqtt_bridge.monitor.server import MAX_VIEWERS, Server
+from evse_mqtt_bridge.monitor.server import MAX_CONNECTIONS, MAX_VIEWERS, Server
+from tests.faults.rig import wait_for
 from tests.monitor.scene import PASSWORD, TOKEN, Scene, Served, reading, station
 from tests.support.net import HOST, free_port
 
@@ -227,12 +228,12 @@ def many() -> Iterator[Served]:
         yield served
 
 
-def _stuck(served: Served) -> socket.socket:
+def _stuck(served: Served, path: str = "/api/events") -> socket.socket:
     """A viewer who does not read."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect((HOST, served.port))
-    client.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     assert client.recv(1)
     return client
 
@@ -247,6 +248,67 @@ def test_who_does_not_read_holds_up_nobody_and_costs_little(many: Served) -> Non
         held = [viewer.transport.get_write_buffer_size() for viewer in server._viewers.values() if viewer.transport]
         assert len(held) == 2
         assert 0 < max(held) < 256 * 1024
+
+
+def test_so_many_readers_of_the_picture_and_no_more(many: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(MAX_VIEWERS):
+            stack.enter_context(_stuck(many, "/api/picture"))
+        answer, words = _ask(many, "/api/picture")
+        assert (answer.status, answer.getheader("Retry-After")) == (503, "10")
+        assert b"20 others are reading" in words
+        assert _ask(many, "/healthz")[0].status == 200
+    wait_for(lambda: _ask(many, "/api/picture")[0].status == 200)
+
+
+def test_so_many_connections_and_no_more(served: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(MAX_CONNECTIONS):
+            connection = http.client.HTTPConnection(HOST, served.port, timeout=10)
+            stack.callback(connection.close)
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+        with pytest.raises((OSError, http.client.RemoteDisconnected)):
+            _ask(served, "/healthz")
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError, http.client.RemoteDisconnected):
+            return _ask(served, "/healthz")[0].status == 200
+        return False
+
+    wait_for(answers)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02"],
+)
+def test_what_is_no_http_is_not_worth_a_line(
+    served: Served, scene: Scene, capfd: pytest.CaptureFixture[str], request_: bytes
+) -> None:
+    with socket.create_connection((HOST, served.port), timeout=10) as client:
+        client.sendall(request_)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            pass
+    assert scene.failures == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_bug_is_told_to_the_log_of_the_bridge_and_to_nobody_else(
+    served: Served, scene: Scene, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bug = RuntimeError("a bug, on purpose")
+
+    def fail() -> Health:
+        raise bug
+
+    monkeypatch.setattr(scene, "health", fail)
+    answer, body = _ask(served, "/healthz")
+    assert answer.status == 500
+    assert b"on purpose" not in body
+    assert scene.failures == [bug]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_stopping_waits_for_no_viewer(many: Served) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import httpx
 
 from tests.run.conftest import Start
 from tests.support import CloudServer, Observer
-from tests.support.cloud import EXAMPLE_EVSE, status_example
+from tests.support.cloud import EXAMPLE_EVSE, plug_object, status_example
 from tests.support.configuration import write_config
 from tests.support.net import free_port
 
 _AVAILABILITY = "evse/bridge/availability"
+_PLUG = f"evse/{EXAMPLE_EVSE}/{plug_object()['plug_uuid']}"
 
 
 def test_ends_while_a_reload_waits_for_a_file_that_nobody_writes(
@@ -37,8 +39,10 @@ def test_what_is_logged_changes_with_a_reload(
     bridge = bridge_process(config)
     observer.wait_for(_AVAILABILITY, "online")
     write_config(config, tables | {"log": {"format": "json"}})
+    config.chmod(0o644)
     bridge.send(signal.SIGHUP)
     bridge.wait_for_line('"message": *"configuration taken over"')
+    bridge.wait_for_line('{"detail": ".*others can read this file.*"message": *"configuration"')
 
 
 def test_a_wait_that_the_cloud_asked_for_outlives_other_settings_of_the_cloud(
@@ -58,3 +62,22 @@ def test_a_wait_that_the_cloud_asked_for_outlives_other_settings_of_the_cloud(
     bridge.wait_for_line("configuration taken over")
     health = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
     assert (health.status_code, "asked to wait" in health.text) == (200, True)
+    bridge.stop()
+
+
+def test_measurements_grow_old_while_a_reload_waits_for_a_file_that_nobody_writes(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
+) -> None:
+    cloud.answer(EXAMPLE_EVSE, [plug_object(time=datetime.now(UTC).isoformat())])
+    tables["polling"]["stale_after"] = 5
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    observer.wait_for(f"{_PLUG}/availability", "online")
+    cloud.answer(EXAMPLE_EVSE, "wait", status=429, headers={"Retry-After": "3600"})
+    bridge.wait_for_line("the cloud asks to wait")
+    config.unlink()
+    os.mkfifo(config, 0o600)
+    bridge.send(signal.SIGHUP)
+    with config.open("w"):  # the reload is under way then
+        observer.wait_for(f"{_PLUG}/availability_reason", "stale", timeout=30)
+        bridge.stop()

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -430,6 +432,23 @@ def test_the_end_is_at_once_and_leaves_nothing_open(run: Loop, authority: Author
             assert _descriptors() == before
 
     run(test())
+
+
+def test_a_client_that_was_closed_is_gone_without_a_search_for_garbage(run: Loop, cloud: CloudServer) -> None:
+    """It has the CAs of the system, half a megabyte, and the bridge searches seldom."""
+    cloud.answer(EXAMPLE_EVSE, status_example())
+
+    async def test() -> weakref.ref[object]:
+        async with CloudClient(settings_of(cloud.url)) as client:
+            assert is_example(await client.fetch(target_of(client)))
+            assert client._transport is not None
+            return weakref.ref(client._transport)
+
+    gc.disable()
+    try:
+        assert run(test())() is None
+    finally:
+        gc.enable()
 
 
 def test_a_connection_that_the_server_closes_while_it_rests_wakes_nobody_twice(run: Loop) -> None:

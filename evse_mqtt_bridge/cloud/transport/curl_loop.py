@@ -81,6 +81,7 @@ class CurlLoop:
         self._loop.remove_reader(self._epoll.fileno())
         self._multi.close()
         self._epoll.close()
+        del self._multi, self._finished  # which refer to this: without them nothing waits for the garbage collector
 
     # libcurl asks
 

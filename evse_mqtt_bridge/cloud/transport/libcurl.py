@@ -124,7 +124,7 @@ class Transport(httpx.AsyncBaseTransport):
             self._finished(curl, pycurl.E_ABORTED_BY_CALLBACK, "the client was closed")
         self._curl.close()
         for exchange in self._idle:
-            exchange.curl.close()
+            exchange.close()
         self._idle.clear()
         self._trusted.close()
 
@@ -187,6 +187,11 @@ class _Exchange:
         self._body.clear()
         self._size = self._status = 0
         self._is_whole_head = False
+
+    def close(self) -> None:
+        """Let go of the handle, which refers to this."""
+        self.curl.close()
+        del self.curl
 
     def response(self, code: int, words: str) -> httpx.Response:
         """What came, or why nothing did.

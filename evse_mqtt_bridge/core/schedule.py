@@ -16,7 +16,7 @@ from evse_mqtt_bridge.core.model import Failure, Outcome, Reason
 __all__ = ["BACKOFF_LIMIT", "PROBE_INTERVAL", "Agenda", "Turn", "http_date", "next_due", "phase", "retry_after"]
 
 BACKOFF_LIMIT = 300.0
-"""Seconds that a station that does not answer waits at most."""
+"""Seconds that a station that does not answer waits at most, where its interval is no longer than that."""
 
 PROBE_INTERVAL = 900.0
 """Seconds between two looks at whether a rejected token or a missing station is accepted by now."""
@@ -26,6 +26,8 @@ RETRY_AFTER_RANGE = (1.0, 3600.0)
 _SHORTEST_WAIT = 1.0
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _PROBED = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND})
+_BUSY = frozenset({Reason.RATE_LIMITED, Reason.SERVER_ERROR})
+"""After these nobody is asked sooner than if all were well: it would be one more request for who has too many."""
 
 
 def phase(index: int) -> float:
@@ -47,8 +49,9 @@ def next_due(outcome: Outcome, turn: Turn, *, misses: int, interval: float, plac
     if isinstance(outcome, Failure):
         if outcome.reason in _PROBED:
             return turn.now + PROBE_INTERVAL * (0.9 + 0.2 * turn.chance)
-        bound = min(BACKOFF_LIMIT, interval * 2.0 ** min(misses - 1, 32))
-        return turn.now + max(_SHORTEST_WAIT, bound * turn.chance)
+        bound = min(max(BACKOFF_LIMIT, interval), interval * 2.0 ** min(misses - 1, 32))
+        shortest = interval if outcome.reason in _BUSY else _SHORTEST_WAIT
+        return turn.now + max(shortest, bound * turn.chance)
     # At least half an interval after the last one was due, so that the poll at the start is not followed by another at
     # once; and never in the past: what could not be kept is left out, not caught up.
     following = math.floor(turn.due / interval - place + 0.5) + 1

@@ -78,16 +78,25 @@ def test_a_failing_station_waits_with_full_jitter_up_to_a_growing_bound(
 ) -> None:
     turn = Turn(1000, 1000, chance)
     wait = next_due(failure(reason), turn, misses=misses, interval=interval, place=0) - 1000
-    bound = BACKOFF_LIMIT if misses > 9 else min(BACKOFF_LIMIT, interval * 2 ** (misses - 1))
-    assert 1 <= wait <= max(1, bound) <= BACKOFF_LIMIT
-    assert wait == pytest.approx(max(1, bound * chance))
+    limit = max(BACKOFF_LIMIT, interval)
+    bound = limit if misses > 9 else min(limit, interval * 2 ** (misses - 1))
+    shortest = interval if reason is Reason.SERVER_ERROR else 1
+    assert shortest <= wait + 1e-9 <= max(shortest, bound) + 1e-9 <= limit + 2e-9
+    assert wait == pytest.approx(max(shortest, bound * chance))
 
 
 @pytest.mark.parametrize("reason", [Reason.UNREACHABLE, Reason.RATE_LIMITED, Reason.INVALID_RESPONSE])
 def test_the_bound_doubles_with_each_miss_up_to_five_minutes(reason: Reason) -> None:
     latest = [round(_next(failure(reason), 0, 0, chance=0.999999, misses=misses)) for misses in range(1, 8)]
     assert latest == [30, 60, 120, 240, 300, 300, 300]
-    assert _next(failure(reason), 0, 0, chance=0, misses=4) == 1
+
+
+def test_a_server_that_has_too_much_to_do_is_not_asked_sooner_than_if_all_were_well() -> None:
+    for misses, interval in ((1, 30), (4, 30), (1, 900), (20, 3600)):
+        turn = Turn(0, 0, 0.01)
+        for reason in (Reason.RATE_LIMITED, Reason.SERVER_ERROR):
+            assert next_due(failure(reason), turn, misses=misses, interval=interval, place=0) == interval
+    assert _next(failure(Reason.UNREACHABLE), 0, 0, chance=0, misses=4) == 1
 
 
 @given(_chances, st.integers(1, 100), st.sampled_from([Reason.UNAUTHORIZED, Reason.NOT_FOUND]))

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +11,12 @@ import click
 
 from evse_mqtt_bridge.cli.assistant import Assistant, Given
 from evse_mqtt_bridge.cli.looking import address_of
-from evse_mqtt_bridge.cli.options import config_option
+from evse_mqtt_bridge.cli.options import config_option, naming
 from evse_mqtt_bridge.config import environment
 from evse_mqtt_bridge.config.answers import value_fault
 from evse_mqtt_bridge.config.describe import KeyPath, shown
 from evse_mqtt_bridge.config.edit import begin, keep, save
-from evse_mqtt_bridge.config.load import CONFIG_VARIABLE, DEFAULT_FILE, Loaded, choose, parse
+from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose, parse
 from evse_mqtt_bridge.errors import ConfigError, EditError, Problem
 
 __all__ = ["init"]
@@ -176,8 +175,7 @@ def _say_what_is_next(path: Path, loaded: Loaded) -> None:
     click.echo(f"wrote {path}, readable for its owner alone")
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    is_found = path == DEFAULT_FILE or os.environ.get(CONFIG_VARIABLE) == str(path)
-    named = "" if is_found else f" --config {shlex.quote(str(path))}"
+    named = naming(path)
     steps = [(f"check --online{named}", "try all of it again"), (f"run{named}", "the bridge, until Ctrl-C")]
     width = max(len(command) for command, _ in steps)
     click.echo("Next:")

@@ -1,14 +1,15 @@
 """Options that several commands share."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
-from evse_mqtt_bridge.config.load import CONFIG_VARIABLE, Loaded, choose, load
+from evse_mqtt_bridge.config.load import CONFIG_VARIABLE, DEFAULT_FILE, Loaded, choose, load
 
-__all__ = ["config_option", "load_config"]
+__all__ = ["config_option", "load_config", "naming"]
 
 
 def config_option(command: Any) -> Any:  # noqa: ANN401  # a decorator of click's
@@ -30,3 +31,9 @@ def load_config(path: Path | None) -> Loaded:
         ConfigError: it is wrong.
     """
     return load(choose(path, os.environ), os.environ)
+
+
+def naming(path: Path | None) -> str:
+    """What has to follow a command, so that it means this configuration: nothing where it is found without."""
+    is_found = path in (None, DEFAULT_FILE) or os.environ.get(CONFIG_VARIABLE) == str(path)
+    return "" if is_found else f" --config {shlex.quote(str(path))}"

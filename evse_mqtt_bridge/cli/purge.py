@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from evse_mqtt_bridge.broker.visit import visit
-from evse_mqtt_bridge.cli.options import config_option, load_config
+from evse_mqtt_bridge.cli.options import config_option, load_config, naming
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.core.leftovers import Holding, is_online, leftovers
 from evse_mqtt_bridge.core.messages import clear
@@ -40,7 +40,8 @@ def purge(config: Path | None, *, everything: bool, yes: bool) -> None:
     Exit codes: 0 done, 1 the bridge is online, 69 the broker does not answer, or refuses, 78 the configuration is
     wrong.
     """
-    found = asyncio.run(_purge(load_config(config).config, everything=everything, clear_them=yes))
+    loaded = load_config(config)
+    found = asyncio.run(_purge(loaded.config, everything=everything, clear_them=yes))
     if everything and yes and found.online:
         words = f"the bridge is online, and nothing was cleared; stop it first, so that {found.online} says offline"
         way = f"a broker that missed its end is told by: mosquitto_pub -r -t {found.online} -m offline"
@@ -48,7 +49,7 @@ def purge(config: Path | None, *, everything: bool, yes: bool) -> None:
         raise click.exceptions.Exit(1)
     for topic in found.topics:
         click.echo(topic)
-    count, command = len(found.topics), f"purge{' --all' if everything else ''} --yes"
+    count, command = len(found.topics), f"purge{' --all' if everything else ''} --yes{naming(loaded.path)}"
     if not count:
         click.echo("nothing is left over", err=True)
     elif not yes:

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from evse_mqtt_bridge.config.describe import EACH, KeyPath, setting_at, settings, shown
+from evse_mqtt_bridge.config.describe import EACH, KeyPath, Setting, setting_at, settings, shown
 
-__all__ = ["Fault", "named", "validation_faults"]
+__all__ = ["QUOTED", "Fault", "named", "validation_faults"]
+
+
+QUOTED = "; text is written in double quotes"
 
 
 class Fault(NamedTuple):
@@ -28,7 +31,7 @@ def named(file: Path | None) -> str:
 
 def validation_faults(error: ValidationError) -> Iterator[Fault]:
     """Pydantic's errors in the project's words."""
-    for detail in error.errors(include_url=False, include_input=False):
+    for detail in error.errors(include_url=False):
         path = detail["loc"]
         if path[-1] == "[key]":
             yield Fault(path[:-1], f"expected a key of {detail['ctx']['error']}")
@@ -38,7 +41,23 @@ def validation_faults(error: ValidationError) -> Iterator[Fault]:
             yield Fault(path, _missing(path))
         else:
             setting = setting_at(path)
-            yield Fault(path, f"expected {setting.expected if setting else 'something else'}")
+            how = _how_to_write(setting, detail["input"]) if setting else ""
+            yield Fault(path, f"expected {setting.expected if setting else 'something else'}{how}")
+
+
+def _how_to_write(setting: Setting, given: object) -> str:
+    """What to write, where what was given is of another type, and may look right all the same."""
+    table = shown(tuple(part for part in setting.path if part != EACH))
+    match setting.kind, given:
+        case "array", _:
+            return f", each written as [[{table}]]"
+        case "object", _ if setting.section is not None:
+            return f", written as [[{table}]]" if EACH in setting.path else f", written as [{table}]"
+        case "string", _ if not isinstance(given, str):
+            return QUOTED
+        case "integer" | "number" | "boolean", str():
+            return "; written without quotes"
+    return ""
 
 
 def _missing(path: KeyPath) -> str:

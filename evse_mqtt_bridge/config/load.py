@@ -145,6 +145,8 @@ def read_toml(text: str, path: Path | None) -> dict[str, Any]:
             words, line, column = found["words"], int(found["line"] or text.count("\n") + 1), found["column"]
         if "overwrite" in words or "twice" in words.lower():
             words += "; a key or a table stands there twice"
+        if words == "Invalid value":
+            words += "; text is written in double quotes, and true and false in small letters"
         place = f" (column {column})" if column else ""
         problem = Problem(f"is not TOML: {clean(words, 200)}{place}", source=named(path), line=line)
     except ValueError:

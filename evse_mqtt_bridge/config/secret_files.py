@@ -15,7 +15,7 @@ from typing import Any
 
 from evse_mqtt_bridge.config.certificates import ca_fault, chain_fault
 from evse_mqtt_bridge.config.describe import KeyPath
-from evse_mqtt_bridge.config.faults import Fault, named
+from evse_mqtt_bridge.config.faults import QUOTED, Fault, named
 from evse_mqtt_bridge.config.schema import is_line
 
 __all__ = ["Resolved", "holds_secrets", "resolve"]
@@ -123,7 +123,9 @@ def _secret_file(name: str, table: dict[str, Any]) -> str:
         del table[name]
     if file and name in table:
         raise ValueError(f"two {name}s; set {name}, or {name}_file, not both")
-    if not isinstance(file, str) or not is_line(file):
+    if not isinstance(file, str):
+        raise ValueError(f"expected the name of a file{QUOTED}")  # noqa: TRY004  # of the user's, as the others are
+    if not is_line(file):
         raise ValueError("expected the name of a file")
     return file
 

@@ -6,7 +6,7 @@ A base topic is one bridge's, whatever its client id was; another bridge may sta
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.core.fields import PLUG_FIELDS, STATION_FIELDS
@@ -54,7 +54,13 @@ def leftovers(retained: Mapping[str, bytes], holding: Holding, *, everything: bo
         ours.update(_proven_by_discovery(retained, holding.topics))
         ours.update(BridgeEntry(holding.topics, holding.client_id, holding.discovery).all_topics())
     kept = () if everything else _kept(entries, retained, holding)
-    return sorted((ours & retained.keys()) - set(kept))
+    return sorted(((ours & retained.keys()) | _unseen((*entries, *bridges), retained)) - set(kept))
+
+
+def _unseen(entries: Iterable[StationEntry | BridgeEntry], retained: Mapping[str, bytes]) -> set[str]:
+    """Discovery that an `info` tells of, and of which nothing is seen: a user may be allowed to write there alone."""
+    told = (set(entry.discovery_topics()) for entry in entries)
+    return {topic for topics in told if not topics & retained.keys() for topic in topics}
 
 
 def is_online(retained: Mapping[str, bytes], holding: Holding) -> bool:

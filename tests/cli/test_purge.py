@@ -53,11 +53,34 @@ def test_a_bridge_that_is_given_up_leaves_nothing(config: Path, broker: Mosquitt
     count = len(before - FOREIGN.keys())
     assert shown.returncode == 0
     assert set(shown.stdout.splitlines()) == before - FOREIGN.keys()
-    assert shown.stderr == f"topics that can be cleared: {count}; clear them with: evse-mqtt-bridge purge --all --yes\n"
+    clearing = f"evse-mqtt-bridge purge --all --yes --config {config}"
+    assert shown.stderr == f"topics that can be cleared: {count}; clear them with: {clearing}\n"
     assert topics(broker) == before
     cleared = run_command("purge", "--all", "--yes", "--config", config)
     assert (cleared.returncode, cleared.stderr) == (0, f"cleared: {count}\n")
     assert topics(broker) == set(FOREIGN)
+
+
+def test_what_the_user_may_not_read_is_cleared_by_what_the_bridge_says_of_it(
+    tmp_path: Path, cloud: CloudServer
+) -> None:
+    """By the rules that docs/security.md gives: discovery may be written, and not read."""
+    cloud.answer(EXAMPLE_EVSE, status_example())
+    page = (Path(__file__).parents[2] / "docs/security.md").read_text()
+    rules = page[page.index("user bridge\n") :].split("```")[0]
+    (tmp_path / "acl").write_text(rules + "\nuser looker\ntopic readwrite #\n")
+    with Mosquitto(tmp_path / "broker", extra=[f"acl_file {tmp_path / 'acl'}"]) as broker:
+        tables = config_tables(
+            broker, cloud, mqtt={"username": "bridge", "password": "any"}, polling={"stale_after": 0}
+        )
+        config = write_config(tmp_path / "config.toml", tables)
+        with Observer(broker.port, username="looker", password="any") as observer:
+            with BridgeProcess.run(config) as bridge:
+                observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
+                bridge.stop()
+            assert any(topic.startswith("homeassistant/") for topic in observer.retained)
+            assert run_command("purge", "--all", "--yes", "--config", config).returncode == 0
+            assert observer.retained == {}
 
 
 def test_a_bridge_that_is_online_is_not_given_up(config: Path, broker: Mosquitto, observer: Observer) -> None:

@@ -105,7 +105,18 @@ TABLE = [
     Wrong(
         "text-for-a-number",
         MQTT + 'port = "1883"\n',
-        "config.toml:3: mqtt.port: expected a whole number from 1 to 65535",
+        "config.toml:3: mqtt.port: expected a whole number from 1 to 65535; written without quotes",
+    ),
+    Wrong(
+        "text-for-true",
+        MQTT + '[http]\nenabled = "true"\n',
+        "config.toml:4: http.enabled: expected true or false; written without quotes",
+    ),
+    Wrong(
+        "text-without-quotes",
+        "[mqtt]\nhost = localhost\n",
+        "config.toml:2: is not TOML: Invalid value; text is written in double quotes, and true and false in small "
+        "letters (column 8)",
     ),
     Wrong("port-0", MQTT + "port = 0\n", "config.toml:3: mqtt.port: expected a whole number from 1 to 65535"),
     Wrong(
@@ -115,7 +126,8 @@ TABLE = [
     Wrong(
         "number-for-text",
         MQTT + "username = 5\n",
-        "config.toml:3: mqtt.username: expected one line of text without control characters, at most 1024 characters",
+        "config.toml:3: mqtt.username: expected one line of text without control characters, at most 1024 characters; "
+        "text is written in double quotes",
     ),
     Wrong(
         "no-number",
@@ -133,9 +145,20 @@ TABLE = [
         "config.toml:4: polling.interval: expected a number from 1 to 86400",
     ),
     Wrong("protocol-3", MQTT + 'protocol = "3"\n', 'config.toml:3: mqtt.protocol: expected "5" or "3.1.1"'),
-    Wrong("text-for-a-table", 'mqtt = "localhost"\n', "config.toml:1: mqtt: expected a table"),
-    Wrong("table-for-an-array", MQTT + "[stations]\n", "config.toml:3: stations: expected an array of tables"),
-    Wrong("text-for-a-station", 'stations = ["a"]\n' + MQTT, "config.toml:1: stations[0]: expected a table"),
+    Wrong("text-for-a-table", 'mqtt = "localhost"\n', "config.toml:1: mqtt: expected a table, written as [mqtt]"),
+    Wrong(
+        "table-for-an-array",
+        MQTT + "[stations]\n",
+        "config.toml:3: stations: expected an array of tables, each written as [[stations]]",
+    ),
+    Wrong(
+        "true-for-a-table", MQTT + "tls = true\n", "config.toml:3: mqtt.tls: expected a table, written as [mqtt.tls]"
+    ),
+    Wrong(
+        "text-for-a-station",
+        'stations = ["a"]\n' + MQTT,
+        "config.toml:1: stations[0]: expected a table, written as [[stations]]",
+    ),
     Wrong("address-for-a-host", '[mqtt]\nhost = "mqtt://b:1883"\n', f"config.toml:2: mqtt.host: expected {HOST_WORDS}"),
     Wrong(
         "wildcard-in-a-prefix",
@@ -180,7 +203,7 @@ TABLE = [
     Wrong(
         "number-for-a-token",
         GOOD.replace(f'"{SECRET}"', "7391"),
-        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}",
+        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}; text is written in double quotes",
     ),
     Wrong("slash-in-a-uuid", GOOD.replace('"a"', '"a/b"'), f"config.toml:5: stations[0].uuid: expected {ID_WORDS}"),
     Wrong("slash-in-an-alias", GOOD + 'alias = "a/b"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_WORDS}"),
@@ -310,7 +333,7 @@ TABLE = [
     Wrong(
         "number-for-a-file",
         NO_TOKEN + "token_file = 5\n",
-        "config.toml:6: stations[0].token_file: expected the name of a file",
+        "config.toml:6: stations[0].token_file: expected the name of a file; text is written in double quotes",
     ),
     Wrong(
         "no-ca",

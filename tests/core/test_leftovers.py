@@ -76,6 +76,17 @@ def test_all_of_a_removed_station_is_left_over_and_nothing_else(form: Form | Non
     assert gone == sorted(with_it.keys() - without.keys())
 
 
+@pytest.mark.parametrize("form", ["entity", "device"])
+def test_discovery_that_may_be_written_and_not_read_is_known_from_the_info(form: Form) -> None:
+    published = _published(_NORTH, _SOUTH, form=form)
+    seen = {topic: payload for topic, payload in published.items() if not topic.startswith("ha/")}
+    assert set(leftovers(seen, _holding(form=form), everything=True)) >= published.keys()
+    without = _published(_SOUTH, form=form)
+    gone = leftovers(seen, _holding(_SOUTH, form=form))
+    assert set(gone) >= published.keys() - without.keys()
+    assert not set(gone) & without.keys()
+
+
 @pytest.mark.parametrize("form", ["entity", "device", None])
 def test_it_is_found_without_its_info_too(form: Form | None) -> None:
     with_it = _published(_NORTH, _SOUTH, form=form)

@@ -69,7 +69,7 @@ _COLOURS = {"charging": "green", "recently_started_charging": "green", "discharg
 def demo(  # noqa: PLR0913  # one argument an option
     *, stations: int, plugs: int, speed: float, seed: int, port: int, broker: str, seconds: float | None
 ) -> None:
-    """Look at it: simulated stations, a broker and the bridge on this machine, nothing to install or configure.
+    """Look at it: simulated stations, a broker and the bridge on this machine, nothing to configure.
 
     Ctrl-C ends all of it. Everything listens on 127.0.0.1 alone and leaves nothing behind.
 

@@ -137,6 +137,8 @@ def configuration_text(
         "# Simulated stations; try it with: evse-mqtt-bridge run --config FILE",
         "[mqtt]",
         'host = "localhost"  # your broker',
+        'client_id = "evse-mqtt-bridge-simulated"  # this and the next: so that it disturbs no real bridge',
+        'base_topic = "evse-simulated"',
         "",
         "[cloud]",
         f"base_url = {_quoted(url)}",

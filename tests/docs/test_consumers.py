@@ -356,12 +356,12 @@ def test_scada_tags_are_the_topics_below_a_folder() -> None:
         assert kind.startswith(words.get(field.kind, "string"))
 
 
-def test_scada_subscriptions_yield_every_plain_value_but_the_label() -> None:
+def test_scada_subscriptions_yield_every_plain_value() -> None:
     filters = next(
         _quoted(cells[1]) for cells in _rows(PAGES["scada"], "| setting | value |") if cells[0] == "Subscriptions"
     )
     got = {topic for topic in FIELDS if any(covers(name, topic) for name in filters)}
-    assert got == {topic for topic, field in FIELDS.items() if field.kind is not Kind.JSON and field.name != "label"}
+    assert got == {topic for topic, field in FIELDS.items() if field.kind is not Kind.JSON}
     assert all(any(covers(name, topic) for topic in FIELDS) for name in filters)
 
 

@@ -316,7 +316,7 @@ def test_stopping_waits_for_no_viewer(many: Served) -> None:
         viewer.next()
         began = time.monotonic()
         many.stop()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         with pytest.raises((EOFError, OSError, http.client.HTTPException)):
             while viewer.next():  # what was on its way
                 pass

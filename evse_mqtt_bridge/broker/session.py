@@ -115,7 +115,7 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
             if key == "ca_file":
                 context.load_verify_locations(cafile=path)
             else:
-                context.load_cert_chain(path, tls.key_file or None)
+                context.load_cert_chain(path, tls.key_file or None, password="")  # never asked for on a terminal
         except (OSError, ssl.SSLError) as error:
             # ssl.SSLError is an OSError whose strerror speaks of OpenSSL, not of the file.
             reason = (error.strerror or "") if not isinstance(error, ssl.SSLError) else "not what it should be, as PEM"

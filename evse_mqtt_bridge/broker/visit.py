@@ -35,9 +35,10 @@ class Visit:
         """What is retained under these filters, once nothing came for `quiet` seconds.
 
         Raises:
-            UnavailableError: the broker refused a subscription.
+            UnavailableError: the broker refused a subscription, or the connection was lost.
         """
         refused = await self._there.subscribe(filters)
+        self._must_stand()
         if refused:
             raise UnavailableError(f"the broker refused to let this user read {', '.join(refused)}")
         while True:
@@ -46,7 +47,13 @@ class Visit:
                 async with asyncio.timeout(quiet):
                     await self._heard.wait()
             except TimeoutError:
+                self._must_stand()
                 return dict(self._retained)
+
+    def _must_stand(self) -> None:
+        """A connection that was lost in the middle has not said all that there is."""
+        if self._there.ended.done():
+            raise UnavailableError(f"the broker was lost while it was read: {self._there.ended.result().detail}")
 
     async def publish(self, messages: Iterable[Message]) -> None:
         """Publish, and wait for the acknowledgements; what was refused is in `refused`.
@@ -106,7 +113,8 @@ async def visit(settings: Mqtt, purpose: str) -> AsyncIterator[Visit]:
     """
     guest = Visit()
     handlers = mqtt.Handlers(guest.received, guest.refuse, guest.drained)
-    settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}"})
+    # at QoS 2 paho does not tell of what is refused
+    settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}", "qos": min(1, settings.qos)})
     met = await mqtt.connect(settings, tls_context(settings.tls), None, handlers)
     if isinstance(met, mqtt.Ended):
         advice = _advice(met, tls=settings.tls is not None)

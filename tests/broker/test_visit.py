@@ -52,6 +52,9 @@ class _Slow:
             self._loop.call_later(self._pause, self._acknowledge)
         self.drained()
 
+    async def subscribe(self, _filters: list[str]) -> list[str]:
+        return []
+
     def end(self) -> None:
         self.ended.set_result(Ended(Trouble.LOST, "gone"))
 
@@ -84,6 +87,17 @@ def test_a_broker_that_stops_acknowledging_is_given_up(most: int) -> None:
 def test_a_broker_that_goes_away_is_not_waited_for(end_after: float) -> None:
     with pytest.raises(UnavailableError, match="did not acknowledge everything"):
         virtual_time.run(_publish(1, 50, end_after=end_after))
+
+
+@pytest.mark.parametrize("end_after", [0, 0.5])
+def test_what_was_read_until_the_broker_went_away_is_not_taken_for_all(end_after: float) -> None:
+    async def read() -> None:
+        slow = _Slow(1, 0)
+        asyncio.get_running_loop().call_later(end_after, slow.end)
+        await Visit(cast("Connection", slow)).retained(["evse/#"])
+
+    with pytest.raises(UnavailableError, match="the broker was lost while it was read: gone"):
+        virtual_time.run(read())
 
 
 def test_nothing_to_publish_takes_no_time() -> None:

@@ -1,5 +1,6 @@
 """`purge` against a real broker, after a real bridge."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,23 @@ def test_what_the_user_may_not_read_is_cleared_by_what_the_bridge_says_of_it(
             assert any(topic.startswith("homeassistant/") for topic in observer.retained)
             assert run_command("purge", "--all", "--yes", "--config", config).returncode == 0
             assert observer.retained == {}
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_the_user_may_not_clear_is_not_said_to_be_cleared(tmp_path: Path, cloud: CloudServer, qos: int) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("user bridge\ntopic read #\nuser looker\ntopic readwrite #\n")
+    login = {"username": "bridge", "password": "any", "qos": qos}
+    with Mosquitto(tmp_path / "broker", extra=[f"acl_file {rules}"]) as broker:
+        config = write_config(tmp_path / "config.toml", config_tables(broker, cloud, mqtt=login))
+        with Observer(broker.port, username="looker", password="any") as observer:
+            info = {"uuid": OTHER, "published_by": "evse-mqtt-bridge", "plugs": {}}
+            observer.publish(f"evse/{OTHER}/info", json.dumps(info), retain=True)
+            refused = run_command("purge", "--yes", "--config", config)
+            assert refused.returncode == 69
+            assert "cleared: 0" in refused.stderr
+            assert "the broker refused to let this user clear" in refused.stderr
+            assert observer.retained
 
 
 def test_a_bridge_that_is_online_is_not_given_up(config: Path, broker: Mosquitto, observer: Observer) -> None:

@@ -78,6 +78,19 @@ def test_what_is_too_large_for_the_broker_is_not_sent(tmp_path: Path, cloud: Clo
     saw(17, f"too large: {len(refused)} error lines for 3 topics, {refused[0]['reason']!r}")
 
 
+def test_a_broker_without_qos_1_is_told_with_what_to_set(tmp_path: Path, cloud: CloudServer, saw: Saw) -> None:
+    """Row 17: it refuses the will, before it can say what it supports."""
+    cloud.answer(uuid_of(0), plug(0))
+    with Mosquitto(tmp_path / "broker", extra=["max_qos 0"]) as broker:
+        with running(configure(tmp_path / "refused", broker, cloud)) as bridge:
+            bridge.wait_for_line("the broker refused the connection")
+            (told,) = entries(bridge, "the broker refused the connection")
+            assert told["detail"] == "QoS not supported: set mqtt.qos = 0"
+        with running(configure(tmp_path / "taken", broker, cloud, mqtt={"qos": 0})) as bridge:
+            bridge.wait_for_line("connected to the broker")
+    saw(17, f"Maximum QoS 0: {told['detail']}")
+
+
 def password_line(user: str, password: str) -> str:
     """A line of Mosquitto's password file."""
     salt = os.urandom(12)

@@ -7,6 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
 from evse_mqtt_bridge.core.status import STATUSES
 from tests.faults.rig import PLUG, configure, entries, plug, running, uuid_of, wait_until_up
 from tests.support import CloudServer, Mosquitto, Observer, plug_object, station_table
@@ -50,6 +55,28 @@ def _texts(value: object, key: str = "") -> list[tuple[str, str]]:
         case list():
             return [pair for inner in value for pair in _texts(inner, key)]
     return []
+
+
+def test_texts_of_strangers_in_what_is_read_at_the_start_keep_nobody_away(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw
+) -> None:
+    """Row 16: user properties of messages that the bridge reads, with what MQTT 5 allows and paho does not expect."""
+    cloud.answer(uuid_of(0), plug(0))
+    stranger = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+    stranger.connect(broker.host, broker.port)
+    stranger.loop_start()
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
+    properties.UserProperty = [("\ufeff", "\ufeff nobody's"), ("\U0001f697", "\u202e")]
+    topics = ("homeassistant/status", "other/bridge/info", f"evse/{uuid_of(9)}/info", "evse/bridge/info")
+    for topic in topics:
+        stranger.publish(topic, "{}", qos=1, retain=True, properties=properties).wait_for_publish(10)
+    stranger.disconnect()
+    stranger.loop_stop()
+    with running(configure(tmp_path, broker, cloud)) as bridge:
+        wait_until_up(observer, 0)
+        assert len(entries(bridge, "connected to the broker")) == 1
+        bridge.stop()
+    saw(16, f"U+FEFF in user properties of {len(topics)} retained messages: 1 connection")
 
 
 def test_labels_and_statuses_break_nothing(

@@ -404,3 +404,25 @@ def test_a_plan_says_what_the_configuration_says() -> None:
     assert "secret" not in repr(plan)
     off = plan_of(Config.model_validate({**tables, "homeassistant": {"enabled": False}}))
     assert (off.discovery, off.place, off.birth_topic) == (None, None, "")
+
+
+@pytest.mark.parametrize(("alias", "to"), [("left", "right"), ("left", None), ("uuid", "left")])
+@pytest.mark.parametrize(("form", "other"), [("entity", "device"), ("device", "entity")])
+def test_an_alias_and_the_form_that_change_at_once_leave_nothing_wherever_the_connection_breaks(
+    alias: str, to: str | None, form: Form, other: Form
+) -> None:
+    before = replace(_SOUTH, plugs={"p1": alias})
+    after = replace(_SOUTH, plugs={"p1": to} if to else {})
+    taken = 0
+    while True:
+        bridge, broker = _running(_plan(before, form=form), "e2")
+        bridge.apply(_plan(after, form=other), broker)
+        is_over = len(broker.deliver(taken)) < taken
+        broker.disconnect()
+        broker.connect(bridge)
+        broker.deliver()
+        assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}, taken
+        if is_over:
+            break
+        taken += 1
+    assert taken > 20

@@ -406,17 +406,28 @@ def test_a_plan_says_what_the_configuration_says() -> None:
     assert (off.discovery, off.place, off.birth_topic) == (None, None, "")
 
 
-@pytest.mark.parametrize(("alias", "to"), [("left", "right"), ("left", None), ("uuid", "left")])
+_HAS_X, _HAS_NONE = Station("e1", 30, alias="x"), Station("e1", 30)
+_GETS_X = replace(_SOUTH, alias="x")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((replace(_SOUTH, plugs={"p1": "left"}),), (replace(_SOUTH, plugs={"p1": "right"}),)),
+        ((replace(_SOUTH, plugs={"p1": "left"}),), (_SOUTH,)),
+        ((_HAS_X, _SOUTH), (_HAS_NONE, _GETS_X)),
+        ((_HAS_X,), (_HAS_NONE, _GETS_X)),
+    ],
+    ids=["of a plug", "of a plug, to none", "to another station", "to a new station"],
+)
 @pytest.mark.parametrize(("form", "other"), [("entity", "device"), ("device", "entity")])
 def test_an_alias_and_the_form_that_change_at_once_leave_nothing_wherever_the_connection_breaks(
-    alias: str, to: str | None, form: Form, other: Form
+    before: tuple[Station, ...], after: tuple[Station, ...], form: Form, other: Form
 ) -> None:
-    before = replace(_SOUTH, plugs={"p1": alias})
-    after = replace(_SOUTH, plugs={"p1": to} if to else {})
     taken = 0
     while True:
-        bridge, broker = _running(_plan(before, form=form), "e2")
-        bridge.apply(_plan(after, form=other), broker)
+        bridge, broker = _running(_plan(*before, form=form), before[0].uuid)
+        bridge.apply(_plan(*after, form=other), broker)
         is_over = len(broker.deliver(taken)) < taken
         broker.disconnect()
         broker.connect(bridge)

@@ -55,14 +55,13 @@ def transition(changes: Iterable[Change]) -> Transition:
         moves = now and now.discovery and was.discovery and now.discovery.prefix == was.discovery.prefix
         moved += discovered if moves else ()
         replaced += discovered
-        if not (moves and discovered):
+        if moves and discovered:
+            # After the steps of a move, the record has to tell of the new form before that is published, or is
+            # another's, and then tells no more of what goes: so that goes with the old form.
+            replaced += [topic for topic in going if topic != was.record]
+            gone += [topic for topic in going if topic == was.record]
+        elif going:
             gone += going
-            records.update([was.record] if going else ())
-        elif was.record in going:
-            gone += going
-        else:
-            # After the steps of a move, the record has to tell of the new form before that is published, and then
-            # tells no more of what goes: so that goes with the old form.
-            replaced += going
+            records.add(was.record)
     steps = (homeassistant.migration(moved), homeassistant.placeholder(moved), tuple(messages.clear(replaced)))
     return Transition(tuple(step for step in steps if step), tuple(messages.clear(gone)), frozenset(records))

@@ -36,7 +36,7 @@ def transition(changes: Iterable[Change]) -> Transition:
 
     Discovery that something else takes the place of is cleared before that is published. Home Assistant keeps the
     entities and their history of what moves within its prefix; see core/homeassistant/migration.py for the steps. All
-    else is cleared last.
+    else is cleared last, or with the old form where the record is to tell of the new one by then.
     """
     moved: list[str] = []
     replaced: list[str] = []

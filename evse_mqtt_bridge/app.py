@@ -26,6 +26,7 @@ from evse_mqtt_bridge.config.load import Loaded
 from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt
 from evse_mqtt_bridge.core.model import Outcome, Reason
 from evse_mqtt_bridge.core.station import Moment
+from evse_mqtt_bridge.core.text import host_and_port
 from evse_mqtt_bridge.errors import ConfigError, Problem
 from evse_mqtt_bridge.log import Logger, make_logger
 from evse_mqtt_bridge.loop import in_daemon_thread
@@ -108,7 +109,7 @@ class _Running:
         self._stack = stack
         self._clock = Clock(loop.time, random.random)
         self._bridge = Bridge(plan_of(config), self._clock.utc())
-        self._narrator = Narrator(log, loop.time, _address(config.mqtt), config.mqtt.client_id)
+        self._narrator = Narrator(log, loop.time, config.mqtt.address, config.mqtt.client_id)
         self._witness = Witness(self._clock.utc, last_poll=loop.time())
         self._pulse = Pulse(loop.time, self._sign_of_life)
         self._server = Server(config.http, self)
@@ -214,7 +215,7 @@ class _Running:
         else:
             self._assign(config, old)
         if config.mqtt != old.mqtt:
-            self._narrator.meet(_address(config.mqtt), config.mqtt.client_id)
+            self._narrator.meet(config.mqtt.address, config.mqtt.client_id)
             published = self._session.published
             self._session = self._make_session(config.mqtt)
             self._session.published = published
@@ -233,7 +234,7 @@ class _Running:
         settings = self._config.http
         if not settings.enabled:
             return
-        address = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+        address = host_and_port(settings.host, settings.port)
         trouble = await self._server.start()
         if trouble:
             advice = "set http.port, or http.enabled = false"
@@ -259,7 +260,7 @@ class _Running:
                 cloud=config.cloud.base_url,
                 transport=self._client.transport,
             ),
-            broker=self._witness.broker(_address(config.mqtt)),
+            broker=self._witness.broker(config.mqtt.address),
             health=self.health(),
             stations=(),
             revision=self._witness.journal.revision,
@@ -367,7 +368,7 @@ class _Running:
 
     def _settled(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> int:
         old = self._bridge.state(uuid)
-        self._bridge.take(uuid, outcome, moment, self._session)
+        outcome = self._bridge.take(uuid, outcome, moment, self._session)
         new = self._bridge.state(uuid)
         self._narrator.polled(self._bridge.plan.stations[uuid], old, new, outcome)
         self._witness.polled(uuid, (old, new), outcome, moment)
@@ -397,10 +398,6 @@ def _refuse_torso(old: Config, new: Config) -> None:
     if old.stations and not new.stations:
         words = "none is left, as in a file that was cut off; restart the bridge if that is meant"
         raise ConfigError(Problem(words, key="stations"))
-
-
-def _address(mqtt: Mqtt) -> str:
-    return f"{mqtt.host}:{mqtt.effective_port}"
 
 
 def _spawn(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:

@@ -14,7 +14,14 @@ from evse_mqtt_bridge.core import homeassistant, messages
 from evse_mqtt_bridge.core.ledger import BridgeEntry, StationEntry, read_bridge, read_station
 from evse_mqtt_bridge.core.messages import BridgeInfo
 from evse_mqtt_bridge.core.model import Message, Outcome, Station, StationState
-from evse_mqtt_bridge.core.station import Moment, advance, remember, revisit
+from evse_mqtt_bridge.core.station import (
+    Moment,
+    advance,
+    forget_plugs_without_topics,
+    remember,
+    revisit,
+    with_topics,
+)
 from evse_mqtt_bridge.core.topics import Topics
 from evse_mqtt_bridge.core.transition import Change, Transition, transition
 from evse_mqtt_bridge.plan import Plan
@@ -73,20 +80,26 @@ class Bridge:
 
     # The line
 
-    def take(self, uuid: str, outcome: Outcome, moment: Moment, publisher: Publisher) -> None:
-        """One poll's outcome for a station of the plan: what it changes is published."""
-        old = self._states[uuid]
+    def take(self, uuid: str, outcome: Outcome, moment: Moment, publisher: Publisher) -> Outcome:
+        """One poll's outcome for a station of the plan: what it changes is published.
+
+        Returns the outcome as it was taken, without plugs that have no topic.
+        """
+        station, old = self._plan.stations[uuid], self._states[uuid]
+        outcome = with_topics(outcome, station)
         new = self._states[uuid] = advance(old, outcome, self._plan.rules, moment)
-        if not messages.is_news(old, new):
-            return
-        station = self._plan.stations[uuid]
+        if messages.is_news(old, new):
+            self._tell_news(station, old, new, publisher)
+        return outcome
+
+    def _tell_news(self, station: Station, old: StationState, new: StationState, publisher: Publisher) -> None:
         if gone := self._topics_gone(station, old, new):
             # What the broker was told holds no more: a plug that comes back before its end was said must be told again.
-            publisher.publish_anew([uuid], [*messages.clear(gone), self._info(station, new)])
+            publisher.publish_anew([station.uuid], [*messages.clear(gone), self._info(station, new)])
             return
         if not _are_called_alike(old, new) and self._record_of(station) in self._late:
             publisher.publish_last([self._info(station, new)])
-        publisher.publish(uuid, old)
+        publisher.publish(station.uuid, old)
 
     def revisit(self, moment: Moment, publisher: Publisher) -> Iterator[tuple[Station, StationState, StationState]]:
         """Time has passed without polls: what became too old is published; yields each station that this changed."""
@@ -120,7 +133,10 @@ class Bridge:
         ]
         told_late = set(self.late_infos())
         self._plan = plan
-        self._states = {uuid: self._states.get(uuid, StationState()) for uuid in plan.stations}
+        self._states = {
+            uuid: forget_plugs_without_topics(self._states.get(uuid, StationState()), station)
+            for uuid, station in plan.stations.items()
+        }
         way = self._retire(before, [BridgeEntry(old.topics, old.client_id, old.place)])
         self._late = set(way.records) if way.steps else self._late | way.records
         if way.steps or (plan.topics, plan.client_id, plan.discovery) != (old.topics, old.client_id, old.discovery):
@@ -156,8 +172,9 @@ class Bridge:
             station for base in bases for item in retained.items() if (station := read_station(base, *item, client_id))
         ]
         for entry in stations:
-            if entry.uuid in self._states:
-                self._states[entry.uuid] = remember(self._states[entry.uuid], entry.labels)
+            if known := self._plan.stations.get(entry.uuid):
+                state = remember(self._states[entry.uuid], entry.labels)
+                self._states[entry.uuid] = forget_plugs_without_topics(state, known)
         way = self._retire(stations, bridges)
         self._late = set(way.records)
         return way

@@ -11,7 +11,7 @@ from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.core.homeassistant import Discovery, Form
 from evse_mqtt_bridge.core.ledger import DiscoveryPlace
-from evse_mqtt_bridge.core.model import Message, Reason, Station, StationState
+from evse_mqtt_bridge.core.model import Message, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.core.station import FORGET_AFTER, Rules
 from evse_mqtt_bridge.core.topics import Topics
 from evse_mqtt_bridge.plan import Plan, plan_of
@@ -162,6 +162,41 @@ def test_nothing_is_said_any_more_of_a_plug_that_went_while_news_of_it_was_said(
     broker.deliver()
     assert not [topic for topic in broker.retained if "/p2/" in topic or "_p2/" in topic]
     assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
+
+
+# A plug that took another one's place: its alias is the uuid of the old one
+
+_EXCHANGED = Station("e2", 30, plugs={"p1": "p2"})
+
+
+def test_a_plug_whose_uuid_is_the_alias_of_another_is_left_out_and_told_of() -> None:
+    bridge, broker = _running(_plan(_EXCHANGED, form="entity"), "e2")
+    taken = bridge.take("e2", answer(reading("p1", power=3.0), reading("p2")), at(30), broker)
+    assert isinstance(taken, Reading)
+    assert [plug.plug_uuid for plug in taken.plugs] == ["p1"]
+    assert taken.notes == ("plug p2 is left out: its uuid is the alias of another plug; give it an alias too",)
+    broker.deliver()
+    assert broker.retained["evse/e2/p2/power"] == b"3"
+    assert not [topic for topic in broker.retained if "_p2/" in topic]
+
+
+def test_what_an_earlier_life_knew_of_the_plug_that_was_exchanged_does_not_speak_on_its_topics() -> None:
+    _, broker = _running(_plan(_SOUTH, form="entity"), "e2")
+    bridge = Bridge(_plan(_EXCHANGED, form="entity"), NOW)
+    broker.connect(bridge)
+    bridge.take("e2", answer(reading("p1")), at(0), broker)
+    broker.deliver()
+    assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
+    assert broker.retained["evse/e2/p2/availability"] == b"online"
+
+
+def test_a_plug_that_is_exchanged_while_the_bridge_runs_takes_the_topics_over() -> None:
+    bridge, broker = _running(_plan(_SOUTH, form="entity"), "e2")
+    bridge.apply(_plan(_EXCHANGED, form="entity"), broker)
+    bridge.take("e2", answer(reading("p1", power=3.0)), at(30), broker)
+    broker.deliver()
+    assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
+    assert broker.retained["evse/e2/p2/power"] == b"3"
 
 
 # The picture

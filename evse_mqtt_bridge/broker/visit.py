@@ -118,7 +118,7 @@ async def visit(settings: Mqtt, purpose: str) -> AsyncIterator[Visit]:
     met = await mqtt.connect(settings, tls_context(settings.tls), None, handlers)
     if isinstance(met, mqtt.Ended):
         advice = _advice(met, tls=settings.tls is not None)
-        raise UnavailableError(f"broker {settings.host}:{settings.effective_port}: {met.detail}{advice}")
+        raise UnavailableError(f"broker {settings.address}: {met.detail}{advice}")
     guest.connection = met
     tending = asyncio.create_task(met.tend(), name="visit-tend")
     try:

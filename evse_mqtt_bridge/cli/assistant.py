@@ -301,7 +301,7 @@ class Assistant:
 
 async def _try(mqtt: Mqtt) -> None:
     """Connects to the broker, and says so; UnavailableError where that cannot be."""
-    click.echo(f"Trying {mqtt.host}:{mqtt.effective_port} ...")
+    click.echo(f"Trying {mqtt.address} ...")
     async with visit(mqtt, "init"):
         click.echo("  the broker accepted the connection\n")
 

@@ -12,6 +12,7 @@ from evse_mqtt_bridge.cloud.client import checked
 from evse_mqtt_bridge.cloud.survey import survey
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.core.model import Failure
+from evse_mqtt_bridge.core.station import with_topics
 from evse_mqtt_bridge.core.text import clean
 from evse_mqtt_bridge.errors import UnavailableError
 
@@ -44,7 +45,7 @@ def check(config: Path | None, *, online: bool) -> None:
 
 async def _try(config: Config) -> bool:
     """Whether broker and stations answer; prints a line for each."""
-    broker = f"broker {config.mqtt.host}:{config.mqtt.effective_port}"
+    broker = f"broker {config.mqtt.address}"
     well = True
     try:
         async with visit(config.mqtt, "check"):
@@ -54,7 +55,8 @@ async def _try(config: Config) -> bool:
         well = False
     if not config.stations:
         return well
-    for station, outcome in zip(config.stations, await survey(config.cloud, config.stations), strict=True):
+    for station, answer in zip(config.stations, await survey(config.cloud, config.stations), strict=True):
+        outcome = with_topics(answer, station.station(config.polling))
         title = clean(station.name or station.alias or station.uuid)
         if isinstance(outcome, Failure):
             click.secho(f"{title}: {outcome.reason}: {outcome.detail}", fg="red")

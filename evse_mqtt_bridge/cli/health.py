@@ -6,15 +6,17 @@ import http.client
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import click
 
 from evse_mqtt_bridge.broker.visit import visit
 from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.config.schema import Config, Http
-from evse_mqtt_bridge.core.text import clean
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.core.text import clean, host_and_port
 from evse_mqtt_bridge.core.topics import Topics
 from evse_mqtt_bridge.errors import UnavailableError
+from evse_mqtt_bridge.monitor.server import CLIENT_ID
 
 __all__ = ["health"]
 
@@ -37,8 +39,8 @@ class _Answer(NamedTuple):
 def health(config: Path | None) -> None:
     """Ask the bridge whether it is well; for health checks of containers and monitoring.
 
-    Where [http] is enabled, the bridge itself is asked, at /healthz. Where nothing listens there, the broker is asked
-    for the bridge's retained availability.
+    Where [http] is enabled, the bridge itself is asked, at /healthz. Where nothing listens there, or another bridge
+    does, the broker is asked for the bridge's retained availability.
 
     Exit code 0 when the bridge is well, or its availability is `online`; 69 when not, or where neither can be asked.
 
@@ -47,7 +49,7 @@ def health(config: Path | None) -> None:
       evse-mqtt-bridge health --config /etc/evse-mqtt-bridge/config.toml
     """
     loaded = load_config(config)
-    answer = _asked(loaded.config.http) if loaded.config.http.enabled else None
+    answer = _asked(loaded.config) if loaded.config.http.enabled else None
     if answer is None:
         word = asyncio.run(_availability(loaded.config))
         is_online = word == "online"
@@ -57,15 +59,15 @@ def health(config: Path | None) -> None:
     click.echo(answer.words)
 
 
-def _asked(settings: Http) -> _Answer | None:
-    """What the bridge at this address says of itself; `None` where nothing listens.
+def _asked(config: Config) -> _Answer | None:
+    """What the bridge says of itself; `None` where nothing listens, or another bridge, which is said.
 
     Raises:
         UnavailableError: what listens there does not answer, or is no bridge.
     """
-    host = settings.host.strip("[]")
-    host = _EVERY_NETWORK.get(host, host)
-    address = f"{host}:{settings.port}"
+    settings = config.http
+    host = _EVERY_NETWORK.get(settings.host, settings.host)
+    address = host_and_port(host, settings.port)
     connection = http.client.HTTPConnection(host, settings.port, timeout=_PATIENCE)
     with contextlib.closing(connection):
         try:
@@ -82,6 +84,11 @@ def _asked(settings: Http) -> _Answer | None:
             raise UnavailableError(f"what listens at {address} is no bridge; see http.port") from None
     if response.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE) or response.getheader("Server") != _NAME:
         raise UnavailableError(f"what listens at {address} is no bridge; see http.port")
+    other = unquote(response.getheader(CLIENT_ID, ""))
+    if other not in ("", config.mqtt.client_id):
+        words = f"another bridge answers at {address}, {clean(other)}: give each an http.port of its own"
+        click.echo(f"warning: {words}; asking the broker instead", err=True)
+        return None
     words = "\n".join(clean(line, _LINE_LIMIT) for line in body.splitlines()).strip()
     return _Answer(response.status == HTTPStatus.OK, words or f"status {response.status}")
 

@@ -21,7 +21,7 @@ from evse_mqtt_bridge.config import environment
 from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose, read_text, read_toml
 from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.core.model import Reason
-from evse_mqtt_bridge.core.text import clean
+from evse_mqtt_bridge.core.text import clean, host_and_port
 from evse_mqtt_bridge.errors import UnavailableError
 from evse_mqtt_bridge.monitor.picture import Picture, StationPicture, from_json
 
@@ -70,9 +70,7 @@ def where(config: Path | None, url: str | None) -> str:
 
 def address_of(settings: Http) -> str:
     """Where a bridge with these settings is found from its own machine."""
-    host = settings.host.strip("[]")
-    host = _LOOPBACK.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    return f"http://{host_and_port(_LOOPBACK.get(settings.host, settings.host), settings.port)}"
 
 
 class Viewer:

@@ -19,7 +19,7 @@ from evse_mqtt_bridge.core.catalog import Inventory, Row, catalog
 from evse_mqtt_bridge.core.fields import CONTRACT_VERSION, Kind
 from evse_mqtt_bridge.core.ledger import read_station
 from evse_mqtt_bridge.core.model import Failure
-from evse_mqtt_bridge.core.station import MAX_PLUGS
+from evse_mqtt_bridge.core.station import MAX_PLUGS, with_topics
 from evse_mqtt_bridge.core.text import clean
 from evse_mqtt_bridge.errors import UnavailableError
 from evse_mqtt_bridge.plan import Plan, plan_of
@@ -140,7 +140,8 @@ async def _learn(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
     if not asked:
         return known, []
     trouble = []
-    for station, outcome in zip(asked, await survey(config.cloud, asked), strict=True):
+    for station, answer in zip(asked, await survey(config.cloud, asked), strict=True):
+        outcome = with_topics(answer, plan.stations[station.uuid])
         if isinstance(outcome, Failure):
             title = clean(station.name or station.alias or station.uuid)
             trouble.append(f"{title}: {outcome.reason}: {outcome.detail}")

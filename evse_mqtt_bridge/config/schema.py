@@ -29,6 +29,7 @@ from yarl import URL
 
 from evse_mqtt_bridge.core.ids import is_alias, is_id
 from evse_mqtt_bridge.core.model import Station
+from evse_mqtt_bridge.core.text import host_and_port
 
 __all__ = [
     "Cloud",
@@ -82,7 +83,15 @@ def _is_word(value: str) -> bool:
 
 
 def _is_host(value: str) -> bool:
-    return 0 < len(value) <= _HOST_LENGTH and _is_word(value) and "/" not in value and value.count(":") != 1
+    host = _without_brackets(value)
+    if not 0 < len(host) <= _HOST_LENGTH or not _is_word(host) or re.search(r"[/\[\]]", host):
+        return False
+    return host.count(":") != 1 and (host == value or ":" in host)
+
+
+def _without_brackets(value: str) -> str:
+    """An IPv6 address without the brackets in which it stands in an address of the web."""
+    return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
 
 def _is_password(value: str) -> bool:
@@ -123,7 +132,9 @@ PlugAlias = Annotated[str, Expected(_ALIAS_WORDS, is_alias)]
 Alias = Annotated[str, Expected(_ALIAS_WORDS, lambda value: not value or is_alias(value))]
 Line = Annotated[str, Expected("one line of text without control characters", is_line)]
 Host = Annotated[
-    str, Expected('a host name or an IP address, without "mqtt://" or "http://" and without a port', _is_host)
+    str,
+    Expected('a host name or an IP address, without "mqtt://" or "http://" and without a port', _is_host),
+    AfterValidator(_without_brackets),
 ]
 File = Annotated[str, Expected("the name of a file", is_line)]
 TopicPrefix = Annotated[
@@ -195,6 +206,11 @@ class Mqtt(Section):
     def effective_port(self) -> int:
         """The port to connect to."""
         return self.port or (8883 if self.tls else 1883)
+
+    @property
+    def address(self) -> str:
+        """Host and port, for people."""
+        return host_and_port(self.host, self.effective_port)
 
 
 class Cloud(Section):

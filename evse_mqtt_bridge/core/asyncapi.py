@@ -16,6 +16,7 @@ from evse_mqtt_bridge.core.catalog import Inventory, Row, catalog, symbolic
 from evse_mqtt_bridge.core.fields import CONTRACT_VERSION, Kind
 from evse_mqtt_bridge.core.ledger import DiscoveryPlace
 from evse_mqtt_bridge.core.payloads import examples, schema
+from evse_mqtt_bridge.core.text import host_and_port
 from evse_mqtt_bridge.core.topics import Topics
 
 __all__ = ["Broker", "document"]
@@ -78,10 +79,9 @@ def document(inventory: Inventory, broker: Broker) -> dict[str, Any]:
 
 
 def _server(inventory: Inventory, broker: Broker, security: Mapping[str, object]) -> dict[str, Any]:
-    host = f"[{broker.host}]" if ":" in broker.host else broker.host
     will = {"topic": inventory.topics.availability, "qos": min(1, inventory.qos), "message": "offline", "retain": True}
     server = {
-        "host": f"{host}:{broker.port}",
+        "host": host_and_port(broker.host, broker.port),
         "protocol": "mqtts" if broker.tls else "mqtt",
         "protocolVersion": {"5": "5.0"}.get(broker.protocol, broker.protocol),
         "description": "The broker that the bridge publishes to.",

@@ -82,7 +82,11 @@ def _kept(entries: list[StationEntry], retained: Mapping[str, bytes], holding: H
     for entry in entries:
         station = by_id.get(entry.topic_id)
         if station is not None and station.uuid == entry.uuid:
-            plugs = {uuid: topic for uuid, topic in entry.plugs.items() if station.plugs.get(uuid, uuid) == topic}
+            plugs = {
+                uuid: topic
+                for uuid, topic in entry.plugs.items()
+                if station.plugs.get(uuid, uuid) == topic and not station.has_no_topic_for(uuid)
+            }
             yield from replace(entry, plugs=plugs, discovery=holding.discovery).all_topics()
     for topic in retained:
         place = holding.topics.read(topic)

@@ -66,6 +66,14 @@ class Station:
         """What a person calls this station, in logs and as a device name."""
         return self.name or self.alias or self.uuid
 
+    def has_no_topic_for(self, plug: str) -> bool:
+        """Whether the place of this plug uuid in topics is taken: as an alias, another plug has it.
+
+        So the topics of a charger that was replaced can stay; the plug that had them may still be told of, by the cloud
+        for a while, and by what is retained on the broker.
+        """
+        return plug not in self.plugs and plug in self.plugs.values()
+
 
 @dataclass(frozen=True, slots=True)
 class PlugReading:

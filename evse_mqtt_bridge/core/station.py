@@ -22,12 +22,24 @@ from evse_mqtt_bridge.core.model import (
     PlugState,
     Reading,
     Reason,
+    Station,
     StationState,
     same_values,
 )
 from evse_mqtt_bridge.core.status import meaning
 
-__all__ = ["FORGET_AFTER", "FUTURE_TOLERANCE", "MAX_PLUGS", "Moment", "Rules", "advance", "remember", "revisit"]
+__all__ = [
+    "FORGET_AFTER",
+    "FUTURE_TOLERANCE",
+    "MAX_PLUGS",
+    "Moment",
+    "Rules",
+    "advance",
+    "forget_plugs_without_topics",
+    "remember",
+    "revisit",
+    "with_topics",
+]
 
 MAX_PLUGS = 64
 """Plugs of one station, seen or missing, beyond which new ones are left out."""
@@ -86,6 +98,26 @@ def remember(state: StationState, labels: Mapping[str, str | None]) -> StationSt
         if uuid not in plugs and len(plugs) < MAX_PLUGS:
             plugs[uuid] = PlugState(uuid, label)
     return replace(state, plugs=plugs) if len(plugs) > len(state.plugs) else state
+
+
+def with_topics(outcome: Outcome, station: Station) -> Outcome:
+    """An outcome less the plugs that `station` has no topic for, which it notes."""
+    if not station.plugs or not isinstance(outcome, Reading):  # as with most polls
+        return outcome
+    plugs = tuple(plug for plug in outcome.plugs if not station.has_no_topic_for(plug.plug_uuid))
+    if len(plugs) == len(outcome.plugs):
+        return outcome
+    left_out = (plug.plug_uuid for plug in outcome.plugs if station.has_no_topic_for(plug.plug_uuid))
+    notes = (
+        f"plug {uuid} is left out: its uuid is the alias of another plug; give it an alias too" for uuid in left_out
+    )
+    return replace(outcome, plugs=plugs, notes=(*outcome.notes, *notes))
+
+
+def forget_plugs_without_topics(state: StationState, station: Station) -> StationState:
+    """`state` less the plugs that `station` has no topic for."""
+    plugs = {uuid: plug for uuid, plug in state.plugs.items() if not station.has_no_topic_for(uuid)}
+    return replace(state, plugs=plugs) if len(plugs) < len(state.plugs) else state
 
 
 def _reason_of_failure(before: Reason | None, failure: Reason, misses: int, rules: Rules) -> Reason | None:

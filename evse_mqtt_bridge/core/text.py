@@ -1,6 +1,6 @@
 """Text from outside, made fit for a log line or a name."""
 
-__all__ = ["clean"]
+__all__ = ["clean", "host_and_port"]
 
 
 def clean(text: str, limit: int = 64) -> str:
@@ -14,3 +14,8 @@ def clean(text: str, limit: int = 64) -> str:
         start = "".join(character if character.isprintable() else " " for character in start)
     line = " ".join(start.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def host_and_port(host: str, port: int) -> str:
+    """As they stand in an address: an IPv6 address is in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

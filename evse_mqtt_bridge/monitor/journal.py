@@ -37,7 +37,9 @@ class History:
         """The power is this from `at` on; `None` (not known) is kept as a gap."""
         minute = int(at.timestamp()) // _MINUTE
         value = float("nan") if power is None else power
-        if self._minutes and self._minutes[-1] >= minute:  # a clock that was set back does not turn the line around
+        while self._minutes and self._minutes[-1] > minute:  # the clock was set back: that time has not come yet
+            del self._minutes[-1], self._powers[-1]
+        if self._minutes and self._minutes[-1] == minute:
             self._powers[-1] = value
             return
         while len(self._minutes) > 1 and self._minutes[1] <= minute - HISTORY_MINUTES:

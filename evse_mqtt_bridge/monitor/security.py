@@ -48,7 +48,7 @@ HEADERS: Mapping[str, str] = MappingProxyType(
 def is_loopback(host: str) -> bool:
     """Whether `http.host` is reached from this machine alone."""
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
 
@@ -61,7 +61,7 @@ def may_ask(listening_on: str, host: str | None) -> bool:
         name = urlsplit(f"//{host or ''}").hostname
     except ValueError:
         return False
-    return name is not None and name in _LOCAL_NAMES | {listening_on.lower().strip("[]")}
+    return name is not None and name in _LOCAL_NAMES | {listening_on.lower()}
 
 
 def is_foreign(headers: Mapping[str, str]) -> bool:

@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
+from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -23,7 +24,10 @@ from evse_mqtt_bridge.monitor.events import Feed, Told, write_slices
 from evse_mqtt_bridge.monitor.picture import Health, picture_json
 from evse_mqtt_bridge.monitor.security import HEADERS, REFUSED_HOST, is_foreign, may_ask
 
-__all__ = ["MAX_CONNECTIONS", "MAX_VIEWERS", "Server", "Source"]
+__all__ = ["CLIENT_ID", "MAX_CONNECTIONS", "MAX_VIEWERS", "Server", "Source"]
+
+CLIENT_ID = "Bridge-Client-Id"
+"""The header in which /healthz names the bridge, by its MQTT client id in URL encoding: several may share a machine."""
 
 MAX_CONNECTIONS = 100
 """Connections at once, so that enough file descriptors are left for what the bridge is there for."""
@@ -85,9 +89,9 @@ class Server:
             app, access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=self._complaints
         )
         await self._runner.setup()
-        loop, host = asyncio.get_running_loop(), self._settings.host.strip("[]")
+        loop = asyncio.get_running_loop()
         try:
-            self._listening = await loop.create_server(self._accept, host, self._settings.port)
+            self._listening = await loop.create_server(self._accept, self._settings.host, self._settings.port)
         except (OSError, UnicodeError) as error:  # the latter from a name that no name can be
             await self.stop()
             return _trouble(error)
@@ -174,7 +178,9 @@ class Server:
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         health = self._source.health()
-        return _verdict(health.healthy, health)
+        answer = _verdict(health.healthy, health)
+        answer.headers[CLIENT_ID] = quote(self._source.plan.client_id)
+        return answer
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         health = self._source.health()

@@ -38,7 +38,17 @@ def test_hosts(host: str) -> None:
     assert Mqtt(host=host).host == host
 
 
-@pytest.mark.parametrize("host", ["", "a b", "h:1883", "mqtt://h", "h/", "h\n", "h\udcff", "h" * 254])
+def test_an_address_may_stand_in_brackets() -> None:
+    assert Mqtt(host="[2001:db8::1]").host == "2001:db8::1"
+    assert Mqtt(host="2001:db8::1").address == "[2001:db8::1]:1883"
+    assert Mqtt(host="192.0.2.1", port=7).address == "192.0.2.1:7"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "[]", "[h]", "[::1", "::1]", "[[::1]]", "[::1]:1883",
+     "a b", "h:1883", "mqtt://h", "h/", "h\n", "h\udcff", "h" * 254],
+)  # fmt: skip
 def test_no_hosts(host: str) -> None:
     with pytest.raises(ValidationError):
         Mqtt(host=host)

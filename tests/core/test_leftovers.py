@@ -106,6 +106,14 @@ def test_an_alias_that_went_leaves_its_topics_over() -> None:
     assert gone == sorted(topic for topic in _published(_NORTH) if topic.startswith("evse/north/p2/"))
 
 
+def test_a_plug_whose_uuid_became_the_alias_of_another_leaves_its_discovery_over() -> None:
+    exchanged = replace(_NORTH, plugs={"p1": "p2"})
+    published = _published(exchanged)
+    gone = leftovers({**published, **_FOREIGN}, _holding(exchanged))
+    assert gone == sorted(topic for topic in published if "_p2/" in topic)
+    assert gone
+
+
 def test_the_other_form_and_discovery_that_was_turned_off_are_left_over() -> None:
     device = {topic for topic in _published(_NORTH, form="device") if topic.startswith("ha/")}
     entity = {topic for topic in _published(_NORTH) if topic.startswith("ha/")}

@@ -132,6 +132,17 @@ def test_a_history_is_bounded_and_runs_forward_whatever_the_clock_does(adds: lis
         assert steps[-1][1] == adds[-1][1]
 
 
+def test_a_clock_that_was_years_ahead_stops_no_line() -> None:
+    history = History()
+    history.add(NOW, 1.0)
+    history.add(NOW + timedelta(days=2000), 2.0)
+    history.add(NOW + timedelta(minutes=1), 3.0)
+    history.add(NOW + timedelta(minutes=2), 4.0)
+    began = NOW.replace(second=0)
+    steps = [((at - began).total_seconds() / 60, power) for at, power in history.steps()]
+    assert steps == [(0, 1.0), (1, 3.0), (2, 4.0)]
+
+
 def test_a_plug_that_is_forgotten_goes_from_the_record() -> None:
     life = _Life()
     life.poll(answer(reading(), reading("p2")))

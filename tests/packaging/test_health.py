@@ -25,6 +25,7 @@ class Listener(HTTPServer):
     status = 200
     name = "evse-mqtt-bridge"
     body = b"all is well\n"
+    client_id = ""
     paths: list[str]
 
     def __init__(self) -> None:
@@ -40,6 +41,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(self.server.status)
         self.send_header("Server", self.server.name)
         self.send_header("Location", "/elsewhere")
+        if self.server.client_id:
+            self.send_header("Bridge-Client-Id", self.server.client_id)
         self.end_headers()
         self.wfile.write(self.server.body)
 
@@ -120,6 +123,8 @@ def test_a_running_bridge_is_well_until_its_loop_stands_still(
     with BridgeProcess.run(write_config(tmp_path / "config.toml", tables)) as bridge:
         observer.wait_for(AVAILABILITY, "online")
         assert _health(tmp_path, tables)[0] == 0
+        other = {**tables, "mqtt": {**tables["mqtt"], "client_id": "another"}}
+        assert "another bridge answers" in _health(tmp_path, other)[1]
         bridge.send(signal.SIGSTOP)
         code, words = _health(tmp_path, tables)
         assert code == 69
@@ -132,6 +137,23 @@ def test_where_nothing_listens_the_broker_is_asked(tmp_path: Path, tables: dict[
     assert _health(tmp_path, tables) == (0, "online")
     observer.publish(AVAILABILITY, "offline", retain=True)
     assert _health(tmp_path, tables) == (69, "the bridge is offline")
+
+
+def test_where_another_bridge_has_the_port_the_broker_is_asked(
+    tmp_path: Path, tables: dict[str, Any], listener: Listener, observer: Observer
+) -> None:
+    tables["http"]["port"] = listener.server_port
+    tables["mqtt"]["client_id"] = "süd #2"
+    listener.client_id = "s%C3%BCd%20%232"
+    assert _health(tmp_path, tables) == (0, "all is well")
+    listener.client_id = "north"
+    observer.publish(AVAILABILITY, "online", retain=True)
+    code, words = _health(tmp_path, tables)
+    assert code == 0
+    assert f"another bridge answers at 127.0.0.1:{listener.server_port}, north" in words
+    assert words.endswith("online")
+    observer.publish(AVAILABILITY, "offline", retain=True)
+    assert _health(tmp_path, tables)[0] == 69
 
 
 def test_where_the_page_is_off_its_address_is_not_asked(

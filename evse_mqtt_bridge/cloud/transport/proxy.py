@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from evse_mqtt_bridge.core.text import host_and_port
+
 __all__ = ["Proxy", "named_proxy"]
 
 _PORT = 80
@@ -22,7 +24,7 @@ class Proxy:
     @property
     def address(self) -> str:
         """As an address, without credentials."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"http://{host_and_port(self.host, self.port)}"
 
 
 def named_proxy(scheme: str, host: str) -> Proxy | None:

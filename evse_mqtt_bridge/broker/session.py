@@ -151,6 +151,8 @@ class Session:
         """There is news for a broker that was told this; none while there is no connection, which gets a picture."""
         if self._open:
             self._outbox.put(key, told)
+            if self._connection is not None and not self._connection.has_room:
+                self._connection.catch_up()
             self._pump()
 
     def publish_last(self, messages: Iterable[Message]) -> None:

@@ -1,7 +1,9 @@
-"""Changes of the configuration that overtake each other leave nothing behind on a real broker."""
+"""The session with a real broker: changes that overtake each other, and polls that leave the event loop no time."""
 
 import asyncio
 import contextlib
+import itertools
+import time
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +18,7 @@ from evse_mqtt_bridge.core.model import Station
 from evse_mqtt_bridge.core.station import Rules
 from evse_mqtt_bridge.core.topics import Topics
 from evse_mqtt_bridge.plan import Plan
-from tests.core.samples import NOW, answer, at
+from tests.core.samples import NOW, answer, at, reading
 from tests.support import Mosquitto, Observer
 
 _NORTH, _SOUTH = Station("e1", 30, alias="north"), Station("e2", 30)
@@ -48,6 +50,11 @@ def _plan(*stations: Station, form: Form) -> Plan:
     topics = Topics("evse")
     discovery = Discovery(topics, "ha", form, 1, "me", "1")
     return Plan(topics, "me", {station.uuid: station for station in stations}, Rules(), discovery)
+
+
+def _whole(bridge: Bridge) -> dict[str, str]:
+    """What the broker is to show in the end."""
+    return {message.topic: message.payload.decode() for message in bridge.whole()}
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -92,10 +99,38 @@ def test_a_change_that_overtakes_another_leaves_nothing_behind(
         for plan in changes:
             bridge.apply(plan, session)
         await _until(lambda: session.connected)
-        expected = {message.topic: message.payload.decode() for message in bridge.whole()}
+        expected = _whole(bridge)
         with contextlib.suppress(TimeoutError):
             await _until(lambda: observer.retained == expected)
         assert observer.retained == expected
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_polls_that_leave_the_loop_no_time_are_told_of_all_the_same(
+    broker: Mosquitto, observer: Observer, qos: int
+) -> None:
+    """More is told than may be sent without an acknowledgement, though the loop turns but once."""
+    enough = 5 * mqtt.WINDOW_QOS_0
+
+    async def work() -> None:
+        bridge = Bridge(_plan(_NORTH, _SOUTH, form="entity"), NOW)
+        settings = Mqtt(host=broker.host, port=broker.port, client_id="me", qos=qos)
+        session = Session(settings, bridge, _Log(), lambda: 0.0)
+        running = asyncio.create_task(session.run())
+        await _until(lambda: session.connected)
+        before, until = session.published, time.monotonic() + 10
+        for number in itertools.count():
+            bridge.take("e1" if number % 2 else "e2", answer(reading(power=number / 10)), at(number), session)
+            if session.published - before > enough or time.monotonic() > until:
+                break
+        assert session.published - before > enough
+        last = _whole(bridge)
+        await _until(lambda: observer.retained == last)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

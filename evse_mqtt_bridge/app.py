@@ -150,6 +150,8 @@ class _Running:
             self._service.status(self.in_words())
             if self._poller.held:
                 self._judge_age()
+            if self._config.http.enabled and not self._server.is_listening:
+                await self._serve(again=True)
 
     def _judge_age(self) -> None:
         moment = Moment(self._clock.monotonic(), self._clock.utc())
@@ -222,21 +224,23 @@ class _Running:
             self._session_task = _spawn(self._session.run(), "session")
         if config.http != old.http:
             await self._server.stop()
-            self._server = Server(config.http, self)
             await self._serve()
         self._witness.reloaded(accepted=True)
         self.log.info("configuration taken over", stations=len(config.stations))
 
     # What is shown
 
-    async def _serve(self) -> None:
-        """Serve the page and the rest; a bridge whose port is taken goes on without."""
+    async def _serve(self, *, again: bool = False) -> None:
+        """Serve the page and the rest; a bridge whose port is taken goes on without, and tries `again` now and then."""
         settings = self._config.http
         if not settings.enabled:
             return
+        self._server = Server(settings, self)
         address = host_and_port(settings.host, settings.port)
         trouble = await self._server.start()
-        if trouble:
+        if trouble and again:
+            self.log.debug("there still is no status page", address=address, detail=trouble)
+        elif trouble:
             advice = "set http.port, or http.enabled = false"
             self.log.warning("there is no status page", address=address, detail=trouble, advice=advice)
         else:

@@ -127,6 +127,29 @@ def test_a_slow_station_is_asked_as_often_as_it_can_answer_and_holds_up_no_other
         assert len(cloud.times_of(uuid)) >= 99
 
 
+def test_how_late_it_is_and_how_long_a_request_takes_is_known() -> None:
+    cloud = _Cloud(seconds={"s0": 50, "s1": 50})
+
+    async def work() -> None:
+        async with _running(cloud, concurrency=1) as poller:
+            assert (poller.late, poller.longest) == (0, 0)
+            poller.assign(_many(2, interval=200))
+            await asyncio.sleep(20)
+            assert (poller.longest, poller.late) == pytest.approx((20, 20), abs=0.1), "the other one waits for it"
+            await asyncio.sleep(40)
+            assert (poller.longest, poller.late) == pytest.approx((10, 0), abs=0.1)
+            await asyncio.sleep(45)
+            assert (poller.longest, poller.late) == (0, 0)
+            poller.hold(1000 + 1000)
+            await asyncio.sleep(500)
+            assert poller.longest == 0
+            assert poller.late > 100, "it is for others to tell that nothing may be asked"
+            poller.assign({})
+            assert poller.late == 0
+
+    run(work())
+
+
 def test_what_is_settled_carries_when_and_how_long() -> None:
     cloud = _poll(_Cloud(seconds={"s0": 2.5}), _many(1), 10)
     assert cloud.settled == [("s0", _OK, Moment(1002.5, NOW), 2.5)]

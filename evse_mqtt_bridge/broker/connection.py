@@ -221,13 +221,13 @@ class Connection:
         """Publications without acknowledgement."""
         return len(self._in_flight)
 
-    def publish(self, message: Message) -> None:
-        """Send one retained message; to be called only while there `has_room`."""
+    def publish(self, message: Message) -> bool:
+        """Send one retained message, to be called only while there `has_room`; returns whether it is on its way."""
         if self._packet_limit is not None:
             size = len(message.payload) + len(message.topic.encode()) + _PUBLISH_OVERHEAD
             if size > self._packet_limit:
                 self._handlers.refused(message.topic, f"{size} bytes are more than the {self._packet_limit} it takes")
-                return
+                return False
         info = self._client.publish(
             message.topic,
             message.payload,
@@ -235,10 +235,12 @@ class Connection:
             retain=True,
             properties=self._json if message.json and message.payload else None,
         )
-        if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            if not self._in_flight:
-                self._progress = self._loop.time()
-            self._in_flight[info.mid] = message.topic
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        if not self._in_flight:
+            self._progress = self._loop.time()
+        self._in_flight[info.mid] = message.topic
+        return True
 
     def catch_up(self) -> None:
         """Look for acknowledgements now.

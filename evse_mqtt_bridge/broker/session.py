@@ -333,8 +333,7 @@ class Session:
                 if not connection.in_flight:
                     self._silent.set()
                 return
-            connection.publish(message)
-            self.published += 1
+            self.published += connection.publish(message)
 
     def _receive(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # what MQTT delivers
         if retained:

@@ -38,6 +38,12 @@ MAX_VIEWERS = 20
 _TAKES = 20.0
 """Seconds that a client may take for a chunk, or to acknowledge it, before it is given up."""
 
+_TAKES_ALL = 120.0
+"""Seconds that a client may take for a whole picture, which is kept for it meanwhile."""
+
+_SILENCE = 20.0
+"""Seconds in which a connection that is new, or was answered, has to ask before it makes room for others."""
+
 _CHUNK = 32 * 1024
 """Bytes that are written at once: what one slow client can make the bridge hold, beside what all of them share."""
 
@@ -69,6 +75,7 @@ class Server:
         self._feed = Feed(source, self._now)
         self._viewers: dict[int, web.Request] = {}  # by id: a request has no hash
         self._readers = 0
+        self._silent: dict[int, asyncio.TimerHandle] = {}  # connections that have not asked yet, by id
         self._listening: asyncio.Server | None = None
 
     async def start(self) -> str:
@@ -86,7 +93,12 @@ class Server:
             ]
         )
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=self._complaints
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            logger=self._complaints,
+            keepalive_timeout=_SILENCE,
         )
         await self._runner.setup()
         loop = asyncio.get_running_loop()
@@ -100,6 +112,9 @@ class Server:
     async def stop(self) -> None:
         """End every connection, viewers' at once, and listen no more."""
         self._feed.end()
+        for expiry in self._silent.values():
+            expiry.cancel()
+        self._silent.clear()
         if self._listening is not None:
             self._listening.close()
         for viewer in self._viewers.values():
@@ -113,10 +128,25 @@ class Server:
         server = self._runner.server if self._runner is not None else None
         if server is None or len(server.connections) >= MAX_CONNECTIONS:
             return _Full()
-        return server()
+        connection = server()
+        # aiohttp's own timer leaves those alone that never ask
+        expiry = asyncio.get_running_loop().call_later(_SILENCE, self._give_up, connection)
+        self._silent[id(connection)] = expiry
+        return connection
+
+    def _give_up(self, connection: web.RequestHandler) -> None:
+        del self._silent[id(connection)]
+        connection.force_close()
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it could listen, and was not stopped."""
+        return self._runner is not None
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (expiry := self._silent.pop(id(request.protocol), None)) is not None:
+            expiry.cancel()
         if not may_ask(self._settings.host, request.headers.get("Host")):
             return web.Response(status=403, text=REFUSED_HOST)
         return await handler(request)
@@ -136,14 +166,20 @@ class Server:
             self._readers -= 1
 
     async def _send_picture(self, request: web.Request) -> web.StreamResponse:
-        stations = await write_slices(self._source.stations(), self._now)
-        body = picture_json(self._source.outline(), stations)
+        body = await self._write_picture()
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.content_length = len(body)
         await response.prepare(request)
         if request.method != "HEAD":
             await _send(request, response, body)
         return response
+
+    async def _write_picture(self) -> bytes:
+        while True:
+            plan = self._source.plan
+            stations = await write_slices(self._source.stations(), self._now)
+            if plan is self._source.plan:  # else they ended early
+                return picture_json(self._source.outline(), stations)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if is_foreign(request.headers):
@@ -225,9 +261,10 @@ async def _send(request: web.Request, response: web.StreamResponse, text: bytes)
     """Write as fast as the client reads; gives one up that does not, and returns whether it read."""
     whole = memoryview(text)
     try:
-        for start in range(0, len(whole), _CHUNK):
-            async with asyncio.timeout(_TAKES):
-                await response.write(whole[start : start + _CHUNK])
+        async with asyncio.timeout(_TAKES_ALL):
+            for start in range(0, len(whole), _CHUNK):
+                async with asyncio.timeout(_TAKES):
+                    await response.write(whole[start : start + _CHUNK])
     except (ConnectionError, TimeoutError):
         _hang_up(request)
         return False

@@ -7,7 +7,7 @@ from evse_mqtt_bridge.core.model import Reason
 
 __all__ = ["REASONS", "WAITING", "why"]
 
-WAITING = "not asked yet"
+WAITING = "has not answered yet"
 """For a station, or a plug, that has no reason yet."""
 
 REASONS: Mapping[Reason, str] = MappingProxyType(

@@ -79,7 +79,7 @@ def test_at_80_columns_plugs_stand_beneath_their_station() -> None:
         "Yard, Plug 1    offline   7107 W  10.3 / 10.3 / 10.3 A   12 A  12 s",
         "    the plug is offline (for 40 s)",
         "Attic",
-        "    not asked yet",
+        "    has not answered yet",
     ]
 
 
@@ -98,7 +98,7 @@ def test_a_wide_terminal_gets_one_table() -> None:
             "(for 2 h 05 min)"
         ),
         "Yard          Plug 1  offline   7107 W  10.3 / 10.3 / 10.3 A   12 A  12 s  the plug is offline (for 40 s)",
-        "Attic         -       -              -  -                         -     -  not asked yet",
+        "Attic         -       -              -  -                         -     -  has not answered yet",
     ]
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from tests.faults.rig import AVAILABILITY, configure, name_of, plug, running, uuid_of, wait_until_up
@@ -22,6 +23,7 @@ from tests.faults.test_broker_refuses import password_line
 from tests.support import BridgeProcess, CloudServer, Mosquitto, Observer, run_command, station_table
 from tests.support.configuration import write_config
 from tests.support.liar import Liar, Lie, answer
+from tests.support.net import HOST, free_port
 
 Saw = Callable[[int, str], None]
 
@@ -182,6 +184,22 @@ class _Stage:
     def ended(self, what: str, bridge: BridgeProcess) -> None:
         self.said[f"log of {what}"] = "\n".join([*bridge.stderr, *bridge.stdout])
 
+    def shown(self, port: int) -> None:
+        """What a running bridge shows to everybody: its page and what that is made of, and what commands read of it."""
+        address = f"http://{HOST}:{port}"
+        for path in ("/", "/api/picture", "/metrics", "/healthz", "/readyz", "/nothing"):
+            answer = httpx.get(f"{address}{path}", trust_env=False)
+            self.said[f"page {address}{path}"] = f"{answer.headers} {answer.text}"
+        with httpx.stream("GET", f"{address}/api/events", trust_env=False) as answer:
+            seen = ""
+            for text in answer.iter_text():
+                seen += text
+                if "event: picture" in seen and seen.endswith("\n\n"):
+                    break
+        self.said[f"page {address}/api/events"] = seen
+        self.command("status", "--url", address)
+        self.command("status", "--json", "--url", address)
+
     def command(self, *arguments: str, stdin: str = "") -> None:
         config = self.home / "config.toml"
         ended = run_command(*arguments, "--config", config, env=self.environment, stdin=stdin)
@@ -191,7 +209,8 @@ class _Stage:
 def _in_service(stage: _Stage, observer: Observer) -> None:
     """Good answers, a rejected token, a wrong file at reload, every command, a broker that goes."""
     mqtt = {"username": "bridge", "password_file": "password"}
-    config = configure(stage.home, stage.broker, stage.cloud, stage.stations(), mqtt=mqtt)
+    http = {"enabled": True, "port": free_port()}
+    config = configure(stage.home, stage.broker, stage.cloud, stage.stations(), mqtt=mqtt, http=http)
     with running(config, env=stage.environment) as bridge:
         wait_until_up(observer, 0, 1, 2)
         for number, reason in ((3, "unauthorized"), (4, "invalid_response"), (5, "invalid_response")):
@@ -211,6 +230,7 @@ def _in_service(stage: _Stage, observer: Observer) -> None:
         stage.command("topics")
         stage.command("purge")
         stage.command("health")
+        stage.shown(http["port"])
         add = ["station", "add", "--edge-device-id", "edge-1", "--uuid", uuid_of(0), "--token-stdin"]
         stage.command(*add, stdin=_REJECTED)
         stage.broker.stop()
@@ -226,13 +246,16 @@ def _lied_to(stage: _Stage) -> None:
         for number, token in enumerate((_IN_FILE, _IN_OWN_FILE, _IN_ENVIRONMENT, _REJECTED, _IN_FILE, _IN_FILE)):
             liar.tell(uuid_of(number), _echo(token))
         mqtt = {"username": "bridge", "password": _WRONG_PASSWORD, "client_id": "lied-to"}
+        http = {"enabled": True, "port": free_port()}
+        polling = {"offline_after": 1}
         config = configure(
-            stage.folder / "lied-to", stage.broker, liar, stage.stations(), mqtt=mqtt, polling={"offline_after": 1}
+            stage.folder / "lied-to", stage.broker, liar, stage.stations(), mqtt=mqtt, polling=polling, http=http
         )
         with running(config, env=stage.environment) as bridge:
             bridge.wait_for_line("the broker refused the login")
             for number in range(6):
                 bridge.wait_for_line(f"{name_of(number)}.*station unavailable")
+            stage.shown(http["port"])
         stage.ended("a bridge that is lied to", bridge)
 
 
@@ -281,6 +304,9 @@ def test_no_secret_appears_anywhere(tmp_path: Path, saw: Saw) -> None:
     assert len(said["log of a bridge in service"].splitlines()) > 20
     assert any(place.startswith("process ") for place in said)
     assert any(place.startswith("file broker/") for place in said)
+    pictures = [text for place, text in said.items() if place.startswith("page ") and "/api/" in place]
+    assert len(pictures) == 4
+    assert all(uuid_of(3) in text and '"error":"HTTP ' in text for text in pictures), "with what the cloud said"
     assert search(said) == []
     kinds = sorted({place.split()[0] for place in said})
     saw(

@@ -285,7 +285,7 @@ def _by_page(shown: Mapping[str, Any]) -> Told:
     for name, station in shown["stations"].items():
         told.stations[name] = _reason_on_page(station["state"], station["why"], "online")
         for label, plug in station["plugs"].items():
-            own = plug["state"] not in ("unavailable", "not asked yet")
+            own = plug["state"] not in ("unavailable", "has not answered yet")
             reason = "online" if own else _reason_on_page(plug["state"], plug["why"], told.stations[name])
             numbers = [plug["values"][key] for key in ("power", "l1", "l2", "l3", "limit")]
             told.plugs[name, label] = {

@@ -35,7 +35,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def scene() -> Scene:
-    """A station that charges, one that is not reached, one whose plug is an hour behind, one not asked yet."""
+    """A station that charges, one that is not reached, one with a plug an hour behind, one that told nothing yet."""
     scene = Scene([station(number) for number in range(1, 5)], started=minutes_ago(90))
     one, two, three, _ = scene.bridge.plan.stations
     for minutes, power in ((70, 0.0), (50, 11040.0), (20, 3680.0), (0, 3680.0)):
@@ -219,6 +219,12 @@ def test_search_and_states_find_plugs_and_stand_in_the_address(look: Look) -> No
     page.evaluate("location.hash = '#q=station-4'")
     expect(names).to_have_text(["Station 4"])
     expect(page.get_by_role("searchbox")).to_have_value("station-4")
+
+
+@pytest.mark.parametrize("state", ["constructor", "__proto__", "nothing"])
+def test_an_address_with_a_state_that_is_none_shows_all(look: Look, state: str) -> None:
+    page = look(address=f"#state={state}")
+    expect(page.get_by_role("heading", level=3)).to_have_count(4)
 
 
 @pytest.mark.parametrize(

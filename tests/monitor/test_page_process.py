@@ -74,13 +74,17 @@ def test_a_reload_moves_the_page(tmp_path: Path, tables: dict[str, Any], bridge_
     bridge.stop()
 
 
-def test_a_port_that_is_taken_is_said_and_the_bridge_goes_on(
+def test_a_port_that_is_taken_is_said_and_the_page_comes_when_it_is_free(
     tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: Start
 ) -> None:
     with socket.create_server((HOST, tables["http"]["port"])):
         bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
         bridge.wait_for_line("there is no status page.*another program listens there")
         cloud.wait_for_requests(2)
+    bridge.wait_for_line("status page .*http://", timeout=30)
+    assert bridge.errors.count("there is no status page") == 1
+    with _viewer(tables["http"]["port"]):
+        pass
     bridge.stop()
 
 

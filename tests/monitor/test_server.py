@@ -13,7 +13,8 @@ import pytest
 
 from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.core.model import Failure, Reason
-from evse_mqtt_bridge.monitor.picture import Health, from_json
+from evse_mqtt_bridge.monitor import server
+from evse_mqtt_bridge.monitor.picture import Health, StationPicture, from_json
 from evse_mqtt_bridge.monitor.server import MAX_CONNECTIONS, MAX_VIEWERS, Server
 from tests.faults.rig import wait_for
 from tests.monitor.scene import PASSWORD, TOKEN, Scene, Served, reading, station
@@ -86,6 +87,12 @@ class _Viewer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _is_well(served: Served) -> bool:
+    with contextlib.suppress(OSError, http.client.RemoteDisconnected):
+        return _ask(served, "/healthz")[0].status == 200
+    return False
 
 
 @pytest.fixture
@@ -276,12 +283,42 @@ def test_so_many_connections_and_no_more(served: Served) -> None:
         with pytest.raises((OSError, http.client.RemoteDisconnected)):
             _ask(served, "/healthz")
 
-    def answers() -> bool:
-        with contextlib.suppress(OSError, http.client.RemoteDisconnected):
-            return _ask(served, "/healthz")[0].status == 200
-        return False
+    wait_for(lambda: _is_well(served))
 
-    wait_for(answers)
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_connections_that_ask_nothing_make_room(scene: Scene, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(server, "_SILENCE", 0.3)
+    with Served(scene) as served, contextlib.ExitStack() as stack:
+        for _ in range(MAX_CONNECTIONS):
+            stack.enter_context(socket.create_connection((HOST, served.port), timeout=10)).sendall(said)
+        wait_for(lambda: _is_well(served))
+
+
+def test_a_viewer_may_stay_longer_than_one_that_asks_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_SILENCE", 0.1)
+    with Served(scene) as served, _Viewer(served) as viewer:
+        assert viewer.next()[0] == "picture"
+        assert viewer.next()[0] == "change", "seconds later"
+
+
+def test_a_picture_is_whole_though_the_configuration_changed_while_it_was_written(scene: Scene) -> None:
+    stations = [station(number) for number in range(1, 40)]
+    scene.reload(stations)
+    with Served(scene) as served:
+        original = scene.stations
+        torn: list[StationPicture] = []
+
+        def change_in_the_middle(after: int = -1, *, steps: bool = True) -> Iterator[StationPicture]:
+            for number, picture in enumerate(original(after, steps=steps)):
+                if number == 5 and not torn:
+                    torn.append(picture)
+                    scene.reload(stations[:30])
+                yield picture
+
+        scene.stations = change_in_the_middle  # type: ignore[method-assign]  # for once
+        assert len(from_json(_ask(served, "/api/picture")[1]).stations) == 30
+        assert torn
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
   const $ = (id) => document.getElementById(id);
   const KINDS = [
     ["all", "All"], ["charging", "Charging"], ["connected", "Vehicle connected"], ["idle", "No vehicle"],
-    ["problem", "Problem"], ["unavailable", "Unavailable"], ["other", "Other"], ["waiting", "Not asked yet"],
+    ["problem", "Problem"], ["unavailable", "Unavailable"], ["other", "Other"], ["waiting", "No answer yet"],
   ];
   const SELDOM = new Set(["other", "waiting"]);
   const SORTS = new Set(["name", "attention", "power", "age"]);
@@ -389,7 +389,7 @@
       `${broker.address}, since ${clock(since)} (${age(now() - since)})`);
     const shown = [...stations.values()], online = shown.filter(({ data }) => data.reason === "online").length;
     const told = shown.filter(({ data }) => data.reason !== null).length;
-    part("cloud", !told ? "none" : online === told ? "good" : online ? "warn" : "bad", !told ? "not asked yet" : online === told ? "answers" : online
+    part("cloud", !told ? "none" : online === told ? "good" : online ? "warn" : "bad", !told ? "has not answered yet" : online === told ? "answers" : online
       ? `answers for ${online} of ${told}` : "does not answer usefully", bridge.cloud);
     put($("client"), bridge.client_id === "evse-mqtt-bridge" ? "" : bridge.client_id);
     put($("about"), `Version ${bridge.version}, topics under ${bridge.base_topic}/`);
@@ -526,7 +526,7 @@
 
   function readAddress() {
     const asked = new URLSearchParams(location.hash.slice(1));
-    choice.state = chips[asked.get("state")] ? asked.get("state") : "all";
+    choice.state = Object.hasOwn(chips, asked.get("state")) ? asked.get("state") : "all";
     choice.sort = SORTS.has(asked.get("sort")) ? asked.get("sort") : "name";
     choice.q = asked.get("q") || "";
     chips[choice.state].input.checked = true;
@@ -614,7 +614,8 @@
     const stop = new AbortController();
     try {
       const answer = await fetch("api/events", { signal: stop.signal });
-      why = answer.ok ? "" : (await answer.text()).trim();
+      const isWords = (answer.headers.get("Content-Type") || "").startsWith("text/plain");  // else a proxy's page
+      why = answer.ok ? "" : isWords ? (await answer.text()).trim().slice(0, 300) : `HTTP ${answer.status}`;
     } catch { why = ""; }
     stop.abort();
     showLive();

@@ -199,6 +199,21 @@ def test_a_plug_that_is_exchanged_while_the_bridge_runs_takes_the_topics_over() 
     assert broker.retained["evse/e2/p2/power"] == b"3"
 
 
+def test_the_plug_that_was_exchanged_may_have_an_alias_of_its_own() -> None:
+    station = Station("e2", 30, plugs={"p1": "p2", "p2": "old"})
+    bridge, broker = _running(_plan(station, form="entity"), "e2")
+    bridge.take("e2", answer(reading("p1", power=1.0), reading("p2", power=2.0)), at(30), broker)
+    broker.deliver()
+    assert (broker.retained["evse/e2/p2/power"], broker.retained["evse/e2/old/power"]) == (b"1", b"2")
+
+
+def test_while_the_cloud_tells_of_the_old_plug_alone_the_station_says_what_is_wrong() -> None:
+    bridge, broker = _running(_plan(_EXCHANGED))
+    bridge.take("e2", answer(reading("p2")), at(0), broker)
+    broker.deliver()
+    assert broker.retained["evse/e2/availability_reason"] == b"invalid_response"
+
+
 # The picture
 
 

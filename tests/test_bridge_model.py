@@ -49,7 +49,7 @@ def _plans(draw: st.DrawFn) -> Plan:
     topics = Topics(draw(st.sampled_from(["evse", "evse", "site/evse"])))
     aliases = draw(st.permutations(["", "", "x", "y"]))
     plugs: st.SearchStrategy[dict[str, str]] = st.sampled_from(
-        [{}, {"p1": "left"}, {"p1": "right", "p2": "left"}, {"p2": "left"}, {"p1": "p2"}]
+        [{}, {"p1": "left"}, {"p1": "right", "p2": "left"}, {"p2": "left"}, {"p1": "p2"}, {"p1": "p2", "p2": "left"}]
     )
     stations = {
         uuid: Station(uuid, 30, draw(st.sampled_from(["", "Garage"])), alias, draw(plugs))

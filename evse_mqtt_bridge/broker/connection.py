@@ -263,7 +263,8 @@ class Connection:
         answer = self._subscribed[mid] = self._loop.create_future()
         await asyncio.wait((answer, self.ended), return_when=asyncio.FIRST_COMPLETED, timeout=CONNECT_TIMEOUT)
         if not answer.done():
-            return filters
+            self._end(Ended(Trouble.LOST, f"it did not answer SUBSCRIBE within {CONNECT_TIMEOUT:g} s"))
+            return []
         return [name for name, code in zip(filters, answer.result(), strict=False) if code.value >= _FAILED]
 
     def unsubscribe(self, filters: list[str]) -> None:

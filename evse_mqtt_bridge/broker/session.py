@@ -156,8 +156,8 @@ class Session:
             self._pump()
 
     def publish_last(self, messages: Iterable[Message]) -> None:
-        """Say these after all that waits, such as clearing what went; a transition under way is no reason not to."""
-        if self._greeted:
+        """Say these records after all that waits; a transition under way says them at its end."""
+        if self._open:
             self._outbox.put_last(messages)
             self._pump()
 

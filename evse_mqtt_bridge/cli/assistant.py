@@ -131,13 +131,18 @@ class Assistant:
 
     def _with_password(self, broker: BrokerAnswers, given: Given) -> BrokerAnswers:
         """With the password, or the file that holds it, where there is a user."""
-        if not broker.username or self._is_in_the_environment("mqtt", "password"):
+        password = None
+        if given.password_stdin:  # read wherever it is wanted or not: the next line is another secret
+            password = self._secrets.line("--password-stdin", ("mqtt", "password"), "the password")
+        if not broker.username and not self._is_in_the_environment("mqtt", "username"):
+            if (given.password_file is not None or given.password_stdin) and not self._asker.is_there:
+                raise click.UsageError("--password-file and --password-stdin are of no use without --username.")
+            return broker
+        if self._is_in_the_environment("mqtt", "password"):
             return broker
         if given.password_file is not None:
             return replace(broker, password_file=given.password_file)
-        if given.password_stdin:
-            password = self._secrets.line("--password-stdin", ("mqtt", "password"), "the password")
-        else:
+        if password is None:
             missing = "The password is missing: give --password-file or --password-stdin."
             password = self._asker.hidden("Password; empty: none", ("mqtt", "password"), missing, may_be_empty=True)
         return replace(broker, password=password)
@@ -169,7 +174,7 @@ class Assistant:
         while True:
             asked = replace(answers, stations=(*answers.stations, station))
             try:
-                self._try_station(asked, station.uuid)
+                self._try_station(asked)
             except (ConfigError, EditError, UnavailableError) as error:
                 match self._after(error, "again", "keep", "leave-out"):
                     case "keep":
@@ -197,20 +202,23 @@ class Assistant:
             name=text("name", "Name, as people call it; empty: none", ""),
             alias=text("alias", "Alias, in the place of the uuid in topics; empty: none", ""),
         )
+        path: KeyPath = ("stations", EACH, "token")
+        file, token = fields.get("token_file"), None
+        if fields and not file and self._given.token_stdin:  # read wherever it is wanted or not, as the password is
+            token = self._secrets.line("--token-stdin", path, f"the token of {station.uuid}")
         if self._is_in_the_environment("stations", number, "token"):
             return station
-        if file := fields.get("token_file"):
+        if file:
             return replace(station, token_file=file)
-        path: KeyPath = ("stations", EACH, "token")
-        if fields and self._given.token_stdin:
-            return replace(station, token=self._secrets.line("--token-stdin", path, f"the token of {station.uuid}"))
+        if token is not None:
+            return replace(station, token=token)
         missing = f"The token of {station.uuid} is missing: put token_file=FILE into --station, or give --token-stdin."
         return replace(station, token=self._asker.hidden("Token", path, missing))
 
-    def _try_station(self, answers: Answers, uuid: str) -> None:
-        """Asks it, and shows its plugs."""
+    def _try_station(self, answers: Answers) -> None:
+        """Asks the last one, and shows its plugs."""
         config = self._config(answers, self._environ)
-        station = next(item for item in config.stations if item.uuid == uuid)
+        station = config.stations[len(answers.stations) - 1]
         if self._given.skip_tests:
             return
         asyncio.run(_ask(config.cloud, station))

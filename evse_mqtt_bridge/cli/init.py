@@ -30,7 +30,11 @@ def _stations(_context: click.Context, _option: click.Parameter, values: Sequenc
     stations = []
     for value in values:
         fields: dict[str, str] = {}
-        for part in next(csv.reader([value]), []):
+        try:
+            parts = next(csv.reader([value]), [])
+        except csv.Error:
+            raise click.BadParameter("expected key=value,key=value in one line") from None
+        for part in parts:
             key, _, text = part.strip().partition("=")
             if key == "token":
                 words = "a token is a secret, and options are seen by everybody; use token_file, or --token-stdin"

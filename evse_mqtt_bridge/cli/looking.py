@@ -20,6 +20,7 @@ from evse_mqtt_bridge.cli.options import load_config
 from evse_mqtt_bridge.config import environment
 from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose, read_text, read_toml
 from evse_mqtt_bridge.config.schema import Http
+from evse_mqtt_bridge.config.secret_files import is_there
 from evse_mqtt_bridge.core.model import Reason
 from evse_mqtt_bridge.core.text import clean, host_and_port
 from evse_mqtt_bridge.errors import UnavailableError
@@ -59,7 +60,7 @@ def where(config: Path | None, url: str | None) -> str:
     if url is not None:
         return url
     path = choose(config, os.environ)
-    settings = _settings(None if config is None and path == DEFAULT_FILE and not path.exists() else path)
+    settings = _settings(None if config is None and path == DEFAULT_FILE and not is_there(path) else path)
     if not settings.enabled:
         raise UnavailableError(
             f"there is nothing to look at: http.enabled = false in {path or 'the environment'}; set it to true, and "

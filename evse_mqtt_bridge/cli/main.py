@@ -1,5 +1,7 @@
 """The command group: what all commands share, and nothing of what they do."""
 
+import io
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +32,9 @@ class _Group(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # same
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # where some letters cannot be written, the rest is
         try:
             return super().invoke(ctx)
         except BridgeError as error:

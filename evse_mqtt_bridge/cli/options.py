@@ -17,7 +17,7 @@ def config_option(command: Any) -> Any:  # noqa: ANN401  # a decorator of click'
     return click.option(
         "--config",
         "-c",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),  # what cannot be read is told as of any configuration
         envvar=CONFIG_VARIABLE,
         show_envvar=True,
         help="The configuration file.  [default: config.toml]",

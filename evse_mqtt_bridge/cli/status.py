@@ -1,8 +1,6 @@
 """`status`: the picture of a running bridge, once."""
 
-import io
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -73,8 +71,6 @@ def is_fine(picture: Picture) -> bool:
 
 def _print(picture: Picture, shown: Picture, *, only: bool) -> None:
     """The heading is that of the whole bridge."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # where some letters cannot be written, the rest is
     console = Console(highlight=False)
     width = console.width if console.is_terminal or "COLUMNS" in os.environ else UNLIMITED
     lines = [*(line.text for line in heading(picture)), Text(), *(line.text for line in listing(shown, width))]

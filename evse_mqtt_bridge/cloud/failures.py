@@ -138,7 +138,7 @@ def _of_curl(error: CurlError) -> Failure:
     return Failure(Reason.UNREACHABLE, f"{clean(error.words) or 'it failed'} (libcurl {error.code})")
 
 
-def of_status(status: int, headers: httpx.Headers, now: datetime) -> Failure:
+def of_status(status: int, headers: httpx.Headers, now: datetime) -> Failure:  # noqa: PLR0911  # a row for each kind
     """The Failure that an HTTP status other than 200 stands for; `now` is this machine's time, in UTC."""
     name = _status_name(status)
     match status:
@@ -146,6 +146,8 @@ def of_status(status: int, headers: httpx.Headers, now: datetime) -> Failure:
             return Failure(Reason.UNAUTHORIZED, f"{name}: the token was rejected")
         case 404 | 410:
             return Failure(Reason.NOT_FOUND, f"{name}: no such station, or the path is not the API's")
+        case 408 | 425:  # by RFC 9110, section 15.5.9, and RFC 8470, section 5.2, the same may be asked again
+            return Failure(Reason.UNREACHABLE, name)
         case 429:
             return Failure(Reason.RATE_LIMITED, name, _asked_wait(headers, now))
         case _ if 300 <= status < 400:  # noqa: PLR2004  # the classes of RFC 9110, section 15

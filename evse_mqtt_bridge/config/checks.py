@@ -71,8 +71,6 @@ def _plug_faults(index: int, station: StationConfig) -> Iterator[Fault]:
         path = ("stations", index, "plugs", uuid)
         if alias in first:
             yield Fault(path, f"is the alias of plug {first[alias]} already")
-        elif alias != uuid and alias in station.plugs:
-            yield Fault(path, "is the uuid of another plug of this station")
         if alias in _STATION_TOPICS:
             words = f"expected another word than {', '.join(_STATION_TOPICS)}, which are the station's own topics"
             yield Fault(path, words)

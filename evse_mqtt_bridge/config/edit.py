@@ -97,6 +97,8 @@ def save(path: Path, text: str, mode: int | None = None) -> None:
                     with contextlib.suppress(PermissionError):
                         os.fchown(descriptor, *owner)
                 os.fchmod(descriptor, before.st_mode & 0o7777 if mode is None else mode)
+                if mode is None:
+                    _copy_attributes(target, descriptor)
             stream.write(text.encode())
             stream.flush()
             os.fsync(descriptor)
@@ -110,6 +112,16 @@ def save(path: Path, text: str, mode: int | None = None) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _copy_attributes(source: Path, descriptor: int) -> None:
+    """Lists of who may read a file (acl(5)) stand there; without them, its mode tells something else (Linux)."""
+    if not hasattr(os, "listxattr"):
+        return
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(source):
+            with contextlib.suppress(OSError):
+                os.setxattr(descriptor, name, os.getxattr(source, name))
 
 
 def begin(path: Path, text: str) -> None:

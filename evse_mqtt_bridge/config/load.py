@@ -18,7 +18,7 @@ from evse_mqtt_bridge.config.environment import Variable
 from evse_mqtt_bridge.config.faults import Fault, named, validation_faults
 from evse_mqtt_bridge.config.locate import positions
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.config.secret_files import Resolved, holds_secrets, resolve
+from evse_mqtt_bridge.config.secret_files import Resolved, holds_secrets, is_there, resolve
 from evse_mqtt_bridge.core.text import clean
 from evse_mqtt_bridge.errors import ConfigError, Problem
 
@@ -55,7 +55,7 @@ def choose(named: Path | None, environ: Mapping[str, str]) -> Path | None:
     if environ.get(CONFIG_VARIABLE):
         return Path(environ[CONFIG_VARIABLE])
     says_broker = not {variable(("mqtt",)), variable(("mqtt", "host"))}.isdisjoint(name.upper() for name in environ)
-    return None if says_broker and not DEFAULT_FILE.exists() else DEFAULT_FILE
+    return None if says_broker and not is_there(DEFAULT_FILE) else DEFAULT_FILE
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -92,7 +92,7 @@ def parse(text: str, path: Path | None, environ: Mapping[str, str]) -> Loaded:
     doubtful = {fault.path for fault in faults if fault.path}
     faults += environment.overlay(data, variables)
     credentials = environ.get("CREDENTIALS_DIRECTORY")
-    folder = path.parent.absolute() if path else Path.cwd()
+    folder = path.parent.absolute() if path else _here()
     resolved = resolve(data, folder, Path(credentials) if credentials else None)
     faults += resolved.faults
     config, invalid = _validated(data)
@@ -200,3 +200,10 @@ class _Places:
     @cached_property
     def _lines(self) -> Mapping[KeyPath, int]:
         return positions(self.text)
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError(Problem(f"the working directory cannot be used: {error.strerror}")) from None

@@ -51,6 +51,7 @@ _HEADER_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 _PLACEHOLDERS = frozenset({"edge_device_id", "uuid"})
 _HOST_LENGTH = 253
 _PASSWORD_LENGTH = 4096
+_BASE_LEVELS = 4  # so many are looked through for what an earlier life left: core/topics.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,14 @@ TopicPrefix = Annotated[
     Field(max_length=200),
     Expected('levels like "evse" or "site/evse", without + or #, without a slash at either end', _is_topic),
 ]
+BaseTopic = Annotated[
+    str,
+    Field(max_length=200),
+    Expected(
+        'one to four levels like "evse" or "site/evse", without + or #, without a slash at either end',
+        lambda value: _is_topic(value) and value.count("/") < _BASE_LEVELS,
+    ),
+]
 Address = Annotated[
     str,
     Expected('an address like "https://cloud.example.com:3032", without user name and password', _is_address),
@@ -189,7 +198,7 @@ class Mqtt(Section):
     """Password of `username`."""
     password_file: File = ""
     """File that holds the password, instead of `password`; one newline at its end is ignored."""
-    base_topic: TopicPrefix = "evse"
+    base_topic: BaseTopic = "evse"
     """First level (or levels) of every topic of the bridge."""
     client_id: Annotated[Line, Field(min_length=1, max_length=128)] = "evse-mqtt-bridge"
     """MQTT client id; no two clients of one broker may share it."""

@@ -8,6 +8,7 @@ and a command by hand finds it beside the configuration.
 A secret loses one newline at its end, which editors and `echo` leave there.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from evse_mqtt_bridge.config.describe import KeyPath
 from evse_mqtt_bridge.config.faults import QUOTED, Fault, named
 from evse_mqtt_bridge.config.schema import is_line
 
-__all__ = ["Resolved", "holds_secrets", "resolve"]
+__all__ = ["Resolved", "holds_secrets", "is_there", "resolve"]
 
 _LIMIT = 65_536
 _TLS = ("mqtt", "tls")
@@ -130,12 +131,17 @@ def _secret_file(name: str, table: dict[str, Any]) -> str:
     return file
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something; not, where one may not look; Python 3.11's `Path.exists` raises then."""
+    return os.path.exists(path)  # noqa: PTH110  # see above
+
+
 def _credential(file: str, credentials: Path | None) -> Path | None:
     """The credential that stands for a relative name, where there is one."""
     if credentials is None or Path(file).is_absolute():
         return None
     place = credentials / file.replace("/", "_")
-    return place if place.exists() else None
+    return place if is_there(place) else None
 
 
 def _read(file: Path) -> str:

@@ -25,6 +25,9 @@ __all__ = ["BridgeEntry", "DiscoveryPlace", "StationEntry", "json_object", "read
 
 Form = Literal["entity", "device"]
 
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""What no broker takes in a topic; all else may have stood in a configuration."""
+
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LONGEST_PREFIX = 200
 
@@ -156,7 +159,7 @@ def _discovery(content: Mapping[str, object]) -> DiscoveryPlace | None:
 
 
 def _is_prefix(text: str) -> bool:
-    plain = text.isprintable() and not set(text) & set("+#") and not text.startswith("$")
+    plain = not _UNFIT.search(text) and not set(text) & set("+#") and not text.startswith("$")
     return plain and all(text.split("/")) and len(text) <= _LONGEST_PREFIX
 
 

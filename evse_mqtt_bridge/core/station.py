@@ -74,7 +74,7 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
     """The state after one poll."""
     if isinstance(outcome, Failure):
         misses = state.misses + 1
-        reason = _reason_of_failure(state.reason, outcome.reason, misses, rules)
+        reason = _reason_of_failure(state, outcome.reason, misses, rules)
         plugs = state.plugs
     else:
         misses = 0
@@ -111,6 +111,8 @@ def with_topics(outcome: Outcome, station: Station) -> Outcome:
     notes = (
         f"plug {uuid} is left out: its uuid is the alias of another plug; give it an alias too" for uuid in left_out
     )
+    if not plugs:
+        return Failure(Reason.INVALID_RESPONSE, next(notes))
     return replace(outcome, plugs=plugs, notes=(*outcome.notes, *notes))
 
 
@@ -120,9 +122,12 @@ def forget_plugs_without_topics(state: StationState, station: Station) -> Statio
     return replace(state, plugs=plugs) if len(plugs) < len(state.plugs) else state
 
 
-def _reason_of_failure(before: Reason | None, failure: Reason, misses: int, rules: Rules) -> Reason | None:
+def _reason_of_failure(state: StationState, failure: Reason, misses: int, rules: Rules) -> Reason | None:
+    before, is_remembered = state.reason, bool(state.plugs)
     already_down = before not in (None, Reason.ONLINE)
-    if already_down or failure in _AT_ONCE or misses >= rules.offline_after:
+    # What an earlier life published of its plugs is not to count as live for as long as nothing is known.
+    is_unproven = before is None and is_remembered
+    if already_down or is_unproven or failure in _AT_ONCE or misses >= rules.offline_after:
         return failure
     return before
 

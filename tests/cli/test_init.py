@@ -185,8 +185,41 @@ def test_files_are_named_from_the_folder_of_the_configuration(folder: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("options", "environment"),
+    [
+        (["--username", "bridge"], {"EVSE_MQTT_BRIDGE__MQTT__PASSWORD": "of-the-environment"}),
+        ([], {"EVSE_MQTT_BRIDGE__MQTT__PASSWORD": "p", "EVSE_MQTT_BRIDGE__MQTT__USERNAME": "bridge"}),
+    ],
+)
+def test_a_secret_is_never_taken_for_another(options: list[str], environment: dict[str, str], folder: Path) -> None:
+    result = run(
+        folder,
+        *("--host", "h", *options, "--password-stdin", "--token-stdin", "--skip-tests"),
+        *("--station", "edge_device_id=1,uuid=a", "--station", "edge_device_id=1,uuid=b"),
+        stdin=f"{PASSWORD}\n{TOKEN}-a\n{TOKEN}-b",
+        env={**environment, "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN": "of-a"},
+    )
+    assert result.code == 0, result.stderr
+    text = (folder / "config.toml").read_text()
+    assert PASSWORD not in text
+    assert f"{TOKEN}-a" not in text
+    assert text.count(f"{TOKEN}-b") == 1
+
+
+@pytest.mark.parametrize(
     ("options", "stdin", "said"),
     [
+        (
+            ["--host", "h", "--password-stdin", "--token-stdin", "--skip-tests", "--station", STATION],
+            "password\ntoken\n",
+            "--password-file and --password-stdin are of no use without --username.",
+        ),
+        (
+            ["--host", "h", "--password-file", "p", "--skip-tests", "--no-stations"],
+            "",
+            "--password-file and --password-stdin are of no use without --username.",
+        ),
+        (["--host", "h", "--station", "edge_device_id=1,uuid=a\nb"], "", "expected key=value,key=value in one line"),
         ([], "", "--host is missing; it answers: Broker, name or address"),
         (["--host", "h", "--skip-tests"], "", "--station is missing, once for each; --no-stations enters none."),
         (["--host", "a b"], "", '--host: expected a host name or an IP address, without "mqtt://"'),

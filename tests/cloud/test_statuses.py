@@ -28,6 +28,8 @@ def _of(status: int, **headers: str) -> Failure:
         (403, Reason.UNAUTHORIZED, "HTTP 403 Forbidden: the token was rejected"),
         (404, Reason.NOT_FOUND, "HTTP 404 Not Found: no such station, or the path is not the API's"),
         (410, Reason.NOT_FOUND, "HTTP 410 Gone: no such station, or the path is not the API's"),
+        (408, Reason.UNREACHABLE, "HTTP 408 Request Timeout"),
+        (425, Reason.UNREACHABLE, "HTTP 425 Too Early"),
         (429, Reason.RATE_LIMITED, "HTTP 429 Too Many Requests"),
         (500, Reason.SERVER_ERROR, "HTTP 500 Internal Server Error"),
         (501, Reason.SERVER_ERROR, "HTTP 501 Not Implemented"),

@@ -118,6 +118,24 @@ def test_a_name_is_looked_up_once_for_many(
     assert {request.headers["host"] for request in cloud.requests} == {f"{_NAME}:{cloud.port}"}
 
 
+def test_an_address_that_holds_on_one_link_alone_is_left_out(
+    run: Loop, cloud: CloudServer, names: dict[str, Callable[[], list[str]]]
+) -> None:
+    names[_NAME] = lambda: ["fe80::1%lo", "127.0.0.1"]
+    cloud.answer(EXAMPLE_EVSE, status_example())
+
+    async def test() -> None:
+        async with CloudClient(settings_of(f"http://{_NAME}:{cloud.port}")) as client:
+            assert is_example(await client.fetch(target_of(client)))
+            names[_NAME] = lambda: ["fe80::1%lo"]
+        async with CloudClient(settings_of(f"http://{_NAME}:{cloud.port}")) as client:
+            outcome = await client.fetch(target_of(client))
+            assert isinstance(outcome, Failure)
+            assert outcome.reason is Reason.UNREACHABLE
+
+    run(test())
+
+
 def test_of_several_addresses_one_that_answers_is_taken(
     run: Loop, cloud: CloudServer, names: dict[str, Callable[[], list[str]]]
 ) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import stat
+import struct
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -227,6 +228,22 @@ def test_mode_and_owner_stay(mode: int, tmp_path: Path) -> None:
     assert path.read_text() == "new"
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert after.st_ino != before.st_ino  # a reader of the old file goes on reading the old file
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="there are no such attributes here")
+def test_who_may_read_the_file_by_a_list_still_may(tmp_path: Path) -> None:
+    """An access control list: for its owner, for user 12345, and for nobody else."""
+    path = tmp_path / "config.toml"
+    path.write_text("old")
+    entries = [(1, 6, -1), (2, 4, 12_345), (4, 0, -1), (16, 4, -1), (32, 0, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", acl)
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    save(path, "new")
+    assert path.read_text() == "new"
+    assert os.getxattr(path, "system.posix_acl_access") == acl
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

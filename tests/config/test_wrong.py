@@ -33,7 +33,10 @@ FROM_FILE = NO_TOKEN + 'token_file = "t"\n'
 ID_WORDS = "1 to 64 of the characters A-Z a-z 0-9 _ -"
 ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one level of a topic)"
 TOKEN_WORDS = "1 to 4096 visible ASCII characters, no spaces (it is sent as a header)"
-TOPIC_WORDS = 'levels like "evse" or "site/evse", without + or #, without a slash at either end, at most 200 characters'
+TOPIC_WORDS = (
+    'one to four levels like "evse" or "site/evse", without + or #, without a slash at either end, '
+    "at most 200 characters"
+)
 HOST_WORDS = 'a host name or an IP address, without "mqtt://" or "http://" and without a port'
 
 
@@ -244,8 +247,8 @@ TABLE = [
     ),
     Wrong(
         "plug-alias-is-a-plug",
-        GOOD + 'plugs = { p = "q", q = "r" }\n',
-        "config.toml:7: stations[0].plugs.p: is the uuid of another plug of this station",
+        GOOD + 'plugs = { p = "q", q = "q" }\n',
+        "config.toml:7: stations[0].plugs.q: is the alias of plug p already",
     ),
     Wrong(
         "slash-in-a-plug-alias",

@@ -172,6 +172,13 @@ def test_a_place_of_discovery_that_no_broker_would_take_is_left_out(place: objec
     assert bridge.discovery is None
 
 
+@pytest.mark.parametrize("prefix", ["haus\xa0x", "a\u200bb", "a/b"])
+def test_any_place_of_discovery_that_a_configuration_may_name_is_believed(prefix: str) -> None:
+    entry = _read(_with(discovery={"prefix": prefix, "form": "entity"}))
+    assert entry is not None
+    assert entry.discovery == DiscoveryPlace(prefix, "entity")
+
+
 @pytest.mark.parametrize(
     ("topic", "content"),
     [

@@ -221,12 +221,20 @@ def test_of_several_reasons_the_first_in_order_is_told() -> None:
 # What an earlier life knew
 
 
+def test_a_first_failure_tells_of_plugs_that_an_earlier_life_left_as_they_were() -> None:
+    """Their old values would count as live otherwise: until polls failed often enough, or for hours without any."""
+    fresh = advance(StationState(), failure(_UNREACHABLE), _RULES, at(0))
+    assert fresh.reason is None
+    state = remember(StationState(), {"p1": "Plug 1"})
+    for reason in (_UNREACHABLE, Reason.RATE_LIMITED, Reason.SERVER_ERROR):
+        lost = advance(state, failure(reason), _RULES, at(0))
+        assert (lost.reason, lost.plugs["p1"].reason) == (reason, reason)
+
+
 def test_a_remembered_plug_tells_nothing_until_the_station_does() -> None:
     state = remember(StationState(), {"p1": "Plug 1", "p2": None})
     assert [(plug.reason, plug.label) for plug in state.plugs.values()] == [(None, "Plug 1"), (None, None)]
-    lost = advance(state, failure(_UNREACHABLE), _RULES, at(0))
-    assert [plug.reason for plug in lost.plugs.values()] == [None, None]
-    good = advance(lost, _OK, _RULES, at(30))
+    good = advance(state, _OK, _RULES, at(30))
     assert [plug.reason for plug in good.plugs.values()] == [_ONLINE, Reason.MISSING]
     assert list(advance(good, _OK, _RULES, at(30 + FORGET_AFTER)).plugs) == ["p1"]
 

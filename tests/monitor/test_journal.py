@@ -154,7 +154,8 @@ def test_a_plug_that_is_forgotten_goes_from_the_record() -> None:
 
 def test_a_remembered_plug_is_recorded_once_it_tells() -> None:
     life = _Life(remember(StationState(), {"p1": "Plug 1"}))
-    assert life.poll(failure(Reason.UNREACHABLE)).plugs == {}
+    assert life.journal.station("s1").plugs == {}
+    assert life.poll(failure(Reason.UNREACHABLE)).plugs["p1"].since == life.now
     assert life.poll(answer()).plugs["p1"].since == life.now
     assert life.powers() == [(2.0, 7107.0)]
 

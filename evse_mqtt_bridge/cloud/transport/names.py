@@ -1,6 +1,7 @@
 """Names to addresses: in threads that hold nothing up, one lookup at a time for each name, kept for a minute."""
 
 import asyncio
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -76,7 +77,11 @@ class Names:
 
     async def _ask(self, host: str) -> tuple[str, ...]:
         try:
-            addresses = tuple(dict.fromkeys(numeric(found) for found in await look_up(host)))
+            found = tuple(dict.fromkeys(numeric(found) for found in await look_up(host)))
+            # One that holds on one link alone has a zone, which libcurl takes no list with.
+            addresses = tuple(address for address in found if "%" not in address)
+            if not addresses:
+                raise OSError(errno.EADDRNOTAVAIL, "only a link-local address is known of it; use an address itself")
             self._known[host] = (addresses, self._now() + KEPT)
         finally:
             del self._asked[host]

@@ -191,13 +191,17 @@ class Connection:
             properties = _properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = SESSION_EXPIRY
             properties.MaximumPacketSize = _INCOMING_LIMIT
-        self._client.connect(
-            self._settings.host,
-            self._settings.effective_port,
-            keepalive=self._settings.keepalive,
-            clean_start=True if self._is_v5 else 3,
-            properties=properties,
-        )
+        try:
+            self._client.connect(
+                self._settings.host,
+                self._settings.effective_port,
+                keepalive=self._settings.keepalive,
+                clean_start=True if self._is_v5 else 3,
+                properties=properties,
+            )
+        except BaseException as error:
+            _close_what_was_begun(error)
+            raise
         sock = self._client.socket()
         if self._given_up and sock is not None:
             sock.close()
@@ -388,6 +392,16 @@ class Connection:
             self._accepted.set_result(ended)
         if not self.ended.done():
             self.ended.set_result(ended)
+
+
+def _close_what_was_begun(error: BaseException) -> None:
+    """Close the sockets of the calls that failed: paho leaves one whose handshake failed to the garbage collector."""
+    trace = error.__traceback__
+    while trace is not None:
+        for value in trace.tb_frame.f_locals.values():
+            if isinstance(value, socket.socket):
+                value.close()
+        trace = trace.tb_next
 
 
 def _properties(packet_type: int) -> Properties:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.broker import connection as mqtt
 from evse_mqtt_bridge.broker import session as sessions
 from evse_mqtt_bridge.broker.session import Session
-from evse_mqtt_bridge.config.schema import Mqtt
+from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.core.homeassistant import Discovery, Form
 from evse_mqtt_bridge.core.model import Station
 from evse_mqtt_bridge.core.station import Rules
@@ -55,6 +57,10 @@ def _plan(*stations: Station, form: Form) -> Plan:
 def _whole(bridge: Bridge) -> dict[str, str]:
     """What the broker is to show in the end."""
     return {message.topic: message.payload.decode() for message in bridge.whole()}
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -108,6 +114,35 @@ def test_a_change_that_overtakes_another_leaves_nothing_behind(
             await running
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("said", [b"", b"no TLS at all\r\n"])
+def test_a_handshake_that_fails_leaves_no_socket_open(said: bytes) -> None:
+    """Not even until the garbage collector comes: with a broker that fails for hours, there would be many."""
+
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def work() -> None:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        async with server:
+            settings = Mqtt(host="127.0.0.1", port=server.sockets[0].getsockname()[1], tls=Tls())
+            handlers = mqtt.Handlers(lambda *_: None, lambda *_: None, lambda: None)
+            tls, opened = sessions.tls_context(settings.tls), []
+            for _ in range(8):
+                assert isinstance(await mqtt.connect(settings, tls, None, handlers), mqtt.Ended)
+                opened.append(_open_files())
+            assert opened[-1] - opened[0] < 4, opened
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(work())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])

@@ -249,8 +249,8 @@ class Connection:
     def catch_up(self) -> None:
         """Look for acknowledgements now.
 
-        A loop that is busy with polls comes to the broker's only between a hundred of them. Without this, polls whose
-        news nobody gets would take the time that telling the news takes.
+        A loop that is busy with polls comes to them once in as many polls as there are connections, and would make
+        polls in the time that telling their news takes.
         """
         if self._socket is not None:
             self._flush()

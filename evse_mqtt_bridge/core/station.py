@@ -2,7 +2,8 @@
 
 A station is `online` after a good answer. A failure that more polls would not change (`unauthorized`, `not_found`) and
 an answer that is no answer (`invalid_response`) make it unavailable at once; any other only after `offline_after` of
-them in a row, so that a dropped packet disturbs nobody. A plug is available when its station is, the last good answer
+them in a row, so that a dropped packet disturbs nobody; but at the first one where all that is known of its plugs is
+what an earlier life published. A plug is available when its station is, the last good answer
 had it, its object was valid, its status is neither `offline` nor `cloud_offline`, and its `time` is neither older than
 `stale_after` nor in the future. Of several reasons the first in this order is told.
 
@@ -101,7 +102,7 @@ def remember(state: StationState, labels: Mapping[str, str | None]) -> StationSt
 
 
 def with_topics(outcome: Outcome, station: Station) -> Outcome:
-    """An outcome less the plugs that `station` has no topic for, which it notes."""
+    """An outcome less the plugs that `station` has no topic for, with a note; a Failure where none is left."""
     if not station.plugs or not isinstance(outcome, Reading):  # as with most polls
         return outcome
     plugs = tuple(plug for plug in outcome.plugs if not station.has_no_topic_for(plug.plug_uuid))
@@ -123,10 +124,10 @@ def forget_plugs_without_topics(state: StationState, station: Station) -> Statio
 
 
 def _reason_of_failure(state: StationState, failure: Reason, misses: int, rules: Rules) -> Reason | None:
-    before, is_remembered = state.reason, bool(state.plugs)
+    before = state.reason
     already_down = before not in (None, Reason.ONLINE)
     # What an earlier life published of its plugs is not to count as live for as long as nothing is known.
-    is_unproven = before is None and is_remembered
+    is_unproven = before is None and bool(state.plugs)
     if already_down or is_unproven or failure in _AT_ONCE or misses >= rules.offline_after:
         return failure
     return before

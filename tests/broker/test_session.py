@@ -15,6 +15,7 @@ from evse_mqtt_bridge.broker import connection as mqtt
 from evse_mqtt_bridge.broker import session as sessions
 from evse_mqtt_bridge.broker.session import Session
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
+from evse_mqtt_bridge.core import messages
 from evse_mqtt_bridge.core.homeassistant import Discovery, Form
 from evse_mqtt_bridge.core.model import Station
 from evse_mqtt_bridge.core.station import Rules
@@ -78,6 +79,19 @@ def test_what_waits_is_not_put_into_words_of_the_plan_that_a_transition_is_to_le
     assert session._outbox.take() is not None, "both wait"
     bridge.apply(_plan(_NORTH, _SOUTH, form="device"), session)
     assert session._outbox.take() is None, "until the steps of the transition come"
+
+
+def test_a_record_that_changes_during_a_transition_is_said_at_its_end() -> None:
+    """Before, it would no longer tell of what is cleared last, if the connection were lost in between."""
+    bridge = Bridge(_plan(_NORTH, form="entity"), NOW)
+    session = Session(Mqtt(host="broker.example"), bridge, _Log(), lambda: 0.0)
+    record = messages.station_info(Topics("evse"), _NORTH, bridge.state("e1"), "me", None)
+    session._greeted = True
+    session.publish_last([record])
+    assert session._outbox.take() is None
+    session._open = True
+    session.publish_last([record])
+    assert session._outbox.take() == record
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ lint: $(TEST_READY)
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/codespell
 
 format: $(TEST_READY)
 	@$(BIN)/ruff check --select I --fix

@@ -8,10 +8,10 @@ import asyncio
 import itertools
 
 from benchmarks.cloud import plugs_of, uuid_of
-from evse_mqtt_bridge.broker.connection import Ended, Handlers, connect
 from evse_mqtt_bridge.config.schema import Mqtt
-from evse_mqtt_bridge.core.model import Message
-from evse_mqtt_bridge.errors import UnavailableError
+from evse_mqtt_bridge.domain.model import Message
+from evse_mqtt_bridge.mqtt.connection import Disconnected, Handlers, connect
+from evse_mqtt_bridge.support.errors import UnavailableError
 
 _TOPICS = 10_000
 
@@ -28,7 +28,7 @@ async def publish(port: int, qos: int) -> None:
 
     handlers = Handlers(lambda *_: None, lambda *_: None, pump)
     met = await connect(Mqtt(host="127.0.0.1", port=port, qos=qos, client_id="bare"), None, None, handlers)
-    if isinstance(met, Ended):
+    if isinstance(met, Disconnected):
         raise UnavailableError(met.detail)
     connection = met
     pump()

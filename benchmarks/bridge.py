@@ -10,8 +10,8 @@ from benchmarks.client import Client
 from benchmarks.cloud import plugs_of, uuid_of
 from benchmarks.rig import Rig, Settings
 from benchmarks.subscriber import Subscriber
-from evse_mqtt_bridge.core.ledger import BridgeEntry, DiscoveryPlace, StationEntry
-from evse_mqtt_bridge.core.topics import Topics
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, DiscoveryPlace, StationEntry
+from evse_mqtt_bridge.publishing.topics import Topics
 
 __all__ = ["Bridge", "availability_topics", "retained_topics", "topics_of", "watch_availability"]
 

@@ -10,8 +10,8 @@ from typing import Self
 
 from benchmarks.machine import pinned
 from benchmarks.subscriber import Subscriber
-from tests.support.mosquitto import mosquitto_path
-from tests.support.net import HOST, free_port, wait_until_listening
+from tests.harness.mosquitto import mosquitto_path
+from tests.harness.net import HOST, free_port, wait_until_listening
 
 __all__ = ["Broker"]
 

@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.machine import pinned
-from tests.support.certificates import Authority
-from tests.support.net import HOST, free_port, wait_until_listening
+from tests.harness.certificates import Authority
+from tests.harness.net import HOST, free_port, wait_until_listening
 
-__all__ = ["Cloud", "Trouble", "plugs_of", "uuid_of"]
+__all__ = ["Cloud", "DisconnectReason", "plugs_of", "uuid_of"]
 
 _CONFIG = string.Template("""
 daemon off; worker_processes 1; worker_rlimit_nofile 16384;
@@ -58,7 +58,7 @@ http {
 """)  # noqa: E501  # nginx cannot break a literal
 
 
-class Trouble(StrEnum):
+class DisconnectReason(StrEnum):
     """What a group of stations can be given instead of an answer; the value is what nginx does."""
 
     SERVER_ERROR = "return 500"
@@ -151,21 +151,21 @@ class Cloud:
         self._counts += 1  # it counts being asked, too
         return int(numbers[2]) - self._counts
 
-    def give(self, trouble: Trouble, group: str) -> None:
+    def give(self, trouble: DisconnectReason, group: str) -> None:
         """Stations whose uuid ends in `group`, a hex digit, get this from now on."""
         self._flag(trouble, group).touch()
 
-    def mend(self, trouble: Trouble, group: str) -> None:
+    def mend(self, trouble: DisconnectReason, group: str) -> None:
         """These stations get answers again."""
         self._flag(trouble, group).unlink()
 
-    def _flag(self, trouble: Trouble, group: str) -> Path:
+    def _flag(self, trouble: DisconnectReason, group: str) -> Path:
         return self._folder / f"{trouble.name}-{group}"
 
     def _text(self) -> str:
         # Two answers in a row differ unless neither moves: 1 - (1 - p)^2 of them, for a share p that moves.
         moving = 1 - (1 - self._changing) ** 0.5
-        troubles = [f"if (-f {self._folder}/{kind.name}-$group) {{ {kind.value}; }}" for kind in Trouble]
+        troubles = [f"if (-f {self._folder}/{kind.name}-$group) {{ {kind.value}; }}" for kind in DisconnectReason]
         return _CONFIG.substitute(
             folder=self._folder,
             user=f"user {getpass.getuser()};" if os.geteuid() == 0 else "",

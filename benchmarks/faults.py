@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.bridge import Bridge, availability_topics, retained_topics, topics_of, watch_availability
 from benchmarks.cadence import cadence, polls
-from benchmarks.cloud import Trouble, uuid_of
+from benchmarks.cloud import DisconnectReason, uuid_of
 from benchmarks.effort import Effort
 from benchmarks.report import Table
 from benchmarks.rig import Rig, Settings
@@ -22,17 +22,17 @@ _INTERVAL = 10.0
 _WITHOUT_BROKER = 15.0
 
 _REASONS = {
-    Trouble.SERVER_ERROR: "server_error",
-    Trouble.WEB_PAGE: "invalid_response",
-    Trouble.CUT_OFF: "invalid_response",
-    Trouble.UNAUTHORIZED: "unauthorized",
-    Trouble.NOT_FOUND: "not_found",
-    Trouble.CLOSED: "unreachable",
+    DisconnectReason.SERVER_ERROR: "server_error",
+    DisconnectReason.WEB_PAGE: "invalid_response",
+    DisconnectReason.CUT_OFF: "invalid_response",
+    DisconnectReason.UNAUTHORIZED: "unauthorized",
+    DisconnectReason.NOT_FOUND: "not_found",
+    DisconnectReason.CLOSED: "unreachable",
 }
 _GROUPS = {trouble: format(number, "x") for number, trouble in enumerate(_REASONS)}
 """One station of 16 for each trouble, by the last digit of its uuid."""
 
-_REJECTED = frozenset({Trouble.UNAUTHORIZED, Trouble.NOT_FOUND})
+_REJECTED = frozenset({DisconnectReason.UNAUTHORIZED, DisconnectReason.NOT_FOUND})
 """These are looked at every 15 minutes only, so they do not come back within the measurement."""
 
 Row = tuple[str, ...]

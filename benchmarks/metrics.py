@@ -12,7 +12,7 @@ from benchmarks.client import Client
 from benchmarks.effort import Effort
 from benchmarks.report import Table, spread
 from benchmarks.rig import Rig, Settings
-from tests.support.net import HOST, free_port
+from tests.harness.net import HOST, free_port
 
 __all__ = ["metrics"]
 

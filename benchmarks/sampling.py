@@ -14,7 +14,7 @@ ANSWER = "the answer, from bytes to a validated reading"
 STATE = "the state moved on, what changed put into words"
 PUBLISHING = "publishing: paho, socket"
 AGENDA = "turns: workers and agenda"
-WATCHING = "log, journal and counts"
+WATCHING = "log, history and counts"
 LOOP = "the event loop, and what belongs to none of these"
 
 _PARTS = {
@@ -27,7 +27,7 @@ _PARTS = {
     "core/": STATE,
     "polling.py": AGENDA,
     "app.py": AGENDA,
-    "narrator.py": WATCHING,
+    "event_log.py": WATCHING,
     "monitor/": WATCHING,
 }
 """By the beginning of a path within the package; the first that fits counts."""

@@ -10,16 +10,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.cloud import plugs_of
-from evse_mqtt_bridge.bridge import Bridge
 from evse_mqtt_bridge.cloud.client import CloudClient
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.load import load
+from evse_mqtt_bridge.config.plan import plan_of
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.core.model import Message, Outcome, StationState
-from evse_mqtt_bridge.core.schedule import Agenda
-from evse_mqtt_bridge.core.station import Moment
-from evse_mqtt_bridge.core.transition import Transition
-from evse_mqtt_bridge.plan import plan_of
+from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.model import Message, Outcome, StationState
+from evse_mqtt_bridge.polling.schedule import Schedule
+from evse_mqtt_bridge.publishing.migration import Transition
+from evse_mqtt_bridge.publishing.publication import Bridge
 
 __all__ = ["Costs", "costs", "memory"]
 
@@ -83,7 +83,7 @@ def _take(bridge: Bridge, outcomes: Iterable[tuple[str, Outcome]], round_number:
 
 
 def _schedule(uuids: list[str]) -> float:
-    agenda = Agenda()
+    agenda = Schedule()
     for number, uuid in enumerate(uuids):
         agenda.put(uuid, number / len(uuids))
     began = time.perf_counter()
@@ -141,7 +141,7 @@ def memory(config_file: Path) -> dict[str, float]:
             raise TypeError("what is kept first is the configuration")
         part("the request, made once", lambda: _requests(config))
         part("the state, with two plugs that have answered", lambda: _states(config))
-        part("the place on the agenda", lambda: _agenda(config))
+        part("the place on the agenda", lambda: _filled_schedule(config))
         parts["a task asleep, which there are none of"] = asyncio.run(_tasks(count)) / count
     finally:
         tracemalloc.stop()
@@ -162,8 +162,8 @@ def _states(config: Config) -> Bridge:
     return bridge
 
 
-def _agenda(config: Config) -> Agenda:
-    agenda = Agenda()
+def _filled_schedule(config: Config) -> Schedule:
+    agenda = Schedule()
     for number, entry in enumerate(config.stations):
         agenda.put(entry.uuid, float(number))
     return agenda

@@ -9,7 +9,7 @@ from typing import Any, Self
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.support.net import HOST
+from tests.harness.net import HOST
 
 __all__ = ["Subscriber"]
 

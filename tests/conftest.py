@@ -1,4 +1,4 @@
-"""Fixtures for every test; what they give is in tests/support/."""
+"""Fixtures for every test; what they give is in tests/harness/."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import Authority, BridgeProcess, Clock, CloudServer, Mosquitto, Observer
+from tests.harness import Authority, BridgeProcess, Clock, CloudServer, Mosquitto, Observer
 
 # a machine that is busy for a moment fails no test
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
-_WAITING = ("faults", "run")
+_WAITING = ("faults", "service")
 
 
 @pytest.fixture

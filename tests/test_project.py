@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parent.parent
-_SCRIPTS = (".ci/run", *(f"scripts/{path.name}" for path in (Path(__file__).parent.parent / "scripts").iterdir()))
+_SCRIPTS = (
+    ".ci/run",
+    *(f"scripts/{path.name}" for path in (_ROOT / "scripts").iterdir() if not path.suffix and path.is_file()),
+)
 _LOCKS = ("run", "build", "demo", "image", "test")
 
 

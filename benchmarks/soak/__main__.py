@@ -32,10 +32,10 @@ def main() -> None:
         sys.exit(f"to see it again: python -m benchmarks.soak --seed {seed} --minutes {options.minutes:g}")
 
 
-def _soak(folder: Path, dice: random.Random, seconds: float) -> bool:
-    truth = first(dice, _STATIONS)
+def _soak(folder: Path, seeded_random: random.Random, seconds: float) -> bool:
+    truth = first(seeded_random, _STATIONS)
     with World(folder, truth) as world:
-        course = Course(world, truth, dice)
+        course = Course(world, truth, seeded_random)
         before, most, began = world.usage, 0, time.monotonic()
         try:
             course.begin()

@@ -5,8 +5,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from benchmarks.soak.troubles import Trouble
-from tests.support.net import HOST, free_port
+from benchmarks.soak.troubles import DisconnectReason
+from tests.harness.net import HOST, free_port
 
 __all__ = ["SoakCloud"]
 
@@ -21,7 +21,7 @@ class SoakCloud:
         self.port = free_port()
         self.polls = 0
         self._truths: dict[str, tuple[str, bytes]] = {}
-        self._troubles: dict[str, Trouble] = {}
+        self._troubles: dict[str, DisconnectReason] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(lambda *_: None)  # connections that end, on purpose
@@ -40,7 +40,7 @@ class SoakCloud:
         self._thread.join()
         self._loop.close()
 
-    def tell(self, uuid: str, token: str, body: bytes, trouble: Trouble | None) -> None:
+    def tell(self, uuid: str, token: str, body: bytes, trouble: DisconnectReason | None) -> None:
         """What a station with this token is answered from now on; one with another is rejected."""
         self._truths[uuid] = token, body
         if trouble is None:

@@ -36,7 +36,7 @@ class Course:
 
     world: World
     truth: Truth
-    dice: Random
+    seeded_random: Random
     happened: Counter[str] = field(default_factory=Counter)
     checks: int = 0
     topics: int = 0
@@ -51,15 +51,15 @@ class Course:
         """Faults begin, some end, the picture is judged; the rest ends, and it is judged again."""
         happening: list[str] = []
         broker = self._draw(BROKER, happening, 0.6)
-        end = BROKER[broker](self.world, self.dice) if broker else _nothing
+        end = BROKER[broker](self.world, self.seeded_random) if broker else _nothing
         # Either the cloud is away or stations are in trouble: what both give together depends on which was first.
         away = self._draw(CLOUD, happening, 0.2)
-        calm = CLOUD[away](self.world, self.dice) if away else _nothing
+        calm = CLOUD[away](self.world, self.seeded_random) if away else _nothing
         troubled = {} if away else self._trouble(happening)
         self._give(troubled, away=bool(away))
         self._reconfigure(happening, troubled, away=bool(away))
         end()
-        if self.dice.random() < 0.2:
+        if self.seeded_random.random() < 0.2:
             happening.append("a consumer starts")
             self.world.say_birth(self.truth.settings.prefix)
         self.happened.update(happening)
@@ -70,13 +70,13 @@ class Course:
 
     def _trouble(self, happening: list[str]) -> dict[str, str]:
         """Some stations, each with the name of its trouble."""
-        stations = self.dice.sample(list(self.truth.stations), self.dice.randint(0, 6))
+        stations = self.seeded_random.sample(list(self.truth.stations), self.seeded_random.randint(0, 6))
         return {uuid: self._draw(TROUBLES, happening) for uuid in stations}
 
     def _give(self, troubled: Mapping[str, str], *, away: bool) -> None:
         """Other values for some stations, of which those in trouble cannot tell theirs."""
         stations = {
-            uuid: other_values(self.dice, station) if self.dice.random() < 0.4 else station
+            uuid: other_values(self.seeded_random, station) if self.seeded_random.random() < 0.4 else station
             for uuid, station in self.truth.stations.items()
         }
         self.truth = replace(self.truth, stations=stations)
@@ -84,13 +84,13 @@ class Course:
         self.world.tell(self.truth, {uuid: TROUBLES[name] for uuid, name in troubled.items()})
 
     def _reconfigure(self, happening: list[str], troubled: Mapping[str, str], *, away: bool) -> None:
-        if self.dice.random() < 0.15:
+        if self.seeded_random.random() < 0.15:
             happening.append("a configuration that is none")
             self.world.reload_nonsense()
-        if self.dice.random() < 0.5:
-            for name in self.dice.sample(list(CHANGES), self.dice.randint(1, 3)):
+        if self.seeded_random.random() < 0.5:
+            for name in self.seeded_random.sample(list(CHANGES), self.seeded_random.randint(1, 3)):
                 happening.append(name)
-                self.truth = CHANGES[name](self.dice, self.truth)
+                self.truth = CHANGES[name](self.seeded_random, self.truth)
             self._set_reasons(troubled, away=away)
             self.world.tell(self.truth, {uuid: TROUBLES[name] for uuid, name in troubled.items()})
             self.world.reload(self.truth)
@@ -108,7 +108,7 @@ class Course:
         self._set_reasons({}, away=False)
         rejected = {uuid: name for uuid, name in troubled.items() if TROUBLES[name].rejected}
         if rejected:
-            self.truth = with_new_tokens(self.dice, self.truth, rejected)
+            self.truth = with_new_tokens(self.seeded_random, self.truth, rejected)
         self.world.tell(self.truth, {})
         if rejected:
             self.world.reload(self.truth)
@@ -139,9 +139,9 @@ class Course:
 
     def _draw(self, table: Mapping[str, object], happening: list[str], chance: float = 1.0) -> str:
         """A name of the table, or with 1 - `chance` none."""
-        if self.dice.random() >= chance:
+        if self.seeded_random.random() >= chance:
             return ""
-        happening.append(self.dice.choice(list(table)))
+        happening.append(self.seeded_random.choice(list(table)))
         return happening[-1]
 
 

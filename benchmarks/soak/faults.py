@@ -19,9 +19,9 @@ def _nothing() -> None:
     pass
 
 
-def _killed(world: World, dice: Random) -> Callable[[], None]:
+def _killed(world: World, seeded_random: Random) -> Callable[[], None]:
     world.broker.kill()
-    return _later(dice, 1, 8, lambda: _start(world))
+    return _later(seeded_random, 1, 8, lambda: _start(world))
 
 
 def _restarted(world: World, _dice: Random) -> Callable[[], None]:
@@ -29,9 +29,9 @@ def _restarted(world: World, _dice: Random) -> Callable[[], None]:
     return lambda: _start(world)
 
 
-def _frozen(world: World, dice: Random) -> Callable[[], None]:
+def _frozen(world: World, seeded_random: Random) -> Callable[[], None]:
     world.broker.freeze()
-    return _later(dice, 1, 14, world.broker.thaw)
+    return _later(seeded_random, 1, 14, world.broker.thaw)
 
 
 def _cut(world: World, _dice: Random) -> Callable[[], None]:
@@ -39,19 +39,19 @@ def _cut(world: World, _dice: Random) -> Callable[[], None]:
     return _nothing
 
 
-def _flapping(world: World, dice: Random) -> Callable[[], None]:
+def _flapping(world: World, seeded_random: Random) -> Callable[[], None]:
     world.to_broker.cut(new_after=0.5)
-    return _later(dice, 2, 6, world.to_broker.calm)
+    return _later(seeded_random, 2, 6, world.to_broker.calm)
 
 
-def _swallowed(world: World, dice: Random) -> Callable[[], None]:
+def _swallowed(world: World, seeded_random: Random) -> Callable[[], None]:
     world.to_broker.blackhole()
-    return _later(dice, 1, 10, world.to_broker.calm)
+    return _later(seeded_random, 1, 10, world.to_broker.calm)
 
 
-def _slow(world: World, dice: Random) -> Callable[[], None]:
+def _slow(world: World, seeded_random: Random) -> Callable[[], None]:
     world.to_broker.delay(0.2)
-    return _later(dice, 1, 5, world.to_broker.calm)
+    return _later(seeded_random, 1, 5, world.to_broker.calm)
 
 
 BROKER: Mapping[str, Fault] = {
@@ -87,9 +87,9 @@ def _start(world: World) -> None:
     world.plant()
 
 
-def _later(dice: Random, shortest: float, longest: float, end: Callable[[], None]) -> Callable[[], None]:
+def _later(seeded_random: Random, shortest: float, longest: float, end: Callable[[], None]) -> Callable[[], None]:
     """`end`, after a while that is drawn now, so that it depends on the seed alone."""
-    seconds = dice.uniform(shortest, longest)
+    seconds = seeded_random.uniform(shortest, longest)
 
     def wait() -> None:
         time.sleep(seconds)

@@ -4,16 +4,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.support.liar import Lie, answer, bomb, drip, endless, raw, reset, silence
+from tests.harness.misbehaving_server import Lie, answer, bomb, drip, endless, raw, reset, silence
 
-__all__ = ["TROUBLES", "Trouble"]
+__all__ = ["TROUBLES", "DisconnectReason"]
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _FOREIGN = [{"plug_uuid": "0" * 32, "evse_uuid": "f" * 32, "power": 1}]
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class DisconnectReason:
     """What is answered, and the reason that it gives; who is `rejected` is asked again every 15 minutes only."""
 
     lie: Lie
@@ -25,31 +25,33 @@ class Trouble:
         return self.reason in ("unauthorized", "not_found")
 
 
-TROUBLES: Mapping[str, Trouble] = {
-    "status 500": Trouble(answer("oh", "500 Internal Server Error"), "server_error"),
-    "status 502": Trouble(answer("<html>", "502 Bad Gateway"), "server_error"),
-    "status 503, wait 1 s": Trouble(answer("", "503 Service Unavailable", retry_after="1"), "server_error"),
-    "status 429, wait 2 s": Trouble(answer("", "429 Too Many Requests", retry_after="2"), "rate_limited"),
-    "status 401": Trouble(answer("", "401 Unauthorized"), "unauthorized"),
-    "status 403": Trouble(answer("", "403 Forbidden"), "unauthorized"),
-    "status 404": Trouble(answer("", "404 Not Found"), "not_found"),
-    "a redirect": Trouble(answer("", "302 Found", location="http://127.0.0.1:9/steal"), "invalid_response"),
-    "a web page": Trouble(answer("<html>Maintenance</html>", content_type="text/html"), "invalid_response"),
-    "an empty body": Trouble(answer(""), "invalid_response"),
-    "JSON cut off": Trouble(answer('[{"plug_uuid": "0'), "invalid_response"),
-    "no array": Trouble(answer({"plugs": []}), "invalid_response"),
-    "no plugs": Trouble(answer([]), "invalid_response"),
-    "another station's plug": Trouble(answer(_FOREIGN), "invalid_response"),
-    "wrong types": Trouble(answer(json.dumps([{"plug_uuid": 5, "power": "much"}])), "invalid_response"),
-    "deep JSON": Trouble(answer("[" * 50_000), "invalid_response"),
-    "no HTTP": Trouble(raw(b"[]\r\n\r\n"), "invalid_response"),
-    "an unasked encoding": Trouble(answer("[]", content_encoding="br"), "invalid_response"),
-    "a gzip bomb": Trouble(bomb(20_000_000), "invalid_response"),
-    "a body of 2 GB": Trouble(
+TROUBLES: Mapping[str, DisconnectReason] = {
+    "status 500": DisconnectReason(answer("oh", "500 Internal Server Error"), "server_error"),
+    "status 502": DisconnectReason(answer("<html>", "502 Bad Gateway"), "server_error"),
+    "status 503, wait 1 s": DisconnectReason(answer("", "503 Service Unavailable", retry_after="1"), "server_error"),
+    "status 429, wait 2 s": DisconnectReason(answer("", "429 Too Many Requests", retry_after="2"), "rate_limited"),
+    "status 401": DisconnectReason(answer("", "401 Unauthorized"), "unauthorized"),
+    "status 403": DisconnectReason(answer("", "403 Forbidden"), "unauthorized"),
+    "status 404": DisconnectReason(answer("", "404 Not Found"), "not_found"),
+    "a redirect": DisconnectReason(answer("", "302 Found", location="http://127.0.0.1:9/steal"), "invalid_response"),
+    "a web page": DisconnectReason(answer("<html>Maintenance</html>", content_type="text/html"), "invalid_response"),
+    "an empty body": DisconnectReason(answer(""), "invalid_response"),
+    "JSON cut off": DisconnectReason(answer('[{"plug_uuid": "0'), "invalid_response"),
+    "no array": DisconnectReason(answer({"plugs": []}), "invalid_response"),
+    "no plugs": DisconnectReason(answer([]), "invalid_response"),
+    "another station's plug": DisconnectReason(answer(_FOREIGN), "invalid_response"),
+    "wrong types": DisconnectReason(answer(json.dumps([{"plug_uuid": 5, "power": "much"}])), "invalid_response"),
+    "deep JSON": DisconnectReason(answer("[" * 50_000), "invalid_response"),
+    "no HTTP": DisconnectReason(raw(b"[]\r\n\r\n"), "invalid_response"),
+    "an unasked encoding": DisconnectReason(answer("[]", content_encoding="br"), "invalid_response"),
+    "a gzip bomb": DisconnectReason(bomb(20_000_000), "invalid_response"),
+    "a body of 2 GB": DisconnectReason(
         endless(_HEAD + b"Content-Length: 2000000000\r\n\r\n", b" " * 65_536), "invalid_response"
     ),
-    "a body that ends early": Trouble(raw(_HEAD + b"Content-Length: 5000\r\n\r\n[]"), "unreachable"),
-    "a reset in mid-answer": Trouble(reset(_HEAD), "unreachable"),
-    "a body that drips": Trouble(drip(_HEAD + b"Content-Length: 5000\r\n\r\n" + b" " * 5000, 0.05), "unreachable"),
-    "silence": Trouble(silence(), "unreachable"),
+    "a body that ends early": DisconnectReason(raw(_HEAD + b"Content-Length: 5000\r\n\r\n[]"), "unreachable"),
+    "a reset in mid-answer": DisconnectReason(reset(_HEAD), "unreachable"),
+    "a body that drips": DisconnectReason(
+        drip(_HEAD + b"Content-Length: 5000\r\n\r\n" + b" " * 5000, 0.05), "unreachable"
+    ),
+    "silence": DisconnectReason(silence(), "unreachable"),
 }

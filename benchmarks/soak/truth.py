@@ -12,10 +12,11 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.core import homeassistant, messages
-from evse_mqtt_bridge.core.homeassistant import Discovery
-from evse_mqtt_bridge.core.model import Message, PlugState, Station, StationState
-from evse_mqtt_bridge.core.topics import Topics
+from evse_mqtt_bridge.domain.model import Message, PlugState, Station, StationState
+from evse_mqtt_bridge.publishing import messages
+from evse_mqtt_bridge.publishing.outputs import homeassistant
+from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
+from evse_mqtt_bridge.publishing.topics import Topics
 
 __all__ = ["CLIENT_ID", "Plug", "Settings", "SoakStation", "Truth", "Wrong", "learn", "retained", "wrong"]
 
@@ -231,7 +232,7 @@ def wrong(truth: Truth, foreign: Mapping[str, str], found: Mapping[str, str]) ->
     A value that is no longer told may keep what it said last, or be gone with a broker's memory.
     """
     wanted = {**retained(truth), **foreign}
-    leftovers = dict(_leftovers(truth))
+    orphans = dict(_leftovers(truth))
     different = [
         Wrong(topic, payload, found.get(topic))
         for topic, payload in wanted.items()
@@ -240,7 +241,7 @@ def wrong(truth: Truth, foreign: Mapping[str, str], found: Mapping[str, str]) ->
     surplus = [
         Wrong(topic, None, payload)
         for topic, payload in found.items()
-        if topic not in wanted and payload not in leftovers.get(topic, ())
+        if topic not in wanted and payload not in orphans.get(topic, ())
     ]
     return different + surplus
 

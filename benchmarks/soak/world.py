@@ -9,14 +9,14 @@ from typing import Any, Self
 
 from benchmarks.machine import Usage, usage
 from benchmarks.soak.cloud import SoakCloud
-from benchmarks.soak.troubles import Trouble
+from benchmarks.soak.troubles import DisconnectReason
 from benchmarks.soak.truth import CLIENT_ID, Truth
-from tests.support.bridge import BridgeProcess
-from tests.support.configuration import write_config
-from tests.support.mosquitto import Mosquitto
-from tests.support.net import HOST
-from tests.support.observer import Observer, retained_tree
-from tests.support.proxy import Proxy
+from tests.harness.bridge import BridgeProcess
+from tests.harness.configuration import write_config
+from tests.harness.mosquitto import Mosquitto
+from tests.harness.net import HOST
+from tests.harness.observer import Observer, retained_tree
+from tests.harness.proxy import Proxy
 
 __all__ = ["FOREIGN", "World"]
 
@@ -56,7 +56,7 @@ class World:
     ) -> None:
         self._stack.close()
 
-    def tell(self, truth: Truth, troubles: Mapping[str, Trouble]) -> None:
+    def tell(self, truth: Truth, troubles: Mapping[str, DisconnectReason]) -> None:
         """Let the cloud answer so."""
         for uuid, station in truth.stations.items():
             self.cloud.tell(uuid, station.token, station.answer(), troubles.get(uuid))

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.broker.visit import visit
-from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.cli.showing import plug_lines
+from evse_mqtt_bridge.cli.common.options import config_option, load_config
+from evse_mqtt_bridge.cli.common.tables import plug_lines
 from evse_mqtt_bridge.cloud.client import checked
-from evse_mqtt_bridge.cloud.survey import survey
+from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.core.model import Failure
-from evse_mqtt_bridge.core.station import with_topics
-from evse_mqtt_bridge.core.text import clean
-from evse_mqtt_bridge.errors import UnavailableError
+from evse_mqtt_bridge.domain.availability import with_topics
+from evse_mqtt_bridge.domain.model import Failure
+from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.support.errors import UnavailableError
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["check"]
 
@@ -48,14 +48,14 @@ async def _try(config: Config) -> bool:
     broker = f"broker {config.mqtt.address}"
     well = True
     try:
-        async with visit(config.mqtt, "check"):
+        async with one_shot(config.mqtt, "check"):
             click.echo(f"{broker}: accepted the connection")
     except UnavailableError as error:
         click.echo(str(error), err=True)
         well = False
     if not config.stations:
         return well
-    for station, answer in zip(config.stations, await survey(config.cloud, config.stations), strict=True):
+    for station, answer in zip(config.stations, await poll_once(config.cloud, config.stations), strict=True):
         outcome = with_topics(answer, station.station(config.polling))
         title = clean(station.name or station.alias or station.uuid)
         if isinstance(outcome, Failure):

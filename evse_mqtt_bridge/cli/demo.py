@@ -22,14 +22,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from evse_mqtt_bridge import app
-from evse_mqtt_bridge.broker.embedded import BrokerKind, EmbeddedBroker, embedded_broker, free_port
 from evse_mqtt_bridge.config.schema import Cloud, Config, Http, Mqtt, Polling, StationConfig
-from evse_mqtt_bridge.core.text import clean
-from evse_mqtt_bridge.core.topics import PlugPlace, Topics
-from evse_mqtt_bridge.log import make_logger
+from evse_mqtt_bridge.observability.log import make_logger
+from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
+from evse_mqtt_bridge.service import supervisor as app
+from evse_mqtt_bridge.simulator.broker import BrokerKind, EmbeddedBroker, embedded_broker, free_port
 from evse_mqtt_bridge.simulator.server import SimulatorServer
 from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, living_stations
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["PlugRow", "demo", "plug_rows"]
 

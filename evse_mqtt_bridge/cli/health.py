@@ -10,13 +10,14 @@ from urllib.parse import unquote
 
 import click
 
-from evse_mqtt_bridge.broker.visit import visit
-from evse_mqtt_bridge.cli.options import config_option, load_config
+from evse_mqtt_bridge.cli.common.options import config_option, load_config
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.core.text import clean, host_and_port
-from evse_mqtt_bridge.core.topics import Topics
-from evse_mqtt_bridge.errors import UnavailableError
-from evse_mqtt_bridge.monitor.server import CLIENT_ID
+from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.publishing.topics import Topics
+from evse_mqtt_bridge.support.errors import UnavailableError
+from evse_mqtt_bridge.support.net import host_and_port
+from evse_mqtt_bridge.support.text import clean
+from evse_mqtt_bridge.web.server import CLIENT_ID
 
 __all__ = ["health"]
 
@@ -95,5 +96,5 @@ def _asked(config: Config) -> _Answer | None:
 
 async def _availability(config: Config) -> str:
     topic = Topics(config.mqtt.base_topic).availability
-    async with visit(config.mqtt, "health") as guest:
+    async with one_shot(config.mqtt, "health") as guest:
         return (await guest.retained([topic], quiet=0.5)).get(topic, b"").decode(errors="replace")

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.cli.assistant import Assistant, Given
-from evse_mqtt_bridge.cli.looking import address_of
-from evse_mqtt_bridge.cli.options import config_option, naming
+from evse_mqtt_bridge.cli.common.options import config_option, naming
+from evse_mqtt_bridge.cli.common.status_client import address_of
+from evse_mqtt_bridge.cli.common.wizard import Given, Wizard
 from evse_mqtt_bridge.config import environment
 from evse_mqtt_bridge.config.answers import value_fault
-from evse_mqtt_bridge.config.describe import KeyPath, shown
 from evse_mqtt_bridge.config.edit import begin, keep, save
 from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose, parse
-from evse_mqtt_bridge.errors import ConfigError, EditError, Problem
+from evse_mqtt_bridge.config.schema_index import KeyPath, shown
+from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem
 
 __all__ = ["init"]
 
@@ -109,7 +109,7 @@ def init(config: Path | None, *, force: bool, **options: object) -> None:
     _refuse_what_cannot_be(given)
     _look_at(path, force=force)
     with _nothing_written():
-        text = Assistant(path, given, os.environ).document()
+        text = Wizard(path, given, os.environ).document()
     if force and path.exists():
         click.echo(f"kept {path} as {keep(path)}")
         save(path, text, mode=0o600)

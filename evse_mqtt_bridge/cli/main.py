@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.errors import BridgeError
+from evse_mqtt_bridge.support.errors import BridgeError
 
 __all__ = ["cli"]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.broker.visit import visit
-from evse_mqtt_bridge.cli.options import config_option, load_config, naming
+from evse_mqtt_bridge.cli.common.options import config_option, load_config, naming
+from evse_mqtt_bridge.config.plan import plan_of
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.core.leftovers import Holding, is_online, leftovers
-from evse_mqtt_bridge.core.messages import clear
-from evse_mqtt_bridge.errors import UnavailableError
-from evse_mqtt_bridge.plan import plan_of
+from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.publishing.messages import clear
+from evse_mqtt_bridge.publishing.orphans import Holding, is_online, orphans
+from evse_mqtt_bridge.support.errors import UnavailableError
 
 __all__ = ["purge"]
 
@@ -73,9 +73,9 @@ class _Found:
 async def _purge(config: Config, *, everything: bool, clear_them: bool) -> _Found:
     plan = plan_of(config)
     holding = Holding(plan.topics, plan.client_id, plan.stations, plan.place, config.homeassistant.discovery_prefix)
-    async with visit(config.mqtt, "purge") as guest:
+    async with one_shot(config.mqtt, "purge") as guest:
         retained = await guest.retained(holding.filters)
-        topics = leftovers(retained, holding, everything=everything)
+        topics = orphans(retained, holding, everything=everything)
         online = holding.topics.availability if is_online(retained, holding) else ""
         if clear_them and topics and not (everything and online):
             await guest.publish(clear(topics))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge import app
-from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.log import make_logger
-from evse_mqtt_bridge.service import Service
+from evse_mqtt_bridge.cli.common.options import config_option, load_config
+from evse_mqtt_bridge.observability.log import make_logger
+from evse_mqtt_bridge.service import supervisor as app
+from evse_mqtt_bridge.service.systemd import Service
 
 __all__ = ["run"]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.cli.asking import seen_from
-from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.cli.showing import print_plugs, print_table
-from evse_mqtt_bridge.cloud.survey import survey
+from evse_mqtt_bridge.cli.common.options import config_option, load_config
+from evse_mqtt_bridge.cli.common.prompts import seen_from
+from evse_mqtt_bridge.cli.common.tables import print_plugs, print_table
+from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station, save
 from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose, load, parse, read_text, read_toml
-from evse_mqtt_bridge.core.messages import number
-from evse_mqtt_bridge.core.model import Failure, Outcome, Reading, Reason
-from evse_mqtt_bridge.core.text import clean
-from evse_mqtt_bridge.errors import ConfigError, EditError, Problem, UnavailableError
+from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason
+from evse_mqtt_bridge.publishing.messages import number
+from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem, UnavailableError
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["station"]
 
@@ -99,7 +99,7 @@ def add(  # noqa: PLR0913  # one argument for each option
     loaded = _with_station(edited, path, fields)
     if not no_check:
         added = next(item for item in loaded.config.stations if item.uuid == uuid)
-        _show_plugs(asyncio.run(survey(loaded.config.cloud, [added]))[0], name or alias or uuid)
+        _show_plugs(asyncio.run(poll_once(loaded.config.cloud, [added]))[0], name or alias or uuid)
     save(path, edited)
     click.echo(f"added {name or alias or uuid} to {path}")
     for warning in load(path, os.environ).warnings:

@@ -7,11 +7,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from evse_mqtt_bridge.cli.drawing import UNLIMITED, heading, listing
-from evse_mqtt_bridge.cli.looking import Viewer, only_stations, only_unavailable, url_option, where
-from evse_mqtt_bridge.cli.options import config_option
-from evse_mqtt_bridge.core.model import Reason
-from evse_mqtt_bridge.monitor.picture import Picture, to_json
+from evse_mqtt_bridge.cli.common.options import config_option
+from evse_mqtt_bridge.cli.common.render import UNLIMITED, heading, listing
+from evse_mqtt_bridge.cli.common.status_client import Viewer, only_stations, only_unavailable, url_option, where
+from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.observability.snapshot import Snapshot, to_json
 
 __all__ = ["is_fine", "status"]
 
@@ -62,14 +62,14 @@ def status(  # noqa: PLR0913  # one argument for each option
         click.get_current_context().exit(1)
 
 
-def is_fine(picture: Picture) -> bool:
+def is_fine(picture: Snapshot) -> bool:
     """Whether the bridge is healthy and connected, and each station and plug of the picture is online."""
     stations = picture.stations
     reasons = {station.reason for station in stations} | {plug.reason for item in stations for plug in item.plugs}
     return picture.health.healthy and picture.health.ready and reasons <= {Reason.ONLINE}
 
 
-def _print(picture: Picture, shown: Picture, *, only: bool) -> None:
+def _print(picture: Snapshot, shown: Snapshot, *, only: bool) -> None:
     """The heading is that of the whole bridge."""
     console = Console(highlight=False)
     width = console.width if console.is_terminal or "COLUMNS" in os.environ else UNLIMITED

@@ -10,19 +10,20 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.broker.visit import visit
-from evse_mqtt_bridge.cli.options import config_option, load_config
-from evse_mqtt_bridge.cloud.survey import survey
+from evse_mqtt_bridge.cli.common.options import config_option, load_config
+from evse_mqtt_bridge.cloud.poll_once import poll_once
+from evse_mqtt_bridge.config.plan import plan_of
 from evse_mqtt_bridge.config.schema import Config, Mqtt
-from evse_mqtt_bridge.core.asyncapi import Broker, document
-from evse_mqtt_bridge.core.catalog import Inventory, Row, catalog
-from evse_mqtt_bridge.core.fields import CONTRACT_VERSION, Kind
-from evse_mqtt_bridge.core.ledger import read_station
-from evse_mqtt_bridge.core.model import Failure
-from evse_mqtt_bridge.core.station import MAX_PLUGS, with_topics
-from evse_mqtt_bridge.core.text import clean
-from evse_mqtt_bridge.errors import UnavailableError
-from evse_mqtt_bridge.plan import Plan, plan_of
+from evse_mqtt_bridge.domain.availability import MAX_PLUGS, with_topics
+from evse_mqtt_bridge.domain.model import Failure
+from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.publishing.asyncapi import Broker, document
+from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind
+from evse_mqtt_bridge.publishing.manifest import read_station
+from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.support.errors import UnavailableError
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["topics"]
 
@@ -63,7 +64,7 @@ def topics(config: Path | None, *, as_json: bool, as_csv: bool, as_asyncapi: boo
     plugs, trouble = asyncio.run(_learn(loaded, plan)) if online and plan.stations else ({}, [])
     stations = tuple(plan.stations.values())
     inventory = Inventory(plan.topics, plan.client_id, loaded.mqtt.qos, stations, plan.place, plugs)
-    rows = list(catalog(inventory))
+    rows = list(catalogue(inventory))
     if as_asyncapi:
         click.echo(json.dumps(document(inventory, _broker(loaded.mqtt)), indent=2, ensure_ascii=False))
     elif as_json:
@@ -140,7 +141,7 @@ async def _learn(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
     if not asked:
         return known, []
     trouble = []
-    for station, answer in zip(asked, await survey(config.cloud, asked), strict=True):
+    for station, answer in zip(asked, await poll_once(config.cloud, asked), strict=True):
         outcome = with_topics(answer, plan.stations[station.uuid])
         if isinstance(outcome, Failure):
             title = clean(station.name or station.alias or station.uuid)
@@ -153,7 +154,7 @@ async def _learn(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
 async def _ask_broker(settings: Mqtt, plan: Plan) -> dict[str, tuple[str, ...]]:
     """What the `info` of the stations says, while the bridge is online."""
     wanted = [plan.topics.availability, plan.topics.ledger_filter]
-    async with visit(settings, "topics") as guest:
+    async with one_shot(settings, "topics") as guest:
         retained = await guest.retained(wanted)
     if retained.get(plan.topics.availability) != b"online":
         return {}

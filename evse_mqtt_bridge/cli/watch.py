@@ -12,12 +12,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from evse_mqtt_bridge.cli.drawing import heading, listing, window
-from evse_mqtt_bridge.cli.looking import Viewer, only_stations, url_option, where
-from evse_mqtt_bridge.cli.options import config_option
-from evse_mqtt_bridge.errors import UnavailableError
-from evse_mqtt_bridge.monitor.picture import Picture
-from evse_mqtt_bridge.narrator import duration
+from evse_mqtt_bridge.cli.common.options import config_option
+from evse_mqtt_bridge.cli.common.render import heading, listing, window
+from evse_mqtt_bridge.cli.common.status_client import Viewer, only_stations, url_option, where
+from evse_mqtt_bridge.observability.event_log import duration
+from evse_mqtt_bridge.observability.snapshot import Snapshot
+from evse_mqtt_bridge.support.errors import UnavailableError
 
 __all__ = ["frame", "watch"]
 
@@ -59,7 +59,7 @@ def watch(*, stations: tuple[str, ...], config: Path | None, url: str | None) ->
         signal.signal(signal.SIGTERM, before)
 
 
-def frame(picture: Picture, shown: Picture, width: int, height: int, trouble: str = "") -> list[Text]:
+def frame(picture: Snapshot, shown: Snapshot, width: int, height: int, trouble: str = "") -> list[Text]:
     """A window full: the whole bridge in short, what is `shown` of it, and at the top the `trouble`, if any."""
     head = [line.text for line in heading(picture)]
     if trouble:
@@ -74,7 +74,7 @@ def frame(picture: Picture, shown: Picture, width: int, height: int, trouble: st
 
 
 def _watch(viewer: Viewer, names: tuple[str, ...], console: Console, show: Callable[[list[Text]], None]) -> NoReturn:
-    picture: Picture | None = None
+    picture: Snapshot | None = None
     wanted: frozenset[str] | None = None
     seen = 0.0
     while True:
@@ -97,7 +97,7 @@ def _watch(viewer: Viewer, names: tuple[str, ...], console: Console, show: Calla
         time.sleep(pause)
 
 
-def _only(picture: Picture, wanted: frozenset[str] | None, names: tuple[str, ...]) -> Picture:
+def _only(picture: Snapshot, wanted: frozenset[str] | None, names: tuple[str, ...]) -> Snapshot:
     """The stations that were named, as far as they are still there; without names, all."""
     if not names or wanted is None:
         return picture

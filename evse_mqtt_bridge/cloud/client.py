@@ -15,15 +15,15 @@ from typing import Self
 import httpx
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.cloud import failures
+from evse_mqtt_bridge.cloud import errors as failures
 from evse_mqtt_bridge.cloud.transport import Choice, chosen
+from evse_mqtt_bridge.cloud.transport.authorities import tls_context
 from evse_mqtt_bridge.cloud.transport.limits import Whole
-from evse_mqtt_bridge.cloud.transport.trust import tls_context
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.schema import Cloud
-from evse_mqtt_bridge.core.model import Failure, Outcome, Reason
+from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
-__all__ = ["BODY_LIMIT", "CloudClient", "Target", "checked", "tls_context"]
+__all__ = ["BODY_LIMIT", "CloudClient", "StationRequest", "checked", "tls_context"]
 
 BODY_LIMIT = 1024 * 1024
 """Bytes of an answer, decoded, beyond which it is not read further; a real one has some hundred per plug."""
@@ -41,7 +41,7 @@ _NOTHING = httpx.ByteStream(b"")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class StationRequest:
     """A station's request, made once; holds the token, so it has no content in its repr."""
 
     uuid: str
@@ -87,16 +87,16 @@ class CloudClient:
         if transport is not None:
             await transport.aclose()
 
-    def prepare(self, edge_device_id: str, uuid: str, token: str) -> Target:
+    def prepare(self, edge_device_id: str, uuid: str, token: str) -> StationRequest:
         """The status request of one station."""
         path = self._settings.status_path.format(edge_device_id=edge_device_id, uuid=uuid)
         headers = _HEADERS.copy()  # which shares all but the list, for thousands of stations
         headers["evsetoken"] = token
         url = self._settings.base_url + path
         # With a stream, httpx adds nothing of its own; `Host` is the transport's.
-        return Target(uuid, httpx.Request("GET", url, headers=headers, stream=_NOTHING))
+        return StationRequest(uuid, httpx.Request("GET", url, headers=headers, stream=_NOTHING))
 
-    async def fetch(self, target: Target) -> Outcome:
+    async def fetch(self, target: StationRequest) -> Outcome:
         """One poll; never raises for what the network or the server does."""
         if self._transport is None:
             raise RuntimeError("CloudClient is used outside of its context")

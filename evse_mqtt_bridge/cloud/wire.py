@@ -16,9 +16,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
-from evse_mqtt_bridge.core.model import Failure, PlugReading, Reading, Reason
-from evse_mqtt_bridge.core.status import UNTOLD, meaning
-from evse_mqtt_bridge.core.text import clean
+from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading, Reason
+from evse_mqtt_bridge.domain.statuses import UNKNOWN, meaning
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["parse"]
 
@@ -160,13 +160,13 @@ def _notes(objects: list[_PlugObject]) -> list[str]:
             unknown = sorted(plug.keys() - _KNOWN)
             notes += [f"field {clean(name)!r} is not known and was ignored" for name in unknown[:_MANY]]
         status = plug.get("status")
-        if status is not None and meaning(status) is UNTOLD:
+        if status is not None and meaning(status) is UNKNOWN:
             notes.append(f"status {clean(status)!r} is not known and was published as it is")
     return notes
 
 
 def _numbers_from_text(item: dict[str, Any]) -> list[str]:
-    """Turn numbers that arrived as strings into numbers, in place, and say which."""
+    """DuePoll numbers that arrived as strings into numbers, in place, and say which."""
     notes = []
     for name in _NUMBERS:
         value = item.get(name)

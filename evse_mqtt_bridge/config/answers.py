@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evse_mqtt_bridge.config.describe import KeyPath, setting_at
-from evse_mqtt_bridge.config.document import document
+from evse_mqtt_bridge.config.schema_index import KeyPath, setting_at
+from evse_mqtt_bridge.config.template import document
 
 __all__ = ["Answers", "BrokerAnswers", "StationAnswers", "first_document", "value_fault"]
 

@@ -4,11 +4,11 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from evse_mqtt_bridge.config.describe import shown
-from evse_mqtt_bridge.config.faults import Fault
+from evse_mqtt_bridge.config.errors import Fault
 from evse_mqtt_bridge.config.schema import Config, Polling, StationConfig
-from evse_mqtt_bridge.core.fields import STATION_FIELDS
-from evse_mqtt_bridge.core.topics import BRIDGE
+from evse_mqtt_bridge.config.schema_index import shown
+from evse_mqtt_bridge.publishing.contract import STATION_FIELDS
+from evse_mqtt_bridge.publishing.topics import BRIDGE
 
 __all__ = ["faults", "warnings"]
 

@@ -19,9 +19,9 @@ from tomlkit import TOMLDocument
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Array
 
-from evse_mqtt_bridge.config.describe import KeyPath
-from evse_mqtt_bridge.config.locate import blocks, locate
-from evse_mqtt_bridge.errors import EditError
+from evse_mqtt_bridge.config.schema_index import KeyPath
+from evse_mqtt_bridge.config.source_positions import blocks, locate
+from evse_mqtt_bridge.support.errors import EditError
 
 __all__ = ["add_station", "begin", "find_station", "keep", "remove_station", "save"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from evse_mqtt_bridge.config.describe import EACH, PREFIX, KeyPath, Setting, setting_at, settings, variable
-from evse_mqtt_bridge.config.faults import Fault
+from evse_mqtt_bridge.config.errors import Fault
+from evse_mqtt_bridge.config.schema_index import EACH, PREFIX, KeyPath, Setting, setting_at, settings, variable
 
 __all__ = ["Variable", "overlay", "read"]
 

@@ -13,14 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from evse_mqtt_bridge.config import checks, environment
-from evse_mqtt_bridge.config.describe import KeyPath, shown, variable
 from evse_mqtt_bridge.config.environment import Variable
-from evse_mqtt_bridge.config.faults import Fault, named, validation_faults
-from evse_mqtt_bridge.config.locate import positions
+from evse_mqtt_bridge.config.errors import Fault, named, validation_faults
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.config.secret_files import Resolved, holds_secrets, is_there, resolve
-from evse_mqtt_bridge.core.text import clean
-from evse_mqtt_bridge.errors import ConfigError, Problem
+from evse_mqtt_bridge.config.schema_index import KeyPath, shown, variable
+from evse_mqtt_bridge.config.secrets import Resolved, holds_secrets, is_there, resolve
+from evse_mqtt_bridge.config.source_positions import positions
+from evse_mqtt_bridge.support.errors import ConfigError, Problem
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "Loaded", "choose", "load", "parse", "read_text", "read_toml"]
 

@@ -27,9 +27,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 from yarl import URL
 
-from evse_mqtt_bridge.core.ids import is_alias, is_id
-from evse_mqtt_bridge.core.model import Station
-from evse_mqtt_bridge.core.text import host_and_port
+from evse_mqtt_bridge.domain.identifiers import is_alias, is_id
+from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.support.net import host_and_port
 
 __all__ = [
     "Cloud",

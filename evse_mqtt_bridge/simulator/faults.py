@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evse_mqtt_bridge.simulator.dice import Dice
+from evse_mqtt_bridge.simulator.seeded_random import SeededRandom
 
 __all__ = ["NO_FAULTS", "Fault", "Faults"]
 
@@ -40,11 +40,11 @@ class Faults:
         """
         if not self.rate:
             return None
-        dice = Dice("fault", self.seed, uuid, number)
-        if dice.roll() >= self.rate:
+        seeded_random = SeededRandom("fault", self.seed, uuid, number)
+        if seeded_random.roll() >= self.rate:
             return None
         kinds = tuple(Fault)
-        return kinds[int(dice.roll() * len(kinds))]
+        return kinds[int(seeded_random.roll() * len(kinds))]
 
 
 NO_FAULTS = Faults()

@@ -19,7 +19,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from evse_mqtt_bridge.simulator.dice import Dice
+from evse_mqtt_bridge.simulator.seeded_random import SeededRandom
 
 __all__ = ["LIMIT_RANGE", "SITE_SIZE", "TICK", "VOLTAGE", "Life", "Measurement", "Unchanging"]
 
@@ -35,7 +35,7 @@ LIMIT_RANGE = (6, 32)
 SITE_SIZE = 4
 """Stations that share a CLEMAP device, its load management and its connection to the cloud."""
 
-_VISIT_SLOT = 9600.0  # seconds, as all of these; longer than any visit, so that each ends in its own slot
+_VISIT_SLOT = 9600.0  # seconds, as all of these; longer than any one_shot, so that each ends in its own slot
 _OUTAGE_SLOT = 6 * 3600.0
 _OUTAGE_MARGIN = 1800.0  # longer than an outage, so that going back before one meets at most one other
 _OUTAGE_SHARE = 0.35  # of the slots
@@ -50,7 +50,7 @@ _VEHICLES = (  # the share of vehicles that are at most this kind, its phases, t
     (1.00, 2, 16.0),
 )
 
-_STATUSES = (  # in the order of a visit's `times`, the first before all of them
+_STATUSES = (  # in the order of a one_shot's `times`, the first before all of them
     "idle",
     "connected",
     "starting",
@@ -130,21 +130,21 @@ class Life:
 
     @cached_property
     def _visit_shift(self) -> float:
-        return _VISIT_SLOT * Dice(self.seed, "visits", self.station, self.plug).roll()
+        return _VISIT_SLOT * SeededRandom(self.seed, "visits", self.station, self.plug).roll()
 
     @cached_property
     def _offline_shift(self) -> float:
-        return _OUTAGE_SLOT * Dice(self.seed, "offline", self.station).roll()
+        return _OUTAGE_SLOT * SeededRandom(self.seed, "offline", self.station).roll()
 
     @cached_property
     def _cloud_offline_shift(self) -> float:
-        return _OUTAGE_SLOT * Dice(self.seed, "cloud_offline", self._site).roll()
+        return _OUTAGE_SLOT * SeededRandom(self.seed, "cloud_offline", self._site).roll()
 
     @cached_property
     def _site_load(self) -> tuple[float, float]:
         """Where in their cycles the slow and the quick load of the site begin, 0 to 1."""
-        dice = Dice(self.seed, "load", self._site)
-        return dice.roll(), dice.roll()
+        seeded_random = SeededRandom(self.seed, "load", self._site)
+        return seeded_random.roll(), seeded_random.roll()
 
     def at(self, elapsed: float) -> Measurement:
         """What the cloud knows of the plug at this time."""
@@ -160,15 +160,15 @@ class Life:
     def _measure(self, moment: float) -> Measurement:
         """What the device measures, whether or not the cloud hears of it."""
         lowest, _ = LIMIT_RANGE
-        visit = self._visit(moment)
-        status = visit.status(moment) if visit else "idle"
-        if visit is None or status not in ("starting", "recently_started_charging", "charging"):
+        one_shot = self._visit(moment)
+        status = one_shot.status(moment) if one_shot else "idle"
+        if one_shot is None or status not in ("starting", "recently_started_charging", "charging"):
             return Measurement(moment, status, (0, 0, 0), lowest)
         limit = self._limit(moment)
         if status == "starting":
             return Measurement(moment, status, (0, 0, 0), limit)
-        most = min(visit.demand(moment), limit) - visit.below
-        first, second, third = (self._current(most, moment, n) if n in visit.phases else 0 for n in range(3))
+        most = min(one_shot.demand(moment), limit) - one_shot.below
+        first, second, third = (self._current(most, moment, n) if n in one_shot.phases else 0 for n in range(3))
         return Measurement(moment, status, (first, second, third), limit)
 
     def _current(self, most: float, moment: float, phase: int) -> float:
@@ -187,26 +187,26 @@ class Life:
     def _visit(self, moment: float) -> _Visit | None:
         """The stay in the slot that holds `moment`; `None` where no vehicle comes."""
         number, begin = _slot(moment, _VISIT_SLOT, self._visit_shift)
-        dice = Dice(self.seed, "visit", self.station, self.plug, number)
-        if dice.roll() >= _VISIT_SHARE:
+        seeded_random = SeededRandom(self.seed, "visit", self.station, self.plug, number)
+        if seeded_random.roll() >= _VISIT_SHARE:
             return None
-        comes = begin + dice.between(60, 1500)
-        starts = comes + dice.between(20, 240)
-        begins = starts + dice.between(10, 30)
-        settles = begins + dice.between(30, 90)
-        tapers = settles + dice.between(2400, 5700)
-        stops = tapers + dice.between(300, 1200)
-        rests = stops + dice.between(60, 300)
-        leaves = rests + dice.between(60, 480)
-        kind = dice.roll()
+        comes = begin + seeded_random.between(60, 1500)
+        starts = comes + seeded_random.between(20, 240)
+        begins = starts + seeded_random.between(10, 30)
+        settles = begins + seeded_random.between(30, 90)
+        tapers = settles + seeded_random.between(2400, 5700)
+        stops = tapers + seeded_random.between(300, 1200)
+        rests = stops + seeded_random.between(60, 300)
+        leaves = rests + seeded_random.between(60, 480)
+        kind = seeded_random.roll()
         phases, ability = next((phases, ability) for share, phases, ability in _VEHICLES if kind < share)
         # Installers rotate the phases from plug to plug, so that one-phase vehicles do not all load the same one.
         used = tuple((self.station + self.plug + n) % 3 for n in range(phases))
-        below = dice.between(0, 1.2)
+        below = seeded_random.between(0, 1.2)
         error = None
-        if dice.roll() < _ERROR_SHARE:
-            fails = settles + dice.roll() * (tapers - settles)
-            error = (fails, fails + dice.between(60, 300))
+        if seeded_random.roll() < _ERROR_SHARE:
+            fails = settles + seeded_random.roll() * (tapers - settles)
+            error = (fails, fails + seeded_random.between(60, 300))
         return _Visit((comes, starts, begins, settles, tapers, stops, rests, leaves), used, ability, below, error)
 
     def _outage(self, moment: float) -> _Outage | None:
@@ -217,11 +217,11 @@ class Life:
 
     def _outage_of(self, status: str, place: int, shift: float, moment: float) -> _Outage | None:
         number, begin = _slot(moment, _OUTAGE_SLOT, shift)
-        dice = Dice(self.seed, status, place, number)
-        if dice.roll() >= _OUTAGE_SHARE:
+        seeded_random = SeededRandom(self.seed, status, place, number)
+        if seeded_random.roll() >= _OUTAGE_SHARE:
             return None
-        start = begin + dice.between(_OUTAGE_MARGIN, _OUTAGE_SLOT - 2 * _OUTAGE_MARGIN)
-        end = start + dice.between(120, 1500)
+        start = begin + seeded_random.between(_OUTAGE_MARGIN, _OUTAGE_SLOT - 2 * _OUTAGE_MARGIN)
+        end = start + seeded_random.between(120, 1500)
         return _Outage(start, end, status) if start <= moment < end else None
 
 

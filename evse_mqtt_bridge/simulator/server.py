@@ -18,10 +18,10 @@ from typing import Self
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from evse_mqtt_bridge.core.text import clean
-from evse_mqtt_bridge.errors import BridgeError
 from evse_mqtt_bridge.simulator.faults import NO_FAULTS, Fault, Faults
 from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation
+from evse_mqtt_bridge.support.errors import BridgeError
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["STATUS_PATH", "SimulatorError", "SimulatorServer", "tls_context"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.bridge import clean_environment
+from tests.harness.bridge import clean_environment
 
 __all__ = ["OWN_TERMINAL", "Terminal"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from evse_mqtt_bridge.cli.showing import plug_lines
-from evse_mqtt_bridge.core.model import PlugReading
-from tests.support import (
+from evse_mqtt_bridge.cli.common.tables import plug_lines
+from evse_mqtt_bridge.domain.model import PlugReading
+from tests.harness import (
     CloudServer,
     Mosquitto,
     config_tables,
@@ -17,7 +17,7 @@ from tests.support import (
     status_example,
     write_config,
 )
-from tests.support.cloud import EXAMPLE_EVSE
+from tests.harness.cloud import EXAMPLE_EVSE
 
 NARROW = {"COLUMNS": "80"}
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from evse_mqtt_bridge.cli.init import init
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.load import load
-from tests.support import CloudServer, Mosquitto, status_example
-from tests.support.cloud import EXAMPLE_EVSE
-from tests.support.net import free_port
+from tests.harness import CloudServer, Mosquitto, status_example
+from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.net import free_port
 
 TOKEN = "canary-t0ken"
 PASSWORD = "canary-p4ss"

@@ -12,9 +12,9 @@ import pytest
 
 from evse_mqtt_bridge.config.load import load
 from tests.cli.terminal import Terminal
-from tests.support import Authority, CloudServer, Mosquitto, run_command, status_example
-from tests.support.cloud import EXAMPLE_EVSE
-from tests.support.net import free_port
+from tests.harness import Authority, CloudServer, Mosquitto, run_command, status_example
+from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.net import free_port
 
 TOKEN = "canary-t0ken"
 PASSWORD = 'canary-p4ss "ü\\'

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import (
+from tests.harness import (
     BridgeProcess,
     CloudServer,
     Mosquitto,
@@ -17,7 +17,7 @@ from tests.support import (
     status_example,
     write_config,
 )
-from tests.support.cloud import EXAMPLE_EVSE
+from tests.harness.cloud import EXAMPLE_EVSE
 
 FOREIGN = {"evse/other/thing": "1", "homeassistant/sensor/other/config": "{}"}
 OTHER = "another-station"

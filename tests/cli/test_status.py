@@ -15,25 +15,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from evse_mqtt_bridge.cli.drawing import UNLIMITED, heading, listing, window
-from evse_mqtt_bridge.cli.looking import Viewer, address_of
+from evse_mqtt_bridge.cli.common.render import UNLIMITED, heading, listing, window
+from evse_mqtt_bridge.cli.common.status_client import Viewer, address_of
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.schema import Http
-from evse_mqtt_bridge.core.model import Reason
-from evse_mqtt_bridge.monitor.picture import (
-    BridgePicture,
-    BrokerPicture,
+from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.observability.reason_texts import REASONS, WAITING
+from evse_mqtt_bridge.observability.snapshot import (
+    BridgeSnapshot,
+    BrokerSnapshot,
     Health,
-    Picture,
-    PlugPicture,
-    StationPicture,
+    PlugSnapshot,
+    Snapshot,
+    StationSnapshot,
     from_json,
     to_json,
 )
-from evse_mqtt_bridge.monitor.words import REASONS, WAITING
-from tests.cli.pictures import AT, picture, plug, served, station
-from tests.support import free_port, run_command, write_config
-from tests.support.net import HOST
+from tests.cli.snapshots import AT, picture, plug, served, station
+from tests.harness import free_port, run_command, write_config
+from tests.harness.net import HOST
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 _DOWN = {
@@ -58,7 +58,7 @@ def _status(*arguments: str | Path, env: dict[str, str] | None = None) -> Result
     return CliRunner().invoke(cli, ["status", *map(str, arguments)], env={"COLUMNS": "80", **(env or {})})
 
 
-def _text(shown: Picture, width: int, **how: bool) -> list[str]:
+def _text(shown: Snapshot, width: int, **how: bool) -> list[str]:
     return [line.text.plain.rstrip() for line in listing(shown, width, **how)]
 
 
@@ -272,7 +272,7 @@ def test_without_a_configuration_it_looks_at_the_default(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     looked_at = []
 
-    def look(viewer: Viewer) -> tuple[bytes, Picture]:
+    def look(viewer: Viewer) -> tuple[bytes, Snapshot]:
         looked_at.append(viewer.address)
         return b"{}", picture()
 
@@ -337,7 +337,7 @@ def test_a_bridge_that_cannot_be_reached_is_told_with_what_to_do() -> None:
 
 
 def test_one_that_does_not_answer_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evse_mqtt_bridge.cli.looking._TIMEOUT", 0.2)
+    monkeypatch.setattr("evse_mqtt_bridge.cli.common.status_client._TIMEOUT", 0.2)
     with socket.create_server((HOST, 0)) as silent:
         result = _status("--url", f"http://{HOST}:{silent.getsockname()[1]}")
     assert result.exit_code == 69
@@ -356,7 +356,7 @@ def test_something_else_that_answers_is_told(body: bytes) -> None:
 def test_one_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with served() as shown:
         shown.body = b" " * 100_000
-        monkeypatch.setattr("evse_mqtt_bridge.cli.looking._LIMIT", 1000)
+        monkeypatch.setattr("evse_mqtt_bridge.cli.common.status_client._LIMIT", 1000)
         result = _status("--url", shown.url)
     assert result.exit_code == 69
     assert "without an end" in result.stderr
@@ -460,7 +460,7 @@ def test_json_is_what_the_bridge_serves() -> None:
 
 
 def test_the_page_explains_every_key() -> None:
-    kinds = (Picture, BridgePicture, BrokerPicture, Health, StationPicture, PlugPicture)
+    kinds = (Snapshot, BridgeSnapshot, BrokerSnapshot, Health, StationSnapshot, PlugSnapshot)
     for key in {field.name for kind in kinds for field in fields(kind)}:
         assert f"`{key}`" in _PAGE, key
 

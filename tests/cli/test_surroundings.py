@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from evse_mqtt_bridge.cli.main import cli
-from tests.support.bridge import clean_environment
+from tests.harness.bridge import clean_environment
 
 _STATION = '[[stations]]\nedge_device_id = "e"\nuuid = "u"\ntoken = "t"\nname = "Säule 北"\n'
 _COMMAND = (sys.executable, "-m", "evse_mqtt_bridge")

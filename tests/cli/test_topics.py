@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.cli.topics import _CSV_COLUMNS
-from evse_mqtt_bridge.core.topics import Topics
-from tests.support import CloudServer, Mosquitto, Observer, config_tables, station_table, write_config
-from tests.support.asyncapi import topics_of, violations
-from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS, status_example
+from evse_mqtt_bridge.publishing.topics import Topics
+from tests.harness import CloudServer, Mosquitto, Observer, config_tables, station_table, write_config
+from tests.harness.asyncapi import topics_of, violations
+from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS, status_example
 
 _IDLE, _CHARGING = EXAMPLE_PLUGS
 _OTHER = "b" * 32

@@ -7,13 +7,13 @@ import pytest
 from rich.cells import cell_len
 
 from evse_mqtt_bridge.cli.watch import frame
-from evse_mqtt_bridge.core.model import Reason
-from tests.cli.pictures import picture, plug, served, station
+from evse_mqtt_bridge.domain.model import Reason
+from tests.cli.snapshots import picture, plug, served, station
 from tests.cli.window import ALTERNATE_OFF, ALTERNATE_ON, CURSOR_OFF, CURSOR_ON, Window
-from tests.support import CloudServer, Mosquitto, config_tables, free_port, run_command, write_config
-from tests.support.bridge import BridgeProcess
-from tests.support.cloud import EXAMPLE_EVSE, status_example
-from tests.support.net import HOST
+from tests.harness import CloudServer, Mosquitto, config_tables, free_port, run_command, write_config
+from tests.harness.bridge import BridgeProcess
+from tests.harness.cloud import EXAMPLE_EVSE, status_example
+from tests.harness.net import HOST
 
 _PAIRS = ((ALTERNATE_ON, ALTERNATE_OFF), (CURSOR_OFF, CURSOR_ON))
 _MANY = tuple(station(f"Station {number}", plug("A", status="idle"), plug("B")) for number in range(150))

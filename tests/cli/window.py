@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.cli.terminal import OWN_TERMINAL
-from tests.support.bridge import clean_environment
+from tests.harness.bridge import clean_environment
 
 __all__ = ["ALTERNATE_OFF", "ALTERNATE_ON", "CURSOR_OFF", "CURSOR_ON", "Window"]
 

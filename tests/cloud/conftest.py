@@ -7,11 +7,11 @@ from importlib.util import find_spec
 
 import pytest
 
-from evse_mqtt_bridge.cloud import failures
-from evse_mqtt_bridge.core.model import Failure
+from evse_mqtt_bridge.cloud import errors as failures
+from evse_mqtt_bridge.domain.model import Failure
 from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import TRANSPORT, Loop
-from tests.support.liar import Liar
+from tests.harness.misbehaving_server import Liar
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What tests of the client have in common: the token, and a look at what kind of outcome it is."""
 
-from evse_mqtt_bridge.core.model import Failure, Outcome, Reading
+from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading
 
 __all__ = ["TOKEN", "failure_of", "reading_of"]
 

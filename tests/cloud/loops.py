@@ -7,12 +7,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
-from evse_mqtt_bridge.cloud.client import CloudClient, Target
+from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
 from evse_mqtt_bridge.config.schema import Cloud
-from evse_mqtt_bridge.core.model import Outcome, Reading
+from evse_mqtt_bridge.domain.model import Outcome, Reading
 from tests.cloud.fetching import TOKEN
-from tests.support import status_example
-from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
+from tests.harness import status_example
+from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 
 __all__ = ["EXAMPLE", "HEADERS", "PATIENCE", "TRANSPORT", "Loop", "ask", "is_example", "settings_of", "target_of"]
 
@@ -57,7 +57,7 @@ def settings_of(url: str, **changed: object) -> Cloud:
     return Cloud.model_validate({"base_url": url, "transport": TRANSPORT.get(), **changed})
 
 
-def target_of(client: CloudClient, uuid: str = EXAMPLE_EVSE) -> Target:
+def target_of(client: CloudClient, uuid: str = EXAMPLE_EVSE) -> StationRequest:
     return client.prepare("edge-1", uuid, TOKEN)
 
 

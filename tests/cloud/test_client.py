@@ -4,12 +4,12 @@ import pytest
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud.wire import parse
-from evse_mqtt_bridge.core.model import Reason
+from evse_mqtt_bridge.domain.model import Reason
 from tests.cloud.fetching import TOKEN, failure_of
 from tests.cloud.loops import EXAMPLE as _EXAMPLE
 from tests.cloud.loops import Loop, ask
-from tests.support import Answer, CloudServer, status_example
-from tests.support.cloud import EXAMPLE_EVSE
+from tests.harness import Answer, CloudServer, status_example
+from tests.harness.cloud import EXAMPLE_EVSE
 
 
 def test_a_request_is_what_the_api_asks_for_and_nothing_more(run: Loop, cloud: CloudServer) -> None:

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.cloud.client import BODY_LIMIT, CloudClient
-from evse_mqtt_bridge.core.model import Reason
+from evse_mqtt_bridge.domain.model import Reason
 from tests.cloud.fetching import failure_of, reading_of
 from tests.cloud.loops import EXAMPLE as _EXAMPLE
 from tests.cloud.loops import Loop, ask, settings_of, target_of
-from tests.support.cloud import EXAMPLE_EVSE
-from tests.support.liar import Liar, Lie, answer, bomb, drip, endless, raw, reset, silence
+from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.misbehaving_server import Liar, Lie, answer, bomb, drip, endless, raw, reset, silence
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _MEGABYTE = 2**20

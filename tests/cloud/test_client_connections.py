@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from evse_mqtt_bridge.cloud.client import CloudClient, Target
-from evse_mqtt_bridge.core.model import Failure, Reason
+from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
+from evse_mqtt_bridge.domain.model import Failure, Reason
 from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import EXAMPLE, HEADERS, Loop, ask, is_example, settings_of, target_of
-from tests.support import CloudServer, free_port, status_example
-from tests.support.cloud import EXAMPLE_EVSE
-from tests.support.liar import Liar, Lie, answer, raw, reset
+from tests.harness import CloudServer, free_port, status_example
+from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.misbehaving_server import Liar, Lie, answer, raw, reset
 
 
 def test_cookies_of_one_answer_are_not_sent_with_the_next(run: Loop, cloud: CloudServer) -> None:
@@ -30,7 +30,7 @@ def test_cookies_of_one_answer_are_not_sent_with_the_next(run: Loop, cloud: Clou
 
 
 def test_nothing_that_shows_a_request_shows_its_token(run: Loop, cloud: CloudServer) -> None:
-    async def test() -> Target:
+    async def test() -> StationRequest:
         async with CloudClient(settings_of(cloud.url)) as client:
             target = target_of(client)
             await client.fetch(target)

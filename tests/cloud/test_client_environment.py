@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from evse_mqtt_bridge.core.model import Failure, Reason
+from evse_mqtt_bridge.domain.model import Failure, Reason
 from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import EXAMPLE, HEADERS, Loop, ask, is_example
-from tests.support import CloudServer, status_example
-from tests.support.cloud import EXAMPLE_EVSE
-from tests.support.liar import Liar, answer
+from tests.harness import CloudServer, status_example
+from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.misbehaving_server import Liar, answer
 
 
 @pytest.fixture

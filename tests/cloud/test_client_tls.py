@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from evse_mqtt_bridge.cloud.client import tls_context
-from evse_mqtt_bridge.core.model import Failure, Reason
-from evse_mqtt_bridge.errors import ConfigError
+from evse_mqtt_bridge.domain.model import Failure, Reason
+from evse_mqtt_bridge.support.errors import ConfigError
 from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import EXAMPLE, Loop, ask, is_example
-from tests.support import Authority, Certificate, CloudServer, status_example
-from tests.support.cloud import EXAMPLE_EVSE
-from tests.support.liar import Liar, answer
+from tests.harness import Authority, Certificate, CloudServer, status_example
+from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.misbehaving_server import Liar, answer
 
 
 def _serving(certificate: Certificate) -> ssl.SSLContext:

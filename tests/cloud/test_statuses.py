@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.cloud.failures import of_status
-from evse_mqtt_bridge.core.model import Failure, Reason
+from evse_mqtt_bridge.cloud.errors import of_status
+from evse_mqtt_bridge.domain.model import Failure, Reason
 
 NOW = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
 HERE = "Mon, 25 Mar 2024 11:12:20 GMT"

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from evse_mqtt_bridge.cloud.client import CloudClient, checked
-from evse_mqtt_bridge.core.model import Failure, Reason
-from evse_mqtt_bridge.errors import ConfigError
+from evse_mqtt_bridge.domain.model import Failure, Reason
+from evse_mqtt_bridge.support.errors import ConfigError
 from tests.cloud.loops import EXAMPLE, Loop, ask, is_example, settings_of, target_of
-from tests.support import Answer, Authority, CloudServer, status_example
-from tests.support.cloud import EXAMPLE_EVSE
-from tests.support.liar import Liar, answer, raw, silence
-from tests.support.net import HOST
+from tests.harness import Answer, Authority, CloudServer, status_example
+from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.misbehaving_server import Liar, answer, raw, silence
+from tests.harness.net import HOST
 
 Lookup = Callable[..., list[Any]]
 _NAME = "cloud.example"

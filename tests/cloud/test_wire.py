@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from evse_mqtt_bridge.cloud.wire import parse
-from evse_mqtt_bridge.core.model import Failure, PlugReading, Reading, Reason
-from evse_mqtt_bridge.core.status import STATUSES
-from tests.support import plug_object, status_example
+from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading, Reason
+from evse_mqtt_bridge.domain.statuses import STATUSES
+from tests.harness import plug_object, status_example
 
 _EVSE = "25104c56d7f848af830af4300193efb3"
 _FIRST, _SECOND = "6bbf9fd56dc24f9697b078d5d8ccda84", "c99838f9eb5b423d98f8ba33389a255c"

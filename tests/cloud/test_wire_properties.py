@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.cloud.wire import parse
-from evse_mqtt_bridge.core.model import Failure, PlugReading, Reading, Reason
-from tests.support import plug_object, status_example
+from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading, Reason
+from tests.harness import plug_object, status_example
 
 _EVSE = "25104c56d7f848af830af4300193efb3"
 _NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit")

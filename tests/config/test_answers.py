@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.config.answers import Answers, BrokerAnswers, StationAnswers, first_document, value_fault
-from evse_mqtt_bridge.config.describe import EACH, KeyPath, settings
 from evse_mqtt_bridge.config.load import parse
 from evse_mqtt_bridge.config.schema import Config, is_line
+from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, settings
 
 LINES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(is_line)
 AWKWARD = st.sampled_from(['"', "\\", "'", '"""', "#", "a # b", "\\u0041", "ä\u2028é", "[x]", " = ", "\u202e", "😀"])

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from evse_mqtt_bridge.config.load import load
-from evse_mqtt_bridge.errors import ConfigError
-from tests.support import Authority
+from evse_mqtt_bridge.support.errors import ConfigError
+from tests.harness import Authority
 
 Break = Callable[[Path], object]
 

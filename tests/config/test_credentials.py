@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evse_mqtt_bridge.config.load import load
-from evse_mqtt_bridge.errors import ConfigError
+from evse_mqtt_bridge.support.errors import ConfigError
 
 TEXT = """
 [mqtt]

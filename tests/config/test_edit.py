@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.config.edit import add_station, begin, find_station, keep, remove_station, save
-from evse_mqtt_bridge.errors import EditError
+from evse_mqtt_bridge.support.errors import EditError
 
 NEW = {"edge_device_id": "1", "uuid": "new", "token_file": "new.token", "name": 'Garage "north"'}
 BLOCK = """\

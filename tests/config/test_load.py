@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from evse_mqtt_bridge.config.describe import EACH, Setting, settings, variable
 from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose, load, parse
 from evse_mqtt_bridge.config.schema import Config, Tls
-from evse_mqtt_bridge.errors import ConfigError
-from tests.support import Authority
+from evse_mqtt_bridge.config.schema_index import EACH, Setting, settings, variable
+from evse_mqtt_bridge.support.errors import ConfigError
+from tests.harness import Authority
 
 BASE = """\
 [mqtt]

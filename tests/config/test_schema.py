@@ -3,8 +3,8 @@
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from evse_mqtt_bridge.config.describe import settings, shown
 from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt, Polling, StationConfig, Tls
+from evse_mqtt_bridge.config.schema_index import settings, shown
 
 STATION = {"edge_device_id": "1", "uuid": "a", "token": "s3cret"}
 

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.load import load
-from evse_mqtt_bridge.errors import ConfigError
-from tests.support.bridge import run_command
+from evse_mqtt_bridge.support.errors import ConfigError
+from tests.harness.bridge import run_command
 
 SECRET = "canary-2f1c"  # what must not be seen
 

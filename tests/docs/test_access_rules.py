@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import BridgeProcess, CloudServer, Mosquitto, Observer
-from tests.support.cloud import EXAMPLE_EVSE, status_example
-from tests.support.configuration import config_tables, write_config
+from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
+from tests.harness.cloud import EXAMPLE_EVSE, status_example
+from tests.harness.configuration import config_tables, write_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 

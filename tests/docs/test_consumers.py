@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no stubs; it comes with the broker of the demo
 
-from evse_mqtt_bridge.core import homeassistant
-from evse_mqtt_bridge.core.fields import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS, Field, Kind
-from evse_mqtt_bridge.core.homeassistant import Discovery
-from evse_mqtt_bridge.core.homeassistant.entities import PLUG_ENTITIES
-from evse_mqtt_bridge.core.model import Station
-from evse_mqtt_bridge.core.topics import Topics, covers
-from tests.support import Mosquitto, Observer, run_command, write_config
-from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
+from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.publishing.contract import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS, Field, Kind
+from evse_mqtt_bridge.publishing.outputs import homeassistant
+from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import PLUG_ENTITIES
+from evse_mqtt_bridge.publishing.topics import Topics, covers
+from tests.harness import Mosquitto, Observer, run_command, write_config
+from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {

@@ -9,7 +9,7 @@ import pytest
 
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.load import parse
-from tests.support import Authority
+from tests.harness import Authority
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -20,11 +20,11 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support import BridgeProcess, CloudServer, Mosquitto, Observer, free_port, plug_object, status_example
-from tests.support.bridge import clean_environment
-from tests.support.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
-from tests.support.configuration import config_tables, station_table, write_config
-from tests.support.net import HOST, wait_until_listening
+from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, free_port, plug_object, status_example
+from tests.harness.bridge import clean_environment
+from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
+from tests.harness.configuration import config_tables, station_table, write_config
+from tests.harness.net import HOST, wait_until_listening
 
 DOCS = Path(__file__).parents[2] / "docs"
 FLOWS = DOCS / "node-red"

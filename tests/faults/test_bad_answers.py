@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.faults.rig import (
+from tests.faults.setup import (
     assert_cadence,
     configure,
     measurements,
@@ -18,8 +18,8 @@ from tests.faults.rig import (
     uuid_of,
     wait_until_up,
 )
-from tests.support import Mosquitto, Observer, Request
-from tests.support.liar import Liar, Lie, answer, bomb, drip, endless, raw, reset, silence
+from tests.harness import Mosquitto, Observer, Request
+from tests.harness.misbehaving_server import Liar, Lie, answer, bomb, drip, endless, raw, reset, silence
 
 Saw = Callable[[int, str], None]
 

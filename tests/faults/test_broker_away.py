@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.rig import (
+from tests.faults.setup import (
     AVAILABILITY,
     PLUG,
     configure,
@@ -20,8 +20,8 @@ from tests.faults.rig import (
     wait_until,
     wait_until_up,
 )
-from tests.support import CloudServer, Mosquitto, Observer, run_command, status_example
-from tests.support.proxy import Proxy
+from tests.harness import CloudServer, Mosquitto, Observer, run_command, status_example
+from tests.harness.proxy import Proxy
 
 Saw = Callable[[int, str], None]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import AVAILABILITY, PLUG, configure, entries, plug, running, uuid_of, wait_until, wait_until_up
-from tests.support import BridgeProcess, CloudServer, Mosquitto, Observer
-from tests.support.proxy import Proxy
+from tests.faults.setup import AVAILABILITY, PLUG, configure, entries, plug, running, uuid_of, wait_until, wait_until_up
+from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
+from tests.harness.proxy import Proxy
 
 Saw = Callable[[int, str], None]
 

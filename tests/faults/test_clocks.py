@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.faults.rig import PLUG, assert_cadence, configure, entries, parts, plug, running, uuid_of, wait_until_up
+from tests.faults.setup import PLUG, assert_cadence, configure, entries, parts, plug, running, uuid_of, wait_until_up
 
 Saw = Callable[[int, str], None]
 

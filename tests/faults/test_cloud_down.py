@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import (
+from tests.faults.setup import (
     assert_cadence,
     configure,
     entries,
@@ -25,9 +25,9 @@ from tests.faults.rig import (
     wait_until,
     wait_until_up,
 )
-from tests.support import Answer, Authority, Certificate, CloudServer, Mosquitto, Observer, Request
-from tests.support.liar import Liar, answer
-from tests.support.net import free_port
+from tests.harness import Answer, Authority, Certificate, CloudServer, Mosquitto, Observer, Request
+from tests.harness.misbehaving_server import Liar, answer
+from tests.harness.net import free_port
 
 Saw = Callable[[int, str], None]
 

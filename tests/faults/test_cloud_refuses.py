@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import assert_cadence, configure, entries, name_of, plug, running, uuid_of, wait_until_up
-from tests.support import CloudServer, Mosquitto, Observer, station_table
-from tests.support.liar import Liar, answer
+from tests.faults.setup import assert_cadence, configure, entries, name_of, plug, running, uuid_of, wait_until_up
+from tests.harness import CloudServer, Mosquitto, Observer, station_table
+from tests.harness.misbehaving_server import Liar, answer
 
 Saw = Callable[[int, str], None]
 

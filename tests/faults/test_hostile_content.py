@@ -12,9 +12,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from evse_mqtt_bridge.core.status import STATUSES
-from tests.faults.rig import PLUG, configure, entries, plug, running, uuid_of, wait_until_up
-from tests.support import CloudServer, Mosquitto, Observer, plug_object, station_table
+from evse_mqtt_bridge.domain.statuses import STATUSES
+from tests.faults.setup import PLUG, configure, entries, plug, running, uuid_of, wait_until_up
+from tests.harness import CloudServer, Mosquitto, Observer, plug_object, station_table
 
 Saw = Callable[[int, str], None]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import PLUG, configure, entries, name_of, plug, running, uuid_of, wait_for, wait_until_up
-from tests.support import BridgeProcess, CloudServer, Mosquitto, Observer
-from tests.support.bridge import clean_environment
+from tests.faults.setup import PLUG, configure, entries, name_of, plug, running, uuid_of, wait_for, wait_until_up
+from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
+from tests.harness.bridge import clean_environment
 
 Saw = Callable[[int, str], None]
 

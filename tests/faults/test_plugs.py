@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.rig import (
+from tests.faults.setup import (
     PLUG,
     configure,
     entries,
@@ -24,7 +24,7 @@ from tests.faults.rig import (
     uuid_of,
     wait_until_up,
 )
-from tests.support import BridgeProcess, CloudServer, Observer, Request, plug_object
+from tests.harness import BridgeProcess, CloudServer, Observer, Request, plug_object
 
 Saw = Callable[[int, str], None]
 

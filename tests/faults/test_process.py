@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import (
+from tests.faults.setup import (
     AVAILABILITY,
     configure,
     entries,
@@ -21,9 +21,9 @@ from tests.faults.rig import (
     wait_for,
     wait_until_up,
 )
-from tests.support import CloudServer, Mosquitto, Observer
-from tests.support.liar import Liar, endless, silence
-from tests.support.proxy import Proxy
+from tests.harness import CloudServer, Mosquitto, Observer
+from tests.harness.misbehaving_server import Liar, endless, silence
+from tests.harness.proxy import Proxy
 
 Saw = Callable[[int, str], None]
 

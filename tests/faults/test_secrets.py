@@ -18,12 +18,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.faults.rig import AVAILABILITY, configure, name_of, plug, running, uuid_of, wait_until_up
+from tests.faults.setup import AVAILABILITY, configure, name_of, plug, running, uuid_of, wait_until_up
 from tests.faults.test_broker_refuses import password_line
-from tests.support import BridgeProcess, CloudServer, Mosquitto, Observer, run_command, station_table
-from tests.support.configuration import write_config
-from tests.support.liar import Liar, Lie, answer
-from tests.support.net import HOST, free_port
+from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, run_command, station_table
+from tests.harness.configuration import write_config
+from tests.harness.misbehaving_server import Liar, Lie, answer
+from tests.harness.net import HOST, free_port
 
 Saw = Callable[[int, str], None]
 

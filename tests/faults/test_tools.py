@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.rig import plug, uuid_of, wait_for
-from tests.support.liar import Liar, answer, bomb, drip, endless, raw, reset, silence
-from tests.support.net import HOST, free_port
-from tests.support.proxy import Proxy
+from tests.faults.setup import plug, uuid_of, wait_for
+from tests.harness.misbehaving_server import Liar, answer, bomb, drip, endless, raw, reset, silence
+from tests.harness.net import HOST, free_port
+from tests.harness.proxy import Proxy
 
 _PATH = f"/edgedevices/edge-1/evses/{uuid_of(0)}/status"
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.harness import Authority, CloudServer, Mosquitto, Observer
+from tests.harness.cloud import EXAMPLE_EVSE, status_example
+from tests.harness.configuration import config_tables, station_table, write_config
+from tests.harness.net import free_port
 from tests.packaging.container import Container, Image
-from tests.support import Authority, CloudServer, Mosquitto, Observer
-from tests.support.cloud import EXAMPLE_EVSE, status_example
-from tests.support.configuration import config_tables, station_table, write_config
-from tests.support.net import free_port
 
 if not os.environ.get("IMAGE"):
     pytest.skip("there is no image to test: make image-test", allow_module_level=True)

@@ -15,10 +15,10 @@ import yaml  # type: ignore[import-untyped]  # it has no stubs
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.load import parse
 from evse_mqtt_bridge.config.schema import Config, Http
-from tests.support import BridgeProcess, CloudServer, Mosquitto, Observer
-from tests.support.cloud import EXAMPLE_EVSE, status_example
-from tests.support.mosquitto import mosquitto_path
-from tests.support.net import HOST, free_port, wait_until_listening
+from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
+from tests.harness.cloud import EXAMPLE_EVSE, status_example
+from tests.harness.mosquitto import mosquitto_path
+from tests.harness.net import HOST, free_port, wait_until_listening
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy/compose"

@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from evse_mqtt_bridge.simulator.dice import Dice
 from evse_mqtt_bridge.simulator.faults import NO_FAULTS, Fault, Faults
+from evse_mqtt_bridge.simulator.seeded_random import SeededRandom
 
 
 def _drawn(faults: Faults, uuid: str = "a", count: int = 7000) -> list[Fault | None]:
@@ -30,6 +30,6 @@ def test_faults_can_be_repeated() -> None:
 
 
 def test_dice_are_the_same_on_every_machine() -> None:
-    dice = Dice(1, "visit", 2)
-    assert [round(dice.roll(), 6) for _ in range(3)] == [0.356372, 0.728153, 0.20074]
-    assert 6 <= dice.between(6, 32) < 32
+    seeded_random = SeededRandom(1, "visit", 2)
+    assert [round(seeded_random.roll(), 6) for _ in range(3)] == [0.356372, 0.728153, 0.20074]
+    assert 6 <= seeded_random.between(6, 32) < 32

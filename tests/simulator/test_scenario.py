@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.core.status import STATUSES, meaning
+from evse_mqtt_bridge.domain.statuses import STATUSES, meaning
 from evse_mqtt_bridge.simulator.scenario import SITE_SIZE, TICK, Life, Measurement
 
 MINUTE = 60

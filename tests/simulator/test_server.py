@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from evse_mqtt_bridge.simulator.faults import Fault, Faults
 from evse_mqtt_bridge.simulator.server import SimulatorError, SimulatorServer, tls_context
 from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, living_stations
-from tests.support import Authority, free_port
+from tests.harness import Authority, free_port
 
 START = datetime(2024, 3, 25, 11, 12, 15, tzinfo=UTC)
 STATIONS = living_stations(6, 3)

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.cloud.wire import parse
-from evse_mqtt_bridge.core.model import Reading
+from evse_mqtt_bridge.domain.model import Reading
 from evse_mqtt_bridge.simulator.scenario import TICK, Life
 from evse_mqtt_bridge.simulator.simulation import Simulation, example_station, living_stations
-from tests.support import status_example
+from tests.harness import status_example
 
 START = datetime(2024, 3, 25, 11, 12, 15, tzinfo=UTC)
 

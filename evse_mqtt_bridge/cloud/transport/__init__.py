@@ -11,10 +11,10 @@ from functools import partial
 
 import httpx
 
+from evse_mqtt_bridge.cloud.transport.authorities import check, tls_context
 from evse_mqtt_bridge.cloud.transport.limits import Limits
-from evse_mqtt_bridge.cloud.transport.trust import check, tls_context
 from evse_mqtt_bridge.config.schema import Cloud
-from evse_mqtt_bridge.errors import ConfigError, Problem
+from evse_mqtt_bridge.support.errors import ConfigError, Problem
 
 __all__ = ["Choice", "Limits", "chosen"]
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import httpx
 import pycurl
 
-from evse_mqtt_bridge.cloud.failures import CurlError
+from evse_mqtt_bridge.cloud.errors import CurlError
+from evse_mqtt_bridge.cloud.transport.authorities import authorities
 from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
 from evse_mqtt_bridge.cloud.transport.limits import KEEPALIVE, Limits, answer
 from evse_mqtt_bridge.cloud.transport.names import Names, is_address
 from evse_mqtt_bridge.cloud.transport.proxy import Proxy, named_proxy
-from evse_mqtt_bridge.cloud.transport.trust import authorities
 
 __all__ = ["Transport", "lacking"]
 

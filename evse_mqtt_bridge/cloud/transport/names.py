@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from evse_mqtt_bridge.loop import in_daemon_thread
+from evse_mqtt_bridge.support.threads import in_daemon_thread
 
 __all__ = ["KEPT", "Found", "Names", "is_address", "look_up", "numeric"]
 

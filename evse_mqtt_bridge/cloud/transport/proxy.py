@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from evse_mqtt_bridge.core.text import host_and_port
+from evse_mqtt_bridge.support.net import host_and_port
 
 __all__ = ["Proxy", "named_proxy"]
 

@@ -1,0 +1,145 @@
+"""The schema as a flat list of settings, for those who must name, find or print each key."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from evse_mqtt_bridge.config.schema import Config, Section
+from evse_mqtt_bridge.support.text import clean
+
+__all__ = ["EACH", "PREFIX", "KeyPath", "Setting", "setting_at", "settings", "shown", "variable"]
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands: keys, and the index in an array, from 0."""
+
+EACH = "*"
+"""Stands in a setting's path for every index of an array, or every key of a free table."""
+
+PREFIX = "EVSE_MQTT_BRIDGE__"
+"""What the name of an environment variable that is a setting begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of the configuration.
+
+    `expected` says in words what it accepts. `kind` is "string", "integer", "number", "boolean", "object" or "array".
+    `section` is the class of a table (or of each table of an array) with keys of its own.
+    """
+
+    path: KeyPath
+    kind: str
+    expected: str
+    description: str = ""
+    default: object = None
+    required: bool = False
+    section: type[Section] | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is a table whose keys are the user's."""
+        return self.kind == "object" and self.section is None
+
+
+_BARE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@cache
+def settings() -> tuple[Setting, ...]:
+    """Every setting in the schema's order, each table before its keys."""
+    return tuple(_settings(Config, ()))
+
+
+@cache
+def _by_path() -> Mapping[KeyPath, Setting]:
+    return {setting.path: setting for setting in settings()}
+
+
+def setting_at(path: KeyPath) -> Setting | None:
+    """What the schema says of a value; `None` for a key that is not known."""
+    general = tuple(EACH if isinstance(part, int) else part for part in path)
+    found = _by_path().get(general)
+    if found is None and path:
+        table = _by_path().get(general[:-1])
+        found = _by_path().get((*general[:-1], EACH)) if table is not None and table.is_free else None
+    return found
+
+
+def shown(path: KeyPath) -> str:
+    """A path as people write it: `stations[0].token`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part == EACH:
+            text += "[]"
+        else:
+            text += "." + (part if _BARE.fullmatch(part) else json.dumps(clean(part), ensure_ascii=False))
+    return text.removeprefix(".")
+
+
+def variable(path: KeyPath) -> str:
+    """The environment variable that sets `path`."""
+    return PREFIX + "__".join(str(part) for part in path).upper()
+
+
+def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:
+    schema = model.model_json_schema()
+    for name, field in model.model_fields.items():
+        rules = _rules(schema["properties"][name])
+        path = (*prefix, name)
+        section = _section(field)
+        yield Setting(
+            path=path,
+            kind=rules["type"],
+            expected=_words(rules),
+            description=" ".join((field.description or "").split()),
+            default=None if field.is_required() else field.get_default(call_default_factory=True),
+            required=field.is_required(),
+            section=section,
+        )
+        if section is not None and rules["type"] == "array":
+            yield Setting((*path, EACH), "object", "a table", section=section)
+            yield from _settings(section, (*path, EACH))
+        elif section is not None:
+            yield from _settings(section, path)
+        elif rules["type"] == "object":
+            values = rules["additionalProperties"]
+            yield Setting((*path, EACH), values["type"], _words(values))
+
+
+def _section(field: FieldInfo) -> type[Section] | None:
+    """The Section in an annotation like `Tls`, `Tls | None` or `tuple[StationConfig, ...]`."""
+    for candidate in (field.annotation, *get_args(field.annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
+
+
+def _rules(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of a value that is given, without the `null` of one that is not."""
+    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
+    return {"type": "object", **choices[0]}  # a reference to another table has no type of its own
+
+
+def _words(rules: Mapping[str, Any]) -> str:
+    if "enum" in rules:
+        *others, last = (f'"{choice}"' for choice in rules["enum"])
+        return f"{', '.join(others)} or {last}"
+    match rules["type"]:
+        case "string":
+            words = str(rules.get("expected", "text"))
+            if "maxLength" in rules:
+                least = f"{rules['minLength']} to" if "minLength" in rules else "at most"
+                words = f"{words}, {least} {rules['maxLength']} characters"
+        case "integer" | "number" as kind:
+            noun = "a whole number" if kind == "integer" else "a number"
+            words = f"{noun} from {rules['minimum']:g} to {rules['maximum']:g}"
+        case kind:
+            words = {"boolean": "true or false", "array": "an array of tables", "object": "a table"}[kind]
+    return words

@@ -1,1 +1,0 @@
-"""Every decision, pure: no I/O, no clock, no randomness, no logging."""

@@ -1,0 +1,265 @@
+"""What happens in a running bridge, as values, and the interface of whatever observes it.
+
+The supervisor calls one method of each listener per event, in the order of its tuple of listeners. A listener
+overrides the methods that it needs. It must not raise, block or keep what it is given for longer than it needs it.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
+
+__all__ = [
+    "BrokerChanged",
+    "BrokerConnected",
+    "BrokerDisconnected",
+    "ConfigurationApplied",
+    "ConfigurationRejected",
+    "ConsumerStarted",
+    "DisconnectReason",
+    "Listener",
+    "Listeners",
+    "OfflineNotAcknowledged",
+    "PollCompleted",
+    "PublishRejected",
+    "StateAged",
+    "StationRemoved",
+    "SubscriptionRejected",
+]
+
+
+class DisconnectReason(Enum):
+    """Why there is no connection to the broker. The values are label values of a metric.
+
+    `TAKEN_OVER` is what the broker reported; `UNSTEADY` is what the bridge concludes where the broker
+    reports nothing.
+    """
+
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    LOGIN = "login"
+    REFUSED = "refused"
+    LOST = "lost"
+    TAKEN_OVER = "taken_over"
+    UNSTEADY = "unsteady"
+
+
+class PollCompleted(NamedTuple):
+    """A poll turned the state `old` of a station into `new`. A named tuple, because it is made once per poll.
+
+    Attributes:
+        outcome: what the poll yielded, without plugs that have no topic.
+        moment: when the answer was there.
+        seconds: duration of the request.
+    """
+
+    station: Station
+    old: StationState
+    new: StationState
+    outcome: Outcome
+    moment: Moment
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StateAged:
+    """Time passed without a poll, and measurements became too old: `old` became `new`."""
+
+    station: Station
+    old: StationState
+    new: StationState
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class StationRemoved:
+    """A station is no longer in the configuration."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerChanged:
+    """The configuration names another broker, or another client there; the old connection is closed.
+
+    Attributes:
+        address: host and port.
+    """
+
+    address: str
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConnected:
+    """The broker accepted a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerDisconnected:
+    """A connection to the broker, or an attempt at one, ended.
+
+    Attributes:
+        detail: why, for people.
+        retry_in: seconds until the next attempt.
+    """
+
+    reason: DisconnectReason
+    detail: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRejected:
+    """The broker rejected a message."""
+
+    topic: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRejected:
+    """The broker rejected a subscription."""
+
+    topic_filter: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStarted:
+    """A birth message arrived: a consumer of discovery started, and everything is published again."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineNotAcknowledged:
+    """The broker did not acknowledge `offline` in time; it is left to publish the will."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationApplied:
+    """A changed configuration is in force.
+
+    Attributes:
+        stations: how many stations it has.
+    """
+
+    stations: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationRejected:
+    """A changed configuration is wrong; the current one stays in force.
+
+    Attributes:
+        problems: one line each: where, which key, what is wrong.
+    """
+
+    problems: tuple[str, ...]
+
+
+class Listener:
+    """Observes a running bridge. Every method does nothing here."""
+
+    def poll_completed(self, event: PollCompleted) -> None:
+        """See `PollCompleted`; so for the other methods."""
+
+    def state_aged(self, event: StateAged) -> None:
+        """See `StateAged`."""
+
+    def station_removed(self, event: StationRemoved) -> None:
+        """See `StationRemoved`."""
+
+    def broker_changed(self, event: BrokerChanged) -> None:
+        """See `BrokerChanged`."""
+
+    def broker_connected(self, event: BrokerConnected) -> None:
+        """See `BrokerConnected`."""
+
+    def broker_disconnected(self, event: BrokerDisconnected) -> None:
+        """See `BrokerDisconnected`."""
+
+    def publish_rejected(self, event: PublishRejected) -> None:
+        """See `PublishRejected`."""
+
+    def subscription_rejected(self, event: SubscriptionRejected) -> None:
+        """See `SubscriptionRejected`."""
+
+    def consumer_started(self, event: ConsumerStarted) -> None:
+        """See `ConsumerStarted`."""
+
+    def offline_not_acknowledged(self, event: OfflineNotAcknowledged) -> None:
+        """See `OfflineNotAcknowledged`."""
+
+    def configuration_applied(self, event: ConfigurationApplied) -> None:
+        """See `ConfigurationApplied`."""
+
+    def configuration_rejected(self, event: ConfigurationRejected) -> None:
+        """See `ConfigurationRejected`."""
+
+
+class Listeners(Listener):
+    """Several listeners as one: each event goes to all of them, in order."""
+
+    def __init__(self, listeners: tuple[Listener, ...]) -> None:
+        self._listeners = listeners
+
+    def poll_completed(self, event: PollCompleted) -> None:
+        """Pass the event on; so for the other methods."""
+        for listener in self._listeners:
+            listener.poll_completed(event)
+
+    def state_aged(self, event: StateAged) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.state_aged(event)
+
+    def station_removed(self, event: StationRemoved) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.station_removed(event)
+
+    def broker_changed(self, event: BrokerChanged) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.broker_changed(event)
+
+    def broker_connected(self, event: BrokerConnected) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.broker_connected(event)
+
+    def broker_disconnected(self, event: BrokerDisconnected) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.broker_disconnected(event)
+
+    def publish_rejected(self, event: PublishRejected) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.publish_rejected(event)
+
+    def subscription_rejected(self, event: SubscriptionRejected) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.subscription_rejected(event)
+
+    def consumer_started(self, event: ConsumerStarted) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.consumer_started(event)
+
+    def offline_not_acknowledged(self, event: OfflineNotAcknowledged) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.offline_not_acknowledged(event)
+
+    def configuration_applied(self, event: ConfigurationApplied) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.configuration_applied(event)
+
+    def configuration_rejected(self, event: ConfigurationRejected) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.configuration_rejected(event)

@@ -1,1 +1,0 @@
-"""What a running bridge shows of itself: the picture, metrics and health, over HTTP."""

@@ -1,0 +1,1 @@
+"""When and how stations are polled."""

@@ -1,0 +1,1 @@
+"""Decides which messages are published, and in which order. Pure."""

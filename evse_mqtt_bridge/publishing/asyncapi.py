@@ -1,0 +1,192 @@
+"""What a configuration publishes as an AsyncAPI 3.0 document, made from the same tables as the messages.
+
+Channels are the rows of the catalogue with parameters instead of ids. A payload is plain text unless its message says
+JSON; its schema then describes what the text stands for: `7107` is a number, `true` a boolean.
+
+Source of the form: AsyncAPI 3.0.0 and its MQTT bindings 0.2.0, https://www.asyncapi.com/docs/reference/specification/v3.0.0
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue, symbolic
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind
+from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace
+from evse_mqtt_bridge.publishing.payload_schemas import examples, schema
+from evse_mqtt_bridge.publishing.topics import Topics
+from evse_mqtt_bridge.support.net import host_and_port
+
+__all__ = ["Broker", "document"]
+
+_BINDING = {"bindingVersion": "0.2.0"}
+_DESCRIPTION = """\
+Charging stations of the CLEMAP cloud as MQTT topics. Everything is retained, and published when it changes; an empty
+payload means that a topic is no longer there. A payload without a content type is plain text: a number in its shortest
+decimal form, `true` or `false`, a time in UTC, or words. A value that is missing is not published, and the topic keeps
+the last one.
+
+`info.version` is the version of the topic contract, which changes when something that reads the topics could notice.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The broker as a document may show it, without secrets: `login` and `certificate` tell only that there is one.
+
+    `protocol` is "5" or "3.1.1"; `keepalive` is in seconds.
+    """
+
+    host: str
+    port: int
+    protocol: str
+    keepalive: int
+    tls: bool = False
+    login: bool = False
+    certificate: bool = False
+
+
+def document(inventory: Inventory, broker: Broker) -> dict[str, Any]:
+    """The AsyncAPI document, ready for JSON."""
+    parameters = _parameters(inventory)
+    rows = tuple(catalogue(symbolic(_without_braces(inventory))))
+    used = {name for row in rows for name in _names(row.topic)}
+    security = _security(broker)
+    said = examples()
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "evse-mqtt-bridge",
+            "version": f"{CONTRACT_VERSION}.0.0",
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": "text/plain",
+        "servers": {"broker": _server(inventory, broker, security)},
+        "channels": {row.channel: _channel(row) for row in rows},
+        "operations": {f"publish.{row.channel}": _operation(row) for row in rows},
+        "components": {
+            "parameters": {name: parameter for name, parameter in parameters.items() if name in used},
+            "messages": {
+                row.channel: _message(row, said.get(row.channel), is_v5=broker.protocol == "5") for row in rows
+            },
+            "schemas": {row.channel: schema(row) for row in rows},
+            **({"securitySchemes": security} if security else {}),
+        },
+    }
+
+
+def _server(inventory: Inventory, broker: Broker, security: Mapping[str, object]) -> dict[str, Any]:
+    will = {"topic": inventory.topics.availability, "qos": min(1, inventory.qos), "message": "offline", "retain": True}
+    server = {
+        "host": host_and_port(broker.host, broker.port),
+        "protocol": "mqtts" if broker.tls else "mqtt",
+        "protocolVersion": {"5": "5.0"}.get(broker.protocol, broker.protocol),
+        "description": "The broker that the bridge publishes to.",
+        "bindings": {
+            "mqtt": {
+                "clientId": inventory.client_id,
+                "cleanSession": True,
+                "keepAlive": broker.keepalive,
+                "lastWill": will,
+                **_BINDING,
+            }
+        },
+    }
+    return server | (
+        {"security": [_ref("components", "securitySchemes", name) for name in security]} if security else {}
+    )
+
+
+def _security(broker: Broker) -> dict[str, Any]:
+    login = {"login": {"type": "userPassword", "description": "The broker wants a user name and a password."}}
+    certificate = {"certificate": {"type": "X509", "description": "The broker wants a certificate of its clients."}}
+    return (login if broker.login else {}) | (certificate if broker.certificate else {})
+
+
+def _channel(row: Row) -> dict[str, Any]:
+    names = _names(row.topic)
+    channel: dict[str, Any] = {
+        "address": row.topic,
+        "description": row.description,
+        "messages": {"value": _ref("components", "messages", row.channel)},
+    }
+    if names:
+        channel["parameters"] = {name: _ref("components", "parameters", name) for name in names}
+    beside = {"x-quality-topic": row.quality, "x-time-topic": row.time}
+    return channel | {key: topic for key, topic in beside.items() if topic}
+
+
+def _operation(row: Row) -> dict[str, Any]:
+    return {
+        "action": "send",
+        "channel": _ref("channels", row.channel),
+        "messages": [_ref("channels", row.channel, "messages", "value")],
+        "bindings": {"mqtt": {"qos": row.qos, "retain": row.retained, **_BINDING}},
+    }
+
+
+def _message(row: Row, example: bytes | None, *, is_v5: bool) -> dict[str, Any]:
+    is_json = row.kind is Kind.JSON
+    message: dict[str, Any] = {
+        "name": row.channel,
+        "summary": row.description,
+        "contentType": "application/json" if is_json else "text/plain",
+        "payload": _ref("components", "schemas", row.channel),
+    }
+    if is_json and is_v5:  # in MQTT 5 it is sent with the message, on JSON alone
+        message["bindings"] = {"mqtt": {"contentType": "application/json", **_BINDING}}
+    if example is not None:
+        is_text = row.kind in (Kind.TEXT, Kind.TIME)
+        message["examples"] = [{"payload": example.decode() if is_text else json.loads(example)}]
+    return message
+
+
+def _parameters(inventory: Inventory) -> dict[str, Any]:
+    """The parameters of addresses with the ids of this configuration: all of them as `enum`, else as `examples`."""
+    stations = inventory.stations
+    certain = all(inventory.plugs.get(station.uuid) for station in stations)
+    uuids = {station.uuid: list(inventory.plugs_of(station)) for station in stations}
+    ids = {station.topic_id: [station.plugs.get(uuid, uuid) for uuid in uuids[station.uuid]] for station in stations}
+    return {
+        "base_topic": {"description": "What every topic begins with.", "enum": [inventory.topics.base]},
+        "discovery_prefix": {
+            "description": "What every discovery topic begins with.",
+            "enum": [inventory.discovery.prefix if inventory.discovery else ""],
+        },
+        "evse": {"description": "A station: its alias, else its uuid.", "enum": list(ids)},
+        "plug": _plug_parameter("A plug: its alias, else its uuid.", ids, certain=certain),
+        "evse_uuid": {"description": "A station's uuid.", "enum": list(uuids)},
+        "plug_uuid": _plug_parameter("A plug's uuid.", uuids, certain=certain),
+    }
+
+
+def _plug_parameter(description: str, of_stations: Mapping[str, list[str]], *, certain: bool) -> dict[str, Any]:
+    """`x-plugs` tells which plug is which station's, as far as it is known."""
+    known = {station: plugs for station, plugs in of_stations.items() if plugs}
+    every = list(dict.fromkeys(plug for plugs in known.values() for plug in plugs))
+    parameter: dict[str, Any] = {"description": description}
+    if every:
+        parameter |= {"enum" if certain else "examples": every, "x-plugs": known}
+    return parameter
+
+
+def _without_braces(inventory: Inventory) -> Inventory:
+    """The same with parameters for prefixes that have a brace, which an address can only have around a parameter."""
+    topics, discovery = inventory.topics, inventory.discovery
+    if re.search("[{}]", topics.base):
+        topics = Topics("{base_topic}")
+    if discovery is not None and re.search("[{}]", discovery.prefix):
+        discovery = DiscoveryPlace("{discovery_prefix}", discovery.form)
+    return replace(inventory, topics=topics, discovery=discovery)
+
+
+def _names(address: str) -> list[str]:
+    """The parameters of an address."""
+    return re.findall(r"{(\w+)}", address)
+
+
+def _ref(*path: str) -> dict[str, str]:
+    return {"$ref": "/".join(("#", *path))}

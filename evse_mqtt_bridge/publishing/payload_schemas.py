@@ -1,0 +1,147 @@
+"""What each payload looks like: a JSON Schema and an example for every row of the catalogue.
+
+A schema describes what a payload stands for: the text `7107` a number, `true` a boolean. Values come from the same
+tables as the messages, and examples from the messages themselves.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, Station, StationState
+from evse_mqtt_bridge.domain.statuses import STATUSES
+from evse_mqtt_bridge.publishing import messages
+from evse_mqtt_bridge.publishing.catalogue import Row
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, READING_FIELDS, Field, Kind
+from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace
+from evse_mqtt_bridge.publishing.messages import BridgeInfo
+from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
+
+__all__ = ["STATION_REASONS", "Schema", "examples", "schema"]
+
+Schema = dict[str, Any]
+
+STATION_REASONS = tuple(
+    reason for reason in Reason if reason not in {Reason.OFFLINE, Reason.CLOUD_OFFLINE, Reason.STALE, Reason.MISSING}
+)
+"""What a station's `availability_reason` may say; a plug's may be any reason."""
+
+_AVAILABILITY = ("online", "offline")
+_KINDS: Mapping[Kind, Schema] = {
+    Kind.TEXT: {"type": "string"},
+    Kind.NUMBER: {"type": "number"},
+    Kind.BOOLEAN: {"type": "boolean"},
+    Kind.TIME: {"type": "string", "format": "date-time", "pattern": "Z$"},
+    Kind.JSON: {"type": "object"},
+}
+_DISCOVERED = {
+    "type": ["object", "null"],
+    "description": "where and in which form discovery is published; `null`: nowhere",
+    "properties": {"prefix": {"type": "string"}, "form": {"enum": ["entity", "device"]}},
+    "required": ["prefix", "form"],
+}
+_EXAMPLE_TIME = datetime(2024, 3, 25, 11, 12, 17, 851_000, UTC)
+
+
+def schema(row: Row) -> Schema:
+    """The schema of a payload; objects may get further keys without another contract version."""
+    owner, _, name = row.channel.partition(".")
+    match owner, name:
+        case "bridge", "info":
+            return _object(row.description, _bridge_info())
+        case "station", "info":
+            return _object(row.description, _station_info())
+        case "plug", "state":
+            return _object(row.description, _state())
+        case "discovery", _:
+            return {"type": "object", "description": f"{row.description}, in the form that Home Assistant documents"}
+    return _value(Field(name, row.kind, row.description, row.unit), owner)
+
+
+def examples() -> dict[str, bytes]:
+    """A payload for each channel that is not discovery's: the messages of a station with one charging plug."""
+    reading = PlugReading(
+        "c99838f9eb5b423d98f8ba33389a255c",
+        label="Plug 2",
+        status="charging",
+        power=7107.0,
+        current_l1=10.3,
+        current_l2=10.3,
+        current_l3=10.3,
+        dyn_current_limit=12.0,
+        time=_EXAMPLE_TIME,
+    )
+    plug = PlugState(reading.plug_uuid, reading.label, reading, reason=Reason.ONLINE)
+    state = StationState(Reason.ONLINE, plugs={plug.uuid: plug})
+    station = Station("25104c56d7f848af830af4300193efb3", 30, "Garage north", "garage-north", {plug.uuid: "left"})
+    topics, owner, discovery = Topics("evse"), "evse-mqtt-bridge", DiscoveryPlace("homeassistant", "entity").as_dict()
+    said = {
+        "bridge.availability": messages.bridge_availability(topics, online=True).payload,
+        "bridge.info": messages.bridge_info(topics, BridgeInfo("0.1.0", owner, _EXAMPLE_TIME, 1, discovery)).payload,
+    }
+    for message in (
+        messages.station_info(topics, station, state, owner, discovery),
+        *messages.values(topics, station, state),
+        *messages.availability(topics, station, state),
+    ):
+        place = topics.read(message.topic)
+        if place is not None:
+            said[f"{'plug' if isinstance(place, PlugPlace) else 'station'}.{place.field}"] = message.payload
+    return said
+
+
+def _value(each: Field, owner: str) -> Schema:
+    words: dict[str, Schema] = {
+        "availability": {"enum": list(_AVAILABILITY)},
+        "availability_reason": {"enum": [reason.value for reason in (Reason if owner == "plug" else STATION_REASONS)]},
+        "status": {"examples": list(STATUSES)},  # the vendor may add words
+    }
+    unit = {"x-unit": each.unit} if each.unit else {}
+    return {**_KINDS[each.kind], "description": each.description, **unit, **words.get(each.name, {})}
+
+
+def _state() -> dict[str, Schema]:
+    schemas = {each.name: _value(each, "plug") for each in PLUG_FIELDS if each.kind is not Kind.JSON}
+    from_answer = {each.name for each in READING_FIELDS}
+    return {
+        name: value | ({"type": [value["type"], "null"]} if name in from_answer else {})
+        for name, value in schemas.items()
+    }
+
+
+def _bridge_info() -> dict[str, Schema]:
+    return {
+        "name": {"const": "evse-mqtt-bridge"},
+        "version": {"type": "string", "description": "the bridge's version"},
+        "contract": {"const": CONTRACT_VERSION, "description": "the version of the topic contract"},
+        "client_id": {"type": "string", "description": "the bridge's MQTT client id"},
+        "base_topic": {"type": "string", "description": "what every topic of the bridge begins with"},
+        "started": {**_KINDS[Kind.TIME], "description": "when the bridge was started"},
+        "stations": {"type": "integer", "minimum": 0, "description": "how many stations are configured"},
+        "discovery": _DISCOVERED,
+    }
+
+
+def _station_info() -> dict[str, Schema]:
+    plug = {"topic": {"type": "string"}, "label": {"type": ["string", "null"]}}
+    return {
+        "uuid": {"type": "string", "description": "the station's uuid"},
+        "name": {"type": "string", "description": "what people call it"},
+        "plugs": {
+            "type": "object",
+            "description": "by plug uuid: the level that stands for the plug in topics, and the plug's label",
+            "additionalProperties": {"type": "object", "properties": plug, "required": list(plug)},
+        },
+        "published_by": {"type": "string", "description": "the MQTT client id of the bridge that publishes it"},
+        "contract": {"const": CONTRACT_VERSION, "description": "the version of the topic contract"},
+        "discovery": _DISCOVERED,
+    }
+
+
+def _object(description: str, properties: Mapping[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": dict(properties),
+        "required": list(properties),
+    }

@@ -1,0 +1,1 @@
+"""The running process: composition, reload, the service manager."""

@@ -1,0 +1,59 @@
+"""The status page: one document that needs nothing else, put together when the bridge starts.
+
+Its script and style stand in it, and its content security policy allows these two alone, by their hashes. What it says
+of reasons and statuses, and which topics it lists, comes from the tables that the bridge itself works by.
+"""
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+
+from evse_mqtt_bridge.domain.statuses import STATUSES
+from evse_mqtt_bridge.observability.reason_texts import REASONS, WAITING
+from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, STATION_FIELDS, Field
+from evse_mqtt_bridge.web.security import content_security_policy
+
+__all__ = ["Document", "document"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The page, and its content security policy."""
+
+    html: bytes = field(repr=False)
+    policy: str
+
+
+def document() -> Document:
+    """The page, from its three files and the tables."""
+    script, style = _file("page.js"), _file("page.css")
+    html = _file("index.html")
+    for place, text in (("/*style*/", style), ("/*script*/", script), ("/*tables*/", _tables())):
+        html = html.replace(place, text, 1)
+    return Document(html.encode(), content_security_policy(_hash(script), _hash(style)))
+
+
+def _file(name: str) -> str:
+    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _tables() -> str:
+    """What the script knows of topics, reasons and statuses, as JSON that cannot end its element."""
+    tables = {
+        "reasons": REASONS,
+        "waiting": WAITING,
+        "statuses": {status: asdict(meaning) for status, meaning in STATUSES.items()},
+        "plug": list(map(_topic, PLUG_FIELDS)),
+        "station": list(map(_topic, STATION_FIELDS)),
+    }
+    return json.dumps(tables, default=dict, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _topic(each: Field) -> tuple[str, str, str]:
+    return each.name, each.unit, each.description.replace("`", "")

@@ -1,0 +1,139 @@
+"""The topic reference, made from the tables: what stands between the marks in docs/topics.md.
+
+    python -m scripts.topic_reference
+
+writes them anew, when it is run in the folder of the project.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from evse_mqtt_bridge.domain.model import Reason, Station
+from evse_mqtt_bridge.domain.statuses import STATUSES, UNKNOWN, Meaning
+from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue, symbolic
+from evse_mqtt_bridge.publishing.contract import Kind
+from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace, Form
+from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS, examples, schema
+from evse_mqtt_bridge.publishing.topics import Topics
+
+__all__ = ["DOCUMENT", "REASONS", "refreshed", "sections"]
+
+DOCUMENT = Path("docs/topics.md")
+
+REASONS: Mapping[Reason, str] = {
+    Reason.ONLINE: "all is well",
+    Reason.UNREACHABLE: "the API cannot be reached, or does not answer in time",
+    Reason.SERVER_ERROR: "the API answers with an error of its own",
+    Reason.RATE_LIMITED: "the API asks for fewer requests",
+    Reason.UNAUTHORIZED: "the API refuses the station's token",
+    Reason.NOT_FOUND: "the API does not know the station",
+    Reason.INVALID_RESPONSE: "the answer, or the plug's part of it, is not what the API promises",
+    Reason.OFFLINE: "the status is `offline`",
+    Reason.CLOUD_OFFLINE: "the status is `cloud_offline`",
+    Reason.STALE: "the measurement is older than `polling.stale_after`, or lies in the future",
+    Reason.MISSING: "the last answer did not have this plug",
+}
+"""What each reason means; a plug has its station's where that is not `online`."""
+
+_TYPES: Mapping[Kind, str] = {
+    Kind.TEXT: "text",
+    Kind.NUMBER: "number",
+    Kind.BOOLEAN: "`true` `false`",
+    Kind.TIME: "time",
+    Kind.JSON: "JSON",
+}
+
+
+def refreshed(document: str) -> str:
+    """`document` with what stands between each pair of marks made anew.
+
+    Raises:
+        ValueError: a pair of marks is missing.
+    """
+    for name, text in sections().items():
+        begin, end = f"<!-- {name}: made from the tables -->\n", f"<!-- {name}: end -->"
+        if begin not in document or end not in document:
+            raise ValueError(f"the marks of {name!r} are missing")
+        before, _, rest = document.partition(begin)
+        document = f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
+    return document
+
+
+def sections() -> dict[str, str]:
+    """Each part of the reference as Markdown, by the name in its marks."""
+    rows = list(catalogue(_inventory(None)))
+    by_channel = {row.channel: row for row in rows}
+    return {
+        "topics": _table(("topic", "payload", "unit", "meaning"), map(_topic_cells, rows)),
+        "status": _table(
+            ("status", "the vendor says", "`charging`", "`vehicle_connected`", "`problem`", "`availability`"),
+            (
+                *(_status_cells(f"`{word}`", told) for word, told in STATUSES.items()),
+                _status_cells("any other", UNKNOWN),
+            ),
+        ),
+        "reasons": _table(("reason", "of a", "meaning"), map(_reason_cells, Reason)),
+        "state": _object(by_channel["plug.state"]),
+        "bridge info": _object(by_channel["bridge.info"]),
+        "station info": _object(by_channel["station.info"]),
+        "discovery": "\n".join(_discovery_table(form) for form in ("entity", "device")),
+    }
+
+
+def _inventory(form: Form | None) -> Inventory:
+    discovery = DiscoveryPlace("<prefix>", form) if form else None
+    stations = (Station("", 1),)
+    return symbolic(Inventory(Topics("<base>"), "evse-mqtt-bridge", 1, stations, discovery))
+
+
+def _topic(row: Row) -> str:
+    topic = re.sub(r"{(\w+)}", r"<\1>", row.topic)
+    return f"`{topic}`"
+
+
+def _topic_cells(row: Row) -> tuple[str, ...]:
+    return _topic(row), _TYPES[row.kind], row.unit, row.description
+
+
+def _status_cells(word: str, told: Meaning) -> tuple[str, ...]:
+    flags = (told.charging, told.vehicle_connected, told.problem)
+    words = ("" if flag is None else f"`{str(flag).lower()}`" for flag in flags)
+    return word, told.description, *words, "`offline`" if told.unavailable else "`online`"
+
+
+def _reason_cells(reason: Reason) -> tuple[str, ...]:
+    return f"`{reason.value}`", "station, plug" if reason in STATION_REASONS else "plug", REASONS[reason]
+
+
+def _object(row: Row) -> str:
+    """The keys of a JSON payload, and an example."""
+    content = json.loads(examples()[row.channel])
+    properties = schema(row)["properties"]
+    keys = [(f"`{key}`", _json_type(value), str(value.get("description", ""))) for key, value in properties.items()]
+    return f"{_table(('key', 'type', 'meaning'), keys)}\n```json\n{json.dumps(content, indent=2)}\n```\n"
+
+
+def _json_type(value: Mapping[str, object]) -> str:
+    match value.get("type"):
+        case list(types):
+            return " or ".join(types)
+        case str(one):
+            return one
+    return f"`{json.dumps(value.get('const'))}`"
+
+
+def _discovery_table(form: Form) -> str:
+    rows = [row for row in catalogue(_inventory(form)) if row.channel.startswith("discovery.")]
+    return _table((f'`homeassistant.discovery = "{form}"`',), ((_topic(row),) for row in rows))
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    heads = tuple(heads)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(refreshed(DOCUMENT.read_text()))

@@ -1,0 +1,338 @@
+"""`station add`, `list`, `remove` as a user runs them, against a real HTTP server."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from evse_mqtt_bridge.cli.main import cli
+from evse_mqtt_bridge.config.load import load
+from tests.harness import CloudServer, status_example
+from tests.harness.bridge import clean_environment
+from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
+
+TOKEN = "canary-77aa"
+ADD = ("station", "add", "--edge-device-id", "edge-1", "--uuid", EXAMPLE_EVSE)
+HEAD = """\
+# kept
+[mqtt]
+host = "localhost"   # kept too
+
+[cloud]
+base_url = "{url}"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, cloud: CloudServer) -> Path:
+    cloud.answer(EXAMPLE_EVSE, status_example(), token=TOKEN)
+    path = tmp_path / "config.toml"
+    path.write_text(HEAD.format(url=cloud.url))
+    path.chmod(0o640)
+    return path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(config: Path, *arguments: str, stdin: str | bytes = "") -> Result:
+    environ = {"EVSE_MQTT_BRIDGE_CONFIG": str(config), "COLUMNS": "160"}
+    with contextlib.chdir(config.parent):
+        result = CliRunner().invoke(cli, arguments, input=stdin, env=environ)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert TOKEN not in result.output
+    return Result(result.exit_code, result.stdout, result.stderr)
+
+
+def test_a_station_is_asked_for_shown_and_written(config: Path, cloud: CloudServer) -> None:
+    before = config.read_text()
+    result = run(config, *ADD, "--name", "Garage north", "--alias", "north", "--token-stdin", stdin=TOKEN + "\n")
+    assert (result.returncode, result.stderr) == (0, "")
+    for plug, words in zip(EXAMPLE_PLUGS, ("Plug 1 +idle +0 W", "Plug 2 +charging +7107 W"), strict=True):
+        assert re.search(f"{plug} +{words}", result.stdout)
+    assert result.stdout.endswith(f"added Garage north to {config}\n")
+    assert config.read_text() == before + (
+        f'\n[[stations]]\nedge_device_id = "edge-1"\nuuid = "{EXAMPLE_EVSE}"\ntoken = "{TOKEN}"\n'
+        'name = "Garage north"\nalias = "north"\n'
+    )
+    assert stat.S_IMODE(config.stat().st_mode) == 0o640
+    assert [request.headers["evsetoken"] for request in cloud.requests] == [TOKEN]
+
+
+def test_a_token_file_stays_its_place_and_is_named_from_the_folder_of_the_configuration(config: Path) -> None:
+    (config.parent / "secrets").mkdir()
+    (config.parent / "secrets" / "north").write_text(TOKEN + "\n")
+    assert run(config, *ADD, "--token-file", "secrets/north").returncode == 0
+    assert 'token_file = "secrets/north"\n' in config.read_text()
+    assert TOKEN not in config.read_text()
+    assert load(config, {}).config.stations[0].token.get_secret_value() == TOKEN
+
+
+@pytest.fixture
+def a_first_station(config: Path) -> str:
+    """Has a station in the file."""
+    run(config, *ADD, "--token-stdin", "--no-check", "--alias", "north", stdin="t")
+    return config.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "code"),
+    [
+        (
+            ["--uuid", "b", "--alias", "a/b"],
+            "--alias: expected 1 to 64 letters, digits, _ or - (it becomes one level of a topic)\n",
+            1,
+        ),
+        (["--uuid", "b", "--alias", "north"], "--alias: is the topic level of stations[0] already\n", 1),
+        (["--uuid", EXAMPLE_EVSE], f"line 8: station {EXAMPLE_EVSE} is there already; remove it first\n", 1),
+        (
+            ["--uuid", "b"],
+            (
+                "b was not added: not_found: HTTP 404 Not Found: no such station, or the path is not the API's; "
+                "--no-check adds it without asking the API\n"
+            ),
+            1,
+        ),
+    ],
+)
+def test_what_cannot_be_added_is_told_and_nothing_is_written(
+    options: list[str], said: str, code: int, config: Path, a_first_station: str
+) -> None:
+    result = run(config, "station", "add", "--edge-device-id", "e", *options, "--token-stdin", stdin=TOKEN)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", said)
+    assert config.read_text() == a_first_station
+
+
+def test_a_token_that_cannot_be_one_is_told_by_no_option_that_there_is_not(config: Path) -> None:
+    result = run(config, *ADD, "--token-stdin", stdin=f"{TOKEN} x")
+    said = "the token: expected 1 to 4096 visible ASCII characters, no spaces (it is sent as a header)\n"
+    assert (result.returncode, result.stderr) == (1, said)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "said"),
+    [
+        ("", "--token-stdin: standard input is empty; expected the token."),
+        ("\n", "--token-stdin: standard input is empty; expected the token."),
+        (b"\xff\n", "--token-stdin: standard input is not UTF-8 text."),
+    ],
+)
+def test_standard_input_without_a_token_is_told(stdin: str | bytes, said: str, config: Path) -> None:
+    result = run(config, *ADD, "--token-stdin", stdin=stdin)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_a_token_file_that_is_none_is_told_by_its_option(config: Path) -> None:
+    result = run(config, *ADD, "--token-file", "nowhere")
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"--token-file: {config.parent}/nowhere cannot be read: No such file or directory\n",
+    )
+
+
+def test_a_token_that_the_api_refuses_is_not_written(config: Path) -> None:
+    before = config.read_text()
+    result = run(config, *ADD, "--token-stdin", stdin="wrong")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{EXAMPLE_EVSE} was not added: unauthorized: ")
+    assert config.read_text() == before
+
+
+def test_a_cloud_that_is_away_gives_another_exit_code(config: Path, cloud: CloudServer) -> None:
+    before = config.read_text()
+    cloud.stop()
+    result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
+    assert result.returncode == 69
+    assert result.stderr.startswith(f"{EXAMPLE_EVSE} was not added: unreachable: connection refused; ")
+    assert config.read_text() == before
+    assert run(config, *ADD, "--token-stdin", "--no-check", stdin=TOKEN).returncode == 0
+    assert len(load(config, {}).config.stations) == 1
+
+
+def test_labels_cannot_break_the_table(config: Path, cloud: CloudServer) -> None:
+    answer = status_example()
+    answer[0]["plug_label"] = "[red]\x1b[31m\nnext"
+    cloud.answer(EXAMPLE_EVSE, answer)
+    result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
+    assert "[red] [31m next" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_configuration_is_begun_where_there_is_none(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    if content is not None:
+        path.write_text(content)
+        path.chmod(0o600)
+    result = run(path, *ADD, "--token-stdin", "--no-check", stdin=TOKEN)
+    assert result.returncode == 0
+    assert result.stderr == (
+        f"note: {path} is new, and takes the broker to be on this machine; where it is not, change [mqtt] host "
+        "(`evse-mqtt-bridge init` would have asked)\n"
+    )
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    loaded = load(path, {})
+    assert loaded.config.mqtt.host == "localhost"
+    assert [station.uuid for station in loaded.config.stations] == [EXAMPLE_EVSE]
+
+
+def test_a_token_in_a_file_that_others_can_read_gets_a_warning(config: Path) -> None:
+    config.chmod(0o644)
+    result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
+    assert result.returncode == 0
+    assert result.stderr.startswith(f"warning: {config}: others can read this file")
+
+
+def test_a_wrong_configuration_is_not_edited(config: Path) -> None:
+    config.write_text('[mqtt]\nhost = "h"\nhots = 1\n')
+    result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
+    assert result.returncode == 78
+    assert result.stderr.startswith(f"{config}:3: mqtt.hots: unknown key; ")
+    assert config.read_text() == '[mqtt]\nhost = "h"\nhots = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "The token is missing: give --token-file or --token-stdin, or run this on a terminal."),
+        (["--token-stdin", "--token-file", "x"], "--token-file and --token-stdin exclude each other."),
+        (["--token", "x"], "No such option"),
+    ],
+)
+def test_how_a_token_is_given(options: list[str], said: str, config: Path) -> None:
+    result = run(config, *ADD, *options)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+# list
+
+
+def test_the_list_says_where_tokens_come_from_and_never_tokens(config: Path, a_first_station: str) -> None:
+    (config.parent / "t").write_text(TOKEN)
+    config.write_text(
+        a_first_station
+        + f'\n[[stations]]\nedge_device_id = "2"\nuuid = "b"\ntoken = "{TOKEN}"\nname = "Tür [b]"\ninterval = 5\n'
+        + '\n[[stations]]\nedge_device_id = "3"\nuuid = "c"\ntoken_file = "t"\n'
+    )
+    rows = json.loads(run(config, "station", "list", "--json").stdout)
+    assert rows[1:] == [
+        {"name": "Tür [b]", "uuid": "b", "alias": "", "edge_device_id": "2", "interval": 5, "token": "set"},
+        {"name": "", "uuid": "c", "alias": "", "edge_device_id": "3", "interval": 30, "token": "file"},
+    ]
+    table = run(config, "station", "list").stdout.splitlines()
+    assert table[0].split() == ["name", "uuid", "alias", "edge", "device", "interval", "token"]
+    assert re.search(rf"{EXAMPLE_EVSE} +north +edge-1 +30 +set", table[1])
+    assert re.search(r"Tür \[b\] +b +2 +5 +set", table[2])
+    assert re.search(r" c +3 +30 +file", table[3])
+
+
+def test_an_empty_list_says_what_to_do(config: Path) -> None:
+    assert run(config, "station", "list").stdout == (
+        "there is no station; add one with `evse-mqtt-bridge station add`\n"
+    )
+    assert run(config, "station", "list", "--json").stdout == "[]\n"
+
+
+# remove
+
+
+@pytest.mark.parametrize("name", [EXAMPLE_EVSE, "north"])
+@pytest.mark.usefixtures("a_first_station")
+def test_a_station_is_removed_and_all_else_stays(name: str, config: Path, cloud: CloudServer) -> None:
+    result = run(config, "station", "remove", name)
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"removed north from {config}\n", "")
+    assert config.read_text() == HEAD.format(url=cloud.url)
+
+
+def test_a_station_whose_token_file_is_gone_can_be_removed(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text + '\n[[stations]]\nedge_device_id = "1"\nuuid = "a"\ntoken_file = "gone"\n')
+    assert run(config, "station", "list").returncode == 78
+    assert run(config, "station", "remove", "a").returncode == 0
+    assert config.read_text() == text
+
+
+def test_what_is_wrong_elsewhere_is_told_with_the_lines_of_the_file(config: Path, a_first_station: str) -> None:
+    config.write_text(a_first_station + "\n[log]\nlevel = 1\n")
+    result = run(config, "station", "remove", "north")
+    assert result.returncode == 78
+    line = a_first_station.count("\n") + 3
+    assert result.stderr.startswith(f"{config}:{line}: log.level: expected ")
+    assert EXAMPLE_EVSE in config.read_text()
+
+
+def test_a_station_that_is_not_there_is_told(config: Path) -> None:
+    result = run(config, "station", "remove", "x")
+    assert (result.returncode, result.stderr) == (
+        1,
+        "no station has the uuid, alias or name 'x'; `evse-mqtt-bridge station list` shows them\n",
+    )
+
+
+# on a terminal
+
+Terminal = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def terminal(config: Path) -> Iterator[Terminal]:
+    """Runs a command on a terminal of its own and types one line when it has asked for it."""
+    ours, theirs = pty.openpty()
+
+    def start(*arguments: str, asked: str, typed: str) -> tuple[int, str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "evse_mqtt_bridge", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=config.parent,
+            env=clean_environment(),
+        )
+        shown = b""
+        while asked.encode() not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, typed.encode())
+        code = process.wait(20)
+        os.set_blocking(ours, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                shown += os.read(ours, 4096)
+        return code, shown.decode().replace("\r\n", "\n")
+
+    yield start
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_token_is_asked_for_and_not_shown(config: Path, terminal: Terminal) -> None:
+    code, shown = terminal(*ADD, asked="Token (is not shown): ", typed=f"{TOKEN}\n")
+    assert code == 0, shown
+    assert TOKEN not in shown
+    assert load(config, {}).config.stations[0].token.get_secret_value() == TOKEN
+
+
+@pytest.mark.parametrize(("typed", "code", "left"), [("n\n", 1, 1), ("y\n", 0, 0)])
+@pytest.mark.usefixtures("a_first_station")
+def test_removing_is_asked_for(typed: str, code: int, left: int, config: Path, terminal: Terminal) -> None:
+    got, shown = terminal("station", "remove", "north", asked="[y/N]: ", typed=typed)
+    assert got == code, shown
+    assert f"Remove north ({EXAMPLE_EVSE}) from config.toml? [y/N]: " in shown
+    assert len(load(config, {}).config.stations) == left

@@ -1,0 +1,148 @@
+"""Lines of keys, held against tomllib: a key begins behind the longest part of the text that does not know it."""
+
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_mqtt_bridge.config.schema_index import KeyPath
+from evse_mqtt_bridge.config.source_positions import Block, blocks, locate, positions
+
+TEXT = '''\
+# [comment]
+a.b = 1.5  # x ] "
+"q.x" = """
+many [lines]
+a = 1 \\""" ""
+"""
+'literal' = \'\'\'
+"""
+\'\'\'
+array = [ # [
+  1, [2,
+  3], { x = "}#", y.z = 1979-05-27 07:32:00 },
+]
+[mqtt]  # [other]
+host = 'a#b'
+[ mqtt . "tls" ]
+[[stations]]
+uuid = "x"
+  [stations.plugs]
+  "a \\u0062" = "left"
+[log]
+level = "a"
+[[stations]]
+uuid = \'\'\'a
+
+b\'\'\'
+token = ""
+[[stations.nested]]
+x = 1
+[[stations.nested]]
+x = 2
+'''
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("a",), 2),
+        (("a", "b"), 2),
+        (("q.x",), 3),
+        (("literal",), 7),
+        (("array",), 10),
+        (("array", 0), 11),
+        (("array", 1), 11),
+        (("array", 1, 1), 12),
+        (("array", 2), 12),
+        (("array", 2, "y", "z"), 12),
+        (("mqtt",), 14),
+        (("mqtt", "host"), 15),
+        (("mqtt", "tls"), 16),
+        (("stations",), 17),
+        (("stations", 0), 17),
+        (("stations", 0, "uuid"), 18),
+        (("stations", 0, "plugs"), 19),
+        (("stations", 0, "plugs", "a b"), 20),
+        (("log", "level"), 22),
+        (("stations", 1), 23),
+        (("stations", 1, "uuid"), 24),
+        (("stations", 1, "token"), 27),
+        (("stations", 1, "nested", 1, "x"), 31),
+        (("mqtt", "port"), 14),
+        (("mqtt", "tls", "ca_file"), 16),
+        (("stations", 1, "plugs", "x"), 23),
+        (("stations", 7), 17),
+        (("nowhere",), None),
+        ((), None),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_where_a_key_stands(path: KeyPath, line: int | None, newline: str) -> None:
+    assert locate(TEXT.replace("\n", newline), path) == line
+
+
+def test_every_value_of_a_text_has_a_line() -> None:
+    assert set(positions(TEXT)) == set(_paths(tomllib.loads(TEXT)))
+
+
+def test_tables_with_their_lines() -> None:
+    assert blocks(TEXT) == (
+        Block((), 0, 13),
+        Block(("mqtt",), 14, 15),
+        Block(("mqtt", "tls"), 16, 16),
+        Block(("stations", 0), 17, 18),
+        Block(("stations", 0, "plugs"), 19, 20),
+        Block(("log",), 21, 22),
+        Block(("stations", 1), 23, 27),
+        Block(("stations", 1, "nested", 0), 28, 29),
+        Block(("stations", 1, "nested", 1), 30, 31),
+    )
+
+
+KEYS = st.sampled_from(["a", "b-1", '"c d"', "'e#'", '"[f]"', "1"])
+SCALARS = st.sampled_from(
+    ["1", "-1.5e3", "true", '"x]"', "'#'", '"\\""', '"""\n"a"\n= ]"""', '"""a""""', "'''\n[x]\n'''", "07:32:00", '""']
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3).map(lambda items: "[\n  # , ]\n" + " ,\n".join(items) + "\n]"),
+    max_leaves=4,
+)
+PAIRS = st.tuples(st.lists(KEYS, min_size=1, max_size=2).map(" . ".join), VALUES).map(" = ".join)
+HEADERS = st.tuples(
+    st.sampled_from([("[", "]"), ("[[", "]]")]), st.lists(KEYS, min_size=1, max_size=3).map(".".join)
+).map(lambda parts: f"{parts[0][0]} {parts[1]} {parts[0][1]}")
+STATEMENTS = st.one_of(PAIRS, HEADERS, st.just("# [x] = 1"), st.just(""), st.just("x = { a = 1, b.c = '}' } # }"))
+
+
+@given(st.lists(STATEMENTS, max_size=12))
+def test_lines_agree_with_what_tomllib_knows_so_far(statements: list[str]) -> None:
+    """Statements that TOML forbids after the others are left out; then each key must stand in its own statement."""
+    text = ""
+    expected: dict[KeyPath, tuple[int, int]] = {}
+    for statement in statements:
+        longer = f"{text}{statement}\n"
+        try:
+            known = tomllib.loads(longer)
+        except tomllib.TOMLDecodeError:
+            continue
+        first, last = text.count("\n") + 1, longer.count("\n")
+        for path in _paths(known):
+            expected.setdefault(path, (first, last))
+        text = longer
+    lines = positions(text)
+    assert lines.keys() == expected.keys()
+    for path, (first, last) in expected.items():
+        assert first <= lines[path] <= last
+
+
+def _paths(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    if path:
+        yield path
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _paths(inner, (*path, key))

@@ -1,0 +1,31 @@
+"""Real parts for tests: a broker process, an observer on it, a scripted cloud, the bridge as a process."""
+
+from tests.harness.bridge import BridgeProcess, run_command
+from tests.harness.certificates import Authority, Certificate
+from tests.harness.clock import Clock
+from tests.harness.cloud import Answer, CloudServer, Request, plug_object, status_example
+from tests.harness.configuration import config_tables, station_table, write_config
+from tests.harness.mosquitto import Mosquitto
+from tests.harness.net import free_port
+from tests.harness.observer import Observer, Seen, retained_tree
+
+__all__ = [
+    "Answer",
+    "Authority",
+    "BridgeProcess",
+    "Certificate",
+    "Clock",
+    "CloudServer",
+    "Mosquitto",
+    "Observer",
+    "Request",
+    "Seen",
+    "config_tables",
+    "free_port",
+    "plug_object",
+    "retained_tree",
+    "run_command",
+    "station_table",
+    "status_example",
+    "write_config",
+]

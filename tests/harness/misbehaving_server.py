@@ -1,0 +1,206 @@
+"""A server that lies: it answers each station with whatever bytes a test gives it, in whatever way.
+
+A lie is a function that is given the open connection and writes what it likes; the connection is closed after it. The
+functions below make the usual ones.
+"""
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from tests.harness.cloud import Request
+from tests.harness.net import HOST, free_port
+
+__all__ = [
+    "Liar",
+    "Lie",
+    "answer",
+    "bomb",
+    "drip",
+    "endless",
+    "raw",
+    "reset",
+    "silence",
+]
+
+Lie = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+class Liar:
+    """An HTTP server by the look of it, in a thread of its own; use it as a context manager.
+
+    A station without a lie gets no answer. `requests` holds all that came, in order; `connections` counts connections,
+    also those on which no request came.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self.port = free_port()
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._tls = tls
+        self._lies: dict[str, Lie] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda _loop, _context: None)  # handshakes that fail, on purpose
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._server: asyncio.Server | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def url(self) -> str:
+        """What goes into `cloud.base_url`."""
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
+
+    def tell(self, uuid: str, lie: Lie) -> None:
+        """What station `uuid` is told from now on; `""` stands for everything that is no station."""
+        with self._changed:
+            self._lies[uuid] = lie
+
+    def requests_of(self, uuid: str) -> list[Request]:
+        """The requests of one station so far."""
+        with self._changed:
+            return [request for request in self.requests if request.uuid == uuid]
+
+    def wait_for_requests(self, count: int, uuid: str, timeout: float = 30) -> list[Request]:
+        """Returns the requests of a station once there are at least `count`."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while len(found := [request for request in self.requests if request.uuid == uuid]) < count:
+                left = deadline - time.monotonic()
+                assert left > 0, f"waited {timeout} s for {count} requests of {uuid} and saw {len(found)}"
+                self._changed.wait(left)
+            return found
+
+    # the server's thread
+
+    async def _start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
+
+    async def _stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            request = _request(await reader.readuntil(b"\r\n\r\n"))
+            with self._changed:
+                self.requests.append(request)
+                lie = self._lies.get(request.uuid, silence())
+                self._changed.notify_all()
+            await lie(writer)
+        except (OSError, EOFError):
+            pass  # it has heard enough
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+
+
+def _request(head: bytes) -> Request:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, path, _ = first.split(" ", 2)
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+    at = time.monotonic()
+    match path.split("/"):
+        case ["", "edgedevices", edge_device_id, "evses", uuid, "status"]:
+            return Request(method, path, headers, at, edge_device_id, uuid)
+    return Request(method, path, headers, at)
+
+
+def answer(body: object, status: str = "200 OK", **headers: str) -> Lie:
+    """A well-formed answer; `body` is bytes, text, or an object that becomes JSON.
+
+    Header names are given with underscores; those of the body are set where they are not given.
+    """
+    content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+    told = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    lines = {"content-type": "application/json", "content-length": str(len(content)), "connection": "close", **told}
+    head = f"HTTP/1.1 {status}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return raw(head.encode("latin-1") + b"\r\n" + content)
+
+
+def raw(data: bytes) -> Lie:
+    """These bytes, and the end of the connection."""
+
+    async def lie(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    return lie
+
+
+def drip(data: bytes, every: float) -> Lie:
+    """These bytes one by one, `every` seconds one, so that something always comes."""
+
+    async def lie(writer: asyncio.StreamWriter) -> None:
+        for position in range(len(data)):
+            writer.write(data[position : position + 1])
+            await writer.drain()
+            await asyncio.sleep(every)
+
+    return lie
+
+
+def endless(head: bytes, again: bytes) -> Lie:
+    """`head`, and then the same over and over, as fast as it is taken."""
+
+    async def lie(writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while not writer.is_closing():
+            writer.write(again)
+            await writer.drain()
+
+    return lie
+
+
+def bomb(size: int) -> Lie:
+    """An answer of a few bytes that unpacks to `size`."""
+    return answer(gzip.compress(b" " * size), content_encoding="gzip")
+
+
+def silence() -> Lie:
+    """Nothing at all, on an open connection."""
+
+    async def lie(_writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    return lie
+
+
+def reset(data: bytes = b"") -> Lie:
+    """These bytes, and then the connection is thrown away."""
+
+    async def lie(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    return lie

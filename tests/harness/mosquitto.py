@@ -1,0 +1,132 @@
+"""A real Mosquitto process on a free port of 127.0.0.1, in a folder of its own."""
+
+import getpass
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.harness.net import HOST, free_port, wait_until_listening
+
+__all__ = ["Mosquitto", "mosquitto_path"]
+
+
+def mosquitto_path() -> str:
+    """Where the Mosquitto program is; Debian keeps it in a folder that users do not have on PATH."""
+    path = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
+    assert path, "the tests need Mosquitto: `make test` installs it, or see CONTRIBUTING.md"
+    return path
+
+
+class Mosquitto:
+    """A broker, started and stopped as a context manager, or by `start()` and `stop()`, always on the same port.
+
+    `extra` are lines of its configuration, after the listener's: `cafile ...` and the like make it speak TLS,
+    `acl_file ...`, `password_file ...`, `max_packet_size 1000`, a second `listener ...`. `anonymous=False` refuses
+    clients without a user name. Without `persistence` a restart loses every retained message; with it they survive
+    `stop()`, though not `kill()`.
+    """
+
+    host = HOST
+
+    def __init__(
+        self, folder: Path, *, extra: Sequence[str] = (), anonymous: bool = True, persistence: bool = False
+    ) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log_file = folder / "mosquitto.log"
+        self._extra = tuple(extra)
+        self._anonymous = anonymous
+        self._persistence = persistence
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running broker."""
+        assert self._process is not None, "the broker is not running"
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def start(self) -> None:
+        """Starts it and returns when it accepts connections."""
+        assert self._process is None, "the broker is running already"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "mosquitto.conf"
+        config.write_text("\n".join(self._lines()) + "\n")
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [mosquitto_path(), "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            wait_until_listening(self.port, self._gone)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Ends it in the ordinary way (SIGTERM), frozen or not; does nothing when it is not running."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGCONT)
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends it without a chance to say or save anything (SIGKILL)."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Stops and starts it on the same port."""
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Suspends it: connections stay, nothing is answered (SIGSTOP)."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on after `freeze()`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def _lines(self) -> list[str]:
+        return [
+            f"user {getpass.getuser()}",  # started as root it would become a user who cannot read the folder
+            f"persistence {str(self._persistence).lower()}",
+            f"persistence_location {self.folder}/",
+            "log_dest stderr",
+            "log_type all",
+            # an observer that is behind loses nothing; 0, no limit, makes 2.0.11 drop clients whose publish it denies
+            "max_queued_messages 1000000",
+            "set_tcp_nodelay true",
+            f"allow_anonymous {str(self._anonymous).lower()}",
+            f"listener {self.port} {HOST}",
+            *self._extra,
+        ]
+
+    def _gone(self) -> str | None:
+        if self._process is not None and self._process.poll() is not None:
+            return f"Mosquitto ended with {self._process.returncode}:\n{self.log}"
+        return None

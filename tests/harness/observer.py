@@ -1,0 +1,259 @@
+"""A client that sees what is on the broker, and lets a test wait for it."""
+
+import socket
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from tests.harness.net import HOST
+
+__all__ = ["Observer", "Seen", "retained_tree"]
+
+_MARKER = "observer-marker/"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A message as it came.
+
+    `retain` is the publisher's flag where the subscription asks for that (an `Observer` with MQTT 5), else the
+    broker's, which is set on messages from before the subscription only. `at` is in seconds of `time.monotonic`.
+    """
+
+    topic: str
+    payload: str
+    retain: bool
+    qos: int
+    at: float
+    content_type: str | None = None
+
+
+class Observer:
+    """Subscribes to `topic_filter` with QoS 1 and keeps all that comes, from the moment that it is entered.
+
+    Entering returns when the broker has delivered everything that it retains. A lost connection is made again.
+    `protocol` is "5" or "3.1.1".
+    """
+
+    def __init__(
+        self,
+        port: int,
+        topic_filter: str = "#",
+        *,
+        protocol: str = "5",
+        username: str | None = None,
+        password: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        retain_as_published: bool = True,
+    ) -> None:
+        self.port = port
+        self.log: list[Seen] = []
+        self.latest: dict[str, str] = {}
+        self._filter = topic_filter
+        self._mqtt5 = protocol == "5"
+        self._retain_as_published = retain_as_published
+        self._login = (username, password)
+        self._tls = tls
+        self._changed = threading.Condition()
+        self._subscribed = False
+        self._connections = 0
+        self._refused = ""
+        self._markers: set[str] = set()
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"observer-{uuid.uuid4().hex[:12]}",
+            protocol=MQTTv5 if self._mqtt5 else MQTTv311,
+        )
+        self._client.username_pw_set(username, password)
+        if tls is not None:
+            self._client.tls_set_context(tls)
+        self._client.on_socket_open = _send_at_once
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+
+    def __enter__(self) -> Self:
+        self._client.connect(HOST, self.port, keepalive=60)
+        self._client.loop_start()
+        try:
+            self.settle()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnects and ends the thread; what was seen can still be read."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def wait(self, condition: Callable[[], object], timeout: float = 30, what: str = "the condition") -> None:
+        """Returns once `condition` is true; it is tried after every message. Fails after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not condition():
+                assert not self._refused, self._refused
+                left = deadline - time.monotonic()
+                assert left > 0, f"waited {timeout} s for {what}; seen last: {self._tail()}"
+                self._changed.wait(min(left, 0.1))  # a condition may also depend on something that is no message
+
+    def wait_for(self, topic: str, payload: str | None = None, timeout: float = 30) -> str:
+        """Returns the payload of `topic` once it is `payload` (or anything, when none is given)."""
+        self.wait(
+            lambda: topic in self.latest and payload in (None, self.latest[topic]),
+            timeout,
+            f"{topic} = {payload!r}, which is {self.latest.get(topic)!r}",
+        )
+        return self.latest[topic]
+
+    def settle(self, timeout: float = 30) -> None:
+        """Returns when all that the broker had accepted before this call has been delivered here.
+
+        A marker that is published on this connection comes back behind it. To tell that something was *not*
+        published: wait for what must have come after it, settle, look at `log`.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._echo(uuid.uuid4().hex, deadline - time.monotonic()):
+            pass  # the connection was lost in between
+
+    def _echo(self, marker: str, timeout: float) -> bool:
+        connection = self._connections
+        self.publish(_MARKER + marker, "", timeout=timeout)
+        self.wait(lambda: marker in self._markers or self._connections > connection, timeout, "the marker")
+        return marker in self._markers
+
+    def publish(
+        self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1, timeout: float = 30
+    ) -> None:
+        """Publishes and returns when the broker has acknowledged it (QoS 1); waits for the connection first."""
+        self.wait(lambda: self._subscribed, timeout, "the observer's connection")
+        publication = self._client.publish(topic, payload, qos=qos, retain=retain)
+        publication.wait_for_publish(timeout)
+        assert publication.is_published(), f"waited {timeout} s for the broker to acknowledge {topic}"
+
+    def since(self, start: int = 0) -> list[Seen]:
+        """What came after the first `start` messages (a `count` taken before)."""
+        with self._changed:
+            return self.log[start:]
+
+    def history(self, topic: str, start: int = 0) -> list[str]:
+        """The payloads of one topic in the order in which they came, after the first `start` messages."""
+        return [seen.payload for seen in self.since(start) if seen.topic == topic]
+
+    @property
+    def count(self) -> int:
+        """How many messages came so far: a place in the log, for `since`."""
+        return len(self.log)
+
+    @property
+    def retained(self) -> dict[str, str]:
+        """What the broker retains at this moment, as a client that comes anew gets it."""
+        username, password = self._login
+        return retained_tree(
+            self.port,
+            self._filter,
+            protocol="5" if self._mqtt5 else "3.1.1",
+            username=username,
+            password=password,
+            tls=self._tls,
+        )
+
+    def _tail(self) -> str:
+        return ", ".join(f"{seen.topic}={seen.payload[:60]}" for seen in self.log[-8:]) or "nothing"
+
+    # paho's thread
+
+    def _on_connect(
+        self, client: Client, _data: object, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            with self._changed:
+                self._refused = f"the broker refused the observer: {reason}"
+                self._changed.notify_all()
+            return
+        filters = [self._filter] if self._filter == "#" else [self._filter, _MARKER + "#"]
+        options = SubscribeOptions(qos=1, retainAsPublished=self._retain_as_published)
+        request: list[tuple[str, Any]] = [(name, options if self._mqtt5 else 1) for name in filters]
+        client.subscribe(request)
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: object,
+        _flags: DisconnectFlags,
+        _reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        with self._changed:
+            self._subscribed = False
+
+    def _on_subscribe(
+        self, _client: Client, _data: object, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        with self._changed:
+            if any(reason.is_failure for reason in reasons):
+                self._refused = f"the broker refused the observer's subscription: {reasons}"
+            self._subscribed = True
+            self._connections += 1
+            self._changed.notify_all()
+
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        at = time.monotonic()
+        with self._changed:
+            if message.topic.startswith(_MARKER):
+                self._markers.add(message.topic.removeprefix(_MARKER))
+            else:
+                payload = message.payload.decode(errors="backslashreplace")
+                content_type = getattr(message.properties, "ContentType", None)
+                self.log.append(Seen(message.topic, payload, message.retain, message.qos, at, content_type))
+                if payload:
+                    self.latest[message.topic] = payload
+                else:
+                    self.latest.pop(message.topic, None)
+            self._changed.notify_all()
+
+
+def _send_at_once(_client: Client, _data: object, connection: object) -> None:
+    """Without this each acknowledged publish takes 40 ms, a packet waiting for the acknowledgement of the last one."""
+    if isinstance(connection, socket.socket):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def retained_tree(
+    port: int,
+    topic_filter: str = "#",
+    *,
+    protocol: str = "5",
+    username: str | None = None,
+    password: str | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> dict[str, str]:
+    """Topic -> payload of everything that the broker retains, as delivered to a subscription made anew."""
+    observer = Observer(
+        port,
+        topic_filter,
+        protocol=protocol,
+        username=username,
+        password=password,
+        tls=tls,
+        retain_as_published=False,  # the flag then tells replayed messages from those published meanwhile
+    )
+    with observer:
+        return {seen.topic: seen.payload for seen in observer.since() if seen.retain}

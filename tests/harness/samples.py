@@ -1,0 +1,87 @@
+"""Values for tests of the core: readings, outcomes and moments, and hypothesis strategies of them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason
+from evse_mqtt_bridge.domain.statuses import STATUSES
+
+__all__ = ["FAILURES", "NOW", "PLUGS", "answer", "at", "failure", "numbers", "outcomes", "reading", "readings"]
+
+NOW = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
+PLUGS = ("p1", "p2", "p3")
+FAILURES = (
+    Reason.UNREACHABLE,
+    Reason.SERVER_ERROR,
+    Reason.RATE_LIMITED,
+    Reason.UNAUTHORIZED,
+    Reason.NOT_FOUND,
+    Reason.INVALID_RESPONSE,
+)
+
+
+def at(seconds: float) -> Moment:
+    """A moment, `seconds` after the first."""
+    return Moment(1000.0 + seconds, NOW + timedelta(seconds=seconds))
+
+
+_CHARGING = PlugReading("p1", label="Plug 1", status="charging", power=7107.0, time=NOW)
+
+
+def reading(plug: str = "p1", **changed: object) -> PlugReading:
+    """A charging plug's reading, measured at the first moment, with some values changed."""
+    return replace(_CHARGING, plug_uuid=plug, **changed)  # type: ignore[arg-type]  # as the tests name them
+
+
+def answer(*plugs: PlugReading, invalid: Iterable[str] = ()) -> Reading:
+    """A good answer; of one charging plug where nothing else is said."""
+    return Reading(plugs or (reading(),), frozenset(invalid))
+
+
+def failure(reason: Reason) -> Failure:
+    """A failed poll."""
+    return Failure(reason, "something happened")
+
+
+numbers = st.one_of(
+    st.none(),
+    st.sampled_from([0.0, -0.0, 6.0, 10.3, 7107.0, -2300.5, 1e-7, 1e9]),
+    st.floats(-1e9, 1e9, allow_nan=False),
+)
+"""What a numeric field may hold."""
+
+_times = st.one_of(st.none(), st.integers(-4000, 4000).map(lambda seconds: NOW + timedelta(milliseconds=250 * seconds)))
+_statuses = st.sampled_from([None, "", "rebooting", *STATUSES])
+_labels = st.sampled_from([None, "", "Plug 1", "Links\n#+/ü"])
+
+
+def readings(plug: str) -> st.SearchStrategy[PlugReading]:
+    """Any reading of one plug."""
+    return st.builds(
+        PlugReading,
+        st.just(plug),
+        label=_labels,
+        status=_statuses,
+        power=numbers,
+        current_l1=numbers,
+        dyn_current_limit=numbers,
+        time=_times,
+    )
+
+
+@st.composite
+def _answers(draw: st.DrawFn) -> Reading:
+    kinds = draw(
+        st.lists(st.sampled_from(["valid", "valid", "wrong", "lacks"]), min_size=len(PLUGS), max_size=len(PLUGS))
+    )
+    valid = [plug for plug, kind in zip(PLUGS, kinds, strict=True) if kind == "valid"] or ["p1"]
+    wrong = [plug for plug, kind in zip(PLUGS, kinds, strict=True) if kind == "wrong" and plug not in valid]
+    return Reading(tuple(draw(readings(plug)) for plug in valid), frozenset(wrong))
+
+
+outcomes: st.SearchStrategy[Outcome] = st.one_of(_answers(), _answers(), st.sampled_from(FAILURES).map(failure))
+"""What a poll may yield."""

@@ -1,0 +1,125 @@
+"""The test tools themselves: what they claim to see, they must be able to see."""
+
+import re
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Answer, Authority, BridgeProcess, CloudServer, Mosquitto, Observer, retained_tree
+from tests.harness.cloud import EXAMPLE_EVSE, status_example
+
+_PATH = f"/edgedevices/edge-1/evses/{EXAMPLE_EVSE}/status"
+
+
+def test_an_observer_sees_what_is_retained_and_what_comes(broker: Mosquitto) -> None:
+    with Observer(broker.port) as first:
+        for number in range(2000):
+            first.publish(f"a/{number}", "old", retain=True)
+        first.publish("a/gone", "", retain=True)
+        first.publish("a/passing", "now", retain=False)
+        with Observer(broker.port) as second:
+            assert len(second.latest) == 2000
+            before = second.count
+            first.publish("a/0", "new", retain=True)
+            second.wait_for("a/0", "new")
+            second.settle()
+            assert [(seen.topic, seen.payload, seen.retain) for seen in second.since(before)] == [("a/0", "new", True)]
+        assert len(retained_tree(broker.port)) == 2000
+        assert first.retained["a/0"] == "new"
+        assert retained_tree(broker.port, "a/1/#", protocol="3.1.1") == {"a/1": "old"}
+
+
+def test_an_observer_fails_when_the_wait_is_in_vain(observer: Observer) -> None:
+    observer.publish("a", "1")
+    with pytest.raises(AssertionError, match=re.escape("a = '2'")):
+        observer.wait_for("a", "2", timeout=0.05)
+
+
+def test_a_broker_can_be_frozen_restarted_and_killed(broker: Mosquitto) -> None:
+    with Observer(broker.port) as observer:
+        observer.publish("a", "1", retain=True)
+        broker.freeze()
+        with pytest.raises(AssertionError, match="to acknowledge"):
+            observer.settle(timeout=0.2)
+        broker.thaw()
+        observer.settle()
+        assert observer.retained == {"a": "1"}
+        broker.restart()
+        observer.settle()
+        assert observer.retained == {}
+    broker.kill()
+    with pytest.raises(ConnectionRefusedError), Observer(broker.port):
+        pass
+
+
+def test_a_broker_keeps_what_it_retains_where_asked(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker", persistence=True) as broker:
+        with Observer(broker.port) as observer:
+            observer.publish("a", "1", retain=True)
+        broker.restart()
+        assert retained_tree(broker.port) == {"a": "1"}
+
+
+def test_a_broker_speaks_tls_and_asks_for_a_password(tmp_path: Path, authority: Authority) -> None:
+    server = authority.issue("broker")
+    extra = [f"certfile {server.cert_file}", f"keyfile {server.key_file}"]
+    context = ssl.create_default_context(cafile=authority.ca_file)
+    with Mosquitto(tmp_path / "broker", extra=extra) as broker, Observer(broker.port, tls=context) as observer:
+        observer.publish("a", "1", retain=True)
+        assert observer.retained == {"a": "1"}
+    with (
+        Mosquitto(tmp_path / "closed", anonymous=False) as broker,
+        pytest.raises(AssertionError, match="refused"),
+        Observer(broker.port),
+    ):
+        pass
+
+
+def test_a_wrong_broker_configuration_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(AssertionError, match="no_such_setting"),
+        Mosquitto(tmp_path / "broker", extra=["no_such_setting"]),
+    ):
+        pass
+
+
+def _get(cloud: CloudServer, token: str = "secret") -> tuple[int, bytes]:
+    request = urllib.request.Request(cloud.url + _PATH, headers={"evsetoken": token})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_the_cloud_answers_what_it_is_told(cloud: CloudServer) -> None:
+    assert _get(cloud)[0] == 404
+    cloud.answer(EXAMPLE_EVSE, status_example(), token="secret")
+    assert _get(cloud, "wrong")[0] == 401
+    assert b"c99838f9eb5b423d98f8ba33389a255c" in _get(cloud)[1]
+    cloud.answer(EXAMPLE_EVSE, lambda request: Answer(request.uuid, 503, {"Retry-After": "7"}))
+    assert _get(cloud) == (503, EXAMPLE_EVSE.encode())
+    assert [request.headers["evsetoken"] for request in cloud.requests] == ["secret", "wrong", "secret", "secret"]
+    assert len(cloud.wait_for_requests(4, EXAMPLE_EVSE)) == 4
+    with pytest.raises(AssertionError, match="saw 4"):
+        cloud.wait_for_requests(5, timeout=0.05)
+
+
+def test_the_cloud_goes_and_comes_back(cloud: CloudServer) -> None:
+    cloud.stop()
+    with pytest.raises(urllib.error.URLError):
+        _get(cloud)
+    cloud.start()
+    assert _get(cloud)[0] == 404
+
+
+def test_a_process_is_read_and_ended() -> None:
+    with BridgeProcess("--help") as process:
+        process.wait_for_line("Usage", stream="stdout")
+        process.assert_exit(0)
+        with pytest.raises(AssertionError, match="ended without a line"):
+            process.wait_for_line("no such line")

@@ -1,0 +1,223 @@
+"""The AsyncAPI document is valid, has the catalogue's topics, and describes what the bridge publishes."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_mqtt_bridge.domain.availability import Rules
+from evse_mqtt_bridge.domain.model import Outcome, Station
+from evse_mqtt_bridge.publishing.asyncapi import Broker, document
+from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
+from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace, Form
+from evse_mqtt_bridge.publishing.outputs import homeassistant
+from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
+from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS, examples
+from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.publishing.publication import Bridge
+from evse_mqtt_bridge.publishing.topics import Topics
+from tests.harness.asyncapi import misfits, topics_of, violations
+from tests.harness.samples import NOW, PLUGS, at, outcomes
+from tests.publishing.model_broker import ModelBroker
+
+_NORTH = Station("n" * 32, 30, "Garage north", "garage-north", {"p1": "left"})
+_SOUTH = Station("s" * 32, 30)
+_BROKER = Broker("broker.example.com", 1883, "5", 30)
+_CERTAIN = {_NORTH.uuid: ("p1", "p2"), _SOUTH.uuid: ("p3",)}
+
+
+def _inventory(form: Form | None = "entity", **changed: object) -> Inventory:
+    place = DiscoveryPlace("homeassistant", form) if form else None
+    inventory = Inventory(Topics("evse"), "evse-mqtt-bridge", 1, (_NORTH, _SOUTH), place, _CERTAIN)
+    return replace(inventory, **changed)  # type: ignore[arg-type]  # as the tests name them
+
+
+_INVENTORIES = {
+    "entity form": _inventory(),
+    "device form": _inventory("device"),
+    "no discovery": _inventory(None),
+    "aliases alone": _inventory(plugs={}),
+    "some plugs unknown": _inventory(plugs={_NORTH.uuid: ("p1",)}),
+    "no alias": _inventory(stations=(_SOUTH,), plugs={}),
+    "no station": _inventory(stations=()),
+    "braces in prefixes": _inventory(topics=Topics("site {1}"), discovery=DiscoveryPlace("ha{}", "entity")),
+    "slashes in prefixes": _inventory(topics=Topics("a/b"), discovery=DiscoveryPlace("c/d", "device")),
+}
+_BROKERS = {
+    "plain": _BROKER,
+    "3.1.1": replace(_BROKER, protocol="3.1.1"),
+    "TLS, login, certificate": replace(_BROKER, port=8883, tls=True, login=True, certificate=True),
+    "IPv6": replace(_BROKER, host="fd00::1"),
+}
+
+
+@pytest.mark.parametrize("inventory", _INVENTORIES.values(), ids=_INVENTORIES)
+def test_document_is_valid(inventory: Inventory) -> None:
+    assert violations(document(inventory, _BROKER)) == []
+
+
+@pytest.mark.parametrize("broker", _BROKERS.values(), ids=_BROKERS)
+def test_server_is_valid(broker: Broker) -> None:
+    assert violations(document(_inventory(), broker)) == []
+
+
+def _misspell(content: dict[str, Any]) -> None:
+    channel = content["channels"]["plug.power"]
+    channel["adress"] = channel.pop("address")
+
+
+def _wrong_qos(content: dict[str, Any]) -> None:
+    content["operations"]["publish.plug.power"]["bindings"]["mqtt"]["qos"] = 3
+
+
+def _wrong_schema(content: dict[str, Any]) -> None:
+    content["components"]["schemas"]["plug.power"]["type"] = "decimal"
+
+
+def _wrong_parameter(content: dict[str, Any]) -> None:
+    content["components"]["parameters"]["evse"]["enum"] = [1]
+
+
+def _dangling(content: dict[str, Any]) -> None:
+    del content["components"]["messages"]["plug.power"]
+
+
+@pytest.mark.parametrize("damage", [_misspell, _wrong_qos, _wrong_schema, _wrong_parameter, _dangling])
+def test_damaged_document_is_not_valid(damage: Callable[[dict[str, Any]], None]) -> None:
+    damaged = deepcopy(document(_inventory(), _BROKER))
+    damage(damaged)
+    assert violations(damaged)
+
+
+@pytest.mark.parametrize(
+    "name", ["entity form", "device form", "no discovery", "no station", "braces in prefixes", "slashes in prefixes"]
+)
+def test_topics_are_those_of_the_catalog(name: str) -> None:
+    inventory = _INVENTORIES[name]
+    assert topics_of(document(inventory, _BROKER)) == {row.topic: row.channel for row in catalogue(inventory)}
+
+
+def test_ids_are_all_of_them_where_they_are_certain_else_examples() -> None:
+    def parameters(inventory: Inventory) -> dict[str, Any]:
+        found: dict[str, Any] = document(inventory, _BROKER)["components"]["parameters"]
+        return found
+
+    certain = parameters(_inventory())
+    assert certain["evse"]["enum"] == ["garage-north", _SOUTH.uuid]
+    assert certain["plug"]["enum"] == ["left", "p2", "p3"]
+    assert certain["plug"]["x-plugs"] == {"garage-north": ["left", "p2"], _SOUTH.uuid: ["p3"]}
+    assert certain["plug_uuid"]["x-plugs"] == {_NORTH.uuid: ["p1", "p2"], _SOUTH.uuid: ["p3"]}
+    uncertain = parameters(_inventory(plugs={}))
+    assert uncertain["plug"]["examples"] == ["left"]
+    assert uncertain["plug"]["x-plugs"] == {"garage-north": ["left"]}
+    assert "enum" not in uncertain["plug"]
+    assert parameters(_inventory(None)).keys() == {"evse", "plug"}
+    assert parameters(_inventory(None, stations=())) == {}
+
+
+def test_server_says_where_and_how_but_no_secret() -> None:
+    broker = Broker("fd00::1", 8883, "5", 25, tls=True, login=True, certificate=True)
+    content = document(_inventory(qos=2), broker)
+    assert content["servers"]["broker"] == {
+        "host": "[fd00::1]:8883",
+        "protocol": "mqtts",
+        "protocolVersion": "5.0",
+        "description": "The broker that the bridge publishes to.",
+        "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in ("login", "certificate")],
+        "bindings": {
+            "mqtt": {
+                "clientId": "evse-mqtt-bridge",
+                "cleanSession": True,
+                "keepAlive": 25,
+                "lastWill": {"topic": "evse/bridge/availability", "qos": 1, "message": "offline", "retain": True},
+                "bindingVersion": "0.2.0",
+            }
+        },
+    }
+    assert content["info"]["version"] == f"{CONTRACT_VERSION}.0.0"
+
+
+def test_messages_carry_quality_of_service_unit_and_content_type() -> None:
+    content = document(_inventory(qos=2), _BROKER)
+    for operation in content["operations"].values():
+        assert operation["action"] == "send"
+        assert operation["bindings"]["mqtt"] == {"qos": 2, "retain": True, "bindingVersion": "0.2.0"}
+    messages, schemas = content["components"]["messages"], content["components"]["schemas"]
+    assert messages["plug.power"]["contentType"] == "text/plain"
+    assert messages["plug.power"]["examples"] == [{"payload": 7107}]
+    assert schemas["plug.power"]["x-unit"] == "W"
+    assert messages["plug.state"]["contentType"] == "application/json"
+    assert messages["plug.state"]["bindings"]["mqtt"]["contentType"] == "application/json"
+    assert content["channels"]["plug.power"]["x-quality-topic"] == "evse/{evse}/{plug}/availability"
+    assert content["channels"]["plug.power"]["x-time-topic"] == "evse/{evse}/{plug}/time"
+    old = document(_inventory(), replace(_BROKER, protocol="3.1.1"))  # which knows no content types
+    assert "bindings" not in old["components"]["messages"]["plug.state"]
+
+
+def test_every_value_has_an_example_and_it_fits() -> None:
+    content = document(_inventory(None), _BROKER)
+    assert examples().keys() == content["channels"].keys()
+    for channel, payload in examples().items():
+        assert misfits(content, channel, payload.decode()) == []
+
+
+@pytest.mark.parametrize("channel", ["bridge.info", "station.info", "plug.state"])
+def test_objects_have_exactly_the_keys_that_their_schema_requires(channel: str) -> None:
+    schema = document(_inventory(), _BROKER)["components"]["schemas"][channel]
+    keys = list(json.loads(examples()[channel]))
+    assert keys == schema["required"] == list(schema["properties"])
+
+
+def test_a_stations_reasons_are_those_that_discovery_offers() -> None:
+    offered = {entity.field: entity.options.get("options") for entity in homeassistant.STATION_ENTITIES}
+    assert offered["availability_reason"] == [reason.value for reason in STATION_REASONS]
+
+
+@pytest.mark.parametrize(
+    ("channel", "payload"),
+    [
+        ("plug.power", '"7107"'),
+        ("plug.power", "null"),
+        ("plug.charging", "1"),
+        ("plug.time", "2024-03-25T11:12:17.851+00:00"),
+        ("plug.availability", "ONLINE"),
+        ("station.availability_reason", "stale"),
+        ("plug.availability_reason", "unknown"),
+        ("plug.state", "{}"),
+        ("plug.state", examples()["plug.state"].decode().replace("7107", '"7107"')),
+        ("plug.state", examples()["plug.state"].decode().replace('"online"', "null")),
+        ("bridge.info", examples()["bridge.info"].decode().replace('"contract":', '"contracts":')),
+        ("station.info", examples()["station.info"].decode().replace('"label":', '"name":')),
+        ("discovery.plug.power", "[]"),
+    ],
+)
+def test_other_payloads_do_not_fit(channel: str, payload: str) -> None:
+    assert misfits(document(_inventory(), _BROKER), channel, payload)
+
+
+@given(st.lists(outcomes, min_size=1, max_size=6), st.sampled_from(["entity", "device"]))
+def test_whatever_is_polled_all_that_is_published_is_in_the_document_and_fits(
+    polled: list[Outcome], form: Form
+) -> None:
+    inventory = _inventory(form, stations=(_NORTH,), plugs={_NORTH.uuid: PLUGS})
+    content = document(inventory, _BROKER)
+    topics = topics_of(content)
+    discovery = Discovery(inventory.topics, "homeassistant", form, 1, inventory.client_id, "0.1.0")
+    bridge = Bridge(Plan(inventory.topics, inventory.client_id, {_NORTH.uuid: _NORTH}, Rules(), discovery), NOW)
+    broker = ModelBroker()
+    broker.connect(bridge)
+    said = broker.deliver()
+    for number, outcome in enumerate(polled):
+        bridge.take(_NORTH.uuid, outcome, at(30 * number), broker)
+        said += broker.deliver()
+    broker.repeat()
+    for message in (*said, *broker.deliver(), bridge.will()):
+        assert misfits(content, topics[message.topic], message.payload.decode()) == []
+        message_of = content["components"]["messages"][topics[message.topic]]
+        assert message.json is (message_of["contentType"] == "application/json")

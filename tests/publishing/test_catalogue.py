@@ -1,0 +1,174 @@
+"""The catalogue has every topic of the bridge, and the contract only changes together with its version."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.domain.statuses import STATUSES
+from evse_mqtt_bridge.publishing import catalogue as catalog_module
+from evse_mqtt_bridge.publishing import payload_schemas as payloads
+from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, Field, Kind
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, DiscoveryPlace, Form, StationEntry
+from evse_mqtt_bridge.publishing.outputs.homeassistant import PLUG_ENTITIES
+from evse_mqtt_bridge.publishing.topics import Topics
+from tests.harness.contract import contract, differences, snapshot
+
+_NORTH = Station("n" * 32, 30, "Garage north", "garage-north", {"p1": "left"})
+_SOUTH = Station("s" * 32, 30)
+
+
+def _inventory(form: Form | None = "entity", **changed: object) -> Inventory:
+    place = DiscoveryPlace("homeassistant", form) if form else None
+    plugs = {_NORTH.uuid: ("p1", "p2"), _SOUTH.uuid: ("p3",)}
+    inventory = Inventory(Topics("site/evse"), "bridge 1", 1, (_NORTH, _SOUTH), place, plugs)
+    return replace(inventory, **changed)  # type: ignore[arg-type]  # as the tests name them
+
+
+def _rows(inventory: Inventory) -> dict[str, Row]:
+    rows = list(catalogue(inventory))
+    by_topic = {row.topic: row for row in rows}
+    assert len(by_topic) == len(rows), "a topic stands there twice"
+    return by_topic
+
+
+@pytest.mark.parametrize("form", ["entity", "device", None])
+def test_it_has_exactly_the_topics_that_the_bridge_would_clear(form: Form | None) -> None:
+    inventory = _inventory(form)
+    ours = set(BridgeEntry(inventory.topics, inventory.client_id, inventory.discovery).all_topics())
+    for station in inventory.stations:
+        plugs = {uuid: station.plugs.get(uuid, uuid) for uuid in inventory.plugs[station.uuid]}
+        entry = StationEntry(
+            inventory.topics, station.topic_id, station.uuid, plugs, dict.fromkeys(plugs), inventory.discovery
+        )
+        ours.update(entry.all_topics())
+    assert _rows(inventory).keys() == ours
+
+
+def test_plugs_are_the_known_ones_else_those_with_an_alias_else_a_placeholder() -> None:
+    def places(inventory: Inventory) -> list[str]:
+        found = [row.topic.removeprefix("site/evse/") for row in catalogue(inventory) if row.channel == "plug.power"]
+        return [topic.removesuffix("/power") for topic in found]
+
+    south = _SOUTH.uuid
+    assert places(_inventory()) == ["garage-north/left", "garage-north/p2", f"{south}/p3"]
+    assert places(_inventory(plugs={})) == ["garage-north/left", f"{south}/{{plug}}"]
+    assert places(_inventory(plugs={south: ("p3",)})) == ["garage-north/left", f"{south}/p3"]
+    unknown = [row.topic for row in catalogue(_inventory(plugs={})) if row.channel == "discovery.plug.power"]
+    assert unknown[1] == f"homeassistant/sensor/evse_{south}_{{plug_uuid}}/power/config"
+
+
+def test_rows_say_what_the_tables_say() -> None:
+    rows = _rows(_inventory(qos=2))
+    power = rows["site/evse/garage-north/left/power"]
+    assert (power.channel, power.kind, power.unit, power.device) == (
+        "plug.power",
+        Kind.NUMBER,
+        "W",
+        "Garage north left",
+    )
+    assert power.quality == "site/evse/garage-north/left/availability"
+    assert power.time == "site/evse/garage-north/left/time"
+    assert {row.qos for row in rows.values()} == {2}
+    assert all(row.retained for row in rows.values())
+    assert rows["site/evse/bridge/info"].kind is Kind.JSON
+    assert all(row.description for row in rows.values())
+
+
+@pytest.mark.parametrize("form", ["entity", "device", None])
+def test_quality_and_time_are_topics_that_exist_and_end_at_the_bridge(form: Form | None) -> None:
+    rows = _rows(_inventory(form))
+    for row in rows.values():
+        if row.channel.startswith("discovery."):
+            assert (row.quality, row.time) == ("", "")
+            continue
+        assert not row.time or rows[row.time].kind is Kind.TIME
+        last = row
+        for _ in range(3):
+            if last.quality:
+                assert rows[last.quality].channel in ("plug.availability", "bridge.availability")
+                last = rows[last.quality]
+        assert last.channel == "bridge.availability"
+
+
+def test_what_is_unavailable_with_its_plug_in_home_assistant_has_the_plugs_quality() -> None:
+    rows = {row.channel: row for row in catalogue(_inventory())}
+    live = {entity.field for entity in PLUG_ENTITIES if entity.live}
+    assert live
+    for name in live:
+        assert rows[f"plug.{name}"].quality.endswith("/p3/availability")
+
+
+# The contract
+
+
+def test_contract_changes_with_its_version_alone() -> None:
+    kept = snapshot(CONTRACT_VERSION)
+    assert kept.exists(), (
+        f"CONTRACT_VERSION is {CONTRACT_VERSION}, and {kept.name} is missing: run `python -m tests.harness.contract`"
+    )
+    found = differences(json.loads(kept.read_text()), contract())
+    lines = "\n".join(found)
+    assert not found, (
+        f"the topic contract changed, and CONTRACT_VERSION is still {CONTRACT_VERSION}:\n{lines}\n"
+        "Consumers notice what went or changed: undo it, or raise CONTRACT_VERSION in publishing/contract.py "
+        f"and run `python -m tests.harness.contract`. What was only added is added to {kept.name} by hand."
+    )
+
+
+def test_every_version_so_far_is_kept() -> None:
+    for version in range(1, CONTRACT_VERSION + 1):
+        assert json.loads(snapshot(version).read_text())["contract"] == version
+
+
+def _renamed(field: Field) -> Field:
+    return replace(field, name="watts")
+
+
+def _other_unit(field: Field) -> Field:
+    return replace(field, unit="kW")
+
+
+def _other_kind(field: Field) -> Field:
+    return replace(field, kind=Kind.TEXT)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            _renamed,
+            r"^went: topics > evse/{evse}/{plug}/power > type .*\n(.*\n)*added: topics > evse/{evse}/{plug}/watts",
+        ),
+        (_renamed, r"^went: topics > evse/{evse}/{plug}/state > payload > properties > power > type "),
+        (_other_unit, r'^changed: topics > evse/{evse}/{plug}/power > unit: "W" -> "kW"$'),
+        (_other_kind, r'^changed: topics > evse/{evse}/{plug}/power > type: "number" -> "text"$'),
+        (_other_kind, r"^changed: topics > evse/{evse}/{plug}/state > payload > properties > power > type: "),
+    ],
+)
+def test_change_of_the_tables_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Field], Field], words: str
+) -> None:
+    before = contract()
+    fields = tuple(change(field) if field.name == "power" else field for field in PLUG_FIELDS)
+    monkeypatch.setattr(catalog_module, "PLUG_FIELDS", fields)
+    monkeypatch.setattr(payloads, "PLUG_FIELDS", fields)
+    assert re.search(words, "\n".join(differences(before, contract())), re.MULTILINE)
+
+
+def test_change_of_what_a_status_means_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contract()
+    monkeypatch.setitem(STATUSES, "stopped", STATUSES["connected"])
+    assert differences(before, contract()) == ["changed: statuses > stopped > vehicle_connected: null -> true"]
+
+
+def test_topic_that_went_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contract()
+    monkeypatch.setattr(catalog_module, "BRIDGE_FIELDS", ())
+    found = differences(before, contract())
+    assert found
+    assert all(line.startswith("went: topics > evse/bridge/") for line in found)

@@ -1,0 +1,80 @@
+"""Topics are built and read in one place, and a subscription covers what MQTT says it does."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, STATION_FIELDS
+from evse_mqtt_bridge.publishing.topics import PlugPlace, StationPlace, Topics, covers
+
+_bases = st.sampled_from(["evse", "site/evse", "a/b/c", "bridge", "evse/bridge"])
+_ids = st.sampled_from(["25104c56d7f848af830af4300193efb3", "garage-north", "état", "info", "availability", "state"])
+
+
+def test_the_bridges_own_topics() -> None:
+    topics = Topics("site/evse")
+    assert topics.availability == "site/evse/bridge/availability"
+    assert topics.info == "site/evse/bridge/info"
+    assert set(topics.bridge) == {topics.availability, topics.info}
+    assert covers("+/+/bridge/info", topics.info)
+    assert sum(covers(topic_filter, topics.info) for topic_filter in Topics.bridge_info_filters()) == 1
+
+
+@given(_bases, _ids, _ids)
+def test_what_is_built_is_read_back(base: str, station: str, plug: str) -> None:
+    topics = Topics(base)
+    for field in STATION_FIELDS:
+        assert topics.read(topics.station(station, field.name)) == StationPlace(station, field.name)
+    for field in PLUG_FIELDS:
+        assert topics.read(topics.plug(station, plug, field.name)) == PlugPlace(station, plug, field.name)
+    assert topics.plug(station, plug, "power").startswith(topics.plug(station, plug))
+    assert covers(topics.ledger_filter, topics.station(station, "info"))
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "evse",
+        "evse/",
+        "evse/garage",
+        "evse/garage/custom",
+        "evse/garage/left/custom",
+        "evse/garage/left/power/set",
+        "evse/garage/power",
+        "evse/garage/left/info",
+        "evse/bridge/availability",
+        "evse/bridge/info",
+        "evse/bridge/left/power",
+        "evse2/garage/availability",
+        "evs/garage/availability",
+        "EVSE/garage/availability",
+        "other/evse/garage/availability",
+        "",
+    ],
+)
+def test_what_is_not_of_the_contract_is_not_read(topic: str) -> None:
+    assert Topics("evse").read(topic) is None
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "topic", "covered"),
+    [
+        ("#", "a/b", True),
+        ("a/#", "a", True),
+        ("a/#", "a/b/c", True),
+        ("a/#", "ab", False),
+        ("+", "a", True),
+        ("+", "a/b", False),
+        ("+/+", "a/b", True),
+        ("+/+", "/b", True),
+        ("a/+/c", "a/b/c", True),
+        ("a/+/c", "a/c", False),
+        ("a/b", "a/b", True),
+        ("a/b", "a/b/c", False),
+        ("a/b/c", "a/b", False),
+        ("homeassistant/+/+/config", "homeassistant/sensor/x/config", True),
+        ("homeassistant/+/+/config", "homeassistant/sensor/x/y/config", False),
+    ],
+)
+def test_a_subscription_covers_what_mqtt_says(topic_filter: str, topic: str, *, covered: bool) -> None:
+    assert covers(topic_filter, topic) is covered

@@ -1,0 +1,121 @@
+"""The reference, the example and what they say are true."""
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from evse_mqtt_bridge.config.load import load, parse
+from evse_mqtt_bridge.config.schema import Config, Mqtt
+from evse_mqtt_bridge.config.schema_index import EACH, Setting, settings, shown, variable
+from evse_mqtt_bridge.support.errors import ConfigError
+from scripts.configuration_reference import DOCUMENT, EXAMPLE, example, refreshed
+from tests.harness import Authority
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / DOCUMENT).read_text()
+SECRETS = ("garage-north.token", "mqtt.password")
+MAKE = "run `python -m scripts.configuration_reference`"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, authority: Authority) -> Path:
+    """A folder with every file that the examples name."""
+    for name in SECRETS:
+        (tmp_path / name).write_text(f"{name}\n")
+    own = authority.issue("bridge")
+    for name, file in (("bridge.pem", own.cert_file), ("bridge.key", own.key_file)):
+        shutil.copy(file, tmp_path / name)
+    for name in ("ca.pem", "cloud-ca.pem"):
+        shutil.copy(authority.ca_file, tmp_path / name)
+    return tmp_path
+
+
+def test_the_page_is_what_the_schema_makes_of_it() -> None:
+    assert refreshed(PAGE) == PAGE, MAKE
+
+
+def test_the_example_is_what_the_schema_makes_of_it() -> None:
+    assert (ROOT / EXAMPLE).read_text() == example(), MAKE
+
+
+@pytest.mark.parametrize("setting", [item for item in settings() if item.section is None and item.path[-1] != EACH])
+def test_the_page_names_every_setting(setting: Setting) -> None:
+    path = tuple(0 if part == EACH else part for part in setting.path)
+    row = next(line for line in PAGE.splitlines() if f"| `{variable(path)}` |" in line)
+    assert row.startswith(f"| `{path[-1]}` | {setting.expected} | ")
+    assert f" | {setting.description} | " in row
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+def test_the_examples_of_the_page_load(block: str, folder: Path) -> None:
+    path = folder / "config.toml"
+    path.write_text(block if "[mqtt]" in block else f'[mqtt]\nhost = "localhost"\n{block}')
+    path.chmod(0o600)
+    assert [warning for warning in load(path, {}).warnings if "there is no station" not in warning] == []
+
+
+def test_there_are_examples_on_the_page() -> None:
+    assert PAGE.count("```toml") >= 3
+
+
+def test_the_variables_of_the_page_load(folder: Path) -> None:
+    lines = re.findall(r"^ +(EVSE_MQTT_BRIDGE__[A-Z_0-9]+)=(.*)$", PAGE, re.MULTILINE)
+    assert len(lines) >= 6
+    for name, value in lines:
+        environ = {
+            name: value.replace("/run/secrets/garage_north", str(folder / SECRETS[0])).replace(
+                "/etc/ssl/site-ca", str(folder / "ca")
+            )
+        }
+        text = '[mqtt]\nhost = "h"\n[[stations]]\nedge_device_id = "1"\nuuid = "a"\ntoken = "t"\n'
+        parse(text, folder / "config.toml", environ)
+
+
+def test_the_errors_of_the_page_are_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = re.search(r"exit code is 78:\n\n(.*?)\n\n", PAGE, re.DOTALL)
+    assert said is not None
+    monkeypatch.chdir(tmp_path)
+    Path("config.toml").write_text('[mqtt]\nhost = "h"\n\nprot = 1\n\n\n\n[polling]\ninterval = 0\n')
+    with pytest.raises(ConfigError) as caught:
+        load(Path("config.toml"), {"EVSE_MQTT_BRIDGE__LOG__LEVEL": "loud"})
+    assert sorted(str(caught.value).splitlines()) == sorted(line.strip() for line in said[1].splitlines())
+    assert caught.value.exit_code == 78
+
+
+def test_the_example_says_nothing_but_what_is_the_default_anyway(folder: Path) -> None:
+    path = folder / "config.toml"
+    path.write_text(example())
+    assert load(path, {}).config == Config(mqtt=Mqtt(host="localhost"))
+
+
+def test_every_line_of_the_example_can_be_taken_into_use(folder: Path) -> None:
+    alternatives = ("#password =", "#token =")
+    lines = [
+        line.removeprefix("#") if re.match(r"#[a-z\[]", line) and not line.startswith(alternatives) else line
+        for line in example().splitlines()
+    ]
+    text = "\n".join(lines)
+    config = parse(text, folder / "config.toml", {}).config
+    assert [(station.name, station.alias, station.interval) for station in config.stations] == [
+        ("Garage north", "garage-north", 10)
+    ]
+    named = {shown(path) for path in _leaves(tomllib.loads(text))}
+    known = {
+        shown(item.path).replace("[]", "[0]") for item in settings() if item.section is None and item.path[-1] != EACH
+    }
+    assert known - named == {"mqtt.password", "stations[0].token"}
+
+
+def _leaves(data: dict[str, object]) -> list[tuple[str | int, ...]]:
+    found: list[tuple[str | int, ...]] = []
+    for key, value in data.items():
+        if isinstance(value, list):
+            found += [(key, index, *path) for index, item in enumerate(value) for path in _leaves(item)]
+        elif isinstance(value, dict) and key != "plugs":
+            found += [(key, *path) for path in _leaves(value)]
+        else:
+            found.append((key,))
+    return found

@@ -1,0 +1,240 @@
+"""The bridge as a process: how it ends, starts again, and takes a changed configuration over."""
+
+import signal
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import CloudServer, Mosquitto, Observer
+from tests.harness.cloud import EXAMPLE_EVSE, Answer, plug_object, status_example
+from tests.harness.configuration import station_table, write_config
+from tests.service.conftest import Start
+
+AVAILABILITY = "evse/bridge/availability"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ends_with_offline_as_its_last_message(
+    config: Path, observer: Observer, bridge_process: Start, number: signal.Signals
+) -> None:
+    bridge = bridge_process(config)
+    observer.wait_for(AVAILABILITY, "online")
+    bridge.send(number)
+    bridge.assert_exit(0, timeout=5)
+    observer.wait_for(AVAILABILITY, "offline")
+    observer.settle()
+    published = [seen for seen in observer.log if seen.topic.startswith(("evse/", "homeassistant/"))]
+    assert (published[-1].topic, published[-1].payload, published[-1].retain) == (AVAILABILITY, "offline", True)
+
+
+def test_ends_in_the_middle_of_a_poll(
+    config: Path, cloud: CloudServer, observer: Observer, bridge_process: Start
+) -> None:
+    cloud.answer(EXAMPLE_EVSE, Answer(hang=True))
+    bridge = bridge_process(config)
+    observer.wait_for(AVAILABILITY, "online")
+    cloud.wait_for_requests(1)
+    began = time.monotonic()
+    bridge.stop(timeout=5)
+    assert time.monotonic() - began < 5
+    observer.wait_for(AVAILABILITY, "offline")
+
+
+def test_ends_while_the_broker_is_down(config: Path, broker: Mosquitto, bridge_process: Start) -> None:
+    broker.stop()
+    bridge = bridge_process(config)
+    bridge.wait_for_line("broker cannot be reached")
+    bridge.stop(timeout=5)
+
+
+def test_ends_while_the_broker_is_frozen_and_leaves_the_will_to_it(
+    config: Path, broker: Mosquitto, observer: Observer, bridge_process: Start
+) -> None:
+    bridge = bridge_process(config)
+    observer.wait_for(AVAILABILITY, "online")
+    broker.freeze()
+    bridge.stop(timeout=5)
+    assert "did not acknowledge" in bridge.errors
+    broker.thaw()
+    observer.wait_for(AVAILABILITY, "offline")
+
+
+def test_killed_is_offline_within_eight_seconds(config: Path, observer: Observer, bridge_process: Start) -> None:
+    bridge = bridge_process(config)
+    observer.wait_for(AVAILABILITY, "online")
+    bridge.kill()
+    observer.wait_for(AVAILABILITY, "offline", timeout=8)
+    observer.settle()
+    assert observer.retained[AVAILABILITY] == "offline"
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_quick_restart_shows_no_late_offline(config: Path, observer: Observer, bridge_process: Start, how: str) -> None:
+    first = bridge_process(config)
+    observer.wait_for(AVAILABILITY, "online")
+    if how == "stopped":
+        first.stop()
+        observer.wait_for(AVAILABILITY, "offline")
+    else:
+        first.kill()
+    start = observer.count
+    bridge_process(config)
+    observer.wait(lambda: "online" in observer.history(AVAILABILITY, start))
+    # The will of the first would have come by now: its delay is 5 s.
+    due = time.monotonic() + 7
+    observer.wait(lambda: time.monotonic() > due)
+    assert observer.history(AVAILABILITY, start)[-1] == "online"
+    assert observer.retained[AVAILABILITY] == "online"
+    if how == "killed":
+        assert "offline" not in observer.history(AVAILABILITY, start)
+
+
+def test_takes_a_changed_file_over_without_disturbing_what_stayed(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
+) -> None:
+    other, third = "b" * 32, "c" * 32
+    for uuid in (other, third):
+        cloud.answer(uuid, [plug_object(evse_uuid=uuid)])
+    config = tmp_path / "config.toml"
+    tables["stations"] = [station_table(), station_table(other)]
+    bridge = bridge_process(write_config(config, tables))
+    observer.wait_for(AVAILABILITY, "online")
+    for uuid in (EXAMPLE_EVSE, other):
+        observer.wait_for(f"evse/{uuid}/availability", "online")
+    start = observer.count
+
+    tables["stations"] = [station_table(), station_table(third)]
+    write_config(config, tables)
+    bridge.send(signal.SIGHUP)
+    bridge.wait_for_line("configuration taken over")
+    observer.wait_for(f"evse/{third}/availability", "online")
+    observer.wait(lambda: not any(other in topic and payload for topic, payload in observer.latest.items()))
+    observer.settle()
+
+    assert not [seen.topic for seen in observer.since(start) if EXAMPLE_EVSE in seen.topic]
+    assert not [topic for topic in observer.retained if other in topic]
+    assert observer.history(AVAILABILITY, start) == []
+    times = [request.at for request in cloud.wait_for_requests(6, EXAMPLE_EVSE)]
+    assert max(later - earlier for earlier, later in pairwise(times[1:])) < 1.7
+
+
+def test_wrong_file_is_said_and_the_old_one_stays_in_force(
+    config: Path, cloud: CloudServer, bridge_process: Start, observer: Observer
+) -> None:
+    bridge = bridge_process(config)
+    observer.wait_for(AVAILABILITY, "online")
+    config.write_text(config.read_text().replace("[polling]", "[poling]"))
+    bridge.send(signal.SIGHUP)
+    bridge.wait_for_line("poling.*polling")
+    cloud.wait_for_requests(len(cloud.requests) + 2)
+    bridge.stop()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "prefix"),
+    [
+        ("mqtt", "base_topic", "site/evse", "evse/"),
+        ("homeassistant", "discovery_prefix", "ha", "homeassistant/"),
+        ("homeassistant", "discovery", "device", "homeassistant/sensor/"),
+        ("homeassistant", "enabled", False, "homeassistant/"),
+    ],
+)
+@pytest.mark.parametrize("running", [True, False], ids=["while running", "while not running"])
+def test_prefixes_and_forms_that_went_leave_nothing_behind(
+    tmp_path: Path,
+    tables: dict[str, Any],
+    observer: Observer,
+    bridge_process: Start,
+    section: str,
+    key: str,
+    value: object,
+    prefix: str,
+    running: bool,
+) -> None:
+    foreign = {"evse/other/thing/power": "1", "evse/bridge2/info": "{}", "homeassistant/sensor/other/config": "{}"}
+    for topic, payload in foreign.items():
+        observer.publish(topic, payload, retain=True)
+    config = tmp_path / "config.toml"
+    bridge = bridge_process(write_config(config, tables))
+    observer.wait_for(AVAILABILITY, "online")
+    observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
+
+    tables.setdefault(section, {})[key] = value
+    write_config(config, tables)
+    if running:
+        bridge.send(signal.SIGHUP)
+    else:
+        bridge.stop()
+        bridge = bridge_process(config)
+    observer.wait(
+        lambda: (
+            not [
+                topic
+                for topic, payload in observer.latest.items()
+                if payload and topic.startswith(prefix) and topic not in foreign
+            ]
+        ),
+        timeout=20,
+    )
+    left = observer.retained
+    assert foreign.items() <= left.items()
+    base = "site/evse" if key == "base_topic" else "evse"
+    observer.wait_for(f"{base}/bridge/availability", "online")
+    observer.wait_for(f"{base}/{EXAMPLE_EVSE}/availability", "online")
+
+    def is_discovered() -> bool:
+        retained = observer.retained
+        return any(EXAMPLE_EVSE in topic for topic in retained if topic.startswith(("homeassistant/", "ha/")))
+
+    if key == "enabled":
+        assert not is_discovered()
+    else:
+        observer.wait(is_discovered)
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while running", "while not running"])
+def test_aliases_and_stations_that_went_leave_nothing_behind(
+    tmp_path: Path,
+    tables: dict[str, Any],
+    cloud: CloudServer,
+    observer: Observer,
+    bridge_process: Start,
+    running: bool,
+) -> None:
+    other = "b" * 32
+    cloud.answer(other, [plug_object(evse_uuid=other)])
+    plug = status_example()[1]["plug_uuid"]
+    tables["stations"] = [station_table(alias="north", plugs={plug: "left"}), station_table(other, alias="south")]
+    config = tmp_path / "config.toml"
+    bridge = bridge_process(write_config(config, tables))
+    observer.wait_for(AVAILABILITY, "online")
+    observer.wait_for("evse/north/left/availability", "online")
+    observer.wait_for("evse/south/availability", "online")
+
+    tables["stations"] = [station_table(alias="south", plugs={plug: "right"})]
+    write_config(config, tables)
+    if running:
+        bridge.send(signal.SIGHUP)
+    else:
+        bridge.stop()
+        bridge_process(config)
+    observer.wait_for("evse/south/right/power", "7107")
+    observer.wait(
+        lambda: (
+            not [
+                topic
+                for topic, payload in observer.latest.items()
+                if payload and (topic.startswith(("evse/north/", f"evse/south/{plug}/")) or other in topic)
+            ]
+        )
+    )
+    observer.settle()
+    retained = observer.retained
+    assert retained["evse/south/availability"] == "online"
+    assert {topic.split("/")[2] for topic in retained if topic.startswith("evse/south/") and topic.count("/") == 3} == {
+        "right",
+        status_example()[0]["plug_uuid"],
+    }

@@ -1,0 +1,107 @@
+"""The page of a bridge that runs as a process: its end, its reload, its port."""
+
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import BridgeProcess, CloudServer, Mosquitto
+from tests.harness.cloud import EXAMPLE_EVSE, status_example
+from tests.harness.configuration import config_tables, write_config
+from tests.harness.net import HOST, free_port, is_listening
+
+Start = Callable[..., BridgeProcess]
+
+
+@pytest.fixture
+def tables(broker: Mosquitto, cloud: CloudServer) -> dict[str, Any]:
+    cloud.answer(EXAMPLE_EVSE, status_example(), token=f"token-{EXAMPLE_EVSE}")
+    return config_tables(
+        broker, cloud, polling={"stale_after": 0}, http={"enabled": True, "host": HOST, "port": free_port()}
+    )
+
+
+@contextmanager
+def _viewer(port: int) -> Iterator[socket.socket]:
+    """An event stream that has begun."""
+    with closing(socket.create_connection((HOST, port), timeout=10)) as viewer:
+        viewer.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        seen = b""
+        while b"event: picture" not in seen:
+            seen += (part := viewer.recv(4096))
+            assert part, seen
+        yield viewer
+
+
+def _ends(viewer: socket.socket) -> None:
+    try:
+        while viewer.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+
+
+def test_its_end_waits_for_no_viewer(tmp_path: Path, tables: dict[str, Any], bridge_process: Start) -> None:
+    bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
+    bridge.wait_for_line("status page")
+    with _viewer(tables["http"]["port"]) as viewer:
+        began = time.monotonic()
+        bridge.stop(timeout=5)
+        assert time.monotonic() - began < 4
+        _ends(viewer)
+
+
+def test_a_reload_moves_the_page(tmp_path: Path, tables: dict[str, Any], bridge_process: Start) -> None:
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    bridge.wait_for_line("status page")
+    old, new = tables["http"]["port"], free_port()
+    with _viewer(old) as viewer:
+        tables["http"]["port"] = new
+        write_config(config, tables)
+        bridge.send(signal.SIGHUP)
+        bridge.wait_for_line("configuration taken over")
+        _ends(viewer)
+    assert not is_listening(old)
+    with _viewer(new):
+        pass
+    bridge.stop()
+
+
+def test_a_port_that_is_taken_is_said_and_the_page_comes_when_it_is_free(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: Start
+) -> None:
+    with socket.create_server((HOST, tables["http"]["port"])):
+        bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
+        bridge.wait_for_line("there is no status page.*another program listens there")
+        cloud.wait_for_requests(2)
+    bridge.wait_for_line("status page .*http://", timeout=30)
+    assert bridge.errors.count("there is no status page") == 1
+    with _viewer(tables["http"]["port"]):
+        pass
+    bridge.stop()
+
+
+def test_connections_that_use_up_the_descriptors_cost_the_page_alone(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: Start
+) -> None:
+    bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
+    bridge.wait_for_line("status page")
+    cloud.wait_for_requests(2)
+    room = len(list(Path(f"/proc/{bridge.pid}/fd").iterdir())) + 10
+    resource.prlimit(bridge.pid, resource.RLIMIT_NOFILE, (room, room))
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(closing(socket.create_connection((HOST, tables["http"]["port"]), timeout=10)))
+        bridge.wait_for_line("asyncio complains.*Too many open files")
+        cloud.wait_for_requests(len(cloud.requests) + 3)
+    assert bridge.errors.count("asyncio complains") <= 6
+    with _viewer(tables["http"]["port"]):
+        pass
+    bridge.stop()

@@ -15,15 +15,13 @@ from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.mqtt.one_shot import one_shot
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import UnavailableError
-from evse_mqtt_bridge.support.net import host_and_port
+from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
-from evse_mqtt_bridge.web.server import CLIENT_ID
+from evse_mqtt_bridge.web.headers import CLIENT_ID_HEADER, SERVER_NAME
 
 __all__ = ["health"]
 
-_NAME = "evse-mqtt-bridge"
 _PATIENCE = 3.0
-_EVERY_NETWORK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # compared with, not listened on
 _BODY_LIMIT = 4096
 _LINE_LIMIT = 500
 
@@ -67,7 +65,7 @@ def _asked(config: Config) -> _Answer | None:
         UnavailableError: what listens there does not answer, or is no bridge.
     """
     settings = config.http
-    host = _EVERY_NETWORK.get(settings.host, settings.host)
+    host = local_address(settings.host)
     address = host_and_port(host, settings.port)
     connection = http.client.HTTPConnection(host, settings.port, timeout=_PATIENCE)
     with contextlib.closing(connection):
@@ -83,9 +81,12 @@ def _asked(config: Config) -> _Answer | None:
             raise UnavailableError(f"the bridge does not answer at {address}") from None
         except http.client.HTTPException:
             raise UnavailableError(f"what listens at {address} is no bridge; see http.port") from None
-    if response.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE) or response.getheader("Server") != _NAME:
+    if (
+        response.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
+        or response.getheader("Server") != SERVER_NAME
+    ):
         raise UnavailableError(f"what listens at {address} is no bridge; see http.port")
-    other = unquote(response.getheader(CLIENT_ID, ""))
+    other = unquote(response.getheader(CLIENT_ID_HEADER, ""))
     if other not in ("", config.mqtt.client_id):
         words = f"another bridge answers at {address}, {clean(other)}: give each an http.port of its own"
         click.echo(f"warning: {words}; asking the broker instead", err=True)

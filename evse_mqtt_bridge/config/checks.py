@@ -1,6 +1,5 @@
 """What must hold between several keys, and what is allowed but deserves a warning."""
 
-import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -9,6 +8,7 @@ from evse_mqtt_bridge.config.schema import Config, Polling, StationConfig
 from evse_mqtt_bridge.config.schema_index import shown
 from evse_mqtt_bridge.publishing.contract import STATION_FIELDS
 from evse_mqtt_bridge.publishing.topics import BRIDGE
+from evse_mqtt_bridge.support.net import is_loopback
 
 __all__ = ["faults", "warnings"]
 
@@ -82,17 +82,10 @@ def warnings(config: Config) -> Iterator[Fault]:
     if not config.stations:
         yield Fault(("stations",), "there is no station; add one with `evse-mqtt-bridge station add`")
     url = urlsplit(config.cloud.base_url)
-    if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
         yield Fault(("cloud", "base_url"), "tokens are sent in clear over http://; use https://")
     limit = config.cloud.max_requests_per_second
     wanted = sum(1 / (station.interval or config.polling.interval) for station in config.stations)
     if limit and wanted > limit:
         words = f"the polling intervals ask for {wanted:.4g} requests per second, and this allows {limit:g}"
         yield Fault(("cloud", "max_requests_per_second"), f"{words}; stations will be polled less often")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"

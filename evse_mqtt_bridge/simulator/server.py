@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from evse_mqtt_bridge.simulator.faults import NO_FAULTS, Fault, Faults
 from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation
 from evse_mqtt_bridge.support.errors import BridgeError
+from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["STATUS_PATH", "SimulatorError", "SimulatorServer", "tls_context"]
@@ -97,16 +97,7 @@ class SimulatorServer:
     @property
     def url(self) -> str:
         """What `cloud.base_url` has to be on this machine; `port` is known once the context is entered."""
-        host = self.host
-        try:
-            address = ip_address(host)
-        except ValueError:
-            pass  # a name
-        else:
-            if address.is_unspecified:
-                address = IPv4Address("127.0.0.1") if isinstance(address, IPv4Address) else IPv6Address("::1")
-            host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
-        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{host_and_port(local_address(self.host), self.port)}"
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()

@@ -1,8 +1,39 @@
-"""Host names, addresses and ports as text."""
+"""Rules about host names, addresses and ports: loopback, wildcard, and how they are written in a URL."""
 
-__all__ = ["host_and_port"]
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+__all__ = ["host_and_port", "is_loopback", "is_wildcard", "local_address"]
 
 
 def host_and_port(host: str, port: int) -> str:
-    """As they stand in an address: an IPv6 address is in brackets (RFC 3986, section 3.2.2)."""
+    """Return `host:port` as in a URL, with an IPv6 address in brackets (RFC 3986, section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is reachable from this machine only."""
+    address = _address(host)
+    return address.is_loopback if address is not None else host.lower().rstrip(".") == "localhost"
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether a server that binds to `host` listens on all interfaces (`0.0.0.0` or `::`)."""
+    address = _address(host)
+    return address is not None and address.is_unspecified
+
+
+def local_address(host: str) -> str:
+    """Return the host at which this machine reaches a server that binds to `host`.
+
+    A wildcard address is for binding only, so it is replaced by the loopback address of its family.
+    """
+    if not is_wildcard(host):
+        return host
+    return "::1" if ":" in host else "127.0.0.1"
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:  # a host name
+        return None

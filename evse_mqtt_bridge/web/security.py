@@ -1,69 +1,38 @@
-"""Who is answered, and what browsers are told about each answer: nothing may be embedded, framed or read elsewhere.
+"""Rules that keep pages of other sites from reading the bridge through the browser of a visitor.
 
-There is no password, so a page of another site must not get at the answers through a visitor's browser. It cannot read
-them, as no answer allows that (CORS). A name of such a site that is made to lead to a loopback address (DNS rebinding)
-would, so while the bridge listens on loopback alone, it answers requests alone that name it by a loopback address.
+There is no authentication. Browsers do not let pages of other sites read responses, because no response allows it
+(CORS). DNS rebinding bypasses that: the attacker's host name resolves to a loopback address. Therefore a bridge that
+listens on loopback only serves requests whose Host header names a loopback address.
 """
 
 from collections.abc import Mapping
-from ipaddress import ip_address
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
-__all__ = ["HEADERS", "REFUSED_HOST", "content_security_policy", "is_foreign", "is_loopback", "may_ask"]
+from evse_mqtt_bridge.support.net import is_loopback
 
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+__all__ = ["HOST_NOT_ALLOWED", "is_allowed_host", "is_cross_site"]
 
-REFUSED_HOST = (
-    "This bridge answers on this machine alone, and only to requests for localhost, 127.0.0.1 or [::1].\n"
-    'Ask for http://127.0.0.1, have your proxy send "Host: localhost", or set http.host to an address of the network.\n'
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+HOST_NOT_ALLOWED = (
+    "This bridge accepts connections from this machine only, and requests for localhost, 127.0.0.1 or [::1] only.\n"
+    "Use http://127.0.0.1, configure your proxy to send the header `Host: localhost`, or set http.host to an address "
+    "of the network.\n"
 )
-"""Said to a request that names another host."""
+"""Body of the response to a request with another Host header."""
 
 
-def content_security_policy(scripts: str = "", styles: str = "") -> str:
-    """The policy of a document that has these scripts and styles in it, named by their hashes, and nothing else."""
-    rules = ["default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
-    if scripts:
-        rules += [f"script-src {scripts}", f"style-src {styles}", "connect-src 'self'", "img-src data:"]
-    return "; ".join(rules)
-
-
-HEADERS: Mapping[str, str] = MappingProxyType(
-    {
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": content_security_policy(),
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-        "Referrer-Policy": "no-referrer",
-        "Server": "evse-mqtt-bridge",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-    }
-)
-"""Headers of every answer, unless it has its own."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `http.host` is reached from this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def may_ask(listening_on: str, host: str | None) -> bool:
-    """Whether a request with this Host header is answered; `listening_on` is `http.host`."""
-    if not is_loopback(listening_on):
+def is_allowed_host(bind_host: str, host_header: str | None) -> bool:
+    """Whether a server bound to `bind_host` (`http.host`) serves a request with this Host header."""
+    if not is_loopback(bind_host):
         return True
     try:
-        name = urlsplit(f"//{host or ''}").hostname
+        name = urlsplit(f"//{host_header or ''}").hostname
     except ValueError:
         return False
-    return name is not None and name in _LOCAL_NAMES | {listening_on.lower()}
+    return name is not None and name in _LOOPBACK_NAMES | {bind_host.lower()}
 
 
-def is_foreign(headers: Mapping[str, str]) -> bool:
-    """Whether a browser says that the request comes from a page of another site."""
+def is_cross_site(headers: Mapping[str, str]) -> bool:
+    """Whether the browser reports that a page of another site sent the request."""
     return headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")

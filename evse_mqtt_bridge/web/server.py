@@ -22,12 +22,10 @@ from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.observability.snapshot import Health, snapshot_json
 from evse_mqtt_bridge.web import page
 from evse_mqtt_bridge.web.feed import Feed, Told, write_slices
-from evse_mqtt_bridge.web.security import HEADERS, REFUSED_HOST, is_foreign, may_ask
+from evse_mqtt_bridge.web.headers import CLIENT_ID_HEADER, DEFAULT_HEADERS, SERVER_NAME
+from evse_mqtt_bridge.web.security import HOST_NOT_ALLOWED, is_allowed_host, is_cross_site
 
-__all__ = ["CLIENT_ID", "MAX_CONNECTIONS", "MAX_VIEWERS", "Server", "Source"]
-
-CLIENT_ID = "Bridge-Client-Id"
-"""The header in which /healthz names the bridge, by its MQTT client id in URL encoding: several may share a machine."""
+__all__ = ["MAX_CONNECTIONS", "MAX_VIEWERS", "Server", "Source"]
 
 MAX_CONNECTIONS = 100
 """Connections at once, so that enough file descriptors are left for what the bridge is there for."""
@@ -147,8 +145,8 @@ class Server:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if (expiry := self._silent.pop(id(request.protocol), None)) is not None:
             expiry.cancel()
-        if not may_ask(self._settings.host, request.headers.get("Host")):
-            return web.Response(status=403, text=REFUSED_HOST)
+        if not is_allowed_host(self._settings.host, request.headers.get("Host")):
+            return web.Response(status=403, text=HOST_NOT_ALLOWED)
         return await handler(request)
 
     async def _index(self, _request: web.Request) -> web.Response:
@@ -182,7 +180,7 @@ class Server:
                 return snapshot_json(self._source.outline(), stations)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if is_foreign(request.headers):
+        if is_cross_site(request.headers):
             return web.Response(status=403, text="A page of another site does not get at this bridge.\n")
         if len(self._viewers) >= MAX_VIEWERS:
             words = f"{MAX_VIEWERS} pages are open, which is as many as the bridge keeps live. Close one of them.\n"
@@ -215,7 +213,7 @@ class Server:
     async def _healthz(self, _request: web.Request) -> web.Response:
         health = self._source.health()
         answer = _verdict(health.healthy, health)
-        answer.headers[CLIENT_ID] = quote(self._source.plan.client_id)
+        answer.headers[CLIENT_ID_HEADER] = quote(self._source.plan.client_id)
         return answer
 
     async def _readyz(self, _request: web.Request) -> web.Response:
@@ -250,11 +248,9 @@ def _verdict(well: bool, health: Health) -> web.Response:  # noqa: FBT001  # pri
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in HEADERS.items():
-        if name == "Server":
-            response.headers[name] = value  # aiohttp would tell its version, and Python's
-        else:
-            response.headers.setdefault(name, value)
+    for name, value in DEFAULT_HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = SERVER_NAME  # by default aiohttp discloses its version and Python's
 
 
 async def _send(request: web.Request, response: web.StreamResponse, text: bytes) -> bool:

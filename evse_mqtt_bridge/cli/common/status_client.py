@@ -24,7 +24,7 @@ from evse_mqtt_bridge.config.secrets import is_there
 from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.snapshot import Snapshot, StationSnapshot, from_json
 from evse_mqtt_bridge.support.errors import UnavailableError
-from evse_mqtt_bridge.support.net import host_and_port
+from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["Viewer", "address_of", "only_stations", "only_unavailable", "url_option", "where"]
@@ -33,7 +33,6 @@ _TIMEOUT = httpx.Timeout(5.0, connect=3.0)
 _WHOLE = 20.0  # seconds
 _LIMIT = 256 * 2**20  # bytes; a bridge of 20,000 stations stays below it
 _SAID = 200
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _ADVICE = "; is it running, with http.enabled, and is this the place (--url)?"
 
@@ -72,7 +71,7 @@ def where(config: Path | None, url: str | None) -> str:
 
 def address_of(settings: Http) -> str:
     """Where a bridge with these settings is found from its own machine."""
-    return f"http://{host_and_port(_LOOPBACK.get(settings.host, settings.host), settings.port)}"
+    return f"http://{host_and_port(local_address(settings.host), settings.port)}"
 
 
 class Viewer:

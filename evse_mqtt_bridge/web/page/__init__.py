@@ -13,7 +13,7 @@ from importlib import resources
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.observability.reason_texts import REASONS, WAITING
 from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, STATION_FIELDS, Field
-from evse_mqtt_bridge.web.security import content_security_policy
+from evse_mqtt_bridge.web.headers import content_security_policy
 
 __all__ = ["Document", "document"]
 

@@ -41,17 +41,17 @@ def _cut(world: World, _dice: Random) -> Callable[[], None]:
 
 def _flapping(world: World, seeded_random: Random) -> Callable[[], None]:
     world.to_broker.cut(new_after=0.5)
-    return _later(seeded_random, 2, 6, world.to_broker.calm)
+    return _later(seeded_random, 2, 6, world.to_broker.restore)
 
 
 def _swallowed(world: World, seeded_random: Random) -> Callable[[], None]:
     world.to_broker.blackhole()
-    return _later(seeded_random, 1, 10, world.to_broker.calm)
+    return _later(seeded_random, 1, 10, world.to_broker.restore)
 
 
 def _slow(world: World, seeded_random: Random) -> Callable[[], None]:
     world.to_broker.delay(0.2)
-    return _later(seeded_random, 1, 5, world.to_broker.calm)
+    return _later(seeded_random, 1, 5, world.to_broker.restore)
 
 
 BROKER: Mapping[str, Fault] = {
@@ -67,12 +67,12 @@ BROKER: Mapping[str, Fault] = {
 
 def _cloud_swallowed(world: World, _dice: Random) -> Callable[[], None]:
     world.to_cloud.blackhole()
-    return world.to_cloud.calm
+    return world.to_cloud.restore
 
 
 def _cloud_cut(world: World, _dice: Random) -> Callable[[], None]:
     world.to_cloud.cut(new_after=0)
-    return world.to_cloud.calm
+    return world.to_cloud.restore
 
 
 CLOUD: Mapping[str, Fault] = {

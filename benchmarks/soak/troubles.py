@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.harness.misbehaving_server import Lie, answer, bomb, drip, endless, raw, reset, silence
+from tests.harness.misbehaving_server import Behaviour, answer, drip, endless, gzip_bomb, hang, raw, reset
 
 __all__ = ["TROUBLES", "DisconnectReason"]
 
@@ -16,7 +16,7 @@ _FOREIGN = [{"plug_uuid": "0" * 32, "evse_uuid": "f" * 32, "power": 1}]
 class DisconnectReason:
     """What is answered, and the reason that it gives; who is `rejected` is asked again every 15 minutes only."""
 
-    lie: Lie
+    lie: Behaviour
     reason: str
 
     @property
@@ -44,7 +44,7 @@ TROUBLES: Mapping[str, DisconnectReason] = {
     "deep JSON": DisconnectReason(answer("[" * 50_000), "invalid_response"),
     "no HTTP": DisconnectReason(raw(b"[]\r\n\r\n"), "invalid_response"),
     "an unasked encoding": DisconnectReason(answer("[]", content_encoding="br"), "invalid_response"),
-    "a gzip bomb": DisconnectReason(bomb(20_000_000), "invalid_response"),
+    "a gzip bomb": DisconnectReason(gzip_bomb(20_000_000), "invalid_response"),
     "a body of 2 GB": DisconnectReason(
         endless(_HEAD + b"Content-Length: 2000000000\r\n\r\n", b" " * 65_536), "invalid_response"
     ),
@@ -53,5 +53,5 @@ TROUBLES: Mapping[str, DisconnectReason] = {
     "a body that drips": DisconnectReason(
         drip(_HEAD + b"Content-Length: 5000\r\n\r\n" + b" " * 5000, 0.05), "unreachable"
     ),
-    "silence": DisconnectReason(silence(), "unreachable"),
+    "silence": DisconnectReason(hang(), "unreachable"),
 }

@@ -15,7 +15,7 @@ from tests.harness.bridge import BridgeProcess
 from tests.harness.configuration import write_config
 from tests.harness.mosquitto import Mosquitto
 from tests.harness.net import HOST
-from tests.harness.observer import Observer, retained_tree
+from tests.harness.observer import Observer, retained_messages
 from tests.harness.proxy import Proxy
 
 __all__ = ["FOREIGN", "World"]
@@ -64,13 +64,13 @@ class World:
     def reload(self, truth: Truth) -> None:
         """Let the bridge take over these settings and stations (SIGHUP)."""
         self._write(truth)
-        self.bridge.send(signal.SIGHUP)
+        self.bridge.send_signal(signal.SIGHUP)
 
     def reload_nonsense(self) -> None:
         """A file that is no configuration, which the bridge must refuse."""
         self._config.write_text('[mqtt]\nhost = "localhost"\nbase_topick = "evse"\n')
         lines = len(self.bridge.stderr)
-        self.bridge.send(signal.SIGHUP)
+        self.bridge.send_signal(signal.SIGHUP)
         self.bridge.wait_for_line("configuration is wrong", since=lines)
 
     def plant(self) -> None:
@@ -86,7 +86,7 @@ class World:
 
     def retained(self) -> dict[str, str]:
         """What the broker retains."""
-        return retained_tree(self.broker.port)
+        return retained_messages(self.broker.port)
 
     @property
     def usage(self) -> Usage:

@@ -125,7 +125,7 @@ def test_a_running_bridge_is_well_until_its_loop_stands_still(
         assert _health(tmp_path, tables)[0] == 0
         other = {**tables, "mqtt": {**tables["mqtt"], "client_id": "another"}}
         assert "another bridge answers" in _health(tmp_path, other)[1]
-        bridge.send(signal.SIGSTOP)
+        bridge.send_signal(signal.SIGSTOP)
         code, words = _health(tmp_path, tables)
         assert code == 69
         assert "does not answer" in words

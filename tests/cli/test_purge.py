@@ -11,7 +11,7 @@ from tests.harness import (
     Mosquitto,
     Observer,
     config_tables,
-    retained_tree,
+    retained_messages,
     run_command,
     station_table,
     status_example,
@@ -42,7 +42,7 @@ def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
 
 
 def topics(broker: Mosquitto) -> set[str]:
-    return set(retained_tree(broker.port))
+    return set(retained_messages(broker.port))
 
 
 def test_a_bridge_that_is_given_up_leaves_nothing(config: Path, broker: Mosquitto) -> None:

@@ -69,7 +69,7 @@ def test_the_published_example_is_served_and_requests_are_told() -> None:
         process.wait_for_line("^Published example: status 200$")
         process.stop()
         assert process.stderr[0] == f"Simulating 1 station at {url}, 60 times as fast as life. Ctrl-C ends it."
-        assert station.token not in process.errors
+        assert station.token not in process.stderr_text
 
 
 def test_tls_and_the_address_of_its_ca(authority: Authority) -> None:

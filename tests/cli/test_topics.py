@@ -14,7 +14,7 @@ from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.cli.topics import _CSV_COLUMNS
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness import CloudServer, Mosquitto, Observer, config_tables, station_table, write_config
-from tests.harness.asyncapi import topics_of, violations
+from tests.harness.asyncapi import channel_by_topic, document_errors
 from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS, status_example
 
 _IDLE, _CHARGING = EXAMPLE_PLUGS
@@ -101,7 +101,7 @@ def test_the_document_explains_every_column_of_the_tag_list() -> None:
 
 def test_asyncapi_is_a_valid_document(offline: Path) -> None:
     content = json.loads(_topics(offline, "--asyncapi").stdout)
-    assert violations(content) == []
+    assert document_errors(content) == []
     assert content["servers"]["broker"]["host"] == "localhost:1883"
     assert "login" in content["components"]["securitySchemes"]
     assert content["components"]["parameters"]["plug"]["examples"] == ["left"]
@@ -155,7 +155,7 @@ def _plugs(config: Path) -> list[str]:
     """The plugs' levels in the document's topics, with --online."""
     result = _topics(config, "--asyncapi", "--online")
     assert (result.exit_code, result.stderr) == (0, "")
-    channels = topics_of(json.loads(result.stdout))
+    channels = channel_by_topic(json.loads(result.stdout))
     return [topic.split("/")[2] for topic, channel in channels.items() if channel == "plug.power"]
 
 

@@ -11,7 +11,7 @@ from evse_mqtt_bridge.cloud import errors as failures
 from evse_mqtt_bridge.domain.model import Failure
 from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import TRANSPORT, Loop
-from tests.harness.misbehaving_server import Liar
+from tests.harness.misbehaving_server import MisbehavingServer
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def run(_nobody_sees_the_token: None, transport: str) -> Loop:
 
 
 @pytest.fixture
-def liar() -> Iterator[Liar]:
-    """A running server that lies."""
-    with Liar() as server:
+def server() -> Iterator[MisbehavingServer]:
+    """A running server whose answers a test controls down to the byte."""
+    with MisbehavingServer() as server:
         yield server

@@ -18,7 +18,17 @@ from tests.cloud.fetching import failure_of, reading_of
 from tests.cloud.loops import EXAMPLE as _EXAMPLE
 from tests.cloud.loops import Loop, ask, settings_of, target_of
 from tests.harness.cloud import EXAMPLE_EVSE
-from tests.harness.misbehaving_server import Liar, Lie, answer, bomb, drip, endless, raw, reset, silence
+from tests.harness.misbehaving_server import (
+    Behaviour,
+    MisbehavingServer,
+    answer,
+    drip,
+    endless,
+    gzip_bomb,
+    hang,
+    raw,
+    reset,
+)
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _MEGABYTE = 2**20
@@ -47,7 +57,7 @@ _NO_HTTP = "the answer is not valid HTTP"
 _ENDED = "the connection ended in mid-answer"
 _CLOSED = "the server closed the connection without an answer"
 
-_LIES: dict[str, tuple[Lie, Reason, str]] = {
+_MISBEHAVIOURS: dict[str, tuple[Behaviour, Reason, str]] = {
     "closed at once": (raw(b""), Reason.UNREACHABLE, _CLOSED),
     "reset at once": (reset(), Reason.UNREACHABLE, _CLOSED),
     "cut in the status line": (raw(b"HTTP/1.1 20"), Reason.UNREACHABLE, _CLOSED),
@@ -86,18 +96,18 @@ _LIES: dict[str, tuple[Lie, Reason, str]] = {
 }
 
 
-@pytest.mark.parametrize(("lie", "reason", "words"), _LIES.values(), ids=_LIES.keys())
+@pytest.mark.parametrize(("behaviour", "reason", "words"), _MISBEHAVIOURS.values(), ids=_MISBEHAVIOURS.keys())
 def test_what_is_no_answer_is_a_failure_with_its_reason(
-    run: Loop, liar: Liar, lie: Lie, reason: Reason, words: str
+    run: Loop, server: MisbehavingServer, behaviour: Behaviour, reason: Reason, words: str
 ) -> None:
-    liar.tell(EXAMPLE_EVSE, lie)
-    failure = failure_of(run(ask(liar.url)))
+    server.set_behaviour(EXAMPLE_EVSE, behaviour)
+    failure = failure_of(run(ask(server.url)))
     assert failure.reason is reason
     assert words in failure.detail
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "behaviour",
     [
         raw(b"HTTP/1.1 200 \xff\xfe\r\nContent-Length: %d\r\n\r\n" % len(_EXAMPLE) + _EXAMPLE),
         raw(b"HTTP/1.1 200\r\nContent-Length: %d\r\n\r\n" % len(_EXAMPLE) + _EXAMPLE),
@@ -116,23 +126,23 @@ def test_what_is_no_answer_is_a_failure_with_its_reason(
         answer(zlib.compress(_EXAMPLE), content_encoding="deflate"),
     ],
 )
-def test_an_answer_that_is_only_odd_is_read(run: Loop, liar: Liar, lie: Lie) -> None:
-    liar.tell(EXAMPLE_EVSE, lie)
-    assert len(reading_of(run(ask(liar.url))).plugs) == 2
+def test_an_answer_that_is_only_odd_is_read(run: Loop, server: MisbehavingServer, behaviour: Behaviour) -> None:
+    server.set_behaviour(EXAMPLE_EVSE, behaviour)
+    assert len(reading_of(run(ask(server.url))).plugs) == 2
 
 
 @pytest.mark.usefixtures("transport")
-def test_no_bytes_make_the_client_raise(liar: Liar) -> None:
+def test_no_bytes_make_the_client_raise(server: MisbehavingServer) -> None:
     good = _HEAD + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % len(_EXAMPLE) + _EXAMPLE
 
     with asyncio.Runner() as runner, ExitStack() as stack:
-        client = runner.run(CloudClient(settings_of(liar.url, timeout=2)).__aenter__())
+        client = runner.run(CloudClient(settings_of(server.url, timeout=2)).__aenter__())
         stack.callback(lambda: runner.run(client.__aexit__(None, None, None)))
 
         @settings(max_examples=100)
         @given(st.binary(max_size=60), st.integers(0, 110), st.integers(0, 20))
         def try_bytes(odd: bytes, start: int, length: int) -> None:
-            liar.tell(EXAMPLE_EVSE, raw(good[:start] + odd + good[start + length :]))
+            server.set_behaviour(EXAMPLE_EVSE, raw(good[:start] + odd + good[start + length :]))
             runner.run(client.fetch(target_of(client)))
 
         try_bytes()
@@ -142,48 +152,50 @@ def test_no_bytes_make_the_client_raise(liar: Liar) -> None:
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "behaviour",
     [
-        silence(),
+        hang(),
         drip(_HEAD + b"X: " + b"x" * 1000, 0.01),
         drip(_HEAD + b"Content-Length: 5000\r\n\r\n" + _EXAMPLE, 0.01),
         drip(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n[\r\n" * 1000, 0.005),
     ],
     ids=["silence", "headers that drip", "a body that drips", "chunks that drip"],
 )
-def test_the_deadline_is_for_the_whole_request(run: Loop, liar: Liar, lie: Lie) -> None:
-    liar.tell(EXAMPLE_EVSE, lie)
+def test_the_deadline_is_for_the_whole_request(run: Loop, server: MisbehavingServer, behaviour: Behaviour) -> None:
+    server.set_behaviour(EXAMPLE_EVSE, behaviour)
     began = time.monotonic()
     with _memory(16 * _MEGABYTE):
-        failure = failure_of(run(ask(liar.url, timeout=0.4)))
+        failure = failure_of(run(ask(server.url, timeout=0.4)))
     assert (failure.reason, failure.detail) == (Reason.UNREACHABLE, "no complete answer within 0.4 s")
     assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "behaviour",
     [
         answer(b" " * (2 * _MEGABYTE)),
         answer(b" " * (BODY_LIMIT + 1)),
         endless(_HEAD + b"\r\n", b" " * 65_536),
         endless(_HEAD + b"Content-Length: 2000000000\r\n\r\n", b" " * 65_536),
         endless(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65_536 + b"\r\n"),
-        bomb(64 * _MEGABYTE),
+        gzip_bomb(64 * _MEGABYTE),
         answer(zlib.compress(b" " * 64 * _MEGABYTE), content_encoding="deflate"),
     ],
     ids=["2 MiB", "a byte too many", "endless", "2 GB", "endless chunks", "gzip bomb", "deflate bomb"],
 )
-def test_an_answer_that_is_too_large_is_not_read_to_its_end(run: Loop, liar: Liar, lie: Lie) -> None:
+def test_an_answer_that_is_too_large_is_not_read_to_its_end(
+    run: Loop, server: MisbehavingServer, behaviour: Behaviour
+) -> None:
     """Well before the deadline, which would be another failure."""
-    liar.tell(EXAMPLE_EVSE, lie)
+    server.set_behaviour(EXAMPLE_EVSE, behaviour)
     with _memory(16 * _MEGABYTE):
-        failure = failure_of(run(ask(liar.url, timeout=60)))
+        failure = failure_of(run(ask(server.url, timeout=60)))
     assert failure.reason is Reason.INVALID_RESPONSE
     assert failure.detail == "an answer larger than 1048576 bytes"
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "behaviour",
     [
         endless(_HEAD, b"X-Header: value\r\n" * 100),
         endless(_HEAD + b"X-Header: ", b"x" * 1000),
@@ -192,18 +204,18 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(run: Loop, liar: Lia
     ids=["headers", "one header", "continue"],
 )
 def test_a_head_that_does_not_end_takes_neither_memory_nor_more_than_the_deadline(
-    run: Loop, liar: Liar, lie: Lie
+    run: Loop, server: MisbehavingServer, behaviour: Behaviour
 ) -> None:
     """Whether it is refused for what it is, or given up, is the transport's choice."""
-    liar.tell(EXAMPLE_EVSE, lie)
+    server.set_behaviour(EXAMPLE_EVSE, behaviour)
     with _memory(48 * _MEGABYTE):
-        failure = failure_of(run(ask(liar.url, timeout=2)))
+        failure = failure_of(run(ask(server.url, timeout=2)))
     assert failure.reason in (Reason.INVALID_RESPONSE, Reason.UNREACHABLE)
 
 
-def test_an_answer_as_large_as_allowed_is_read(run: Loop, liar: Liar) -> None:
+def test_an_answer_as_large_as_allowed_is_read(run: Loop, server: MisbehavingServer) -> None:
     body = _EXAMPLE + b" " * (BODY_LIMIT - len(_EXAMPLE))
-    liar.tell(EXAMPLE_EVSE, answer(body))
-    assert len(reading_of(run(ask(liar.url))).plugs) == 2
-    liar.tell(EXAMPLE_EVSE, answer(gzip.compress(body), content_encoding="gzip"))
-    assert len(reading_of(run(ask(liar.url))).plugs) == 2
+    server.set_behaviour(EXAMPLE_EVSE, answer(body))
+    assert len(reading_of(run(ask(server.url))).plugs) == 2
+    server.set_behaviour(EXAMPLE_EVSE, answer(gzip.compress(body), content_encoding="gzip"))
+    assert len(reading_of(run(ask(server.url))).plugs) == 2

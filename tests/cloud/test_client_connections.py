@@ -13,7 +13,7 @@ from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import EXAMPLE, HEADERS, Loop, ask, is_example, settings_of, target_of
 from tests.harness import CloudServer, free_port, status_example
 from tests.harness.cloud import EXAMPLE_EVSE
-from tests.harness.misbehaving_server import Liar, Lie, answer, raw, reset
+from tests.harness.misbehaving_server import Behaviour, MisbehavingServer, answer, raw, reset
 
 
 def test_cookies_of_one_answer_are_not_sent_with_the_next(run: Loop, cloud: CloudServer) -> None:
@@ -56,7 +56,7 @@ def test_nobody_is_called_so(run: Loop, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lie", "words"),
+    ("behaviour", "words"),
     [
         (raw(b""), "the server closed the connection without an answer"),
         (reset(), "the server closed the connection without an answer"),
@@ -68,14 +68,14 @@ def test_nobody_is_called_so(run: Loop, host: str) -> None:
         ),
     ],
 )
-def test_a_connection_that_ends_early(run: Loop, liar: Liar, lie: Lie, words: str) -> None:
-    liar.tell(EXAMPLE_EVSE, lie)
-    assert run(ask(liar.url)) == Failure(Reason.UNREACHABLE, words)
+def test_a_connection_that_ends_early(run: Loop, server: MisbehavingServer, behaviour: Behaviour, words: str) -> None:
+    server.set_behaviour(EXAMPLE_EVSE, behaviour)
+    assert run(ask(server.url)) == Failure(Reason.UNREACHABLE, words)
 
 
-def test_waiting_for_a_free_connection_counts(run: Loop, liar: Liar) -> None:
+def test_waiting_for_a_free_connection_counts(run: Loop, server: MisbehavingServer) -> None:
     async def test() -> None:
-        async with CloudClient(settings_of(liar.url, timeout=0.3, max_concurrency=1)) as client:
+        async with CloudClient(settings_of(server.url, timeout=0.3, max_concurrency=1)) as client:
             outcomes = await asyncio.gather(*(client.fetch(target_of(client, name)) for name in ("a", "b", "c")))
             assert outcomes == [Failure(Reason.UNREACHABLE, "no complete answer within 0.3 s")] * 3
 
@@ -221,17 +221,17 @@ def test_a_connection_that_the_server_closed_meanwhile_harms_no_request(run: Loo
     run(test())
 
 
-def test_bytes_after_an_answer_are_not_taken_for_the_next(run: Loop, liar: Liar) -> None:
+def test_bytes_after_an_answer_are_not_taken_for_the_next(run: Loop, server: MisbehavingServer) -> None:
     other = json.dumps([{"plug_uuid": "smuggled", "evse_uuid": None}]).encode()
 
     def head(content: bytes) -> bytes:
         return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(content), content)
 
-    liar.tell("first", raw(head(b"[]") + head(other)))
-    liar.tell(EXAMPLE_EVSE, answer(EXAMPLE))
+    server.set_behaviour("first", raw(head(b"[]") + head(other)))
+    server.set_behaviour(EXAMPLE_EVSE, answer(EXAMPLE))
 
     async def test() -> None:
-        async with CloudClient(settings_of(liar.url, max_concurrency=1)) as client:
+        async with CloudClient(settings_of(server.url, max_concurrency=1)) as client:
             assert isinstance(await client.fetch(target_of(client, "first")), Failure)
             assert is_example(await client.fetch(target_of(client)))
 

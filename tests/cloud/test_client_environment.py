@@ -9,22 +9,22 @@ from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import EXAMPLE, HEADERS, Loop, ask, is_example
 from tests.harness import CloudServer, status_example
 from tests.harness.cloud import EXAMPLE_EVSE
-from tests.harness.misbehaving_server import Liar, answer
+from tests.harness.misbehaving_server import MisbehavingServer, answer
 
 
 @pytest.fixture
-def proxy(monkeypatch: pytest.MonkeyPatch, liar: Liar) -> Liar:
+def proxy(monkeypatch: pytest.MonkeyPatch, server: MisbehavingServer) -> MisbehavingServer:
     """A proxy that the environment names, and that answers by itself."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("http_proxy", liar.url)
-    monkeypatch.setenv("https_proxy", liar.url)
-    liar.tell("", answer(EXAMPLE))
-    return liar
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("https_proxy", server.url)
+    server.set_behaviour("", answer(EXAMPLE))
+    return server
 
 
-def test_a_proxy_is_used_on_request_only(run: Loop, proxy: Liar, cloud: CloudServer) -> None:
+def test_a_proxy_is_used_on_request_only(run: Loop, proxy: MisbehavingServer, cloud: CloudServer) -> None:
     cloud.answer(EXAMPLE_EVSE, status_example())
     assert is_example(run(ask(cloud.url)))
     assert proxy.connections == 0
@@ -35,7 +35,7 @@ def test_a_proxy_is_used_on_request_only(run: Loop, proxy: Liar, cloud: CloudSer
     assert len(cloud.requests) == 1
 
 
-def test_a_proxy_on_the_way_to_a_tls_server_does_not_see_the_request(run: Loop, proxy: Liar) -> None:
+def test_a_proxy_on_the_way_to_a_tls_server_does_not_see_the_request(run: Loop, proxy: MisbehavingServer) -> None:
     outcome = run(ask("https://station.invalid:3032", environment_proxy=True))
     assert isinstance(outcome, Failure)
     assert outcome.reason is Reason.UNREACHABLE
@@ -45,7 +45,7 @@ def test_a_proxy_on_the_way_to_a_tls_server_does_not_see_the_request(run: Loop, 
 
 
 def test_a_proxy_is_not_used_for_hosts_that_the_environment_excepts(
-    run: Loop, proxy: Liar, cloud: CloudServer, monkeypatch: pytest.MonkeyPatch
+    run: Loop, proxy: MisbehavingServer, cloud: CloudServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "example.com,127.0.0.1")
     cloud.answer(EXAMPLE_EVSE, status_example())
@@ -55,7 +55,7 @@ def test_a_proxy_is_not_used_for_hosts_that_the_environment_excepts(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_is_told_the_credentials_that_are_its_own(
-    run: Loop, proxy: Liar, monkeypatch: pytest.MonkeyPatch, scheme: str
+    run: Loop, proxy: MisbehavingServer, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     monkeypatch.setenv(f"{scheme}_proxy", proxy.url.replace("//", "//us%C3%A9r:p%40ss@"))
     run(ask(f"{scheme}://station.invalid", environment_proxy=True))
@@ -64,14 +64,16 @@ def test_a_proxy_is_told_the_credentials_that_are_its_own(
     assert "authorization" not in request.headers
 
 
-def test_a_proxy_may_be_named_without_http(run: Loop, proxy: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_may_be_named_without_http(
+    run: Loop, proxy: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", proxy.url.removeprefix("http://"))
     assert is_example(run(ask("http://station.invalid", environment_proxy=True)))
 
 
 @pytest.mark.parametrize("named", ["socks5://a:hunter2@127.0.0.1:1080", "https://127.0.0.1:1", "http://x:y", "http://"])
 def test_a_proxy_that_cannot_be_used_is_not_passed_by(
-    run: Loop, proxy: Liar, cloud: CloudServer, monkeypatch: pytest.MonkeyPatch, named: str
+    run: Loop, proxy: MisbehavingServer, cloud: CloudServer, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     monkeypatch.setenv("http_proxy", named)
     outcome = run(ask(cloud.url, environment_proxy=True))

@@ -12,7 +12,7 @@ from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import EXAMPLE, Loop, ask, is_example
 from tests.harness import Authority, Certificate, CloudServer, status_example
 from tests.harness.cloud import EXAMPLE_EVSE
-from tests.harness.misbehaving_server import Liar, answer
+from tests.harness.misbehaving_server import MisbehavingServer, answer
 
 
 def _serving(certificate: Certificate) -> ssl.SSLContext:
@@ -40,14 +40,14 @@ def test_a_server_that_fails_verification_gets_no_request(
     run: Loop, authority: Authority, trusted: bool, hosts: tuple[str, ...], expires_in: float, words: str
 ) -> None:
     certificate = authority.issue("refused", hosts=hosts, expires_in=expires_in)
-    with Liar(tls=_serving(certificate)) as liar:
-        liar.tell(EXAMPLE_EVSE, answer(EXAMPLE))
-        outcome = run(ask(liar.url, ca_file=str(authority.ca_file) if trusted else ""))
+    with MisbehavingServer(tls=_serving(certificate)) as server:
+        server.set_behaviour(EXAMPLE_EVSE, answer(EXAMPLE))
+        outcome = run(ask(server.url, ca_file=str(authority.ca_file) if trusted else ""))
         assert isinstance(outcome, Failure)
         assert outcome.reason is Reason.UNREACHABLE
         assert outcome.detail.startswith("TLS: the certificate was refused: ")
         assert words[:40] in outcome.detail
-        assert liar.requests == []
+        assert server.requests == []
 
 
 def test_a_server_that_speaks_no_tls(run: Loop, cloud: CloudServer) -> None:

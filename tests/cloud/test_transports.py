@@ -22,7 +22,7 @@ from evse_mqtt_bridge.support.errors import ConfigError
 from tests.cloud.loops import EXAMPLE, Loop, ask, is_example, settings_of, target_of
 from tests.harness import Answer, Authority, CloudServer, status_example
 from tests.harness.cloud import EXAMPLE_EVSE
-from tests.harness.misbehaving_server import Liar, answer, raw, silence
+from tests.harness.misbehaving_server import MisbehavingServer, answer, hang, raw
 from tests.harness.net import HOST
 
 Lookup = Callable[..., list[Any]]
@@ -145,11 +145,11 @@ def test_of_several_addresses_one_that_answers_is_taken(
 
 
 def test_that_one_address_refused_is_not_what_another_answered(
-    run: Loop, liar: Liar, names: dict[str, Callable[[], list[str]]]
+    run: Loop, server: MisbehavingServer, names: dict[str, Callable[[], list[str]]]
 ) -> None:
     names[_NAME] = lambda: ["127.0.0.9", "127.0.0.1"]
-    liar.tell(EXAMPLE_EVSE, raw(b"no HTTP at all\r\n\r\n"))
-    assert run(ask(f"http://{_NAME}:{liar.port}")) == Failure(Reason.INVALID_RESPONSE, "the answer is not valid HTTP")
+    server.set_behaviour(EXAMPLE_EVSE, raw(b"no HTTP at all\r\n\r\n"))
+    assert run(ask(f"http://{_NAME}:{server.port}")) == Failure(Reason.INVALID_RESPONSE, "the answer is not valid HTTP")
 
 
 def test_a_name_that_is_given_back_its_address_leads_there_again(
@@ -298,11 +298,11 @@ def test_the_cas_are_those_of_the_system(
     folder.mkdir()
     (name,) = _hashes(authority.ca_file)
     (folder / f"{name}.0").write_bytes(authority.ca_file.read_bytes())
-    with Liar(tls=_serving(authority)) as liar:
-        liar.tell(EXAMPLE_EVSE, answer(EXAMPLE))
-        assert isinstance(run(ask(liar.url)), Failure)
+    with MisbehavingServer(tls=_serving(authority)) as server:
+        server.set_behaviour(EXAMPLE_EVSE, answer(EXAMPLE))
+        assert isinstance(run(ask(server.url)), Failure)
         monkeypatch.setenv(variable, str(folder if variable == "SSL_CERT_DIR" else authority.ca_file))
-        assert is_example(run(ask(liar.url)))
+        assert is_example(run(ask(server.url)))
 
 
 def test_an_own_ca_is_trusted_besides_the_systems(
@@ -311,9 +311,9 @@ def test_an_own_ca_is_trusted_besides_the_systems(
     own = Authority(tmp_path, "own CA")
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
     for issuer in (authority, own):
-        with Liar(tls=_serving(issuer)) as liar:
-            liar.tell(EXAMPLE_EVSE, answer(EXAMPLE))
-            assert is_example(run(ask(liar.url, ca_file=str(own.ca_file))))
+        with MisbehavingServer(tls=_serving(issuer)) as server:
+            server.set_behaviour(EXAMPLE_EVSE, answer(EXAMPLE))
+            assert is_example(run(ask(server.url, ca_file=str(own.ca_file))))
 
 
 def test_where_there_is_no_ca_nobody_is_trusted(
@@ -321,13 +321,13 @@ def test_where_there_is_no_ca_nobody_is_trusted(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
-    with Liar(tls=_serving(authority)) as liar:
-        liar.tell(EXAMPLE_EVSE, answer(EXAMPLE))
-        outcome = run(ask(liar.url))
+    with MisbehavingServer(tls=_serving(authority)) as server:
+        server.set_behaviour(EXAMPLE_EVSE, answer(EXAMPLE))
+        outcome = run(ask(server.url))
         assert isinstance(outcome, Failure)
         assert outcome.reason is Reason.UNREACHABLE
         assert outcome.detail.startswith("TLS: ")
-        assert liar.requests == []
+        assert server.requests == []
 
 
 def _hashes(file: Path) -> list[str]:
@@ -339,14 +339,14 @@ def _hashes(file: Path) -> list[str]:
 # Connections
 
 
-def test_an_error_is_judged_at_once_however_slowly_its_body_comes(run: Loop, liar: Liar) -> None:
+def test_an_error_is_judged_at_once_however_slowly_its_body_comes(run: Loop, server: MisbehavingServer) -> None:
     for status in (206, 302, 404, 503):
-        liar.tell(
+        server.set_behaviour(
             EXAMPLE_EVSE,
             _then_silence(f"HTTP/1.1 {status} Told\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\n".encode()),
         )
         began = time.monotonic()
-        outcome = run(ask(liar.url, timeout=20))
+        outcome = run(ask(server.url, timeout=20))
         assert isinstance(outcome, Failure)
         assert f"HTTP {status} " in outcome.detail
         assert outcome.retry_after == (7 if status == 503 else None)
@@ -354,21 +354,21 @@ def test_an_error_is_judged_at_once_however_slowly_its_body_comes(run: Loop, lia
 
 
 def _then_silence(head: bytes) -> Callable[[asyncio.StreamWriter], Any]:
-    async def lie(writer: asyncio.StreamWriter) -> None:
+    async def behaviour(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
         await writer.drain()
         await asyncio.Event().wait()
 
-    return lie
+    return behaviour
 
 
 def test_a_proxy_that_lets_nothing_through(
-    run: Loop, cloud: CloudServer, liar: Liar, monkeypatch: pytest.MonkeyPatch
+    run: Loop, cloud: CloudServer, server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("https_proxy", liar.url)
-    liar.tell("", answer(b"no", "407 Proxy Authentication Required"))
+    monkeypatch.setenv("https_proxy", server.url)
+    server.set_behaviour("", answer(b"no", "407 Proxy Authentication Required"))
     outcome = run(ask("https://station.invalid", environment_proxy=True))
     assert outcome == Failure(Reason.UNREACHABLE, "the proxy did not let the connection through")
     assert cloud.requests == []
@@ -428,15 +428,15 @@ def test_the_end_is_at_once_and_leaves_nothing_open(run: Loop, authority: Author
 
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        with Liar(tls=_serving(authority)) as liar, socket.create_server(("127.0.0.1", 0)) as deaf:
-            liar.tell("hangs", silence())
-            liar.tell(EXAMPLE_EVSE, answer(EXAMPLE, connection="keep-alive"))
+        with MisbehavingServer(tls=_serving(authority)) as server, socket.create_server(("127.0.0.1", 0)) as deaf:
+            server.set_behaviour("hangs", hang())
+            server.set_behaviour(EXAMPLE_EVSE, answer(EXAMPLE, connection="keep-alive"))
             before, registered = _descriptors(), len(loop._selector.get_map())  # type: ignore[attr-defined]
-            for url in (liar.url, f"https://127.0.0.1:{deaf.getsockname()[1]}"):
+            for url in (server.url, f"https://127.0.0.1:{deaf.getsockname()[1]}"):
                 polls = []
                 settings = settings_of(url, ca_file=str(authority.ca_file), max_concurrency=4)
                 async with CloudClient(settings) as client:
-                    if url == liar.url:
+                    if url == server.url:
                         assert is_example(await client.fetch(target_of(client)))
                     polls = [asyncio.create_task(client.fetch(target_of(client, "hangs"))) for _ in range(6)]
                     await asyncio.sleep(0.1)

@@ -35,5 +35,5 @@ def test_rules_of_the_page_are_enough_and_needed(
             observer.wait_for("evse/bridge/availability", "online")
             observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
             bridge.stop()
-            assert ("refused" in bridge.errors) is refused
+            assert ("refused" in bridge.stderr_text) is refused
             assert bool([topic for topic in observer.latest if topic.startswith("homeassistant/")]) is not refused

@@ -319,8 +319,8 @@ def test_iobroker_access_rules_let_read_and_not_write(tmp_path: Path, allowed: s
         with Observer(broker.port, "evse/#", username="iobroker", password="any") as reader:
             assert reader.latest == {power: "7107"}
             reader.publish(power, "5")
-            reader.settle()
-        bridge.settle()
+            reader.sync()
+        bridge.sync()
         assert bridge.latest[power] == ("7107" if allowed == "read" else "5")
 
 

@@ -203,7 +203,7 @@ class Site:
 
     def alarms(self, start: int = 0) -> list[str]:
         """What the alarm said after the first `start` messages."""
-        return [json.loads(payload)["payload"] for payload in self.observer.history("probe/evse_alarm", start)]
+        return [json.loads(payload)["payload"] for payload in self.observer.payloads("probe/evse_alarm", start)]
 
     @property
     def load(self) -> tuple[float | None, list[str]]:

@@ -19,10 +19,10 @@ from evse_mqtt_bridge.domain.availability import (
     remember,
 )
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason, StationState
-from tests.harness.samples import NOW, answer, at, failure, outcomes, reading
+from tests.harness.samples import NOW, at, failure, outcomes, plug_reading, reading
 
 _RULES = Rules()
-_OK = answer()
+_OK = reading()
 _ONLINE, _UNREACHABLE, _SERVER_ERROR = Reason.ONLINE, Reason.UNREACHABLE, Reason.SERVER_ERROR
 
 
@@ -99,14 +99,14 @@ def test_a_failure_changes_no_measurement(polls: list[Outcome]) -> None:
     ],
 )
 def test_a_plugs_status_may_make_it_unavailable(status: str | None, reason: Reason) -> None:
-    state = _after(_OK, answer(reading(status=status)), answer(reading(status=status)), _OK)
+    state = _after(_OK, reading(plug_reading(status=status)), reading(plug_reading(status=status)), _OK)
     assert state.plugs["p1"].reason is _ONLINE
-    told = _after(_OK, answer(reading(status=status)))
+    told = _after(_OK, reading(plug_reading(status=status)))
     assert (told.reason, told.plugs["p1"].reason) == (_ONLINE, reason)
 
 
 def test_plugs_follow_their_station_down_and_come_back_by_themselves() -> None:
-    two = answer(reading("p1"), reading("p2", status="offline"))
+    two = reading(plug_reading("p1"), plug_reading("p2", status="offline"))
     lost = failure(_UNREACHABLE)
     down = _after(two, lost, lost, lost)
     assert [plug.reason for plug in down.plugs.values()] == [_UNREACHABLE, _UNREACHABLE]
@@ -115,52 +115,52 @@ def test_plugs_follow_their_station_down_and_come_back_by_themselves() -> None:
 
 
 def test_a_plug_that_an_answer_lacks_is_missing_until_it_is_there_again() -> None:
-    both, one = answer(reading("p1"), reading("p2")), answer(reading("p1"))
+    both, one = reading(plug_reading("p1"), plug_reading("p2")), reading(plug_reading("p1"))
     gone = _after(both, one)
     assert [plug.reason for plug in gone.plugs.values()] == [_ONLINE, Reason.MISSING]
-    assert gone.plugs["p2"].reading == reading("p2"), "its last values stay"
+    assert gone.plugs["p2"].reading == plug_reading("p2"), "its last values stay"
     assert [plug.reason for plug in _after(both, one, one, both).plugs.values()] == [_ONLINE, _ONLINE]
 
 
 def test_a_plug_that_stays_away_for_a_day_is_taken_for_removed() -> None:
-    state = _after(answer(reading("p1"), reading("p2")), _OK, every=10)
+    state = _after(reading(plug_reading("p1"), plug_reading("p2")), _OK, every=10)
     just_before = advance(state, _OK, _RULES, at(10 + FORGET_AFTER - 0.1))
     assert list(just_before.plugs) == ["p1", "p2"]
     assert list(advance(just_before, _OK, _RULES, at(10 + FORGET_AFTER)).plugs) == ["p1"]
-    seen = advance(just_before, answer(reading("p1"), reading("p2")), _RULES, at(10 + FORGET_AFTER))
+    seen = advance(just_before, reading(plug_reading("p1"), plug_reading("p2")), _RULES, at(10 + FORGET_AFTER))
     assert list(advance(seen, _OK, _RULES, at(20 + FORGET_AFTER)).plugs) == ["p1", "p2"], "the day begins anew"
 
 
 def test_an_outage_of_a_day_removes_no_plug() -> None:
     """Only answers tell that a plug is missing: the first after an outage must not finish a day of silence."""
-    state = _after(answer(reading("p1"), reading("p2")), _OK, *[failure(_UNREACHABLE)] * 3)
+    state = _after(reading(plug_reading("p1"), plug_reading("p2")), _OK, *[failure(_UNREACHABLE)] * 3)
     state = advance(state, _OK, _RULES, at(2 * FORGET_AFTER))
     assert state.plugs["p2"].reason is Reason.MISSING
     assert list(advance(state, _OK, _RULES, at(3 * FORGET_AFTER)).plugs) == ["p1"]
 
 
 def test_a_new_plug_is_taken_in_up_to_a_bound() -> None:
-    state = _after(_OK, answer(reading("p1"), reading("p2")))
+    state = _after(_OK, reading(plug_reading("p1"), plug_reading("p2")))
     assert state.plugs["p2"].reason is _ONLINE
-    many = [reading(f"q{index}") for index in range(MAX_PLUGS + 5)]
-    assert list(_after(answer(*many)).plugs) == [f"q{index}" for index in range(MAX_PLUGS)]
-    full = _after(answer(*many), answer(*many[:1], reading("late")))
+    many = [plug_reading(f"q{index}") for index in range(MAX_PLUGS + 5)]
+    assert list(_after(reading(*many)).plugs) == [f"q{index}" for index in range(MAX_PLUGS)]
+    full = _after(reading(*many), reading(*many[:1], plug_reading("late")))
     assert len(full.plugs) == MAX_PLUGS
     assert "late" not in full.plugs
 
 
 def test_an_object_that_is_wrong_harms_a_known_plug_alone() -> None:
-    both = answer(reading("p1"), reading("p2"))
-    wrong = answer(reading("p1"), invalid=["p2", "never-seen"])
+    both = reading(plug_reading("p1"), plug_reading("p2"))
+    wrong = reading(plug_reading("p1"), invalid=["p2", "never-seen"])
     state = _after(both, wrong)
     assert [plug.reason for plug in state.plugs.values()] == [_ONLINE, Reason.INVALID_RESPONSE]
-    assert state.plugs["p2"].reading == reading("p2")
+    assert state.plugs["p2"].reading == plug_reading("p2")
     assert [plug.reason for plug in _after(both, wrong, both).plugs.values()] == [_ONLINE, _ONLINE]
 
 
 def test_missing_and_wrong_follow_each_other() -> None:
-    both = answer(reading("p1"), reading("p2"))
-    wrong = answer(reading("p1"), invalid=["p2"])
+    both = reading(plug_reading("p1"), plug_reading("p2"))
+    wrong = reading(plug_reading("p1"), invalid=["p2"])
     assert _after(both, wrong, _OK).plugs["p2"].reason is Reason.MISSING
     assert _after(both, _OK, wrong).plugs["p2"].reason is Reason.INVALID_RESPONSE
 
@@ -182,7 +182,7 @@ def test_missing_and_wrong_follow_each_other() -> None:
     ],
 )
 def test_a_measurement_is_believed_up_to_the_limit_and_not_from_the_future(age: float, reason: Reason) -> None:
-    old = answer(reading(time=NOW - timedelta(seconds=age)))
+    old = reading(plug_reading(time=NOW - timedelta(seconds=age)))
     assert advance(StationState(), old, _RULES, at(0)).plugs["p1"].reason is reason
     assert advance(StationState(), old, Rules(stale_after=0), at(0)).plugs["p1"].reason is _ONLINE
 
@@ -193,7 +193,7 @@ def test_a_plug_grows_stale_while_its_time_stands_still_and_recovers_when_it_mov
     assert state.plugs["p1"].reason is Reason.STALE
     lost = advance(state, failure(_UNREACHABLE), _RULES, at(1231))
     assert lost.plugs["p1"].reason is Reason.STALE, "a single miss changes nothing"
-    moved = answer(reading(time=NOW + timedelta(seconds=1250)))
+    moved = reading(plug_reading(time=NOW + timedelta(seconds=1250)))
     assert advance(lost, moved, _RULES, at(1261)).plugs["p1"].reason is _ONLINE
 
 
@@ -204,17 +204,17 @@ def test_a_plug_grows_stale_while_polls_are_missed() -> None:
 
 
 def test_a_reading_without_a_time_is_not_stale() -> None:
-    assert _after(answer(reading(time=None))).plugs["p1"].reason is _ONLINE
+    assert _after(reading(plug_reading(time=None))).plugs["p1"].reason is _ONLINE
 
 
 def test_of_several_reasons_the_first_in_order_is_told() -> None:
-    stale_and_offline = reading("p2", status="offline", time=NOW - timedelta(days=1))
-    state = _after(answer(reading("p1"), stale_and_offline))
+    stale_and_offline = plug_reading("p2", status="offline", time=NOW - timedelta(days=1))
+    state = _after(reading(plug_reading("p1"), stale_and_offline))
     assert state.plugs["p2"].reason is Reason.OFFLINE
-    assert _after(answer(reading("p1"), stale_and_offline), _OK).plugs["p2"].reason is Reason.MISSING
-    wrong = _after(answer(reading("p1"), stale_and_offline), answer(reading("p1"), invalid=["p2"]))
+    assert _after(reading(plug_reading("p1"), stale_and_offline), _OK).plugs["p2"].reason is Reason.MISSING
+    wrong = _after(reading(plug_reading("p1"), stale_and_offline), reading(plug_reading("p1"), invalid=["p2"]))
     assert wrong.plugs["p2"].reason is Reason.INVALID_RESPONSE
-    down = _after(answer(reading("p1"), stale_and_offline), failure(Reason.UNAUTHORIZED))
+    down = _after(reading(plug_reading("p1"), stale_and_offline), failure(Reason.UNAUTHORIZED))
     assert down.plugs["p2"].reason is Reason.UNAUTHORIZED
 
 
@@ -249,8 +249,8 @@ def test_remembering_changes_nothing_that_is_known_and_keeps_to_the_bound() -> N
 
 def test_the_last_label_stays_when_an_answer_has_none() -> None:
     for without in (None, ""):
-        assert _after(_OK, answer(reading(label=without))).plugs["p1"].label == "Plug 1"
-    assert _after(_OK, answer(reading(label="Left"))).plugs["p1"].label == "Left"
+        assert _after(_OK, reading(plug_reading(label=without))).plugs["p1"].label == "Plug 1"
+    assert _after(_OK, reading(plug_reading(label="Left"))).plugs["p1"].label == "Left"
 
 
 # When `time` and `state` are said
@@ -261,7 +261,7 @@ def _moving(wait: float, polls: int, heartbeat: float, plug: str = "p1") -> list
     state, said = StationState(), []
     for poll in range(polls):
         moment = at(poll * wait)
-        moved = answer(reading(plug, time=NOW + timedelta(seconds=poll * wait)))
+        moved = reading(plug_reading(plug, time=NOW + timedelta(seconds=poll * wait)))
         state = advance(state, moved, Rules(heartbeat=heartbeat), moment)
         if state.plugs[plug].last_published_at == moment.monotonic:
             assert state.plugs[plug].last_published_time == moved.plugs[0].time
@@ -300,15 +300,15 @@ def test_nothing_is_said_while_nothing_moves() -> None:
 )
 def test_any_other_change_is_said_at_once(changed: dict[str, Any]) -> None:
     state = _after(_OK)
-    other = reading(time=NOW + timedelta(seconds=1), **changed)
-    plug = advance(state, answer(other), _RULES, at(1)).plugs["p1"]
+    other = plug_reading(time=NOW + timedelta(seconds=1), **changed)
+    plug = advance(state, reading(other), _RULES, at(1)).plugs["p1"]
     assert (plug.last_published_at, plug.last_published_time) == (at(1).monotonic, other.time)
 
 
 def test_a_change_of_the_reason_is_said_with_the_time_that_is_known() -> None:
     state = _after(_OK)
-    moved = reading(time=NOW + timedelta(seconds=10))
-    quiet = advance(state, answer(moved), Rules(heartbeat=3600), at(10))
+    moved = plug_reading(time=NOW + timedelta(seconds=10))
+    quiet = advance(state, reading(moved), Rules(heartbeat=3600), at(10))
     assert quiet.plugs["p1"].last_published_time == NOW
     down = advance(quiet, failure(Reason.UNAUTHORIZED), _RULES, at(20)).plugs["p1"]
     assert (down.last_published_at, down.last_published_time) == (at(20).monotonic, moved.time)

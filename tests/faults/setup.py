@@ -10,26 +10,26 @@ from typing import Any
 
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, Request, plug_object, station_table
 from tests.harness.configuration import write_config
-from tests.harness.misbehaving_server import Liar
+from tests.harness.misbehaving_server import MisbehavingServer
 from tests.harness.proxy import Proxy
 
 __all__ = [
     "AVAILABILITY",
     "PLUG",
     "assert_cadence",
+    "broker_cloud_observer",
     "configure",
-    "entries",
+    "log_entries",
     "measurements",
     "name_of",
-    "parts",
-    "peak",
-    "plug",
-    "resident",
-    "running",
-    "strange_lookups",
+    "patched_name_lookups",
+    "peak_memory",
+    "resident_memory",
+    "running_bridge",
+    "sleep_until",
+    "station_answer",
     "uuid_of",
     "wait_for",
-    "wait_until",
     "wait_until_up",
 ]
 
@@ -51,7 +51,7 @@ def name_of(number: int) -> str:
     return f"Station {number}"
 
 
-def plug(number: int, **changed: object) -> list[dict[str, Any]]:
+def station_answer(number: int, **changed: object) -> list[dict[str, Any]]:
     """An answer of station `number`, with its one plug."""
     return [plug_object(evse_uuid=uuid_of(number), plug_uuid=PLUG, **changed)]
 
@@ -59,7 +59,7 @@ def plug(number: int, **changed: object) -> list[dict[str, Any]]:
 def configure(
     folder: Path,
     broker: Mosquitto | Proxy,
-    cloud: CloudServer | Liar | str,
+    cloud: CloudServer | MisbehavingServer | str,
     stations: int | Sequence[Mapping[str, Any]] = 1,
     /,
     **tables: Mapping[str, Any],
@@ -84,7 +84,7 @@ def configure(
 
 
 @contextmanager
-def parts(folder: Path) -> Iterator[tuple[Mosquitto, CloudServer, Observer]]:
+def broker_cloud_observer(folder: Path) -> Iterator[tuple[Mosquitto, CloudServer, Observer]]:
     """A broker, a cloud and an observer on the broker, for a scenario, which has no fixtures."""
     with Mosquitto(folder / "broker") as broker, CloudServer() as cloud, Observer(broker.port) as observer:
         yield broker, cloud, observer
@@ -97,7 +97,9 @@ def wait_until_up(observer: Observer, *numbers: int, base: str = "evse") -> None
 
 
 @contextmanager
-def running(config: Path, *, env: Mapping[str, str] | None = None, is_json: bool = True) -> Iterator[BridgeProcess]:
+def running_bridge(
+    config: Path, *, env: Mapping[str, str] | None = None, is_json: bool = True
+) -> Iterator[BridgeProcess]:
     """A bridge. When it ends, its log is looked at: no line that is none, such as those of a traceback."""
     with BridgeProcess.run(config, env=env) as bridge:
         try:
@@ -105,10 +107,10 @@ def running(config: Path, *, env: Mapping[str, str] | None = None, is_json: bool
         except BaseException as error:
             error.add_note("\n".join(["the last lines of its log:", *bridge.stderr[-20:]]))
             raise
-    assert "Traceback" not in bridge.errors
-    assert "asyncio complains" not in bridge.errors
+    assert "Traceback" not in bridge.stderr_text
+    assert "asyncio complains" not in bridge.stderr_text
     if is_json:
-        assert entries(bridge)
+        assert log_entries(bridge)
 
 
 _LOOKUPS = """
@@ -126,7 +128,7 @@ socket.getaddrinfo = getaddrinfo
 """
 
 
-def strange_lookups(folder: Path) -> dict[str, str]:
+def patched_name_lookups(folder: Path) -> dict[str, str]:
     """An environment in which `nowhere.test` is not found, and `slow.test` not within a minute.
 
     A lookup of the latter first makes the file that LOOKUP_BEGUN names.
@@ -137,7 +139,7 @@ def strange_lookups(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site)}
 
 
-def entries(bridge: BridgeProcess, message: str = "", **known: object) -> list[dict[str, Any]]:
+def log_entries(bridge: BridgeProcess, message: str = "", **known: object) -> list[dict[str, Any]]:
     """The lines of a log in JSON whose message contains `message`, and which have these further values."""
     found = [_entry(line) for line in bridge.stderr]
     return [
@@ -174,12 +176,12 @@ def assert_cadence(requests: Sequence[Request], interval: float = 1.0, tolerance
     assert abs(times[-1] - times[0] - len(gaps) * interval) < tolerance, f"off the grid: {gaps}"
 
 
-def resident(pid: int) -> int:
+def resident_memory(pid: int) -> int:
     """Resident memory of a process in bytes, at this moment."""
     return _memory(pid, "VmRSS")
 
 
-def peak(pid: int) -> int:
+def peak_memory(pid: int) -> int:
     """The most resident memory that a process ever had, in bytes."""
     return _memory(pid, "VmHWM")
 
@@ -190,7 +192,7 @@ def _memory(pid: int, name: str) -> int:
     return int(found.split()[1]) * 1024
 
 
-def wait_until(moment: float) -> None:
+def sleep_until(moment: float) -> None:
     """Returns at a moment of `time.monotonic`: for what must *not* happen until then, which has no event."""
     time.sleep(max(0.0, moment - time.monotonic()))
 

@@ -6,9 +6,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.faults.setup import PLUG, assert_cadence, configure, entries, parts, plug, running, uuid_of, wait_until_up
+from tests.faults.setup import (
+    PLUG,
+    assert_cadence,
+    broker_cloud_observer,
+    configure,
+    log_entries,
+    running_bridge,
+    station_answer,
+    uuid_of,
+    wait_until_up,
+)
 
-Saw = Callable[[int, str], None]
+ReportRow = Callable[[int, str], None]
 
 _JUMPING_CLOCK = """
 import datetime, os, pathlib, time
@@ -42,11 +52,11 @@ def _jumps(folder: Path) -> str:
     (site / "sitecustomize.py").write_text(_JUMPING_CLOCK)
     jump.write_text("0")
     env = {"PYTHONPATH": str(site), "CLOCK_JUMP": str(jump), "TZ": "America/New_York"}
-    with parts(folder) as (broker, cloud, observer):
+    with broker_cloud_observer(folder) as (broker, cloud, observer):
         # Half past one in the night in which the clocks there are put back: an hour that comes twice.
-        cloud.answer(uuid_of(0), plug(0, time="2024-11-03T01:30:00.250-04:00"))
-        cloud.answer(uuid_of(1), lambda _: plug(1, time=datetime.now(UTC).isoformat()))
-        with running(configure(folder, broker, cloud, 2, polling={"stale_after": 1200}), env=env) as bridge:
+        cloud.answer(uuid_of(0), station_answer(0, time="2024-11-03T01:30:00.250-04:00"))
+        cloud.answer(uuid_of(1), lambda _: station_answer(1, time=datetime.now(UTC).isoformat()))
+        with running_bridge(configure(folder, broker, cloud, 2, polling={"stale_after": 1200}), env=env) as bridge:
             wait_until_up(observer, 0, 1)
             observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/time", "2024-11-03T05:30:00.250Z")
             started = json.loads(observer.wait_for("evse/bridge/info"))["started"]
@@ -61,16 +71,16 @@ def _jumps(folder: Path) -> str:
             requests = cloud.wait_for_requests(len(cloud.requests_of(uuid_of(1))) + 1, uuid_of(1))
             assert_cadence(requests)
             bridge.stop()
-        assert len(entries(bridge, "connected to the broker")) == 1
-        stamps = [entry["timestamp"] for entry in entries(bridge)]
+        assert len(log_entries(bridge, "connected to the broker")) == 1
+        stamps = [entry["timestamp"] for entry in log_entries(bridge)]
         assert any(abs(_seconds_ago(stamp)) > 3600 for stamp in stamps), "the clock of the bridge did jump"
         assert all(stamp.endswith("Z") for stamp in stamps)
         return f"clock put forward and back by 2 h: {len(requests)} polls on the grid; started {started}"
 
 
-def test_a_clock_that_jumps_does_not_touch_the_cadence(tmp_path: Path, saw: Saw) -> None:
+def test_a_clock_that_jumps_does_not_touch_the_cadence(tmp_path: Path, report_row: ReportRow) -> None:
     """Row 20: polls are made by the monotonic clock; times are published in UTC, and so is the log."""
-    saw(20, _jumps(tmp_path))
+    report_row(20, _jumps(tmp_path))
 
 
 def _seconds_ago(stamp: str) -> float:

@@ -13,23 +13,23 @@ import pytest
 
 from tests.faults.setup import (
     assert_cadence,
+    broker_cloud_observer,
     configure,
-    entries,
+    log_entries,
     measurements,
     name_of,
-    parts,
-    plug,
-    running,
-    strange_lookups,
+    patched_name_lookups,
+    running_bridge,
+    sleep_until,
+    station_answer,
     uuid_of,
-    wait_until,
     wait_until_up,
 )
 from tests.harness import Answer, Authority, Certificate, CloudServer, Mosquitto, Observer, Request
-from tests.harness.misbehaving_server import Liar, answer
+from tests.harness.misbehaving_server import MisbehavingServer, answer
 from tests.harness.net import free_port
 
-Saw = Callable[[int, str], None]
+ReportRow = Callable[[int, str], None]
 
 
 def _failing(folder: Path) -> list[str]:
@@ -40,10 +40,10 @@ def _failing(folder: Path) -> list[str]:
         failed[request.uuid].append(request.at)
         return Answer("overloaded", 503) if request.uuid == uuid_of(0) else Answer(hang=True)
 
-    with parts(folder) as (broker, cloud, observer):
+    with broker_cloud_observer(folder) as (broker, cloud, observer):
         for number in range(3):
-            cloud.answer(uuid_of(number), plug(number))
-        with running(configure(folder, broker, cloud, 3, cloud={"timeout": 0.5})) as bridge:
+            cloud.answer(uuid_of(number), station_answer(number))
+        with running_bridge(configure(folder, broker, cloud, 3, cloud={"timeout": 0.5})) as bridge:
             wait_until_up(observer, 0, 1, 2)
             before = [measurements(observer, number) for number in range(2)]
             for uuid in failed:
@@ -52,29 +52,29 @@ def _failing(folder: Path) -> list[str]:
                 topic = f"evse/{uuid}/availability"
                 observer.wait_for(f"{topic}_reason", reason, timeout=20)
                 observer.wait_for(topic, "offline")
-                at = next(seen.at for seen in observer.log if (seen.topic, seen.payload) == (topic, "offline"))
+                at = next(seen.at for seen in observer.messages if (seen.topic, seen.payload) == (topic, "offline"))
                 assert len([asked for asked in failed[uuid] if asked < at]) == 3
             for number in range(2):
-                cloud.answer(uuid_of(number), plug(number))
+                cloud.answer(uuid_of(number), station_answer(number))
             for number in range(2):
                 observer.wait_for(f"evse/{uuid_of(number)}/availability", "online", timeout=20)
-            observer.settle()
+            observer.sync()
             assert before == [measurements(observer, number) for number in range(2)]
             assert_cadence(cloud.requests_of(uuid_of(2)))
             bridge.stop()
-        assert not entries(bridge, "station unavailable", station=name_of(2))
+        assert not log_entries(bridge, "station unavailable", station=name_of(2))
         lines = []
         for number in range(2):
-            (gone,) = entries(bridge, "station unavailable", station=name_of(number), level="warning")
-            (back,) = entries(bridge, "station is back", station=name_of(number), level="info")
+            (gone,) = log_entries(bridge, "station unavailable", station=name_of(number), level="warning")
+            (back,) = log_entries(bridge, "station is back", station=name_of(number), level="info")
             lines.append(f"{gone['reason']}: {gone['detail']}; {back['message']} after {back['after']}")
         return lines
 
 
-def test_a_failing_station_goes_after_three_misses_and_disturbs_nobody(tmp_path: Path, saw: Saw) -> None:
+def test_a_failing_station_goes_after_three_misses_and_disturbs_nobody(tmp_path: Path, report_row: ReportRow) -> None:
     """Row 6: `offline` after 3 misses, one WARNING, one INFO when it is back; the other keeps its cadence."""
     for line in _failing(tmp_path):
-        saw(6, line)
+        report_row(6, line)
 
 
 def _in_four_seconds() -> str:
@@ -105,25 +105,25 @@ def _retry_after(folder: Path) -> str:
             for number in range(3):
                 clouds[form].answer(uuid_of(number), _once(number, status, header))
             config = configure(folder / form, broker, clouds[form], 3, mqtt={"client_id": form, "base_topic": form})
-            bridges[form] = stack.enter_context(running(config))
+            bridges[form] = stack.enter_context(running_bridge(config))
         for cloud in clouds.values():
             cloud.wait_for_requests(3, timeout=30)
-        wait_until(time.monotonic() + 5.5)
+        sleep_until(time.monotonic() + 5.5)
         gaps = {}
         for form, (_, _, least, most, words) in _FORMS.items():
             times = [request.at for request in clouds[form].requests] + [time.monotonic()]
             gaps[form] = max(later - earlier for earlier, later in pairwise(times[:5]))
             assert least - 0.05 <= gaps[form] < max(most, 8), form
             assert (len(clouds[form].requests) == 3) is (most > 6), form
-            assert len(entries(bridges[form], "the cloud asks to wait")) == bool(words), form
+            assert len(log_entries(bridges[form], "the cloud asks to wait")) == bool(words), form
             if words:
                 bridges[form].wait_for_line(f'"wait": "{words}"')
         return ", ".join(f"{form}: {gap:.1f} s" for form, gap in gaps.items())
 
 
-def test_no_request_before_retry_after(tmp_path: Path, saw: Saw) -> None:
+def test_no_request_before_retry_after(tmp_path: Path, report_row: ReportRow) -> None:
     """Row 7: in all its forms, for all stations of the host; what cannot be read asks for nothing."""
-    saw(7, _retry_after(tmp_path))
+    report_row(7, _retry_after(tmp_path))
 
 
 def _once(number: int, status: int, header: Callable[[], str]) -> Callable[[Request], Answer]:
@@ -132,26 +132,26 @@ def _once(number: int, status: int, header: Callable[[], str]) -> Callable[[Requ
     def answer_of(_request: Request) -> Answer:
         if next(asked, False):
             return Answer("", status, {"Retry-After": header()})
-        return Answer(plug(number))
+        return Answer(station_answer(number))
 
     return answer_of
 
 
 def _again_and_again(folder: Path) -> str:
-    with parts(folder) as (broker, cloud, _):
+    with broker_cloud_observer(folder) as (broker, cloud, _):
         for number in range(10):
             cloud.answer(uuid_of(number), "", status=429, headers={"Retry-After": "1"})
-        with running(configure(folder, broker, cloud, 10, log={"level": "info"})) as bridge:
+        with running_bridge(configure(folder, broker, cloud, 10, log={"level": "info"})) as bridge:
             began = cloud.wait_for_requests(1, timeout=30)[0].at
-            wait_until(began + 5)
+            sleep_until(began + 5)
             assert len(cloud.requests) <= 10 + 5 * 10
-            assert len(entries(bridge, "the cloud asks to wait")) == 1
+            assert len(log_entries(bridge, "the cloud asks to wait")) == 1
             return f"`Retry-After: 1` to everything for 5 s: {len(cloud.requests)} requests of 10 stations, 1 log line"
 
 
-def test_asking_to_wait_again_and_again_is_no_flood(tmp_path: Path, saw: Saw) -> None:
+def test_asking_to_wait_again_and_again_is_no_flood(tmp_path: Path, report_row: ReportRow) -> None:
     """Row 19: a cloud that says `Retry-After: 1` to everything is asked once a second, and said once."""
-    saw(19, _again_and_again(tmp_path))
+    report_row(19, _again_and_again(tmp_path))
 
 
 def _server(files: Certificate) -> ssl.SSLContext:
@@ -167,7 +167,12 @@ def strange(tmp_path: Path) -> Authority:
 
 
 def test_no_request_reaches_a_server_that_fails_verification(
-    tmp_path: Path, broker: Mosquitto, observer: Observer, authority: Authority, strange: Authority, saw: Saw
+    tmp_path: Path,
+    broker: Mosquitto,
+    observer: Observer,
+    authority: Authority,
+    strange: Authority,
+    report_row: ReportRow,
 ) -> None:
     """Row 12: DNS failure, refused connection, and certificates that are expired, of another host, of a strange CA."""
     certificates = {
@@ -184,58 +189,62 @@ def test_no_request_reaches_a_server_that_fails_verification(
         "unknown CA": r"TLS: .*unable to get local issuer|TLS: .*self.signed",
         "no TLS": r"TLS: ",
     }
-    lookups = strange_lookups(tmp_path)
+    lookups = patched_name_lookups(tmp_path)
     with ExitStack() as stack:
-        liars = {name: stack.enter_context(Liar(tls=_server(files))) for name, files in certificates.items()}
+        servers = {
+            name: stack.enter_context(MisbehavingServer(tls=_server(files))) for name, files in certificates.items()
+        }
         plain = stack.enter_context(CloudServer())
-        urls = {name: liar.url for name, liar in liars.items()} | {"no TLS": plain.url.replace("http:", "https:")}
+        urls = {name: server.url for name, server in servers.items()} | {"no TLS": plain.url.replace("http:", "https:")}
         urls |= {"no name": "https://nowhere.test", "refused": f"https://127.0.0.1:{free_port()}"}
         bridges = {}
         for name, url in urls.items():
             settings = {"ca_file": str(authority.ca_file)}
             base = name.replace(" ", "-")
-            if name in liars:
-                liars[name].tell(uuid_of(0), answer(plug(0)))
+            if name in servers:
+                servers[name].set_behaviour(uuid_of(0), answer(station_answer(0)))
             mqtt = {"client_id": base, "base_topic": base}
             config = configure(tmp_path / base, broker, url, mqtt=mqtt, cloud=settings, polling={"offline_after": 1})
-            bridges[name] = stack.enter_context(running(config, env=lookups))
+            bridges[name] = stack.enter_context(running_bridge(config, env=lookups))
         observer.wait_for(f"trusted/{uuid_of(0)}/availability", "online", timeout=30)
         for name, words in told.items():
             observer.wait_for(f"{name.replace(' ', '-')}/{uuid_of(0)}/availability_reason", "unreachable", timeout=30)
             bridges[name].wait_for_line(rf'"detail": "{words}.*"station unavailable"')
-        for name, liar in liars.items():
-            assert bool(liar.requests) is (name == "trusted"), name
-            assert liar.connections > 0 or name != "trusted"
+        for name, server in servers.items():
+            assert bool(server.requests) is (name == "trusted"), name
+            assert server.connections > 0 or name != "trusted"
         assert not plain.requests
-        details = {name: entries(bridges[name], "station unavailable")[0]["detail"] for name in told}
+        details = {name: log_entries(bridges[name], "station unavailable")[0]["detail"] for name in told}
     for name, detail in details.items():
-        saw(12, f"{name}: {detail}")
+        report_row(12, f"{name}: {detail}")
 
 
-def test_a_flood_of_failures_is_bounded(tmp_path: Path, cloud: CloudServer, broker: Mosquitto, saw: Saw) -> None:
+def test_a_flood_of_failures_is_bounded(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, report_row: ReportRow
+) -> None:
     """Row 19: all of 200 stations fail, then all are well, then all fail."""
     stations = 200
     well = False
 
     def say(request: Request) -> Answer:
-        return Answer(plug(int(request.uuid, 16))) if well else Answer("", 500)
+        return Answer(station_answer(int(request.uuid, 16))) if well else Answer("", 500)
 
     for number in range(stations):
         cloud.answer(uuid_of(number), say)
     limits = {"max_requests_per_second": 200}
     config = configure(tmp_path, broker, cloud, stations, cloud=limits, log={"level": "info"})
-    with running(config) as bridge, Observer(broker.port) as observer:
+    with running_bridge(config) as bridge, Observer(broker.port) as observer:
         first = cloud.wait_for_requests(1, timeout=30)[0].at
         observer.wait(lambda: _offline(observer) == stations, timeout=30, what="all stations to be offline")
         well = True
         cloud.wait_for_requests(len(cloud.requests) + 150, timeout=20)
         asked = [request.at - first for request in cloud.requests]
         busiest = max(sum(start <= at < start + 1 for at in asked) for start in asked)
-        lines = len(entries(bridge))
+        lines = len(log_entries(bridge))
         assert busiest <= 200 + 25
         assert lines <= 60 + 5
-        assert "Traceback" not in bridge.errors
-    saw(19, f"{stations} stations failing: at most {busiest} requests in a second, {lines} log lines in all")
+        assert "Traceback" not in bridge.stderr_text
+    report_row(19, f"{stations} stations failing: at most {busiest} requests in a second, {lines} log lines in all")
 
 
 def _offline(observer: Observer) -> int:

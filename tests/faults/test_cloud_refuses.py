@@ -6,25 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.setup import assert_cadence, configure, entries, name_of, plug, running, uuid_of, wait_until_up
+from tests.faults.setup import (
+    assert_cadence,
+    configure,
+    log_entries,
+    name_of,
+    running_bridge,
+    station_answer,
+    uuid_of,
+    wait_until_up,
+)
 from tests.harness import CloudServer, Mosquitto, Observer, station_table
-from tests.harness.misbehaving_server import Liar, answer
+from tests.harness.misbehaving_server import MisbehavingServer, answer
 
-Saw = Callable[[int, str], None]
+ReportRow = Callable[[int, str], None]
 
 
 def test_a_rejected_station_goes_alone_at_once_and_is_not_hammered(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
     """Rows 8 and 9: 401, 403, 404 and 410 beside a station that is well; a new token is tried at once."""
     statuses = {0: 401, 1: 403, 2: 404, 3: 410}
     for number in range(5):
-        cloud.answer(uuid_of(number), plug(number), token="canary-right")
+        cloud.answer(uuid_of(number), station_answer(number), token="canary-right")
     stations = [station_table(uuid_of(number), name=name_of(number), token="canary-right") for number in range(5)]
     stations[0]["token"] = "canary-wrong"
     for number in (1, 2, 3):
         cloud.answer(uuid_of(number), {"message": "no, canary-right"}, status=statuses[number])
-    with running(configure(tmp_path, broker, cloud, stations)) as bridge:
+    with running_bridge(configure(tmp_path, broker, cloud, stations)) as bridge:
         wait_until_up(observer)
         for number, status in statuses.items():
             reason = "unauthorized" if status in (401, 403) else "not_found"
@@ -34,15 +43,15 @@ def test_a_rejected_station_goes_alone_at_once_and_is_not_hammered(
         assert_cadence(times)
         for number in statuses:
             assert len(cloud.requests_of(uuid_of(number))) == 1
-            (told,) = entries(bridge, station=name_of(number), level="error")
+            (told,) = log_entries(bridge, station=name_of(number), level="error")
             assert told["message"] == "station rejected"
-            saw(8 if number < 2 else 9, f"{told['reason']}: {told['detail']}; {told['advice']}")
-        assert not entries(bridge, station=name_of(4), level="error")
-        assert "canary" not in bridge.errors
+            report_row(8 if number < 2 else 9, f"{told['reason']}: {told['detail']}; {told['advice']}")
+        assert not log_entries(bridge, station=name_of(4), level="error")
+        assert "canary" not in bridge.stderr_text
 
         stations[0]["token"] = "canary-right"
         configure(tmp_path, broker, cloud, stations)
-        bridge.send(signal.SIGHUP)
+        bridge.send_signal(signal.SIGHUP)
         observer.wait_for(f"evse/{uuid_of(0)}/availability", "online")
         bridge.wait_for_line("station is back")
         for number in (1, 2, 3):
@@ -51,20 +60,20 @@ def test_a_rejected_station_goes_alone_at_once_and_is_not_hammered(
 
 @pytest.mark.parametrize("used", [False, True], ids=["not used", "used on request"])
 def test_proxies_of_the_environment_get_no_token_unless_asked_for(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, used: bool, saw: Saw
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, used: bool, report_row: ReportRow
 ) -> None:
     """Row 10: the token goes to no other host; with `cloud.environment_proxy` it goes to the proxy."""
-    cloud.answer(uuid_of(0), plug(0))
-    with Liar() as proxy, Observer(broker.port) as observer:
-        proxy.tell("", answer(plug(0, power=5)))
+    cloud.answer(uuid_of(0), station_answer(0))
+    with MisbehavingServer() as proxy, Observer(broker.port) as observer:
+        proxy.set_behaviour("", answer(station_answer(0, power=5)))
         names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
         env = {**dict.fromkeys(names, proxy.url), "no_proxy": "", "NO_PROXY": "", "mqtt_proxy": proxy.url}
         config = configure(tmp_path, broker, cloud, cloud={"environment_proxy": used} if used else {})
-        with running(config, env=env):
+        with running_bridge(config, env=env):
             wait_until_up(observer)
             observer.wait_for(f"evse/{uuid_of(0)}/c99838f9eb5b423d98f8ba33389a255c/power", "5" if used else "7107")
         assert bool(proxy.connections) is used
         assert bool(cloud.requests) is not used
         tokens = [request.headers.get("evsetoken") for request in proxy.requests]
         assert tokens == [f"token-{uuid_of(0)}"] * len(tokens)
-    saw(10, f"proxy of the environment, {'used' if used else 'not used'}: {len(tokens)} requests came to it")
+    report_row(10, f"proxy of the environment, {'used' if used else 'not used'}: {len(tokens)} requests came to it")

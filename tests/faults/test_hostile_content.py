@@ -13,10 +13,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from evse_mqtt_bridge.domain.statuses import STATUSES
-from tests.faults.setup import PLUG, configure, entries, plug, running, uuid_of, wait_until_up
+from tests.faults.setup import PLUG, configure, log_entries, running_bridge, station_answer, uuid_of, wait_until_up
 from tests.harness import CloudServer, Mosquitto, Observer, plug_object, station_table
 
-Saw = Callable[[int, str], None]
+ReportRow = Callable[[int, str], None]
 
 HOSTILE = (
     "two\r\nlines",
@@ -58,10 +58,10 @@ def _texts(value: object, key: str = "") -> list[tuple[str, str]]:
 
 
 def test_texts_of_strangers_in_what_is_read_at_the_start_keep_nobody_away(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
     """Row 16: user properties of messages that the bridge reads, with what MQTT 5 allows and paho does not expect."""
-    cloud.answer(uuid_of(0), plug(0))
+    cloud.answer(uuid_of(0), station_answer(0))
     stranger = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
     stranger.connect(broker.host, broker.port)
     stranger.loop_start()
@@ -72,19 +72,19 @@ def test_texts_of_strangers_in_what_is_read_at_the_start_keep_nobody_away(
         stranger.publish(topic, "{}", qos=1, retain=True, properties=properties).wait_for_publish(10)
     stranger.disconnect()
     stranger.loop_stop()
-    with running(configure(tmp_path, broker, cloud)) as bridge:
+    with running_bridge(configure(tmp_path, broker, cloud)) as bridge:
         wait_until_up(observer, 0)
-        assert len(entries(bridge, "connected to the broker")) == 1
+        assert len(log_entries(bridge, "connected to the broker")) == 1
         bridge.stop()
-    saw(16, f"U+FEFF in user properties of {len(topics)} retained messages: 1 connection")
+    report_row(16, f"U+FEFF in user properties of {len(topics)} retained messages: 1 connection")
 
 
 def test_labels_and_statuses_break_nothing(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
     """Rows 10 and 16: they are published verbatim as payloads, and stand nowhere else as they came."""
     for number, text in enumerate(HOSTILE):
-        cloud.answer(uuid_of(number), plug(number, plug_label=text, status=text, **{text or "more": text}))
+        cloud.answer(uuid_of(number), station_answer(number, plug_label=text, status=text, **{text or "more": text}))
     count = len(HOSTILE)
     console = configure(
         tmp_path / "console",
@@ -96,13 +96,13 @@ def test_labels_and_statuses_break_nothing(
         log={"format": "console"},
     )
     with ExitStack() as stack:
-        bridge = stack.enter_context(running(configure(tmp_path, broker, cloud, count)))
-        other = stack.enter_context(running(console, is_json=False))
+        bridge = stack.enter_context(running_bridge(configure(tmp_path, broker, cloud, count)))
+        other = stack.enter_context(running_bridge(console, is_json=False))
         for base in ("evse", "console"):
             observer.wait_for(f"{base}/bridge/availability", "online")
             for number in range(count):
                 observer.wait_for(f"{base}/{uuid_of(number)}/{PLUG}/availability", "online")
-        observer.settle()
+        observer.sync()
         retained = observer.retained
         for number, text in enumerate(HOSTILE):
             for field in ("label", "status"):
@@ -112,9 +112,9 @@ def test_labels_and_statuses_break_nothing(
         discovery = {topic: json.loads(payload) for topic, payload in mine.items() if topic.endswith("/config")}
         for topic, config in discovery.items():
             _look_at_discovery(topic, config)
-        lines = entries(bridge, "unusual answer")
+        lines = log_entries(bridge, "unusual answer")
         assert len(lines) > 10
-        for entry in entries(bridge):
+        for entry in log_entries(bridge):
             for _, text in _texts(entry):
                 assert text.isprintable()
                 assert len(text) < 400
@@ -123,8 +123,8 @@ def test_labels_and_statuses_break_nothing(
             assert _LINE.fullmatch(line)
             assert line.isprintable()
             assert len(line) < 1000
-        assert not entries(bridge, level="error")
-    saw(
+        assert not log_entries(bridge, level="error")
+    report_row(
         16,
         f"{count} hostile texts as label, status and field: {len(mine)} topics well-formed, {len(discovery)} "
         f"discovery messages, {len(lines)} log lines of at most 400 characters each value",
@@ -145,28 +145,28 @@ def _look_at_discovery(topic: str, config: dict[str, Any]) -> None:
 
 
 def test_ids_that_could_not_stand_in_a_topic_harm_their_own_plug_alone(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
     """Row 10: plug and station uuids with wildcards, slashes, NUL, CR/LF, or of 10 kB."""
     bad = ["a/b", "+", "#", "", "..", "$SYS", "a\x00b", "a\r\nb", "\x1b[31m", "x" * 65, "x" * 10_000, "ü", " ", "a.b"]
     wrong = [plug_object(evse_uuid=uuid_of(0), plug_uuid=uuid) for uuid in bad]
     foreign = [plug_object(evse_uuid=uuid, plug_uuid=f"foreign-{n}") for n, uuid in enumerate(["", "#", *bad[4:]])]
-    cloud.answer(uuid_of(0), [*wrong, *plug(0), *foreign])
+    cloud.answer(uuid_of(0), [*wrong, *station_answer(0), *foreign])
     cloud.answer(uuid_of(1), wrong)
     stations = [station_table(uuid_of(number), name=f"{{{{ now() }}}} {number}") for number in range(2)]
-    with running(configure(tmp_path, broker, cloud, stations)) as bridge:
+    with running_bridge(configure(tmp_path, broker, cloud, stations)) as bridge:
         wait_until_up(observer)
         observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/power", "7107")
         observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/availability", "online")
         observer.wait_for(f"evse/{uuid_of(1)}/availability_reason", "invalid_response")
         cloud.wait_for_requests(6)
-        observer.settle()
+        observer.sync()
         topics = observer.retained.keys()
         assert [topic for topic in topics if not _WELL_FORMED.fullmatch(topic)] == []
         plugs = {topic.split("/")[2] for topic in topics if topic.startswith("evse/") and topic.count("/") == 3}
         assert plugs == {PLUG}
-        told = [entry["detail"] for entry in entries(bridge, "unusual answer")]
+        told = [entry["detail"] for entry in log_entries(bridge, "unusual answer")]
         assert len(told) == len(set(told)) <= len(bad) + len(foreign)
         assert all(detail.isprintable() and len(detail) < 300 for detail in told)
-        assert len(entries(bridge, "connected to the broker")) == 1
-    saw(10, f"{len(bad) + len(foreign)} forbidden uuids: 1 plug published, {len(told)} log lines")
+        assert len(log_entries(bridge, "connected to the broker")) == 1
+    report_row(10, f"{len(bad) + len(foreign)} forbidden uuids: 1 plug published, {len(told)} log lines")

@@ -11,19 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.setup import PLUG, configure, entries, name_of, plug, running, uuid_of, wait_for, wait_until_up
+from tests.faults.setup import (
+    PLUG,
+    configure,
+    log_entries,
+    name_of,
+    running_bridge,
+    station_answer,
+    uuid_of,
+    wait_for,
+    wait_until_up,
+)
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
 from tests.harness.bridge import clean_environment
 
-Saw = Callable[[int, str], None]
+ReportRow = Callable[[int, str], None]
 
 
 def test_a_spoilt_file_at_reload_leaves_the_old_one_in_force(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
     """Row 21: cut off, corrupt, not text, away; each is said, and a good one is taken over afterwards."""
     for number in range(2):
-        cloud.answer(uuid_of(number), plug(number))
+        cloud.answer(uuid_of(number), station_answer(number))
     config = configure(tmp_path, broker, cloud, 1)
     good = config.read_bytes()
     spoilt: dict[str, tuple[bytes | None, str]] = {
@@ -36,29 +46,31 @@ def test_a_spoilt_file_at_reload_leaves_the_old_one_in_force(
         "away": (None, "there is no such file"),
     }
     refusal = "the changed configuration is wrong, the old one stays in force"
-    with running(config) as bridge:
+    with running_bridge(config) as bridge:
         wait_until_up(observer)
         observer.wait_for(f"evse/{uuid_of(0)}/availability", "online")
-        observer.settle()
+        observer.sync()
         start = observer.count
         for kind, (content, words) in spoilt.items():
-            told = len(entries(bridge, refusal))
+            told = len(log_entries(bridge, refusal))
             config.unlink() if content is None else config.write_bytes(content)
-            bridge.send(signal.SIGHUP)
+            bridge.send_signal(signal.SIGHUP)
             wait_for(partial(_told_more, bridge, refusal, told), what=kind)
-            refused = entries(bridge, refusal, level="error")[told:]
+            refused = log_entries(bridge, refusal, level="error")[told:]
             assert words in refused[0]["problem"], kind
-            saw(21, f"{kind}: {refused[0]['problem'].replace(str(tmp_path), '')}")
+            report_row(21, f"{kind}: {refused[0]['problem'].replace(str(tmp_path), '')}")
         cloud.wait_for_requests(len(cloud.requests) + 2)
-        observer.settle()
-        assert not [seen for seen in observer.since(start) if seen.topic.startswith(("evse/", "homeassistant/"))]
+        observer.sync()
+        assert not [
+            seen for seen in observer.messages_since(start) if seen.topic.startswith(("evse/", "homeassistant/"))
+        ]
         configure(tmp_path, broker, cloud, 2)
-        bridge.send(signal.SIGHUP)
+        bridge.send_signal(signal.SIGHUP)
         observer.wait_for(f"evse/{uuid_of(1)}/availability", "online")
 
 
 def _told_more(bridge: BridgeProcess, message: str, than: int) -> bool:
-    return len(entries(bridge, message)) > than
+    return len(log_entries(bridge, message)) > than
 
 
 def _edit(config: Path, prefix: list[str]) -> subprocess.CompletedProcess[str]:
@@ -71,7 +83,7 @@ def _edit(config: Path, prefix: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_edit_on_a_full_disk_leaves_the_file_as_it_was(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, saw: Saw
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, report_row: ReportRow
 ) -> None:
     """Row 21: no file can grow beyond 1 KiB, so that writing stops in the middle."""
     config = configure(tmp_path / "home", broker, cloud, 30)
@@ -84,11 +96,11 @@ def test_an_edit_on_a_full_disk_leaves_the_file_as_it_was(
     assert list(config.parent.iterdir()) == [config]
     assert _edit(config, []).returncode == 0, "with room for it, it goes"
     assert len(config.read_bytes()) > len(before)
-    saw(21, ended.stderr.strip().replace(str(tmp_path), ""))
+    report_row(21, ended.stderr.strip().replace(str(tmp_path), ""))
 
 
 def test_an_edit_in_a_folder_that_cannot_be_written_leaves_the_file_as_it_was(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, saw: Saw
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, report_row: ReportRow
 ) -> None:
     """Row 21."""
     config = configure(tmp_path / "home", broker, cloud, 1)
@@ -103,7 +115,7 @@ def test_an_edit_in_a_folder_that_cannot_be_written_leaves_the_file_as_it_was(
     assert ended.stderr == f"{config} cannot be written, and is what it was: Permission denied\n"
     assert config.read_bytes() == before
     assert list(config.parent.iterdir()) == [config]
-    saw(21, ended.stderr.strip().replace(str(tmp_path), ""))
+    report_row(21, ended.stderr.strip().replace(str(tmp_path), ""))
 
 
 def _mine(**changed: object) -> str:
@@ -134,27 +146,29 @@ _FOREIGN = {
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_spoilt_memory_on_the_broker_is_set_aside(
-    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, saw: Saw, protocol: str
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow, protocol: str
 ) -> None:
     """Row 21: `info` topics that are corrupt, forged or somebody else's; nothing of anybody else is touched."""
-    cloud.answer(uuid_of(0), plug(0))
+    cloud.answer(uuid_of(0), station_answer(0))
     for topic, payload in _FOREIGN.items():
         observer.publish(topic, payload, retain=True)
     for number in range(500):
         observer.publish(f"evse/other-{number}/info", _mine(published_by="another-bridge"), retain=True, qos=0)
     observer.publish("evse/gone/info", _mine(), retain=True)
     observer.publish(f"evse/gone/{PLUG}/power", "5", retain=True)
-    with running(configure(tmp_path, broker, cloud, mqtt={"protocol": protocol})) as bridge:
+    with running_bridge(configure(tmp_path, broker, cloud, mqtt={"protocol": protocol})) as bridge:
         wait_until_up(observer)
         observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/availability", "online")
         observer.wait(lambda: "evse/gone/info" not in observer.latest, what="what is its own to be cleared")
-        observer.settle()
+        observer.sync()
         left = observer.retained
         assert not [topic for topic in left if topic.startswith("evse/gone/")]
         mine = {"evse/bridge/info"}
         assert {topic for topic in _FOREIGN if left.get(topic) != _FOREIGN[topic]} == mine
         assert sum(topic.startswith("evse/other-") for topic in left) == 500
         assert json.loads(left["evse/bridge/info"])["base_topic"] == "evse"
-        assert not entries(bridge, station=name_of(0), level="warning")
-        assert len(entries(bridge, "connected to the broker")) == 1
-    saw(21, f"MQTT {protocol}: {len(_FOREIGN) + 499} corrupt, forged and foreign topics left alone, its own cleared")
+        assert not log_entries(bridge, station=name_of(0), level="warning")
+        assert len(log_entries(bridge, "connected to the broker")) == 1
+    report_row(
+        21, f"MQTT {protocol}: {len(_FOREIGN) + 499} corrupt, forged and foreign topics left alone, its own cleared"
+    )

@@ -14,19 +14,19 @@ import pytest
 
 from tests.faults.setup import (
     PLUG,
+    broker_cloud_observer,
     configure,
-    entries,
+    log_entries,
     measurements,
     name_of,
-    parts,
-    plug,
-    running,
+    running_bridge,
+    station_answer,
     uuid_of,
     wait_until_up,
 )
 from tests.harness import BridgeProcess, CloudServer, Observer, Request, plug_object
 
-Saw = Callable[[int, str], None]
+ReportRow = Callable[[int, str], None]
 
 OTHER = "6bbf9fd56dc24f9697b078d5d8ccda84"
 _STATIONS = 5
@@ -39,7 +39,7 @@ def _utc(**ago: float) -> str:
 
 def _fresh(number: int, **changed: object) -> Callable[[Request], list[dict[str, Any]]]:
     """Answers of a station that was measured just now."""
-    return lambda _: plug(number, **{"time": _utc(), **changed})
+    return lambda _: station_answer(number, **{"time": _utc(), **changed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +60,17 @@ class _Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Service]:
     folder = tmp_path_factory.mktemp("plugs")
-    with parts(folder) as (broker, cloud, observer):
+    with broker_cloud_observer(folder) as (broker, cloud, observer):
         for number in range(_STATIONS):
             cloud.answer(uuid_of(number), _fresh(number))
         polling = {"stale_after": _STALE_AFTER}
-        with running(configure(folder, broker, cloud, _STATIONS, polling=polling)) as bridge:
+        with running_bridge(configure(folder, broker, cloud, _STATIONS, polling=polling)) as bridge:
             wait_until_up(observer, *range(_STATIONS))
-            observer.settle()
+            observer.sync()
             yield _Service(cloud, observer, bridge)
 
 
-def test_a_plug_disappears_and_another_comes(service: _Service, saw: Saw) -> None:
+def test_a_plug_disappears_and_another_comes(service: _Service, report_row: ReportRow) -> None:
     """Row 13: the missing one is `offline`, reason `missing`, with its last values; the new one is announced."""
     before = service.values(0)
     new = plug_object(evse_uuid=uuid_of(0), plug_uuid=OTHER, plug_label="New", power=11)
@@ -79,7 +79,7 @@ def test_a_plug_disappears_and_another_comes(service: _Service, saw: Saw) -> Non
     service.wait(0, "availability_reason", "missing")
     service.wait(0, "power", "11", OTHER)
     service.wait(0, "availability", "online", OTHER)
-    service.observer.settle()
+    service.observer.sync()
     announced = [topic for topic in service.observer.retained if topic.startswith("homeassistant/") and OTHER in topic]
     assert len(announced) > 5
     assert before.items() <= service.values(0).items()
@@ -88,64 +88,68 @@ def test_a_plug_disappears_and_another_comes(service: _Service, saw: Saw) -> Non
     service.wait(0, "availability", "online")
     service.wait(0, "availability_reason", "missing", OTHER)
     service.bridge.wait_for_line(f"{name_of(0)}.*plug is back")
-    gone = entries(service.bridge, "plug unavailable", station=name_of(0), level="warning")
+    gone = log_entries(service.bridge, "plug unavailable", station=name_of(0), level="warning")
     assert [entry["reason"] for entry in gone] == ["missing", "missing"]
-    saw(13, f"{gone[0]['message']}: {gone[0]['reason']}; {len(announced)} discovery topics for the new one")
+    report_row(13, f"{gone[0]['message']}: {gone[0]['reason']}; {len(announced)} discovery topics for the new one")
 
 
 @pytest.mark.parametrize(("number", "word"), [(1, "offline"), (2, "cloud_offline")])
-def test_the_vendor_says_that_a_plug_is_offline(service: _Service, saw: Saw, number: int, word: str) -> None:
+def test_the_vendor_says_that_a_plug_is_offline(
+    service: _Service, report_row: ReportRow, number: int, word: str
+) -> None:
     """Row 14: the plug's availability is `offline`, the reason the vendor's word; last values stay."""
     before = service.values(number)
     service.cloud.answer(uuid_of(number), [{"plug_uuid": PLUG, "status": word, "power": None}])
     service.wait(number, "availability", "offline")
     service.wait(number, "availability_reason", word)
-    service.observer.settle()
+    service.observer.sync()
     assert service.values(number) == {**before, f"evse/{uuid_of(number)}/{PLUG}/status": word}
     assert service.observer.latest[f"evse/{uuid_of(number)}/availability"] == "online"
     service.cloud.answer(uuid_of(number), _fresh(number))
     service.wait(number, "availability", "online")
-    (gone,) = entries(service.bridge, "plug unavailable", station=name_of(number))
+    (gone,) = log_entries(service.bridge, "plug unavailable", station=name_of(number))
     service.bridge.wait_for_line(f"{name_of(number)}.*plug is back")
-    saw(14, f"{gone['level']}: {gone['message']}: {gone['reason']}")
+    report_row(14, f"{gone['level']}: {gone['message']}: {gone['reason']}")
 
 
-def test_a_time_that_does_not_move_or_lies_in_the_future_is_stale(service: _Service, saw: Saw) -> None:
+def test_a_time_that_does_not_move_or_lies_in_the_future_is_stale(service: _Service, report_row: ReportRow) -> None:
     """Row 15: `offline`, reason `stale`; recovers by itself; a limit of 3 s stands for the 20 min."""
     start, began = service.observer.count, time.monotonic()
-    service.cloud.answer(uuid_of(3), plug(3, time=_utc()))
+    service.cloud.answer(uuid_of(3), station_answer(3, time=_utc()))
     service.wait(3, "availability", "offline")
     took = time.monotonic() - began
     assert took > _STALE_AFTER - 0.1
     service.wait(3, "availability_reason", "stale")
     service.cloud.answer(uuid_of(3), _fresh(3))
     service.wait(3, "availability", "online")
-    service.cloud.answer(uuid_of(3), lambda _: plug(3, time=_utc(minutes=-10)))
+    service.cloud.answer(uuid_of(3), lambda _: station_answer(3, time=_utc(minutes=-10)))
     service.wait(3, "availability", "offline")
     service.wait(3, "availability_reason", "stale")
     service.cloud.answer(uuid_of(3), _fresh(3))
     service.wait(3, "availability", "online")
     topic = f"evse/{uuid_of(3)}/{PLUG}"
-    assert service.observer.history(f"{topic}/availability", start) == ["offline", "online"] * 2
-    assert service.observer.history(f"{topic}/power", start) == []
-    told = [entry["reason"] for entry in entries(service.bridge, "plug unavailable", station=name_of(3))]
+    assert service.observer.payloads(f"{topic}/availability", start) == ["offline", "online"] * 2
+    assert service.observer.payloads(f"{topic}/power", start) == []
+    told = [entry["reason"] for entry in log_entries(service.bridge, "plug unavailable", station=name_of(3))]
     assert told == ["stale", "stale"]
-    saw(15, f"stands still: stale after {took:.1f} s, the limit being {_STALE_AFTER} s; 10 min in the future: at once")
+    report_row(
+        15, f"stands still: stale after {took:.1f} s, the limit being {_STALE_AFTER} s; 10 min in the future: at once"
+    )
 
 
-def test_new_words_and_fields_pass_and_are_said_once(service: _Service, saw: Saw) -> None:
+def test_new_words_and_fields_pass_and_are_said_once(service: _Service, report_row: ReportRow) -> None:
     """Row 16: an unknown status is published as it is; new fields are ignored; each is logged once."""
     power = itertools.count()
     words = {"status": "defrosting", "battery": 50}
-    service.cloud.answer(uuid_of(4), lambda _: plug(4, time=_utc(), power=next(power), **words))
+    service.cloud.answer(uuid_of(4), lambda _: station_answer(4, time=_utc(), power=next(power), **words))
     service.wait(4, "status", "defrosting")
     service.wait(4, "power", "2")
-    service.observer.settle()
+    service.observer.sync()
     assert service.observer.latest[f"evse/{uuid_of(4)}/{PLUG}/availability"] == "online"
     assert not [topic for topic in service.observer.retained if "battery" in topic]
-    told = [entry["detail"] for entry in entries(service.bridge, "unusual answer", level="warning")]
+    told = [entry["detail"] for entry in log_entries(service.bridge, "unusual answer", level="warning")]
     assert sorted(told) == [
         "field 'battery' is not known and was ignored",
         "status 'defrosting' is not known and was published as it is",
     ]
-    saw(16, "; ".join(told))
+    report_row(16, "; ".join(told))

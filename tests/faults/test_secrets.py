@@ -18,14 +18,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.faults.setup import AVAILABILITY, configure, name_of, plug, running, uuid_of, wait_until_up
+from tests.faults.setup import AVAILABILITY, configure, name_of, running_bridge, station_answer, uuid_of, wait_until_up
 from tests.faults.test_broker_refuses import password_line
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, run_command, station_table
 from tests.harness.configuration import write_config
-from tests.harness.misbehaving_server import Liar, Lie, answer
+from tests.harness.misbehaving_server import Behaviour, MisbehavingServer, answer
 from tests.harness.net import HOST, free_port
 
-Saw = Callable[[int, str], None]
+ReportRow = Callable[[int, str], None]
 
 _IN_FILE, _IN_OWN_FILE, _IN_ENVIRONMENT, _REJECTED, _PASSWORD, _WRONG_PASSWORD = (
     'canary-1"%{}\\token',
@@ -94,7 +94,7 @@ def files(folder: Path, but: Iterable[Path]) -> dict[str, str]:
 
 def topics(observer: Observer) -> dict[str, str]:
     """All that was ever seen on the broker."""
-    return {f"topic, message {n}": f"{seen.topic} {seen.payload}" for n, seen in enumerate(observer.log)}
+    return {f"topic, message {n}": f"{seen.topic} {seen.payload}" for n, seen in enumerate(observer.messages)}
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -104,7 +104,7 @@ def test_the_search_finds_what_is_planted(tmp_path: Path, observer: Observer, na
     for form in forms(secret):
         assert (name, "log") in search({"log": f"2026-01-01 [debug] poll failed detail=a{form}b"}, PLANTED)
     observer.publish("evse/planted", f"<{secret}>")
-    observer.settle()
+    observer.sync()
     assert {found for found, _ in search(topics(observer), PLANTED)} == {name}
     planted, kept = tmp_path / "deep" / "planted", tmp_path / "deep" / "kept"
     planted.parent.mkdir()
@@ -120,7 +120,7 @@ def test_the_search_finds_what_is_planted(tmp_path: Path, observer: Observer, na
         process.communicate(b"\n")
 
 
-def _echo(secret: str) -> Lie:
+def _echo(secret: str) -> Behaviour:
     """What a careless server answers: the request's own header, wherever a server could repeat it."""
     repeated = [{"evsetoken": secret, "headers": {"evsetoken": secret}, "status": 5, "power": secret}]
     headers = {"set_cookie": f"t={secret}", "location": f"/{quote(secret)}", "retry_after": secret}
@@ -169,7 +169,7 @@ class _Stage:
         tables[1]["token_file"] = "token"
         tables[3]["token"] = _REJECTED
         for number, token in enumerate((_IN_FILE, _IN_OWN_FILE, _IN_ENVIRONMENT, _IN_FILE)):
-            self.cloud.answer(uuid_of(number), plug(number), token=token)
+            self.cloud.answer(uuid_of(number), station_answer(number), token=token)
         self.cloud.answer(uuid_of(4), lambda request: json.dumps(dict(request.headers)).encode())
         self.cloud.answer(uuid_of(5), lambda request: json.dumps([dict(request.headers)]).encode())
         return tables
@@ -211,7 +211,7 @@ def _in_service(stage: _Stage, observer: Observer) -> None:
     mqtt = {"username": "bridge", "password_file": "password"}
     http = {"enabled": True, "port": free_port()}
     config = configure(stage.home, stage.broker, stage.cloud, stage.stations(), mqtt=mqtt, http=http)
-    with running(config, env=stage.environment) as bridge:
+    with running_bridge(config, env=stage.environment) as bridge:
         wait_until_up(observer, 0, 1, 2)
         for number, reason in ((3, "unauthorized"), (4, "invalid_response"), (5, "invalid_response")):
             observer.wait_for(f"evse/{uuid_of(number)}/availability_reason", reason)
@@ -220,7 +220,7 @@ def _in_service(stage: _Stage, observer: Observer) -> None:
         stage.said |= listed
         good = config.read_text()
         config.write_text(good.replace("[polling]", "[poling]"))
-        bridge.send(signal.SIGHUP)
+        bridge.send_signal(signal.SIGHUP)
         bridge.wait_for_line("the changed configuration is wrong")
         config.write_text(good)
         stage.command("check")
@@ -236,22 +236,22 @@ def _in_service(stage: _Stage, observer: Observer) -> None:
         stage.broker.stop()
         bridge.wait_for_line("lost the broker")
         stage.broker.start()
-        observer.wait(lambda: observer.history(AVAILABILITY)[-1] == "online")
+        observer.wait(lambda: observer.payloads(AVAILABILITY)[-1] == "online")
     stage.ended("a bridge in service", bridge)
 
 
 def _lied_to(stage: _Stage) -> None:
     """A cloud that repeats the token wherever it can, and a refused login."""
-    with Liar() as liar:
+    with MisbehavingServer() as server:
         for number, token in enumerate((_IN_FILE, _IN_OWN_FILE, _IN_ENVIRONMENT, _REJECTED, _IN_FILE, _IN_FILE)):
-            liar.tell(uuid_of(number), _echo(token))
+            server.set_behaviour(uuid_of(number), _echo(token))
         mqtt = {"username": "bridge", "password": _WRONG_PASSWORD, "client_id": "lied-to"}
         http = {"enabled": True, "port": free_port()}
         polling = {"offline_after": 1}
         config = configure(
-            stage.folder / "lied-to", stage.broker, liar, stage.stations(), mqtt=mqtt, polling=polling, http=http
+            stage.folder / "lied-to", stage.broker, server, stage.stations(), mqtt=mqtt, polling=polling, http=http
         )
-        with running(config, env=stage.environment) as bridge:
+        with running_bridge(config, env=stage.environment) as bridge:
             bridge.wait_for_line("the broker refused the login")
             for number in range(6):
                 bridge.wait_for_line(f"{name_of(number)}.*station unavailable")
@@ -266,8 +266,8 @@ def _with_a_bug(stage: _Stage) -> None:
     (site / "sitecustomize.py").write_text(_BUG)
     with BridgeProcess.run(stage.home / "config.toml", env={**stage.environment, "PYTHONPATH": str(site)}) as bridge:
         bridge.assert_exit(1)
-    assert "Traceback" in bridge.errors
-    assert "RuntimeError: a bug, on purpose" in bridge.errors
+    assert "Traceback" in bridge.stderr_text
+    assert "RuntimeError: a bug, on purpose" in bridge.stderr_text
     stage.ended("a bridge with a bug", bridge)
 
 
@@ -293,12 +293,12 @@ def _everything(folder: Path) -> dict[str, str]:
         _in_service(stage, observer)
         _lied_to(stage)
         _with_a_bug(stage)
-        observer.settle()
+        observer.sync()
     _with_wrong_files(stage)
     return {**stage.said, **topics(observer), **files(folder, stage.holders)}
 
 
-def test_no_secret_appears_anywhere(tmp_path: Path, saw: Saw) -> None:
+def test_no_secret_appears_anywhere(tmp_path: Path, report_row: ReportRow) -> None:
     """All rows: everything at debug level, in logs, a traceback, topics, the process list, commands and files."""
     said = _everything(tmp_path)
     assert len(said["log of a bridge in service"].splitlines()) > 20
@@ -309,7 +309,7 @@ def test_no_secret_appears_anywhere(tmp_path: Path, saw: Saw) -> None:
     assert all(uuid_of(3) in text and '"error":"HTTP ' in text for text in pictures), "with what the cloud said"
     assert search(said) == []
     kinds = sorted({place.split()[0] for place in said})
-    saw(
+    report_row(
         0,
         f"{len(CANARIES)} secrets in {sum(len(forms(secret)) for secret in CANARIES.values())} forms searched in "
         f"{len(said)} places ({', '.join(kinds)}): none found",

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.setup import plug, uuid_of, wait_for
-from tests.harness.misbehaving_server import Liar, answer, bomb, drip, endless, raw, reset, silence
+from tests.faults.setup import station_answer, uuid_of, wait_for
+from tests.harness.misbehaving_server import MisbehavingServer, answer, drip, endless, gzip_bomb, hang, raw, reset
 from tests.harness.net import HOST, free_port
 from tests.harness.proxy import Proxy
 
@@ -78,14 +78,14 @@ def test_a_proxy_passes_on_delays_and_drips(proxy: Proxy, echo: Echo) -> None:
         _round_trip(connection)
         proxy.delay(0.1)
         assert _round_trip(connection) > 0.2
-        proxy.calm()
+        proxy.restore()
         proxy.drip(0.01)
         assert _round_trip(connection, b"0123456789") > 0.08
-        proxy.calm()
+        proxy.restore()
         assert _round_trip(connection, b"x" * 100_000) < 5
     wait_for(lambda: echo.ended == 1)
     assert len(proxy.connections) == 1
-    assert proxy.passed == 2 * (2 * 5 + 10 + 100_000)
+    assert proxy.bytes_forwarded == 2 * (2 * 5 + 10 + 100_000)
 
 
 def test_a_paused_proxy_keeps_everything_for_later(proxy: Proxy) -> None:
@@ -95,7 +95,7 @@ def test_a_paused_proxy_keeps_everything_for_later(proxy: Proxy) -> None:
         connection.sendall(b"later")
         with pytest.raises(TimeoutError):
             connection.recv(5)
-        proxy.calm()
+        proxy.restore()
         connection.settimeout(5)
         assert connection.recv(5) == b"later"
 
@@ -112,7 +112,7 @@ def test_a_blackhole_swallows_everything_even_the_end(proxy: Proxy, echo: Echo) 
             for connection in (old, new):
                 with pytest.raises(TimeoutError):
                     connection.recv(5)
-            proxy.calm()
+            proxy.restore()
             for connection in (old, new):
                 with pytest.raises(TimeoutError):
                     connection.recv(5)
@@ -132,7 +132,7 @@ def test_a_proxy_cuts_now_and_later(proxy: Proxy, echo: Echo) -> None:
         _round_trip(connection)
         with pytest.raises(ConnectionResetError):
             connection.recv(5)
-    proxy.calm()
+    proxy.restore()
     with _connect(proxy) as connection:
         _round_trip(connection)
 
@@ -143,8 +143,8 @@ def test_a_proxy_before_nobody_cuts() -> None:
         connection.recv(5)
 
 
-def _get(liar: Liar, timeout: float = 0.3) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(HOST, liar.port, timeout=timeout)
+def _get(server: MisbehavingServer, timeout: float = 0.3) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(HOST, server.port, timeout=timeout)
     try:
         connection.request("GET", _PATH, headers={"evsetoken": "secret"})
         response = connection.getresponse()
@@ -154,30 +154,30 @@ def _get(liar: Liar, timeout: float = 0.3) -> tuple[int, bytes]:
 
 
 def test_a_liar_says_what_it_is_told() -> None:
-    with Liar() as liar:
+    with MisbehavingServer() as server:
         with pytest.raises(TimeoutError):
-            _get(liar)
-        liar.tell(uuid_of(0), answer(plug(0), "503 No", retry_after="5"))
-        status, body = _get(liar)
+            _get(server)
+        server.set_behaviour(uuid_of(0), answer(station_answer(0), "503 No", retry_after="5"))
+        status, body = _get(server)
         assert status == 503
         assert body.startswith(b"[{")
-        liar.tell(uuid_of(0), raw(b"garbage"))
+        server.set_behaviour(uuid_of(0), raw(b"garbage"))
         with pytest.raises(http.client.BadStatusLine):
-            _get(liar)
-        liar.tell(uuid_of(0), reset())
+            _get(server)
+        server.set_behaviour(uuid_of(0), reset())
         with pytest.raises(ConnectionResetError):
-            _get(liar)
-        liar.tell(uuid_of(0), bomb(10_000_000))
-        assert len(_get(liar)[1]) < 20_000
-        liar.tell(uuid_of(0), endless(b"HTTP/1.1 200 OK\r\n\r\n", b"more" * 1000))
-        assert len(_get(liar, timeout=5)[1]) == 2_000_000
-        liar.tell(uuid_of(0), drip(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10, 0.01))
+            _get(server)
+        server.set_behaviour(uuid_of(0), gzip_bomb(10_000_000))
+        assert len(_get(server)[1]) < 20_000
+        server.set_behaviour(uuid_of(0), endless(b"HTTP/1.1 200 OK\r\n\r\n", b"more" * 1000))
+        assert len(_get(server, timeout=5)[1]) == 2_000_000
+        server.set_behaviour(uuid_of(0), drip(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10, 0.01))
         began = time.monotonic()
-        assert _get(liar) == (200, b"x" * 10)
+        assert _get(server) == (200, b"x" * 10)
         assert time.monotonic() - began > 0.25
-        liar.tell(uuid_of(0), silence())
+        server.set_behaviour(uuid_of(0), hang())
         with pytest.raises(TimeoutError):
-            _get(liar)
-        assert len(liar.wait_for_requests(8, uuid_of(0))) == 8
-        assert {request.headers["evsetoken"] for request in liar.requests} == {"secret"}
-        assert liar.connections == 8
+            _get(server)
+        assert len(server.wait_for_requests(8, uuid_of(0))) == 8
+        assert {request.headers["evsetoken"] for request in server.requests} == {"secret"}
+        assert server.connections == 8

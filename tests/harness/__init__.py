@@ -7,7 +7,7 @@ from tests.harness.cloud import Answer, CloudServer, Request, plug_object, statu
 from tests.harness.configuration import config_tables, station_table, write_config
 from tests.harness.mosquitto import Mosquitto
 from tests.harness.net import free_port
-from tests.harness.observer import Observer, Seen, retained_tree
+from tests.harness.observer import Observer, ReceivedMessage, retained_messages
 
 __all__ = [
     "Answer",
@@ -18,12 +18,12 @@ __all__ = [
     "CloudServer",
     "Mosquitto",
     "Observer",
+    "ReceivedMessage",
     "Request",
-    "Seen",
     "config_tables",
     "free_port",
     "plug_object",
-    "retained_tree",
+    "retained_messages",
     "run_command",
     "station_table",
     "status_example",

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-__all__ = ["misfits", "topics_of", "violations"]
+__all__ = ["channel_by_topic", "document_errors", "payload_errors"]
 
 _SPECIFICATION = Path(__file__).parent.parent / "fixtures" / "asyncapi-3.0.0.json"
 _JSON_SCALARS = {"number", "integer", "boolean"}
@@ -19,7 +19,7 @@ def _specification() -> Draft7Validator:
     return Draft7Validator(json.loads(_SPECIFICATION.read_text()))
 
 
-def violations(document: object) -> list[str]:
+def document_errors(document: object) -> list[str]:
     """What the JSON Schema of AsyncAPI 3.0.0 has against a document, and references that lead nowhere."""
     found = [f"{error.json_path}: {error.message[:200]}" for error in _specification().iter_errors(document)]
     return found + [
@@ -27,7 +27,7 @@ def violations(document: object) -> list[str]:
     ]
 
 
-def topics_of(document: Mapping[str, Any]) -> dict[str, str]:
+def channel_by_topic(document: Mapping[str, Any]) -> dict[str, str]:
     """Channel by topic: every address with each of the ids that its parameters can have."""
     return {
         about["address"].format_map(ids): channel
@@ -36,7 +36,7 @@ def topics_of(document: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def misfits(document: Mapping[str, Any], channel: str, payload: str) -> list[str]:
+def payload_errors(document: Mapping[str, Any], channel: str, payload: str) -> list[str]:
     """What a channel's schema has against a payload as it was published."""
     message = document["components"]["messages"][channel]
     schema = document["components"]["schemas"][channel]

@@ -139,7 +139,7 @@ class BridgeProcess:
         return self._written(self._stderr)
 
     @property
-    def errors(self) -> str:
+    def stderr_text(self) -> str:
         """All of stderr by now, as one text."""
         return "\n".join(self.stderr)
 
@@ -162,21 +162,21 @@ class BridgeProcess:
                 assert left > 0, f"no line like {pattern!r} after {timeout} s; {self._tail()}"
                 self._changed.wait(left)
 
-    def send(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Sends a signal."""
         self._process.send_signal(number)
 
     def terminate(self) -> None:
         """Asks it to end, as a service manager does (SIGTERM)."""
-        self.send(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def interrupt(self) -> None:
         """Asks it to end, as Ctrl-C does (SIGINT)."""
-        self.send(signal.SIGINT)
+        self.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
         """Ends it without a chance to say anything (SIGKILL)."""
-        self.send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def wait(self, timeout: float = 30) -> int:
@@ -202,7 +202,7 @@ class BridgeProcess:
     def close(self) -> None:
         """Ends it by any means; does nothing when it has ended."""
         if self.running:
-            self.send(signal.SIGCONT)
+            self.send_signal(signal.SIGCONT)
             self.terminate()
             try:
                 self._process.wait(10)

@@ -19,14 +19,14 @@ from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace, Form
 from evse_mqtt_bridge.publishing.payload_schemas import schema
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["contract", "differences", "snapshot"]
+__all__ = ["contract", "contract_file", "differences"]
 
 _FIXTURES = Path(__file__).parent.parent / "fixtures"
 _WORDS_FOR_PEOPLE = frozenset({"description", "examples"})
 _FORMS: tuple[Form, ...] = ("entity", "device")
 
 
-def snapshot(version: int) -> Path:
+def contract_file(version: int) -> Path:
     """Where the contract of a version is kept."""
     return _FIXTURES / f"contract-v{version}.json"
 
@@ -105,7 +105,7 @@ def _leaves(part: Any, path: str = "") -> Iterator[tuple[str, str]]:  # noqa: AN
 
 
 if __name__ == "__main__":
-    kept = snapshot(CONTRACT_VERSION)
+    kept = contract_file(CONTRACT_VERSION)
     if kept.exists():
         sys.exit(f"{kept} is there already, and a contract that was published stays as it is")
     kept.write_text(json.dumps(contract(), indent=2) + "\n")

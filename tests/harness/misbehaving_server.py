@@ -20,21 +20,21 @@ from tests.harness.cloud import Request
 from tests.harness.net import HOST, free_port
 
 __all__ = [
-    "Liar",
-    "Lie",
+    "Behaviour",
+    "MisbehavingServer",
     "answer",
-    "bomb",
     "drip",
     "endless",
+    "gzip_bomb",
+    "hang",
     "raw",
     "reset",
-    "silence",
 ]
 
-Lie = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
-class Liar:
+class MisbehavingServer:
     """An HTTP server by the look of it, in a thread of its own; use it as a context manager.
 
     A station without a lie gets no answer. `requests` holds all that came, in order; `connections` counts connections,
@@ -46,7 +46,7 @@ class Liar:
         self.requests: list[Request] = []
         self.connections = 0
         self._tls = tls
-        self._lies: dict[str, Lie] = {}
+        self._behaviours: dict[str, Behaviour] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
@@ -72,10 +72,10 @@ class Liar:
         """What goes into `cloud.base_url`."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
 
-    def tell(self, uuid: str, lie: Lie) -> None:
+    def set_behaviour(self, uuid: str, behaviour: Behaviour) -> None:
         """What station `uuid` is told from now on; `""` stands for everything that is no station."""
         with self._changed:
-            self._lies[uuid] = lie
+            self._behaviours[uuid] = behaviour
 
     def requests_of(self, uuid: str) -> list[Request]:
         """The requests of one station so far."""
@@ -113,9 +113,9 @@ class Liar:
             request = _request(await reader.readuntil(b"\r\n\r\n"))
             with self._changed:
                 self.requests.append(request)
-                lie = self._lies.get(request.uuid, silence())
+                behaviour = self._behaviours.get(request.uuid, hang())
                 self._changed.notify_all()
-            await lie(writer)
+            await behaviour(writer)
         except (OSError, EOFError):
             pass  # it has heard enough
         finally:
@@ -134,7 +134,7 @@ def _request(head: bytes) -> Request:
     return Request(method, path, headers, at)
 
 
-def answer(body: object, status: str = "200 OK", **headers: str) -> Lie:
+def answer(body: object, status: str = "200 OK", **headers: str) -> Behaviour:
     """A well-formed answer; `body` is bytes, text, or an object that becomes JSON.
 
     Header names are given with underscores; those of the body are set where they are not given.
@@ -146,61 +146,61 @@ def answer(body: object, status: str = "200 OK", **headers: str) -> Lie:
     return raw(head.encode("latin-1") + b"\r\n" + content)
 
 
-def raw(data: bytes) -> Lie:
+def raw(data: bytes) -> Behaviour:
     """These bytes, and the end of the connection."""
 
-    async def lie(writer: asyncio.StreamWriter) -> None:
+    async def behaviour(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
         await writer.drain()
 
-    return lie
+    return behaviour
 
 
-def drip(data: bytes, every: float) -> Lie:
+def drip(data: bytes, every: float) -> Behaviour:
     """These bytes one by one, `every` seconds one, so that something always comes."""
 
-    async def lie(writer: asyncio.StreamWriter) -> None:
+    async def behaviour(writer: asyncio.StreamWriter) -> None:
         for position in range(len(data)):
             writer.write(data[position : position + 1])
             await writer.drain()
             await asyncio.sleep(every)
 
-    return lie
+    return behaviour
 
 
-def endless(head: bytes, again: bytes) -> Lie:
+def endless(head: bytes, again: bytes) -> Behaviour:
     """`head`, and then the same over and over, as fast as it is taken."""
 
-    async def lie(writer: asyncio.StreamWriter) -> None:
+    async def behaviour(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
         while not writer.is_closing():
             writer.write(again)
             await writer.drain()
 
-    return lie
+    return behaviour
 
 
-def bomb(size: int) -> Lie:
+def gzip_bomb(size: int) -> Behaviour:
     """An answer of a few bytes that unpacks to `size`."""
     return answer(gzip.compress(b" " * size), content_encoding="gzip")
 
 
-def silence() -> Lie:
+def hang() -> Behaviour:
     """Nothing at all, on an open connection."""
 
-    async def lie(_writer: asyncio.StreamWriter) -> None:
+    async def behaviour(_writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    return lie
+    return behaviour
 
 
-def reset(data: bytes = b"") -> Lie:
+def reset(data: bytes = b"") -> Behaviour:
     """These bytes, and then the connection is thrown away."""
 
-    async def lie(writer: asyncio.StreamWriter) -> None:
+    async def behaviour(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
         await writer.drain()
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
-    return lie
+    return behaviour

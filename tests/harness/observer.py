@@ -18,13 +18,13 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.harness.net import HOST
 
-__all__ = ["Observer", "Seen", "retained_tree"]
+__all__ = ["Observer", "ReceivedMessage", "retained_messages"]
 
 _MARKER = "observer-marker/"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReceivedMessage:
     """A message as it came.
 
     `retain` is the publisher's flag where the subscription asks for that (an `Observer` with MQTT 5), else the
@@ -58,7 +58,7 @@ class Observer:
         retain_as_published: bool = True,
     ) -> None:
         self.port = port
-        self.log: list[Seen] = []
+        self.messages: list[ReceivedMessage] = []
         self.latest: dict[str, str] = {}
         self._filter = topic_filter
         self._mqtt5 = protocol == "5"
@@ -88,7 +88,7 @@ class Observer:
         self._client.connect(HOST, self.port, keepalive=60)
         self._client.loop_start()
         try:
-            self.settle()
+            self.sync()
         except BaseException:
             self.close()
             raise
@@ -123,7 +123,7 @@ class Observer:
         )
         return self.latest[topic]
 
-    def settle(self, timeout: float = 30) -> None:
+    def sync(self, timeout: float = 30) -> None:
         """Returns when all that the broker had accepted before this call has been delivered here.
 
         A marker that is published on this connection comes back behind it. To tell that something was *not*
@@ -148,25 +148,25 @@ class Observer:
         publication.wait_for_publish(timeout)
         assert publication.is_published(), f"waited {timeout} s for the broker to acknowledge {topic}"
 
-    def since(self, start: int = 0) -> list[Seen]:
+    def messages_since(self, start: int = 0) -> list[ReceivedMessage]:
         """What came after the first `start` messages (a `count` taken before)."""
         with self._changed:
-            return self.log[start:]
+            return self.messages[start:]
 
-    def history(self, topic: str, start: int = 0) -> list[str]:
+    def payloads(self, topic: str, start: int = 0) -> list[str]:
         """The payloads of one topic in the order in which they came, after the first `start` messages."""
-        return [seen.payload for seen in self.since(start) if seen.topic == topic]
+        return [seen.payload for seen in self.messages_since(start) if seen.topic == topic]
 
     @property
     def count(self) -> int:
         """How many messages came so far: a place in the log, for `since`."""
-        return len(self.log)
+        return len(self.messages)
 
     @property
     def retained(self) -> dict[str, str]:
         """What the broker retains at this moment, as a client that comes anew gets it."""
         username, password = self._login
-        return retained_tree(
+        return retained_messages(
             self.port,
             self._filter,
             protocol="5" if self._mqtt5 else "3.1.1",
@@ -176,7 +176,7 @@ class Observer:
         )
 
     def _tail(self) -> str:
-        return ", ".join(f"{seen.topic}={seen.payload[:60]}" for seen in self.log[-8:]) or "nothing"
+        return ", ".join(f"{seen.topic}={seen.payload[:60]}" for seen in self.messages[-8:]) or "nothing"
 
     # paho's thread
 
@@ -222,7 +222,9 @@ class Observer:
             else:
                 payload = message.payload.decode(errors="backslashreplace")
                 content_type = getattr(message.properties, "ContentType", None)
-                self.log.append(Seen(message.topic, payload, message.retain, message.qos, at, content_type))
+                self.messages.append(
+                    ReceivedMessage(message.topic, payload, message.retain, message.qos, at, content_type)
+                )
                 if payload:
                     self.latest[message.topic] = payload
                 else:
@@ -236,7 +238,7 @@ def _send_at_once(_client: Client, _data: object, connection: object) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def retained_tree(
+def retained_messages(
     port: int,
     topic_filter: str = "#",
     *,
@@ -256,4 +258,4 @@ def retained_tree(
         retain_as_published=False,  # the flag then tells replayed messages from those published meanwhile
     )
     with observer:
-        return {seen.topic: seen.payload for seen in observer.since() if seen.retain}
+        return {seen.topic: seen.payload for seen in observer.messages_since() if seen.retain}

@@ -12,13 +12,13 @@ from typing import Any, Self
 
 from tests.harness.net import HOST, free_port
 
-__all__ = ["Proxy", "Weather"]
+__all__ = ["Conditions", "Proxy"]
 
 _CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class Conditions:
     """How connections are treated at the moment.
 
     Each chunk arrives `delay` seconds late, and in pieces of one byte where `drip` seconds are to lie between them.
@@ -46,9 +46,9 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.port = free_port()
         self.connections: list[float] = []
-        self.passed = 0
+        self.bytes_forwarded = 0
         self._target = target
-        self._weather = Weather()
+        self._conditions = Conditions()
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flowing = asyncio.Event()
@@ -90,12 +90,12 @@ class Proxy:
         self._set(cut_after=new_after)
         self._run(self._cut_all)
 
-    def calm(self) -> None:
+    def restore(self) -> None:
         """Passes everything on again."""
-        self._run(lambda: self._become(Weather()))
+        self._run(lambda: self._become(Conditions()))
 
     def _set(self, **changed: float | bool | None) -> None:
-        self._run(lambda: self._become(replace(self._weather, **changed)))  # type: ignore[arg-type]  # one of its fields
+        self._run(lambda: self._become(replace(self._conditions, **changed)))  # type: ignore[arg-type]  # one of its fields
 
     def _run(self, work: Callable[[], None]) -> None:
         async def call() -> None:
@@ -115,12 +115,12 @@ class Proxy:
         self._cut_all()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _become(self, weather: Weather) -> None:
-        self._weather = weather
-        if weather.blackhole:
+    def _become(self, conditions: Conditions) -> None:
+        self._conditions = conditions
+        if conditions.blackhole:
             for link in self._links:
                 link.dead = True
-        if weather.paused:
+        if conditions.paused:
             self._flowing.clear()
         else:
             self._flowing.set()
@@ -131,17 +131,17 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.append(time.monotonic())
-        link = _Link(writer, dead=self._weather.blackhole)
+        link = _Link(writer, dead=self._conditions.blackhole)
         self._links.add(link)
         _ = self._keep(asyncio.current_task())
         work = [self._keep(asyncio.create_task(link.ended.wait()))]
         try:
-            if not link.dead and self._weather.cut_after != 0:
+            if not link.dead and self._conditions.cut_after != 0:
                 there, link.beyond = await asyncio.open_connection(HOST, self._target)
                 work.append(self._keep(asyncio.create_task(self._pump(link, reader, link.beyond))))
                 work.append(self._keep(asyncio.create_task(self._pump(link, there, writer))))
             done, _ = await asyncio.wait(
-                work, return_when=asyncio.FIRST_COMPLETED, timeout=None if link.dead else self._weather.cut_after
+                work, return_when=asyncio.FIRST_COMPLETED, timeout=None if link.dead else self._conditions.cut_after
             )
             if done:
                 link.close()  # as one of the sides did
@@ -162,17 +162,17 @@ class Proxy:
     async def _pump(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(_CHUNK):
-                await asyncio.sleep(self._weather.delay)
+                await asyncio.sleep(self._conditions.delay)
                 while data:
                     await self._flowing.wait()
                     if link.dead:
                         break
-                    piece = data[:1] if self._weather.drip else data
+                    piece = data[:1] if self._conditions.drip else data
                     data = data[len(piece) :]
                     writer.write(piece)
                     await writer.drain()
-                    self.passed += len(piece)
-                    await asyncio.sleep(self._weather.drip)
+                    self.bytes_forwarded += len(piece)
+                    await asyncio.sleep(self._conditions.drip)
         except OSError:
             pass  # one side is gone, which the other learns
         if link.dead:

@@ -10,7 +10,18 @@ from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import STATUSES
 
-__all__ = ["FAILURES", "NOW", "PLUGS", "answer", "at", "failure", "numbers", "outcomes", "reading", "readings"]
+__all__ = [
+    "FAILURES",
+    "NOW",
+    "PLUGS",
+    "at",
+    "failure",
+    "numeric_values",
+    "outcomes",
+    "plug_reading",
+    "plug_readings",
+    "reading",
+]
 
 NOW = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
 PLUGS = ("p1", "p2", "p3")
@@ -32,14 +43,14 @@ def at(seconds: float) -> Moment:
 _CHARGING = PlugReading("p1", label="Plug 1", status="charging", power=7107.0, time=NOW)
 
 
-def reading(plug: str = "p1", **changed: object) -> PlugReading:
+def plug_reading(plug: str = "p1", **changed: object) -> PlugReading:
     """A charging plug's reading, measured at the first moment, with some values changed."""
     return replace(_CHARGING, plug_uuid=plug, **changed)  # type: ignore[arg-type]  # as the tests name them
 
 
-def answer(*plugs: PlugReading, invalid: Iterable[str] = ()) -> Reading:
+def reading(*plugs: PlugReading, invalid: Iterable[str] = ()) -> Reading:
     """A good answer; of one charging plug where nothing else is said."""
-    return Reading(plugs or (reading(),), frozenset(invalid))
+    return Reading(plugs or (plug_reading(),), frozenset(invalid))
 
 
 def failure(reason: Reason) -> Failure:
@@ -47,7 +58,7 @@ def failure(reason: Reason) -> Failure:
     return Failure(reason, "something happened")
 
 
-numbers = st.one_of(
+numeric_values = st.one_of(
     st.none(),
     st.sampled_from([0.0, -0.0, 6.0, 10.3, 7107.0, -2300.5, 1e-7, 1e9]),
     st.floats(-1e9, 1e9, allow_nan=False),
@@ -59,16 +70,16 @@ _statuses = st.sampled_from([None, "", "rebooting", *STATUSES])
 _labels = st.sampled_from([None, "", "Plug 1", "Links\n#+/ü"])
 
 
-def readings(plug: str) -> st.SearchStrategy[PlugReading]:
+def plug_readings(plug: str) -> st.SearchStrategy[PlugReading]:
     """Any reading of one plug."""
     return st.builds(
         PlugReading,
         st.just(plug),
         label=_labels,
         status=_statuses,
-        power=numbers,
-        current_l1=numbers,
-        dyn_current_limit=numbers,
+        power=numeric_values,
+        current_l1=numeric_values,
+        dyn_current_limit=numeric_values,
         time=_times,
     )
 
@@ -80,7 +91,7 @@ def _answers(draw: st.DrawFn) -> Reading:
     )
     valid = [plug for plug, kind in zip(PLUGS, kinds, strict=True) if kind == "valid"] or ["p1"]
     wrong = [plug for plug, kind in zip(PLUGS, kinds, strict=True) if kind == "wrong" and plug not in valid]
-    return Reading(tuple(draw(readings(plug)) for plug in valid), frozenset(wrong))
+    return Reading(tuple(draw(plug_readings(plug)) for plug in valid), frozenset(wrong))
 
 
 outcomes: st.SearchStrategy[Outcome] = st.one_of(_answers(), _answers(), st.sampled_from(FAILURES).map(failure))

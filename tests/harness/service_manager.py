@@ -6,10 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Manager"]
+__all__ = ["ServiceManager"]
 
 
-class Manager:
+class ServiceManager:
     """Listens on a socket of its own; use it as a context manager.
 
     `heard` are the messages so far, each as its assignments. An `abstract` socket has no file.
@@ -17,7 +17,7 @@ class Manager:
 
     def __init__(self, path: Path, *, abstract: bool = False) -> None:
         self.address = f"@{path}" if abstract else str(path)
-        self.heard: list[dict[str, str]] = []
+        self.messages: list[dict[str, str]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(f"\0{path}" if abstract else str(path))
 
@@ -34,25 +34,27 @@ class Manager:
         """What it passes to a service."""
         return {"NOTIFY_SOCKET": self.address}
 
-    def next(self, timeout: float = 10) -> dict[str, str]:
+    def next_message(self, timeout: float = 10) -> dict[str, str]:
         """The next message; fails where none comes."""
         self._socket.settimeout(timeout)
         try:
             text = self._socket.recv(65_536).decode()
         except TimeoutError:
-            raise AssertionError(f"the manager heard nothing for {timeout} s, before that {self.heard[-5:]}") from None
+            raise AssertionError(
+                f"the manager heard nothing for {timeout} s, before that {self.messages[-5:]}"
+            ) from None
         message = dict(line.split("=", 1) for line in text.split("\n"))
-        self.heard.append(message)
+        self.messages.append(message)
         return message
 
-    def next_with(self, key: str, timeout: float = 10) -> dict[str, str]:
+    def next_message_with(self, key: str, timeout: float = 10) -> dict[str, str]:
         """The next message that assigns `key`; those before it are passed over, and stay in `heard`."""
         deadline = time.monotonic() + timeout
-        while key not in (message := self.next(max(deadline - time.monotonic(), 0.001))):
+        while key not in (message := self.next_message(max(deadline - time.monotonic(), 0.001))):
             pass
         return message
 
-    def is_silent(self, seconds: float) -> bool:
+    def receives_nothing(self, seconds: float) -> bool:
         """Whether nothing is said for that long."""
         self._socket.settimeout(seconds)
         try:

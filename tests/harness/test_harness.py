@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Answer, Authority, BridgeProcess, CloudServer, Mosquitto, Observer, retained_tree
+from tests.harness import Answer, Authority, BridgeProcess, CloudServer, Mosquitto, Observer, retained_messages
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
 
 _PATH = f"/edgedevices/edge-1/evses/{EXAMPLE_EVSE}/status"
@@ -25,11 +25,13 @@ def test_an_observer_sees_what_is_retained_and_what_comes(broker: Mosquitto) -> 
             before = second.count
             first.publish("a/0", "new", retain=True)
             second.wait_for("a/0", "new")
-            second.settle()
-            assert [(seen.topic, seen.payload, seen.retain) for seen in second.since(before)] == [("a/0", "new", True)]
-        assert len(retained_tree(broker.port)) == 2000
+            second.sync()
+            assert [(seen.topic, seen.payload, seen.retain) for seen in second.messages_since(before)] == [
+                ("a/0", "new", True)
+            ]
+        assert len(retained_messages(broker.port)) == 2000
         assert first.retained["a/0"] == "new"
-        assert retained_tree(broker.port, "a/1/#", protocol="3.1.1") == {"a/1": "old"}
+        assert retained_messages(broker.port, "a/1/#", protocol="3.1.1") == {"a/1": "old"}
 
 
 def test_an_observer_fails_when_the_wait_is_in_vain(observer: Observer) -> None:
@@ -43,12 +45,12 @@ def test_a_broker_can_be_frozen_restarted_and_killed(broker: Mosquitto) -> None:
         observer.publish("a", "1", retain=True)
         broker.freeze()
         with pytest.raises(AssertionError, match="to acknowledge"):
-            observer.settle(timeout=0.2)
+            observer.sync(timeout=0.2)
         broker.thaw()
-        observer.settle()
+        observer.sync()
         assert observer.retained == {"a": "1"}
         broker.restart()
-        observer.settle()
+        observer.sync()
         assert observer.retained == {}
     broker.kill()
     with pytest.raises(ConnectionRefusedError), Observer(broker.port):
@@ -60,7 +62,7 @@ def test_a_broker_keeps_what_it_retains_where_asked(tmp_path: Path) -> None:
         with Observer(broker.port) as observer:
             observer.publish("a", "1", retain=True)
         broker.restart()
-        assert retained_tree(broker.port) == {"a": "1"}
+        assert retained_messages(broker.port) == {"a": "1"}
 
 
 def test_a_broker_speaks_tls_and_asks_for_a_password(tmp_path: Path, authority: Authority) -> None:

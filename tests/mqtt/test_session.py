@@ -22,7 +22,7 @@ from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Bridge
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness import Mosquitto, Observer
-from tests.harness.samples import NOW, answer, at, reading
+from tests.harness.samples import NOW, at, plug_reading, reading
 
 _NORTH, _SOUTH = Station("e1", 30, alias="north"), Station("e2", 30)
 
@@ -74,7 +74,7 @@ def test_what_waits_is_not_put_into_words_of_the_plan_that_a_transition_is_to_le
     bridge = Bridge(_plan(_NORTH, _SOUTH, form="entity"), NOW)
     session = Session(Mqtt(host="broker.example"), bridge, _Log(), lambda: 0.0)
     session._open = session._greeted = True
-    bridge.take("e1", answer(), at(0), session)
+    bridge.take("e1", reading(), at(0), session)
     session.repeat()
     assert session._outbox.take() is not None, "both wait"
     bridge.apply(_plan(_NORTH, _SOUTH, form="device"), session)
@@ -115,7 +115,7 @@ def test_a_change_that_overtakes_another_leaves_nothing_behind(
         running = asyncio.create_task(session.run())
         await _until(lambda: session.connected)
         for uuid in ("e1", "e2"):
-            bridge.take(uuid, answer(), at(0), session)
+            bridge.take(uuid, reading(), at(0), session)
         for plan in changes:
             bridge.apply(plan, session)
         await _until(lambda: session.connected)
@@ -174,7 +174,7 @@ def test_polls_that_leave_the_loop_no_time_are_told_of_all_the_same(
         await _until(lambda: session.connected)
         before, until = session.published, time.monotonic() + 10
         for number in itertools.count():
-            bridge.take("e1" if number % 2 else "e2", answer(reading(power=number / 10)), at(number), session)
+            bridge.take("e1" if number % 2 else "e2", reading(plug_reading(power=number / 10)), at(number), session)
             if session.published - before > enough or time.monotonic() > until:
                 break
         assert session.published - before > enough

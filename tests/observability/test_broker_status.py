@@ -9,7 +9,7 @@ from evse_mqtt_bridge.domain.model import StationState
 from evse_mqtt_bridge.mqtt.connection import Disconnected, DisconnectReason
 from evse_mqtt_bridge.observability.broker_status import Both, Witness
 from tests.harness import Clock
-from tests.harness.samples import answer
+from tests.harness.samples import reading
 
 _LOST = Disconnected(DisconnectReason.LOST, "the connection broke off")
 
@@ -22,7 +22,7 @@ def witness(clock: Clock) -> Witness:
 def test_a_poll_reaches_the_journal_and_says_when_it_ended(witness: Witness, clock: Clock) -> None:
     moment = Moment(clock.advance(30), clock.now())
     old = StationState()
-    witness.polled("s1", (old, advance(old, answer(), Rules(), moment)), answer(), moment)
+    witness.polled("s1", (old, advance(old, reading(), Rules(), moment)), reading(), moment)
     assert witness.last_poll == moment.monotonic
     assert witness.history.station("s1").polled == moment.utc
 

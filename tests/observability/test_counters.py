@@ -4,12 +4,12 @@ import pytest
 
 from evse_mqtt_bridge.domain.model import Reading, Reason
 from evse_mqtt_bridge.observability.counters import DURATION_BUCKETS, Counters
-from tests.harness.samples import FAILURES, answer, failure, reading
+from tests.harness.samples import FAILURES, failure, plug_reading, reading
 
 
 def test_useful_answers_and_failures_are_counted_apart() -> None:
     counters = Counters()
-    for outcome in (answer(), answer(), failure(Reason.UNREACHABLE), failure(Reason.NOT_FOUND)):
+    for outcome in (reading(), reading(), failure(Reason.UNREACHABLE), failure(Reason.NOT_FOUND)):
         counters.polled(outcome, 0.1)
     assert counters.answered == 2
     assert counters.failures == {Reason.UNREACHABLE: 1, Reason.NOT_FOUND: 1}
@@ -24,8 +24,8 @@ def test_a_failure_is_counted_by_its_reason_alone(reason: Reason) -> None:
 
 def test_unusual_answers_are_useful_too() -> None:
     counters = Counters()
-    counters.polled(Reading((reading(),), notes=("field 'x' is not known", "and 'y' neither")), 0.1)
-    counters.polled(answer(), 0.1)
+    counters.polled(Reading((plug_reading(),), notes=("field 'x' is not known", "and 'y' neither")), 0.1)
+    counters.polled(reading(), 0.1)
     assert (counters.answered, counters.unusual) == (2, 1)
 
 
@@ -35,7 +35,7 @@ def test_unusual_answers_are_useful_too() -> None:
 )
 def test_a_bound_belongs_to_its_bucket(seconds: float, bucket: int) -> None:
     counters = Counters()
-    counters.polled(answer(), seconds)
+    counters.polled(reading(), seconds)
     assert [at for at, count in enumerate(counters.durations) if count] == [bucket]
     assert counters.seconds == seconds
 

@@ -13,10 +13,10 @@ from evse_mqtt_bridge.mqtt.connection import Disconnected, DisconnectReason
 from evse_mqtt_bridge.observability.event_log import LINES_PER_MINUTE, EventLog, RateLimiter, duration
 from evse_mqtt_bridge.observability.log import make_logger
 from tests.harness import Clock
-from tests.harness.samples import answer, at, failure, reading
+from tests.harness.samples import at, failure, plug_reading, reading
 
 _NORTH = Station("e1", 30, name="Garage north")
-_OK = answer()
+_OK = reading()
 _LOST, _REJECTED = failure(Reason.UNREACHABLE), failure(Reason.UNAUTHORIZED)
 
 
@@ -103,7 +103,7 @@ def test_a_station_that_never_answered_is_told_once(story: _Story) -> None:
 
 
 def test_a_plug_that_goes_and_comes_back_is_told_by_its_label(story: _Story) -> None:
-    offline = answer(reading(status="offline"))
+    offline = reading(plug_reading(status="offline"))
     story.poll(_OK, offline, offline, _OK, _OK)
     assert [(line["message"], line.get("plug"), line.get("after")) for line in story.lines[1:]] == [
         ("plug unavailable", "Plug 1", None),
@@ -118,13 +118,13 @@ def test_plugs_that_go_and_come_with_their_station_are_not_told(story: _Story) -
 
 
 def test_a_plug_that_was_away_before_its_station_was_is_told_when_it_is_back(story: _Story) -> None:
-    offline = answer(reading(status="offline"))
+    offline = reading(plug_reading(status="offline"))
     story.poll(_OK, offline, *[_LOST] * 5, offline, _OK)
     assert [event for event in story.events if event.startswith("plug")] == ["plug unavailable", "plug is back"]
 
 
 def test_a_plug_that_was_removed_is_told_and_forgotten(story: _Story) -> None:
-    both = answer(reading("p1"), reading("p2"))
+    both = reading(plug_reading("p1"), plug_reading("p2"))
     story.poll(both, _OK)
     story.clock.advance(FORGET_AFTER)
     story.poll(_OK, both, _OK)
@@ -133,13 +133,13 @@ def test_a_plug_that_was_removed_is_told_and_forgotten(story: _Story) -> None:
 
 
 def test_what_is_new_in_an_answer_is_told_once(story: _Story) -> None:
-    odd = Reading((reading(),), notes=("status 'rebooting' is not known and was published as it is",))
+    odd = Reading((plug_reading(),), notes=("status 'rebooting' is not known and was published as it is",))
     story.poll(odd, odd, odd)
     assert story.events.count("unusual answer") == 1
 
 
 def test_a_station_that_went_is_forgotten(story: _Story) -> None:
-    offline = answer(reading(status="offline"))
+    offline = reading(plug_reading(status="offline"))
     story.poll(offline, *[_LOST] * 3)
     story.event_log.broker_ended(Disconnected(DisconnectReason.LOST, "the connection broke off"), 1.0)
     story.event_log.forget({"e1"})
@@ -168,7 +168,7 @@ def test_an_hour_of_flapping_is_bounded(story: _Story) -> None:
     for turn in range(120):
         for station in stations:
             notes = tuple(f"field 'x{turn}{station.uuid}{index}' is not known" for index in range(3))
-            odd = Reading((reading(), reading("p2", status=["offline", "idle"][turn % 2])), notes=notes)
+            odd = Reading((plug_reading(), plug_reading("p2", status=["offline", "idle"][turn % 2])), notes=notes)
             story.poll(_REJECTED, odd, station=station, every=0)
         story.event_log.tick()
         story.clock.advance(30)
@@ -268,8 +268,8 @@ _HOSTILE = "\x1b[31mx\r\n2024-01-01T00:00:00Z [error] forged\u2028line\u202e\x00
 def test_nothing_from_outside_leaves_its_line(clock: Clock, form: str) -> None:
     story = _Story(clock, form, "debug")
     station = Station("e1", 30, name=_HOSTILE)
-    offline = answer(reading(label=_HOSTILE, status="offline"))
-    story.poll(offline, answer(reading(label=_HOSTILE)), *[_REJECTED] * 2, station=station)
+    offline = reading(plug_reading(label=_HOSTILE, status="offline"))
+    story.poll(offline, reading(plug_reading(label=_HOSTILE)), *[_REJECTED] * 2, station=station)
     story.event_log.publish_refused(f"evse/{_HOSTILE}", "Not authorized")
     lines = story.text.split("\n")
     assert len(lines) == len(story.text.splitlines()) + 1, "no other line break than the log's own"

@@ -28,7 +28,7 @@ from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, config_tables, free_port, write_config
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
 from tests.harness.configuration import station_table
-from tests.harness.samples import FAILURES, answer, failure, reading
+from tests.harness.samples import FAILURES, failure, plug_reading, reading
 from tests.observability.samples import NOW, observed, plug, samples, station
 
 _PAGE = Path(__file__).parents[2] / "docs" / "monitoring.md"
@@ -80,8 +80,8 @@ def _counters(*polls: tuple[object, float], **counts: Any) -> Counters:  # noqa:
         ("config_last_reload_successful", {}, {"accepted": False}, 0),
         ("config_last_reload_successful", {}, {}, 1),
         ("config_last_reload_success_timestamp_seconds", {}, {"configured": NOW}, NOW.timestamp()),
-        ("polls_total", {"outcome": "success"}, {"counters": _counters((answer(), 1), (answer(), 1))}, 2),
-        ("unusual_answers_total", {}, {"counters": _counters((Reading((reading(),), notes=("odd",)), 1))}, 1),
+        ("polls_total", {"outcome": "success"}, {"counters": _counters((reading(), 1), (reading(), 1))}, 2),
+        ("unusual_answers_total", {}, {"counters": _counters((Reading((plug_reading(),), notes=("odd",)), 1))}, 1),
         ("broker_connected", {}, {}, 1),
         ("broker_connected", {}, {"connected": False}, 0),
         ("broker_connections_total", {}, {"counters": _counters(connected=4)}, 4),
@@ -135,7 +135,7 @@ def test_a_measurement_of_the_near_future_is_not_younger_than_none() -> None:
 def test_the_histogram_is_cumulative_and_counts_every_poll() -> None:
     took = [0.01, 0.02, 0.2, 3.0, 99.0]
     seen = samples(
-        observed(counters=_counters(*((answer(), seconds) for seconds in took), (failure(FAILURES[0]), 10.0)))
+        observed(counters=_counters(*((reading(), seconds) for seconds in took), (failure(FAILURES[0]), 10.0)))
     )
     name = PREFIX + "poll_duration_seconds"
     buckets = {dict(labels)["le"]: count for (known, labels), count in seen.items() if known == name + "_bucket"}
@@ -181,7 +181,7 @@ def test_nothing_of_a_single_station_is_told() -> None:
 
 
 def test_both_formats_are_read_strictly_and_tell_the_same() -> None:
-    seen = observed(station(plug(time=NOW)), counters=_counters((answer(), 0.3), (failure(Reason.NOT_FOUND), 0.1)))
+    seen = observed(station(plug(time=NOW)), counters=_counters((reading(), 0.3), (failure(Reason.NOT_FOUND), 0.1)))
     plain, open_ = exposition(seen)[0].decode(), exposition(seen, _OPENMETRICS)[0].decode()
     read = {
         (sample.name, frozenset(sample.labels.items())): sample.value

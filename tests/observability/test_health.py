@@ -186,10 +186,10 @@ def test_a_frozen_bridge_answers_nothing_and_then_says_that_it_was_held_up(
 ) -> None:
     process, ask = probe
     ask.until("/healthz", 200, "")
-    process.send(signal.SIGSTOP)
+    process.send_signal(signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         ask("/healthz", timeout=2.5)
-    process.send(signal.SIGCONT)
+    process.send_signal(signal.SIGCONT)
     said = ask.until("/healthz", 200, "held up")
     assert 1.9 < float(said.split("held up for ")[1].split(" s")[0]) < 20
     asked = len(cloud.requests)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age, remember
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason, StationState
 from evse_mqtt_bridge.observability.history import HISTORY_MINUTES, History, PlugHistory, PowerSeries, StationHistory
-from tests.harness.samples import NOW, answer, failure, outcomes, reading
+from tests.harness.samples import NOW, failure, outcomes, plug_reading, reading
 
 _RULES = Rules(stale_after=0)
 
@@ -42,10 +42,10 @@ def test_a_station_that_was_not_polled_has_an_empty_record() -> None:
 
 def test_since_is_when_the_reason_changed() -> None:
     life = _Life()
-    first = life.poll(answer())
+    first = life.poll(reading())
     assert (first.since, first.plugs["p1"].since) == (life.now, life.now)
     came = life.now
-    life.poll(answer(reading(power=11.0)))
+    life.poll(reading(plug_reading(power=11.0)))
     record = life.poll(failure(Reason.SERVER_ERROR))
     assert (record.since, record.plugs["p1"].since, record.polled) == (came, came, life.now)
     life.poll(failure(Reason.SERVER_ERROR))
@@ -57,8 +57,8 @@ def test_since_is_when_the_reason_changed() -> None:
 
 def test_a_plug_has_a_since_of_its_own() -> None:
     life = _Life()
-    came = life.poll(answer(reading(), reading("p2"))).since
-    record = life.poll(answer(reading(), reading("p2", status="offline")))
+    came = life.poll(reading(plug_reading(), plug_reading("p2"))).since
+    record = life.poll(reading(plug_reading(), plug_reading("p2", status="offline")))
     assert (record.since, record.plugs["p1"].since, record.plugs["p2"].since) == (came, came, life.now)
 
 
@@ -66,21 +66,21 @@ def test_the_last_error_stays_and_the_note_does_not() -> None:
     life = _Life()
     life.poll(Failure(Reason.SERVER_ERROR, "HTTP 500"))
     told = life.now
-    record = life.poll(Reading((reading(),), notes=("field 'x' is not known",)))
+    record = life.poll(Reading((plug_reading(),), notes=("field 'x' is not known",)))
     assert (record.error, record.error_at, record.note) == ("HTTP 500", told, "field 'x' is not known")
-    assert life.poll(answer()).note == ""
+    assert life.poll(reading()).note == ""
 
 
 def test_many_notes_are_cut_short() -> None:
     notes = tuple(f"note {number}" for number in range(500))
-    assert _Life().poll(Reading((reading(),), notes=notes)).note == "note 0; note 1; note 2; and 497 more"
-    assert _Life().poll(Reading((reading(),), notes=notes[:3])).note == "note 0; note 1; note 2"
+    assert _Life().poll(Reading((plug_reading(),), notes=notes)).note == "note 0; note 1; note 2; and 497 more"
+    assert _Life().poll(Reading((plug_reading(),), notes=notes[:3])).note == "note 0; note 1; note 2"
 
 
 def test_each_poll_of_any_station_has_a_later_revision() -> None:
     history, seen = History(), []
     for uuid in ("s1", "s2", "s1"):
-        history.polled(uuid, StationState(), StationState(), answer(), NOW)
+        history.polled(uuid, StationState(), StationState(), reading(), NOW)
         seen.append(history.station(uuid).revision)
     assert seen == [1, 2, 3]
     history.forget("s2")
@@ -91,30 +91,30 @@ def test_each_poll_of_any_station_has_a_later_revision() -> None:
 def test_power_is_kept_as_steps_of_a_minute() -> None:
     life = _Life()
     for power, after in ((10.0, 60), (20.0, 10), (30.0, 10), (30.0, 60), (40.0, 60)):
-        life.poll(answer(reading(power=power)), after)
+        life.poll(reading(plug_reading(power=power)), after)
     assert life.powers() == [(1.0, 30.0), (3.0, 40.0)]
 
 
 def test_a_power_that_stays_is_one_step_for_ever() -> None:
     life = _Life()
     for _ in range(500):
-        life.poll(answer(reading(time=life.now)))
+        life.poll(reading(plug_reading(time=life.now)))
     assert life.powers() == [(1.0, 7107.0)]
 
 
 def test_while_a_plug_is_unavailable_there_is_a_gap() -> None:
     life = _Life()
-    life.poll(answer())
+    life.poll(reading())
     life.poll(failure(Reason.UNAUTHORIZED))
     life.poll(failure(Reason.UNAUTHORIZED))
-    life.poll(answer())
+    life.poll(reading())
     assert life.powers() == [(1.0, 7107.0), (2.0, None), (4.0, 7107.0)]
 
 
 def test_an_hour_is_kept_and_the_step_before_it() -> None:
     life = _Life()
     for power in range(200):
-        life.poll(answer(reading(power=float(power))))
+        life.poll(reading(plug_reading(power=float(power))))
     minutes = [minute for minute, _ in life.powers()]
     assert minutes == [float(minute) for minute in range(200 - HISTORY_MINUTES, 201)]
 
@@ -145,10 +145,10 @@ def test_a_clock_that_was_years_ahead_stops_no_line() -> None:
 
 def test_a_plug_that_is_forgotten_goes_from_the_record() -> None:
     life = _Life()
-    life.poll(answer(reading(), reading("p2")))
-    life.poll(answer())
+    life.poll(reading(plug_reading(), plug_reading("p2")))
+    life.poll(reading())
     assert life.history.station("s1").plugs.keys() == {"p1", "p2"}
-    life.poll(answer(), after=FORGET_AFTER + 1)
+    life.poll(reading(), after=FORGET_AFTER + 1)
     assert life.history.station("s1").plugs.keys() == {"p1"}
 
 
@@ -156,13 +156,13 @@ def test_a_remembered_plug_is_recorded_once_it_tells() -> None:
     life = _Life(remember(StationState(), {"p1": "Plug 1"}))
     assert life.history.station("s1").plugs == {}
     assert life.poll(failure(Reason.UNREACHABLE)).plugs["p1"].since == life.now
-    assert life.poll(answer()).plugs["p1"].since == life.now
+    assert life.poll(reading()).plugs["p1"].since == life.now
     assert life.powers() == [(2.0, 7107.0)]
 
 
 def test_what_ages_without_a_poll_is_recorded_too() -> None:
     life = _Life()
-    life.poll(answer(reading(time=NOW)))
+    life.poll(reading(plug_reading(time=NOW)))
     rules, later = replace(_RULES, stale_after=600), life.now + timedelta(seconds=1200)
     aged = age(life.state, rules, Moment(2000.0, later))
     life.history.aged("s1", life.state, aged, later)
@@ -194,7 +194,7 @@ def test_a_station_takes_little_memory() -> None:
         at = NOW + timedelta(minutes=minute)
         for name, history in (("still", still), ("busy", busy)):
             power = 7000.0 + (minute if name == "busy" else 0)
-            outcome = answer(*(PlugReading(uuid, "Plug", "charging", power, time=at) for uuid in ("p1", "p2")))
+            outcome = reading(*(PlugReading(uuid, "Plug", "charging", power, time=at) for uuid in ("p1", "p2")))
             old = states[name]
             states[name] = advance(old, outcome, _RULES, Moment(60.0 * minute, at))
             history.polled("s1", old, states[name], outcome, at)

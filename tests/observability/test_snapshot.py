@@ -28,7 +28,7 @@ from evse_mqtt_bridge.observability.snapshot import (
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Bridge
 from evse_mqtt_bridge.publishing.topics import Topics
-from tests.harness.samples import NOW, answer, outcomes, reading
+from tests.harness.samples import NOW, outcomes, plug_reading, reading
 from tests.publishing.model_broker import ModelBroker
 
 _GARAGE = Station("s1", 30.0, name="Garage north", alias="garage", plugs={"p1": "left"})
@@ -72,7 +72,7 @@ def test_before_its_first_poll_a_station_is_there_and_nothing_is_known() -> None
 
 def test_a_station_that_answers() -> None:
     watched = _Watched()
-    watched.poll("s1", Reading((reading(current_l1=10.3),), notes=("field 'x' is not known",)))
+    watched.poll("s1", Reading((plug_reading(current_l1=10.3),), notes=("field 'x' is not known",)))
     seen = watched.stations()["s1"]
     assert (seen.reason, seen.since, seen.polled, seen.note) == (
         Reason.ONLINE,
@@ -95,7 +95,7 @@ def test_a_station_that_answers() -> None:
 
 def test_a_station_that_fails_keeps_its_values_and_says_why() -> None:
     watched = _Watched()
-    watched.poll("s1", answer())
+    watched.poll("s1", reading())
     came = watched.now
     watched.poll("s1", Failure(Reason.UNAUTHORIZED, "HTTP 401: the token was rejected"))
     seen = watched.stations()["s1"]
@@ -106,7 +106,7 @@ def test_a_station_that_fails_keeps_its_values_and_says_why() -> None:
         Reason.UNAUTHORIZED,
         watched.now,
     )
-    watched.poll("s1", answer())
+    watched.poll("s1", reading())
     seen = watched.stations()["s1"]
     assert (seen.reason, seen.misses, seen.error) == (Reason.ONLINE, 0, "HTTP 401: the token was rejected")
     assert seen.since is not None
@@ -118,7 +118,7 @@ def test_a_station_that_fails_keeps_its_values_and_says_why() -> None:
 )
 def test_a_plug_is_called_by_its_label_or_alias_or_uuid(label: str | None, alias: str | None, name: str) -> None:
     watched = _Watched()
-    watched.poll("s1", answer(reading(label=label)))
+    watched.poll("s1", reading(plug_reading(label=label)))
     station = replace(_GARAGE, plugs={"p1": alias} if alias else {})
     state = watched.bridge.state("s1")
     seen = station_snapshot(_PLAN, station, state, watched.history.station("s1"))
@@ -127,18 +127,18 @@ def test_a_plug_is_called_by_its_label_or_alias_or_uuid(label: str | None, alias
 
 def test_only_what_was_polled_since_is_told() -> None:
     watched = _Watched()
-    watched.poll("s1", answer())
-    watched.poll("s2", answer())
+    watched.poll("s1", reading())
+    watched.poll("s2", reading())
     assert watched.stations().keys() == {"s1", "s2"}
     seen = watched.stations()["s2"].revision
     assert watched.stations(after=seen) == {}
-    watched.poll("s1", answer())
+    watched.poll("s1", reading())
     assert watched.stations(after=seen).keys() == {"s1"}
 
 
 def test_the_power_of_the_last_hour_can_be_left_out() -> None:
     watched = _Watched()
-    watched.poll("s1", answer())
+    watched.poll("s1", reading())
     (seen, _) = station_snapshots(watched.bridge, watched.history, steps=False)
     assert seen.plugs[0].steps == ()
     assert watched.stations()["s1"].plugs[0].steps != ()
@@ -156,7 +156,7 @@ def test_it_survives_its_json(polls: list[tuple[str, Outcome]]) -> None:
 
 def test_stations_are_the_same_by_themselves_as_within_the_whole() -> None:
     watched = _Watched()
-    watched.poll("s1", answer())
+    watched.poll("s1", reading())
     picture = watched.picture()
     pieces = [station_json(station) for station in picture.stations]
     assert snapshot_json(replace(picture, stations=()), pieces) == to_json(picture)
@@ -184,7 +184,7 @@ def test_a_plan_that_is_taken_over_in_between_ends_it() -> None:
 
 def test_times_are_utc_and_nothing_is_made_up() -> None:
     watched = _Watched()
-    watched.poll("s1", answer(reading(power=None, time=datetime(2024, 1, 1, tzinfo=UTC))))
+    watched.poll("s1", reading(plug_reading(power=None, time=datetime(2024, 1, 1, tzinfo=UTC))))
     document = json.loads(to_json(watched.picture()))
     plug = document["stations"][0]["plugs"][0]
     assert (plug["power"], plug["time"], plug["current_l1"]) == (None, "2024-01-01T00:00:00Z", None)

@@ -96,8 +96,8 @@ class Container:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process.poll() is None:
-            self.send(signal.SIGCONT)
-            self.send(signal.SIGTERM)
+            self.send_signal(signal.SIGCONT)
+            self.send_signal(signal.SIGTERM)
         try:
             self._process.wait(10)
         finally:
@@ -120,7 +120,7 @@ class Container:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
-    def send(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Sends the bridge a signal."""
         os.kill(self.pid, number)
 

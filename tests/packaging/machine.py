@@ -40,7 +40,7 @@ pivot_root . old
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c '
     umount -l /old
     mount --make-rshared /
-    exec /lib/systemd/systemd --system --unit=basic.target --log-target=history --show-status=0'
+    exec /lib/systemd/systemd --system --unit=basic.target --log-target=journal --show-status=0'
 """
 
 
@@ -104,7 +104,7 @@ class Machine:
         """Returns when the unit's properties are these."""
         self._wait(lambda: self.properties(unit, *properties) == properties, timeout)
 
-    def history(self, unit: str) -> str:
+    def journal(self, unit: str) -> str:
         """What a unit has said."""
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").stdout
 

@@ -76,7 +76,7 @@ def container(image: Image, config: Path, tmp_path: Path, observer: Observer) ->
 def test_it_publishes_and_ends_in_good_order(container: Container, observer: Observer) -> None:
     observer.wait_for(f"evse/{EXAMPLE_EVSE}/{PLUG}/power", "7107")
     observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
-    container.send(signal.SIGTERM)
+    container.send_signal(signal.SIGTERM)
     assert container.wait(5) == 0, container.log
     observer.wait_for(AVAILABILITY, "offline")
     assert "rror" not in container.log
@@ -85,16 +85,16 @@ def test_it_publishes_and_ends_in_good_order(container: Container, observer: Obs
 def test_its_health_follows_its_event_loop(image: Image, config: Path, container: Container) -> None:
     healthy = image.run(config, image.health_command)
     assert healthy.returncode == 0, healthy.stderr + container.log
-    container.send(signal.SIGSTOP)
+    container.send_signal(signal.SIGSTOP)
     frozen = image.run(config, image.health_command)
     assert frozen.returncode == 69
     assert "does not answer" in frozen.stderr
-    container.send(signal.SIGCONT)
+    container.send_signal(signal.SIGCONT)
     assert image.run(config, image.health_command).returncode == 0
 
 
 def test_its_health_ends_with_it(image: Image, config: Path, container: Container, observer: Observer) -> None:
-    container.send(signal.SIGTERM)
+    container.send_signal(signal.SIGTERM)
     container.wait(5)
     observer.wait_for(AVAILABILITY, "offline")
     ended = image.run(config, image.health_command)
@@ -119,7 +119,7 @@ def test_its_root_is_read_only_in_these_tests(image: Image, config: Path) -> Non
 def test_it_takes_a_changed_file_over(config: Path, container: Container, observer: Observer) -> None:
     file = config / "config.toml"
     file.write_text(file.read_text() + '\n[homeassistant]\ndiscovery_prefix = "other"\n')
-    container.send(signal.SIGHUP)
+    container.send_signal(signal.SIGHUP)
     observer.wait(lambda: any(topic.startswith("other/") for topic in observer.latest))
 
 

@@ -119,7 +119,7 @@ def test_one_that_hangs_is_started_anew(machine: Machine, observer: Observer) ->
     assert machine.run("sh", "-c", f"kill -STOP {hanging}").returncode == 0
     machine.wait_for(UNIT, ActiveState="active", NRestarts="1")
     assert machine.properties(UNIT, "MainPID")["MainPID"] != hanging
-    observer.wait(lambda: "online" in observer.history(AVAILABILITY, start))
+    observer.wait(lambda: "online" in observer.payloads(AVAILABILITY, start))
 
 
 def test_a_wrong_configuration_is_not_tried_again(booted: Machine, config: Path) -> None:

@@ -15,7 +15,7 @@ from evse_mqtt_bridge.support.errors import ConfigError
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, run_command
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
 from tests.harness.configuration import config_tables, station_table, write_config
-from tests.harness.service_manager import Manager
+from tests.harness.service_manager import ServiceManager
 
 ROOT = Path(__file__).parents[2]
 UNIT = (ROOT / "deploy/systemd/evse-mqtt-bridge.service").read_text()
@@ -26,8 +26,8 @@ STATES = {"READY", "RELOADING", "STOPPING"}
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    with Manager(tmp_path / "notify") as listening:
+def manager(tmp_path: Path) -> Iterator[ServiceManager]:
+    with ServiceManager(tmp_path / "notify") as listening:
         yield listening
 
 
@@ -37,34 +37,34 @@ def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
     return write_config(tmp_path / "config.toml", config_tables(broker, cloud, polling={"stale_after": 0}))
 
 
-def _state(manager: Manager) -> dict[str, str]:
+def _state(manager: ServiceManager) -> dict[str, str]:
     """The next message that changes the state; those that tell of signs of life and words are passed over."""
-    while not STATES & (message := manager.next()).keys():
+    while not STATES & (message := manager.next_message()).keys():
         pass
     return message
 
 
 def test_each_state_is_told_when_it_is_reached(
-    manager: Manager, config: Path, broker: Mosquitto, bridge_process: Callable[..., BridgeProcess]
+    manager: ServiceManager, config: Path, broker: Mosquitto, bridge_process: Callable[..., BridgeProcess]
 ) -> None:
     broker.stop()  # which is no reason for not being ready: it is waited for as long as it takes
     bridge = bridge_process(config, env=manager.environment)
-    started = manager.next()
+    started = manager.next_message()
     assert started["READY"] == "1"
     assert "0 of 1 stations online" in started["STATUS"]
 
     before = time.monotonic_ns() // 1000
-    bridge.send(signal.SIGHUP)
+    bridge.send_signal(signal.SIGHUP)
     reloading = _state(manager)
     assert reloading["RELOADING"] == "1"
     assert before < int(reloading["MONOTONIC_USEC"]) < time.monotonic_ns() // 1000
     assert _state(manager)["READY"] == "1"
 
     config.write_text("[mqtt")
-    bridge.send(signal.SIGHUP)
+    bridge.send_signal(signal.SIGHUP)
     assert _state(manager)["RELOADING"] == "1"
     assert _state(manager)["READY"] == "1"  # with the configuration that it had
-    assert "is not TOML" in bridge.errors
+    assert "is not TOML" in bridge.stderr_text
 
     bridge.terminate()
     assert _state(manager) == {"STOPPING": "1"}
@@ -73,29 +73,29 @@ def test_each_state_is_told_when_it_is_reached(
 
 
 def test_a_wrong_configuration_is_never_ready(
-    manager: Manager, config: Path, bridge_process: Callable[..., BridgeProcess]
+    manager: ServiceManager, config: Path, bridge_process: Callable[..., BridgeProcess]
 ) -> None:
     config.write_text("[mqtt")
     bridge_process(config, env=manager.environment).assert_exit(78)
-    assert manager.is_silent(0.1)
+    assert manager.receives_nothing(0.1)
 
 
 def test_signs_of_life_come_from_the_event_loop(
-    manager: Manager, config: Path, bridge_process: Callable[..., BridgeProcess]
+    manager: ServiceManager, config: Path, bridge_process: Callable[..., BridgeProcess]
 ) -> None:
     bridge = bridge_process(config, env={**manager.environment, "WATCHDOG_USEC": "1000000"})
     for _ in range(3):
-        manager.next_with("WATCHDOG")
-    bridge.send(signal.SIGSTOP)
+        manager.next_message_with("WATCHDOG")
+    bridge.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, bridge.pid, os.WSTOPPED)
     manager.drain()
-    assert manager.is_silent(2)
-    bridge.send(signal.SIGCONT)
-    manager.next_with("WATCHDOG")
+    assert manager.receives_nothing(2)
+    bridge.send_signal(signal.SIGCONT)
+    manager.next_message_with("WATCHDOG")
 
 
 def test_no_sign_of_life_is_given_where_none_is_asked_for(
-    manager: Manager, config: Path, observer: Observer, bridge_process: Callable[..., BridgeProcess]
+    manager: ServiceManager, config: Path, observer: Observer, bridge_process: Callable[..., BridgeProcess]
 ) -> None:
     other = {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
     bridge = bridge_process(config, env={**manager.environment, **other})
@@ -103,7 +103,7 @@ def test_no_sign_of_life_is_given_where_none_is_asked_for(
     bridge.stop()
     assert _state(manager)["READY"] == "1"
     assert _state(manager) == {"STOPPING": "1"}
-    assert not [message for message in manager.heard if "WATCHDOG" in message]
+    assert not [message for message in manager.messages if "WATCHDOG" in message]
 
 
 def _settings(text: str) -> dict[str, list[str]]:
@@ -210,7 +210,7 @@ def test_the_example_runs_with_its_credentials(tmp_path: Path, cloud: CloudServe
             Observer(broker.port, username="looker", password="look") as observer,
         ):
             observer.wait_for("evse/garage-north/availability", "online")
-            assert "others can read" not in bridge.errors  # no secret stands in the file itself
+            assert "others can read" not in bridge.stderr_text  # no secret stands in the file itself
 
 
 def test_a_credential_can_be_named_by_the_environment(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> None:

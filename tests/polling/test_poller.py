@@ -14,10 +14,10 @@ import pytest
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 from evse_mqtt_bridge.polling.poller import Clock, Poller
-from tests.harness.samples import NOW, answer, failure
+from tests.harness.samples import NOW, failure, reading
 from tests.harness.virtual_time import run
 
-_OK = answer()
+_OK = reading()
 
 
 @dataclass

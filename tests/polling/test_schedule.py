@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.model import Outcome, Reason
 from evse_mqtt_bridge.polling.schedule import BACKOFF_LIMIT, PROBE_INTERVAL, DuePoll, next_due, phase
-from tests.harness.samples import answer, failure
+from tests.harness.samples import failure, reading
 
 _chances = st.floats(0, 1, exclude_max=True)
 _intervals = st.sampled_from([1.0, 2.5, 7.0, 30.0, 60.0, 86_400.0])
@@ -36,7 +36,7 @@ def test_a_station_keeps_to_its_grid_for_ever(interval: float, start: float, ind
     """Whatever an answer takes, up to nearly half an interval, polls are a whole number of intervals apart."""
     place, due, dues = phase(index), start, []
     for _ in range(50):
-        due = next_due(answer(), DuePoll(due, due + share * interval, 0.5), misses=0, interval=interval, place=place)
+        due = next_due(reading(), DuePoll(due, due + share * interval, 0.5), misses=0, interval=interval, place=place)
         dues.append(due)
     assert dues == pytest.approx([dues[0] + turn * interval for turn in range(50)])
     off_grid = (dues[0] / interval - place) % 1.0
@@ -48,22 +48,22 @@ def test_the_first_poll_is_not_followed_by_another_at_once(
     interval: float, start: float, index: int, share: float
 ) -> None:
     turn = DuePoll(start, start + share * interval, 0.5)
-    wait = next_due(answer(), turn, misses=0, interval=interval, place=phase(index)) - start
+    wait = next_due(reading(), turn, misses=0, interval=interval, place=phase(index)) - start
     assert 0.5 * interval - 1e-6 <= wait <= 1.5 * interval + 1e-6
 
 
 @given(_intervals, _starts, st.floats(0, 20))
 def test_turns_that_could_not_be_kept_are_left_out(interval: float, due: float, late: float) -> None:
     now = due + late * interval
-    following = next_due(answer(), DuePoll(due, now, 0.5), misses=0, interval=interval, place=0.25)
+    following = next_due(reading(), DuePoll(due, now, 0.5), misses=0, interval=interval, place=0.25)
     assert following > now - 1e-6
     assert following - now <= 1.5 * interval + 1e-6
 
 
 def test_an_answer_that_took_longer_than_an_interval_skips_whole_turns() -> None:
-    assert _next(answer(), due=307.5, now=308) == 337.5
-    assert _next(answer(), due=307.5, now=337) == 337.5
-    assert _next(answer(), due=307.5, now=400) == 427.5
+    assert _next(reading(), due=307.5, now=308) == 337.5
+    assert _next(reading(), due=307.5, now=337) == 337.5
+    assert _next(reading(), due=307.5, now=400) == 427.5
 
 
 # Failures

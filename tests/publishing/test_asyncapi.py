@@ -22,7 +22,7 @@ from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS, example
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Bridge
 from evse_mqtt_bridge.publishing.topics import Topics
-from tests.harness.asyncapi import misfits, topics_of, violations
+from tests.harness.asyncapi import channel_by_topic, document_errors, payload_errors
 from tests.harness.samples import NOW, PLUGS, at, outcomes
 from tests.publishing.model_broker import ModelBroker
 
@@ -59,12 +59,12 @@ _BROKERS = {
 
 @pytest.mark.parametrize("inventory", _INVENTORIES.values(), ids=_INVENTORIES)
 def test_document_is_valid(inventory: Inventory) -> None:
-    assert violations(document(inventory, _BROKER)) == []
+    assert document_errors(document(inventory, _BROKER)) == []
 
 
 @pytest.mark.parametrize("broker", _BROKERS.values(), ids=_BROKERS)
 def test_server_is_valid(broker: Broker) -> None:
-    assert violations(document(_inventory(), broker)) == []
+    assert document_errors(document(_inventory(), broker)) == []
 
 
 def _misspell(content: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ def _dangling(content: dict[str, Any]) -> None:
 def test_damaged_document_is_not_valid(damage: Callable[[dict[str, Any]], None]) -> None:
     damaged = deepcopy(document(_inventory(), _BROKER))
     damage(damaged)
-    assert violations(damaged)
+    assert document_errors(damaged)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_damaged_document_is_not_valid(damage: Callable[[dict[str, Any]], None])
 )
 def test_topics_are_those_of_the_catalog(name: str) -> None:
     inventory = _INVENTORIES[name]
-    assert topics_of(document(inventory, _BROKER)) == {row.topic: row.channel for row in catalogue(inventory)}
+    assert channel_by_topic(document(inventory, _BROKER)) == {row.topic: row.channel for row in catalogue(inventory)}
 
 
 def test_ids_are_all_of_them_where_they_are_certain_else_examples() -> None:
@@ -164,7 +164,7 @@ def test_every_value_has_an_example_and_it_fits() -> None:
     content = document(_inventory(None), _BROKER)
     assert examples().keys() == content["channels"].keys()
     for channel, payload in examples().items():
-        assert misfits(content, channel, payload.decode()) == []
+        assert payload_errors(content, channel, payload.decode()) == []
 
 
 @pytest.mark.parametrize("channel", ["bridge.info", "station.info", "plug.state"])
@@ -198,7 +198,7 @@ def test_a_stations_reasons_are_those_that_discovery_offers() -> None:
     ],
 )
 def test_other_payloads_do_not_fit(channel: str, payload: str) -> None:
-    assert misfits(document(_inventory(), _BROKER), channel, payload)
+    assert payload_errors(document(_inventory(), _BROKER), channel, payload)
 
 
 @given(st.lists(outcomes, min_size=1, max_size=6), st.sampled_from(["entity", "device"]))
@@ -207,7 +207,7 @@ def test_whatever_is_polled_all_that_is_published_is_in_the_document_and_fits(
 ) -> None:
     inventory = _inventory(form, stations=(_NORTH,), plugs={_NORTH.uuid: PLUGS})
     content = document(inventory, _BROKER)
-    topics = topics_of(content)
+    topics = channel_by_topic(content)
     discovery = Discovery(inventory.topics, "homeassistant", form, 1, inventory.client_id, "0.1.0")
     bridge = Bridge(Plan(inventory.topics, inventory.client_id, {_NORTH.uuid: _NORTH}, Rules(), discovery), NOW)
     broker = ModelBroker()
@@ -218,6 +218,6 @@ def test_whatever_is_polled_all_that_is_published_is_in_the_document_and_fits(
         said += broker.deliver()
     broker.repeat()
     for message in (*said, *broker.deliver(), bridge.will()):
-        assert misfits(content, topics[message.topic], message.payload.decode()) == []
+        assert payload_errors(content, topics[message.topic], message.payload.decode()) == []
         message_of = content["components"]["messages"][topics[message.topic]]
         assert message.json is (message_of["contentType"] == "application/json")

@@ -16,7 +16,7 @@ from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, 
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, DiscoveryPlace, Form, StationEntry
 from evse_mqtt_bridge.publishing.outputs.homeassistant import PLUG_ENTITIES
 from evse_mqtt_bridge.publishing.topics import Topics
-from tests.harness.contract import contract, differences, snapshot
+from tests.harness.contract import contract, contract_file, differences
 
 _NORTH = Station("n" * 32, 30, "Garage north", "garage-north", {"p1": "left"})
 _SOUTH = Station("s" * 32, 30)
@@ -107,7 +107,7 @@ def test_what_is_unavailable_with_its_plug_in_home_assistant_has_the_plugs_quali
 
 
 def test_contract_changes_with_its_version_alone() -> None:
-    kept = snapshot(CONTRACT_VERSION)
+    kept = contract_file(CONTRACT_VERSION)
     assert kept.exists(), (
         f"CONTRACT_VERSION is {CONTRACT_VERSION}, and {kept.name} is missing: run `python -m tests.harness.contract`"
     )
@@ -122,7 +122,7 @@ def test_contract_changes_with_its_version_alone() -> None:
 
 def test_every_version_so_far_is_kept() -> None:
     for version in range(1, CONTRACT_VERSION + 1):
-        assert json.loads(snapshot(version).read_text())["contract"] == version
+        assert json.loads(contract_file(version).read_text())["contract"] == version
 
 
 def _renamed(field: Field) -> Field:

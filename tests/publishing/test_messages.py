@@ -16,7 +16,7 @@ from evse_mqtt_bridge.domain.model import Message, PlugReading, PlugState, Readi
 from evse_mqtt_bridge.publishing import messages
 from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, READING_FIELDS, STATION_FIELDS, Kind
 from evse_mqtt_bridge.publishing.topics import Topics
-from tests.harness.samples import NOW, answer, at, failure, reading, readings
+from tests.harness.samples import NOW, at, failure, plug_reading, plug_readings, reading
 
 _TOPICS = Topics("evse")
 _STATION = Station("e1", 30, name="Garage", alias="garage", plugs={"p2": "left"})
@@ -31,7 +31,7 @@ def _tree(said: Iterable[Message]) -> dict[str, str]:
 
 def _told(one: PlugReading) -> dict[str, str]:
     """What is published for a plug, by the last level of the topic."""
-    state = advance(StationState(), answer(one), Rules(), at(0))
+    state = advance(StationState(), reading(one), Rules(), at(0))
     tree = _tree(messages.changes(_TOPICS, _STATION, StationState(), state))
     return {topic.rsplit("/", 1)[1]: payload for topic, payload in tree.items() if topic.startswith("evse/garage/p1/")}
 
@@ -99,7 +99,7 @@ def test_the_contract_knows_no_other_topics() -> None:
 
 
 def test_only_objects_are_marked_as_json() -> None:
-    state = advance(StationState(), answer(), Rules(), at(0))
+    state = advance(StationState(), reading(), Rules(), at(0))
     said = [*messages.changes(_TOPICS, _STATION, StationState(), state), *messages.clear(["evse/a/b/state"])]
     said.append(messages.station_info(_TOPICS, _STATION, state, "me", None))
     assert {message.topic for message in said if message.json} == {"evse/garage/p1/state", "evse/garage/info"}
@@ -119,12 +119,12 @@ def test_what_has_no_value_has_no_message_and_is_null_or_empty_in_the_state(noth
     ("status", "flags"), [("stopped", {"charging", "problem"}), ("offline", set()), ("new", set())]
 )
 def test_a_flag_is_published_only_where_the_status_tells(status: str, flags: set[str]) -> None:
-    told = _told(reading(status=status))
+    told = _told(plug_reading(status=status))
     assert told.keys() & {"charging", "vehicle_connected", "problem"} == flags
     assert told["status"] == status
 
 
-@given(readings("p1"))
+@given(plug_readings("p1"))
 def test_every_payload_is_of_its_kind(one: PlugReading) -> None:
     told = _told(one)
     state = json.loads(told["state"])
@@ -211,39 +211,39 @@ def _steps(*answers: Reading, every: float = 1) -> list[dict[str, str]]:
 
 
 def test_nothing_is_published_again_while_nothing_changes() -> None:
-    again = [_steps(answer(), answer(), answer(), every=seconds)[1:] for seconds in (1, 100)]
+    again = [_steps(reading(), reading(), reading(), every=seconds)[1:] for seconds in (1, 100)]
     assert again == [[{}, {}], [{}, {}]]
 
 
 def test_what_changes_is_published_alone_with_its_time_and_the_state() -> None:
     later = NOW + timedelta(seconds=1)
-    said = _steps(answer(), answer(reading(power=11.0, time=later)))[1]
+    said = _steps(reading(), reading(plug_reading(power=11.0, time=later)))[1]
     assert said.keys() == {"evse/garage/p1/power", "evse/garage/p1/time", "evse/garage/p1/state"}
     assert json.loads(said["evse/garage/p1/state"])["power"] == 11
 
 
 def test_a_time_that_did_not_move_is_not_published_again() -> None:
-    said = _steps(answer(), answer(reading(power=11.0)))[1]
+    said = _steps(reading(), reading(plug_reading(power=11.0)))[1]
     assert said.keys() == {"evse/garage/p1/power", "evse/garage/p1/state"}
 
 
 def test_a_value_that_went_stays_on_its_topic_and_is_null_in_the_state() -> None:
-    said = _steps(answer(), answer(reading(power=None)))[1]
+    said = _steps(reading(), reading(plug_reading(power=None)))[1]
     assert said.keys() == {"evse/garage/p1/state"}
     assert json.loads(said["evse/garage/p1/state"])["power"] is None
 
 
 def test_aliases_take_the_uuids_place_and_labels_never_do() -> None:
     label = "a/+/#\n" * 1000
-    said = _steps(answer(reading("p1", label=label), reading("p2", label=label)))[0]
+    said = _steps(reading(plug_reading("p1", label=label), plug_reading("p2", label=label)))[0]
     assert {topic.rsplit("/", 1)[0] for topic in said} == {"evse/garage", "evse/garage/p1", "evse/garage/left"}
     assert said["evse/garage/left/label"] == label
 
 
 def test_time_and_state_tell_the_same_time_when_a_failure_makes_the_state_known() -> None:
     later = NOW + timedelta(seconds=5)
-    first = advance(StationState(), answer(), Rules(), at(0))
-    quiet = advance(first, answer(reading(time=later)), Rules(heartbeat=3600), at(5))
+    first = advance(StationState(), reading(), Rules(), at(0))
+    quiet = advance(first, reading(plug_reading(time=later)), Rules(heartbeat=3600), at(5))
     assert list(messages.changes(_TOPICS, _STATION, first, quiet)) == [], "within a heartbeat"
     down = advance(quiet, failure(Reason.UNAUTHORIZED), Rules(), at(10))
     said = _tree(messages.changes(_TOPICS, _STATION, quiet, down))
@@ -269,7 +269,7 @@ def test_a_station_that_never_answered_is_said_to_be_offline_and_nothing_more() 
 
 
 def test_info_tells_who_a_station_is_and_who_publishes_it() -> None:
-    state = advance(StationState(), answer(reading("p1"), reading("p2", label=None)), Rules(), at(0))
+    state = advance(StationState(), reading(plug_reading("p1"), plug_reading("p2", label=None)), Rules(), at(0))
     said = messages.station_info(_TOPICS, _STATION, state, "me", {"prefix": "homeassistant", "form": "entity"})
     assert said.topic == "evse/garage/info"
     assert json.loads(said.payload) == {

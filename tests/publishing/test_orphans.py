@@ -13,11 +13,11 @@ from evse_mqtt_bridge.publishing.orphans import Holding, is_online, orphans
 from evse_mqtt_bridge.publishing.outputs import homeassistant
 from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery, Form
 from evse_mqtt_bridge.publishing.topics import Topics, covers
-from tests.harness.samples import NOW, answer, at, reading
+from tests.harness.samples import NOW, at, plug_reading, reading
 
 _NORTH = Station("e1", 30, alias="north", plugs={"p1": "left"})
 _SOUTH = Station("e2", 30)
-_STATE = advance(StationState(), answer(reading("p1"), reading("p2")), Rules(), at(0))
+_STATE = advance(StationState(), reading(plug_reading("p1"), plug_reading("p2")), Rules(), at(0))
 
 
 def _published(
@@ -138,7 +138,7 @@ def test_a_configuration_without_stations_leaves_all_of_them_over_but_not_the_br
 
 def test_a_plug_that_its_station_forgot_is_left_over() -> None:
     held = _published(_NORTH)
-    one = advance(StationState(), answer(reading("p1")), Rules(), at(0))
+    one = advance(StationState(), reading(plug_reading("p1")), Rules(), at(0))
     info = messages.station_info(Topics("evse"), _NORTH, one, "me", {"prefix": "ha", "form": "entity"})
     gone = orphans({**held, info.topic: info.payload}, _holding(_NORTH))
     assert gone == sorted(topic for topic in held if "/p2/" in topic or "_p2/" in topic)

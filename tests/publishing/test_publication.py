@@ -16,13 +16,13 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery, Form
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Bridge
 from evse_mqtt_bridge.publishing.topics import Topics
-from tests.harness.samples import NOW, answer, at, failure, reading
+from tests.harness.samples import NOW, at, failure, plug_reading, reading
 from tests.publishing.model_broker import ModelBroker
 
 _TOPICS = Topics("evse")
 _NORTH = Station("e1", 30, name="North", alias="north", plugs={"p1": "left"})
 _SOUTH = Station("e2", 30)
-_BOTH = answer(reading("p1"), reading("p2", label="Plug 2"))
+_BOTH = reading(plug_reading("p1"), plug_reading("p2", label="Plug 2"))
 
 
 def _plan(*stations: Station, form: Form | None = None, prefix: str = "ha", base: str = "evse") -> Plan:
@@ -61,15 +61,17 @@ def test_a_poll_publishes_what_it_changed_and_the_next_one_nothing() -> None:
     assert broker.retained["evse/e2/p1/power"] == b"7107"
     bridge.take("e1", _BOTH, at(30), broker)
     assert broker.deliver() == []
-    bridge.take("e1", answer(reading("p1", power=11.0), reading("p2", label="Plug 2")), at(60), broker)
+    bridge.take("e1", reading(plug_reading("p1", power=11.0), plug_reading("p2", label="Plug 2")), at(60), broker)
     assert _topics(broker.deliver()) == ["evse/north/left/power", "evse/north/left/state"]
 
 
 def test_what_changes_while_the_broker_is_slow_is_said_once_as_it_is_in_the_end() -> None:
     bridge, broker = _running(_plan(_NORTH, _SOUTH), "e1", "e2")
     for power in (1.0, 2.0, 3.0):
-        bridge.take("e1", answer(reading("p1", power=power), reading("p2", label="Plug 2")), at(power), broker)
-    bridge.take("e2", answer(reading("p1", power=4.0), reading("p2", label="Plug 2")), at(5), broker)
+        bridge.take(
+            "e1", reading(plug_reading("p1", power=power), plug_reading("p2", label="Plug 2")), at(power), broker
+        )
+    bridge.take("e2", reading(plug_reading("p1", power=4.0), plug_reading("p2", label="Plug 2")), at(5), broker)
     bridge.take("e2", _BOTH, at(6), broker)
     assert {message.topic: message.payload for message in broker.deliver() if message.topic.endswith("power")} == {
         "evse/north/left/power": b"3"
@@ -106,7 +108,7 @@ def test_a_station_that_fails_harms_no_other() -> None:
 
 def test_a_new_plug_is_introduced_before_its_values() -> None:
     bridge, broker = _running(_plan(_SOUTH, form="entity"))
-    bridge.take("e2", answer(reading("p1")), at(0), broker)
+    bridge.take("e2", reading(plug_reading("p1")), at(0), broker)
     said = _topics(broker.deliver())
     assert said[0] == "evse/e2/info"
     discovery = [index for index, topic in enumerate(said) if topic.startswith("ha/")]
@@ -117,7 +119,7 @@ def test_a_new_plug_is_introduced_before_its_values() -> None:
 
 def test_a_plug_that_is_called_otherwise_is_introduced_again() -> None:
     bridge, broker = _running(_plan(_SOUTH, form="device"), "e2")
-    bridge.take("e2", answer(reading("p1", label="Left"), reading("p2", label="Plug 2")), at(30), broker)
+    bridge.take("e2", reading(plug_reading("p1", label="Left"), plug_reading("p2", label="Plug 2")), at(30), broker)
     assert _topics(broker.deliver()) == [
         "evse/e2/info",
         "ha/device/evse_e2_p1/config",
@@ -128,7 +130,7 @@ def test_a_plug_that_is_called_otherwise_is_introduced_again() -> None:
 
 def test_a_plug_that_went_for_a_day_leaves_nothing_behind() -> None:
     bridge, broker = _running(_plan(_NORTH, form="entity"), "e1")
-    one = answer(reading("p1"))
+    one = reading(plug_reading("p1"))
     bridge.take("e1", one, at(30), broker)
     bridge.take("e1", one, at(30 + FORGET_AFTER), broker)
     said = broker.deliver()
@@ -141,8 +143,8 @@ def test_a_plug_that_went_for_a_day_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("begun", [0, 1, 2])
 def test_a_plug_that_comes_back_before_its_end_was_said_is_all_there(begun: int) -> None:
     bridge, broker = _running(_plan(_NORTH, form="entity"), "e1")
-    one = answer(reading("p1"))
-    bridge.take("e1", answer(reading("p1", power=2.0, status="idle")), at(30), broker)
+    one = reading(plug_reading("p1"))
+    bridge.take("e1", reading(plug_reading("p1", power=2.0, status="idle")), at(30), broker)
     broker.deliver(begun)
     bridge.take("e1", one, at(30 + FORGET_AFTER), broker)
     broker.deliver(begun)
@@ -154,12 +156,12 @@ def test_a_plug_that_comes_back_before_its_end_was_said_is_all_there(begun: int)
 @pytest.mark.parametrize("begun", range(12))
 def test_nothing_is_said_any_more_of_a_plug_that_went_while_news_of_it_was_said(begun: int) -> None:
     bridge, broker = _running(_plan(_NORTH, form="entity"), "e1")
-    bridge.take("e1", answer(reading("p1", power=2.0)), at(30), broker)
+    bridge.take("e1", reading(plug_reading("p1", power=2.0)), at(30), broker)
     broker.deliver()
     bridge.take("e1", failure(Reason.UNAUTHORIZED), at(60), broker)
     broker.deliver(begun)
-    bridge.take("e1", answer(reading("p1")), at(90), broker)
-    bridge.take("e1", answer(reading("p1")), at(120 + FORGET_AFTER), broker)
+    bridge.take("e1", reading(plug_reading("p1")), at(90), broker)
+    bridge.take("e1", reading(plug_reading("p1")), at(120 + FORGET_AFTER), broker)
     broker.deliver()
     assert not [topic for topic in broker.retained if "/p2/" in topic or "_p2/" in topic]
     assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
@@ -172,7 +174,7 @@ _EXCHANGED = Station("e2", 30, plugs={"p1": "p2"})
 
 def test_a_plug_whose_uuid_is_the_alias_of_another_is_left_out_and_told_of() -> None:
     bridge, broker = _running(_plan(_EXCHANGED, form="entity"), "e2")
-    taken = bridge.take("e2", answer(reading("p1", power=3.0), reading("p2")), at(30), broker)
+    taken = bridge.take("e2", reading(plug_reading("p1", power=3.0), plug_reading("p2")), at(30), broker)
     assert isinstance(taken, Reading)
     assert [plug.plug_uuid for plug in taken.plugs] == ["p1"]
     assert taken.notes == ("plug p2 is left out: its uuid is the alias of another plug; give it an alias too",)
@@ -185,7 +187,7 @@ def test_what_an_earlier_life_knew_of_the_plug_that_was_exchanged_does_not_speak
     _, broker = _running(_plan(_SOUTH, form="entity"), "e2")
     bridge = Bridge(_plan(_EXCHANGED, form="entity"), NOW)
     broker.connect(bridge)
-    bridge.take("e2", answer(reading("p1")), at(0), broker)
+    bridge.take("e2", reading(plug_reading("p1")), at(0), broker)
     broker.deliver()
     assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
     assert broker.retained["evse/e2/p2/availability"] == b"online"
@@ -194,7 +196,7 @@ def test_what_an_earlier_life_knew_of_the_plug_that_was_exchanged_does_not_speak
 def test_a_plug_that_is_exchanged_while_the_bridge_runs_takes_the_topics_over() -> None:
     bridge, broker = _running(_plan(_SOUTH, form="entity"), "e2")
     bridge.apply(_plan(_EXCHANGED, form="entity"), broker)
-    bridge.take("e2", answer(reading("p1", power=3.0)), at(30), broker)
+    bridge.take("e2", reading(plug_reading("p1", power=3.0)), at(30), broker)
     broker.deliver()
     assert broker.retained == {message.topic: message.payload for message in _as_if_new(bridge).whole()}
     assert broker.retained["evse/e2/p2/power"] == b"3"
@@ -203,14 +205,14 @@ def test_a_plug_that_is_exchanged_while_the_bridge_runs_takes_the_topics_over() 
 def test_the_plug_that_was_exchanged_may_have_an_alias_of_its_own() -> None:
     station = Station("e2", 30, plugs={"p1": "p2", "p2": "old"})
     bridge, broker = _running(_plan(station, form="entity"), "e2")
-    bridge.take("e2", answer(reading("p1", power=1.0), reading("p2", power=2.0)), at(30), broker)
+    bridge.take("e2", reading(plug_reading("p1", power=1.0), plug_reading("p2", power=2.0)), at(30), broker)
     broker.deliver()
     assert (broker.retained["evse/e2/p2/power"], broker.retained["evse/e2/old/power"]) == (b"1", b"2")
 
 
 def test_while_the_cloud_tells_of_the_old_plug_alone_the_station_says_what_is_wrong() -> None:
     bridge, broker = _running(_plan(_EXCHANGED))
-    bridge.take("e2", answer(reading("p2")), at(0), broker)
+    bridge.take("e2", reading(plug_reading("p2")), at(0), broker)
     broker.deliver()
     assert broker.retained["evse/e2/availability_reason"] == b"invalid_response"
 
@@ -237,7 +239,9 @@ def test_a_value_that_changes_while_the_picture_is_on_its_way_is_not_followed_by
     for taken in range(picture):
         broker.repeat()
         broker.deliver(taken)
-        changed = answer(reading("p1", power=float(taken), status="offline"), reading("p2", power=float(taken)))
+        changed = reading(
+            plug_reading("p1", power=float(taken), status="offline"), plug_reading("p2", power=float(taken))
+        )
         bridge.take("e2", changed, at(taken + 1), broker)
         broker.deliver()
         assert broker.retained["evse/e2/p1/power"] == broker.retained["evse/e2/p2/power"] == str(taken).encode()
@@ -260,7 +264,7 @@ def test_a_station_with_news_while_the_picture_is_on_its_way_is_not_told_twice(d
     assert len(said) - len(set(said)) <= of_one_station
     broker.repeat()
     said = _topics(broker.deliver(delivered))
-    bridge.take("e2", answer(reading("p1", power=1.0), reading("p2", label="Plug 2")), at(60), broker)
+    bridge.take("e2", reading(plug_reading("p1", power=1.0), plug_reading("p2", label="Plug 2")), at(60), broker)
     said += _topics(broker.deliver())
     assert set(said) == set(broker.retained)
     assert len(said) - len(set(said)) <= of_one_station, "nothing of the others"
@@ -273,7 +277,12 @@ def test_what_is_again_as_it_was_before_the_picture_is_shown_so(delivered: int) 
     bridge, broker = _running(_plan(_SOUTH, _NORTH, Station("e3", 30), form="entity"), *uuids)
     broker.repeat()
     for uuid in uuids:
-        bridge.take(uuid, answer(reading("p1", power=1.0, status="offline"), reading("p2", power=1.0)), at(30), broker)
+        bridge.take(
+            uuid,
+            reading(plug_reading("p1", power=1.0, status="offline"), plug_reading("p2", power=1.0)),
+            at(30),
+            broker,
+        )
     broker.deliver(delivered)
     for uuid in uuids:
         bridge.take(uuid, _BOTH, at(60), broker)
@@ -285,7 +294,7 @@ def test_a_picture_comes_to_its_end_however_slow_the_broker_is() -> None:
     bridge, broker = _running(_plan(_SOUTH), "e2")
     broker.repeat()
     for turn in range(1, 400):
-        bridge.take("e2", answer(reading("p1", power=float(turn))), at(turn), broker)
+        bridge.take("e2", reading(plug_reading("p1", power=float(turn))), at(turn), broker)
         if any(message.topic == "evse/bridge/availability" for message in broker.deliver(5)):
             break
     assert broker.retained["evse/bridge/availability"] == b"online"
@@ -336,8 +345,8 @@ def test_a_station_that_goes_leaves_nothing_behind_and_disturbs_no_other(form: F
 def test_stations_that_swap_their_aliases_show_their_own_values() -> None:
     x, y = Station("e1", 30, alias="x"), Station("e2", 30, alias="y")
     bridge, broker = _running(_plan(x, y))
-    bridge.take("e1", answer(reading("p1", power=1.0)), at(0), broker)
-    bridge.take("e2", answer(reading("p1", power=2.0, status="stopped", label=None)), at(0), broker)
+    bridge.take("e1", reading(plug_reading("p1", power=1.0)), at(0), broker)
+    bridge.take("e2", reading(plug_reading("p1", power=2.0, status="stopped", label=None)), at(0), broker)
     broker.deliver()
     bridge.apply(_plan(replace(x, alias="y"), replace(y, alias="x")), broker)
     broker.deliver()
@@ -350,7 +359,7 @@ def test_stations_that_swap_their_aliases_show_their_own_values() -> None:
 def test_a_plug_that_takes_the_alias_of_another_does_not_take_its_values() -> None:
     station = Station("e1", 30, plugs={"p1": "left"})
     bridge, broker = _running(_plan(station))
-    bridge.take("e1", answer(reading("p1", power=1.0), reading("p2", power=2.0, label=None)), at(0), broker)
+    bridge.take("e1", reading(plug_reading("p1", power=1.0), plug_reading("p2", power=2.0, label=None)), at(0), broker)
     bridge.apply(_plan(replace(station, plugs={"p2": "left"})), broker)
     broker.deliver()
     assert (broker.retained["evse/e1/left/power"], broker.retained["evse/e1/p1/power"]) == (b"2", b"1")

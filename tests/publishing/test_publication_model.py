@@ -132,7 +132,7 @@ class BridgeAndBroker(RuleBasedStateMachine):
         wait=st.sampled_from([1.0, 30.0, 30.0, FORGET_AFTER]),
         delivered=st.integers(0, 40),
     )
-    def answer(self, index: int, shapes: list[_Shape | str], wait: float, delivered: int) -> None:
+    def reading(self, index: int, shapes: list[_Shape | str], wait: float, delivered: int) -> None:
         """A station answers, when some of what waits has been delivered."""
         self.broker.deliver(delivered)
         told = dict(zip(_PLUGS, shapes, strict=True))

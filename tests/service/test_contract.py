@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.harness import CloudServer, Observer, run_command
-from tests.harness.asyncapi import misfits, topics_of, violations
+from tests.harness.asyncapi import channel_by_topic, document_errors, payload_errors
 from tests.harness.cloud import EXAMPLE_PLUGS, plug_object
 from tests.harness.configuration import station_table, write_config
 from tests.service.conftest import Start
@@ -40,15 +40,17 @@ def test_topics_of_a_live_run_are_those_of_the_document_and_payloads_fit(
     observer.wait_for(f"{base}/bridge/availability", "online")
     for station in ("garage-north", _OTHER):
         observer.wait_for(f"{base}/{station}/availability", "online")
-    observer.settle()
+    observer.sync()
     retained = observer.retained
 
     printed = run_command("topics", "--config", config, "--online", "--asyncapi")
     assert (printed.returncode, printed.stderr) == (0, "")
     document = json.loads(printed.stdout)
-    assert violations(document) == []
-    topics = topics_of(document)
+    assert document_errors(document) == []
+    topics = channel_by_topic(document)
     assert retained.keys() == topics.keys()
-    assert [found for topic, payload in retained.items() for found in misfits(document, topics[topic], payload)] == []
+    assert [
+        found for topic, payload in retained.items() for found in payload_errors(document, topics[topic], payload)
+    ] == []
     assert f"{base}/garage-north/left/power" in topics
     assert bool([topic for topic in topics if topic.startswith("homeassistant/")]) is (form is not None)

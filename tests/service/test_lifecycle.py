@@ -22,11 +22,11 @@ def test_ends_with_offline_as_its_last_message(
 ) -> None:
     bridge = bridge_process(config)
     observer.wait_for(AVAILABILITY, "online")
-    bridge.send(number)
+    bridge.send_signal(number)
     bridge.assert_exit(0, timeout=5)
     observer.wait_for(AVAILABILITY, "offline")
-    observer.settle()
-    published = [seen for seen in observer.log if seen.topic.startswith(("evse/", "homeassistant/"))]
+    observer.sync()
+    published = [seen for seen in observer.messages if seen.topic.startswith(("evse/", "homeassistant/"))]
     assert (published[-1].topic, published[-1].payload, published[-1].retain) == (AVAILABILITY, "offline", True)
 
 
@@ -57,7 +57,7 @@ def test_ends_while_the_broker_is_frozen_and_leaves_the_will_to_it(
     observer.wait_for(AVAILABILITY, "online")
     broker.freeze()
     bridge.stop(timeout=5)
-    assert "did not acknowledge" in bridge.errors
+    assert "did not acknowledge" in bridge.stderr_text
     broker.thaw()
     observer.wait_for(AVAILABILITY, "offline")
 
@@ -67,7 +67,7 @@ def test_killed_is_offline_within_eight_seconds(config: Path, observer: Observer
     observer.wait_for(AVAILABILITY, "online")
     bridge.kill()
     observer.wait_for(AVAILABILITY, "offline", timeout=8)
-    observer.settle()
+    observer.sync()
     assert observer.retained[AVAILABILITY] == "offline"
 
 
@@ -82,14 +82,14 @@ def test_quick_restart_shows_no_late_offline(config: Path, observer: Observer, b
         first.kill()
     start = observer.count
     bridge_process(config)
-    observer.wait(lambda: "online" in observer.history(AVAILABILITY, start))
+    observer.wait(lambda: "online" in observer.payloads(AVAILABILITY, start))
     # The will of the first would have come by now: its delay is 5 s.
     due = time.monotonic() + 7
     observer.wait(lambda: time.monotonic() > due)
-    assert observer.history(AVAILABILITY, start)[-1] == "online"
+    assert observer.payloads(AVAILABILITY, start)[-1] == "online"
     assert observer.retained[AVAILABILITY] == "online"
     if how == "killed":
-        assert "offline" not in observer.history(AVAILABILITY, start)
+        assert "offline" not in observer.payloads(AVAILABILITY, start)
 
 
 def test_takes_a_changed_file_over_without_disturbing_what_stayed(
@@ -108,15 +108,15 @@ def test_takes_a_changed_file_over_without_disturbing_what_stayed(
 
     tables["stations"] = [station_table(), station_table(third)]
     write_config(config, tables)
-    bridge.send(signal.SIGHUP)
+    bridge.send_signal(signal.SIGHUP)
     bridge.wait_for_line("configuration taken over")
     observer.wait_for(f"evse/{third}/availability", "online")
     observer.wait(lambda: not any(other in topic and payload for topic, payload in observer.latest.items()))
-    observer.settle()
+    observer.sync()
 
-    assert not [seen.topic for seen in observer.since(start) if EXAMPLE_EVSE in seen.topic]
+    assert not [seen.topic for seen in observer.messages_since(start) if EXAMPLE_EVSE in seen.topic]
     assert not [topic for topic in observer.retained if other in topic]
-    assert observer.history(AVAILABILITY, start) == []
+    assert observer.payloads(AVAILABILITY, start) == []
     times = [request.at for request in cloud.wait_for_requests(6, EXAMPLE_EVSE)]
     assert max(later - earlier for earlier, later in pairwise(times[1:])) < 1.7
 
@@ -127,7 +127,7 @@ def test_wrong_file_is_said_and_the_old_one_stays_in_force(
     bridge = bridge_process(config)
     observer.wait_for(AVAILABILITY, "online")
     config.write_text(config.read_text().replace("[polling]", "[poling]"))
-    bridge.send(signal.SIGHUP)
+    bridge.send_signal(signal.SIGHUP)
     bridge.wait_for_line("poling.*polling")
     cloud.wait_for_requests(len(cloud.requests) + 2)
     bridge.stop()
@@ -165,7 +165,7 @@ def test_prefixes_and_forms_that_went_leave_nothing_behind(
     tables.setdefault(section, {})[key] = value
     write_config(config, tables)
     if running:
-        bridge.send(signal.SIGHUP)
+        bridge.send_signal(signal.SIGHUP)
     else:
         bridge.stop()
         bridge = bridge_process(config)
@@ -217,7 +217,7 @@ def test_aliases_and_stations_that_went_leave_nothing_behind(
     tables["stations"] = [station_table(alias="south", plugs={plug: "right"})]
     write_config(config, tables)
     if running:
-        bridge.send(signal.SIGHUP)
+        bridge.send_signal(signal.SIGHUP)
     else:
         bridge.stop()
         bridge_process(config)
@@ -231,7 +231,7 @@ def test_aliases_and_stations_that_went_leave_nothing_behind(
             ]
         )
     )
-    observer.settle()
+    observer.sync()
     retained = observer.retained
     assert retained["evse/south/availability"] == "online"
     assert {topic.split("/")[2] for topic in retained if topic.startswith("evse/south/") and topic.count("/") == 3} == {

@@ -41,10 +41,10 @@ def test_all_is_published_at_the_start_while_running_on_a_broker_that_forgot_and
 
     observer.wait_for(_AVAILABILITY, "online")
     all_say("1000")
-    observer.settle()
+    observer.sync()
     picture = observer.retained
     assert len(picture) > WINDOW_QOS_0
-    assert {seen.qos for seen in observer.log if seen.topic in powers} == {min(qos, 1)}  # observers ask for 1
+    assert {seen.qos for seen in observer.messages if seen.topic in powers} == {min(qos, 1)}  # observers ask for 1
 
     for uuid in _STATIONS:
         cloud.answer(uuid, [plug_object(evse_uuid=uuid, plug_uuid=_PLUG, power=2000)])

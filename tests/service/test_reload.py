@@ -25,7 +25,7 @@ def test_ends_while_a_reload_waits_for_a_file_that_nobody_writes(
     observer.wait_for(_AVAILABILITY, "online")
     config.unlink()
     os.mkfifo(config, 0o600)
-    bridge.send(signal.SIGHUP)
+    bridge.send_signal(signal.SIGHUP)
     # Opening it for writing waits until the bridge has opened it for reading: the reload is under way then.
     with config.open("w"):
         bridge.stop()
@@ -40,7 +40,7 @@ def test_what_is_logged_changes_with_a_reload(
     observer.wait_for(_AVAILABILITY, "online")
     write_config(config, tables | {"log": {"format": "json"}})
     config.chmod(0o644)
-    bridge.send(signal.SIGHUP)
+    bridge.send_signal(signal.SIGHUP)
     bridge.wait_for_line('"message": *"configuration taken over"')
     bridge.wait_for_line('{"detail": ".*others can read this file.*"message": *"configuration"')
 
@@ -58,7 +58,7 @@ def test_a_wait_that_the_cloud_asked_for_outlives_other_settings_of_the_cloud(
     cloud.answer(EXAMPLE_EVSE, status_example())  # so that whoever asks again hears of no wait
     tables["cloud"]["timeout"] = 5
     write_config(config, tables)
-    bridge.send(signal.SIGHUP)
+    bridge.send_signal(signal.SIGHUP)
     bridge.wait_for_line("configuration taken over")
     health = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
     assert (health.status_code, "asked to wait" in health.text) == (200, True)
@@ -77,7 +77,7 @@ def test_measurements_grow_old_while_a_reload_waits_for_a_file_that_nobody_write
     bridge.wait_for_line("the cloud asks to wait")
     config.unlink()
     os.mkfifo(config, 0o600)
-    bridge.send(signal.SIGHUP)
+    bridge.send_signal(signal.SIGHUP)
     with config.open("w"):  # the reload is under way then
         observer.wait_for(f"{_PLUG}/availability_reason", "stale", timeout=30)
         bridge.stop()

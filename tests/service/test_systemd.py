@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.service.systemd import Service
-from tests.harness.service_manager import Manager
+from tests.harness.service_manager import ServiceManager
 
 PID = 4711
 
 
-def _service(manager: Manager, **environ: str) -> Service:
+def _service(manager: ServiceManager, **environ: str) -> Service:
     return Service.from_environment({**manager.environment, **environ}, PID)
 
 
 @pytest.mark.parametrize("abstract", [False, True], ids=["file", "abstract"])
 def test_each_message_is_one_datagram(tmp_path: Path, abstract: bool) -> None:
-    with Manager(tmp_path / "notify", abstract=abstract) as manager:
+    with ServiceManager(tmp_path / "notify", abstract=abstract) as manager:
         service = _service(manager)
         service.ready("12 stations")
         service.status("the broker is away")
@@ -30,7 +30,7 @@ def test_each_message_is_one_datagram(tmp_path: Path, abstract: bool) -> None:
         service.reloading(123_456)
         service.ready()
         service.stopping()
-        assert [manager.next() for _ in range(6)] == [
+        assert [manager.next_message() for _ in range(6)] == [
             {"READY": "1", "STATUS": "12 stations"},
             {"STATUS": "the broker is away"},
             {"WATCHDOG": "1"},
@@ -42,10 +42,10 @@ def test_each_message_is_one_datagram(tmp_path: Path, abstract: bool) -> None:
 
 @given(words=st.text())
 def test_a_status_assigns_nothing_else(words: str) -> None:
-    with Manager(Path(f"evse-mqtt-bridge-test-{os.getpid()}"), abstract=True) as manager:
+    with ServiceManager(Path(f"evse-mqtt-bridge-test-{os.getpid()}"), abstract=True) as manager:
         service = _service(manager)
         service.status(f"a{words}")
-        assert manager.next().keys() == {"STATUS"}
+        assert manager.next_message().keys() == {"STATUS"}
 
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234", "@", "/" + 200 * "x", "/proc/nothing/notify"])
@@ -65,16 +65,16 @@ def test_without_the_variables_nothing_happens() -> None:
 
 def test_a_socket_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:
     path = tmp_path / "notify"
-    with Manager(path) as manager:
+    with ServiceManager(path) as manager:
         service = _service(manager)
         service.ready()
-        manager.next()
+        manager.next_message()
     service.alive()
     path.unlink()
     service.alive()
-    with Manager(path) as manager:
+    with ServiceManager(path) as manager:
         service.alive()
-        assert manager.next() == {"WATCHDOG": "1"}
+        assert manager.next_message() == {"WATCHDOG": "1"}
 
 
 @pytest.mark.parametrize(
@@ -92,12 +92,12 @@ def test_a_socket_that_went_and_came_back_is_found_again(tmp_path: Path) -> None
     ],
 )
 def test_the_watchdog_is_fed_at_half_its_time(tmp_path: Path, environ: dict[str, str], interval: float | None) -> None:
-    with Manager(tmp_path / "notify") as manager:
+    with ServiceManager(tmp_path / "notify") as manager:
         assert _service(manager, **environ).watchdog_interval == interval
 
 
 def test_a_queue_that_is_full_holds_up_no_sign_of_life(tmp_path: Path) -> None:
-    with Manager(tmp_path / "notify") as manager:
+    with ServiceManager(tmp_path / "notify") as manager:
         _fill(manager)
         began = time.monotonic()
         _service(manager).alive()
@@ -105,16 +105,16 @@ def test_a_queue_that_is_full_holds_up_no_sign_of_life(tmp_path: Path) -> None:
 
 
 def test_a_change_of_state_waits_for_room_in_the_queue(tmp_path: Path) -> None:
-    with Manager(tmp_path / "notify") as manager:
+    with ServiceManager(tmp_path / "notify") as manager:
         filled = _fill(manager)
         ready = threading.Thread(target=_service(manager).ready)
         ready.start()
-        messages = [manager.next() for _ in range(filled + 1)]
+        messages = [manager.next_message() for _ in range(filled + 1)]
         ready.join()
         assert messages[-1] == {"READY": "1"}
 
 
-def _fill(manager: Manager) -> int:
+def _fill(manager: ServiceManager) -> int:
     """Fills the queue of the manager's socket, and says with how many messages."""
     count = 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -64,7 +64,7 @@ def test_published_example_becomes_exactly_the_contract(
     bridge_process(write_config(tmp_path / "config.toml", tables))
     observer.wait_for("evse/bridge/availability", "online")
     observer.wait_for(f"{STATION}/availability", "online")
-    observer.settle()
+    observer.sync()
     values = {
         topic: payload
         for topic, payload in observer.retained.items()
@@ -72,10 +72,10 @@ def test_published_example_becomes_exactly_the_contract(
     }
     assert values == EXAMPLE_TREE
     if protocol == "5":
-        types = {seen.topic: seen.content_type for seen in observer.log if seen.topic.startswith("evse/")}
+        types = {seen.topic: seen.content_type for seen in observer.messages if seen.topic.startswith("evse/")}
         assert types[f"{CHARGING}/state"] == "application/json"
         assert types[f"{CHARGING}/power"] is None
-        assert all(seen.retain for seen in observer.log if seen.topic.startswith(("evse/", "homeassistant/")))
+        assert all(seen.retain for seen in observer.messages if seen.topic.startswith(("evse/", "homeassistant/")))
 
 
 def test_nothing_is_published_while_nothing_changes(
@@ -85,14 +85,14 @@ def test_nothing_is_published_while_nothing_changes(
     observer.wait_for("evse/bridge/availability", "online")
     observer.wait_for(f"{STATION}/availability", "online")
     seen = len(cloud.wait_for_requests(1))
-    observer.settle()
+    observer.sync()
     start = observer.count
     cloud.wait_for_requests(seen + 3)  # the last of them may still be under way, the ones before are not
     cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(power=7200.5)])
     observer.wait_for(f"{CHARGING}/power", "7200.5")
-    observer.settle()
+    observer.sync()
     assert sorted(
-        seen.topic for seen in observer.since(start) if seen.topic.startswith(("evse/", "homeassistant/"))
+        seen.topic for seen in observer.messages_since(start) if seen.topic.startswith(("evse/", "homeassistant/"))
     ) == [
         f"{CHARGING}/power",
         f"{CHARGING}/state",
@@ -110,8 +110,8 @@ def test_while_only_time_moves_time_and_state_wait_for_the_heartbeat(
     observer.wait_for("evse/bridge/availability", "online")
     start = observer.count
     cloud.wait_for_requests(len(cloud.requests) + 3)
-    observer.settle()
-    said = [seen.topic for seen in observer.since(start) if seen.topic.startswith(CHARGING)]
+    observer.sync()
+    said = [seen.topic for seen in observer.messages_since(start) if seen.topic.startswith(CHARGING)]
     assert said in ([], [f"{CHARGING}/time", f"{CHARGING}/state"]), "its heartbeat may be due just now, but once"
     cloud.answer(EXAMPLE_EVSE, [plug_object(time="2024-03-25T12:00:00.000Z", power=1)])
     observer.wait_for(f"{CHARGING}/power", "1")
@@ -143,7 +143,7 @@ def test_status_decides_availability_and_back(
     cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(status=status)])
     observer.wait_for(f"{CHARGING}/status", status)
     observer.wait(lambda: f'"status":"{status}"' in observer.latest[f"{CHARGING}/state"])
-    observer.settle()
+    observer.sync()
     now = observer.retained
     assert now[f"{CHARGING}/availability"] == availability
     assert now[f"{CHARGING}/availability_reason"] == reason
@@ -176,5 +176,5 @@ def test_rejected_token_of_one_station_harms_that_one_alone(
         assert times[-1] - times[1] == pytest.approx(len(times) - 2, abs=0.7), "polled each second, on its grid"
     assert len(cloud.requests_of(uuids[1])) == 1
     bridge.wait_for_line("station rejected.*reason=unauthorized.*station='Station 1'")
-    assert bridge.errors.count("error") == 1
-    assert "not-the-token" not in bridge.errors
+    assert bridge.stderr_text.count("error") == 1
+    assert "not-the-token" not in bridge.stderr_text

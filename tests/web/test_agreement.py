@@ -31,7 +31,7 @@ from tests.harness import (
     Observer,
     config_tables,
     free_port,
-    retained_tree,
+    retained_messages,
     station_table,
     write_config,
 )
@@ -375,7 +375,7 @@ def _course(site: Site, look: Look) -> None:
         if entry["name"] != "south"
     ]
     write_config(site.config, site.tables)
-    site.bridge.send(signal.SIGHUP)
+    site.bridge.send_signal(signal.SIGHUP)
     site.bridge.wait_for_line("configuration taken over")
     expected = {name: reason for name, reason in expected.items() if not name.startswith("south")}
     expected |= {"roof": "online", "roof Plug 1": "online"}
@@ -390,7 +390,7 @@ def _settled(site: Site, expected: Mapping[str, str | None]) -> Told:
             timeout=30,
             what="the expected state",
         )
-    retained = retained_tree(site.broker.port, "evse/#")
+    retained = retained_messages(site.broker.port, "evse/#")
     _check_topics(retained)
     truth = _by_topics(site, retained)
     assert _reasons(truth) == expected

@@ -65,7 +65,7 @@ def test_a_reload_moves_the_page(tmp_path: Path, tables: dict[str, Any], bridge_
     with _viewer(old) as viewer:
         tables["http"]["port"] = new
         write_config(config, tables)
-        bridge.send(signal.SIGHUP)
+        bridge.send_signal(signal.SIGHUP)
         bridge.wait_for_line("configuration taken over")
         _ends(viewer)
     assert not is_listening(old)
@@ -82,7 +82,7 @@ def test_a_port_that_is_taken_is_said_and_the_page_comes_when_it_is_free(
         bridge.wait_for_line("there is no status page.*another program listens there")
         cloud.wait_for_requests(2)
     bridge.wait_for_line("status page .*http://", timeout=30)
-    assert bridge.errors.count("there is no status page") == 1
+    assert bridge.stderr_text.count("there is no status page") == 1
     with _viewer(tables["http"]["port"]):
         pass
     bridge.stop()
@@ -101,7 +101,7 @@ def test_connections_that_use_up_the_descriptors_cost_the_page_alone(
             stack.enter_context(closing(socket.create_connection((HOST, tables["http"]["port"]), timeout=10)))
         bridge.wait_for_line("asyncio complains.*Too many open files")
         cloud.wait_for_requests(len(cloud.requests) + 3)
-    assert bridge.errors.count("asyncio complains") <= 6
+    assert bridge.stderr_text.count("asyncio complains") <= 6
     with _viewer(tables["http"]["port"]):
         pass
     bridge.stop()

@@ -84,7 +84,7 @@ def config(booted: Machine, broker: Mosquitto, cloud: CloudServer) -> Path:
 def machine(booted: Machine, config: Path, observer: Observer) -> Iterator[Machine]:  # noqa: ARG001  # it is read there
     """The machine, with the bridge started, and stopped in the end."""
     started = booted.run("systemctl", "start", UNIT)
-    assert started.returncode == 0, started.stderr + booted.history(UNIT)
+    assert started.returncode == 0, started.stderr + booted.journal(UNIT)
     observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
     yield booted
     booted.run("systemctl", "stop", UNIT)
@@ -126,7 +126,7 @@ def test_a_wrong_configuration_is_not_tried_again(booted: Machine, config: Path)
     config.write_text("[mqtt]\nhost = 1\n")
     assert booted.run("systemctl", "start", UNIT).returncode != 0
     booted.wait_for(UNIT, ActiveState="failed", ExecMainStatus="78")
-    assert "mqtt.host" in booted.history(UNIT)
+    assert "mqtt.host" in booted.journal(UNIT)
     booted.run("systemctl", "reset-failed", UNIT)
 
 

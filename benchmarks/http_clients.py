@@ -15,8 +15,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from benchmarks.cloud import uuid_of
-from evse_mqtt_bridge.cloud.client import CloudClient, checked, tls_context
+from evse_mqtt_bridge.cloud.client import CloudClient, checked
 from evse_mqtt_bridge.config.schema import Cloud
+from evse_mqtt_bridge.support.tls import client_context
 
 __all__ = ["CLIENTS", "Get", "Where"]
 
@@ -41,7 +42,7 @@ class Where:
 
     def tls(self) -> ssl.SSLContext:
         """A context that verifies the cloud."""
-        return tls_context(self.ca)
+        return client_context("cloud", self.ca)
 
 
 async def bridge(where: Where, carried_by: str = "auto") -> Get:

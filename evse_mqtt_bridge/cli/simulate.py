@@ -11,8 +11,9 @@ import tomlkit
 from click.core import ParameterSource
 
 from evse_mqtt_bridge.simulator.faults import Faults
-from evse_mqtt_bridge.simulator.server import SimulatorServer, tls_context
+from evse_mqtt_bridge.simulator.server import SimulatorServer
 from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, example_station, living_stations
+from evse_mqtt_bridge.support.tls import server_context
 
 __all__ = ["configuration_text", "simulate"]
 
@@ -107,7 +108,7 @@ def simulate(  # noqa: PLR0913  # one argument an option
         host,
         port,
         faults=Faults(seed, fault_rate),
-        tls=tls_context(cert_file, key_file) if cert_file else None,
+        tls=server_context(cert_file, key_file) if cert_file else None,
         on_request=(lambda line: click.echo(line, err=True)) if verbose else (lambda _: None),
     )
     asyncio.run(_serve(server, served, speed, cert_file))

@@ -17,13 +17,12 @@ import httpx
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud import errors as failures
 from evse_mqtt_bridge.cloud.transport import Choice, chosen
-from evse_mqtt_bridge.cloud.transport.authorities import tls_context
 from evse_mqtt_bridge.cloud.transport.limits import Whole
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
-__all__ = ["BODY_LIMIT", "CloudClient", "StationRequest", "checked", "tls_context"]
+__all__ = ["BODY_LIMIT", "CloudClient", "StationRequest", "checked"]
 
 BODY_LIMIT = 1024 * 1024
 """Bytes of an answer, decoded, beyond which it is not read further; a real one has some hundred per plug."""

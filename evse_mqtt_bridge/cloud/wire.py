@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
+from evse_mqtt_bridge.domain.identifiers import ID
 from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import UNKNOWN, meaning
 from evse_mqtt_bridge.support.text import clean
@@ -28,7 +29,7 @@ _Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] | None
 @with_config(ConfigDict(extra="allow", strict=True))
 class _PlugObject(TypedDict, total=False):
     time: str | None
-    plug_uuid: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    plug_uuid: Annotated[str, Field(pattern=f"^{ID.pattern}$")]
     plug_label: str | None
     evse_uuid: str | None
     status: str | None

@@ -11,7 +11,6 @@ import contextlib
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Protocol
 
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
@@ -21,7 +20,8 @@ from evse_mqtt_bridge.mqtt.reconnect import Reconnect
 from evse_mqtt_bridge.publishing.migration import Transition
 from evse_mqtt_bridge.publishing.outbox import Outbox
 from evse_mqtt_bridge.publishing.topics import covers
-from evse_mqtt_bridge.support.errors import ConfigError, Problem
+from evse_mqtt_bridge.support.errors import ConfigError
+from evse_mqtt_bridge.support.tls import client_context
 
 __all__ = ["Chance", "Session", "SessionLog", "Snapshot", "tls_context"]
 
@@ -107,20 +107,7 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
     """
     if tls is None:
         return None
-    context = ssl.create_default_context()
-    for key, path in (("ca_file", tls.ca_file), ("cert_file", tls.cert_file)):
-        if not path:
-            continue
-        try:
-            if key == "ca_file":
-                context.load_verify_locations(cafile=path)
-            else:
-                context.load_cert_chain(path, tls.key_file or None, password="")  # never asked for on a terminal
-        except (OSError, ssl.SSLError) as error:
-            # ssl.SSLError is an OSError whose strerror speaks of OpenSSL, not of the file.
-            reason = (error.strerror or "") if not isinstance(error, ssl.SSLError) else "not what it should be, as PEM"
-            raise ConfigError(Problem(f"{Path(path)} cannot be used: {reason}", key=f"mqtt.tls.{key}")) from None
-    return context
+    return client_context("mqtt.tls", tls.ca_file, tls.cert_file, tls.key_file)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +22,7 @@ from evse_mqtt_bridge.support.errors import BridgeError
 from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["STATUS_PATH", "SimulatorError", "SimulatorServer", "tls_context"]
+__all__ = ["STATUS_PATH", "SimulatorError", "SimulatorServer"]
 
 STATUS_PATH = "/edgedevices/{edge_device_id}/evses/{uuid}/status"
 """The path of the vendor's API."""
@@ -33,29 +32,6 @@ _WEB_PAGE = "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body
 
 class SimulatorError(BridgeError):
     """The simulator cannot be started as asked."""
-
-
-def tls_context(cert_file: str, key_file: str = "") -> ssl.SSLContext:
-    """The context of a server with this certificate; without `key_file` the key is in `cert_file` (both PEM).
-
-    Raises:
-        SimulatorError: a file cannot be read, is not PEM, or the two do not belong together.
-    """
-    for name in filter(None, (cert_file, key_file)):
-        try:
-            Path(name).read_bytes()
-        except OSError as error:
-            raise SimulatorError(f"{name} cannot be read: {error.strerror}") from None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        # An encrypted key gets an empty password: asking for one on the terminal would hang a service.
-        context.load_cert_chain(cert_file, key_file or None, password=lambda: "")
-    except (ssl.SSLError, ValueError):
-        files = f"{cert_file} with the key in {key_file}" if key_file else cert_file
-        raise SimulatorError(
-            f"{files} cannot be used for TLS: expected a certificate and its unencrypted key, both in PEM form"
-        ) from None
-    return context
 
 
 class SimulatorServer:

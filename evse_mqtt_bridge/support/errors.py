@@ -2,6 +2,7 @@
 
     BridgeError             base of all; never raised itself                        exit 1
      +- ConfigError         the configuration is wrong: the user's to mend          exit 78 (EX_CONFIG)
+     +- CertificateError    a certificate named on the command line is unusable     exit 1
      +- EditError           an edit of the configuration file could not be done     exit 1
      +- UnavailableError    a broker or station that was asked for does not answer  exit 69 (EX_UNAVAILABLE)
      +- SimulatorError      the simulator cannot start (simulator/server.py)        exit 1
@@ -12,7 +13,7 @@ exception. Whatever else is raised is a bug and ends the process loudly.
 
 from dataclasses import dataclass
 
-__all__ = ["BridgeError", "ConfigError", "EditError", "Problem", "UnavailableError"]
+__all__ = ["BridgeError", "CertificateError", "ConfigError", "EditError", "Problem", "UnavailableError"]
 
 
 class BridgeError(Exception):
@@ -43,6 +44,10 @@ class ConfigError(BridgeError):
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class CertificateError(BridgeError):
+    """A certificate or key named on the command line cannot be used."""
 
 
 class EditError(BridgeError):

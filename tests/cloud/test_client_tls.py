@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from evse_mqtt_bridge.cloud.client import tls_context
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.support.errors import ConfigError
+from evse_mqtt_bridge.support.tls import client_context
 from tests.cloud.fetching import TOKEN
 from tests.cloud.loops import EXAMPLE, Loop, ask, is_example
 from tests.harness import Authority, Certificate, CloudServer, status_example
@@ -80,10 +80,10 @@ def test_a_ca_file_that_cannot_be_used(tmp_path: Path, run: Loop, content: bytes
 
 def test_a_folder_is_no_ca_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^cloud\.ca_file: .* cannot be used: "):
-        tls_context(str(tmp_path))
+        client_context("cloud", str(tmp_path))
 
 
 def test_every_context_verifies(authority: Authority) -> None:
-    for context in (tls_context(""), tls_context(str(authority.ca_file))):
+    for context in (client_context("cloud"), client_context("cloud", str(authority.ca_file))):
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname

@@ -6,15 +6,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from evse_mqtt_bridge.simulator.faults import Fault, Faults
-from evse_mqtt_bridge.simulator.server import SimulatorError, SimulatorServer, tls_context
+from evse_mqtt_bridge.simulator.server import SimulatorError, SimulatorServer
 from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, living_stations
+from evse_mqtt_bridge.support.tls import server_context
 from tests.harness import Authority, free_port
 
 START = datetime(2024, 3, 25, 11, 12, 15, tzinfo=UTC)
@@ -259,7 +258,7 @@ def test_a_bug_is_not_silenced(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_tls(authority: Authority) -> None:
     certificate = authority.issue("simulator")
-    context = tls_context(str(certificate.cert_file), str(certificate.key_file))
+    context = server_context(str(certificate.cert_file), str(certificate.key_file))
     trusting = ssl.create_default_context(cafile=authority.ca_file)
 
     async def test() -> None:
@@ -272,55 +271,6 @@ def test_tls(authority: Authority) -> None:
                     await get(client, STATIONS[0])
 
     run(test())
-
-
-@pytest.fixture
-def key_files(tmp_path: Path, authority: Authority) -> dict[str, str]:
-    """PEM files by what they are: a pair that works, in two files and in one, and what does not."""
-    one, other = authority.issue("one"), authority.issue("other")
-    key = serialization.load_pem_private_key(one.key_file.read_bytes(), None)
-    encrypted = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"password"),
-    )
-    contents = {
-        "both": one.cert_file.read_bytes() + one.key_file.read_bytes(),
-        "encrypted": encrypted,
-        "empty": b"",
-        "text": b"no certificate\n",
-    }
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    files = {name: str(tmp_path / name) for name in (*contents, "missing")}
-    return {**files, "folder": str(tmp_path), "cert": str(one.cert_file), "key": str(one.key_file)} | {
-        "other key": str(other.key_file)
-    }
-
-
-@pytest.mark.parametrize(("cert", "key"), [("cert", "key"), ("both", None)])
-def test_certificates_that_can_be_used(key_files: dict[str, str], cert: str, key: str | None) -> None:
-    tls_context(key_files[cert], key_files[key] if key else "")
-
-
-@pytest.mark.parametrize(
-    ("cert", "key", "complaint"),
-    [
-        ("missing", "key", "missing cannot be read: No such file or directory"),
-        ("cert", "missing", "missing cannot be read: No such file or directory"),
-        ("folder", "key", "cannot be read: Is a directory"),
-        ("text", "key", "cannot be used for TLS"),
-        ("empty", "key", "cannot be used for TLS"),
-        ("cert", "text", "cannot be used for TLS"),
-        ("cert", "other key", "cannot be used for TLS"),
-        ("cert", "encrypted", "cannot be used for TLS"),
-        ("cert", None, "cannot be used for TLS"),
-    ],
-)
-def test_certificates_that_cannot(key_files: dict[str, str], cert: str, key: str | None, complaint: str) -> None:
-    with pytest.raises(SimulatorError, match=complaint) as caught:
-        tls_context(key_files[cert], key_files[key] if key else "")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_port_that_is_taken_is_told() -> None:

@@ -11,10 +11,10 @@ from functools import partial
 
 import httpx
 
-from evse_mqtt_bridge.cloud.transport.authorities import check, tls_context
 from evse_mqtt_bridge.cloud.transport.limits import Limits
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
+from evse_mqtt_bridge.support.tls import check_ca_file, client_context
 
 __all__ = ["Choice", "Limits", "chosen"]
 
@@ -39,7 +39,7 @@ def chosen(settings: Cloud, body_limit: int) -> Choice:
         if not lacking:
             from evse_mqtt_bridge.cloud.transport import libcurl  # noqa: PLC0415  # an optional extra
 
-            check(settings.ca_file)
+            check_ca_file("cloud", settings.ca_file)
             make = partial(
                 libcurl.Transport, limits, ca_file=settings.ca_file, environment_proxy=settings.environment_proxy
             )
@@ -48,7 +48,7 @@ def chosen(settings: Cloud, body_limit: int) -> Choice:
             raise ConfigError(Problem(f"libcurl cannot be used: {lacking}", key="cloud.transport"))
     from evse_mqtt_bridge.cloud.transport import on_aiohttp  # noqa: PLC0415  # the other one needs none of it
 
-    tls = tls_context(settings.ca_file)
+    tls = client_context("cloud", settings.ca_file)
     other = partial(on_aiohttp.Transport, limits, tls, environment_proxy=settings.environment_proxy)
     return Choice("aiohttp", other)
 

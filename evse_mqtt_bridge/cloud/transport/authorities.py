@@ -9,44 +9,13 @@ import re
 import ssl
 from pathlib import Path
 
-from evse_mqtt_bridge.support.errors import ConfigError, Problem
-
-__all__ = ["authorities", "check", "tls_context"]
+__all__ = ["authorities"]
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
-def tls_context(ca_file: str) -> ssl.SSLContext:
-    """A context that verifies, with the system's CAs and those in `ca_file`, where one is given.
-
-    Raises:
-        ConfigError: the file cannot be read or is not PEM.
-    """
-    context = ssl.create_default_context()
-    _trust(context, ca_file)
-    return context
-
-
-def check(ca_file: str) -> None:
-    """Only whether `ca_file` can be used, where one is given: to read the system's CAs as well takes its time.
-
-    Raises:
-        ConfigError: the file cannot be read or is not PEM.
-    """
-    _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ca_file)
-
-
-def _trust(context: ssl.SSLContext, ca_file: str) -> None:
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            reason = "no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
-            raise ConfigError(Problem(f"{Path(ca_file)} cannot be used: {reason}", key="cloud.ca_file")) from None
-
-
 def authorities(ca_file: str) -> bytes:
-    """The CAs that `tls_context` trusts, as PEM, one after the other.
+    """The CAs that `support.tls.client_context` trusts, as PEM, one after the other.
 
     A folder of CAs is read where it is asked for, or where there is no file: the usual one has the same CAs once more.
     """

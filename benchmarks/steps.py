@@ -13,7 +13,7 @@ from benchmarks.cloud import plugs_of
 from evse_mqtt_bridge.cloud.client import CloudClient
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.load import load
-from evse_mqtt_bridge.config.plan import plan_of
+from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Message, Outcome, StationState
@@ -59,7 +59,7 @@ class _Nowhere:
 def costs(config_file: Path) -> Costs:
     """Of the stations of a configuration."""
     config = load(config_file, {}).config
-    bridge = Bridge(plan_of(config), _BEGAN)
+    bridge = Bridge(publishing_plan(config), _BEGAN)
     uuids = [entry.uuid for entry in config.stations]
     _take(bridge, _answers(uuids, 0, 0.0), 0)
     parsed, taken = [], {}
@@ -156,7 +156,7 @@ def _requests(config: Config) -> list[object]:
 
 
 def _states(config: Config) -> Bridge:
-    bridge = Bridge(plan_of(config), _BEGAN)
+    bridge = Bridge(publishing_plan(config), _BEGAN)
     for entry in config.stations:  # one answer at a time, as they come
         _take(bridge, _answers([entry.uuid], 0, 0.0), 0)
     return bridge

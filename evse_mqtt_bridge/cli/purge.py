@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from evse_mqtt_bridge.cli.common.options import config_option, load_config, naming
-from evse_mqtt_bridge.config.plan import plan_of
+from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.mqtt.one_shot import one_shot
 from evse_mqtt_bridge.publishing.messages import clear
@@ -71,7 +71,7 @@ class _Found:
 
 
 async def _purge(config: Config, *, everything: bool, clear_them: bool) -> _Found:
-    plan = plan_of(config)
+    plan = publishing_plan(config)
     holding = Holding(plan.topics, plan.client_id, plan.stations, plan.place, config.homeassistant.discovery_prefix)
     async with one_shot(config.mqtt, "purge") as guest:
         retained = await guest.retained(holding.filters)

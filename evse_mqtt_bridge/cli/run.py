@@ -10,7 +10,7 @@ import click
 from evse_mqtt_bridge.cli.common.options import config_option, load_config
 from evse_mqtt_bridge.observability.log import make_logger
 from evse_mqtt_bridge.service import supervisor as app
-from evse_mqtt_bridge.service.systemd import Service
+from evse_mqtt_bridge.service.systemd import ServiceNotifier
 
 __all__ = ["run"]
 
@@ -41,8 +41,8 @@ def run(config: Path | None) -> None:
     async def main() -> None:
         controls = app.Controls()
         controls.on_signals()
-        service = Service.from_environment(os.environ, os.getpid())
-        await app.run(loaded.config, controls, log, lambda: load_config(config), service)
+        notifier = ServiceNotifier.from_environment(os.environ, os.getpid())
+        await app.run(loaded.config, controls, log, lambda: load_config(config), notifier)
 
     gc.set_threshold(_COLLECT_AFTER, 10, 10)
     asyncio.run(main())

@@ -12,7 +12,7 @@ import click
 
 from evse_mqtt_bridge.cli.common.options import config_option, load_config
 from evse_mqtt_bridge.cloud.poll_once import poll_once
-from evse_mqtt_bridge.config.plan import plan_of
+from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.availability import MAX_PLUGS, with_topics
 from evse_mqtt_bridge.domain.model import Failure
@@ -60,7 +60,7 @@ def topics(config: Path | None, *, as_json: bool, as_csv: bool, as_asyncapi: boo
     if as_json + as_csv + as_asyncapi > 1:
         raise click.UsageError("--json, --csv and --asyncapi exclude each other.")
     loaded = load_config(config).config
-    plan = plan_of(loaded)
+    plan = publishing_plan(loaded)
     plugs, trouble = asyncio.run(_learn(loaded, plan)) if online and plan.stations else ({}, [])
     stations = tuple(plan.stations.values())
     inventory = Inventory(plan.topics, plan.client_id, loaded.mqtt.qos, stations, plan.place, plugs)

@@ -1,4 +1,4 @@
-"""From a configuration to the publishing plan that it asks for."""
+"""Derives the publishing plan from a configuration."""
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.schema import Config
@@ -7,11 +7,11 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["plan_of"]
+__all__ = ["publishing_plan"]
 
 
-def plan_of(config: Config) -> Plan:
-    """The plan of a configuration."""
+def publishing_plan(config: Config) -> Plan:
+    """The stations, topics and rules of a configuration, without connections and secrets."""
     topics = Topics(config.mqtt.base_topic)
     settings = config.homeassistant
     discovery = Discovery(

@@ -21,7 +21,7 @@ from typing import Any
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
 from evse_mqtt_bridge.config.load import Loaded
-from evse_mqtt_bridge.config.plan import plan_of
+from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Outcome, Reason
@@ -37,7 +37,7 @@ from evse_mqtt_bridge.observability.snapshot import BridgeSnapshot, Health, Snap
 from evse_mqtt_bridge.polling.poller import Clock, Poller
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Bridge
-from evse_mqtt_bridge.service.systemd import Service
+from evse_mqtt_bridge.service.systemd import ServiceNotifier
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.net import host_and_port
 from evse_mqtt_bridge.support.threads import in_daemon_thread
@@ -47,7 +47,7 @@ __all__ = ["Controls", "run"]
 
 _TICK = 10.0
 _COMPLAINTS_PER_MINUTE = 6
-_NO_SERVICE = Service()
+_NO_SERVICE_MANAGER = ServiceNotifier()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ async def run(
     controls: Controls,
     log: Logger,
     load: Callable[[], Loaded] | None = None,
-    service: Service = _NO_SERVICE,
+    notifier: ServiceNotifier = _NO_SERVICE_MANAGER,
 ) -> None:
     """Run the bridge until `controls.stop`; `load` yields the configuration anew for `controls.reload`.
 
@@ -78,9 +78,9 @@ async def run(
         ConfigError: a file that the configuration names, such as a CA, cannot be used.
     """
     async with AsyncExitStack() as stack:
-        running = _Running(config, log, stack, service)
+        running = _Running(config, log, stack, notifier)
         await running.start()
-        service.ready(running.in_words())
+        notifier.ready(running.in_words())
         log.info("evse-mqtt-bridge started", version=__version__, stations=len(config.stations))
         stopped = asyncio.create_task(controls.stop.wait(), name="stop")
         stack.callback(stopped.cancel)
@@ -89,10 +89,10 @@ async def run(
             if controls.reload.is_set() and not stopped.done():
                 controls.reload.clear()
                 if load is not None:
-                    service.reloading(time.monotonic_ns() // 1000)
+                    notifier.reloading(time.monotonic_ns() // 1000)
                     await running.reload(load, stopped)
-                    service.ready(running.in_words())
-        service.stopping()
+                    notifier.ready(running.in_words())
+        notifier.stopping()
         running.log.info("stopping")
         await running.stop()
     running.log.info("stopped")
@@ -101,15 +101,15 @@ async def run(
 class _Running:
     """The parts of a running bridge, and what replaces them."""
 
-    def __init__(self, config: Config, log: Logger, stack: AsyncExitStack, service: Service) -> None:
+    def __init__(self, config: Config, log: Logger, stack: AsyncExitStack, notifier: ServiceNotifier) -> None:
         loop = asyncio.get_running_loop()
         self._config = config
         self.log = log
-        self._service = service
+        self._notifier = notifier
         self._signed = -math.inf
         self._stack = stack
         self._clock = Clock(loop.time, random.random)
-        self._bridge = Bridge(plan_of(config), self._clock.utc())
+        self._bridge = Bridge(publishing_plan(config), self._clock.utc())
         self._event_log = EventLog(log, loop.time, config.mqtt.address, config.mqtt.client_id)
         self._witness = Witness(self._clock.utc, last_poll=loop.time())
         self._loop_lag = LoopLag(loop.time, self._sign_of_life)
@@ -148,7 +148,7 @@ class _Running:
                 if part.done():
                     part.result()
             self._event_log.tick()
-            self._service.status(self.in_words())
+            self._notifier.status(self.in_words())
             if self._poller.held:
                 self._judge_age()
             if self._config.http.enabled and not self._server.is_listening:
@@ -206,7 +206,7 @@ class _Running:
         self._event_log.forget(gone)
         for uuid in gone:
             self._witness.history.forget(uuid)
-        self._bridge.apply(plan_of(config), self._session)
+        self._bridge.apply(publishing_plan(config), self._session)
         self._session.listen()
         if client is not None:
             await self._client.aclose()
@@ -319,10 +319,10 @@ class _Running:
 
     def _sign_of_life(self) -> None:
         """With each beat of the loop: feeds the watchdog while polls are made."""
-        interval, now = self._service.watchdog_interval, self._clock.monotonic()
+        interval, now = self._notifier.watchdog_interval, self._clock.monotonic()
         if interval is not None and now - self._signed >= interval and self.health().healthy:
             self._signed = now
-            self._service.alive()
+            self._notifier.feed_watchdog()
 
     def in_words(self) -> str:
         """The state in one line."""

@@ -1,8 +1,8 @@
-"""What the bridge tells the service manager that started it, in systemd's notify protocol (sd_notify(3)).
+"""Notifies the service manager that started the bridge, by systemd's protocol (sd_notify(3)).
 
-A manager that wants to be told names a datagram socket in NOTIFY_SOCKET, and in WATCHDOG_USEC how long it waits for a
-sign of life. Without these variables every call does nothing. The variables stay in the environment: unsetting them is
-for programs whose children could take them for theirs, and the bridge starts none.
+A manager that expects notifications names a datagram socket in NOTIFY_SOCKET. If it supervises the process with a
+watchdog, it passes the watchdog's timeout in WATCHDOG_USEC. Without these variables every call does nothing. The bridge
+leaves the variables in the environment: unsetting them protects child processes, and the bridge starts none.
 """
 
 import contextlib
@@ -14,21 +14,21 @@ from typing import Self
 
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["Service"]
+__all__ = ["ServiceNotifier"]
 
-_PATIENCE = 1.0
-"""Seconds that a change of state, which the manager acts on, may wait for room in the manager's queue."""
+_SEND_TIMEOUT = 1.0
+"""Seconds that a change of state may wait for room in the manager's queue, because the manager acts on it."""
 
-_WORDS = 200
+_STATUS_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """The bridge as the service of a manager.
+class ServiceNotifier:
+    """Sends notifications to the service manager. No method raises, even if the manager's socket is gone.
 
-    `address` is the manager's socket as the system calls take it, empty where nobody listens; `watchdog_interval` the
-    seconds between two signs of life, `None` where nobody waits for them. No call raises, whatever became of the
-    socket.
+    Attributes:
+        address: the manager's socket, as the system calls take it; empty if there is no manager.
+        watchdog_interval: seconds between two calls of `feed_watchdog`; `None` without a watchdog.
     """
 
     address: bytes = b""
@@ -36,55 +36,55 @@ class Service:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], pid: int) -> Self:
-        """The service that the variables describe, for the process `pid`.
+        """A notifier for the manager that the variables name, in the process `pid`.
 
-        Values that make no sense count as absent: a service must not fail for want of somebody who listens.
+        Invalid values count as absent: a missing manager must not keep the bridge from running.
         """
         name = environ.get("NOTIFY_SOCKET", "")
-        if not name.startswith(("/", "@")):  # vsock and the like are between a machine and its host
+        if not name.startswith(("/", "@")):  # other families, such as vsock, connect a virtual machine to its host
             return cls()
         address = os.fsencode(name)
         if name.startswith("@"):
             address = b"\0" + address[1:]
-        return cls(address, _interval(environ, pid))
+        return cls(address, _watchdog_interval(environ, pid))
 
     def ready(self, status: str = "") -> None:
-        """It has started, or has taken a changed configuration over; `status` says in words how it is."""
-        self._send("READY=1", *_status(status), patience=_PATIENCE)
+        """Report that the start, or a reload, is complete; `status` describes the state of the bridge."""
+        self._send("READY=1", *_status(status), timeout=_SEND_TIMEOUT)
 
     def reloading(self, monotonic_us: int) -> None:
-        """It takes a changed configuration over, since `monotonic_us` of CLOCK_MONOTONIC; ends with `ready`."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_us}", patience=_PATIENCE)
+        """Report that a reload began at `monotonic_us` of CLOCK_MONOTONIC; `ready` reports its end."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_us}", timeout=_SEND_TIMEOUT)
 
     def stopping(self) -> None:
-        """It ends."""
-        self._send("STOPPING=1", patience=_PATIENCE)
+        """Report that the bridge stops."""
+        self._send("STOPPING=1", timeout=_SEND_TIMEOUT)
 
-    def status(self, words: str) -> None:
-        """How it is, in words for people, as one line."""
-        self._send(*_status(words))
+    def status(self, text: str) -> None:
+        """Describe the state of the bridge in one line, for people."""
+        self._send(*_status(text))
 
-    def alive(self) -> None:
-        """A sign of life for the watchdog."""
+    def feed_watchdog(self) -> None:
+        """Report that the bridge works."""
         self._send("WATCHDOG=1")
 
-    def _send(self, *lines: str, patience: float = 0) -> None:
-        if not self.address or not lines:
+    def _send(self, *assignments: str, timeout: float = 0) -> None:
+        if not self.address or not assignments:
             return
-        # A socket for each message: there is nothing to close, and a manager that starts anew is found again.
+        # A socket per message needs no closing, and works again after the manager restarted.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(patience)
-            sender.sendto("\n".join(lines).encode(), self.address)
+            sender.settimeout(timeout)
+            sender.sendto("\n".join(assignments).encode(), self.address)
 
 
-def _status(words: str) -> list[str]:
-    """The assignment of a status; none without words."""
-    line = clean(words, _WORDS)
+def _status(text: str) -> list[str]:
+    """The assignment of a status; none for an empty text."""
+    line = clean(text, _STATUS_LENGTH)
     return [f"STATUS={line}"] if line else []
 
 
-def _interval(environ: Mapping[str, str], pid: int) -> float | None:
-    """Half of the watchdog's time, as sd_watchdog_enabled(3) advises; `None` where it is not for this process."""
+def _watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
+    """Half of the watchdog's timeout, as sd_watchdog_enabled(3) advises; `None` if it is not for this process."""
     watched = environ.get("WATCHDOG_PID", str(pid))
     microseconds = environ.get("WATCHDOG_USEC", "")
     if watched != str(pid) or not (microseconds.isascii() and microseconds.isdecimal()):

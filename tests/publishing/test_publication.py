@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.config.plan import plan_of
+from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Rules
 from evse_mqtt_bridge.domain.model import Message, Reading, Reason, Station, StationState
@@ -450,7 +450,7 @@ def test_a_plan_says_what_the_configuration_says() -> None:
             {"edge_device_id": "d", "uuid": "e2", "token": "secret", "interval": 90, "plugs": {"p1": "left"}},
         ],
     }
-    plan = plan_of(Config.model_validate(tables))
+    plan = publishing_plan(Config.model_validate(tables))
     assert plan.topics == Topics("site/evse")
     assert plan.stations == {
         "e1": Station("e1", 7, "North", "north"),
@@ -462,7 +462,7 @@ def test_a_plan_says_what_the_configuration_says() -> None:
     assert plan.discovery is not None
     assert plan.discovery.qos == 2
     assert "secret" not in repr(plan)
-    off = plan_of(Config.model_validate({**tables, "homeassistant": {"enabled": False}}))
+    off = publishing_plan(Config.model_validate({**tables, "homeassistant": {"enabled": False}}))
     assert (off.discovery, off.place, off.birth_topic) == (None, None, "")
 
 

@@ -1,4 +1,4 @@
-"""The notify protocol, as a service manager hears it."""
+"""systemd's notify protocol, as a service manager receives it."""
 
 import os
 import socket
@@ -10,29 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.service.systemd import Service
+from evse_mqtt_bridge.service.systemd import ServiceNotifier
 from tests.harness.service_manager import ServiceManager
 
 PID = 4711
 
 
-def _service(manager: ServiceManager, **environ: str) -> Service:
-    return Service.from_environment({**manager.environment, **environ}, PID)
+def _notifier(manager: ServiceManager, **environ: str) -> ServiceNotifier:
+    return ServiceNotifier.from_environment({**manager.environment, **environ}, PID)
 
 
 @pytest.mark.parametrize("abstract", [False, True], ids=["file", "abstract"])
-def test_each_message_is_one_datagram(tmp_path: Path, abstract: bool) -> None:
+def test_notifier_sends_each_message_as_one_datagram(tmp_path: Path, abstract: bool) -> None:
     with ServiceManager(tmp_path / "notify", abstract=abstract) as manager:
-        service = _service(manager)
-        service.ready("12 stations")
-        service.status("the broker is away")
-        service.alive()
-        service.reloading(123_456)
-        service.ready()
-        service.stopping()
+        notifier = _notifier(manager)
+        notifier.ready("12 stations")
+        notifier.status("disconnected")
+        notifier.feed_watchdog()
+        notifier.reloading(123_456)
+        notifier.ready()
+        notifier.stopping()
         assert [manager.next_message() for _ in range(6)] == [
             {"READY": "1", "STATUS": "12 stations"},
-            {"STATUS": "the broker is away"},
+            {"STATUS": "disconnected"},
             {"WATCHDOG": "1"},
             {"RELOADING": "1", "MONOTONIC_USEC": "123456"},
             {"READY": "1"},
@@ -40,40 +40,40 @@ def test_each_message_is_one_datagram(tmp_path: Path, abstract: bool) -> None:
         ]
 
 
-@given(words=st.text())
-def test_a_status_assigns_nothing_else(words: str) -> None:
+@given(text=st.text())
+def test_status_any_text_assigns_nothing_else(text: str) -> None:
     with ServiceManager(Path(f"evse-mqtt-bridge-test-{os.getpid()}"), abstract=True) as manager:
-        service = _service(manager)
-        service.status(f"a{words}")
+        notifier = _notifier(manager)
+        notifier.status(f"a{text}")
         assert manager.next_message().keys() == {"STATUS"}
 
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234", "@", "/" + 200 * "x", "/proc/nothing/notify"])
-def test_where_nobody_listens_nothing_happens(address: str) -> None:
-    service = Service.from_environment({"NOTIFY_SOCKET": address}, PID)
-    service.ready("words")
-    service.reloading(1)
-    service.status("words")
-    service.alive()
-    service.stopping()
+def test_notifier_without_listening_manager_does_nothing(address: str) -> None:
+    notifier = ServiceNotifier.from_environment({"NOTIFY_SOCKET": address}, PID)
+    notifier.ready("text")
+    notifier.reloading(1)
+    notifier.status("text")
+    notifier.feed_watchdog()
+    notifier.stopping()
 
 
-def test_without_the_variables_nothing_happens() -> None:
-    assert Service.from_environment({"WATCHDOG_USEC": "2000000"}, PID) == Service()
-    Service().ready()
+def test_notifier_without_variables_does_nothing() -> None:
+    assert ServiceNotifier.from_environment({"WATCHDOG_USEC": "2000000"}, PID) == ServiceNotifier()
+    ServiceNotifier().ready()
 
 
-def test_a_socket_that_went_and_came_back_is_found_again(tmp_path: Path) -> None:
+def test_notifier_after_manager_restart_sends_again(tmp_path: Path) -> None:
     path = tmp_path / "notify"
     with ServiceManager(path) as manager:
-        service = _service(manager)
-        service.ready()
+        notifier = _notifier(manager)
+        notifier.ready()
         manager.next_message()
-    service.alive()
+    notifier.feed_watchdog()
     path.unlink()
-    service.alive()
+    notifier.feed_watchdog()
     with ServiceManager(path) as manager:
-        service.alive()
+        notifier.feed_watchdog()
         assert manager.next_message() == {"WATCHDOG": "1"}
 
 
@@ -91,23 +91,23 @@ def test_a_socket_that_went_and_came_back_is_found_again(tmp_path: Path) -> None
         ({"WATCHDOG_USEC": "²"}, None),
     ],
 )
-def test_the_watchdog_is_fed_at_half_its_time(tmp_path: Path, environ: dict[str, str], interval: float | None) -> None:
+def test_watchdog_interval_is_half_the_timeout(tmp_path: Path, environ: dict[str, str], interval: float | None) -> None:
     with ServiceManager(tmp_path / "notify") as manager:
-        assert _service(manager, **environ).watchdog_interval == interval
+        assert _notifier(manager, **environ).watchdog_interval == interval
 
 
-def test_a_queue_that_is_full_holds_up_no_sign_of_life(tmp_path: Path) -> None:
+def test_feed_watchdog_with_full_queue_does_not_wait(tmp_path: Path) -> None:
     with ServiceManager(tmp_path / "notify") as manager:
         _fill(manager)
         began = time.monotonic()
-        _service(manager).alive()
-        assert time.monotonic() - began < 0.9  # with a second of patience it is no less than that
+        _notifier(manager).feed_watchdog()
+        assert time.monotonic() - began < 0.9  # a send that waits for room takes a second
 
 
-def test_a_change_of_state_waits_for_room_in_the_queue(tmp_path: Path) -> None:
+def test_ready_with_full_queue_waits_for_room(tmp_path: Path) -> None:
     with ServiceManager(tmp_path / "notify") as manager:
         filled = _fill(manager)
-        ready = threading.Thread(target=_service(manager).ready)
+        ready = threading.Thread(target=_notifier(manager).ready)
         ready.start()
         messages = [manager.next_message() for _ in range(filled + 1)]
         ready.join()
@@ -115,7 +115,7 @@ def test_a_change_of_state_waits_for_room_in_the_queue(tmp_path: Path) -> None:
 
 
 def _fill(manager: ServiceManager) -> int:
-    """Fills the queue of the manager's socket, and says with how many messages."""
+    """Fill the queue of the manager's socket; returns the number of messages that it took."""
     count = 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.settimeout(0)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
-from evse_mqtt_bridge.config.plan import plan_of
+from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Outcome, PlugReading, Reading
@@ -64,7 +64,7 @@ class Scene:
     """What the server is told: made of the bridge's own parts, without a broker and a cloud."""
 
     def __init__(self, stations: Sequence[StationConfig], started: datetime | None = None) -> None:
-        self.bridge = Bridge(plan_of(_config(stations)), started or utc_now())
+        self.bridge = Bridge(publishing_plan(_config(stations)), started or utc_now())
         self.history = History()
         self.broker = BrokerSnapshot("broker.example:1883", True, self.bridge.started, "")  # noqa: FBT003  # connected
         self.verdict = Health(healthy=True, ready=True, words=())
@@ -86,7 +86,7 @@ class Scene:
     def reload(self, stations: Sequence[StationConfig]) -> None:
         """The configuration has these stations."""
         before = set(self.bridge.plan.stations)
-        self.bridge.apply(plan_of(_config(stations)), ModelBroker())
+        self.bridge.apply(publishing_plan(_config(stations)), ModelBroker())
         for uuid in before - set(self.bridge.plan.stations):
             self.history.forget(uuid)
 

@@ -1,0 +1,153 @@
+"""Plans a reload: which components of the running bridge a changed configuration affects, and in which order.
+
+A reload prepares what can fail, stops what cannot go on, reconfigures, and starts again what was stopped:
+
+    prepare -> stop -> reconfigure -> start
+
+Components are stopped in the order in which data flows, so that nothing arrives at a stopped one, and are started in
+the opposite order. All `reconfigure` steps run without giving control back to the event loop. So no poll completes, and
+no message arrives, while one component has the new configuration and another one still has the old.
+
+The rules are the table below. Each of its rows applies if one of its sections of the configuration changed.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Self
+
+from evse_mqtt_bridge.config.schema import Config
+
+__all__ = ["Action", "ComponentName", "ReloadPlan", "Step"]
+
+
+class ComponentName(Enum):
+    """The components that a reload can affect."""
+
+    LOGGING = "logging"
+    POLLING = "polling"
+    PUBLISHING = "publishing"
+    WEB_SERVER = "web server"
+
+
+class Action(Enum):
+    """What a step does with a component. Only `PREPARE` may reject the new configuration."""
+
+    PREPARE = "prepare"
+    STOP = "stop"
+    RECONFIGURE = "reconfigure"
+    START = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a reload.
+
+    Attributes:
+        sections: sections of the configuration of which at least one has to change for the step to be needed.
+        reason: why the step stands where it stands.
+    """
+
+    action: Action
+    component: ComponentName
+    sections: frozenset[str]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.action.value} {self.component.value}"
+
+
+_STEPS = (
+    Step(
+        Action.PREPARE,
+        ComponentName.PUBLISHING,
+        frozenset({"mqtt"}),
+        "A broken certificate rejects the new configuration while everything still runs.",
+    ),
+    Step(
+        Action.PREPARE,
+        ComponentName.POLLING,
+        frozenset({"cloud"}),
+        "The new client is opened while everything still runs, and last, so that no later check leaves it behind.",
+    ),
+    Step(
+        Action.RECONFIGURE,
+        ComponentName.LOGGING,
+        frozenset({"log"}),
+        "The lines about this reload already have the new level and format.",
+    ),
+    Step(
+        Action.STOP,
+        ComponentName.POLLING,
+        frozenset({"cloud"}),
+        "No request is under way when its client is closed.",
+    ),
+    Step(
+        Action.STOP,
+        ComponentName.PUBLISHING,
+        frozenset({"mqtt"}),
+        "The old broker gets `offline` on the old topics, so before the topics change.",
+    ),
+    Step(
+        Action.STOP,
+        ComponentName.WEB_SERVER,
+        frozenset({"http"}),
+        "The old port is free before the new server listens, perhaps on the same port of another address.",
+    ),
+    Step(
+        Action.RECONFIGURE,
+        ComponentName.PUBLISHING,
+        frozenset({"mqtt", "polling", "homeassistant", "stations"}),
+        "A new station has its topics before its first poll.",
+    ),
+    Step(
+        Action.RECONFIGURE,
+        ComponentName.POLLING,
+        frozenset({"cloud", "polling", "stations"}),
+        "The poller drops removed stations before another poll completes.",
+    ),
+    Step(
+        Action.RECONFIGURE,
+        ComponentName.WEB_SERVER,
+        frozenset({"http"}),
+        "The page shows what the other components have, so it follows them.",
+    ),
+    Step(
+        Action.START,
+        ComponentName.PUBLISHING,
+        frozenset({"mqtt"}),
+        "The broker connection is under way before new results arrive.",
+    ),
+    Step(
+        Action.START,
+        ComponentName.POLLING,
+        frozenset({"cloud"}),
+        "Results have somewhere to go by now.",
+    ),
+    Step(
+        Action.START,
+        ComponentName.WEB_SERVER,
+        frozenset({"http"}),
+        "Nothing waits for the page, and a port that is taken holds up nothing.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadPlan:
+    """What a reload does.
+
+    Attributes:
+        steps: in the order in which they are carried out; none if nothing changed.
+        removed: uuids of the stations that are no longer configured.
+    """
+
+    steps: tuple[Step, ...]
+    removed: frozenset[str]
+
+    @classmethod
+    def between(cls, old: Config, new: Config) -> Self:
+        """The plan that leads from one configuration to another."""
+        changed = {name for name in Config.model_fields if getattr(old, name) != getattr(new, name)}
+        steps = tuple(step for step in _STEPS if step.sections & changed)
+        removed = {entry.uuid for entry in old.stations} - {entry.uuid for entry in new.stations}
+        return cls(steps, frozenset(removed))

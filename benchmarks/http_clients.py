@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from benchmarks.cloud import uuid_of
-from evse_mqtt_bridge.cloud.client import CloudClient, checked
+from evse_mqtt_bridge.cloud.client import CloudClient, validate
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.support.tls import client_context
 
@@ -49,7 +49,7 @@ async def bridge(where: Where, carried_by: str = "auto") -> Get:
     """The bridge's transport, with requests that are made once."""
     named = {"base_url": where.cloud, "ca_file": where.ca, "max_concurrency": where.connections}
     settings = Cloud.model_validate({**named, "transport": carried_by})
-    client, transport = CloudClient(settings), checked(settings).make()
+    client, transport = CloudClient(settings), validate(settings).make()
     targets = [client.prepare("edge", uuid_of(number), "token") for number in range(where.stations)]
 
     async def get(number: int) -> None:

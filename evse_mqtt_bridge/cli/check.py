@@ -7,7 +7,7 @@ import click
 
 from evse_mqtt_bridge.cli.common.options import config_option, load_config
 from evse_mqtt_bridge.cli.common.tables import plug_lines
-from evse_mqtt_bridge.cloud.client import checked
+from evse_mqtt_bridge.cloud.client import validate
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import with_topics
@@ -35,7 +35,7 @@ def check(config: Path | None, *, online: bool) -> None:
     loaded = load_config(config)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    checked(loaded.config.cloud)
+    validate(loaded.config.cloud)
     where = loaded.path or "the environment"
     count = len(loaded.config.stations)
     click.echo(f"{where} is valid: {count} station{'' if count == 1 else 's'}")

@@ -22,7 +22,7 @@ from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
-__all__ = ["BODY_LIMIT", "CloudClient", "StationRequest", "checked"]
+__all__ = ["BODY_LIMIT", "CloudClient", "StationRequest", "validate"]
 
 BODY_LIMIT = 1024 * 1024
 """Bytes of an answer, decoded, beyond which it is not read further; a real one has some hundred per plug."""
@@ -47,7 +47,7 @@ class StationRequest:
     request: httpx.Request = field(repr=False)
 
 
-def checked(settings: Cloud) -> Choice:
+def validate(settings: Cloud) -> Choice:
     """What is to carry the requests by these settings, without asking anybody.
 
     Raises:
@@ -60,19 +60,19 @@ class CloudClient:
     """The API behind `settings.base_url`; an async context manager that owns its connections.
 
     Raises:
-        ConfigError: on entering, where `checked` raises it.
+        ConfigError: on entering, where `validate` raises it.
     """
 
     def __init__(self, settings: Cloud, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._settings = settings
         self._now = now
         self._transport: httpx.AsyncBaseTransport | None = None
-        self.transport = ""
+        self.transport_name = ""
         """The library that carries the requests."""
 
     async def __aenter__(self) -> Self:
-        choice = checked(self._settings)
-        self.transport, self._transport = choice.name, choice.make()
+        choice = validate(self._settings)
+        self.transport_name, self._transport = choice.name, choice.make()
         return self
 
     async def __aexit__(

@@ -74,15 +74,15 @@ class Moment:
 def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment) -> StationState:
     """The state after one poll."""
     if isinstance(outcome, Failure):
-        misses = state.misses + 1
-        reason = _reason_of_failure(state, outcome.reason, misses, rules)
+        consecutive_failures = state.consecutive_failures + 1
+        reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)
         plugs = state.plugs
     else:
-        misses = 0
+        consecutive_failures = 0
         reason = Reason.ONLINE
         plugs = _merge(state, outcome, moment)
     settled = {uuid: _settle(state.plugs.get(uuid), plug, reason, rules, moment) for uuid, plug in plugs.items()}
-    return StationState(reason, misses, settled)
+    return StationState(reason, consecutive_failures, settled)
 
 
 def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
@@ -123,12 +123,12 @@ def forget_plugs_without_topics(state: StationState, station: Station) -> Statio
     return replace(state, plugs=plugs) if len(plugs) < len(state.plugs) else state
 
 
-def _reason_of_failure(state: StationState, failure: Reason, misses: int, rules: Rules) -> Reason | None:
+def _reason_of_failure(state: StationState, failure: Reason, consecutive_failures: int, rules: Rules) -> Reason | None:
     before = state.reason
     already_down = before not in (None, Reason.ONLINE)
     # What an earlier life published of its plugs is not to count as live for as long as nothing is known.
     is_unproven = before is None and bool(state.plugs)
-    if already_down or is_unproven or failure in _AT_ONCE or misses >= rules.offline_after:
+    if already_down or is_unproven or failure in _AT_ONCE or consecutive_failures >= rules.offline_after:
         return failure
     return before
 

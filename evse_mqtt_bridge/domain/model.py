@@ -160,11 +160,11 @@ class PlugState:
 class StationState:
     """What is known of one station; `reason` is `None` until enough polls told.
 
-    `misses` counts failed polls in a row; `plugs` is keyed by plug uuid, in the order of first sight.
+    `consecutive_failures` counts failed polls in a row; `plugs` is keyed by plug uuid, in the order of first sight.
     """
 
     reason: Reason | None = None
-    misses: int = 0
+    consecutive_failures: int = 0
     plugs: Mapping[str, PlugState] = field(default_factory=dict)
 
 

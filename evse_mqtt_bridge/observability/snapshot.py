@@ -10,8 +10,9 @@ one (`station_json`); `snapshot_json` puts the pieces together.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from evse_mqtt_bridge.domain.model import PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.observability.history import History, StationHistory
@@ -63,7 +64,9 @@ class PlugSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class StationSnapshot:
-    """A station; `interval` in seconds, `misses` are failed polls in a row, `polled` is when it was asked last.
+    """A station; `interval` in seconds, `polled` is when it was polled last.
+
+    `consecutive_failures` counts failed polls in a row; as JSON it is `misses`.
 
     `error` is the last failed poll in words, with when that was, also after the station is back; `note` is what was
     unusual in the last answer. `revision` is that of the history when it was polled.
@@ -76,7 +79,7 @@ class StationSnapshot:
     reason: Reason | None
     since: datetime | None
     polled: datetime | None
-    misses: int
+    consecutive_failures: Annotated[int, Field(alias="misses")]
     error: str
     error_at: datetime | None
     note: str
@@ -138,7 +141,7 @@ def to_json(picture: Snapshot) -> bytes:
 
 def station_json(station: StationSnapshot) -> bytes:
     """One station, as it stands in the JSON of a picture."""
-    return _STATION.dump_json(station)
+    return _STATION.dump_json(station, by_alias=True)
 
 
 def snapshot_json(picture: Snapshot, stations: Iterable[bytes]) -> bytes:
@@ -187,7 +190,7 @@ def station_snapshot(
         reason=state.reason,
         since=record.since,
         polled=record.polled,
-        misses=state.misses,
+        consecutive_failures=state.consecutive_failures,
         error=record.error,
         error_at=record.error_at,
         note=record.note,

@@ -126,9 +126,11 @@ class Poller:
                 self._schedule.hold(now + outcome.retry_after)
             if self._stations.get(uuid) is not polled:
                 continue  # it went, or is to be asked otherwise
-            misses = self.settled(uuid, outcome, Moment(now, self.clock.utc()), now - began)
+            consecutive_failures = self.settled(uuid, outcome, Moment(now, self.clock.utc()), now - began)
             turn = DuePoll(due, now, self.clock.chance())
-            due = next_due(outcome, turn, misses=misses, interval=polled.interval, place=polled.place)
+            due = next_due(
+                outcome, turn, consecutive_failures=consecutive_failures, interval=polled.interval, place=polled.place
+            )
             if self._schedule.put(uuid, due):
                 self._changed.set()
 

@@ -40,12 +40,12 @@ class DuePoll:
     chance: float
 
 
-def next_due(outcome: Outcome, turn: DuePoll, *, misses: int, interval: float, place: float) -> float:
-    """When to poll again; `misses` counts failures in a row, this one included, and `place` is the station's phase."""
+def next_due(outcome: Outcome, turn: DuePoll, *, consecutive_failures: int, interval: float, place: float) -> float:
+    """When to poll again; `place` is the station's phase, and `consecutive_failures` includes this one."""
     if isinstance(outcome, Failure):
         if outcome.reason in _PROBED:
             return turn.now + PROBE_INTERVAL * (0.9 + 0.2 * turn.chance)
-        bound = min(max(BACKOFF_LIMIT, interval), interval * 2.0 ** min(misses - 1, 32))
+        bound = min(max(BACKOFF_LIMIT, interval), interval * 2.0 ** min(consecutive_failures - 1, 32))
         shortest = interval if outcome.reason in _BUSY else _SHORTEST_WAIT
         return turn.now + max(shortest, bound * turn.chance)
     # At least half an interval after the last one was due, so that the poll at the start is not followed by another at

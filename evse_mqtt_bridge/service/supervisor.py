@@ -263,7 +263,7 @@ class _Running:
                 base_topic=config.mqtt.base_topic,
                 started=self._bridge.started,
                 cloud=config.cloud.base_url,
-                transport=self._client.transport,
+                transport=self._client.transport_name,
             ),
             broker=self._witness.broker(config.mqtt.address),
             health=self.health(),
@@ -284,7 +284,7 @@ class _Running:
         witness = self._witness
         observed = Observed(
             at=self._clock.utc(),
-            build=Build(__version__, platform.python_version(), transport=self._client.transport),
+            build=Build(__version__, platform.python_version(), transport=self._client.transport_name),
             started=self._bridge.started,
             configured=witness.configured,
             accepted=witness.accepted,
@@ -378,7 +378,7 @@ class _Running:
         self._event_log.polled(self._bridge.plan.stations[uuid], old, new, outcome)
         self._witness.polled(uuid, (old, new), outcome, moment)
         self._witness.counters.polled(outcome, seconds)
-        return new.misses
+        return new.consecutive_failures
 
     def _on_loop_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         """A callback of the loop raised: a bug, and nothing goes on as if it were none; but for what the system did."""

@@ -57,7 +57,7 @@ def station(name: str, *plugs: PlugSnapshot, **changed: Any) -> StationSnapshot:
         reason=Reason.ONLINE,
         since=AT - timedelta(hours=2, minutes=5),
         polled=AT - timedelta(seconds=3),
-        misses=0,
+        consecutive_failures=0,
         error="",
         error_at=None,
         note="",

@@ -3,7 +3,7 @@
 import json
 import re
 import socket
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from rich.cells import cell_len
 
 from evse_mqtt_bridge.cli.common.render import UNLIMITED, heading, listing, window
@@ -39,7 +40,7 @@ _PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 _DOWN = {
     "reason": Reason.UNAUTHORIZED,
     "since": AT - timedelta(minutes=125),
-    "misses": 9,
+    "consecutive_failures": 9,
     "error": "HTTP 401 Unauthorized: the token was rejected",
     "error_at": AT - timedelta(seconds=12),
 }
@@ -157,8 +158,12 @@ def test_ages_are_in_words_and_those_of_clocks_that_are_ahead_have_a_minus(secon
 
 
 def test_the_last_error_is_told_for_an_hour_and_while_polls_fail() -> None:
-    def remarks(ago: float, misses: int) -> list[str]:
-        error: dict[str, Any] = {"error": "boom", "error_at": AT - timedelta(minutes=ago), "misses": misses}
+    def remarks(ago: float, consecutive_failures: int) -> list[str]:
+        error: dict[str, Any] = {
+            "error": "boom",
+            "error_at": AT - timedelta(minutes=ago),
+            "consecutive_failures": consecutive_failures,
+        }
         return [line for line in _text(picture(station("Yard", plug(), **error)), 80) if "boom" in line]
 
     assert remarks(59, 0)
@@ -461,7 +466,7 @@ def test_json_is_what_the_bridge_serves() -> None:
 
 def test_the_page_explains_every_key() -> None:
     kinds = (Snapshot, BridgeSnapshot, BrokerSnapshot, Health, StationSnapshot, PlugSnapshot)
-    for key in {field.name for kind in kinds for field in fields(kind)}:
+    for key in {key for kind in kinds for key in TypeAdapter(kind).json_schema()["properties"]}:
         assert f"`{key}`" in _PAGE, key
 
 

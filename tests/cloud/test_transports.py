@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.cloud.client import CloudClient, checked
+from evse_mqtt_bridge.cloud.client import CloudClient, validate
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.support.errors import ConfigError
 from tests.cloud.loops import EXAMPLE, Loop, ask, is_example, settings_of, target_of
@@ -60,7 +60,7 @@ def _without_pycurl(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_pycurl_libcurl_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _without_pycurl(monkeypatch)
     with pytest.raises(ConfigError) as caught:
-        checked(settings_of("https://127.0.0.1:1", transport="libcurl"))
+        validate(settings_of("https://127.0.0.1:1", transport="libcurl"))
     assert str(caught.value) == _NO_PYCURL
 
 
@@ -90,7 +90,7 @@ def test_a_libcurl_that_will_not_do(monkeypatch: pytest.MonkeyPatch, version: tu
     monkeypatch.setattr(pycurl, "version_info", lambda: version)
     assert asyncio.run(_kind(transport="auto")) == "on_aiohttp"
     with pytest.raises(ConfigError, match=words):
-        checked(settings_of("https://127.0.0.1:1", transport="libcurl"))
+        validate(settings_of("https://127.0.0.1:1", transport="libcurl"))
 
 
 # Names

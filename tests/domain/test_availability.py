@@ -58,8 +58,8 @@ def test_misses_count_in_a_row_and_the_last_one_names_the_reason() -> None:
     lost, busy = failure(_UNREACHABLE), failure(_SERVER_ERROR)
     assert _reasons(_OK, lost, lost, _OK, lost, lost)[-1] is _ONLINE
     assert _reasons(_OK, lost, lost, busy)[-1] is _SERVER_ERROR
-    assert [_after(_OK, *[lost] * count).misses for count in range(5)] == [0, 1, 2, 3, 4]
-    assert _after(lost, lost, _OK).misses == 0
+    assert [_after(_OK, *[lost] * count).consecutive_failures for count in range(5)] == [0, 1, 2, 3, 4]
+    assert _after(lost, lost, _OK).consecutive_failures == 0
 
 
 def test_the_reason_of_a_station_that_is_down_follows_the_failures() -> None:

@@ -67,7 +67,14 @@ class _Watched:
 def test_before_its_first_poll_a_station_is_there_and_nothing_is_known() -> None:
     seen = _Watched().stations()["s1"]
     assert (seen.name, seen.topic, seen.interval) == ("Garage north", "evse/garage", 30.0)
-    assert (seen.reason, seen.since, seen.polled, seen.misses, seen.error, seen.plugs) == (None, None, None, 0, "", ())
+    assert (seen.reason, seen.since, seen.polled, seen.consecutive_failures, seen.error, seen.plugs) == (
+        None,
+        None,
+        None,
+        0,
+        "",
+        (),
+    )
 
 
 def test_a_station_that_answers() -> None:
@@ -99,7 +106,7 @@ def test_a_station_that_fails_keeps_its_values_and_says_why() -> None:
     came = watched.now
     watched.poll("s1", Failure(Reason.UNAUTHORIZED, "HTTP 401: the token was rejected"))
     seen = watched.stations()["s1"]
-    assert (seen.reason, seen.since, seen.misses) == (Reason.UNAUTHORIZED, watched.now, 1)
+    assert (seen.reason, seen.since, seen.consecutive_failures) == (Reason.UNAUTHORIZED, watched.now, 1)
     assert (seen.error, seen.error_at) == ("HTTP 401: the token was rejected", watched.now)
     assert (seen.plugs[0].power, seen.plugs[0].reason, seen.plugs[0].since) == (
         7107.0,
@@ -108,7 +115,11 @@ def test_a_station_that_fails_keeps_its_values_and_says_why() -> None:
     )
     watched.poll("s1", reading())
     seen = watched.stations()["s1"]
-    assert (seen.reason, seen.misses, seen.error) == (Reason.ONLINE, 0, "HTTP 401: the token was rejected")
+    assert (seen.reason, seen.consecutive_failures, seen.error) == (
+        Reason.ONLINE,
+        0,
+        "HTTP 401: the token was rejected",
+    )
     assert seen.since is not None
     assert seen.since > came
 

@@ -28,7 +28,7 @@ class _Cloud:
     seconds: dict[str, float] = field(default_factory=dict)
     asked: list[tuple[float, str]] = field(default_factory=list)
     settled: list[tuple[str, Outcome, Moment, float]] = field(default_factory=list)
-    misses: Counter[str] = field(default_factory=Counter)
+    consecutive_failures: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     most_under_way: int = 0
 
@@ -45,8 +45,8 @@ class _Cloud:
 
     def settle(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> int:
         self.settled.append((uuid, outcome, moment, seconds))
-        self.misses[uuid] = self.misses[uuid] + 1 if isinstance(outcome, Failure) else 0
-        return self.misses[uuid]
+        self.consecutive_failures[uuid] = self.consecutive_failures[uuid] + 1 if isinstance(outcome, Failure) else 0
+        return self.consecutive_failures[uuid]
 
     def times_of(self, uuid: str) -> list[float]:
         return [time for time, asked in self.asked if asked == uuid]

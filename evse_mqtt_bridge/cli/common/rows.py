@@ -67,7 +67,7 @@ def station_row(at: datetime, station: StationSnapshot) -> StationRow:
     remarks = []
     if station.error and station.error_at is not None:
         ago = (at - station.error_at).total_seconds()
-        if not online or station.misses or ago < _RECENT:
+        if not online or station.consecutive_failures or ago < _RECENT:
             remarks.append(f"last error {span(at, station.error_at)} ago: {clean(station.error, ERROR_MOST)}")
     if station.note:
         remarks.append(f"unusual: {clean(station.note, ERROR_MOST)}")

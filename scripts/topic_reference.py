@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from evse_mqtt_bridge.domain.model import Reason, Station
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason, Station
 from evse_mqtt_bridge.domain.statuses import STATUSES, UNKNOWN, Meaning
 from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue, symbolic
 from evse_mqtt_bridge.publishing.contract import Kind
 from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace, Form
-from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS, examples, schema
+from evse_mqtt_bridge.publishing.payload_schemas import examples, schema
 from evse_mqtt_bridge.publishing.topics import Topics
 
 __all__ = ["DOCUMENT", "REASONS", "refreshed", "sections"]

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 __all__ = [
     "EMPTY",
+    "PLUG_ONLY_REASONS",
+    "STATION_REASONS",
     "Failure",
     "Message",
     "Outcome",
@@ -42,6 +44,13 @@ class Reason(StrEnum):
     MISSING = "missing"
 
 
+PLUG_ONLY_REASONS = frozenset({Reason.OFFLINE, Reason.CLOUD_OFFLINE, Reason.STALE, Reason.MISSING})
+"""Reasons that a plug can have and a station cannot."""
+
+STATION_REASONS = tuple(reason for reason in Reason if reason not in PLUG_ONLY_REASONS)
+"""Reasons that a station can have. A plug can have any reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Station:
     """A charging station as the user names it; holds no secret.
@@ -65,6 +74,14 @@ class Station:
     def title(self) -> str:
         """What a person calls this station, in logs and as a device name."""
         return self.name or self.alias or self.uuid
+
+    def plug_topic_id(self, uuid: str) -> str:
+        """The level under the station's topics that stands for a plug: its alias, else its uuid."""
+        return self.plugs.get(uuid, uuid)
+
+    def plug_title(self, uuid: str, label: str | None) -> str:
+        """What a person calls a plug: `label`, which the cloud reports, else its alias, else its uuid."""
+        return label or self.plugs.get(uuid) or uuid
 
     def has_no_topic_for(self, plug: str) -> bool:
         """Whether the place of this plug uuid in topics is taken: as an alias, another plug has it.

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from evse_mqtt_bridge.domain.model import Reason, StationState
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason, StationState
 from evse_mqtt_bridge.domain.statuses import meaning
-from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS
 
 __all__ = ["PLUG_STATES", "STATION_STATES", "WAITING", "Aggregates", "aggregates"]
 

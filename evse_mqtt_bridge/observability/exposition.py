@@ -20,12 +20,11 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
 from evse_mqtt_bridge.mqtt.connection import DisconnectReason
 from evse_mqtt_bridge.observability.aggregates import Aggregates
 from evse_mqtt_bridge.observability.counters import DURATION_BUCKETS, Counters
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
-from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS
 
 __all__ = ["PREFIX", "SUCCESS", "Build", "Observed", "exposition"]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, Station, StationState
+from evse_mqtt_bridge.domain.model import STATION_REASONS, PlugReading, PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.publishing import messages
 from evse_mqtt_bridge.publishing.catalogue import Row
@@ -17,14 +17,9 @@ from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace
 from evse_mqtt_bridge.publishing.messages import BridgeInfo
 from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
 
-__all__ = ["STATION_REASONS", "Schema", "examples", "schema"]
+__all__ = ["Schema", "examples", "schema"]
 
 Schema = dict[str, Any]
-
-STATION_REASONS = tuple(
-    reason for reason in Reason if reason not in {Reason.OFFLINE, Reason.CLOUD_OFFLINE, Reason.STALE, Reason.MISSING}
-)
-"""What a station's `availability_reason` may say; a plug's may be any reason."""
 
 _AVAILABILITY = ("online", "offline")
 _KINDS: Mapping[Kind, Schema] = {

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import Rules, advance
-from evse_mqtt_bridge.domain.model import Reason, StationState
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason, StationState
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.observability.aggregates import PLUG_STATES, STATION_STATES, WAITING, aggregates
-from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS
 from tests.harness.samples import at, outcomes
 from tests.observability.samples import NOW, plug, station
 

@@ -17,14 +17,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from evse_mqtt_bridge.domain.model import Reading, Reason
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Reading, Reason
 from evse_mqtt_bridge.mqtt.connection import DisconnectReason
 from evse_mqtt_bridge.observability.aggregates import PLUG_STATES, STATION_STATES
 from evse_mqtt_bridge.observability.counters import DURATION_BUCKETS, Counters
 from evse_mqtt_bridge.observability.exposition import PREFIX, Observed, exposition
 from evse_mqtt_bridge.observability.health import HealthInputs
 from evse_mqtt_bridge.observability.snapshot import from_json
-from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, config_tables, free_port, write_config
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
 from tests.harness.configuration import station_table

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import Rules
-from evse_mqtt_bridge.domain.model import Outcome, Station
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Outcome, Station
 from evse_mqtt_bridge.publishing.asyncapi import Broker, document
 from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
 from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
 from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace, Form
 from evse_mqtt_bridge.publishing.outputs import homeassistant
 from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
-from evse_mqtt_bridge.publishing.payload_schemas import STATION_REASONS, examples
+from evse_mqtt_bridge.publishing.payload_schemas import examples
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Bridge
 from evse_mqtt_bridge.publishing.topics import Topics

@@ -8,7 +8,7 @@ Assistant has no fitting one for the device class. `entity_category` is never `c
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
 from evse_mqtt_bridge.domain.statuses import STATUSES
 
 __all__ = ["BRIDGE_ENTITIES", "PLUG_ENTITIES", "STATION_ENTITIES", "Entity"]
@@ -80,14 +80,13 @@ def _status() -> Entity:
 
 _TIME = Entity("sensor", "time", "Last measurement", {"device_class": "timestamp", "entity_category": "diagnostic"})
 
-_OF_PLUGS_ONLY = frozenset({Reason.OFFLINE, Reason.CLOUD_OFFLINE, Reason.STALE, Reason.MISSING})
 
 BRIDGE_ENTITIES = (_connection(),)
 """The bridge itself."""
 
 STATION_ENTITIES = (
     _connection(),
-    _reason(reason for reason in Reason if reason not in _OF_PLUGS_ONLY),
+    _reason(STATION_REASONS),
 )
 """A charging station: whether and why not the cloud answers for it."""
 

@@ -1,5 +1,6 @@
 """Fixtures for every test; what they give is in tests/harness/."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,12 +9,21 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.harness import Authority, BridgeProcess, Clock, CloudServer, Mosquitto, Observer
+from tests.harness.virtual_time import VirtualTimeLoop
 
 # a machine that is busy for a moment fails no test
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
 _WAITING = ("faults", "service")
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Offer the loop that a test selects with `pytest.mark.asyncio(loop_factories=["virtual_time"])`."""
+    marker = item.get_closest_marker("asyncio")
+    if marker is not None and "loop_factories" in marker.kwargs:
+        return {"virtual_time": VirtualTimeLoop}
+    return {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import TypeVar
 
-__all__ = ["run"]
+__all__ = ["VirtualTimeLoop", "run"]
 
 T = TypeVar("T")
 
@@ -22,7 +22,9 @@ class _Selector(selectors.SelectSelector):
         return super().select(0)
 
 
-class _Loop(asyncio.SelectorEventLoop):
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock starts at 1000 and jumps to the next timer instead of waiting for it."""
+
     def __init__(self) -> None:
         self._virtual = _Selector()
         super().__init__(self._virtual)
@@ -33,5 +35,5 @@ class _Loop(asyncio.SelectorEventLoop):
 
 def run(work: Coroutine[object, object, T]) -> T:
     """`asyncio.run` on virtual time; the first moment is 1000."""
-    with asyncio.Runner(loop_factory=_Loop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(work)

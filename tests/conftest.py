@@ -1,4 +1,4 @@
-"""Fixtures for every test; what they give is in tests/harness/."""
+"""Fixtures for all tests, made of the tools in tests/harness/."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, settings
 from tests.harness import Authority, BridgeProcess, Clock, CloudServer, Mosquitto, Observer
 from tests.harness.virtual_time import VirtualTimeLoop
 
-# a machine that is busy for a moment fails no test
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+# no test fails because the machine is busy
+settings.register_profile("no deadlines", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no deadlines")
 
-_WAITING = ("faults", "service")
+_FOLDERS_OF_WAITING_TESTS = ("faults", "service")
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -35,9 +35,9 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @pytest.fixture
 def observer(broker: Mosquitto) -> Iterator[Observer]:
-    """Sees everything on `broker`."""
-    with Observer(broker.port) as watching:
-        yield watching
+    """An observer of every topic on `broker`."""
+    with Observer(broker.port) as connected:
+        yield connected
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def cloud() -> Iterator[CloudServer]:
 
 @pytest.fixture
 def bridge_process() -> Iterator[Callable[..., BridgeProcess]]:
-    """Starts `evse-mqtt-bridge run --config FILE ...`; each is ended after the test."""
+    """A function that starts `evse-mqtt-bridge run --config FILE ...`; the processes are stopped after the test."""
     with ExitStack() as stack:
 
         def start(config: Path, *arguments: str, **options: dict[str, str]) -> BridgeProcess:
@@ -66,15 +66,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until it is advanced."""
+    """A clock that stands still until the test advances it."""
     return Clock()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait lie among those that compute, which do so meanwhile; none of them is left for the end."""
-    waiting = [item for item in items if item.path.parent.name in _WAITING]
-    others = [item for item in items if item.path.parent.name not in _WAITING]
+    """Distributes the tests that mostly wait among those that compute, so that neither kind is left for the end."""
+    waiting = [item for item in items if item.path.parent.name in _FOLDERS_OF_WAITING_TESTS]
+    others = [item for item in items if item.path.parent.name not in _FOLDERS_OF_WAITING_TESTS]
     gap = max(1, len(others) * 2 // 3 // max(1, len(waiting)))
-    for place, item in enumerate(waiting):
-        others.insert(place * (gap + 1), item)
+    for number, item in enumerate(waiting):
+        others.insert(number * (gap + 1), item)
     items[:] = others

@@ -1,4 +1,4 @@
-"""Real parts for tests: a broker process, an observer on it, a scripted cloud, the bridge as a process."""
+"""Test tools: a Mosquitto process, an observer of its topics, a scripted cloud, the bridge as a process."""
 
 from tests.harness.bridge import BridgeProcess, run_command
 from tests.harness.certificates import Authority, Certificate

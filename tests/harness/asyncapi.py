@@ -1,4 +1,4 @@
-"""Reads an AsyncAPI document as its consumers do: is it valid, which topics has it, does a payload fit."""
+"""Reads an AsyncAPI document as a consumer does: validates it, lists its topics, checks payloads against it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,24 +20,26 @@ def _specification() -> Draft7Validator:
 
 
 def document_errors(document: object) -> list[str]:
-    """What the JSON Schema of AsyncAPI 3.0.0 has against a document, and references that lead nowhere."""
-    found = [f"{error.json_path}: {error.message[:200]}" for error in _specification().iter_errors(document)]
-    return found + [
-        f"{reference} leads nowhere" for reference in _references(document) if not _leads(document, reference)
+    """Violations of the JSON Schema of AsyncAPI 3.0.0, and references that cannot be resolved."""
+    violations = [f"{error.json_path}: {error.message[:200]}" for error in _specification().iter_errors(document)]
+    return violations + [
+        f"{reference} cannot be resolved"
+        for reference in _references(document)
+        if not _is_resolvable(document, reference)
     ]
 
 
 def channel_by_topic(document: Mapping[str, Any]) -> dict[str, str]:
-    """Channel by topic: every address with each of the ids that its parameters can have."""
+    """Maps every topic to its channel: each address with each combination of its parameters' values."""
     return {
-        about["address"].format_map(ids): channel
-        for channel, about in document["channels"].items()
-        for ids in _ids(about, document["components"]["parameters"])
+        definition["address"].format_map(values): channel
+        for channel, definition in document["channels"].items()
+        for values in _parameter_values(definition, document["components"]["parameters"])
     }
 
 
 def payload_errors(document: Mapping[str, Any], channel: str, payload: str) -> list[str]:
-    """What a channel's schema has against a payload as it was published."""
+    """Violations of a channel's schema in a published payload."""
     message = document["components"]["messages"][channel]
     schema = document["components"]["schemas"][channel]
     assert message["payload"] == {"$ref": f"#/components/schemas/{channel}"}
@@ -46,17 +48,19 @@ def payload_errors(document: Mapping[str, Any], channel: str, payload: str) -> l
     return [f"{channel}: {error.json_path}: {error.message}" for error in Draft7Validator(schema).iter_errors(value)]
 
 
-def _ids(about: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[dict[str, str]]:
-    ids: list[dict[str, str]] = [{}]
-    for name in about.get("parameters", {}):
+def _parameter_values(definition: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[dict[str, str]]:
+    combinations: list[dict[str, str]] = [{}]
+    for name in definition.get("parameters", {}):
         parameter = parameters[name]
-        of_stations = parameter.get("x-plugs")
-        ids = [
-            {**before, name: value}
-            for before in ids
-            for value in (of_stations[before[name.replace("plug", "evse")]] if of_stations else parameter["enum"])
+        plugs_by_station = parameter.get("x-plugs")
+        combinations = [
+            {**values, name: value}
+            for values in combinations
+            for value in (
+                plugs_by_station[values[name.replace("plug", "evse")]] if plugs_by_station else parameter["enum"]
+            )
         ]
-    return ids
+    return combinations
 
 
 def _references(part: object) -> Iterator[str]:
@@ -71,10 +75,10 @@ def _references(part: object) -> Iterator[str]:
             yield from _references(value)
 
 
-def _leads(document: object, reference: str) -> bool:
-    here: Any = document
-    for step in reference.removeprefix("#/").split("/"):
-        if not isinstance(here, dict) or step not in here:
+def _is_resolvable(document: object, reference: str) -> bool:
+    part: Any = document
+    for key in reference.removeprefix("#/").split("/"):
+        if not isinstance(part, dict) or key not in part:
             return False
-        here = here[step]
+        part = part[key]
     return True

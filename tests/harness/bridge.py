@@ -1,4 +1,4 @@
-"""The bridge as a user starts it: a process of its own."""
+"""Runs the bridge as a user does: in its own process."""
 
 import codecs
 import os
@@ -20,9 +20,9 @@ _COMMAND = (sys.executable, "-m", "evse_mqtt_bridge")
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without any setting of the bridge, and with `extra`."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("EVSE_MQTT_BRIDGE")}
-    return {**kept, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "160", **(extra or {})}
+    """The environment of this process without the bridge's own variables, plus `extra`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("EVSE_MQTT_BRIDGE")}
+    return {**inherited, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "160", **(extra or {})}
 
 
 def run_command(
@@ -32,7 +32,15 @@ def run_command(
     stdin: str = "",
     timeout: float = 30,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `evse-mqtt-bridge ARGUMENTS` to its end and returns exit code, stdout and stderr."""
+    """Runs `evse-mqtt-bridge ARGUMENTS` and returns its exit code, stdout and stderr.
+
+    Args:
+        arguments: the command and its options.
+        env: additional environment variables.
+        cwd: working directory.
+        stdin: text for its standard input.
+        timeout: seconds until the command is killed and the test fails.
+    """
     return subprocess.run(
         [*_COMMAND, *map(str, arguments)],
         env=clean_environment(env),
@@ -46,49 +54,50 @@ def run_command(
     )
 
 
-class _Lines:
-    """The lines that come out of a pipe, read by a thread of its own, which tells of each by `changed`.
+class _LineReader:
+    """Reads lines from a pipe in its own thread and notifies `changed` of each.
 
-    Under the lock of `changed` nothing is on its way from the pipe to the lines.
+    The thread reads from the pipe only while it holds the lock of `changed`, so nothing is in transit while another
+    thread holds it.
     """
 
     def __init__(self, pipe: IO[bytes], changed: threading.Condition) -> None:
         self.lines: list[str] = []
-        self.ended = False
+        self.at_end = False
         self._pipe = pipe
         self._changed = changed
-        self._begun = ""
+        self._partial_line = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def caught_up(self) -> bool:
-        """Whether all that was written so far is in the lines; to be asked under the lock."""
-        return self.ended or not self._readable(0)
+        """Whether `lines` has everything written so far. The caller must hold the lock of `changed`."""
+        return self.at_end or not self._is_readable(0)
 
     def close(self) -> None:
-        """Waits for the end of the pipe, which comes when all who can write into it have ended."""
+        """Waits for the end of the pipe: the exit of every process that can write to it."""
         self._reader.join(10)
         self._pipe.close()
 
-    def _readable(self, timeout: float | None) -> bool:
+    def _is_readable(self, timeout: float | None) -> bool:
         return bool(select.select([self._pipe], [], [], timeout)[0])
 
     def _read(self) -> None:
-        while not self.ended:
-            self._readable(None)
+        while not self.at_end:
+            self._is_readable(None)
             with self._changed:
                 data = os.read(self._pipe.fileno(), 65536)
-                *lines, self._begun = (self._begun + self._decoder.decode(data, not data)).split("\n")
+                *lines, self._partial_line = (self._partial_line + self._decoder.decode(data, not data)).split("\n")
                 self.lines += lines
                 if not data:
-                    self.lines += [self._begun] if self._begun else []
-                    self.ended = True
+                    self.lines += [self._partial_line] if self._partial_line else []
+                    self.at_end = True
                 self._changed.notify_all()
 
 
 class BridgeProcess:
-    """`evse-mqtt-bridge ARGUMENTS` in the background; use it as a context manager, which always ends it."""
+    """`evse-mqtt-bridge ARGUMENTS` in the background; use it as a context manager, which always stops it."""
 
     def __init__(self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
         self._changed = threading.Condition()
@@ -102,12 +111,12 @@ class BridgeProcess:
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        self._stdout = _Lines(self._process.stdout, self._changed)
-        self._stderr = _Lines(self._process.stderr, self._changed)
+        self._stdout = _LineReader(self._process.stdout, self._changed)
+        self._stderr = _LineReader(self._process.stderr, self._changed)
 
     @classmethod
     def run(cls, config: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Self:
-        """`evse-mqtt-bridge run --config CONFIG ARGUMENTS`."""
+        """Starts `evse-mqtt-bridge run --config CONFIG ARGUMENTS`."""
         return cls("run", "--config", config, *arguments, env=env)
 
     def __enter__(self) -> Self:
@@ -125,41 +134,48 @@ class BridgeProcess:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     @property
     def stdout(self) -> list[str]:
-        """The lines that it has written to stdout by now."""
-        return self._written(self._stdout)
+        """The lines written to stdout so far."""
+        return self._lines_of(self._stdout)
 
     @property
     def stderr(self) -> list[str]:
-        """The lines that it has written to stderr by now."""
-        return self._written(self._stderr)
+        """The lines written to stderr so far."""
+        return self._lines_of(self._stderr)
 
     @property
     def stderr_text(self) -> str:
-        """All of stderr by now, as one text."""
+        """Everything written to stderr so far, as one string."""
         return "\n".join(self.stderr)
 
     def wait_for_line(
         self, pattern: str, timeout: float = 30, *, stream: str = "stderr", since: int = 0
     ) -> re.Match[str]:
-        """The first match of `pattern` in a line of `stream`, from line `since` on; fails when it ends without one."""
-        source = self._stdout if stream == "stdout" else self._stderr
-        wanted = re.compile(pattern)
+        """Waits for a line that matches and returns the first match.
+
+        Args:
+            pattern: regular expression to search for.
+            timeout: seconds until the test fails; it fails earlier if the process exits.
+            stream: "stdout" or "stderr".
+            since: index of the first line to search.
+        """
+        reader = self._stdout if stream == "stdout" else self._stderr
+        compiled = re.compile(pattern)
         deadline = time.monotonic() + timeout
         position = since
         with self._changed:
             while True:
-                for line in source.lines[position:]:
-                    if found := wanted.search(line):
+                for line in reader.lines[position:]:
+                    if found := compiled.search(line):
                         return found
-                position = max(position, len(source.lines))
-                assert not source.ended, f"ended without a line like {pattern!r}; {self._tail()}"
+                position = max(position, len(reader.lines))
+                assert not reader.at_end, f"exited without a line that matches {pattern!r}; {self._tail()}"
                 left = deadline - time.monotonic()
-                assert left > 0, f"no line like {pattern!r} after {timeout} s; {self._tail()}"
+                assert left > 0, f"no line that matches {pattern!r} after {timeout} s; {self._tail()}"
                 self._changed.wait(left)
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -167,40 +183,40 @@ class BridgeProcess:
         self._process.send_signal(number)
 
     def terminate(self) -> None:
-        """Asks it to end, as a service manager does (SIGTERM)."""
+        """Requests a shutdown, as a service manager does (SIGTERM)."""
         self.send_signal(signal.SIGTERM)
 
     def interrupt(self) -> None:
-        """Asks it to end, as Ctrl-C does (SIGINT)."""
+        """Requests a shutdown, as Ctrl-C does (SIGINT)."""
         self.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """Ends it without a chance to say anything (SIGKILL)."""
+        """Kills the process, so that it cannot publish or log anything (SIGKILL)."""
         self.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def wait(self, timeout: float = 30) -> int:
-        """The exit code, once it has ended by itself and its last line was read."""
+        """Waits for the process to exit and its last line to be read; returns the exit code."""
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout} s; {self._tail()}") from None
         with self._changed:
-            self._changed.wait_for(lambda: self._stdout.ended and self._stderr.ended, timeout)
+            self._changed.wait_for(lambda: self._stdout.at_end and self._stderr.at_end, timeout)
         return code
 
     def assert_exit(self, code: int = 0, timeout: float = 30) -> None:
-        """Fails unless it ends within `timeout` with this exit code."""
-        got = self.wait(timeout)
-        assert got == code, f"exit code {got} and not {code}; {self._tail()}"
+        """Fails unless the process exits with `code` within `timeout` seconds."""
+        actual = self.wait(timeout)
+        assert actual == code, f"exit code {actual}, expected {code}; {self._tail()}"
 
     def stop(self, timeout: float = 30) -> None:
-        """Ends it with SIGTERM, which has to give exit code 0."""
+        """Stops the process with SIGTERM; fails unless its exit code is 0."""
         self.terminate()
         self.assert_exit(0, timeout)
 
     def close(self) -> None:
-        """Ends it by any means; does nothing when it has ended."""
+        """Stops the process, by force if necessary; does nothing if it has exited."""
         if self.running:
             self.send_signal(signal.SIGCONT)
             self.terminate()
@@ -211,10 +227,10 @@ class BridgeProcess:
         self._stdout.close()
         self._stderr.close()
 
-    def _written(self, source: _Lines) -> list[str]:
+    def _lines_of(self, reader: _LineReader) -> list[str]:
         with self._changed:
-            self._changed.wait_for(source.caught_up)
-            return list(source.lines)
+            self._changed.wait_for(reader.caught_up)
+            return list(reader.lines)
 
     def _tail(self) -> str:
         return "last lines:\n" + "\n".join([*self._stdout.lines[-10:], *self._stderr.lines[-30:]])

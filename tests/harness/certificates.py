@@ -1,4 +1,4 @@
-"""Certificates for TLS tests, made anew in each run."""
+"""Certificates for TLS tests, created in each run."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ __all__ = ["Authority", "Certificate"]
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """PEM files of a certificate and its key."""
+    """The PEM files of a certificate and its private key."""
 
     cert_file: Path
     key_file: Path
 
 
 class Authority:
-    """A CA; its certificate is `ca_file`, and it issues others into the same folder."""
+    """A certificate authority; `ca_file` is its own certificate, beside those that it issues."""
 
     def __init__(self, folder: Path, name: str = "test CA") -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,13 @@ class Authority:
     def issue(
         self, name: str = "server", *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1"), expires_in: float = 86_400
     ) -> Certificate:
-        """A certificate for `hosts` (names and addresses); a negative `expires_in` (seconds) makes it expired."""
+        """Issues a server certificate.
+
+        Args:
+            name: subject, and base name of the files.
+            hosts: DNS names and IP addresses that it is valid for.
+            expires_in: seconds until it expires; a negative number makes it expired already.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (

@@ -1,4 +1,4 @@
-"""A clock that only moves when it is told to."""
+"""A clock that only advances when a test advances it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ __all__ = ["Clock"]
 
 @dataclass(slots=True)
 class Clock:
-    """Monotonic seconds and the time of day, moved together; callable like `time.monotonic`."""
+    """A monotonic clock and the time of day, which advance together; callable like `time.monotonic`."""
 
     monotonic: float = 1000.0
     started: datetime = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
@@ -18,7 +18,7 @@ class Clock:
         return self.monotonic
 
     def advance(self, seconds: float) -> float:
-        """Lets `seconds` pass and returns the new monotonic time."""
+        """Advances both by `seconds` and returns the new monotonic time."""
         self.monotonic += seconds
         return self.monotonic
 

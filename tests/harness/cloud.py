@@ -1,4 +1,4 @@
-"""A stand-in for the vendor's API that answers what a test tells it to."""
+"""A stand-in for the vendor's API whose answers a test sets per station."""
 
 import asyncio
 import json
@@ -25,19 +25,28 @@ _FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
 def status_example() -> list[dict[str, Any]]:
-    """The example answer that the vendor published: a station with two plugs."""
+    """The vendor's published example answer: a station with two plugs."""
     answer: list[dict[str, Any]] = json.loads((_FIXTURES / "status-example.json").read_text())
     return answer
 
 
 def plug_object(**changed: object) -> dict[str, Any]:
-    """The example's second plug, which is charging, with some fields changed."""
+    """The JSON object of the example's second plug, which is charging, with some fields changed."""
     return {**status_example()[1], **changed}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came: header names in lower case, `at` in seconds of `time.monotonic`."""
+    """A received request.
+
+    Attributes:
+        method: HTTP method.
+        path: path without the query.
+        headers: values by lower-case name.
+        at: when it arrived, in seconds of `time.monotonic`.
+        edge_device_id: from the path of a status request, else empty.
+        uuid: the station, from the path of a status request, else empty.
+    """
 
     method: str
     path: str
@@ -49,9 +58,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered: `body` as bytes, text, or an object that becomes JSON, after `delay` seconds.
+    """An HTTP response.
 
-    `hang` answers never: the request is held until the client gives up or the server stops.
+    Attributes:
+        body: bytes, text, or an object to encode as JSON.
+        status: HTTP status code.
+        headers: additional headers.
+        delay: seconds before the response is sent.
+        hang: never respond; the request stays open until the client gives up or the server stops.
     """
 
     body: object = b""
@@ -61,7 +75,7 @@ class Answer:
     hang: bool = False
 
     def encoded(self) -> bytes:
-        """The body as it is sent."""
+        """The body in bytes."""
         match self.body:
             case bytes():
                 return self.body
@@ -74,10 +88,10 @@ Body = Answer | bytes | str | list[Any] | dict[str, Any] | Callable[[Request], "
 
 
 class CloudServer:
-    """An HTTP server in a thread of its own; use it as a context manager.
+    """An HTTP server in its own thread; use it as a context manager.
 
-    A station without an answer gets 404. `stop()` and `start()` make it unreachable and reachable again, on the same
-    port. `requests` holds all that came, in order.
+    A station without an answer gets 404. `stop()` and `start()` make the server unreachable and reachable again, on
+    the same port. `requests` holds every request received, in order.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -106,7 +120,7 @@ class CloudServer:
 
     @property
     def url(self) -> str:
-        """What goes into `cloud.base_url`."""
+        """The value for `cloud.base_url`."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
 
     def answer(
@@ -118,10 +132,14 @@ class CloudServer:
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
     ) -> None:
-        """What station `uuid` is answered from now on, until told otherwise.
+        """Sets the answer for station `uuid`.
 
-        `body` may be a function of the request that returns an `Answer`, or its body. With `token`, requests with
-        another one get 401; it holds until another is given.
+        Args:
+            uuid: the station.
+            body: an `Answer`, a body, or a function of the request that returns either.
+            status: HTTP status code; only with a plain body.
+            headers: additional headers; only with a plain body.
+            token: the required token; requests with another one get 401. Later calls without a token keep it.
         """
         with self._changed:
             if status != 200 or headers:
@@ -133,32 +151,32 @@ class CloudServer:
                 self._tokens[uuid] = token
 
     def requests_of(self, uuid: str | None = None) -> list[Request]:
-        """The requests so far, of one station or of all."""
+        """The requests received so far, for one station or for all."""
         with self._changed:
             return [request for request in self.requests if uuid in (None, request.uuid)]
 
     def wait_for_requests(self, count: int, uuid: str | None = None, timeout: float = 30) -> list[Request]:
-        """Returns the requests (of one station, or of all) once there are at least `count`."""
+        """Waits for at least `count` requests (for one station or for all) and returns all of them."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while len(found := [request for request in self.requests if uuid in (None, request.uuid)]) < count:
                 left = deadline - time.monotonic()
-                assert left > 0, f"waited {timeout} s for {count} requests and saw {len(found)}"
+                assert left > 0, f"waited {timeout} s for {count} requests, received {len(found)}"
                 self._changed.wait(left)
             return found
 
     def start(self) -> None:
-        """Listens (again)."""
+        """Starts listening; does so by itself when the context is entered."""
         self._call(self._start())
 
     def stop(self) -> None:
-        """Closes every connection and listens no longer; does nothing when it is stopped."""
+        """Closes every connection and stops listening; does nothing if the server is stopped."""
         self._call(self._stop())
 
-    def _call(self, work: Coroutine[object, object, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(15)
+    def _call(self, coroutine: Coroutine[object, object, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(15)
 
-    # the server's thread
+    # Everything below runs in the server's thread.
 
     async def _start(self) -> None:
         app = web.Application(client_max_size=2**20)
@@ -171,10 +189,10 @@ class CloudServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        held = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in held:  # aiohttp cancels them too, but does not wait until they have ended
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:  # aiohttp cancels them too, but does not wait for their end
             task.cancel()
-        await asyncio.gather(*held, return_exceptions=True)
+        await asyncio.gather(*pending, return_exceptions=True)
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         request = _request(incoming)

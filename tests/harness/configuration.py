@@ -1,4 +1,4 @@
-"""Configuration files for tests."""
+"""Builds and writes configuration files for tests."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["config_tables", "station_table", "write_config"]
 
 
 def station_table(uuid: str = EXAMPLE_EVSE, **changed: object) -> dict[str, Any]:
-    """A `[[stations]]` table; the token is `token-` and the uuid, unless told otherwise."""
+    """A `[[stations]]` table, by default with the token `token-<uuid>`."""
     return {"edge_device_id": "edge-1", "uuid": uuid, "token": f"token-{uuid}", **changed}
 
 
@@ -23,7 +23,14 @@ def config_tables(
     stations: Sequence[Mapping[str, Any]] = (),
     **tables: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A whole configuration: polls every second, no page; `tables` (`polling={"interval": 2}`) are merged into it."""
+    """A complete configuration that polls every second and serves no status page.
+
+    Args:
+        broker: the broker to connect to.
+        cloud: the API to poll.
+        stations: `[[stations]]` tables; by default one for the vendor's example station.
+        tables: further settings to merge in, such as `polling={"interval": 2}`.
+    """
     content: dict[str, Any] = {
         "mqtt": {"host": broker.host, "port": broker.port},
         "cloud": {"base_url": cloud.url},
@@ -36,9 +43,9 @@ def config_tables(
 
 
 def write_config(path: Path, tables: Mapping[str, Any]) -> Path:
-    """Writes the file in one step (as an editor does), readable by its owner alone, and returns its path."""
-    beside = path.with_name(path.name + ".part")
-    beside.touch(mode=0o600)
-    beside.write_text(tomlkit.dumps(tables))
-    beside.replace(path)
+    """Writes the file atomically (as an editor does), with mode 0600, and returns its path."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.touch(mode=0o600)
+    temporary.write_text(tomlkit.dumps(tables))
+    temporary.replace(path)
     return path

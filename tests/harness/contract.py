@@ -1,8 +1,8 @@
-"""The topic contract as data, and what differs between two of them.
+"""The topic contract as data, and the differences between two versions of it.
 
     python -m tests.harness.contract
 
-writes tests/fixtures/contract-v<version>.json for a version that has none yet; it never writes over one.
+writes tests/fixtures/contract-v<version>.json if that version has no file yet. It never overwrites one.
 """
 
 import json
@@ -22,17 +22,17 @@ from evse_mqtt_bridge.publishing.topics import Topics
 __all__ = ["contract", "contract_file", "differences"]
 
 _FIXTURES = Path(__file__).parent.parent / "fixtures"
-_WORDS_FOR_PEOPLE = frozenset({"description", "examples"})
+_TEXTS_FOR_PEOPLE = frozenset({"description", "examples"})
 _FORMS: tuple[Form, ...] = ("entity", "device")
 
 
 def contract_file(version: int) -> Path:
-    """Where the contract of a version is kept."""
+    """The path of the file that holds the contract of a version."""
     return _FIXTURES / f"contract-v{version}.json"
 
 
 def contract() -> dict[str, Any]:
-    """What a consumer may rely on, as the tables say it: topics, types, units, payloads, and what statuses mean."""
+    """The contract in force, from the code's tables: topics, types, units, payloads, and the meaning of statuses."""
     rows = {
         row.topic: row
         for form in _FORMS
@@ -53,28 +53,28 @@ def contract() -> dict[str, Any]:
                 "quality_topic": row.quality,
                 "time_topic": row.time,
                 "retained": row.retained,
-                "payload": _bare(schema(row)),
+                "payload": _without_texts(schema(row)),
             }
             for topic, row in rows.items()
         },
         "statuses": {
             status: {
-                "charging": told.charging,
-                "vehicle_connected": told.vehicle_connected,
-                "problem": told.problem,
-                "unavailable": told.unavailable,
+                "charging": meaning.charging,
+                "vehicle_connected": meaning.vehicle_connected,
+                "problem": meaning.problem,
+                "unavailable": meaning.unavailable,
             }
-            for status, told in STATUSES.items()
+            for status, meaning in STATUSES.items()
         },
     }
 
 
 def differences(committed: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """One line for each thing that went, changed or was added."""
+    """One line for each entry that was removed, changed or added."""
     before, after = dict(_leaves(committed)), dict(_leaves(current))
     both = before.keys() & after.keys()
     return [
-        *(f"went: {path} ({value})" for path, value in before.items() if path not in both),
+        *(f"removed: {path} ({value})" for path, value in before.items() if path not in both),
         *(
             f"changed: {path}: {value} -> {after[path]}"
             for path, value in before.items()
@@ -84,14 +84,16 @@ def differences(committed: Mapping[str, Any], current: Mapping[str, Any]) -> lis
     ]
 
 
-def _bare(part: Any) -> Any:  # noqa: ANN401  # any JSON
-    """A schema without what is meant for people alone."""
+def _without_texts(part: Any) -> Any:  # noqa: ANN401  # any JSON
+    """A schema without the keywords meant for people only."""
     if isinstance(part, dict):
-        # the names of properties are no keywords, whatever they are called
+        # a property may be called "description"; that is a name and not a keyword
         return {
-            key: {name: _bare(inner) for name, inner in value.items()} if key == "properties" else _bare(value)
+            key: {name: _without_texts(inner) for name, inner in value.items()}
+            if key == "properties"
+            else _without_texts(value)
             for key, value in part.items()
-            if key not in _WORDS_FOR_PEOPLE
+            if key not in _TEXTS_FOR_PEOPLE
         }
     return part
 
@@ -105,7 +107,7 @@ def _leaves(part: Any, path: str = "") -> Iterator[tuple[str, str]]:  # noqa: AN
 
 
 if __name__ == "__main__":
-    kept = contract_file(CONTRACT_VERSION)
-    if kept.exists():
-        sys.exit(f"{kept} is there already, and a contract that was published stays as it is")
-    kept.write_text(json.dumps(contract(), indent=2) + "\n")
+    file = contract_file(CONTRACT_VERSION)
+    if file.exists():
+        sys.exit(f"{file} exists already; a published contract never changes")
+    file.write_text(json.dumps(contract(), indent=2) + "\n")

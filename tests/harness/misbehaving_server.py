@@ -1,7 +1,7 @@
-"""A server that lies: it answers each station with whatever bytes a test gives it, in whatever way.
+"""An HTTP server whose answers a test controls down to the byte: malformed, endless, dripping, reset or missing.
 
-A lie is a function that is given the open connection and writes what it likes; the connection is closed after it. The
-functions below make the usual ones.
+A `Behaviour` is a function that receives the open connection and writes to it; the server closes the connection
+afterwards. The functions below create the usual behaviours.
 """
 
 import asyncio
@@ -35,10 +35,13 @@ Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class MisbehavingServer:
-    """An HTTP server by the look of it, in a thread of its own; use it as a context manager.
+    """A server on a free port, in its own thread; use it as a context manager.
 
-    A station without a lie gets no answer. `requests` holds all that came, in order; `connections` counts connections,
-    also those on which no request came.
+    A station without a behaviour gets no answer.
+
+    Attributes:
+        requests: every request received, in order.
+        connections: number of connections accepted, including those without a request.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -50,7 +53,7 @@ class MisbehavingServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda _loop, _context: None)  # handshakes that fail, on purpose
+        self._loop.set_exception_handler(lambda _loop, _context: None)  # failed TLS handshakes are intended
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
 
@@ -69,30 +72,36 @@ class MisbehavingServer:
 
     @property
     def url(self) -> str:
-        """What goes into `cloud.base_url`."""
+        """The value for `cloud.base_url`."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
 
     def set_behaviour(self, uuid: str, behaviour: Behaviour) -> None:
-        """What station `uuid` is told from now on; `""` stands for everything that is no station."""
+        """Sets the behaviour towards station `uuid`; `""` stands for every other path."""
         with self._changed:
             self._behaviours[uuid] = behaviour
 
     def requests_of(self, uuid: str) -> list[Request]:
-        """The requests of one station so far."""
+        """The requests received so far for one station."""
         with self._changed:
             return [request for request in self.requests if request.uuid == uuid]
 
     def wait_for_requests(self, count: int, uuid: str, timeout: float = 30) -> list[Request]:
-        """Returns the requests of a station once there are at least `count`."""
+        """Waits for at least `count` requests of a station and returns all of them.
+
+        Args:
+            count: minimum number of requests.
+            uuid: the station.
+            timeout: seconds until the test fails.
+        """
         deadline = time.monotonic() + timeout
         with self._changed:
             while len(found := [request for request in self.requests if request.uuid == uuid]) < count:
                 left = deadline - time.monotonic()
-                assert left > 0, f"waited {timeout} s for {count} requests of {uuid} and saw {len(found)}"
+                assert left > 0, f"waited {timeout} s for {count} requests of {uuid}, received {len(found)}"
                 self._changed.wait(left)
             return found
 
-    # the server's thread
+    # Everything below runs in the server's thread.
 
     async def _start(self) -> None:
         self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
@@ -117,7 +126,7 @@ class MisbehavingServer:
                 self._changed.notify_all()
             await behaviour(writer)
         except (OSError, EOFError):
-            pass  # it has heard enough
+            pass  # the client closed the connection
         finally:
             writer.close()
             self._tasks.discard(task)
@@ -135,72 +144,75 @@ def _request(head: bytes) -> Request:
 
 
 def answer(body: object, status: str = "200 OK", **headers: str) -> Behaviour:
-    """A well-formed answer; `body` is bytes, text, or an object that becomes JSON.
+    """A well-formed response.
 
-    Header names are given with underscores; those of the body are set where they are not given.
+    Args:
+        body: bytes, text, or an object to encode as JSON.
+        status: status code and reason phrase.
+        headers: header names with underscores; the content headers have defaults.
     """
     content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
-    told = {name.replace("_", "-").lower(): value for name, value in headers.items()}
-    lines = {"content-type": "application/json", "content-length": str(len(content)), "connection": "close", **told}
+    given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    lines = {"content-type": "application/json", "content-length": str(len(content)), "connection": "close", **given}
     head = f"HTTP/1.1 {status}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return raw(head.encode("latin-1") + b"\r\n" + content)
 
 
 def raw(data: bytes) -> Behaviour:
-    """These bytes, and the end of the connection."""
+    """Sends `data` and closes the connection."""
 
-    async def behaviour(writer: asyncio.StreamWriter) -> None:
+    async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
         await writer.drain()
 
-    return behaviour
+    return behave
 
 
 def drip(data: bytes, every: float) -> Behaviour:
-    """These bytes one by one, `every` seconds one, so that something always comes."""
+    """Sends one byte of `data` every `every` seconds, so that no read timeout ever expires."""
 
-    async def behaviour(writer: asyncio.StreamWriter) -> None:
+    async def behave(writer: asyncio.StreamWriter) -> None:
         for position in range(len(data)):
             writer.write(data[position : position + 1])
             await writer.drain()
             await asyncio.sleep(every)
 
-    return behaviour
+    return behave
 
 
-def endless(head: bytes, again: bytes) -> Behaviour:
-    """`head`, and then the same over and over, as fast as it is taken."""
+def endless(head: bytes, repeated: bytes) -> Behaviour:
+    """Sends `head`, then `repeated` over and over, as fast as the client reads."""
 
-    async def behaviour(writer: asyncio.StreamWriter) -> None:
+    async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
         while not writer.is_closing():
-            writer.write(again)
+            writer.write(repeated)
             await writer.drain()
 
-    return behaviour
+    return behave
 
 
 def gzip_bomb(size: int) -> Behaviour:
-    """An answer of a few bytes that unpacks to `size`."""
+    """A small gzip-encoded response that decompresses to `size` bytes."""
     return answer(gzip.compress(b" " * size), content_encoding="gzip")
 
 
 def hang() -> Behaviour:
-    """Nothing at all, on an open connection."""
+    """Sends nothing and keeps the connection open."""
 
-    async def behaviour(_writer: asyncio.StreamWriter) -> None:
+    async def behave(_writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    return behaviour
+    return behave
 
 
 def reset(data: bytes = b"") -> Behaviour:
-    """These bytes, and then the connection is thrown away."""
+    """Sends `data` and resets the connection (RST)."""
 
-    async def behaviour(writer: asyncio.StreamWriter) -> None:
+    async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
         await writer.drain()
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
-    return behaviour
+    return behave

@@ -1,4 +1,4 @@
-"""A real Mosquitto process on a free port of 127.0.0.1, in a folder of its own."""
+"""Runs a Mosquitto process on a free port of 127.0.0.1, with its own folder."""
 
 import getpass
 import os
@@ -16,19 +16,21 @@ __all__ = ["Mosquitto", "mosquitto_path"]
 
 
 def mosquitto_path() -> str:
-    """Where the Mosquitto program is; Debian keeps it in a folder that users do not have on PATH."""
+    """The path of the Mosquitto program, also in the sbin folders, which Debian does not put on a user's PATH."""
     path = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
     assert path, "the tests need Mosquitto: `make test` installs it, or see CONTRIBUTING.md"
     return path
 
 
 class Mosquitto:
-    """A broker, started and stopped as a context manager, or by `start()` and `stop()`, always on the same port.
+    """A broker that keeps its port; use it as a context manager, or call `start()` and `stop()`.
 
-    `extra` are lines of its configuration, after the listener's: `cafile ...` and the like make it speak TLS,
-    `acl_file ...`, `password_file ...`, `max_packet_size 1000`, a second `listener ...`. `anonymous=False` refuses
-    clients without a user name. Without `persistence` a restart loses every retained message; with it they survive
-    `stop()`, though not `kill()`.
+    Args:
+        folder: folder for its configuration, log and data.
+        extra: configuration lines after the listener's, such as `cafile ...` (TLS), `acl_file ...`,
+            `password_file ...`, `max_packet_size 1000`, or another `listener ...`.
+        anonymous: whether clients may connect without a user name.
+        persistence: whether retained messages survive `stop()`; they never survive `kill()`.
     """
 
     host = HOST
@@ -61,27 +63,27 @@ class Mosquitto:
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """Everything logged so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def start(self) -> None:
-        """Starts it and returns when it accepts connections."""
+        """Starts the broker and waits until it accepts connections."""
         assert self._process is None, "the broker is running already"
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "mosquitto.conf"
-        config.write_text("\n".join(self._lines()) + "\n")
+        config.write_text("\n".join(self._configuration()) + "\n")
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [mosquitto_path(), "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         try:
-            wait_until_listening(self.port, self._gone)
+            wait_until_listening(self.port, self._exit_reason)
         except BaseException:
             self.kill()
             raise
 
     def stop(self) -> None:
-        """Ends it in the ordinary way (SIGTERM), frozen or not; does nothing when it is not running."""
+        """Shuts the broker down (SIGTERM), even if it is frozen; does nothing if it is not running."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGCONT)
@@ -92,33 +94,33 @@ class Mosquitto:
             self.kill()
 
     def kill(self) -> None:
-        """Ends it without a chance to say or save anything (SIGKILL)."""
+        """Kills the broker, so that it sends and saves nothing (SIGKILL)."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def restart(self) -> None:
-        """Stops and starts it on the same port."""
+        """Stops the broker and starts it on the same port."""
         self.stop()
         self.start()
 
     def freeze(self) -> None:
-        """Suspends it: connections stay, nothing is answered (SIGSTOP)."""
+        """Suspends the broker: connections stay open, nothing is answered (SIGSTOP)."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets it go on after `freeze()`."""
+        """Resumes the broker after `freeze()` (SIGCONT)."""
         os.kill(self.pid, signal.SIGCONT)
 
-    def _lines(self) -> list[str]:
+    def _configuration(self) -> list[str]:
         return [
-            f"user {getpass.getuser()}",  # started as root it would become a user who cannot read the folder
+            f"user {getpass.getuser()}",  # as root it would switch to a user that cannot read the folder
             f"persistence {str(self._persistence).lower()}",
             f"persistence_location {self.folder}/",
             "log_dest stderr",
             "log_type all",
-            # an observer that is behind loses nothing; 0, no limit, makes 2.0.11 drop clients whose publish it denies
+            # a slow observer loses nothing; with 0 (no limit), 2.0.11 drops clients whose publish it denies
             "max_queued_messages 1000000",
             "set_tcp_nodelay true",
             f"allow_anonymous {str(self._anonymous).lower()}",
@@ -126,7 +128,7 @@ class Mosquitto:
             *self._extra,
         ]
 
-    def _gone(self) -> str | None:
+    def _exit_reason(self) -> str | None:
         if self._process is not None and self._process.poll() is not None:
-            return f"Mosquitto ended with {self._process.returncode}:\n{self.log}"
+            return f"Mosquitto exited with {self._process.returncode}:\n{self.log}"
         return None

@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1."""
+"""Finds free ports on 127.0.0.1 and waits for servers on them."""
 
 import itertools
 import os
@@ -13,9 +13,9 @@ HOST = "127.0.0.1"
 
 
 def _candidates() -> Iterator[int]:
-    """Ports below the range from which outgoing connections take theirs, those of this worker alone, in turn.
+    """Yields ports below the ephemeral range, from a part of it that only this test worker uses, round robin.
 
-    A client that still looks for a port where nobody is any more finds no stranger there.
+    A client that still tries to reach a stopped server thus does not connect to the server of another test.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     share = 12_000 // workers
@@ -28,7 +28,7 @@ _PORTS = _candidates()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no other test has had for long."""
+    """A port that nothing listens on and that no other test has used recently."""
     while True:
         port = next(_PORTS)
         with socket.socket() as probe:
@@ -48,11 +48,17 @@ def is_listening(port: int) -> bool:
     return True
 
 
-def wait_until_listening(port: int, gone: Callable[[], str | None], timeout: float = 30) -> None:
-    """Returns when the port accepts connections; fails when `gone` says why that will not happen."""
+def wait_until_listening(port: int, exit_reason: Callable[[], str | None], timeout: float = 30) -> None:
+    """Waits until the port accepts connections.
+
+    Args:
+        port: the port on 127.0.0.1.
+        exit_reason: returns why the server has exited, or None while it is running; the test fails with that text.
+        timeout: seconds until the test fails.
+    """
     deadline = time.monotonic() + timeout
     while not is_listening(port):
-        if (reason := gone()) is not None:
+        if (reason := exit_reason()) is not None:
             raise AssertionError(reason)
         assert time.monotonic() < deadline, f"nothing listens on port {port} after {timeout} s"
-        time.sleep(0.01)  # a refused connection answers at once, there is no event to wait for
+        time.sleep(0.01)  # connections are refused at once, and there is no event to wait for

@@ -1,4 +1,4 @@
-"""A client that sees what is on the broker, and lets a test wait for it."""
+"""An MQTT client that records every message, so that a test can wait for and inspect them."""
 
 import socket
 import ssl
@@ -25,10 +25,16 @@ _MARKER = "observer-marker/"
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A message as it came.
+    """A received message.
 
-    `retain` is the publisher's flag where the subscription asks for that (an `Observer` with MQTT 5), else the
-    broker's, which is set on messages from before the subscription only. `at` is in seconds of `time.monotonic`.
+    Attributes:
+        topic: its topic.
+        payload: its payload as text.
+        retain: the publisher's flag if the subscription requests that (an `Observer` with MQTT 5). Otherwise the
+            broker's, which is only set on messages retained before the subscription.
+        qos: the QoS of its delivery, 0 or 1.
+        at: when it arrived, in seconds of `time.monotonic`.
+        content_type: the MQTT 5 property, if set.
     """
 
     topic: str
@@ -40,10 +46,23 @@ class ReceivedMessage:
 
 
 class Observer:
-    """Subscribes to `topic_filter` with QoS 1 and keeps all that comes, from the moment that it is entered.
+    """Subscribes with QoS 1 and records every message; use it as a context manager.
 
-    Entering returns when the broker has delivered everything that it retains. A lost connection is made again.
-    `protocol` is "5" or "3.1.1".
+    Entering the context returns once the broker has delivered all retained messages. The observer reconnects after a
+    lost connection.
+
+    Args:
+        port: the broker's port on 127.0.0.1.
+        topic_filter: what to subscribe to.
+        protocol: "5" or "3.1.1".
+        username: for the login, if any.
+        password: for the login, if any.
+        tls: connect over TLS with this context.
+        retain_as_published: MQTT 5 only: keep the publisher's retain flag on live messages.
+
+    Attributes:
+        messages: every message received, in order.
+        latest: the newest payload by topic, without cleared topics.
     """
 
     def __init__(
@@ -78,7 +97,7 @@ class Observer:
         self._client.username_pw_set(username, password)
         if tls is not None:
             self._client.tls_set_context(tls)
-        self._client.on_socket_open = _send_at_once
+        self._client.on_socket_open = _disable_nagle
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
@@ -100,38 +119,44 @@ class Observer:
         self.close()
 
     def close(self) -> None:
-        """Disconnects and ends the thread; what was seen can still be read."""
+        """Disconnects and stops the thread; the recorded messages remain available."""
         self._client.disconnect()
         self._client.loop_stop()
 
     def wait(self, condition: Callable[[], object], timeout: float = 30, what: str = "the condition") -> None:
-        """Returns once `condition` is true; it is tried after every message. Fails after `timeout` seconds."""
+        """Waits until `condition` is true, evaluated after every message and at least every 0.1 s.
+
+        Args:
+            condition: function without arguments.
+            timeout: seconds until the test fails.
+            what: name of the condition, for the failure's text.
+        """
         deadline = time.monotonic() + timeout
         with self._changed:
             while not condition():
                 assert not self._refused, self._refused
                 left = deadline - time.monotonic()
-                assert left > 0, f"waited {timeout} s for {what}; seen last: {self._tail()}"
-                self._changed.wait(min(left, 0.1))  # a condition may also depend on something that is no message
+                assert left > 0, f"waited {timeout} s for {what}; last messages: {self._tail()}"
+                self._changed.wait(min(left, 0.1))  # a condition may depend on more than messages
 
     def wait_for(self, topic: str, payload: str | None = None, timeout: float = 30) -> str:
-        """Returns the payload of `topic` once it is `payload` (or anything, when none is given)."""
+        """Waits until `topic` has the payload, or any payload if none is given, and returns it."""
         self.wait(
             lambda: topic in self.latest and payload in (None, self.latest[topic]),
             timeout,
-            f"{topic} = {payload!r}, which is {self.latest.get(topic)!r}",
+            f"{topic} = {payload!r} (now {self.latest.get(topic)!r})",
         )
         return self.latest[topic]
 
     def sync(self, timeout: float = 30) -> None:
-        """Returns when all that the broker had accepted before this call has been delivered here.
+        """Waits until every message that the broker accepted before this call has been delivered.
 
-        A marker that is published on this connection comes back behind it. To tell that something was *not*
-        published: wait for what must have come after it, settle, look at `log`.
+        The observer publishes a marker, which the broker delivers after those messages. To check that something was
+        *not* published: wait for a message that is published later, call `sync`, then inspect `messages`.
         """
         deadline = time.monotonic() + timeout
         while not self._echo(uuid.uuid4().hex, deadline - time.monotonic()):
-            pass  # the connection was lost in between
+            pass  # the connection was lost meanwhile
 
     def _echo(self, marker: str, timeout: float) -> bool:
         connection = self._connections
@@ -142,29 +167,37 @@ class Observer:
     def publish(
         self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1, timeout: float = 30
     ) -> None:
-        """Publishes and returns when the broker has acknowledged it (QoS 1); waits for the connection first."""
+        """Waits for the connection, publishes, and waits for the acknowledgement.
+
+        Args:
+            topic: the topic.
+            payload: text or bytes; empty clears a retained topic.
+            retain: whether the broker retains the message.
+            qos: 0 or 1; with 0 there is no acknowledgement to wait for.
+            timeout: seconds until the test fails.
+        """
         self.wait(lambda: self._subscribed, timeout, "the observer's connection")
         publication = self._client.publish(topic, payload, qos=qos, retain=retain)
         publication.wait_for_publish(timeout)
         assert publication.is_published(), f"waited {timeout} s for the broker to acknowledge {topic}"
 
     def messages_since(self, start: int = 0) -> list[ReceivedMessage]:
-        """What came after the first `start` messages (a `count` taken before)."""
+        """The messages after the first `start`, which is an earlier value of `count`."""
         with self._changed:
             return self.messages[start:]
 
     def payloads(self, topic: str, start: int = 0) -> list[str]:
-        """The payloads of one topic in the order in which they came, after the first `start` messages."""
-        return [seen.payload for seen in self.messages_since(start) if seen.topic == topic]
+        """The payloads of one topic in the order of arrival, after the first `start` messages."""
+        return [message.payload for message in self.messages_since(start) if message.topic == topic]
 
     @property
     def count(self) -> int:
-        """How many messages came so far: a place in the log, for `since`."""
+        """Number of messages received so far; pass it to `messages_since` later."""
         return len(self.messages)
 
     @property
     def retained(self) -> dict[str, str]:
-        """What the broker retains at this moment, as a client that comes anew gets it."""
+        """Payload by topic of everything that the broker retains now, read by a new client."""
         username, password = self._login
         return retained_messages(
             self.port,
@@ -176,9 +209,9 @@ class Observer:
         )
 
     def _tail(self) -> str:
-        return ", ".join(f"{seen.topic}={seen.payload[:60]}" for seen in self.messages[-8:]) or "nothing"
+        return ", ".join(f"{message.topic}={message.payload[:60]}" for message in self.messages[-8:]) or "none"
 
-    # paho's thread
+    # Everything below runs in paho's thread.
 
     def _on_connect(
         self, client: Client, _data: object, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
@@ -232,8 +265,8 @@ class Observer:
             self._changed.notify_all()
 
 
-def _send_at_once(_client: Client, _data: object, connection: object) -> None:
-    """Without this each acknowledged publish takes 40 ms, a packet waiting for the acknowledgement of the last one."""
+def _disable_nagle(_client: Client, _data: object, connection: object) -> None:
+    """Disables Nagle's algorithm, with which each acknowledged publish takes 40 ms."""
     if isinstance(connection, socket.socket):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -247,7 +280,10 @@ def retained_messages(
     password: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> dict[str, str]:
-    """Topic -> payload of everything that the broker retains, as delivered to a subscription made anew."""
+    """Payload by topic of everything that the broker retains, as delivered to a new subscription.
+
+    Args: as for `Observer`.
+    """
     observer = Observer(
         port,
         topic_filter,
@@ -255,7 +291,7 @@ def retained_messages(
         username=username,
         password=password,
         tls=tls,
-        retain_as_published=False,  # the flag then tells replayed messages from those published meanwhile
+        retain_as_published=False,  # so that live messages come without the flag
     )
     with observer:
-        return {seen.topic: seen.payload for seen in observer.messages_since() if seen.retain}
+        return {message.topic: message.payload for message in observer.messages_since() if message.retain}

@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do to them."""
+"""A TCP proxy that simulates network faults: delay, pause, packet loss, resets."""
 
 import asyncio
 import socket
@@ -19,12 +19,15 @@ _CHUNK = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """How connections are treated at the moment.
+    """The network conditions that the proxy simulates.
 
-    Each chunk arrives `delay` seconds late, and in pieces of one byte where `drip` seconds are to lie between them.
-    While `paused`, nothing is read and nothing is passed on. A connection that was there while it was a `blackhole` is
-    dead for ever: what comes is swallowed, and neither side learns that the other has closed. New connections are cut
-    after `cut_after` seconds; with 0, at once.
+    Attributes:
+        delay: seconds by which each chunk is delayed.
+        drip: seconds between single bytes; 0 forwards whole chunks.
+        paused: nothing is read or forwarded.
+        blackhole: every connection open now or opened meanwhile is dead for good: its data is discarded, and neither
+            side learns that the other has closed.
+        cut_after: seconds after which a new connection is reset; 0 resets it at once, None never.
     """
 
     delay: float = 0.0
@@ -35,19 +38,21 @@ class Conditions:
 
 
 class Proxy:
-    """Stands before `target` (a port), in a thread of its own; use it as a context manager.
+    """Forwards connections to a port on this machine, in its own thread; use it as a context manager.
 
-    `connections` are the times (`time.monotonic`) at which connections came; `passed` is how many bytes went through,
-    in both directions.
+    Attributes:
+        port: where the proxy listens.
+        connections: when each connection was accepted, in seconds of `time.monotonic`.
+        bytes_forwarded: total in both directions.
     """
 
     host = HOST
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, upstream_port: int) -> None:
         self.port = free_port()
         self.connections: list[float] = []
         self.bytes_forwarded = 0
-        self._target = target
+        self._upstream_port = upstream_port
         self._conditions = Conditions()
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -70,40 +75,40 @@ class Proxy:
         self._loop.close()
 
     def pause(self) -> None:
-        """Nothing moves until `calm()`; the buffers on both sides fill."""
+        """Stops reading and forwarding until `restore()`; the socket buffers fill up."""
         self._set(paused=True)
 
     def blackhole(self) -> None:
-        """The connections of now, and those that come until `calm()`, are dead without a word."""
+        """Silently discards the data of all open connections, and of those opened until `restore()`."""
         self._set(blackhole=True)
 
     def delay(self, seconds: float) -> None:
-        """Each chunk is this late from now on."""
+        """Delays each chunk by `seconds`."""
         self._set(delay=seconds)
 
     def drip(self, seconds: float) -> None:
-        """Data goes byte by byte from now on, with this much time in between."""
+        """Forwards single bytes, `seconds` apart."""
         self._set(drip=seconds)
 
     def cut(self, new_after: float | None = None) -> None:
-        """Resets every connection, and with `new_after` also those that come, so many seconds after they came."""
+        """Resets every connection; with `new_after`, also each new connection after that many seconds."""
         self._set(cut_after=new_after)
         self._run(self._cut_all)
 
     def restore(self) -> None:
-        """Passes everything on again."""
-        self._run(lambda: self._become(Conditions()))
+        """Ends all faults; new data is forwarded again."""
+        self._run(lambda: self._apply(Conditions()))
 
     def _set(self, **changed: float | bool | None) -> None:
-        self._run(lambda: self._become(replace(self._conditions, **changed)))  # type: ignore[arg-type]  # one of its fields
+        self._run(lambda: self._apply(replace(self._conditions, **changed)))  # type: ignore[arg-type]  # a field
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run(self, function: Callable[[], None]) -> None:
         async def call() -> None:
-            work()
+            function()
 
         asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 
-    # the proxy's thread
+    # Everything below runs in the proxy's thread.
 
     async def _start(self) -> None:
         self._flowing.set()
@@ -115,7 +120,7 @@ class Proxy:
         self._cut_all()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _become(self, conditions: Conditions) -> None:
+    def _apply(self, conditions: Conditions) -> None:
         self._conditions = conditions
         if conditions.blackhole:
             for link in self._links:
@@ -133,33 +138,33 @@ class Proxy:
         self.connections.append(time.monotonic())
         link = _Link(writer, dead=self._conditions.blackhole)
         self._links.add(link)
-        _ = self._keep(asyncio.current_task())
-        work = [self._keep(asyncio.create_task(link.ended.wait()))]
+        _ = self._track(asyncio.current_task())
+        tasks = [self._track(asyncio.create_task(link.was_cut.wait()))]
         try:
             if not link.dead and self._conditions.cut_after != 0:
-                there, link.beyond = await asyncio.open_connection(HOST, self._target)
-                work.append(self._keep(asyncio.create_task(self._pump(link, reader, link.beyond))))
-                work.append(self._keep(asyncio.create_task(self._pump(link, there, writer))))
+                answers, link.upstream = await asyncio.open_connection(HOST, self._upstream_port)
+                tasks.append(self._track(asyncio.create_task(self._forward(link, reader, link.upstream))))
+                tasks.append(self._track(asyncio.create_task(self._forward(link, answers, writer))))
             done, _ = await asyncio.wait(
-                work, return_when=asyncio.FIRST_COMPLETED, timeout=None if link.dead else self._conditions.cut_after
+                tasks, return_when=asyncio.FIRST_COMPLETED, timeout=None if link.dead else self._conditions.cut_after
             )
             if done:
-                link.close()  # as one of the sides did
+                link.close()  # one side closed, so the other is closed too
         except OSError:
-            pass  # the target does not listen, which this side learns by the cut
+            pass  # nothing listens upstream: the client's connection is reset below
         finally:
             self._links.discard(link)
             link.cut()
-            for task in work:
+            for task in tasks:
                 task.cancel()
 
-    def _keep(self, task: "asyncio.Task[Any] | None") -> "asyncio.Task[Any]":
+    def _track(self, task: "asyncio.Task[Any] | None") -> "asyncio.Task[Any]":
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _pump(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(_CHUNK):
                 await asyncio.sleep(self._conditions.delay)
@@ -174,30 +179,30 @@ class Proxy:
                     self.bytes_forwarded += len(piece)
                     await asyncio.sleep(self._conditions.drip)
         except OSError:
-            pass  # one side is gone, which the other learns
+            pass  # one side has gone; the caller closes the other
         if link.dead:
-            await link.ended.wait()
+            await link.was_cut.wait()
 
 
 class _Link:
-    """One connection through the proxy, from `here` to `beyond`; a dead one passes nothing on, not even its end."""
+    """A connection from a client to the upstream port; a dead one forwards nothing, not even its end."""
 
-    def __init__(self, here: asyncio.StreamWriter, *, dead: bool) -> None:
-        self.here = here
-        self.beyond: asyncio.StreamWriter | None = None
+    def __init__(self, client: asyncio.StreamWriter, *, dead: bool) -> None:
+        self.client = client
+        self.upstream: asyncio.StreamWriter | None = None
         self.dead = dead
-        self.ended = asyncio.Event()
+        self.was_cut = asyncio.Event()
 
     def close(self) -> None:
-        """Ends both sides in good order."""
-        for writer in (self.here, self.beyond):
+        """Closes both sides gracefully."""
+        for writer in (self.client, self.upstream):
             if writer is not None:
                 writer.close()
 
     def cut(self) -> None:
-        """Resets what is not closed."""
-        self.ended.set()
-        for writer in (self.here, self.beyond):
+        """Resets both sides, unless they are closed already."""
+        self.was_cut.set()
+        for writer in (self.client, self.upstream):
             if writer is not None and not writer.is_closing():
                 sock = writer.get_extra_info("socket")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

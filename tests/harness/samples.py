@@ -1,4 +1,4 @@
-"""Values for tests of the core: readings, outcomes and moments, and hypothesis strategies of them."""
+"""Sample readings, outcomes and moments for tests of the domain, and hypothesis strategies for them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -36,7 +36,7 @@ FAILURES = (
 
 
 def at(seconds: float) -> Moment:
-    """A moment, `seconds` after the first."""
+    """The moment `seconds` after `NOW`, at which the monotonic clock shows 1000 s."""
     return Moment(1000.0 + seconds, NOW + timedelta(seconds=seconds))
 
 
@@ -44,17 +44,17 @@ _CHARGING = PlugReading("p1", label="Plug 1", status="charging", power=7107.0, t
 
 
 def plug_reading(plug: str = "p1", **changed: object) -> PlugReading:
-    """A charging plug's reading, measured at the first moment, with some values changed."""
-    return replace(_CHARGING, plug_uuid=plug, **changed)  # type: ignore[arg-type]  # as the tests name them
+    """The reading of a charging plug, measured at `NOW`, with some values changed."""
+    return replace(_CHARGING, plug_uuid=plug, **changed)  # type: ignore[arg-type]  # fields of the dataclass
 
 
 def reading(*plugs: PlugReading, invalid: Iterable[str] = ()) -> Reading:
-    """A good answer; of one charging plug where nothing else is said."""
+    """The reading of a station with these plugs, by default one that is charging."""
     return Reading(plugs or (plug_reading(),), frozenset(invalid))
 
 
 def failure(reason: Reason) -> Failure:
-    """A failed poll."""
+    """The outcome of a failed poll."""
     return Failure(reason, "something happened")
 
 
@@ -63,7 +63,7 @@ numeric_values = st.one_of(
     st.sampled_from([0.0, -0.0, 6.0, 10.3, 7107.0, -2300.5, 1e-7, 1e9]),
     st.floats(-1e9, 1e9, allow_nan=False),
 )
-"""What a numeric field may hold."""
+"""Values of a numeric field."""
 
 _times = st.one_of(st.none(), st.integers(-4000, 4000).map(lambda seconds: NOW + timedelta(milliseconds=250 * seconds)))
 _statuses = st.sampled_from([None, "", "rebooting", *STATUSES])
@@ -71,7 +71,7 @@ _labels = st.sampled_from([None, "", "Plug 1", "Links\n#+/ü"])
 
 
 def plug_readings(plug: str) -> st.SearchStrategy[PlugReading]:
-    """Any reading of one plug."""
+    """Arbitrary readings of one plug."""
     return st.builds(
         PlugReading,
         st.just(plug),
@@ -85,14 +85,14 @@ def plug_readings(plug: str) -> st.SearchStrategy[PlugReading]:
 
 
 @st.composite
-def _answers(draw: st.DrawFn) -> Reading:
+def _readings(draw: st.DrawFn) -> Reading:
     kinds = draw(
-        st.lists(st.sampled_from(["valid", "valid", "wrong", "lacks"]), min_size=len(PLUGS), max_size=len(PLUGS))
+        st.lists(st.sampled_from(["valid", "valid", "invalid", "missing"]), min_size=len(PLUGS), max_size=len(PLUGS))
     )
     valid = [plug for plug, kind in zip(PLUGS, kinds, strict=True) if kind == "valid"] or ["p1"]
-    wrong = [plug for plug, kind in zip(PLUGS, kinds, strict=True) if kind == "wrong" and plug not in valid]
-    return Reading(tuple(draw(plug_readings(plug)) for plug in valid), frozenset(wrong))
+    invalid = [plug for plug, kind in zip(PLUGS, kinds, strict=True) if kind == "invalid" and plug not in valid]
+    return Reading(tuple(draw(plug_readings(plug)) for plug in valid), frozenset(invalid))
 
 
-outcomes: st.SearchStrategy[Outcome] = st.one_of(_answers(), _answers(), st.sampled_from(FAILURES).map(failure))
-"""What a poll may yield."""
+outcomes: st.SearchStrategy[Outcome] = st.one_of(_readings(), _readings(), st.sampled_from(FAILURES).map(failure))
+"""Arbitrary outcomes of a poll; two in three are readings."""

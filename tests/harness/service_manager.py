@@ -1,4 +1,4 @@
-"""The service manager's side of systemd's notify protocol: a datagram socket that hears what the bridge says."""
+"""The service manager's side of systemd's notify protocol: a datagram socket that receives notifications."""
 
 import socket
 import time
@@ -10,9 +10,15 @@ __all__ = ["ServiceManager"]
 
 
 class ServiceManager:
-    """Listens on a socket of its own; use it as a context manager.
+    """Receives notifications on its own socket; use it as a context manager.
 
-    `heard` are the messages so far, each as its assignments. An `abstract` socket has no file.
+    Args:
+        path: path or abstract name of the socket.
+        abstract: use the abstract namespace, so that there is no socket file.
+
+    Attributes:
+        address: the socket's address, as in NOTIFY_SOCKET.
+        messages: the messages read so far, each as its assignments.
     """
 
     def __init__(self, path: Path, *, abstract: bool = False) -> None:
@@ -31,31 +37,29 @@ class ServiceManager:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it passes to a service."""
+        """The environment variables that it sets for a service."""
         return {"NOTIFY_SOCKET": self.address}
 
     def next_message(self, timeout: float = 10) -> dict[str, str]:
-        """The next message; fails where none comes."""
+        """The next message; fails if none arrives within `timeout` seconds."""
         self._socket.settimeout(timeout)
         try:
             text = self._socket.recv(65_536).decode()
         except TimeoutError:
-            raise AssertionError(
-                f"the manager heard nothing for {timeout} s, before that {self.messages[-5:]}"
-            ) from None
+            raise AssertionError(f"no notification within {timeout} s; the last ones: {self.messages[-5:]}") from None
         message = dict(line.split("=", 1) for line in text.split("\n"))
         self.messages.append(message)
         return message
 
     def next_message_with(self, key: str, timeout: float = 10) -> dict[str, str]:
-        """The next message that assigns `key`; those before it are passed over, and stay in `heard`."""
+        """The next message that assigns `key`; skips others, which stay in `messages`."""
         deadline = time.monotonic() + timeout
         while key not in (message := self.next_message(max(deadline - time.monotonic(), 0.001))):
             pass
         return message
 
     def receives_nothing(self, seconds: float) -> bool:
-        """Whether nothing is said for that long."""
+        """Whether no message arrives for this long."""
         self._socket.settimeout(seconds)
         try:
             self._socket.recv(65_536, socket.MSG_PEEK)
@@ -64,7 +68,7 @@ class ServiceManager:
         return False
 
     def drain(self) -> None:
-        """Take what was said so far, without waiting for more."""
+        """Discards the messages that have arrived, without waiting for more."""
         self._socket.settimeout(0)
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The test tools themselves: what they claim to see, they must be able to see."""
+"""The test tools themselves: each must be able to detect what the tests rely on it to detect."""
 
 import re
 import ssl
@@ -14,7 +14,7 @@ from tests.harness.cloud import EXAMPLE_EVSE, status_example
 _PATH = f"/edgedevices/edge-1/evses/{EXAMPLE_EVSE}/status"
 
 
-def test_an_observer_sees_what_is_retained_and_what_comes(broker: Mosquitto) -> None:
+def test_observer_records_retained_and_live_messages(broker: Mosquitto) -> None:
     with Observer(broker.port) as first:
         for number in range(2000):
             first.publish(f"a/{number}", "old", retain=True)
@@ -26,21 +26,20 @@ def test_an_observer_sees_what_is_retained_and_what_comes(broker: Mosquitto) -> 
             first.publish("a/0", "new", retain=True)
             second.wait_for("a/0", "new")
             second.sync()
-            assert [(seen.topic, seen.payload, seen.retain) for seen in second.messages_since(before)] == [
-                ("a/0", "new", True)
-            ]
+            new = [(message.topic, message.payload, message.retain) for message in second.messages_since(before)]
+            assert new == [("a/0", "new", True)]
         assert len(retained_messages(broker.port)) == 2000
         assert first.retained["a/0"] == "new"
         assert retained_messages(broker.port, "a/1/#", protocol="3.1.1") == {"a/1": "old"}
 
 
-def test_an_observer_fails_when_the_wait_is_in_vain(observer: Observer) -> None:
+def test_observer_wait_fails_on_timeout(observer: Observer) -> None:
     observer.publish("a", "1")
     with pytest.raises(AssertionError, match=re.escape("a = '2'")):
         observer.wait_for("a", "2", timeout=0.05)
 
 
-def test_a_broker_can_be_frozen_restarted_and_killed(broker: Mosquitto) -> None:
+def test_mosquitto_freezes_restarts_and_is_killed(broker: Mosquitto) -> None:
     with Observer(broker.port) as observer:
         observer.publish("a", "1", retain=True)
         broker.freeze()
@@ -57,7 +56,7 @@ def test_a_broker_can_be_frozen_restarted_and_killed(broker: Mosquitto) -> None:
         pass
 
 
-def test_a_broker_keeps_what_it_retains_where_asked(tmp_path: Path) -> None:
+def test_mosquitto_with_persistence_keeps_retained_messages(tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "broker", persistence=True) as broker:
         with Observer(broker.port) as observer:
             observer.publish("a", "1", retain=True)
@@ -65,7 +64,7 @@ def test_a_broker_keeps_what_it_retains_where_asked(tmp_path: Path) -> None:
         assert retained_messages(broker.port) == {"a": "1"}
 
 
-def test_a_broker_speaks_tls_and_asks_for_a_password(tmp_path: Path, authority: Authority) -> None:
+def test_mosquitto_with_tls_or_login_accepts_and_rejects(tmp_path: Path, authority: Authority) -> None:
     server = authority.issue("broker")
     extra = [f"certfile {server.cert_file}", f"keyfile {server.key_file}"]
     context = ssl.create_default_context(cafile=authority.ca_file)
@@ -80,7 +79,7 @@ def test_a_broker_speaks_tls_and_asks_for_a_password(tmp_path: Path, authority: 
         pass
 
 
-def test_a_wrong_broker_configuration_is_told(tmp_path: Path) -> None:
+def test_mosquitto_with_invalid_configuration_reports_it(tmp_path: Path) -> None:
     with (
         pytest.raises(AssertionError, match="no_such_setting"),
         Mosquitto(tmp_path / "broker", extra=["no_such_setting"]),
@@ -98,7 +97,7 @@ def _get(cloud: CloudServer, token: str = "secret") -> tuple[int, bytes]:
             return error.code, error.read()
 
 
-def test_the_cloud_answers_what_it_is_told(cloud: CloudServer) -> None:
+def test_cloud_server_sends_the_answers_that_were_set(cloud: CloudServer) -> None:
     assert _get(cloud)[0] == 404
     cloud.answer(EXAMPLE_EVSE, status_example(), token="secret")
     assert _get(cloud, "wrong")[0] == 401
@@ -107,11 +106,11 @@ def test_the_cloud_answers_what_it_is_told(cloud: CloudServer) -> None:
     assert _get(cloud) == (503, EXAMPLE_EVSE.encode())
     assert [request.headers["evsetoken"] for request in cloud.requests] == ["secret", "wrong", "secret", "secret"]
     assert len(cloud.wait_for_requests(4, EXAMPLE_EVSE)) == 4
-    with pytest.raises(AssertionError, match="saw 4"):
+    with pytest.raises(AssertionError, match="received 4"):
         cloud.wait_for_requests(5, timeout=0.05)
 
 
-def test_the_cloud_goes_and_comes_back(cloud: CloudServer) -> None:
+def test_cloud_server_stops_and_starts_again(cloud: CloudServer) -> None:
     cloud.stop()
     with pytest.raises(urllib.error.URLError):
         _get(cloud)
@@ -119,9 +118,9 @@ def test_the_cloud_goes_and_comes_back(cloud: CloudServer) -> None:
     assert _get(cloud)[0] == 404
 
 
-def test_a_process_is_read_and_ended() -> None:
+def test_bridge_process_output_and_exit_are_observed() -> None:
     with BridgeProcess("--help") as process:
         process.wait_for_line("Usage", stream="stdout")
         process.assert_exit(0)
-        with pytest.raises(AssertionError, match="ended without a line"):
+        with pytest.raises(AssertionError, match="exited without a line"):
             process.wait_for_line("no such line")

@@ -1,4 +1,4 @@
-"""An event loop whose time does not pass: it jumps to whatever is to happen next, so that a day takes milliseconds."""
+"""An event loop on virtual time: instead of waiting, its clock jumps to the next event, so a day takes milliseconds."""
 
 import asyncio
 import selectors
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class _Selector(selectors.SelectSelector):
-    """Instead of waiting for its timeout, it lets the time be over."""
+    """Advances the clock by the timeout instead of waiting."""
 
     now = 1000.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("nothing is going to happen any more")
+            raise RuntimeError("deadlock: no event is scheduled")
         self.now += timeout
         return super().select(0)
 
@@ -33,7 +33,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
 
-def run(work: Coroutine[object, object, T]) -> T:
-    """`asyncio.run` on virtual time; the first moment is 1000."""
+def run(main: Coroutine[object, object, T]) -> T:
+    """`asyncio.run` on virtual time, which starts at 1000 s."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(work)
+        return runner.run(main)

@@ -142,9 +142,9 @@ def _other_kind(field: Field) -> Field:
     [
         (
             _renamed,
-            r"^went: topics > evse/{evse}/{plug}/power > type .*\n(.*\n)*added: topics > evse/{evse}/{plug}/watts",
+            r"^removed: topics > evse/{evse}/{plug}/power > type .*\n(.*\n)*added: topics > evse/{evse}/{plug}/watts",
         ),
-        (_renamed, r"^went: topics > evse/{evse}/{plug}/state > payload > properties > power > type "),
+        (_renamed, r"^removed: topics > evse/{evse}/{plug}/state > payload > properties > power > type "),
         (_other_unit, r'^changed: topics > evse/{evse}/{plug}/power > unit: "W" -> "kW"$'),
         (_other_kind, r'^changed: topics > evse/{evse}/{plug}/power > type: "number" -> "text"$'),
         (_other_kind, r"^changed: topics > evse/{evse}/{plug}/state > payload > properties > power > type: "),
@@ -171,4 +171,4 @@ def test_topic_that_went_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_module, "BRIDGE_FIELDS", ())
     found = differences(before, contract())
     assert found
-    assert all(line.startswith("went: topics > evse/bridge/") for line in found)
+    assert all(line.startswith("removed: topics > evse/bridge/") for line in found)

@@ -7,8 +7,8 @@ writes both anew, when it is run in the folder of the project.
 
 from pathlib import Path
 
-from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, Setting, variable
-from evse_mqtt_bridge.config.template import about, document, literal, sections
+from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, Setting, variable_name
+from evse_mqtt_bridge.config.template import header_and_purpose, render_template, sections, toml_literal
 
 __all__ = ["DOCUMENT", "EXAMPLE", "example", "refreshed", "tables"]
 
@@ -44,11 +44,11 @@ def refreshed(page: str) -> str:
 
 def example() -> str:
     """A configuration file with every setting, explained, in which only what has no default is set."""
-    return document(_EXAMPLE_HEAD, {"mqtt": {"host": "localhost"}})
+    return render_template(_EXAMPLE_HEAD, {"mqtt": {"host": "localhost"}})
 
 
 def _table(header: Setting, keys: list[Setting]) -> str:
-    written, words = about(header)
+    written, words = header_and_purpose(header)
     return "\n".join(
         [
             f"### `{written}`",
@@ -65,8 +65,8 @@ def _table(header: Setting, keys: list[Setting]) -> str:
 
 def _row(key: Setting) -> str:
     path: KeyPath = tuple(0 if part == EACH else part for part in key.path)
-    default = "**required**" if key.required else "none" if key.default is None else f"`{literal(key.default)}`"
-    cells = (f"`{key.path[-1]}`", key.expected, default, key.description, f"`{variable(path)}`")
+    default = "**required**" if key.required else "none" if key.default is None else f"`{toml_literal(key.default)}`"
+    cells = (f"`{key.path[-1]}`", key.expected, default, key.description, f"`{variable_name(path)}`")
     return f"| {' | '.join(cells)} |"
 
 

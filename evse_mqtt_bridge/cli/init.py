@@ -13,10 +13,10 @@ from evse_mqtt_bridge.cli.common.options import config_option, naming
 from evse_mqtt_bridge.cli.common.status_client import address_of
 from evse_mqtt_bridge.cli.common.wizard import Given, Wizard
 from evse_mqtt_bridge.config import environment
-from evse_mqtt_bridge.config.answers import value_fault
-from evse_mqtt_bridge.config.edit import begin, keep, save
-from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose, parse
-from evse_mqtt_bridge.config.schema_index import KeyPath, shown
+from evse_mqtt_bridge.config.answers import value_error
+from evse_mqtt_bridge.config.edit import back_up, create_file, save
+from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose_file, parse
+from evse_mqtt_bridge.config.schema_index import KeyPath, format_path
 from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem
 
 __all__ = ["init"]
@@ -104,17 +104,17 @@ def init(config: Path | None, *, force: bool, **options: object) -> None:
     Exit codes: 0 written, 1 refused, or ended before the last answer, 2 an answer is missing or cannot be, 69 something
     does not answer, 78 what was answered makes no configuration.
     """
-    path = choose(config, os.environ) or DEFAULT_FILE
+    path = choose_file(config, os.environ) or DEFAULT_FILE
     given = Given(**options)  # type: ignore[arg-type]  # click names them as they are declared
     _refuse_what_cannot_be(given)
     _look_at(path, force=force)
     with _nothing_written():
         text = Wizard(path, given, os.environ).document()
     if force and path.exists():
-        click.echo(f"kept {path} as {keep(path)}")
+        click.echo(f"kept {path} as {back_up(path)}")
         save(path, text, mode=0o600)
     else:
-        begin(path, text)
+        create_file(path, text)
     _say_what_is_next(path, parse(text, path, os.environ))
 
 
@@ -128,7 +128,7 @@ def _refuse_what_cannot_be(given: Given) -> None:
         ("--interval", ("polling", "interval"), given.interval),
     )
     for option, path, value in values:
-        if value is not None and (words := value_fault(path, value)):
+        if value is not None and (words := value_error(path, value)):
             raise click.UsageError(f"{option}: {words}")
     if given.password_file is not None and given.password_stdin:
         raise click.UsageError("--password-file and --password-stdin exclude each other.")
@@ -155,9 +155,9 @@ def _look_at(path: Path, *, force: bool) -> None:
         raise EditError(
             f"{path} cannot be written: the folder {'is not yours to write' if is_there else 'is not there'}"
         )
-    variables, faults = environment.read(os.environ)
+    variables, faults = environment.read_variables(os.environ)
     if faults:
-        raise ConfigError(*(Problem(fault.message, shown(fault.path), fault.variable) for fault in faults))
+        raise ConfigError(*(Problem(fault.message, format_path(fault.path), fault.variable) for fault in faults))
     for item in variables:
         if item.path == ("stations",):
             raise EditError(f"{item.name} takes the place of the stations in the file; take it away from here first")

@@ -13,7 +13,7 @@ from evse_mqtt_bridge.cli.common.prompts import seen_from
 from evse_mqtt_bridge.cli.common.tables import print_plugs, print_table
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station, save
-from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose, load, parse, read_text, read_toml
+from evse_mqtt_bridge.config.load import DEFAULT_FILE, Loaded, choose_file, load, parse, read_text, read_toml
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason
 from evse_mqtt_bridge.publishing.messages import number
 from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem, UnavailableError
@@ -83,7 +83,7 @@ def add(  # noqa: PLR0913  # one argument for each option
     Exit codes: 0 done, 1 the API refused it or it cannot be added, 69 the API does not answer, 78 the configuration is
     wrong.
     """
-    path = choose(config, os.environ) or DEFAULT_FILE
+    path = choose_file(config, os.environ) or DEFAULT_FILE
     text = read_text(path) if os.access(path, os.F_OK) else ""
     is_begun = not text.strip()
     if is_begun:
@@ -158,7 +158,7 @@ def remove(*, name: str, config: Path | None, yes: bool) -> None:
       evse-mqtt-bridge station remove "Garage north"
       evse-mqtt-bridge station remove --yes 25104c56d7f848af830af4300193efb3
     """
-    path = choose(config, os.environ) or DEFAULT_FILE
+    path = choose_file(config, os.environ) or DEFAULT_FILE
     text = read_text(path)
     stations = read_toml(text, path).get("stations", [])
     edited = remove_station(text, name)

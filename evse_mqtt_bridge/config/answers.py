@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from evse_mqtt_bridge.config.schema_index import KeyPath, setting_at
-from evse_mqtt_bridge.config.template import document
+from evse_mqtt_bridge.config.template import render_template
 
-__all__ = ["Answers", "BrokerAnswers", "StationAnswers", "first_document", "value_fault"]
+__all__ = ["Answers", "BrokerAnswers", "StationAnswers", "render_answers", "value_error"]
 
 _HEAD = """\
 # The configuration of evse-mqtt-bridge, as `evse-mqtt-bridge init` made it, with every setting: a line that begins
@@ -62,7 +62,7 @@ class Answers:
     homeassistant: bool | None = None
 
 
-def first_document(answers: Answers) -> str:
+def render_answers(answers: Answers) -> str:
     """A configuration file that says what was answered, and explains every setting."""
     broker = answers.broker
     cloud = {"base_url": answers.base_url, "ca_file": answers.cloud_ca_file}
@@ -78,10 +78,10 @@ def first_document(answers: Answers) -> str:
     }
     if broker.tls:
         tables["mqtt"]["tls"] = _given(broker, "ca_file", "cert_file", "key_file")
-    return document(_HEAD, tables)
+    return render_template(_HEAD, tables)
 
 
-def value_fault(path: KeyPath, value: object) -> str | None:
+def value_error(path: KeyPath, value: object) -> str | None:
     """What is wrong with one value by itself, in words without the value; `None` where nothing is.
 
     `path` is that of a setting in a table, such as `("mqtt", "host")`; EACH stands for the index of a station.

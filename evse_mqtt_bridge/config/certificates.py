@@ -7,7 +7,7 @@ import re
 import ssl
 from pathlib import Path
 
-__all__ = ["ca_fault", "chain_fault"]
+__all__ = ["ca_file_error", "key_pair_error"]
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
@@ -15,7 +15,7 @@ _DER = b"\x30"
 """What every certificate and key in binary form begins with: the tag of an ASN.1 sequence."""
 
 
-def ca_fault(file: Path) -> str | None:
+def ca_file_error(file: Path) -> str | None:
     """Why the certificates in `file` cannot be trusted as CAs; `None` where they can.
 
     Raises:
@@ -24,7 +24,7 @@ def ca_fault(file: Path) -> str | None:
     return _certificate_fault(file.read_bytes(), file)
 
 
-def chain_fault(cert_file: Path, key_file: Path | None) -> tuple[str, str] | None:
+def key_pair_error(cert_file: Path, key_file: Path | None) -> tuple[str, str] | None:
     """Why a certificate cannot be shown with its key: the setting at fault and what is wrong; `None` where it can.
 
     Without `key_file` the key has to be in `cert_file`.

@@ -20,10 +20,10 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Array
 
 from evse_mqtt_bridge.config.schema_index import KeyPath
-from evse_mqtt_bridge.config.source_positions import blocks, locate
+from evse_mqtt_bridge.config.source_positions import blocks, line_of
 from evse_mqtt_bridge.support.errors import EditError
 
-__all__ = ["add_station", "begin", "find_station", "keep", "remove_station", "save"]
+__all__ = ["add_station", "back_up", "create_file", "find_station", "remove_station", "save"]
 
 Fields = Mapping[str, str | int | float]
 """The keys of a station that is added, in the order in which they are written."""
@@ -43,7 +43,7 @@ def add_station(text: str, fields: Fields) -> str:
     stations = _stations(data)
     for index, station in enumerate(stations):
         if station.get("uuid") == fields["uuid"]:
-            line = locate(text, ("stations", index))
+            line = line_of(text, ("stations", index))
             raise EditError(f"line {line}: station {fields['uuid']} is there already; remove it first")
     add = _add_inline if "stations" in data and _is_inline(text) else _add_block
     return _verified(add(text, fields), data, [*stations, dict(fields)])
@@ -124,7 +124,7 @@ def _copy_attributes(source: Path, descriptor: int) -> None:
                 os.setxattr(descriptor, name, os.getxattr(source, name))
 
 
-def begin(path: Path, text: str) -> None:
+def create_file(path: Path, text: str) -> None:
     """Writes a file that is not there yet, as a whole or not at all, with mode 0600.
 
     Raises:
@@ -143,7 +143,7 @@ def begin(path: Path, text: str) -> None:
         raise
 
 
-def keep(path: Path) -> Path:
+def back_up(path: Path) -> Path:
     """Copies a file to a new one beside it, with mode 0600, and returns that one's name: `config.toml.bak`, `.bak2`...
 
     Raises:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from evse_mqtt_bridge.config.errors import Fault
-from evse_mqtt_bridge.config.schema_index import EACH, PREFIX, KeyPath, Setting, setting_at, settings, variable
+from evse_mqtt_bridge.config.errors import Issue
+from evse_mqtt_bridge.config.schema_index import EACH, PREFIX, KeyPath, Setting, setting_at, settings, variable_name
 
-__all__ = ["Variable", "overlay", "read"]
+__all__ = ["Variable", "overlay", "read_variables"]
 
 _INDEX = re.compile(r"[0-9]{1,6}")
 _IN_WORDS = {"object": "a JSON object", "array": "a JSON array of objects"}
@@ -31,36 +31,36 @@ class Variable:
     value: object = field(repr=False)
 
 
-def read(environ: Mapping[str, str]) -> tuple[list[Variable], list[Fault]]:
+def read_variables(environ: Mapping[str, str]) -> tuple[list[Variable], list[Issue]]:
     """The settings among the variables, and what is wrong with those that begin like one."""
     variables: dict[KeyPath, Variable] = {}
-    faults = []
+    issues = []
     for name, text in sorted(environ.items()):
         if not name.upper().startswith(PREFIX):
             continue
         path = _path(name)
         setting = setting_at(path)
         if setting is None or (setting.path[-1] == EACH and isinstance(path[-1], str)):
-            faults.append(Fault((), f"unknown variable; {_nearest(name, path)}", name))
+            issues.append(Issue((), f"unknown variable; {_nearest(name, path)}", name))
         elif path in variables:
-            faults.append(Fault(path, f"is also set by {variables[path].name}; set one of them", name))
+            issues.append(Issue(path, f"is also set by {variables[path].name}; set one of them", name))
         elif setting.kind == "string" and not _is_text(text):
-            faults.append(Fault(path, "is not UTF-8 text", name))
+            issues.append(Issue(path, "is not UTF-8 text", name))
         else:
             try:
                 variables[path] = Variable(name, path, _value(setting, text))
             except (ValueError, RecursionError):
                 words = _IN_WORDS.get(setting.kind, setting.expected)
-                faults.append(Fault(path, f"expected {words}", name))
-    return list(variables.values()), faults
+                issues.append(Issue(path, f"expected {words}", name))
+    return list(variables.values()), issues
 
 
-def overlay(data: dict[str, Any], variables: Sequence[Variable]) -> list[Fault]:
+def overlay(data: dict[str, Any], variables: Sequence[Variable]) -> list[Issue]:
     """Sets the variables in `data`, in place: whole tables first, then single keys; station by station.
 
     A secret and the file that holds it are two ways to say one thing, so that setting either takes the place of both.
     """
-    faults = []
+    issues = []
     given = {variable.path for variable in variables}
     for item in sorted(variables, key=lambda item: (_indices(item.path), len(item.path))):
         *outer, key = item.path
@@ -74,8 +74,8 @@ def overlay(data: dict[str, Any], variables: Sequence[Variable]) -> list[Fault]:
                     table.pop(partner, None)
                 table[key] = deepcopy(item.value)
         except IndexError:
-            faults.append(Fault(item.path, "stations are counted from 0, without a gap", item.name))
-    return faults
+            issues.append(Issue(item.path, "stations are counted from 0, without a gap", item.name))
+    return issues
 
 
 def _inner(data: object, path: Sequence[str | int], empty: object) -> object:
@@ -131,7 +131,7 @@ def _nearest(name: str, path: KeyPath) -> str:
     """Which known variable was meant; the index of a station is taken over from the name."""
     index = next(iter(_indices(path)), 0)
     known = [tuple(index if part == EACH else part for part in s.path) for s in settings() if not _in_free_table(s)]
-    similar = get_close_matches(name.upper(), [variable(known_path) for known_path in known], n=1, cutoff=0)
+    similar = get_close_matches(name.upper(), [variable_name(known_path) for known_path in known], n=1, cutoff=0)
     return f"the nearest known one is {similar[0]}"
 
 

@@ -14,15 +14,15 @@ from pydantic import ValidationError
 
 from evse_mqtt_bridge.config import checks, environment
 from evse_mqtt_bridge.config.environment import Variable
-from evse_mqtt_bridge.config.errors import Fault, named, validation_faults
+from evse_mqtt_bridge.config.errors import Issue, printable, validation_issues
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.config.schema_index import KeyPath, shown, variable
-from evse_mqtt_bridge.config.secrets import Resolved, holds_secrets, is_there, resolve
-from evse_mqtt_bridge.config.source_positions import positions
+from evse_mqtt_bridge.config.schema_index import KeyPath, format_path, variable_name
+from evse_mqtt_bridge.config.secrets import Resolved, holds_secrets, path_exists, resolve
+from evse_mqtt_bridge.config.source_positions import key_lines
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "Loaded", "choose", "load", "parse", "read_text", "read_toml"]
+__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "Loaded", "choose_file", "load", "parse", "read_text", "read_toml"]
 
 CONFIG_VARIABLE = "EVSE_MQTT_BRIDGE_CONFIG"
 """The environment variable that names the configuration file."""
@@ -44,7 +44,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
-def choose(named: Path | None, environ: Mapping[str, str]) -> Path | None:
+def choose_file(named: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Which file to load: the one named, EVSE_MQTT_BRIDGE_CONFIG, or config.toml in the working directory.
 
     `None` where none is named, config.toml is not there, and the environment says where the broker is: it can then
@@ -54,8 +54,10 @@ def choose(named: Path | None, environ: Mapping[str, str]) -> Path | None:
         return named
     if environ.get(CONFIG_VARIABLE):
         return Path(environ[CONFIG_VARIABLE])
-    says_broker = not {variable(("mqtt",)), variable(("mqtt", "host"))}.isdisjoint(name.upper() for name in environ)
-    return None if says_broker and not is_there(DEFAULT_FILE) else DEFAULT_FILE
+    says_broker = not {variable_name(("mqtt",)), variable_name(("mqtt", "host"))}.isdisjoint(
+        name.upper() for name in environ
+    )
+    return None if says_broker and not path_exists(DEFAULT_FILE) else DEFAULT_FILE
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -70,7 +72,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     loaded = parse(text, path, environ)
     if _others_can_read(path) and holds_secrets(tomllib.loads(text)):
         words = "others can read this file, and it holds secrets; `chmod 600` it, or move them to files of their own"
-        loaded = replace(loaded, warnings=(str(Problem(words, source=named(path))), *loaded.warnings))
+        loaded = replace(loaded, warnings=(str(Problem(words, source=printable(path))), *loaded.warnings))
     return loaded
 
 
@@ -88,22 +90,22 @@ def parse(text: str, path: Path | None, environ: Mapping[str, str]) -> Loaded:
         ConfigError: with a Problem for each thing that is wrong.
     """
     data = read_toml(text, path)
-    variables, faults = environment.read(environ)
-    doubtful = {fault.path for fault in faults if fault.path}
-    faults += environment.overlay(data, variables)
+    variables, issues = environment.read_variables(environ)
+    doubtful = {issue.path for issue in issues if issue.path}
+    issues += environment.overlay(data, variables)
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     folder = path.parent.absolute() if path else _here()
     resolved = resolve(data, folder, Path(credentials) if credentials else None)
-    faults += resolved.faults
+    issues += resolved.issues
     config, invalid = _validated(data)
-    faults += _explained(invalid, resolved, doubtful)
+    issues += _explained(invalid, resolved, doubtful)
     if config is not None:
-        faults += checks.faults(config)
+        issues += checks.errors(config)
     places = _Places(text, path, variables)
-    if config is None or faults:
-        problems = [places.problem(fault) for fault in dict.fromkeys(faults)]
+    if config is None or issues:
+        problems = [places.problem(issue) for issue in dict.fromkeys(issues)]
         raise ConfigError(*sorted(problems, key=lambda problem: problem.line or 0))
-    return Loaded(config, path, tuple(str(places.problem(fault)) for fault in checks.warnings(config)))
+    return Loaded(config, path, tuple(str(places.problem(issue)) for issue in checks.warnings(config)))
 
 
 def read_text(path: Path) -> str:
@@ -118,14 +120,14 @@ def read_text(path: Path) -> str:
         return content.decode().removeprefix("\ufeff")
     except FileNotFoundError:
         words = "there is no such file; make one with `evse-mqtt-bridge init`"
-        problem = Problem(words, source=named(path))
+        problem = Problem(words, source=printable(path))
     except IsADirectoryError:
-        problem = Problem("is a folder; expected the configuration file", source=named(path))
+        problem = Problem("is a folder; expected the configuration file", source=printable(path))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        problem = Problem("is not UTF-8 text", source=named(path), line=line)
+        problem = Problem("is not UTF-8 text", source=printable(path), line=line)
     except OSError as error:
-        problem = Problem(f"cannot be read: {error.strerror}", source=named(path))
+        problem = Problem(f"cannot be read: {error.strerror}", source=printable(path))
     raise ConfigError(problem)
 
 
@@ -138,7 +140,7 @@ def read_toml(text: str, path: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        problem = Problem("is nested too deeply", source=named(path))
+        problem = Problem("is nested too deeply", source=printable(path))
     except tomllib.TOMLDecodeError as error:
         words, line, column = str(error), None, None
         if found := _TOML_ERROR.fullmatch(words):
@@ -148,30 +150,30 @@ def read_toml(text: str, path: Path | None) -> dict[str, Any]:
         if words == "Invalid value":
             words += "; text is written in double quotes, and true and false in small letters"
         place = f" (column {column})" if column else ""
-        problem = Problem(f"is not TOML: {clean(words, 200)}{place}", source=named(path), line=line)
+        problem = Problem(f"is not TOML: {clean(words, 200)}{place}", source=printable(path), line=line)
     except ValueError:
-        problem = Problem("is not TOML: a number has too many digits", source=named(path))
+        problem = Problem("is not TOML: a number has too many digits", source=printable(path))
     raise ConfigError(problem)
 
 
-def _validated(data: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
+def _validated(data: dict[str, Any]) -> tuple[Config | None, list[Issue]]:
     data.setdefault("mqtt", {})  # so that what is missing is its host
     try:
         return Config.model_validate(data), []
     except ValidationError as error:
-        return None, list(validation_faults(error))
+        return None, list(validation_issues(error))
 
 
-def _explained(faults: Iterable[Fault], resolved: Resolved, doubtful: AbstractSet[KeyPath]) -> Iterator[Fault]:
-    """The faults of values, told of the file that a secret came from, without those that follow from another fault."""
-    for fault in faults:
-        path = fault.path
+def _explained(issues: Iterable[Issue], resolved: Resolved, doubtful: AbstractSet[KeyPath]) -> Iterator[Issue]:
+    """The issues of values, told of the file that a secret came from, without those that follow from another issue."""
+    for issue in issues:
+        path = issue.path
         if path in resolved.unknown or any(path[:length] in doubtful for length in range(1, len(path) + 1)):
             continue
         if file := resolved.read_from.get(path):
-            yield Fault((*path[:-1], f"{path[-1]}_file"), f"{named(file)}: {fault.message}")
+            yield Issue((*path[:-1], f"{path[-1]}_file"), f"{printable(file)}: {issue.message}")
         else:
-            yield fault
+            yield issue
 
 
 @dataclass
@@ -182,16 +184,16 @@ class _Places:
     path: Path | None
     variables: Sequence[Variable]
 
-    def problem(self, fault: Fault) -> Problem:
-        key, path = shown(fault.path), fault.path
+    def problem(self, issue: Issue) -> Problem:
+        key, path = format_path(issue.path), issue.path
         around = [path[:length] for length in range(len(path), 0, -1)]
-        source = fault.variable or next((self._names[outer] for outer in around if outer in self._names), "")
+        source = issue.variable or next((self._names[outer] for outer in around if outer in self._names), "")
         line = next((self._lines[outer] for outer in around if outer in self._lines), None)
         if source:
-            return Problem(fault.message, key, source)
+            return Problem(issue.message, key, source)
         if self.path is None or (path[:1] == ("stations",) and len(path) > 1 and path[:2] not in self._lines):
-            return Problem(fault.message, key, variable(path))
-        return Problem(fault.message, key, named(self.path), line)
+            return Problem(issue.message, key, variable_name(path))
+        return Problem(issue.message, key, printable(self.path), line)
 
     @cached_property
     def _names(self) -> Mapping[KeyPath, str]:
@@ -199,7 +201,7 @@ class _Places:
 
     @cached_property
     def _lines(self) -> Mapping[KeyPath, int]:
-        return positions(self.text)
+        return key_lines(self.text)
 
 
 def _here() -> Path:

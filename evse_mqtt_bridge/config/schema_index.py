@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from evse_mqtt_bridge.config.schema import Config, Section
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["EACH", "PREFIX", "KeyPath", "Setting", "setting_at", "settings", "shown", "variable"]
+__all__ = ["EACH", "PREFIX", "KeyPath", "Setting", "format_path", "setting_at", "settings", "variable_name"]
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys, and the index in an array, from 0."""
@@ -70,7 +70,7 @@ def setting_at(path: KeyPath) -> Setting | None:
     return found
 
 
-def shown(path: KeyPath) -> str:
+def format_path(path: KeyPath) -> str:
     """A path as people write it: `stations[0].token`."""
     text = ""
     for part in path:
@@ -83,7 +83,7 @@ def shown(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
-def variable(path: KeyPath) -> str:
+def variable_name(path: KeyPath) -> str:
     """The environment variable that sets `path`."""
     return PREFIX + "__".join(str(part) for part in path).upper()
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evse_mqtt_bridge.config.certificates import ca_fault, chain_fault
-from evse_mqtt_bridge.config.errors import QUOTED, Fault, named
+from evse_mqtt_bridge.config.certificates import ca_file_error, key_pair_error
+from evse_mqtt_bridge.config.errors import QUOTES_HINT, Issue, printable
 from evse_mqtt_bridge.config.schema import is_line
 from evse_mqtt_bridge.config.schema_index import KeyPath
 
-__all__ = ["Resolved", "holds_secrets", "is_there", "resolve"]
+__all__ = ["Resolved", "holds_secrets", "path_exists", "resolve"]
 
 _LIMIT = 65_536
 _TLS = ("mqtt", "tls")
@@ -39,7 +39,7 @@ class Resolved:
     `read_from` says for a secret which file it was read from; `unknown` are the secrets that could not be had.
     """
 
-    faults: list[Fault] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
     read_from: dict[KeyPath, Path] = field(default_factory=dict)
     unknown: set[KeyPath] = field(default_factory=set)
 
@@ -58,9 +58,9 @@ def resolve(data: dict[str, Any], folder: Path, credentials: Path | None = None)
                 table[name] = _read(place)
                 resolved.read_from[*path, name] = place
         except ValueError as error:
-            resolved.faults.append(Fault((*path, f"{name}_file"), str(error)))
+            resolved.issues.append(Issue((*path, f"{name}_file"), str(error)))
             resolved.unknown.add((*path, name))
-    resolved.faults += _certificate_faults(data, folder)
+    resolved.issues += _certificate_issues(data, folder)
     return resolved
 
 
@@ -69,7 +69,7 @@ def holds_secrets(data: dict[str, Any]) -> bool:
     return any(table.get(name) for _, name, table in _secrets(data))
 
 
-def _certificate_faults(data: dict[str, Any], folder: Path) -> Iterator[Fault]:
+def _certificate_issues(data: dict[str, Any], folder: Path) -> Iterator[Issue]:
     """Makes the names of PEM files absolute, in place, and tells which of them cannot be used."""
     files: dict[KeyPath, Path] = {}
     for path, name in _CERTIFICATES:
@@ -81,20 +81,20 @@ def _certificate_faults(data: dict[str, Any], folder: Path) -> Iterator[Fault]:
                 with file.open("rb") as stream:
                     stream.read(1)
             except OSError as error:
-                yield Fault((*path, name), _unreadable(file, error))
+                yield Issue((*path, name), _unreadable(file, error))
             else:
                 files[*path, name] = file
     for path in ((*_TLS, "ca_file"), (*_CLOUD, "ca_file")):
-        if path in files and (words := ca_fault(files[path])):
-            yield Fault(path, f"{named(files[path])}: {words}")
+        if path in files and (words := ca_file_error(files[path])):
+            yield Issue(path, f"{printable(files[path])}: {words}")
     cert_file, key_file = (files.get((*_TLS, name)) for name in ("cert_file", "key_file"))
     if (
         cert_file
         and (key_file or not _table(data, *_TLS).get("key_file"))
-        and (found := chain_fault(cert_file, key_file))
+        and (found := key_pair_error(cert_file, key_file))
     ):
         path = (*_TLS, found[0])
-        yield Fault(path, f"{named(files[path])}: {found[1]}")
+        yield Issue(path, f"{printable(files[path])}: {found[1]}")
 
 
 def _secrets(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, dict[str, Any]]]:
@@ -125,13 +125,13 @@ def _secret_file(name: str, table: dict[str, Any]) -> str:
     if file and name in table:
         raise ValueError(f"two {name}s; set {name}, or {name}_file, not both")
     if not isinstance(file, str):
-        raise ValueError(f"expected the name of a file{QUOTED}")  # noqa: TRY004  # of the user's, as the others are
+        raise ValueError(f"expected the name of a file{QUOTES_HINT}")  # noqa: TRY004  # of the user's, as the others are
     if not is_line(file):
         raise ValueError("expected the name of a file")
     return file
 
 
-def is_there(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Whether there is something; not, where one may not look; Python 3.11's `Path.exists` raises then."""
     return os.path.exists(path)  # noqa: PTH110  # see above
 
@@ -141,7 +141,7 @@ def _credential(file: str, credentials: Path | None) -> Path | None:
     if credentials is None or Path(file).is_absolute():
         return None
     place = credentials / file.replace("/", "_")
-    return place if is_there(place) else None
+    return place if path_exists(place) else None
 
 
 def _read(file: Path) -> str:
@@ -151,16 +151,18 @@ def _read(file: Path) -> str:
             content = stream.read(_LIMIT + 1)
         text = content.decode()
     except UnicodeDecodeError:
-        raise ValueError(f"{named(file)} is not UTF-8 text") from None
+        raise ValueError(f"{printable(file)} is not UTF-8 text") from None
     except OSError as error:
         raise ValueError(_unreadable(file, error)) from None
     if len(content) > _LIMIT:
-        raise ValueError(f"{named(file)} is larger than {_LIMIT // 1024} KiB; expected nothing but the secret in it")
+        raise ValueError(
+            f"{printable(file)} is larger than {_LIMIT // 1024} KiB; expected nothing but the secret in it"
+        )
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
-        raise ValueError(f"{named(file)} is empty; expected the secret in it")
+        raise ValueError(f"{printable(file)} is empty; expected the secret in it")
     return text
 
 
 def _unreadable(file: Path, error: OSError) -> str:
-    return f"{named(file)} cannot be read: {error.strerror}"
+    return f"{printable(file)} cannot be read: {error.strerror}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from evse_mqtt_bridge.config.schema_index import KeyPath
 
-__all__ = ["Block", "blocks", "locate", "positions"]
+__all__ = ["Block", "blocks", "key_lines", "line_of"]
 
 _STRING = r'"""(?:[^\\]|\\.)*?"{3,5}(?!")|\'\'\'.*?\'{3,5}(?!\')|"(?:[^"\\]|\\.)*"|\'[^\']*\''
 _TOKEN = re.compile(rf"#[^\n]*|(?P<token>\n|{_STRING}|[\[\]{{}},=.]|[^\s\[\]{{}},=.#\"']+)", re.DOTALL)
@@ -29,16 +29,16 @@ class Block(NamedTuple):
     last: int
 
 
-def locate(text: str, path: KeyPath) -> int | None:
+def line_of(text: str, path: KeyPath) -> int | None:
     """The line, from 1, of the key at `path`, or of the nearest table around it; `None` where there is neither.
 
     `text` has to be valid TOML.
     """
-    known = positions(text)
+    known = key_lines(text)
     return next((known[path[:length]] for length in range(len(path), 0, -1) if path[:length] in known), None)
 
 
-def positions(text: str) -> Mapping[KeyPath, int]:
+def key_lines(text: str) -> Mapping[KeyPath, int]:
     """The line, from 1, of every key, table and array element of a valid TOML text."""
     return _Reader(text).lines
 

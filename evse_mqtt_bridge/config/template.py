@@ -7,9 +7,9 @@ from typing import Any
 
 import tomlkit
 
-from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, Setting, setting_at, settings, shown
+from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, Setting, format_path, setting_at, settings
 
-__all__ = ["about", "document", "literal", "sections"]
+__all__ = ["header_and_purpose", "render_template", "sections", "toml_literal"]
 
 _EXAMPLES: Mapping[str, object] = {
     "mqtt.host": "localhost",
@@ -32,7 +32,7 @@ _EXAMPLES: Mapping[str, object] = {
 }
 
 
-def document(head: str, tables: Mapping[str, Any]) -> str:
+def render_template(head: str, tables: Mapping[str, Any]) -> str:
     """A file that begins with `head` (comments) and means `tables`: what `tomllib` reads from it.
 
     Each table of the schema stands there once with its keys, one that is not in `tables` as a comment; the stations of
@@ -44,7 +44,7 @@ def document(head: str, tables: Mapping[str, Any]) -> str:
         given = None if is_array else _table(tables, header.path)
         parts.append(_explained(header, keys, given))
         if is_array:
-            parts += [_block(about(header)[0], element) for element in tables.get(str(header.path[0]), ())]
+            parts += [_block(header_and_purpose(header)[0], element) for element in tables.get(str(header.path[0]), ())]
     return "\n".join(parts)
 
 
@@ -57,16 +57,18 @@ def sections() -> Iterator[tuple[Setting, list[Setting]]]:
             yield header, list(keys)
 
 
-def about(header: Setting) -> tuple[str, str]:
+def header_and_purpose(header: Setting) -> tuple[str, str]:
     """How a table's header is written, and what it is for: both stand in the docstring of its class."""
     written, _, words = str(header.section.__doc__).partition(": ")
     return written.strip("`"), words
 
 
-def literal(value: object) -> str:
+def toml_literal(value: object) -> str:
     """A value as TOML."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {literal(inner)}" for key, inner in value.items()) + " }" if value else "{}"
+        return (
+            "{ " + ", ".join(f"{key} = {toml_literal(inner)}" for key, inner in value.items()) + " }" if value else "{}"
+        )
     return tomlkit.item(value).as_string()
 
 
@@ -82,25 +84,25 @@ def _table(tables: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any] | None
 
 def _explained(header: Setting, keys: Sequence[Setting], given: Mapping[str, Any] | None) -> str:
     """A table with all its keys; a comment as a whole where its mere presence would mean something."""
-    written, words = about(header)
+    written, words = header_and_purpose(header)
     is_there = given is not None or header.default is not None
     lines = [*_comment(words), f"{'' if is_there else '#'}{written}", ""]
     for key in keys:
         name = str(key.path[-1])
-        mark, value = "#", _EXAMPLES.get(shown(key.path), key.default)
+        mark, value = "#", _EXAMPLES.get(format_path(key.path), key.default)
         if given is not None and name in given:
             mark, value = "", given[name]
         lines += [
             *_comment(key.description),
             *_comment(f"Value: {key.expected}."),
-            f"{mark}{name} = {literal(value)}",
+            f"{mark}{name} = {toml_literal(value)}",
             "",
         ]
     return "\n".join(lines)
 
 
 def _block(written: str, element: Mapping[str, object]) -> str:
-    return "\n".join([written, *(f"{key} = {literal(value)}" for key, value in element.items()), ""])
+    return "\n".join([written, *(f"{key} = {toml_literal(value)}" for key, value in element.items()), ""])
 
 
 def _comment(words: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.config.answers import Answers, BrokerAnswers, StationAnswers, first_document, value_fault
+from evse_mqtt_bridge.config.answers import Answers, BrokerAnswers, StationAnswers, render_answers, value_error
 from evse_mqtt_bridge.config.load import parse
 from evse_mqtt_bridge.config.schema import Config, is_line
 from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, settings
@@ -46,7 +46,7 @@ def answers(draw: st.DrawFn) -> Answers:
 
 @given(answers())
 def test_the_file_means_what_was_answered(given_answers: Answers) -> None:
-    config = parse(first_document(given_answers), Path("config.toml"), {}).config
+    config = parse(render_answers(given_answers), Path("config.toml"), {}).config
     broker, mqtt, default = given_answers.broker, config.mqtt, Config.model_validate({"mqtt": {"host": "h"}})
     assert (mqtt.host, mqtt.port, mqtt.username) == (broker.host, broker.port, broker.username)
     assert (mqtt.password.get_secret_value() if mqtt.password else "") == broker.password
@@ -67,7 +67,7 @@ def test_the_file_means_what_was_answered(given_answers: Answers) -> None:
 
 @given(answers())
 def test_every_setting_is_there_once_set_or_explained(given_answers: Answers) -> None:
-    text = first_document(given_answers)
+    text = render_answers(given_answers)
     explained = text.split("\n[[stations]]\n")[0]
     for setting in settings():
         if setting.section is None and setting.path[-1] != EACH:
@@ -81,7 +81,7 @@ def test_every_setting_is_there_once_set_or_explained(given_answers: Answers) ->
 @given(answers())
 def test_all_the_comments_of_the_file_can_be_taken_into_use(given_answers: Answers) -> None:
     """What is a comment is TOML too, whatever stands beside it."""
-    for line in first_document(given_answers).splitlines():
+    for line in render_answers(given_answers).splitlines():
         if re.match(r"#[a-z\[]", line):
             tomllib.loads(line[1:])
 
@@ -89,7 +89,7 @@ def test_all_the_comments_of_the_file_can_be_taken_into_use(given_answers: Answe
 def test_files_are_named_as_they_were_answered() -> None:
     broker = BrokerAnswers("h", tls=True, ca_file="ca.pem", cert_file="c.pem", key_file="c.key", password_file="p")
     station = StationAnswers("1", "a", token_file="north.token")
-    tables = tomllib.loads(first_document(Answers(broker, [station], cloud_ca_file="/x/ca.pem")))
+    tables = tomllib.loads(render_answers(Answers(broker, [station], cloud_ca_file="/x/ca.pem")))
     assert tables["mqtt"] == {
         "host": "h",
         "password_file": "p",
@@ -118,6 +118,6 @@ def test_no_secret_is_in_a_repr() -> None:
     ],
 )
 def test_a_value_by_itself(path: KeyPath, value: object, words: str | None) -> None:
-    said = value_fault(path, value)
+    said = value_error(path, value)
     assert said is None if words is None else said is not None and said.startswith(words)
     assert "s3cret" not in (said or "")

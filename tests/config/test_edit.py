@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.config.edit import add_station, begin, find_station, keep, remove_station, save
+from evse_mqtt_bridge.config.edit import add_station, back_up, create_file, find_station, remove_station, save
 from evse_mqtt_bridge.support.errors import EditError
 
 NEW = {"edge_device_id": "1", "uuid": "new", "token_file": "new.token", "name": 'Garage "north"'}
@@ -313,7 +313,7 @@ def test_whatever_step_fails_the_old_content_stays(step: str, tmp_path: Path, mo
 
 
 def test_a_new_file_is_begun_for_its_owner_alone(tmp_path: Path) -> None:
-    begin(tmp_path / "config.toml", "x = 1\n")
+    create_file(tmp_path / "config.toml", "x = 1\n")
     assert (tmp_path / "config.toml").read_text() == "x = 1\n"
     assert mode_of(tmp_path / "config.toml") == 0o600
     assert names_in(tmp_path) == ["config.toml"]
@@ -327,7 +327,7 @@ def test_a_file_that_is_there_is_not_begun(is_link: bool, tmp_path: Path) -> Non
     else:
         path.write_text("old")
     with pytest.raises(EditError) as caught:
-        begin(path, "new")
+        create_file(path, "new")
     assert str(caught.value) == f"{path} is there already, and is what it was"
     assert names_in(tmp_path) == ["config.toml"]
     assert is_link or path.read_text() == "old"
@@ -335,7 +335,7 @@ def test_a_file_that_is_there_is_not_begun(is_link: bool, tmp_path: Path) -> Non
 
 def test_a_file_that_cannot_be_begun_is_not_left_half(tmp_path: Path) -> None:
     with files_no_larger_than(1000), pytest.raises(EditError):
-        begin(tmp_path / "config.toml", "x" * 100_000)
+        create_file(tmp_path / "config.toml", "x" * 100_000)
     assert names_in(tmp_path) == []
 
 
@@ -343,13 +343,13 @@ def test_a_copy_is_kept_beside_and_never_over_another(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("one")
     path.chmod(0o644)
-    assert keep(path) == tmp_path / "config.toml.bak"
+    assert back_up(path) == tmp_path / "config.toml.bak"
     path.write_text("two")
-    assert keep(path) == tmp_path / "config.toml.bak2"
+    assert back_up(path) == tmp_path / "config.toml.bak2"
     assert [(tmp_path / name).read_text() for name in names_in(tmp_path)] == ["two", "one", "two"]
     assert {mode_of(tmp_path / name) for name in names_in(tmp_path)[1:]} == {0o600}
 
 
 def test_a_file_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
     with pytest.raises(EditError, match=r"cannot be kept as .*config\.toml\.bak, and is what it was: No such file"):
-        keep(tmp_path / "config.toml")
+        back_up(tmp_path / "config.toml")

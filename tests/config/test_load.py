@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose, load, parse
+from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose_file, load, parse
 from evse_mqtt_bridge.config.schema import Config, Tls
-from evse_mqtt_bridge.config.schema_index import EACH, Setting, settings, variable
+from evse_mqtt_bridge.config.schema_index import EACH, Setting, settings, variable_name
 from evse_mqtt_bridge.support.errors import ConfigError
 from tests.harness import Authority
 
@@ -166,7 +166,7 @@ def test_the_environment_alone_can_be_enough(tmp_path: Path, monkeypatch: pytest
         "EVSE_MQTT_BRIDGE__STATIONS__1": '{"uuid": "b", "edge_device_id": "1", "token": "u"}',
         "PATH": "/bin",
     }
-    loaded = load(choose(None, environ), environ)
+    loaded = load(choose_file(None, environ), environ)
     assert loaded.path is None
     assert loaded.config.mqtt.effective_port == 8883
     assert [(item.uuid, secret(item.token)) for item in loaded.config.stations] == [("a", "secret"), ("b", "u")]
@@ -222,8 +222,8 @@ def test_every_setting_can_come_from_the_environment(setting: Setting, tmp_path:
     """Given a value that is wrong for each, each is told by its variable's name, so each is read."""
     path = tuple(0 if part == EACH else part for part in setting.path)
     with pytest.raises(ConfigError) as caught:
-        parse(BASE + "[mqtt.tls]\n" + STATION + TOKEN, tmp_path / "config.toml", {variable(path): "/\x01 #"})
-    assert [problem.source for problem in caught.value.problems] == [variable(path)]
+        parse(BASE + "[mqtt.tls]\n" + STATION + TOKEN, tmp_path / "config.toml", {variable_name(path): "/\x01 #"})
+    assert [problem.source for problem in caught.value.problems] == [variable_name(path)]
 
 
 def assert_parsed_or_told(text: str, environ: dict[str, str]) -> None:
@@ -273,7 +273,7 @@ def test_which_file_is_chosen(
     monkeypatch.chdir(tmp_path)
     if there:
         DEFAULT_FILE.touch()
-    assert choose(Path(named) if named else None, environ) == (Path(chosen) if chosen else None)
+    assert choose_file(Path(named) if named else None, environ) == (Path(chosen) if chosen else None)
 
 
 # warnings

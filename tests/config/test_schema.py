@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt, Polling, StationConfig, Tls
-from evse_mqtt_bridge.config.schema_index import settings, shown
+from evse_mqtt_bridge.config.schema_index import format_path, settings
 
 STATION = {"edge_device_id": "1", "uuid": "a", "token": "s3cret"}
 
@@ -124,6 +124,6 @@ def test_a_station_as_the_core_sees_it() -> None:
 
 def test_every_setting_has_a_description_and_says_what_it_expects() -> None:
     for setting in settings():
-        assert setting.expected != "text", shown(setting.path)
+        assert setting.expected != "text", format_path(setting.path)
         if setting.section is None and setting.path[-1] != "*":
-            assert setting.description.endswith("."), shown(setting.path)
+            assert setting.description.endswith("."), format_path(setting.path)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.config.schema_index import KeyPath
-from evse_mqtt_bridge.config.source_positions import Block, blocks, locate, positions
+from evse_mqtt_bridge.config.source_positions import Block, blocks, key_lines, line_of
 
 TEXT = '''\
 # [comment]
@@ -82,11 +82,11 @@ x = 2
 )
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_where_a_key_stands(path: KeyPath, line: int | None, newline: str) -> None:
-    assert locate(TEXT.replace("\n", newline), path) == line
+    assert line_of(TEXT.replace("\n", newline), path) == line
 
 
 def test_every_value_of_a_text_has_a_line() -> None:
-    assert set(positions(TEXT)) == set(_paths(tomllib.loads(TEXT)))
+    assert set(key_lines(TEXT)) == set(_paths(tomllib.loads(TEXT)))
 
 
 def test_tables_with_their_lines() -> None:
@@ -134,7 +134,7 @@ def test_lines_agree_with_what_tomllib_knows_so_far(statements: list[str]) -> No
         for path in _paths(known):
             expected.setdefault(path, (first, last))
         text = longer
-    lines = positions(text)
+    lines = key_lines(text)
     assert lines.keys() == expected.keys()
     for path, (first, last) in expected.items():
         assert first <= lines[path] <= last

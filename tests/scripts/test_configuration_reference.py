@@ -9,7 +9,7 @@ import pytest
 
 from evse_mqtt_bridge.config.load import load, parse
 from evse_mqtt_bridge.config.schema import Config, Mqtt
-from evse_mqtt_bridge.config.schema_index import EACH, Setting, settings, shown, variable
+from evse_mqtt_bridge.config.schema_index import EACH, Setting, format_path, settings, variable_name
 from evse_mqtt_bridge.support.errors import ConfigError
 from scripts.configuration_reference import DOCUMENT, EXAMPLE, example, refreshed
 from tests.harness import Authority
@@ -44,7 +44,7 @@ def test_the_example_is_what_the_schema_makes_of_it() -> None:
 @pytest.mark.parametrize("setting", [item for item in settings() if item.section is None and item.path[-1] != EACH])
 def test_the_page_names_every_setting(setting: Setting) -> None:
     path = tuple(0 if part == EACH else part for part in setting.path)
-    row = next(line for line in PAGE.splitlines() if f"| `{variable(path)}` |" in line)
+    row = next(line for line in PAGE.splitlines() if f"| `{variable_name(path)}` |" in line)
     assert row.startswith(f"| `{path[-1]}` | {setting.expected} | ")
     assert f" | {setting.description} | " in row
 
@@ -102,9 +102,11 @@ def test_every_line_of_the_example_can_be_taken_into_use(folder: Path) -> None:
     assert [(station.name, station.alias, station.interval) for station in config.stations] == [
         ("Garage north", "garage-north", 10)
     ]
-    named = {shown(path) for path in _leaves(tomllib.loads(text))}
+    named = {format_path(path) for path in _leaves(tomllib.loads(text))}
     known = {
-        shown(item.path).replace("[]", "[0]") for item in settings() if item.section is None and item.path[-1] != EACH
+        format_path(item.path).replace("[]", "[0]")
+        for item in settings()
+        if item.section is None and item.path[-1] != EACH
     }
     assert known - named == {"mqtt.password", "stations[0].token"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from evse_mqtt_bridge.config.load import CONFIG_VARIABLE, DEFAULT_FILE, Loaded, choose, load
+from evse_mqtt_bridge.config.load import CONFIG_VARIABLE, DEFAULT_FILE, Loaded, choose_file, load
 
 __all__ = ["config_option", "load_config", "naming"]
 
@@ -30,7 +30,7 @@ def load_config(path: Path | None) -> Loaded:
     Raises:
         ConfigError: it is wrong.
     """
-    return load(choose(path, os.environ), os.environ)
+    return load(choose_file(path, os.environ), os.environ)
 
 
 def naming(path: Path | None) -> str:

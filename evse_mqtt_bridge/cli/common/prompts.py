@@ -8,7 +8,7 @@ from typing import BinaryIO, TypeVar
 
 import click
 
-from evse_mqtt_bridge.config.answers import value_fault
+from evse_mqtt_bridge.config.answers import value_error
 from evse_mqtt_bridge.config.schema_index import KeyPath
 
 __all__ = ["Prompter", "Secrets", "seen_from"]
@@ -63,7 +63,7 @@ class Prompter:
             answer: str = click.prompt(
                 f"{question} (is not shown)", hide_input=True, default="" if may_be_empty else None, show_default=False
             )
-            words = value_fault(path, answer)
+            words = value_error(path, answer)
             if words is None or (may_be_empty and not answer):
                 return answer
             click.echo(f"  {words}")
@@ -88,7 +88,7 @@ class Prompter:
             if given is None:
                 raise click.UsageError(f"{option} is missing; it answers: {question}")
         if given is not None:
-            if words := value_fault(path, given):
+            if words := value_error(path, given):
                 raise click.UsageError(f"{option}: {words}")
             return given
         enter = default if proposal is None else proposal
@@ -98,7 +98,7 @@ class Prompter:
         while True:
             typed: str = click.prompt(question, default=None if enter is None else str(enter), show_default=enter != "")
             answer = read("" if may_be_none and typed == "-" else typed.strip())
-            words = "expected a number" if answer is None else value_fault(path, answer)
+            words = "expected a number" if answer is None else value_error(path, answer)
             if answer is not None and words is None:
                 return answer
             click.echo(f"  {words}")
@@ -126,7 +126,7 @@ class Secrets:
             text = content.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
             raise click.UsageError(f"{place} is not UTF-8 text") from None
-        if words := value_fault(path, text):
+        if words := value_error(path, text):
             raise click.UsageError(f"{place} cannot be it: {words}")
         return text
 

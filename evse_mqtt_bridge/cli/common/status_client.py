@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.config import environment
-from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose, read_text, read_toml
+from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose_file, read_text, read_toml
 from evse_mqtt_bridge.config.schema import Http
-from evse_mqtt_bridge.config.secrets import is_there
+from evse_mqtt_bridge.config.secrets import path_exists
 from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.snapshot import Snapshot, StationSnapshot, from_json
 from evse_mqtt_bridge.support.errors import UnavailableError
@@ -59,8 +59,8 @@ def where(config: Path | None, url: str | None) -> str:
     """
     if url is not None:
         return url
-    path = choose(config, os.environ)
-    settings = _settings(None if config is None and path == DEFAULT_FILE and not is_there(path) else path)
+    path = choose_file(config, os.environ)
+    settings = _settings(None if config is None and path == DEFAULT_FILE and not path_exists(path) else path)
     if not settings.enabled:
         raise UnavailableError(
             f"there is nothing to look at: http.enabled = false in {path or 'the environment'}; set it to true, and "
@@ -181,7 +181,7 @@ def _without_login(address: str) -> str:
 
 def _settings(path: Path | None) -> Http:
     data = read_toml(read_text(path), path) if path is not None else {}
-    variables, _ = environment.read(os.environ)
+    variables, _ = environment.read_variables(os.environ)
     environment.overlay(data, [variable for variable in variables if variable.path[0] == "http"])
     try:
         return Http.model_validate(data.get("http", {}))

@@ -11,11 +11,11 @@ import click
 from evse_mqtt_bridge.cli.common.prompts import Prompter, Secrets, seen_from
 from evse_mqtt_bridge.cli.common.tables import print_plugs
 from evse_mqtt_bridge.cloud.poll_once import poll_once
-from evse_mqtt_bridge.config.answers import Answers, BrokerAnswers, StationAnswers, first_document
-from evse_mqtt_bridge.config.errors import named
+from evse_mqtt_bridge.config.answers import Answers, BrokerAnswers, StationAnswers, render_answers
+from evse_mqtt_bridge.config.errors import printable
 from evse_mqtt_bridge.config.load import parse
 from evse_mqtt_bridge.config.schema import Cloud, Config, HomeAssistant, Mqtt, Polling, StationConfig
-from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, variable
+from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, variable_name
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.mqtt.one_shot import one_shot
 from evse_mqtt_bridge.support.errors import BridgeError, ConfigError, EditError, UnavailableError
@@ -246,7 +246,7 @@ class Wizard:
 
     def _is_in_the_environment(self, *path: str | int) -> bool:
         """Whether a secret, or the file that holds it, is set there; it is then neither asked for nor written."""
-        names = {variable(path), variable((*path[:-1], f"{path[-1]}_file"))}
+        names = {variable_name(path), variable_name((*path[:-1], f"{path[-1]}_file"))}
         return not names.isdisjoint(name.upper() for name in self._environ)
 
     def _text(self, answers: Answers) -> str:
@@ -264,7 +264,7 @@ class Wizard:
             password_file=seen(broker.password_file),
         )
         stations = [replace(station, token_file=seen(station.token_file)) for station in answers.stations]
-        return first_document(
+        return render_answers(
             replace(answers, broker=located, stations=stations, cloud_ca_file=seen(answers.cloud_ca_file))
         )
 
@@ -277,7 +277,7 @@ class Wizard:
         try:
             return parse(self._text(answers), self._path, environ).config
         except ConfigError as error:
-            place = named(self._path)
+            place = printable(self._path)
             problems = [
                 replace(problem, source="", line=None) if problem.source == place else problem
                 for problem in error.problems
@@ -334,7 +334,7 @@ def _before(given: Given) -> BrokerAnswers:
 
 def _of(path: KeyPath, environ: Mapping[str, str]) -> dict[str, str]:
     """The settings of one table alone: those of others may be of no use before their questions are answered."""
-    return {name: text for name, text in environ.items() if name.upper().startswith(variable(path))}
+    return {name: text for name, text in environ.items() if name.upper().startswith(variable_name(path))}
 
 
 def _to_be_asked(given: Given) -> Given:

@@ -249,10 +249,10 @@ class _Running:
 
     @property
     def plan(self) -> Plan:
-        """See monitor/server.py, Source; so are the following."""
+        """See web/source.py; so are the following."""
         return self._bridge.plan
 
-    def outline(self) -> Snapshot:
+    def summary(self) -> Snapshot:
         """The picture without its stations."""
         config = self._config
         return Snapshot(
@@ -276,11 +276,11 @@ class _Running:
         return station_snapshots(self._bridge, self._witness.history, after, steps=steps)
 
     def health(self) -> Health:
-        """See monitor/server.py, Source."""
+        """See web/source.py."""
         return evaluate(self._health_inputs())
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """See monitor/server.py, Source."""
+        """See web/source.py."""
         witness = self._witness
         observed = Observed(
             at=self._clock.utc(),
@@ -296,8 +296,8 @@ class _Running:
         )
         return exposition(observed, accept)
 
-    def page_failed(self, error: BaseException) -> None:
-        """See monitor/server.py, Source."""
+    def request_failed(self, error: BaseException) -> None:
+        """See web/source.py."""
         self._complain("a request to the status page failed: a bug", exc_info=error)
 
     def _health_inputs(self) -> HealthInputs:

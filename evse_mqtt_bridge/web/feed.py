@@ -1,124 +1,127 @@
-"""What viewers of the page are told, as server-sent events: the whole picture, then every two seconds what changed.
+"""Event stream frames for the viewers of the status page: first a full snapshot, then every two seconds the changes.
 
-Each viewer asks for its next frame when it has sent the last one, and says what it has seen. So a slow one misses
-turns, and later gets what changed in all of them at once: nothing waits for it in a queue. Those that have seen the
-same get the same frame, which is written once in a turn. While nobody asks, nothing is done.
+Each viewer requests a frame when it has sent the previous one, and passes that previous frame. A slow viewer therefore
+skips frames and receives all changes since its last frame in one: nothing queues up for it. Viewers with the same
+previous revision share one frame, which is rendered once per interval. Without viewers the feed does nothing.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from evse_mqtt_bridge.observability.snapshot import Snapshot, StationSnapshot, snapshot_json, station_json
+from evse_mqtt_bridge.observability.snapshot import StationSnapshot, snapshot_json, station_json
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.web.source import SnapshotSource
 
-__all__ = ["TURN", "Feed", "Frame", "Told", "write_slices"]
+__all__ = ["FRAME_INTERVAL", "Feed", "Frame", "render_stations"]
 
-TURN = 2.0
+FRAME_INTERVAL = 2.0
 """Seconds between two frames."""
 
-_SLICE = 0.01
-"""Seconds of writing after which everything else that is due comes first."""
-
-
-class Told(Protocol):
-    """What a feed asks of the running bridge."""
-
-    @property
-    def plan(self) -> Plan:
-        """The plan in force."""
-
-    def outline(self) -> Snapshot:
-        """The picture without its stations."""
-
-    def stations(self, after: int = -1, *, steps: bool = True) -> Iterable[StationSnapshot]:
-        """The stations that were polled after revision `after`; without `steps` the power of the last hour is empty."""
+_RENDER_SLICE = 0.01
+"""Seconds of rendering after which other tasks of the event loop run first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An event, and what whoever has it has seen: the plan, all revisions up to `revision`, and the turn itself."""
+    """One server-sent event.
 
-    text: bytes = field(repr=False)
+    Attributes:
+        payload: the event as sent.
+        plan: the plan that the stations belong to.
+        revision: the highest revision of the history that the viewer knows after this frame.
+        interval: number of the interval that the frame was rendered in.
+    """
+
+    payload: bytes = field(repr=False)
     plan: Plan = field(repr=False)
     revision: int
-    turn: int
+    interval: int
 
 
-async def write_slices(stations: Iterable[StationSnapshot], now: Callable[[], float]) -> list[bytes]:
-    """The stations' JSON, in slices that hold up nobody; `now` is the loop's monotonic seconds."""
-    written = []
-    until = now() + _SLICE
+async def render_stations(stations: Iterable[StationSnapshot], now: Callable[[], float]) -> list[bytes]:
+    """Return the JSON of each station, yielding to the event loop every 10 ms; `now` is its monotonic time."""
+    rendered = []
+    slice_end = now() + _RENDER_SLICE
     for station in stations:
-        written.append(station_json(station))
-        if now() >= until:
+        rendered.append(station_json(station))
+        if now() >= slice_end:
             await asyncio.sleep(0)
-            until = now() + _SLICE
-    return written
+            slice_end = now() + _RENDER_SLICE
+    return rendered
 
 
 @dataclass(slots=True)
 class Feed:
-    """Frames for viewers; `now` is the loop's monotonic seconds."""
+    """Renders frames for all viewers; `now` is the monotonic time of the event loop."""
 
-    told: Told
+    source: SnapshotSource
     now: Callable[[], float]
-    _turn: int = -1
+    _interval: int = -1
     _plan: Plan | None = None
     _revision: int = -1
-    _frames: dict[int, asyncio.Task[Frame]] = field(default_factory=dict)
-    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _frames: dict[int, asyncio.Task[Frame]] = field(default_factory=dict)  # by the revision before
+    _closed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def next(self, seen: Frame | None) -> Frame | None:
-        """The frame after the one that was seen, in its turn; at once where there is none. `None`: the feed ended."""
-        if seen is not None:
+    async def next(self, previous: Frame | None) -> Frame | None:
+        """Return the frame that follows `previous`, in the next interval; without `previous`, the first one at once.
+
+        Returns `None` when the feed is closed.
+        """
+        if previous is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), max(0.0, (seen.turn + 1) * TURN - self.now()))
-        if self._ended.is_set():
+                due = (previous.interval + 1) * FRAME_INTERVAL
+                await asyncio.wait_for(self._closed.wait(), max(0.0, due - self.now()))
+        if self._closed.is_set():
             return None
-        plan = self._begin_turn()
-        after = seen.revision if seen is not None and seen.plan is plan else -1
-        writing = self._frames.get(after)
-        if writing is None:
-            writing = self._frames[after] = asyncio.create_task(self._write(after, plan, self._turn), name="frame")
+        plan = self._enter_interval()
+        after = previous.revision if previous is not None and previous.plan is plan else -1
+        rendering = self._frames.get(after)
+        if rendering is None:
+            rendering = asyncio.create_task(self._render(after, plan, self._interval), name="frame")
+            self._frames[after] = rendering
         try:
-            return await asyncio.shield(writing)  # others may wait for it, too
+            return await asyncio.shield(rendering)  # other viewers may wait for the same frame
         except asyncio.CancelledError:
-            if self._ended.is_set():
+            if self._closed.is_set():
                 return None
             raise
 
-    def forget(self) -> None:
-        """Nobody looks: drop what was, or is being, written for this turn."""
-        for writing in self._frames.values():
-            writing.cancel()
+    @property
+    def is_idle(self) -> bool:
+        """Whether the feed holds no frame."""
+        return not self._frames
+
+    def reset(self) -> None:
+        """Drop the frames of this interval, because there are no viewers."""
+        for rendering in self._frames.values():
+            rendering.cancel()
         self._frames = {}
-        self._turn = -1
+        self._interval = -1
 
-    def end(self) -> None:
-        """Let nobody wait."""
-        self._ended.set()
-        self.forget()
+    def close(self) -> None:
+        """Return `None` to all viewers that wait for a frame."""
+        self._closed.set()
+        self.reset()
 
-    def _begin_turn(self) -> Plan:
-        turn, plan = int(self.now() // TURN), self.told.plan
-        if turn != self._turn or plan is not self._plan:
-            self._turn, self._plan = turn, plan
-            # All frames of a turn go up to the same revision, so that viewers who joined at different times fall in
-            # step. What one has beyond it is in the next one again.
-            self._revision = self.told.outline().revision
+    def _enter_interval(self) -> Plan:
+        interval, plan = int(self.now() // FRAME_INTERVAL), self.source.plan
+        if interval != self._interval or plan is not self._plan:
+            self._interval, self._plan = interval, plan
+            # All frames of an interval end at the same revision, so that viewers that joined at different times share
+            # frames from then on. Stations polled after that revision are part of the next frame again.
+            self._revision = self.source.summary().revision
             self._frames = {}
         return plan
 
-    async def _write(self, after: int, plan: Plan, turn: int) -> Frame:
-        """A picture: the whole one (event `picture`), or with the stations alone that changed (event `change`).
+    async def _render(self, after: int, plan: Plan, interval: int) -> Frame:
+        """Return a full snapshot (event `picture`) or the stations polled after revision `after` (event `change`).
 
-        `plan` is that of the moment in which it was asked for: when another one follows, the next frame is whole.
+        `plan` is the plan at the time of the request. If it is replaced meanwhile, the next frame is a full snapshot.
         """
-        revision, whole = self._revision, after < 0
-        stations = await write_slices(self.told.stations(after, steps=whole), self.now)
-        picture = snapshot_json(replace(self.told.outline(), revision=revision), stations)
-        head = b"retry: 2000\nevent: picture\ndata: " if whole else b"event: change\ndata: "
-        return Frame(b"".join((head, picture, b"\n\n")), plan, revision, turn)
+        revision, is_full = self._revision, after < 0
+        stations = await render_stations(self.source.stations(after, steps=is_full), self.now)
+        snapshot = snapshot_json(replace(self.source.summary(), revision=revision), stations)
+        head = b"retry: 2000\nevent: picture\ndata: " if is_full else b"event: change\ndata: "
+        return Frame(b"".join((head, snapshot, b"\n\n")), plan, revision, interval)

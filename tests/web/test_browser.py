@@ -13,7 +13,7 @@ from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.observability.snapshot import BrokerSnapshot, Health
 from evse_mqtt_bridge.web import feed as events
 from tests.web.browser import LOOKS, Looking, chromium
-from tests.web.running_page import Scene, Served, minutes_ago, reading, station, utc_now
+from tests.web.served_bridge import ServerThread, StubBridge, minutes_ago, reading, station, utc_now
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 DESKTOP = LOOKS["desktop"]
@@ -30,14 +30,14 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What changed is told eight times as often as to people."""
-    monkeypatch.setattr(events, "TURN", 0.25)
+    monkeypatch.setattr(events, "FRAME_INTERVAL", 0.25)
 
 
 @pytest.fixture
-def scene() -> Scene:
+def scene() -> StubBridge:
     """A station that charges, one that is not reached, one with a plug an hour behind, one that told nothing yet."""
-    scene = Scene([station(number) for number in range(1, 5)], started=minutes_ago(90))
-    one, two, three, _ = scene.bridge.plan.stations
+    scene = StubBridge([station(number) for number in range(1, 5)], started=minutes_ago(90))
+    one, two, three, _ = scene.plan.stations
     for minutes, power in ((70, 0.0), (50, 11040.0), (20, 3680.0), (0, 3680.0)):
         scene.poll(one, reading(power=power, time=minutes_ago(minutes)), minutes_ago(minutes))
     scene.poll(two, reading("idle", 0.0, time=minutes_ago(40)), minutes_ago(40))
@@ -48,13 +48,13 @@ def scene() -> Scene:
 
 
 @pytest.fixture
-def served(scene: Scene) -> Iterator[Served]:
-    with Served(scene) as served:
+def served(scene: StubBridge) -> Iterator[ServerThread]:
+    with ServerThread(scene) as served:
         yield served
 
 
 @pytest.fixture
-def look(browser: Browser, served: Served) -> Iterator[Look]:
+def look(browser: Browser, served: ServerThread) -> Iterator[Look]:
     """Opens the page, and waits until it is live."""
     open_pages: list[Looking] = []
 
@@ -116,25 +116,27 @@ def test_the_power_of_the_last_hour_is_drawn_with_its_gaps_and_told(look: Look) 
     assert "H120.0" not in (gone.locator(".steps").get_attribute("d") or "")
 
 
-def test_trouble_is_told(look: Look, served: Served) -> None:
+def test_trouble_is_told(look: Look, served: ServerThread) -> None:
     page = look()
     expect(page.locator("#words")).to_be_hidden()
 
-    def trouble(scene: Scene) -> None:
+    def trouble(scene: StubBridge) -> None:
         scene.broker = BrokerSnapshot("broker.example:1883", False, utc_now(), "connection refused")  # noqa: FBT003  # connected
-        scene.verdict = Health(healthy=False, ready=False, words=("polling is stuck", "no connection to the broker"))
+        scene.current_health = Health(
+            healthy=False, ready=False, words=("polling is stuck", "no connection to the broker")
+        )
 
-    served.do(trouble)
+    served.call(trouble)
     expect(page.locator("#words li")).to_have_text(["polling is stuck", "no connection to the broker"])
     expect(page.locator("#bridge")).to_contain_text("stuck")
     expect(page.locator("#broker")).to_contain_text("not connected")
 
 
 def test_names_are_text(browser: Browser) -> None:
-    scene = Scene([station(1, name=HOSTILE[:128])])
+    scene = StubBridge([station(1, name=HOSTILE[:128])])
     scene.poll(station(1).uuid, reading(label=HOSTILE, status=HOSTILE))
     scene.poll(station(1).uuid, Failure(Reason.INVALID_RESPONSE, HOSTILE))
-    with Served(scene) as served, Looking(browser, served.url, DESKTOP) as looking:
+    with ServerThread(scene) as served, Looking(browser, served.url, DESKTOP) as looking:
         page = looking.page
         expect(page.locator("h3")).to_have_text(HOSTILE[:128])
         expect(page.locator("h4")).to_have_text(HOSTILE)
@@ -148,18 +150,18 @@ def test_names_are_text(browser: Browser) -> None:
 # Live
 
 
-def test_it_is_live_without_a_reload(look: Look, served: Served) -> None:
+def test_it_is_live_without_a_reload(look: Look, served: ServerThread) -> None:
     page = look()
     page.evaluate("window.still = true")
     power = _card(page, "Station 1").locator(".power dd")
     expect(power).to_have_text("3.7 kW")
-    served.do(lambda scene: scene.poll(station(1).uuid, reading(power=22080.0)))
+    served.call(lambda scene: scene.poll(station(1).uuid, reading(power=22080.0)))
     expect(power).to_have_text("22.1 kW")
     expect(page.locator("#sum-power")).to_have_text("22.1 kW")
     expect(_card(page, "Station 1").get_by_role("img")).to_have_attribute(
         "aria-label", "power over the last hour: now 22.1 kW, highest 22.1 kW"
     )
-    served.do(lambda scene: scene.reload([station(1, name="Renamed"), station(5)]))
+    served.call(lambda scene: scene.reload([station(1, name="Renamed"), station(5)]))
     expect(page.get_by_role("heading", level=3)).to_have_text(["Renamed", "Station 5"])
     assert page.evaluate("window.still")
 
@@ -171,7 +173,7 @@ def test_ages_go_on_counting(look: Look) -> None:
     expect(age).not_to_have_text(first)
 
 
-def test_a_lost_stream_is_told_and_found_again(browser: Browser, served: Served) -> None:
+def test_a_lost_stream_is_told_and_found_again(browser: Browser, served: ServerThread) -> None:
     looking = Looking(browser, served.url, DESKTOP)
     with looking:
         page = looking.page
@@ -183,7 +185,7 @@ def test_a_lost_stream_is_told_and_found_again(browser: Browser, served: Served)
         age = _card(page, "Station 1").locator("time")
         first = age.inner_text()
         expect(age).not_to_have_text(first)
-        served.scene.poll(station(1).uuid, reading(power=22080.0))
+        served.bridge.poll(station(1).uuid, reading(power=22080.0))
         served.start()
         expect(page.locator("#live-words")).to_have_text("live")
         expect(page.locator("#lost")).to_be_hidden()
@@ -231,16 +233,16 @@ def test_an_address_with_a_state_that_is_none_shows_all(look: Look, state: str) 
     ("sort", "order"),
     [("name", "1 2 3 4"), ("attention", "2 3 4 1"), ("power", "1 2 3 4"), ("age", "3 2 1 4")],
 )
-def test_sorting(look: Look, served: Served, sort: str, order: str) -> None:
-    served.do(lambda scene: scene.poll(station(2).uuid, Failure(Reason.UNREACHABLE)))
+def test_sorting(look: Look, served: ServerThread, sort: str, order: str) -> None:
+    served.call(lambda scene: scene.poll(station(2).uuid, Failure(Reason.UNREACHABLE)))
     page = look(address=f"#sort={sort}")
     expect(page.get_by_role("heading", level=3)).to_have_text([f"Station {number}" for number in order.split()])
 
 
 def test_of_many_stations_some_are_shown_and_more_when_asked(browser: Browser) -> None:
-    scene = Scene([station(number) for number in range(1, 301)])
+    scene = StubBridge([station(number) for number in range(1, 301)])
     scene.poll_all(lambda: reading("idle", 0.0))
-    with Served(scene) as served, Looking(browser, served.url, DESKTOP) as looking:
+    with ServerThread(scene) as served, Looking(browser, served.url, DESKTOP) as looking:
         page = looking.page
         expect(page.locator(".station")).to_have_count(100)
         expect(page.locator("#sum-stations")).to_have_text("300")
@@ -282,11 +284,11 @@ def test_topics_are_copied_over_https_and_over_plain_http(look: Look, secure: bo
 
 
 @pytest.mark.parametrize("size", [*LOOKS.values(), (360, 640), (1920, 1080)])
-def test_nothing_is_wider_than_the_window(look: Look, served: Served, size: tuple[int, int]) -> None:
+def test_nothing_is_wider_than_the_window(look: Look, served: ServerThread, size: tuple[int, int]) -> None:
     long = "A_very_long_name_without_any_space_" * 3
-    served.do(lambda scene: scene.reload([station(1, name=long), station(2), station(3)]))
-    served.do(lambda scene: scene.poll(station(1).uuid, reading(label=long, status=long, power=-123456.7)))
-    served.do(lambda scene: scene.poll(station(2).uuid, Failure(Reason.UNREACHABLE, "x" * 300)))
+    served.call(lambda scene: scene.reload([station(1, name=long), station(2), station(3)]))
+    served.call(lambda scene: scene.poll(station(1).uuid, reading(label=long, status=long, power=-123456.7)))
+    served.call(lambda scene: scene.poll(station(2).uuid, Failure(Reason.UNREACHABLE, "x" * 300)))
     page = look(size)
     for button in page.locator(".act").all():
         button.click()
@@ -324,8 +326,8 @@ _POOR = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("live", [True, False])
-def test_every_text_has_contrast(browser: Browser, served: Served, scheme: str, live: bool) -> None:
-    served.do(lambda scene: scene.poll(station(4).uuid, reading("error")))
+def test_every_text_has_contrast(browser: Browser, served: ServerThread, scheme: str, live: bool) -> None:
+    served.call(lambda scene: scene.poll(station(4).uuid, reading("error")))
     looking = Looking(browser, served.url, DESKTOP, color_scheme=scheme, reduced_motion="reduce")
     with looking:
         page = looking.page
@@ -381,14 +383,14 @@ def test_it_is_used_with_the_keyboard_alone(look: Look) -> None:
     )
 
 
-def test_without_scripts_it_says_where_to_look(browser: Browser, served: Served) -> None:
+def test_without_scripts_it_says_where_to_look(browser: Browser, served: ServerThread) -> None:
     with Looking(browser, served.url, DESKTOP, java_script_enabled=False) as looking:
         expect(looking.page.locator("noscript p")).to_contain_text("needs JavaScript")
         expect(looking.page.locator("noscript a")).to_have_attribute("href", "api/picture")
         looking.page.evaluate = lambda *_: []  # type: ignore[method-assign]  # nothing can be asked of it
 
 
-def test_a_measurement_of_the_future_is_told(look: Look, served: Served) -> None:
+def test_a_measurement_of_the_future_is_told(look: Look, served: ServerThread) -> None:
     ahead = utc_now() + timedelta(minutes=10, seconds=30)
-    served.do(lambda scene: scene.poll(station(1).uuid, reading(time=ahead)))
+    served.call(lambda scene: scene.poll(station(1).uuid, reading(time=ahead)))
     expect(_card(look(), "Station 1").locator(".age dd")).to_have_text("10 min ahead")

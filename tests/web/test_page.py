@@ -19,7 +19,7 @@ from evse_mqtt_bridge.web.page import document
 _ROOT = Path(__file__).parent.parent.parent
 _PAGE = document()
 _HTML = _PAGE.html.decode()
-_STYLE = (_ROOT / "evse_mqtt_bridge" / "monitor" / "page" / "page.css").read_text()
+_STYLE = (_ROOT / "evse_mqtt_bridge" / "web" / "page" / "page.css").read_text()
 
 
 def _hash(text: str) -> str:

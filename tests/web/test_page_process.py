@@ -79,7 +79,7 @@ def test_a_port_that_is_taken_is_said_and_the_page_comes_when_it_is_free(
 ) -> None:
     with socket.create_server((HOST, tables["http"]["port"])):
         bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
-        bridge.wait_for_line("there is no status page.*another program listens there")
+        bridge.wait_for_line("there is no status page.*another program uses this port")
         cloud.wait_for_requests(2)
     bridge.wait_for_line("status page .*http://", timeout=30)
     assert bridge.stderr_text.count("there is no status page") == 1

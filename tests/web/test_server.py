@@ -1,4 +1,4 @@
-"""The server, over real sockets."""
+"""The web server, over real sockets."""
 
 import asyncio
 import contextlib
@@ -14,51 +14,56 @@ import pytest
 from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.observability.snapshot import Health, StationSnapshot, from_json
-from evse_mqtt_bridge.web import server
-from evse_mqtt_bridge.web.server import MAX_CONNECTIONS, MAX_VIEWERS, Server
+from evse_mqtt_bridge.web import connections
+from evse_mqtt_bridge.web.connections import MAX_CONNECTIONS
+from evse_mqtt_bridge.web.handlers import MAX_VIEWERS
+from evse_mqtt_bridge.web.server import Server
 from tests.faults.setup import wait_for
 from tests.harness.net import HOST, free_port
-from tests.web.running_page import PASSWORD, TOKEN, Scene, Served, reading, station
+from tests.web.served_bridge import PASSWORD, TOKEN, ServerThread, StubBridge, reading, station
 
 PATHS = ["/", "/api/picture", "/healthz", "/readyz", "/metrics"]
 
 
 @pytest.fixture
-def scene() -> Scene:
-    scene = Scene([station(1), station(2)])
-    scene.poll(station(1).uuid, reading())
-    scene.poll(station(2).uuid, Failure(Reason.UNAUTHORIZED, "status 401"))
-    return scene
+def bridge() -> StubBridge:
+    """A bridge with one station that is online and one that is unauthorized."""
+    bridge = StubBridge([station(1), station(2)])
+    bridge.poll(station(1).uuid, reading())
+    bridge.poll(station(2).uuid, Failure(Reason.UNAUTHORIZED, "status 401"))
+    return bridge
 
 
 @pytest.fixture
-def served(scene: Scene) -> Iterator[Served]:
-    with Served(scene) as served:
-        yield served
+def server(bridge: StubBridge) -> Iterator[ServerThread]:
+    with ServerThread(bridge) as server:
+        yield server
 
 
-def _ask(served: Served, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection(HOST, served.port, timeout=10)
+def _request(
+    server: ServerThread, path: str, method: str = "GET", **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection(HOST, server.port, timeout=10)
     try:
         connection.request(method, path, headers=headers)
-        answer = connection.getresponse()
-        return answer, answer.read()
+        response = connection.getresponse()
+        return response, response.read()
     finally:
         connection.close()
 
 
-class _Viewer:
-    """A page's event stream."""
+class _EventStream:
+    """An open event stream."""
 
-    def __init__(self, served: Served, **headers: str) -> None:
-        self._connection = http.client.HTTPConnection(HOST, served.port, timeout=10)
+    def __init__(self, server: ServerThread, **headers: str) -> None:
+        self._connection = http.client.HTTPConnection(HOST, server.port, timeout=10)
         self._connection.request("GET", "/api/events", headers=headers)
-        self.answer = self._connection.getresponse()
+        self.response = self._connection.getresponse()
 
     def next(self) -> tuple[str, dict[str, Any]]:
-        """The next event and its data."""
+        """Return the name and the data of the next event."""
         event = ""
-        while line := self.answer.readline().decode():
+        while line := self.response.readline().decode():
             key, _, value = line.rstrip("\n").partition(": ")
             if key == "event":
                 event = value
@@ -67,19 +72,19 @@ class _Viewer:
         raise EOFError
 
     def next_change(self) -> list[dict[str, Any]]:
-        """The stations of the next event that has any."""
+        """Return the stations of the next event that has any."""
         while not (stations := self.next()[1]["stations"]):
             pass
         changed: list[dict[str, Any]] = stations
         return changed
 
     def drain(self) -> None:
-        """Reads what is on its way, until it ends."""
+        """Read until the stream ends."""
         while self.next():
             pass
 
     def close(self) -> None:
-        self.answer.close()
+        self.response.close()
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -89,25 +94,25 @@ class _Viewer:
         self.close()
 
 
-def _is_well(served: Served) -> bool:
+def _is_healthy(server: ServerThread) -> bool:
     with contextlib.suppress(OSError, http.client.RemoteDisconnected):
-        return _ask(served, "/healthz")[0].status == 200
+        return _request(server, "/healthz")[0].status == 200
     return False
 
 
 @pytest.fixture
-def viewer(served: Served) -> Iterator[_Viewer]:
-    with _Viewer(served) as viewer:
+def viewer(server: ServerThread) -> Iterator[_EventStream]:
+    with _EventStream(server) as viewer:
         yield viewer
 
 
-# What every answer says
+# Every response
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing", "/api/events"])
-def test_no_answer_may_be_embedded_framed_kept_or_read_elsewhere(served: Served, path: str) -> None:
-    answer, _ = _ask(served, path, "HEAD", Origin="http://evil.example")
-    headers = {name.lower(): value for name, value in answer.getheaders()}
+def test_response_has_security_headers(server: ServerThread, path: str) -> None:
+    response, _ = _request(server, path, "HEAD", Origin="http://evil.example")
+    headers = {name.lower(): value for name, value in response.getheaders()}
     assert headers["content-security-policy"].startswith("default-src 'none'")
     for rule in ("frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
         assert rule in headers["content-security-policy"]
@@ -122,289 +127,281 @@ def test_no_answer_may_be_embedded_framed_kept_or_read_elsewhere(served: Served,
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", [*PATHS, "/api/events"])
-def test_nothing_can_be_changed(served: Served, path: str, method: str) -> None:
-    assert _ask(served, path, method)[0].status == 405
+def test_server_refuses_methods_other_than_get_and_head(server: ServerThread, path: str, method: str) -> None:
+    assert _request(server, path, method)[0].status == 405
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/api/events"])
-def test_head_is_answered_without_a_body(served: Served, path: str) -> None:
-    answer, body = _ask(served, path, "HEAD")
-    assert answer.status == 200
+def test_head_request_returns_no_body(server: ServerThread, path: str) -> None:
+    response, body = _request(server, path, "HEAD")
+    assert response.status == 200
     assert body == b""
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/api/events", "/nothing"])
-def test_a_name_that_was_made_to_lead_here_is_not_answered(served: Served, path: str) -> None:
-    answer, body = _ask(served, path, Host=f"evil.example:{served.port}")
-    assert answer.status == 403
+def test_server_on_loopback_refuses_foreign_host_header(server: ServerThread, path: str) -> None:
+    response, body = _request(server, path, Host=f"evil.example:{server.port}")
+    assert response.status == 403
     assert b"http.host" in body
-    assert answer.getheader("cache-control") == "no-store"
+    assert response.getheader("cache-control") == "no-store"
 
 
-def test_no_name_at_all_is_not_answered(served: Served) -> None:
-    with socket.create_connection((HOST, served.port), timeout=10) as client:
+def test_server_on_loopback_refuses_missing_host_header(server: ServerThread) -> None:
+    with socket.create_connection((HOST, server.port), timeout=10) as client:
         client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.0 403")
 
 
-def test_on_a_network_any_name_is_answered(scene: Scene) -> None:
-    with Served(scene, host="0.0.0.0") as served:
-        assert _ask(served, "/healthz", Host="bridge.example")[0].status == 200
+def test_server_on_network_accepts_any_host_header(bridge: StubBridge) -> None:
+    with ServerThread(bridge, host="0.0.0.0") as server:
+        assert _request(server, "/healthz", Host="bridge.example")[0].status == 200
 
 
-def test_no_secret_is_on_any_of_it(served: Served, viewer: _Viewer) -> None:
-    event, told = viewer.next()
-    told_too = [_ask(served, path)[1].decode() for path in PATHS]
-    everything = "\n".join([event, json.dumps(told), *told_too])
+def test_responses_contain_no_secrets(server: ServerThread, viewer: _EventStream) -> None:
+    event, data = viewer.next()
+    bodies = [_request(server, path)[1].decode() for path in PATHS]
+    everything = "\n".join([event, json.dumps(data), *bodies])
     assert station(1).uuid in everything
-    assert served.scene.bridge.plan.client_id in everything
+    assert server.bridge.plan.client_id in everything
     for secret in (TOKEN, PASSWORD):
         assert secret not in everything
 
 
-# The picture
+# Snapshot and health
 
 
-def test_the_picture_is_what_is_known(served: Served, scene: Scene) -> None:
-    answer, body = _ask(served, "/api/picture")
-    assert answer.getheader("content-type") == "application/json"
-    picture = from_json(body)
-    assert picture.stations == tuple(scene.stations())
-    one, other = picture.stations
+def test_snapshot_contains_all_stations(server: ServerThread, bridge: StubBridge) -> None:
+    response, body = _request(server, "/api/picture")
+    assert response.getheader("content-type") == "application/json"
+    snapshot = from_json(body)
+    assert snapshot.stations == tuple(bridge.stations())
+    one, other = snapshot.stations
     assert (one.name, one.topic, one.reason) == ("Station 1", "evse/station-1", Reason.ONLINE)
     assert (one.plugs[0].power, one.plugs[0].steps[0][1]) == (7107.0, 7107.0)
     assert (other.reason, other.error) == (Reason.UNAUTHORIZED, "status 401")
-    assert picture.revision == scene.history.revision
+    assert snapshot.revision == bridge.history.revision
 
 
-def test_health_is_told_in_words(served: Served, scene: Scene) -> None:
-    assert _ask(served, "/healthz")[1] == b"all is well\n"
-    scene.verdict = Health(healthy=True, ready=False, words=("no connection to the broker",))
-    assert _ask(served, "/healthz")[0].status == 200
-    answer, body = _ask(served, "/readyz")
-    assert (answer.status, body) == (503, b"no connection to the broker\n")
+def test_health_responses_list_problems(server: ServerThread, bridge: StubBridge) -> None:
+    assert _request(server, "/healthz")[1] == b"all is well\n"
+    bridge.current_health = Health(healthy=True, ready=False, words=("no connection to the broker",))
+    assert _request(server, "/healthz")[0].status == 200
+    response, body = _request(server, "/readyz")
+    assert (response.status, body) == (503, b"no connection to the broker\n")
 
 
 # Events
 
 
-def test_first_the_picture_then_what_changed(served: Served, viewer: _Viewer) -> None:
-    assert viewer.answer.getheader("content-type") == "text/event-stream"
-    event, told = viewer.next()
-    assert (event, len(told["stations"])) == ("picture", 2)
-    served.do(lambda scene: scene.poll(station(1).uuid, reading(power=3680.0)))
+def test_events_send_full_snapshot_then_changes(server: ServerThread, viewer: _EventStream) -> None:
+    assert viewer.response.getheader("content-type") == "text/event-stream"
+    event, data = viewer.next()
+    assert (event, len(data["stations"])) == ("picture", 2)
+    server.call(lambda bridge: bridge.poll(station(1).uuid, reading(power=3680.0)))
     assert [each["plugs"][0]["power"] for each in viewer.next_change()] == [3680.0]
 
 
-def test_a_page_of_another_site_gets_no_events(served: Served) -> None:
-    with _Viewer(served, **{"Sec-Fetch-Site": "cross-site"}) as viewer:
-        assert viewer.answer.status == 403
+def test_events_refuse_cross_site_requests(server: ServerThread) -> None:
+    with _EventStream(server, **{"Sec-Fetch-Site": "cross-site"}) as viewer:
+        assert viewer.response.status == 403
 
 
-def test_so_many_viewers_and_no_more(served: Served) -> None:
+def test_events_refuse_viewers_above_limit(server: ServerThread) -> None:
     with contextlib.ExitStack() as stack:
-        viewers = [stack.enter_context(_Viewer(served)) for _ in range(MAX_VIEWERS)]
+        viewers = [stack.enter_context(_EventStream(server)) for _ in range(MAX_VIEWERS)]
         for viewer in viewers:
             viewer.next()
-        refused = stack.enter_context(_Viewer(served))
-        assert refused.answer.status == 503
-        assert f"{MAX_VIEWERS} pages are open" in refused.answer.read().decode()
+        refused = stack.enter_context(_EventStream(server))
+        assert refused.response.status == 503
+        assert f"{MAX_VIEWERS} status pages are open" in refused.response.read().decode()
         viewers[0].close()
         deadline = time.monotonic() + 10
-        while (another := stack.enter_context(_Viewer(served))).answer.status == 503:
+        while (another := stack.enter_context(_EventStream(server))).response.status == 503:
             assert time.monotonic() < deadline
-            viewers[1].next()  # that one went is noticed with the next frame
+            viewers[1].next()  # the server notices a closed stream with the next frame
         assert another.next()[0] == "picture"
 
 
-def test_when_the_last_viewer_went_nothing_is_kept_or_done(served: Served, scene: Scene) -> None:
-    server = served._server
-    assert server is not None
-    with _Viewer(served) as viewer:
+def test_events_without_viewers_keep_no_frames(server: ServerThread, bridge: StubBridge) -> None:
+    handlers = server.handlers
+    with _EventStream(server) as viewer:
         viewer.next()
-        assert server._feed._frames
+        assert not handlers.feed.is_idle
     deadline = time.monotonic() + 10
-    while server._viewers:  # noticed with the next frame
+    while handlers.viewers:  # the server notices a closed stream with the next frame
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert not server._feed._frames
-    assert scene.looks > 0
+    assert handlers.feed.is_idle
+    assert bridge.summary_calls > 0
 
 
 @pytest.fixture
-def many() -> Iterator[Served]:
-    """So much to tell that it is more than what the sockets take."""
-    scene = Scene([station(number) for number in range(1, 501)])
-    scene.poll_all(lambda: Failure(Reason.UNREACHABLE, "x" * 40_000))
-    with Served(scene) as served:
-        yield served
+def large_server() -> Iterator[ServerThread]:
+    """A server whose snapshot is larger than the socket buffers."""
+    bridge = StubBridge([station(number) for number in range(1, 501)])
+    bridge.poll_all(lambda: Failure(Reason.UNREACHABLE, "x" * 40_000))
+    with ServerThread(bridge) as server:
+        yield server
 
 
-def _stuck(served: Served, path: str = "/api/events") -> socket.socket:
-    """A viewer who does not read."""
+def _connect_without_reading(server: ServerThread, path: str = "/api/events") -> socket.socket:
+    """Return a connection that requests a path and reads only the first byte."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.connect((HOST, served.port))
+    client.connect((HOST, server.port))
     client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     assert client.recv(1)
     return client
 
 
-def test_who_does_not_read_holds_up_nobody_and_costs_little(many: Served) -> None:
-    with _stuck(many), _Viewer(many) as viewer:
+def test_events_viewer_not_reading_delays_no_other(large_server: ServerThread) -> None:
+    with _connect_without_reading(large_server), _EventStream(large_server) as viewer:
         assert len(viewer.next()[1]["stations"]) == 500
-        many.do(lambda scene: scene.poll(station(7).uuid, reading()))
+        large_server.call(lambda bridge: bridge.poll(station(7).uuid, reading()))
         assert [each["name"] for each in viewer.next_change()] == ["Station 7"]
-        server = many._server
-        assert server is not None
-        held = [viewer.transport.get_write_buffer_size() for viewer in server._viewers.values() if viewer.transport]
-        assert len(held) == 2
-        assert 0 < max(held) < 256 * 1024
+        transports = [request.transport for request in large_server.handlers.viewers.values()]
+        buffered = [transport.get_write_buffer_size() for transport in transports if transport]
+        assert len(buffered) == 2
+        assert 0 < max(buffered) < 256 * 1024
 
 
-def test_so_many_readers_of_the_picture_and_no_more(many: Served) -> None:
+def test_snapshot_refuses_readers_above_limit(large_server: ServerThread) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(MAX_VIEWERS):
-            stack.enter_context(_stuck(many, "/api/picture"))
-        answer, words = _ask(many, "/api/picture")
-        assert (answer.status, answer.getheader("Retry-After")) == (503, "10")
-        assert b"20 others are reading" in words
-        assert _ask(many, "/healthz")[0].status == 200
-    wait_for(lambda: _ask(many, "/api/picture")[0].status == 200)
+            stack.enter_context(_connect_without_reading(large_server, "/api/picture"))
+        response, body = _request(large_server, "/api/picture")
+        assert (response.status, response.getheader("Retry-After")) == (503, "10")
+        assert b"20 other clients are reading" in body
+        assert _request(large_server, "/healthz")[0].status == 200
+    wait_for(lambda: _request(large_server, "/api/picture")[0].status == 200)
 
 
-def test_so_many_connections_and_no_more(served: Served) -> None:
+def test_server_refuses_connections_above_limit(server: ServerThread) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(MAX_CONNECTIONS):
-            connection = http.client.HTTPConnection(HOST, served.port, timeout=10)
+            connection = http.client.HTTPConnection(HOST, server.port, timeout=10)
             stack.callback(connection.close)
             connection.request("GET", "/healthz")
             assert connection.getresponse().read()
         with pytest.raises((OSError, http.client.RemoteDisconnected)):
-            _ask(served, "/healthz")
+            _request(server, "/healthz")
 
-    wait_for(lambda: _is_well(served))
+    wait_for(lambda: _is_healthy(server))
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_connections_that_ask_nothing_make_room(scene: Scene, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-    monkeypatch.setattr(server, "_SILENCE", 0.3)
-    with Served(scene) as served, contextlib.ExitStack() as stack:
+@pytest.mark.parametrize("received", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_server_closes_idle_connections(bridge: StubBridge, monkeypatch: pytest.MonkeyPatch, received: bytes) -> None:
+    monkeypatch.setattr(connections, "IDLE_TIMEOUT", 0.3)
+    with ServerThread(bridge) as server, contextlib.ExitStack() as stack:
         for _ in range(MAX_CONNECTIONS):
-            stack.enter_context(socket.create_connection((HOST, served.port), timeout=10)).sendall(said)
-        wait_for(lambda: _is_well(served))
+            stack.enter_context(socket.create_connection((HOST, server.port), timeout=10)).sendall(received)
+        wait_for(lambda: _is_healthy(server))
 
 
-def test_a_viewer_may_stay_longer_than_one_that_asks_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SILENCE", 0.1)
-    with Served(scene) as served, _Viewer(served) as viewer:
+def test_events_outlast_idle_timeout(bridge: StubBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "IDLE_TIMEOUT", 0.1)
+    with ServerThread(bridge) as server, _EventStream(server) as viewer:
         assert viewer.next()[0] == "picture"
-        assert viewer.next()[0] == "change", "seconds later"
+        assert viewer.next()[0] == "change", "the frame after the idle timeout"
 
 
-def test_a_picture_is_whole_though_the_configuration_changed_while_it_was_written(scene: Scene) -> None:
+def test_snapshot_reloaded_while_rendered_is_complete(bridge: StubBridge) -> None:
     stations = [station(number) for number in range(1, 40)]
-    scene.reload(stations)
-    with Served(scene) as served:
-        original = scene.stations
-        torn: list[StationSnapshot] = []
+    bridge.reload(stations)
+    with ServerThread(bridge) as server:
+        stations_of_bridge = bridge.stations
+        interrupted: list[StationSnapshot] = []
 
-        def change_in_the_middle(after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:
-            for number, picture in enumerate(original(after, steps=steps)):
-                if number == 5 and not torn:
-                    torn.append(picture)
-                    scene.reload(stations[:30])
-                yield picture
+        def reload_meanwhile(after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:
+            for number, snapshot in enumerate(stations_of_bridge(after, steps=steps)):
+                if number == 5 and not interrupted:
+                    interrupted.append(snapshot)
+                    bridge.reload(stations[:30])
+                yield snapshot
 
-        scene.stations = change_in_the_middle  # type: ignore[method-assign]  # for once
-        assert len(from_json(_ask(served, "/api/picture")[1]).stations) == 30
-        assert torn
+        bridge.stations = reload_meanwhile  # type: ignore[method-assign]
+        assert len(from_json(_request(server, "/api/picture")[1]).stations) == 30
+        assert interrupted
 
 
 @pytest.mark.parametrize(
     "request_",
     [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02"],
 )
-def test_what_is_no_http_is_not_worth_a_line(
-    served: Served, scene: Scene, capfd: pytest.CaptureFixture[str], request_: bytes
+def test_malformed_request_is_not_logged(
+    server: ServerThread, bridge: StubBridge, capfd: pytest.CaptureFixture[str], request_: bytes
 ) -> None:
-    with socket.create_connection((HOST, served.port), timeout=10) as client:
+    with socket.create_connection((HOST, server.port), timeout=10) as client:
         client.sendall(request_)
         client.shutdown(socket.SHUT_WR)
         while client.recv(65536):
             pass
-    assert scene.failures == []
+    assert bridge.failures == []
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_bug_is_told_to_the_log_of_the_bridge_and_to_nobody_else(
-    served: Served, scene: Scene, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_handler_exception_is_reported_to_bridge_only(
+    server: ServerThread, bridge: StubBridge, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bug = RuntimeError("a bug, on purpose")
+    bug = RuntimeError("simulated bug")
 
     def fail() -> Health:
         raise bug
 
-    monkeypatch.setattr(scene, "health", fail)
-    answer, body = _ask(served, "/healthz")
-    assert answer.status == 500
-    assert b"on purpose" not in body
-    assert scene.failures == [bug]
+    monkeypatch.setattr(bridge, "health", fail)
+    response, body = _request(server, "/healthz")
+    assert response.status == 500
+    assert b"simulated bug" not in body
+    assert bridge.failures == [bug]
     assert capfd.readouterr() == ("", "")
 
 
-def test_stopping_waits_for_no_viewer(many: Served) -> None:
-    with _stuck(many), _Viewer(many) as viewer:
+def test_server_stop_does_not_wait_for_viewers(large_server: ServerThread) -> None:
+    with _connect_without_reading(large_server), _EventStream(large_server) as viewer:
         viewer.next()
         began = time.monotonic()
-        many.stop()
+        large_server.stop()
         assert time.monotonic() - began < 5
         with pytest.raises((EOFError, OSError, http.client.HTTPException)):
             viewer.drain()
 
 
-# Listening
+# Start
 
 
-def _start(host: str, port: int) -> str:
-    async def start() -> str:
-        server = Server(Http(host=host, port=port), Scene([]))
-        try:
-            return await server.start()
-        finally:
-            await server.stop()
-
-    return asyncio.run(start())
+async def _start(host: str, port: int) -> str:
+    server = Server(Http(host=host, port=port), StubBridge([]))
+    try:
+        return await server.start()
+    finally:
+        await server.stop()
 
 
-def test_a_port_that_is_taken_is_told(served: Served) -> None:
-    assert _start(HOST, served.port) == "another program listens there"
+async def test_start_on_used_port_returns_reason(server: ServerThread) -> None:
+    assert await _start(HOST, server.port) == "another program uses this port"
 
 
-def test_an_address_of_another_machine_is_told() -> None:
-    assert _start("192.0.2.1", free_port()) == "this machine has no such address"
+async def test_start_on_foreign_address_returns_reason() -> None:
+    assert await _start("192.0.2.1", free_port()) == "this machine does not have this address"
 
 
-def test_a_name_without_an_address_is_told() -> None:
-    assert _start("a" * 80, free_port()) == "no address is known by that name"
+async def test_start_on_unresolvable_name_returns_reason() -> None:
+    assert await _start("a" * 80, free_port()) == "the host name cannot be resolved"
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
-def test_ipv6(host: str) -> None:
+async def test_server_on_ipv6_serves_requests(host: str) -> None:
     port = free_port()
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 here")
 
-    async def ask() -> bytes:
-        server = Server(Http(host=host, port=port), Scene([station()]))
-        assert not await server.start()
-        reader, writer = await asyncio.open_connection("::1", port)
-        writer.write(f"GET /healthz HTTP/1.1\r\nHost: [::1]:{port}\r\nConnection: close\r\n\r\n".encode())
-        answer = await reader.read()
-        writer.close()
-        await server.stop()
-        return answer
-
-    assert asyncio.run(ask()).startswith(b"HTTP/1.1 200")
+    server = Server(Http(host=host, port=port), StubBridge([station()]))
+    assert not await server.start()
+    reader, writer = await asyncio.open_connection("::1", port)
+    writer.write(f"GET /healthz HTTP/1.1\r\nHost: [::1]:{port}\r\nConnection: close\r\n\r\n".encode())
+    response = await reader.read()
+    writer.close()
+    await server.stop()
+    assert response.startswith(b"HTTP/1.1 200")

@@ -1,0 +1,41 @@
+"""What the web server reads from the running bridge."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from evse_mqtt_bridge.observability.snapshot import Health, Snapshot, StationSnapshot
+from evse_mqtt_bridge.publishing.plan import Plan
+
+__all__ = ["SnapshotSource", "StatusSource"]
+
+
+class SnapshotSource(Protocol):
+    """Snapshots of the running bridge, as the feed needs them."""
+
+    @property
+    def plan(self) -> Plan:
+        """The current plan."""
+
+    def summary(self) -> Snapshot:
+        """Return a snapshot without stations."""
+
+    def stations(self, after: int = -1, *, steps: bool = True) -> Iterable[StationSnapshot]:
+        """Return snapshots of the stations polled after revision `after`.
+
+        Args:
+            after: revision of the history; -1 returns all stations.
+            steps: whether to include the power history of the last hour.
+        """
+
+
+class StatusSource(SnapshotSource, Protocol):
+    """The running bridge, as the request handlers need it."""
+
+    def health(self) -> Health:
+        """Return the health only, which is cheaper than a summary."""
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Return metrics in the Prometheus format that an Accept header asks for, and their content type."""
+
+    def request_failed(self, error: BaseException) -> None:
+        """Report that a request handler raised an exception, which is a bug."""

@@ -14,7 +14,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from evse_mqtt_bridge.config.errors import Issue
-from evse_mqtt_bridge.config.schema_index import EACH, PREFIX, KeyPath, Setting, setting_at, settings, variable_name
+from evse_mqtt_bridge.config.location import VARIABLE_PREFIX
+from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, Setting, setting_at, settings, variable_name
 
 __all__ = ["Variable", "overlay", "read_variables"]
 
@@ -36,7 +37,7 @@ def read_variables(environ: Mapping[str, str]) -> tuple[list[Variable], list[Iss
     variables: dict[KeyPath, Variable] = {}
     issues = []
     for name, text in sorted(environ.items()):
-        if not name.upper().startswith(PREFIX):
+        if not name.upper().startswith(VARIABLE_PREFIX):
             continue
         path = _path(name)
         setting = setting_at(path)
@@ -102,7 +103,7 @@ def _partner(key: str) -> str:
 
 
 def _path(name: str) -> KeyPath:
-    parts = name[len(PREFIX) :].lower().split("__")
+    parts = name[len(VARIABLE_PREFIX) :].lower().split("__")
     return tuple(int(part) if _INDEX.fullmatch(part) else part for part in parts)
 
 

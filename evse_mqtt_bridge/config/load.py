@@ -17,18 +17,12 @@ from evse_mqtt_bridge.config.environment import Variable
 from evse_mqtt_bridge.config.errors import Issue, printable, validation_issues
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.schema_index import KeyPath, format_path, variable_name
-from evse_mqtt_bridge.config.secrets import Resolved, holds_secrets, path_exists, resolve
+from evse_mqtt_bridge.config.secrets import Resolved, holds_secrets, resolve
 from evse_mqtt_bridge.config.source_positions import key_lines
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "Loaded", "choose_file", "load", "parse", "read_text", "read_toml"]
-
-CONFIG_VARIABLE = "EVSE_MQTT_BRIDGE_CONFIG"
-"""The environment variable that names the configuration file."""
-
-DEFAULT_FILE = Path("config.toml")
-"""The configuration file where none is named: in the working directory."""
+__all__ = ["Loaded", "load", "parse", "read_text", "read_toml"]
 
 _TOML_ERROR = re.compile(
     r"(?P<words>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
@@ -42,22 +36,6 @@ class Loaded:
     config: Config
     path: Path | None = None
     warnings: tuple[str, ...] = ()
-
-
-def choose_file(named: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Which file to load: the one named, EVSE_MQTT_BRIDGE_CONFIG, or config.toml in the working directory.
-
-    `None` where none is named, config.toml is not there, and the environment says where the broker is: it can then
-    say everything.
-    """
-    if named is not None:
-        return named
-    if environ.get(CONFIG_VARIABLE):
-        return Path(environ[CONFIG_VARIABLE])
-    says_broker = not {variable_name(("mqtt",)), variable_name(("mqtt", "host"))}.isdisjoint(
-        name.upper() for name in environ
-    )
-    return None if says_broker and not path_exists(DEFAULT_FILE) else DEFAULT_FILE
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:

@@ -9,19 +9,17 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
+from evse_mqtt_bridge.config.location import VARIABLE_PREFIX
 from evse_mqtt_bridge.config.schema import Config, Section
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["EACH", "PREFIX", "KeyPath", "Setting", "format_path", "setting_at", "settings", "variable_name"]
+__all__ = ["EACH", "KeyPath", "Setting", "format_path", "setting_at", "settings", "variable_name"]
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys, and the index in an array, from 0."""
 
 EACH = "*"
 """Stands in a setting's path for every index of an array, or every key of a free table."""
-
-PREFIX = "EVSE_MQTT_BRIDGE__"
-"""What the name of an environment variable that is a setting begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def format_path(path: KeyPath) -> str:
 
 def variable_name(path: KeyPath) -> str:
     """The environment variable that sets `path`."""
-    return PREFIX + "__".join(str(part) for part in path).upper()
+    return VARIABLE_PREFIX + "__".join(str(part) for part in path).upper()
 
 
 def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:

@@ -8,7 +8,6 @@ and a command by hand finds it beside the configuration.
 A secret loses one newline at its end, which editors and `echo` leave there.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any
 
 from evse_mqtt_bridge.config.certificates import ca_file_error, key_pair_error
 from evse_mqtt_bridge.config.errors import QUOTES_HINT, Issue, printable
+from evse_mqtt_bridge.config.location import path_exists
 from evse_mqtt_bridge.config.schema import is_line
 from evse_mqtt_bridge.config.schema_index import KeyPath
 
-__all__ = ["Resolved", "holds_secrets", "path_exists", "resolve"]
+__all__ = ["Resolved", "holds_secrets", "resolve"]
 
 _LIMIT = 65_536
 _TLS = ("mqtt", "tls")
@@ -129,11 +129,6 @@ def _secret_file(name: str, table: dict[str, Any]) -> str:
     if not is_line(file):
         raise ValueError("expected the name of a file")
     return file
-
-
-def path_exists(path: Path) -> bool:
-    """Whether there is something; not, where one may not look; Python 3.11's `Path.exists` raises then."""
-    return os.path.exists(path)  # noqa: PTH110  # see above
 
 
 def _credential(file: str, credentials: Path | None) -> Path | None:

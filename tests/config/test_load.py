@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose_file, load, parse
+from evse_mqtt_bridge.config.load import load, parse
+from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 from evse_mqtt_bridge.config.schema import Config, Tls
 from evse_mqtt_bridge.config.schema_index import EACH, Setting, settings, variable_name
 from evse_mqtt_bridge.support.errors import ConfigError

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from evse_mqtt_bridge.config.load import CONFIG_VARIABLE, DEFAULT_FILE, Loaded, choose_file, load
+from evse_mqtt_bridge.config.load import Loaded, load
+from evse_mqtt_bridge.config.location import CONFIG_VARIABLE, DEFAULT_FILE, choose_file
 
 __all__ = ["config_option", "load_config", "naming"]
 

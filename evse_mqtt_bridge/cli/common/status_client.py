@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.config import environment
-from evse_mqtt_bridge.config.load import DEFAULT_FILE, choose_file, read_text, read_toml
+from evse_mqtt_bridge.config.load import read_text, read_toml
+from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file, path_exists
 from evse_mqtt_bridge.config.schema import Http
-from evse_mqtt_bridge.config.secrets import path_exists
 from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.snapshot import Snapshot, StationSnapshot, from_json
 from evse_mqtt_bridge.support.errors import UnavailableError

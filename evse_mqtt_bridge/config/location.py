@@ -1,0 +1,40 @@
+"""Which configuration file a command uses, and how environment variables name settings.
+
+This module imports the standard library only, so that commands that need one path do not load the schema.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "VARIABLE_PREFIX", "choose_file", "path_exists"]
+
+CONFIG_VARIABLE = "EVSE_MQTT_BRIDGE_CONFIG"
+"""The environment variable that names the configuration file."""
+
+DEFAULT_FILE = Path("config.toml")
+"""The configuration file if none is named: in the working directory."""
+
+VARIABLE_PREFIX = "EVSE_MQTT_BRIDGE__"
+"""Start of the name of every environment variable that sets a setting."""
+
+_BROKER_VARIABLES = frozenset({f"{VARIABLE_PREFIX}MQTT", f"{VARIABLE_PREFIX}MQTT__HOST"})
+
+
+def choose_file(named: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file to load: `named`, else EVSE_MQTT_BRIDGE_CONFIG, else config.toml in the working directory.
+
+    Return `None` if none is named, config.toml does not exist, and the environment names the broker: then the
+    environment can hold the whole configuration.
+    """
+    if named is not None:
+        return named
+    if environ.get(CONFIG_VARIABLE):
+        return Path(environ[CONFIG_VARIABLE])
+    names_broker = not _BROKER_VARIABLES.isdisjoint(name.upper() for name in environ)
+    return None if names_broker and not path_exists(DEFAULT_FILE) else DEFAULT_FILE
+
+
+def path_exists(path: Path) -> bool:
+    """Return whether `path` exists; false in a folder that may not be searched, where `Path.exists` raises."""
+    return os.path.exists(path)  # noqa: PTH110  # Path.exists raises PermissionError up to Python 3.11

@@ -4,9 +4,11 @@ A reload prepares what can fail, stops what cannot go on, reconfigures, and star
 
     prepare -> stop -> reconfigure -> start
 
-Components are stopped in the order in which data flows, so that nothing arrives at a stopped one, and are started in
-the opposite order. All `reconfigure` steps run without giving control back to the event loop. So no poll completes, and
-no message arrives, while one component has the new configuration and another one still has the old.
+Results flow from polling to publishing. So polling stops before publishing, and starts after it. The web server only
+shows what there is, and comes last.
+
+All `reconfigure` steps run without giving control back to the event loop. So no poll completes, and no message arrives,
+while one component has the new configuration and another one still has the old.
 
 The rules are the table below. Each of its rows applies if one of its sections of the configuration changed.
 """

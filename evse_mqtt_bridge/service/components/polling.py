@@ -1,0 +1,96 @@
+"""Polling as a component: the cloud client, a request per station, and the poller."""
+
+from collections.abc import Awaitable, Mapping
+
+from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
+from evse_mqtt_bridge.config.schema import Cloud, Config, StationConfig
+from evse_mqtt_bridge.domain.model import Outcome
+from evse_mqtt_bridge.polling.poller import Clock, OnResult, Poller
+from evse_mqtt_bridge.service.components.component import BackgroundTask
+
+__all__ = ["Polling"]
+
+
+class Polling:
+    """Polls the configured stations, and passes each result to `on_result`."""
+
+    def __init__(self, config: Config, clock: Clock, on_result: OnResult) -> None:
+        self.task = BackgroundTask("poller")
+        self._config = config
+        self._clock = clock
+        self._on_result = on_result
+        self._client = self._prepared = CloudClient(config.cloud)
+        self._requests: dict[str, StationRequest] = {}
+        self._poller = self._new_poller(config.cloud)
+        self._assign_stations(config, known={})
+
+    @property
+    def settings(self) -> Cloud:
+        """The settings of the client in use."""
+        return self._config.cloud
+
+    @property
+    def transport_name(self) -> str:
+        """The library that carries the requests."""
+        return self._client.transport_name
+
+    @property
+    def poller(self) -> Poller:
+        """The poller in use, to be observed."""
+        return self._poller
+
+    async def prepare(self, new: Config) -> None:
+        """Open the client; see `Component`."""
+        client = self._client if new.cloud == self._config.cloud else CloudClient(new.cloud)
+        self._prepared = await client.__aenter__()
+
+    async def start(self) -> None:
+        """Poll with the prepared client."""
+        self.task.start(self._poller.run())
+
+    async def stop(self) -> None:
+        """Cancel the requests under way, and close their connections."""
+        await self.task.stop()
+        await self._client.aclose()
+
+    def reconfigure(self, new: Config) -> None:
+        """Add and remove stations. A client that was replaced in `prepare` gets a poller of its own."""
+        old, self._config = self._config, new
+        known = {entry.uuid: entry for entry in old.stations}
+        if new.cloud != old.cloud:
+            known = {}
+            held_until = self._poller.held_until
+            self._client, self._requests = self._prepared, {}
+            self._poller = self._new_poller(new.cloud)
+            if new.cloud.base_url == old.cloud.base_url:  # another API did not ask for the pause
+                self._poller.hold(held_until)
+        self._assign_stations(new, known)
+
+    def _new_poller(self, settings: Cloud) -> Poller:
+        return Poller(
+            self._fetch,
+            self._on_result,
+            self._clock,
+            concurrency=settings.max_concurrency,
+            rate=settings.max_requests_per_second,
+        )
+
+    def _assign_stations(self, config: Config, known: Mapping[str, StationConfig]) -> None:
+        """Pass the stations to the poller, which polls at once those whose request is not `known` (by uuid)."""
+        intervals = {entry.uuid: entry.interval or config.polling.interval for entry in config.stations}
+        changed = frozenset(entry.uuid for entry in config.stations if _is_changed(known.get(entry.uuid), entry))
+        for entry in config.stations:
+            if entry.uuid in changed:
+                token = entry.token.get_secret_value()
+                self._requests[entry.uuid] = self._client.prepare(entry.edge_device_id, entry.uuid, token)
+        for uuid in self._requests.keys() - intervals.keys():
+            del self._requests[uuid]
+        self._poller.assign(intervals, at_once=changed)
+
+    def _fetch(self, uuid: str) -> Awaitable[Outcome]:
+        return self._client.fetch(self._requests[uuid])
+
+
+def _is_changed(known: StationConfig | None, entry: StationConfig) -> bool:
+    """Whether a station's request is another one than before."""
+    return known is None or (known.edge_device_id, known.token) != (entry.edge_device_id, entry.token)

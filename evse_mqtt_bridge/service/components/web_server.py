@@ -1,0 +1,65 @@
+"""The web server as a component: the status page, metrics and health probes."""
+
+from collections.abc import Callable
+
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.observability.log import Logger
+from evse_mqtt_bridge.support.net import host_and_port
+from evse_mqtt_bridge.web.server import Server, Source
+
+__all__ = ["WebServer"]
+
+
+class WebServer:
+    """Serves the status page if it is enabled. The bridge works without it, so a taken port is no error."""
+
+    def __init__(self, config: Config, source: Source, log: Callable[[], Logger]) -> None:
+        self._settings = config.http
+        self._source = source
+        self._log = log
+        self._server: Server | None = None
+
+    async def prepare(self, new: Config) -> None:
+        """Nothing to prepare: a port can only be tried. See `Component`."""
+
+    async def start(self) -> None:
+        """Listen; if that fails, the failure is logged, and `retry` tries again."""
+        if not self._settings.enabled:
+            return
+        error = await self._listen()
+        if error:
+            self._log().warning(
+                "there is no status page",
+                address=self._address,
+                detail=error,
+                advice="set http.port, or http.enabled = false",
+            )
+
+    async def retry(self) -> None:
+        """Listen if an earlier attempt failed."""
+        if self._settings.enabled and (self._server is None or not self._server.is_listening):
+            error = await self._listen()
+            if error:
+                self._log().debug("there still is no status page", address=self._address, detail=error)
+
+    async def stop(self) -> None:
+        """Close every connection, and stop listening."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+
+    def reconfigure(self, new: Config) -> None:
+        """Listen on another address from the next start on."""
+        self._settings = new.http
+
+    @property
+    def _address(self) -> str:
+        return host_and_port(self._settings.host, self._settings.port)
+
+    async def _listen(self) -> str:
+        """One attempt; returns the reason if it failed, else an empty text."""
+        self._server = Server(self._settings, self._source)
+        error = await self._server.start()
+        if not error:
+            self._log().info("status page", address=f"http://{self._address}/")
+        return error

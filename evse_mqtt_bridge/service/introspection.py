@@ -1,0 +1,117 @@
+"""Describes the running bridge, from its components and listeners: snapshots, health, metrics, status line."""
+
+import platform
+from collections.abc import Iterator
+
+from evse_mqtt_bridge import __version__
+from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.observability.aggregates import aggregates
+from evse_mqtt_bridge.observability.broker_status import Witness
+from evse_mqtt_bridge.observability.exposition import Build, Observed, exposition
+from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
+from evse_mqtt_bridge.observability.loop_lag import LoopLag
+from evse_mqtt_bridge.observability.snapshot import BridgeSnapshot, Health, Snapshot, StationSnapshot, station_snapshots
+from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.service.components.polling import Polling
+from evse_mqtt_bridge.service.components.publishing import Publishing
+from evse_mqtt_bridge.service.uncaught_errors import UncaughtErrors
+
+__all__ = ["Introspection"]
+
+
+class Introspection:
+    """What the web server and the service manager read. Implements `Source` of web/server.py."""
+
+    def __init__(  # noqa: PLR0913  # one argument per part that is observed
+        self,
+        *,
+        clock: Clock,
+        polling: Polling,
+        publishing: Publishing,
+        loop_lag: LoopLag,
+        witness: Witness,
+        uncaught: UncaughtErrors,
+    ) -> None:
+        self._clock = clock
+        self._polling = polling
+        self._publishing = publishing
+        self._loop_lag = loop_lag
+        self._witness = witness
+        self._uncaught = uncaught
+
+    @property
+    def plan(self) -> Plan:
+        """The publishing plan in force."""
+        return self._publishing.bridge.plan
+
+    def outline(self) -> Snapshot:
+        """A snapshot without stations."""
+        mqtt = self._publishing.settings
+        return Snapshot(
+            at=self._clock.utc(),
+            bridge=BridgeSnapshot(
+                version=__version__,
+                client_id=mqtt.client_id,
+                base_topic=mqtt.base_topic,
+                started=self._publishing.bridge.started,
+                cloud=self._polling.settings.base_url,
+                transport=self._polling.transport_name,
+            ),
+            broker=self._witness.broker(mqtt.address),
+            health=self.health(),
+            stations=(),
+            revision=self._witness.history.revision,
+        )
+
+    def stations(self, after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:
+        """Snapshots of the stations that were polled after revision `after`; with their power history if `steps`."""
+        return station_snapshots(self._publishing.bridge, self._witness.history, after, steps=steps)
+
+    def health(self) -> Health:
+        """Liveness and readiness, with a text for each problem."""
+        return evaluate(self._health_inputs())
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that an Accept header asks for, and their content type."""
+        witness, bridge = self._witness, self._publishing.bridge
+        observed = Observed(
+            at=self._clock.utc(),
+            build=Build(__version__, platform.python_version(), transport=self._polling.transport_name),
+            started=bridge.started,
+            configured=witness.configured,
+            accepted=witness.accepted,
+            connected=witness.connected,
+            published=self._publishing.session.published,
+            counters=witness.counters,
+            vitals=self._health_inputs(),
+            aggregates=aggregates(map(bridge.state, bridge.plan.stations)),
+        )
+        return exposition(observed, accept)
+
+    def page_failed(self, error: BaseException) -> None:
+        """Report a request to the status page that failed because of a bug."""
+        self._uncaught.request_failed(error)
+
+    def status_line(self) -> str:
+        """The state of the bridge in one line."""
+        bridge = self._publishing.bridge
+        online = sum(bridge.state(uuid).reason is Reason.ONLINE for uuid in bridge.plan.stations)
+        return "; ".join((f"{online} of {len(bridge.plan.stations)} stations online", *self.health().words))
+
+    def _health_inputs(self) -> HealthInputs:
+        now = self._clock.monotonic()
+        settings, poller = self._polling.settings, self._polling.poller
+        rate = settings.max_requests_per_second
+        return HealthInputs(
+            lag=self._loop_lag.worst,
+            late=min(poller.late, max(0.0, now - poller.held_until)),
+            quiet=now - self._witness.last_poll,
+            timeout=settings.timeout,
+            held=poller.held,
+            connected=self._publishing.session.connected,
+            trouble=self._witness.trouble,
+            stations=len(self.plan.stations),
+            pause=1 / rate if rate else 0.0,
+            longest=poller.longest,
+        )

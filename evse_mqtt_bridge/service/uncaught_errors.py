@@ -1,0 +1,49 @@
+"""Decides about exceptions that nothing catches: a bug ends the process, an error of the system is logged."""
+
+import asyncio
+from collections.abc import Callable
+
+from evse_mqtt_bridge.observability.event_log import RateLimiter
+from evse_mqtt_bridge.observability.log import Logger
+
+__all__ = ["LINES_PER_MINUTE", "UncaughtErrors"]
+
+LINES_PER_MINUTE = 6
+"""Lines about such errors within a minute, beyond which they are only counted."""
+
+
+class UncaughtErrors:
+    """Receives exceptions from callbacks of the event loop and from requests to the status page.
+
+    Args:
+        now: monotonic seconds.
+    """
+
+    def __init__(self, log: Callable[[], Logger], now: Callable[[], float]) -> None:
+        self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Raises the first bug. Without one it never completes."""
+        self._log = log
+        self._now = now
+        self._rate_limiter = RateLimiter(LINES_PER_MINUTE)
+
+    def handle(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Take the place of asyncio's exception handler: a bug in a callback must not pass unnoticed."""
+        error = context.get("exception")
+        if isinstance(error, Exception) and not isinstance(error, OSError) and not self.bug.done():
+            self.bug.set_exception(error)
+            return
+        detail = str(context.get("message"))
+        if isinstance(error, OSError) and error.strerror:
+            detail = f"{detail}: {error.strerror}"
+        self._report("asyncio complains", detail=detail)
+
+    def request_failed(self, error: BaseException) -> None:
+        """Log the bug behind a request to the status page that failed. Polling and publishing go on."""
+        self._report("a request to the status page failed: a bug", exc_info=error)
+
+    def _report(self, text: str, **fields: object) -> None:
+        now = self._now()
+        if left_out := self._rate_limiter.held(now):
+            fields["left_out"] = left_out
+        if self._rate_limiter.passes(now):
+            self._log().error(text, **fields)

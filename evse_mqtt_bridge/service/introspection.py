@@ -21,7 +21,7 @@ __all__ = ["Introspection"]
 
 
 class Introspection:
-    """What the web server and the service manager read. Implements `Source` of web/server.py."""
+    """What the web server and the service manager read. Implements `StatusSource` of web/source.py."""
 
     def __init__(  # noqa: PLR0913  # one argument per part that is observed
         self,
@@ -45,7 +45,7 @@ class Introspection:
         """The publishing plan in force."""
         return self._publishing.bridge.plan
 
-    def outline(self) -> Snapshot:
+    def summary(self) -> Snapshot:
         """A snapshot without stations."""
         mqtt = self._publishing.settings
         return Snapshot(
@@ -89,7 +89,7 @@ class Introspection:
         )
         return exposition(observed, accept)
 
-    def page_failed(self, error: BaseException) -> None:
+    def request_failed(self, error: BaseException) -> None:
         """Report a request to the status page that failed because of a bug."""
         self._uncaught.request_failed(error)
 

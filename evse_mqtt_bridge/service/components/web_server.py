@@ -5,7 +5,8 @@ from collections.abc import Callable
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.support.net import host_and_port
-from evse_mqtt_bridge.web.server import Server, Source
+from evse_mqtt_bridge.web.server import Server
+from evse_mqtt_bridge.web.source import StatusSource
 
 __all__ = ["WebServer"]
 
@@ -13,7 +14,7 @@ __all__ = ["WebServer"]
 class WebServer:
     """Serves the status page if it is enabled. The bridge works without it, so a taken port is no error."""
 
-    def __init__(self, config: Config, source: Source, log: Callable[[], Logger]) -> None:
+    def __init__(self, config: Config, source: StatusSource, log: Callable[[], Logger]) -> None:
         self._settings = config.http
         self._source = source
         self._log = log

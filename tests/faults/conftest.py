@@ -1,4 +1,4 @@
-"""What each test saw of the fault contract: with `-v` it is shown at the end, row by row."""
+"""Reports what the tests measured for each row of the fault contract; pytest prints it at the end with `-v`."""
 
 from collections.abc import Callable
 
@@ -12,18 +12,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    seen: list[str] = config.stash.get(_ROWS, [])
-    if seen and config.get_verbosity() > 0:
+    lines: list[str] = config.stash.get(_ROWS, [])
+    if lines and config.get_verbosity() > 0:
         terminalreporter.section("fault contract")
-        for line in sorted(seen):
+        for line in sorted(lines):
             terminalreporter.line(line)
 
 
 @pytest.fixture
 def report_row(request: pytest.FixtureRequest) -> Callable[[int, str], None]:
-    """Takes down a row of the contract, and in a line what was seen of it."""
+    """A function that reports the number of a contract row and one line about it."""
 
-    def note(row: int, line: str) -> None:
+    def report(row: int, line: str) -> None:
         request.config.stash[_ROWS].append(f"row {row:2}  {request.node.name}: {line}")
 
-    return note
+    return report

@@ -1,4 +1,4 @@
-"""What the tests of faults are made of: stations, configurations, a bridge whose log is watched."""
+"""Helpers of the fault tests: stations, configurations, a bridge whose log is checked."""
 
 import json
 import time
@@ -36,9 +36,9 @@ __all__ = [
 AVAILABILITY = "evse/bridge/availability"
 
 PLUG = "c99838f9eb5b423d98f8ba33389a255c"
-"""The one plug of most stations here."""
+"""The only plug of most stations in these tests."""
 
-_MEASURED = ("status", "power", "current_l1", "current_l2", "current_l3", "dyn_current_limit", "time", "label")
+_MEASUREMENTS = ("status", "power", "current_l1", "current_l2", "current_l3", "dyn_current_limit", "time", "label")
 
 
 def uuid_of(number: int) -> str:
@@ -47,12 +47,12 @@ def uuid_of(number: int) -> str:
 
 
 def name_of(number: int) -> str:
-    """What station `number` is called."""
+    """The name of station `number`."""
     return f"Station {number}"
 
 
 def station_answer(number: int, **changed: object) -> list[dict[str, Any]]:
-    """An answer of station `number`, with its one plug."""
+    """The cloud's answer for station `number` with one plug, with some fields changed."""
     return [plug_object(evse_uuid=uuid_of(number), plug_uuid=PLUG, **changed)]
 
 
@@ -64,9 +64,14 @@ def configure(
     /,
     **tables: Mapping[str, Any],
 ) -> Path:
-    """Writes `config.toml` in `folder`: polls every second, logs everything as JSON, no page; `tables` are merged in.
+    """Writes `config.toml` for a bridge that polls every second, logs everything as JSON and serves no status page.
 
-    `stations` are tables, or how many there are, from number 0 on.
+    Args:
+        folder: where to write it.
+        broker: the broker, or the proxy in front of it.
+        cloud: the server to poll, or its URL.
+        stations: `[[stations]]` tables, or the number of stations, which are numbered from 0.
+        tables: further settings to merge in.
     """
     if isinstance(stations, int):
         stations = [station_table(uuid_of(number), name=name_of(number)) for number in range(stations)]
@@ -85,13 +90,13 @@ def configure(
 
 @contextmanager
 def broker_cloud_observer(folder: Path) -> Iterator[tuple[Mosquitto, CloudServer, Observer]]:
-    """A broker, a cloud and an observer on the broker, for a scenario, which has no fixtures."""
+    """Starts a broker, a cloud and an observer of the broker, for code that has no fixtures."""
     with Mosquitto(folder / "broker") as broker, CloudServer() as cloud, Observer(broker.port) as observer:
         yield broker, cloud, observer
 
 
 def wait_until_up(observer: Observer, *numbers: int, base: str = "evse") -> None:
-    """Returns when a bridge that was just started is online, and these stations with it."""
+    """Waits until a bridge that has just started is online, with these stations."""
     for topic in (f"{base}/bridge", *(f"{base}/{uuid_of(number)}" for number in numbers)):
         observer.wait_for(f"{topic}/availability", "online", timeout=30)
 
@@ -100,12 +105,12 @@ def wait_until_up(observer: Observer, *numbers: int, base: str = "evse") -> None
 def running_bridge(
     config: Path, *, env: Mapping[str, str] | None = None, is_json: bool = True
 ) -> Iterator[BridgeProcess]:
-    """A bridge. When it ends, its log is looked at: no line that is none, such as those of a traceback."""
+    """Runs a bridge; afterwards checks its log: no traceback, and each line is a JSON entry if `is_json`."""
     with BridgeProcess.run(config, env=env) as bridge:
         try:
             yield bridge
         except BaseException as error:
-            error.add_note("\n".join(["the last lines of its log:", *bridge.stderr[-20:]]))
+            error.add_note("\n".join(["last lines of the bridge's log:", *bridge.stderr[-20:]]))
             raise
     assert "Traceback" not in bridge.stderr_text
     assert "asyncio complains" not in bridge.stderr_text
@@ -118,7 +123,7 @@ import os, pathlib, socket, time
 
 def getaddrinfo(host, *rest, _real=socket.getaddrinfo, **named):
     if host == "slow.test":
-        pathlib.Path(os.environ["LOOKUP_BEGUN"]).touch()
+        pathlib.Path(os.environ["LOOKUP_STARTED"]).touch()
         time.sleep(60)
     if host == "nowhere.test":
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -129,9 +134,9 @@ socket.getaddrinfo = getaddrinfo
 
 
 def patched_name_lookups(folder: Path) -> dict[str, str]:
-    """An environment in which `nowhere.test` is not found, and `slow.test` not within a minute.
+    """An environment for the bridge in which `nowhere.test` does not resolve, and `slow.test` takes a minute.
 
-    A lookup of the latter first makes the file that LOOKUP_BEGUN names.
+    A lookup of `slow.test` creates the file named by LOOKUP_STARTED before it blocks.
     """
     site = folder / "site"
     site.mkdir()
@@ -139,50 +144,54 @@ def patched_name_lookups(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site)}
 
 
-def log_entries(bridge: BridgeProcess, message: str = "", **known: object) -> list[dict[str, Any]]:
-    """The lines of a log in JSON whose message contains `message`, and which have these further values."""
-    found = [_entry(line) for line in bridge.stderr]
-    return [
-        entry for entry in found if message in entry["message"] and known.items() <= {**entry, "line": entry}.items()
-    ]
+def log_entries(bridge: BridgeProcess, message: str = "", **values: object) -> list[dict[str, Any]]:
+    """The entries of a JSON log whose message contains `message` and which have these values."""
+    entries = [_parse_entry(line) for line in bridge.stderr]
+    return [entry for entry in entries if message in entry["message"] and values.items() <= entry.items()]
 
 
-def _entry(line: str) -> dict[str, Any]:
+def _parse_entry(line: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except ValueError:
-        raise AssertionError(f"not a line of the log: {line}") from None
+        raise AssertionError(f"not a JSON log entry: {line}") from None
     assert isinstance(entry, dict)
     assert {"message", "level", "timestamp"} <= entry.keys()
     return entry
 
 
 def measurements(observer: Observer, number: int) -> dict[str, str]:
-    """What stands on the measurement topics of station `number` now."""
+    """Payload by topic of the measurements of station `number` at this moment."""
     prefix = f"evse/{uuid_of(number)}/"
     return {
         topic: payload
         for topic, payload in observer.latest.items()
-        if topic.startswith(prefix) and topic.rsplit("/", 1)[1] in _MEASURED
+        if topic.startswith(prefix) and topic.rsplit("/", 1)[1] in _MEASUREMENTS
     }
 
 
 def assert_cadence(requests: Sequence[Request], interval: float = 1.0, tolerance: float = 0.8) -> None:
-    """Fails where these polls, but for the first, were not made once in each `interval`."""
+    """Fails unless these polls, except the first, were made once per interval.
+
+    Args:
+        requests: the polls of one station, in order.
+        interval: seconds between two polls.
+        tolerance: seconds by which a poll, and the last one overall, may be late.
+    """
     times = [request.at for request in requests][1:]
     assert len(times) > 2
     gaps = [round(later - earlier, 2) for earlier, later in pairwise(times)]
-    assert max(gaps) < interval + tolerance, f"a poll is missing: {gaps}"
-    assert abs(times[-1] - times[0] - len(gaps) * interval) < tolerance, f"off the grid: {gaps}"
+    assert max(gaps) < interval + tolerance, f"a poll is missing; gaps in seconds: {gaps}"
+    assert abs(times[-1] - times[0] - len(gaps) * interval) < tolerance, f"polls drift; gaps in seconds: {gaps}"
 
 
 def resident_memory(pid: int) -> int:
-    """Resident memory of a process in bytes, at this moment."""
+    """The resident memory of a process at this moment, in bytes."""
     return _memory(pid, "VmRSS")
 
 
 def peak_memory(pid: int) -> int:
-    """The most resident memory that a process ever had, in bytes."""
+    """The peak resident memory of a process since its start, in bytes."""
     return _memory(pid, "VmHWM")
 
 
@@ -193,12 +202,12 @@ def _memory(pid: int, name: str) -> int:
 
 
 def sleep_until(moment: float) -> None:
-    """Returns at a moment of `time.monotonic`: for what must *not* happen until then, which has no event."""
+    """Sleeps until a moment of `time.monotonic`: to check that something does *not* happen before."""
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
 def wait_for(condition: Callable[[], object], timeout: float = 10, what: str = "the condition") -> None:
-    """Returns once `condition` is true, where there is nothing that could be waited on."""
+    """Waits until `condition` is true, by polling it, for conditions without an event to wait for."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout} s for {what}"

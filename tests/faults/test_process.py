@@ -146,7 +146,7 @@ def test_ends_while_a_name_is_looked_up(tmp_path: Path, cloud: CloudServer, brok
     begun = [tmp_path / "cloud" / "begun", tmp_path / "broker" / "begun"]
     with ExitStack() as stack:
         bridges = [
-            stack.enter_context(running_bridge(config, env={**lookups, "LOOKUP_BEGUN": str(mark)}))
+            stack.enter_context(running_bridge(config, env={**lookups, "LOOKUP_STARTED": str(mark)}))
             for config, mark in zip(
                 [
                     configure(tmp_path / "cloud", broker, "http://slow.test:1"),

@@ -16,6 +16,7 @@ from tests.harness.proxy import Proxy
 __all__ = [
     "AVAILABILITY",
     "PLUG",
+    "ReportRow",
     "assert_cadence",
     "broker_cloud_observer",
     "configure",
@@ -32,6 +33,9 @@ __all__ = [
     "wait_for",
     "wait_until_up",
 ]
+
+ReportRow = Callable[[int, str], None]
+"""Reports the number of a contract row and one line about it; the type of the fixture `report_row`."""
 
 AVAILABILITY = "evse/bridge/availability"
 

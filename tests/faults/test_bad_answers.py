@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tests.faults.setup import (
+    ReportRow,
     assert_cadence,
     configure,
     measurements,
@@ -30,8 +30,6 @@ from tests.harness.misbehaving_server import (
     raw,
     reset,
 )
-
-ReportRow = Callable[[int, str], None]
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _VALID_BODY = json.dumps(station_answer(0)).encode()

@@ -3,13 +3,13 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.setup import (
     AVAILABILITY,
     PLUG,
+    ReportRow,
     broker_cloud_observer,
     configure,
     log_entries,
@@ -22,8 +22,6 @@ from tests.faults.setup import (
 )
 from tests.harness import CloudServer, Mosquitto, Observer, run_command, status_example
 from tests.harness.proxy import Proxy
-
-ReportRow = Callable[[int, str], None]
 
 
 class ChangingStations:
@@ -164,7 +162,7 @@ def test_broker_and_cloud_unreachable_at_start_retries(
         bridge.wait_for_line("still no lasting connection", 30)
         bridge.wait_for_line("station unavailable")
         warnings = [entry["message"] for entry in log_entries(bridge) if entry["level"] in ("warning", "error")]
-        assert sorted(told) == ["station unavailable", "the broker cannot be reached, trying on"]
+        assert sorted(warnings) == ["station unavailable", "the broker cannot be reached, trying on"]
         broker.start()
         cloud.start()
         with Observer(broker.port) as observer:

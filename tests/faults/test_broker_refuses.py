@@ -1,4 +1,4 @@
-"""Rows 17 and 18 of the fault contract: a broker that says no, to a message, a login or a second client."""
+"""Rows 17 and 18 of the fault contract: the broker rejects a message, a login, or a second client."""
 
 import base64
 import hashlib
@@ -6,7 +6,6 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from tests.faults.setup import (
     AVAILABILITY,
     PLUG,
+    ReportRow,
     configure,
     log_entries,
     running_bridge,
@@ -27,13 +27,11 @@ from tests.faults.setup import (
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
 from tests.harness.proxy import Proxy
 
-ReportRow = Callable[[int, str], None]
 
-
-def test_what_the_access_rules_refuse_is_said_once_and_the_rest_flows(
+def test_message_denied_by_acl_is_logged_once_per_topic(
     tmp_path: Path, cloud: CloudServer, report_row: ReportRow
 ) -> None:
-    """Row 17: an ACL that lets nobody publish `power` and one station's `info`; MQTT 5 tells the bridge."""
+    """Row 17: an ACL denies `power` and one station's `info`, which MQTT 5 reports; other topics are published."""
     rules = tmp_path / "acl"
     rules.write_text(f"topic readwrite #\ntopic deny evse/+/+/power\ntopic deny evse/{uuid_of(0)}/info\n")
     power = iter(range(10_000))
@@ -56,15 +54,15 @@ def test_what_the_access_rules_refuse_is_said_once_and_the_rest_flows(
         assert {entry["reason"] for entry in refused} == {"Not authorized"}
         assert not [topic for topic in observer.retained if topic.endswith("/power")]
         assert len(log_entries(bridge, "connected to the broker")) == 1
-        seen = len(observer.payloads(f"evse/{uuid_of(1)}/{PLUG}/state"))
-        assert seen > 1, "state goes on being published"
-    report_row(17, f"ACL: {len(refused)} error lines for 3 topics, {refused[0]['reason']!r}; `state` seen {seen} times")
+        count = len(observer.payloads(f"evse/{uuid_of(1)}/{PLUG}/state"))
+        assert count > 1, "state is still published"
+    report_row(
+        17, f"ACL: {len(refused)} error lines for 3 topics, {refused[0]['reason']!r}; `state` received {count} times"
+    )
 
 
-def test_what_is_too_large_for_the_broker_is_not_sent(
-    tmp_path: Path, cloud: CloudServer, report_row: ReportRow
-) -> None:
-    """Row 17: `max_packet_size`, with a label that does not fit; MQTT 5 tells the limit before."""
+def test_message_above_max_packet_size_is_not_sent(tmp_path: Path, cloud: CloudServer, report_row: ReportRow) -> None:
+    """Row 17: a label exceeds `max_packet_size`, which MQTT 5 announces on connect."""
     cloud.answer(uuid_of(0), station_answer(0, plug_label="x" * 10_000))
     cloud.answer(uuid_of(1), station_answer(1))
     with (
@@ -90,19 +88,19 @@ def test_what_is_too_large_for_the_broker_is_not_sent(
     report_row(17, f"too large: {len(refused)} error lines for 3 topics, {refused[0]['reason']!r}")
 
 
-def test_a_broker_without_qos_1_is_told_with_what_to_set(
+def test_broker_without_qos_1_is_reported_with_the_setting(
     tmp_path: Path, cloud: CloudServer, report_row: ReportRow
 ) -> None:
-    """Row 17: it refuses the will, before it can say what it supports."""
+    """Row 17: the broker rejects the connection because of the will's QoS."""
     cloud.answer(uuid_of(0), station_answer(0))
     with Mosquitto(tmp_path / "broker", extra=["max_qos 0"]) as broker:
         with running_bridge(configure(tmp_path / "refused", broker, cloud)) as bridge:
             bridge.wait_for_line("the broker refused the connection")
-            (told,) = log_entries(bridge, "the broker refused the connection")
-            assert told["detail"] == "QoS not supported: set mqtt.qos = 0"
-        with running_bridge(configure(tmp_path / "taken", broker, cloud, mqtt={"qos": 0})) as bridge:
+            (entry,) = log_entries(bridge, "the broker refused the connection")
+            assert entry["detail"] == "QoS not supported: set mqtt.qos = 0"
+        with running_bridge(configure(tmp_path / "accepted", broker, cloud, mqtt={"qos": 0})) as bridge:
             bridge.wait_for_line("connected to the broker")
-    report_row(17, f"Maximum QoS 0: {told['detail']}")
+    report_row(17, f"Maximum QoS 0: {entry['detail']}")
 
 
 def password_line(user: str, password: str) -> str:
@@ -113,10 +111,10 @@ def password_line(user: str, password: str) -> str:
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_a_refused_login_is_said_once_and_tried_on(
+def test_rejected_login_is_logged_once_and_retried(
     tmp_path: Path, cloud: CloudServer, report_row: ReportRow, protocol: str
 ) -> None:
-    """Row 5: the password is wrong until the broker learns it."""
+    """Row 5: the password is wrong until the broker's password file changes."""
     passwords = tmp_path / "passwords"
     passwords.write_text(password_line("bridge", "another"))
     mqtt = {"username": "bridge", "password": "canary-password", "protocol": protocol}
@@ -129,32 +127,35 @@ def test_a_refused_login_is_said_once_and_tried_on(
         os.kill(broker.pid, signal.SIGHUP)
         with Observer(broker.port, username="bridge", password="canary-password") as observer:
             observer.wait_for(AVAILABILITY, "online", timeout=20)
-        (told,) = log_entries(bridge, level="error", message="login")
-        assert "mqtt.password" in told["advice"]
+        (entry,) = log_entries(bridge, level="error", message="login")
+        assert "mqtt.password" in entry["advice"]
         assert "canary" not in bridge.stderr_text
-    report_row(5, f"MQTT {protocol}: {told['message']}: {told['detail']}; {told['advice']}")
+    report_row(5, f"MQTT {protocol}: {entry['message']}: {entry['detail']}; {entry['advice']}")
 
 
-def test_two_bridges_with_one_client_id_throw_each_other_out_in_moderation(
+def test_two_bridges_with_one_client_id_reconnect_rarely(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, report_row: ReportRow
 ) -> None:
-    """Row 18: for somewhat more than a minute, with either protocol; not every broker has a word for it."""
+    """Row 18: the broker disconnects one when the other connects; measured for 64 s with both protocols."""
     cloud.answer(uuid_of(0), station_answer(0))
     with ExitStack() as stack:
         bridges: list[tuple[Proxy, BridgeProcess]] = []
         for protocol, number in itertools.product(("5", "3.1.1"), range(2)):
-            way = stack.enter_context(Proxy(broker.port))  # each has its own, which tells its connections
+            proxy = stack.enter_context(Proxy(broker.port))  # one per bridge, to count its connections
             mqtt = {"protocol": protocol, "client_id": protocol}
-            config = configure(tmp_path / f"{protocol}-{number}", way, cloud, mqtt=mqtt, log={"level": "info"})
-            bridges.append((way, stack.enter_context(running_bridge(config))))
+            config = configure(tmp_path / f"{protocol}-{number}", proxy, cloud, mqtt=mqtt, log={"level": "info"})
+            bridges.append((proxy, stack.enter_context(running_bridge(config))))
         sleep_until(time.monotonic() + 64)
-        for way, bridge in bridges:
-            assert len(way.connections) >= 3, "they do throw each other out"
-            busiest = max(sum(start <= at < start + 60 for at in way.connections) for start in way.connections)
+        for proxy, bridge in bridges:
+            assert len(proxy.connections) >= 3, "the broker disconnects them in turn"
+            busiest = max(sum(start <= at < start + 60 for at in proxy.connections) for start in proxy.connections)
             assert busiest <= 6
             (error,) = log_entries(bridge, level="error")
             assert "mqtt.client_id" in error["advice"]
             assert len(log_entries(bridge)) <= 10
-            gaps = " ".join(f"{later - earlier:.0f}" for earlier, later in pairwise(way.connections))
-            told = f"MQTT {error['client_id']}: at most {busiest} connections in a minute (s between them: {gaps})"
-            report_row(18, f"{told}, 1 error: {error['message']!r}")
+            gaps = " ".join(f"{later - earlier:.0f}" for earlier, later in pairwise(proxy.connections))
+            report_row(
+                18,
+                f"MQTT {error['client_id']}: at most {busiest} connections in a minute (s between them: {gaps}), "
+                f"1 error: {error['message']!r}",
+            )

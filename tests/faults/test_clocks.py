@@ -1,13 +1,13 @@
-"""Row 20 of the fault contract: a machine whose clock jumps, and whose time zone has summer time."""
+"""Row 20 of the fault contract: the system clock jumps, and the time zone has daylight saving time."""
 
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.faults.setup import (
     PLUG,
+    ReportRow,
     assert_cadence,
     broker_cloud_observer,
     configure,
@@ -17,8 +17,6 @@ from tests.faults.setup import (
     uuid_of,
     wait_until_up,
 )
-
-ReportRow = Callable[[int, str], None]
 
 _JUMPING_CLOCK = """
 import datetime, os, pathlib, time
@@ -42,18 +40,18 @@ time.time = _now
 time.time_ns = lambda: int(_now() * 1e9)
 datetime.datetime = _Datetime
 """
-"""What makes the clock of a Python process jump by as many seconds as a file says; the monotonic one goes on."""
+"""A sitecustomize module that shifts the wall clock by the number of seconds in a file, but not the monotonic clock."""
 
 
 def _jumps(folder: Path) -> str:
-    """The clock goes forward by two hours, and back, in a zone with summer time."""
+    """Moves the clock forward by two hours and back, in a zone with daylight saving time."""
     site, jump = folder / "site", folder / "jump"
     site.mkdir()
     (site / "sitecustomize.py").write_text(_JUMPING_CLOCK)
     jump.write_text("0")
     env = {"PYTHONPATH": str(site), "CLOCK_JUMP": str(jump), "TZ": "America/New_York"}
     with broker_cloud_observer(folder) as (broker, cloud, observer):
-        # Half past one in the night in which the clocks there are put back: an hour that comes twice.
+        # Half past one in the night in which clocks there are set back: that hour occurs twice.
         cloud.answer(uuid_of(0), station_answer(0, time="2024-11-03T01:30:00.250-04:00"))
         cloud.answer(uuid_of(1), lambda _: station_answer(1, time=datetime.now(UTC).isoformat()))
         with running_bridge(configure(folder, broker, cloud, 2, polling={"stale_after": 1200}), env=env) as bridge:
@@ -64,7 +62,7 @@ def _jumps(folder: Path) -> str:
             cloud.wait_for_requests(4, uuid_of(1))
             for seconds in (7200, -7200):
                 jump.write_text(str(seconds))
-                # To this machine the values are two hours old, or two hours ahead.
+                # By this clock, the values are two hours old or two hours in the future.
                 observer.wait_for(f"evse/{uuid_of(1)}/{PLUG}/availability_reason", "stale")
                 jump.write_text("0")
                 observer.wait_for(f"evse/{uuid_of(1)}/{PLUG}/availability_reason", "online")
@@ -73,13 +71,13 @@ def _jumps(folder: Path) -> str:
             bridge.stop()
         assert len(log_entries(bridge, "connected to the broker")) == 1
         stamps = [entry["timestamp"] for entry in log_entries(bridge)]
-        assert any(abs(_seconds_ago(stamp)) > 3600 for stamp in stamps), "the clock of the bridge did jump"
+        assert any(abs(_seconds_ago(stamp)) > 3600 for stamp in stamps), "the bridge's clock must have jumped"
         assert all(stamp.endswith("Z") for stamp in stamps)
-        return f"clock put forward and back by 2 h: {len(requests)} polls on the grid; started {started}"
+        return f"clock moved forward and back by 2 h: {len(requests)} polls on time; started {started}"
 
 
-def test_a_clock_that_jumps_does_not_touch_the_cadence(tmp_path: Path, report_row: ReportRow) -> None:
-    """Row 20: polls are made by the monotonic clock; times are published in UTC, and so is the log."""
+def test_clock_jump_does_not_affect_the_poll_cadence(tmp_path: Path, report_row: ReportRow) -> None:
+    """Row 20: polls follow the monotonic clock; published and logged times are in UTC."""
     report_row(20, _jumps(tmp_path))
 
 

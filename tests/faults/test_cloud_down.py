@@ -1,4 +1,4 @@
-"""Rows 6, 7, 12 and 19 of the fault contract: a cloud that fails, asks to wait, or cannot be reached."""
+"""Rows 6, 7, 12 and 19 of the fault contract: the cloud fails, sends Retry-After, or is unreachable."""
 
 import ssl
 import time
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.setup import (
+    ReportRow,
     assert_cadence,
     broker_cloud_observer,
     configure,
@@ -29,11 +30,9 @@ from tests.harness import Answer, Authority, Certificate, CloudServer, Mosquitto
 from tests.harness.misbehaving_server import MisbehavingServer, answer
 from tests.harness.net import free_port
 
-ReportRow = Callable[[int, str], None]
-
 
 def _failing(folder: Path) -> list[str]:
-    """One station gets 503, one no answer at all, one is well."""
+    """One station gets 503, one no answer, and one valid answers."""
     failed: dict[str, list[float]] = {uuid_of(0): [], uuid_of(1): []}
 
     def fail(request: Request) -> Answer:
@@ -52,8 +51,10 @@ def _failing(folder: Path) -> list[str]:
                 topic = f"evse/{uuid}/availability"
                 observer.wait_for(f"{topic}_reason", reason, timeout=20)
                 observer.wait_for(topic, "offline")
-                at = next(seen.at for seen in observer.messages if (seen.topic, seen.payload) == (topic, "offline"))
-                assert len([asked for asked in failed[uuid] if asked < at]) == 3
+                offline = next(
+                    seen.at for seen in observer.messages if (seen.topic, seen.payload) == (topic, "offline")
+                )
+                assert len([at for at in failed[uuid] if at < offline]) == 3
             for number in range(2):
                 cloud.answer(uuid_of(number), station_answer(number))
             for number in range(2):
@@ -65,14 +66,14 @@ def _failing(folder: Path) -> list[str]:
         assert not log_entries(bridge, "station unavailable", station=name_of(2))
         lines = []
         for number in range(2):
-            (gone,) = log_entries(bridge, "station unavailable", station=name_of(number), level="warning")
-            (back,) = log_entries(bridge, "station is back", station=name_of(number), level="info")
-            lines.append(f"{gone['reason']}: {gone['detail']}; {back['message']} after {back['after']}")
+            (failure,) = log_entries(bridge, "station unavailable", station=name_of(number), level="warning")
+            (recovery,) = log_entries(bridge, "station is back", station=name_of(number), level="info")
+            lines.append(f"{failure['reason']}: {failure['detail']}; {recovery['message']} after {recovery['after']}")
         return lines
 
 
-def test_a_failing_station_goes_after_three_misses_and_disturbs_nobody(tmp_path: Path, report_row: ReportRow) -> None:
-    """Row 6: `offline` after 3 misses, one WARNING, one INFO when it is back; the other keeps its cadence."""
+def test_station_goes_offline_after_three_failures(tmp_path: Path, report_row: ReportRow) -> None:
+    """Row 6: one warning, one info entry when it recovers; the other station keeps its cadence."""
     for line in _failing(tmp_path):
         report_row(6, line)
 
@@ -85,19 +86,19 @@ def _long_ago() -> str:
     return format_datetime(datetime.now(UTC) - timedelta(days=365), usegmt=True)
 
 
-# form: status, header, seconds without a request: at least, at most; what the log says
+# form: status, header value, minimum and maximum seconds without a request, wait in the log (none: not logged)
 _FORMS: dict[str, tuple[int, Callable[[], str], float, float, str]] = {
     "seconds": (429, lambda: "3", 3, 4.5, "3.0 s"),
     "date": (503, _in_four_seconds, 2.9, 5.5, "[34].. s"),
     "negative": (429, lambda: "-7", 1, 2.5, "1.0 s"),
     "past": (503, _long_ago, 1, 2.5, "1.0 s"),
     "absurd": (503, lambda: "9" * 30, 5, float("inf"), "1 h 00 min"),
-    "senseless": (429, lambda: "tomorrow", 0, 2.5, ""),
+    "invalid": (429, lambda: "tomorrow", 0, 2.5, ""),
 }
 
 
 def _retry_after(folder: Path) -> str:
-    """A bridge with three stations for each form; each station's first answer asks to wait, the others are good."""
+    """For each form, a bridge polls three stations; each station's first answer has Retry-After, the others succeed."""
     with Mosquitto(folder / "broker") as broker, ExitStack() as stack:
         clouds = {form: stack.enter_context(CloudServer()) for form in _FORMS}
         bridges = {}
@@ -110,34 +111,34 @@ def _retry_after(folder: Path) -> str:
             cloud.wait_for_requests(3, timeout=30)
         sleep_until(time.monotonic() + 5.5)
         gaps = {}
-        for form, (_, _, least, most, words) in _FORMS.items():
+        for form, (_, _, least, most, wait) in _FORMS.items():
             times = [request.at for request in clouds[form].requests] + [time.monotonic()]
             gaps[form] = max(later - earlier for earlier, later in pairwise(times[:5]))
             assert least - 0.05 <= gaps[form] < max(most, 8), form
             assert (len(clouds[form].requests) == 3) is (most > 6), form
-            assert len(log_entries(bridges[form], "the cloud asks to wait")) == bool(words), form
-            if words:
-                bridges[form].wait_for_line(f'"wait": "{words}"')
+            assert len(log_entries(bridges[form], "the cloud asks to wait")) == bool(wait), form
+            if wait:
+                bridges[form].wait_for_line(f'"wait": "{wait}"')
         return ", ".join(f"{form}: {gap:.1f} s" for form, gap in gaps.items())
 
 
-def test_no_request_before_retry_after(tmp_path: Path, report_row: ReportRow) -> None:
-    """Row 7: in all its forms, for all stations of the host; what cannot be read asks for nothing."""
+def test_retry_after_delays_all_requests_to_the_host(tmp_path: Path, report_row: ReportRow) -> None:
+    """Row 7: with each form of the header; an invalid value is ignored."""
     report_row(7, _retry_after(tmp_path))
 
 
 def _once(number: int, status: int, header: Callable[[], str]) -> Callable[[Request], Answer]:
-    asked = iter([True])
+    first_request = iter([True])
 
     def answer_of(_request: Request) -> Answer:
-        if next(asked, False):
+        if next(first_request, False):
             return Answer("", status, {"Retry-After": header()})
         return Answer(station_answer(number))
 
     return answer_of
 
 
-def _again_and_again(folder: Path) -> str:
+def _repeated_retry_after(folder: Path) -> str:
     with broker_cloud_observer(folder) as (broker, cloud, _):
         for number in range(10):
             cloud.answer(uuid_of(number), "", status=429, headers={"Retry-After": "1"})
@@ -146,12 +147,14 @@ def _again_and_again(folder: Path) -> str:
             sleep_until(began + 5)
             assert len(cloud.requests) <= 10 + 5 * 10
             assert len(log_entries(bridge, "the cloud asks to wait")) == 1
-            return f"`Retry-After: 1` to everything for 5 s: {len(cloud.requests)} requests of 10 stations, 1 log line"
+            return (
+                f"`Retry-After: 1` in every answer for 5 s: {len(cloud.requests)} requests of 10 stations, 1 log line"
+            )
 
 
-def test_asking_to_wait_again_and_again_is_no_flood(tmp_path: Path, report_row: ReportRow) -> None:
-    """Row 19: a cloud that says `Retry-After: 1` to everything is asked once a second, and said once."""
-    report_row(19, _again_and_again(tmp_path))
+def test_repeated_retry_after_is_obeyed_and_logged_once(tmp_path: Path, report_row: ReportRow) -> None:
+    """Row 19: with `Retry-After: 1` in every answer, each station is polled at most once a second."""
+    report_row(19, _repeated_retry_after(tmp_path))
 
 
 def _server(files: Certificate) -> ssl.SSLContext:
@@ -161,27 +164,27 @@ def _server(files: Certificate) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def strange(tmp_path: Path) -> Authority:
-    """A CA that nobody trusts."""
-    return Authority(tmp_path / "strange", "strange CA")
+def unknown_authority(tmp_path: Path) -> Authority:
+    """A CA that the bridge does not trust."""
+    return Authority(tmp_path / "unknown", "unknown CA")
 
 
-def test_no_request_reaches_a_server_that_fails_verification(
+def test_server_that_fails_verification_gets_no_request(
     tmp_path: Path,
     broker: Mosquitto,
     observer: Observer,
     authority: Authority,
-    strange: Authority,
+    unknown_authority: Authority,
     report_row: ReportRow,
 ) -> None:
-    """Row 12: DNS failure, refused connection, and certificates that are expired, of another host, of a strange CA."""
+    """Row 12: DNS failure, refused connection, and certificates that are expired, for another host, or untrusted."""
     certificates = {
         "trusted": authority.issue("trusted"),
         "expired": authority.issue("expired", expires_in=-3600),
         "other host": authority.issue("other", hosts=("other.example",)),
-        "unknown CA": strange.issue("strange"),
+        "unknown CA": unknown_authority.issue("untrusted"),
     }
-    told = {
+    details = {
         "no name": r"DNS: the name could not be resolved",
         "refused": r"connection refused",
         "expired": r"TLS: .*expired",
@@ -207,39 +210,39 @@ def test_no_request_reaches_a_server_that_fails_verification(
             config = configure(tmp_path / base, broker, url, mqtt=mqtt, cloud=settings, polling={"offline_after": 1})
             bridges[name] = stack.enter_context(running_bridge(config, env=lookups))
         observer.wait_for(f"trusted/{uuid_of(0)}/availability", "online", timeout=30)
-        for name, words in told.items():
+        for name, detail in details.items():
             observer.wait_for(f"{name.replace(' ', '-')}/{uuid_of(0)}/availability_reason", "unreachable", timeout=30)
-            bridges[name].wait_for_line(rf'"detail": "{words}.*"station unavailable"')
+            bridges[name].wait_for_line(rf'"detail": "{detail}.*"station unavailable"')
         for name, server in servers.items():
             assert bool(server.requests) is (name == "trusted"), name
             assert server.connections > 0 or name != "trusted"
         assert not plain.requests
-        details = {name: log_entries(bridges[name], "station unavailable")[0]["detail"] for name in told}
-    for name, detail in details.items():
+        logged = {name: log_entries(bridges[name], "station unavailable")[0]["detail"] for name in details}
+    for name, detail in logged.items():
         report_row(12, f"{name}: {detail}")
 
 
-def test_a_flood_of_failures_is_bounded(
+def test_failure_of_all_stations_limits_requests_and_log(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, report_row: ReportRow
 ) -> None:
-    """Row 19: all of 200 stations fail, then all are well, then all fail."""
+    """Row 19: all of 200 stations fail, then all recover."""
     stations = 200
-    well = False
+    recovered = False
 
-    def say(request: Request) -> Answer:
-        return Answer(station_answer(int(request.uuid, 16))) if well else Answer("", 500)
+    def answer_of(request: Request) -> Answer:
+        return Answer(station_answer(int(request.uuid, 16))) if recovered else Answer("", 500)
 
     for number in range(stations):
-        cloud.answer(uuid_of(number), say)
+        cloud.answer(uuid_of(number), answer_of)
     limits = {"max_requests_per_second": 200}
     config = configure(tmp_path, broker, cloud, stations, cloud=limits, log={"level": "info"})
     with running_bridge(config) as bridge, Observer(broker.port) as observer:
         first = cloud.wait_for_requests(1, timeout=30)[0].at
         observer.wait(lambda: _offline(observer) == stations, timeout=30, what="all stations to be offline")
-        well = True
+        recovered = True
         cloud.wait_for_requests(len(cloud.requests) + 150, timeout=20)
-        asked = [request.at - first for request in cloud.requests]
-        busiest = max(sum(start <= at < start + 1 for at in asked) for start in asked)
+        times = [request.at - first for request in cloud.requests]
+        busiest = max(sum(start <= at < start + 1 for at in times) for start in times)
         lines = len(log_entries(bridge))
         assert busiest <= 200 + 25
         assert lines <= 60 + 5

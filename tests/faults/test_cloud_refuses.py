@@ -1,12 +1,12 @@
-"""Rows 8 and 9 of the fault contract: stations that the cloud rejects; and where a token may go."""
+"""Rows 8 and 9 of the fault contract: the cloud rejects stations; tokens are sent to no other host."""
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.setup import (
+    ReportRow,
     assert_cadence,
     configure,
     log_entries,
@@ -19,13 +19,11 @@ from tests.faults.setup import (
 from tests.harness import CloudServer, Mosquitto, Observer, station_table
 from tests.harness.misbehaving_server import MisbehavingServer, answer
 
-ReportRow = Callable[[int, str], None]
 
-
-def test_a_rejected_station_goes_alone_at_once_and_is_not_hammered(
+def test_rejected_station_goes_offline_and_is_not_repolled(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
-    """Rows 8 and 9: 401, 403, 404 and 410 beside a station that is well; a new token is tried at once."""
+    """Rows 8 and 9: on 401, 403, 404 and 410 at once; other stations continue; a reload tries a new token at once."""
     statuses = {0: 401, 1: 403, 2: 404, 3: 410}
     for number in range(5):
         cloud.answer(uuid_of(number), station_answer(number), token="canary-right")
@@ -43,9 +41,9 @@ def test_a_rejected_station_goes_alone_at_once_and_is_not_hammered(
         assert_cadence(times)
         for number in statuses:
             assert len(cloud.requests_of(uuid_of(number))) == 1
-            (told,) = log_entries(bridge, station=name_of(number), level="error")
-            assert told["message"] == "station rejected"
-            report_row(8 if number < 2 else 9, f"{told['reason']}: {told['detail']}; {told['advice']}")
+            (entry,) = log_entries(bridge, station=name_of(number), level="error")
+            assert entry["message"] == "station rejected"
+            report_row(8 if number < 2 else 9, f"{entry['reason']}: {entry['detail']}; {entry['advice']}")
         assert not log_entries(bridge, station=name_of(4), level="error")
         assert "canary" not in bridge.stderr_text
 
@@ -55,14 +53,14 @@ def test_a_rejected_station_goes_alone_at_once_and_is_not_hammered(
         observer.wait_for(f"evse/{uuid_of(0)}/availability", "online")
         bridge.wait_for_line("station is back")
         for number in (1, 2, 3):
-            assert len(cloud.requests_of(uuid_of(number))) == 1, "the others are not asked again by a reload"
+            assert len(cloud.requests_of(uuid_of(number))) == 1, "a reload does not poll the others"
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["not used", "used on request"])
-def test_proxies_of_the_environment_get_no_token_unless_asked_for(
+def test_environment_proxy_is_only_used_if_configured(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, used: bool, report_row: ReportRow
 ) -> None:
-    """Row 10: the token goes to no other host; with `cloud.environment_proxy` it goes to the proxy."""
+    """Row 10: by default the token is sent to no other host; with `cloud.environment_proxy`, to the proxy."""
     cloud.answer(uuid_of(0), station_answer(0))
     with MisbehavingServer() as proxy, Observer(broker.port) as observer:
         proxy.set_behaviour("", answer(station_answer(0, power=5)))
@@ -76,4 +74,4 @@ def test_proxies_of_the_environment_get_no_token_unless_asked_for(
         assert bool(cloud.requests) is not used
         tokens = [request.headers.get("evsetoken") for request in proxy.requests]
         assert tokens == [f"token-{uuid_of(0)}"] * len(tokens)
-    report_row(10, f"proxy of the environment, {'used' if used else 'not used'}: {len(tokens)} requests came to it")
+    report_row(10, f"proxy of the environment, {'used' if used else 'not used'}: it received {len(tokens)} requests")

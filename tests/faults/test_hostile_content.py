@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from evse_mqtt_bridge.domain.statuses import STATUSES
-from tests.faults.setup import PLUG, configure, log_entries, running_bridge, station_answer, uuid_of, wait_until_up
+from tests.faults.setup import (
+    PLUG,
+    ReportRow,
+    configure,
+    log_entries,
+    running_bridge,
+    station_answer,
+    uuid_of,
+    wait_until_up,
+)
 from tests.harness import CloudServer, Mosquitto, Observer, plug_object, station_table
-
-ReportRow = Callable[[int, str], None]
 
 HOSTILE = (
     "two\r\nlines",

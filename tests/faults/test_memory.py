@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.faults.setup import (
     PLUG,
+    ReportRow,
     configure,
     log_entries,
     name_of,
@@ -24,8 +24,6 @@ from tests.faults.setup import (
 )
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
 from tests.harness.bridge import clean_environment
-
-ReportRow = Callable[[int, str], None]
 
 
 def test_a_spoilt_file_at_reload_leaves_the_old_one_in_force(

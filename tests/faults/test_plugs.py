@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.setup import (
     PLUG,
+    ReportRow,
     broker_cloud_observer,
     configure,
     log_entries,
@@ -25,8 +26,6 @@ from tests.faults.setup import (
     wait_until_up,
 )
 from tests.harness import BridgeProcess, CloudServer, Observer, Request, plug_object
-
-ReportRow = Callable[[int, str], None]
 
 OTHER = "6bbf9fd56dc24f9697b078d5d8ccda84"
 _STATIONS = 5

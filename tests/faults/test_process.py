@@ -3,7 +3,6 @@
 import itertools
 import signal
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.faults.setup import (
     AVAILABILITY,
+    ReportRow,
     broker_cloud_observer,
     configure,
     log_entries,
@@ -24,8 +24,6 @@ from tests.faults.setup import (
 from tests.harness import CloudServer, Mosquitto, Observer
 from tests.harness.misbehaving_server import MisbehavingServer, endless, hang
 from tests.harness.proxy import Proxy
-
-ReportRow = Callable[[int, str], None]
 
 
 def _killed(folder: Path) -> str:

@@ -9,7 +9,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +18,21 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.faults.setup import AVAILABILITY, configure, name_of, running_bridge, station_answer, uuid_of, wait_until_up
+from tests.faults.setup import (
+    AVAILABILITY,
+    ReportRow,
+    configure,
+    name_of,
+    running_bridge,
+    station_answer,
+    uuid_of,
+    wait_until_up,
+)
 from tests.faults.test_broker_refuses import password_line
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, run_command, station_table
 from tests.harness.configuration import write_config
 from tests.harness.misbehaving_server import Behaviour, MisbehavingServer, answer
 from tests.harness.net import HOST, free_port
-
-ReportRow = Callable[[int, str], None]
 
 _IN_FILE, _IN_OWN_FILE, _IN_ENVIRONMENT, _REJECTED, _PASSWORD, _WRONG_PASSWORD = (
     'canary-1"%{}\\token',

@@ -1,4 +1,4 @@
-"""What the tests of the running bridge share."""
+"""Fixtures for the tests of the running bridge."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +15,12 @@ Start = Callable[..., BridgeProcess]
 
 @pytest.fixture
 def tables(broker: Mosquitto, cloud: CloudServer) -> dict[str, Any]:
-    """A configuration with the station of the published example, whose time is years ago."""
+    """A configuration with the station of the vendor's example. No measurement is stale, as that one is years old."""
     cloud.answer(EXAMPLE_EVSE, status_example(), token=f"token-{EXAMPLE_EVSE}")
     return config_tables(broker, cloud, polling={"stale_after": 0})
 
 
 @pytest.fixture
 def config(tmp_path: Path, tables: dict[str, Any]) -> Path:
-    """The same, as a file."""
+    """The file with this configuration."""
     return write_config(tmp_path / "config.toml", tables)

@@ -1,4 +1,4 @@
-"""What the real bridge retains on a real broker is what `topics --asyncapi` says: each topic, each payload."""
+"""The retained messages of a running bridge match the document of `topics --asyncapi`: every topic and payload."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ _OTHER = "b" * 32
 @pytest.mark.parametrize(
     ("form", "protocol", "base"), [("entity", "5", "evse"), ("device", "3.1.1", "site/evse"), (None, "5", "evse")]
 )
-def test_topics_of_a_live_run_are_those_of_the_document_and_payloads_fit(
+def test_retained_messages_match_the_asyncapi_document(
     tmp_path: Path,
     tables: dict[str, Any],
     cloud: CloudServer,

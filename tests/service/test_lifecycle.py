@@ -1,4 +1,4 @@
-"""The bridge as a process: how it ends, starts again, and takes a changed configuration over."""
+"""The bridge as a process: stop, restart and reload."""
 
 import signal
 import time
@@ -17,7 +17,7 @@ AVAILABILITY = "evse/bridge/availability"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_ends_with_offline_as_its_last_message(
+def test_stop_publishes_offline_last(
     config: Path, observer: Observer, bridge_process: Start, number: signal.Signals
 ) -> None:
     bridge = bridge_process(config)
@@ -30,7 +30,7 @@ def test_ends_with_offline_as_its_last_message(
     assert (published[-1].topic, published[-1].payload, published[-1].retain) == (AVAILABILITY, "offline", True)
 
 
-def test_ends_in_the_middle_of_a_poll(
+def test_stop_during_a_poll_does_not_wait_for_it(
     config: Path, cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
     cloud.answer(EXAMPLE_EVSE, Answer(hang=True))
@@ -43,14 +43,14 @@ def test_ends_in_the_middle_of_a_poll(
     observer.wait_for(AVAILABILITY, "offline")
 
 
-def test_ends_while_the_broker_is_down(config: Path, broker: Mosquitto, bridge_process: Start) -> None:
+def test_stop_without_a_broker_exits(config: Path, broker: Mosquitto, bridge_process: Start) -> None:
     broker.stop()
     bridge = bridge_process(config)
     bridge.wait_for_line("broker cannot be reached")
     bridge.stop(timeout=5)
 
 
-def test_ends_while_the_broker_is_frozen_and_leaves_the_will_to_it(
+def test_stop_with_a_frozen_broker_leaves_the_will(
     config: Path, broker: Mosquitto, observer: Observer, bridge_process: Start
 ) -> None:
     bridge = bridge_process(config)
@@ -62,7 +62,7 @@ def test_ends_while_the_broker_is_frozen_and_leaves_the_will_to_it(
     observer.wait_for(AVAILABILITY, "offline")
 
 
-def test_killed_is_offline_within_eight_seconds(config: Path, observer: Observer, bridge_process: Start) -> None:
+def test_killed_bridge_is_offline_within_eight_seconds(config: Path, observer: Observer, bridge_process: Start) -> None:
     bridge = bridge_process(config)
     observer.wait_for(AVAILABILITY, "online")
     bridge.kill()
@@ -71,11 +71,11 @@ def test_killed_is_offline_within_eight_seconds(config: Path, observer: Observer
     assert observer.retained[AVAILABILITY] == "offline"
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
-def test_quick_restart_shows_no_late_offline(config: Path, observer: Observer, bridge_process: Start, how: str) -> None:
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_quick_restart_publishes_no_late_offline(config: Path, observer: Observer, bridge_process: Start, end: str) -> None:
     first = bridge_process(config)
     observer.wait_for(AVAILABILITY, "online")
-    if how == "stopped":
+    if end == "stopped":
         first.stop()
         observer.wait_for(AVAILABILITY, "offline")
     else:
@@ -83,16 +83,16 @@ def test_quick_restart_shows_no_late_offline(config: Path, observer: Observer, b
     start = observer.count
     bridge_process(config)
     observer.wait(lambda: "online" in observer.payloads(AVAILABILITY, start))
-    # The will of the first would have come by now: its delay is 5 s.
+    # The will delay is 5 s, so the will of the first bridge would have been published by then.
     due = time.monotonic() + 7
     observer.wait(lambda: time.monotonic() > due)
     assert observer.payloads(AVAILABILITY, start)[-1] == "online"
     assert observer.retained[AVAILABILITY] == "online"
-    if how == "killed":
+    if end == "killed":
         assert "offline" not in observer.payloads(AVAILABILITY, start)
 
 
-def test_takes_a_changed_file_over_without_disturbing_what_stayed(
+def test_reload_leaves_unchanged_stations_undisturbed(
     tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
     other, third = "b" * 32, "c" * 32
@@ -121,7 +121,7 @@ def test_takes_a_changed_file_over_without_disturbing_what_stayed(
     assert max(later - earlier for earlier, later in pairwise(times[1:])) < 1.7
 
 
-def test_wrong_file_is_said_and_the_old_one_stays_in_force(
+def test_reload_of_an_invalid_file_keeps_polling(
     config: Path, cloud: CloudServer, bridge_process: Start, observer: Observer
 ) -> None:
     bridge = bridge_process(config)
@@ -143,7 +143,7 @@ def test_wrong_file_is_said_and_the_old_one_stays_in_force(
     ],
 )
 @pytest.mark.parametrize("running", [True, False], ids=["while running", "while not running"])
-def test_prefixes_and_forms_that_went_leave_nothing_behind(
+def test_changed_prefix_or_form_clears_the_old_topics(
     tmp_path: Path,
     tables: dict[str, Any],
     observer: Observer,
@@ -179,8 +179,7 @@ def test_prefixes_and_forms_that_went_leave_nothing_behind(
         ),
         timeout=20,
     )
-    left = observer.retained
-    assert foreign.items() <= left.items()
+    assert foreign.items() <= observer.retained.items()
     base = "site/evse" if key == "base_topic" else "evse"
     observer.wait_for(f"{base}/bridge/availability", "online")
     observer.wait_for(f"{base}/{EXAMPLE_EVSE}/availability", "online")
@@ -196,7 +195,7 @@ def test_prefixes_and_forms_that_went_leave_nothing_behind(
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while running", "while not running"])
-def test_aliases_and_stations_that_went_leave_nothing_behind(
+def test_changed_alias_or_removed_station_clears_topics(
     tmp_path: Path,
     tables: dict[str, Any],
     cloud: CloudServer,

@@ -1,4 +1,4 @@
-"""Each quality of service, with more messages than may wait for the broker at once."""
+"""Each QoS level, with more messages than the send window holds."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ _PLUG = "c" * 32
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_all_is_published_at_the_start_while_running_on_a_broker_that_forgot_and_at_the_end(
+def test_every_qos_publishes_everything_at_each_stage(
     tmp_path: Path,
     tables: dict[str, Any],
     cloud: CloudServer,
@@ -34,26 +34,30 @@ def test_all_is_published_at_the_start_while_running_on_a_broker_that_forgot_and
     bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
     powers = {f"evse/{uuid}/{_PLUG}/power": uuid for uuid in _STATIONS}
 
-    def all_say(power: str) -> None:
+    def wait_for_all(power: str) -> None:
         observer.wait(
-            lambda: all(observer.latest.get(topic) == power for topic in powers), what=f"{power} W everywhere"
+            lambda: all(observer.latest.get(topic) == power for topic in powers), what=f"{power} W on each topic"
         )
 
+    # at the start
     observer.wait_for(_AVAILABILITY, "online")
-    all_say("1000")
+    wait_for_all("1000")
     observer.sync()
-    picture = observer.retained
-    assert len(picture) > WINDOW_QOS_0
-    assert {seen.qos for seen in observer.messages if seen.topic in powers} == {min(qos, 1)}  # observers ask for 1
+    at_start = observer.retained
+    assert len(at_start) > WINDOW_QOS_0
+    assert {seen.qos for seen in observer.messages if seen.topic in powers} == {min(qos, 1)}  # the observer subscribes with QoS 1
 
+    # after a change
     for uuid in _STATIONS:
         cloud.answer(uuid, [plug_object(evse_uuid=uuid, plug_uuid=_PLUG, power=2000)])
-    all_say("2000")
+    wait_for_all("2000")
 
+    # after a restart of the broker, which loses the retained messages
     broker.stop()
     broker.start()
-    observer.wait(lambda: set(observer.retained) == set(picture), what="the whole picture on a broker that forgot")
-    all_say("2000")
+    observer.wait(lambda: set(observer.retained) == set(at_start), what="a full republish to the restarted broker")
+    wait_for_all("2000")
 
+    # at the end
     bridge.stop()
     observer.wait_for(_AVAILABILITY, "offline")

@@ -1,4 +1,4 @@
-"""Reloads, beside what tests/run/test_lifecycle.py shows: what they take along, and what they must not hold up."""
+"""Reloads of a running bridge: what they carry over, and what they must not delay. See also test_lifecycle.py."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ _AVAILABILITY = "evse/bridge/availability"
 _PLUG = f"evse/{EXAMPLE_EVSE}/{plug_object()['plug_uuid']}"
 
 
-def test_ends_while_a_reload_waits_for_a_file_that_nobody_writes(
+def test_stop_during_a_hanging_reload_exits(
     config: Path, observer: Observer, bridge_process: Start
 ) -> None:
     bridge = bridge_process(config)
@@ -26,13 +26,13 @@ def test_ends_while_a_reload_waits_for_a_file_that_nobody_writes(
     config.unlink()
     os.mkfifo(config, 0o600)
     bridge.send_signal(signal.SIGHUP)
-    # Opening it for writing waits until the bridge has opened it for reading: the reload is under way then.
+    # This open returns when the bridge has opened the other end for reading, so when the reload has begun.
     with config.open("w"):
         bridge.stop()
     observer.wait_for(_AVAILABILITY, "offline")
 
 
-def test_what_is_logged_changes_with_a_reload(
+def test_reload_with_another_log_format_uses_it_at_once(
     tmp_path: Path, tables: dict[str, Any], observer: Observer, bridge_process: Start
 ) -> None:
     config = write_config(tmp_path / "config.toml", tables)
@@ -45,7 +45,7 @@ def test_what_is_logged_changes_with_a_reload(
     bridge.wait_for_line('{"detail": ".*others can read this file.*"message": *"configuration"')
 
 
-def test_a_wait_that_the_cloud_asked_for_outlives_other_settings_of_the_cloud(
+def test_reload_with_the_same_cloud_keeps_its_retry_after(
     tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
     cloud.answer(EXAMPLE_EVSE, "wait", status=429, headers={"Retry-After": "3600"})
@@ -55,7 +55,7 @@ def test_a_wait_that_the_cloud_asked_for_outlives_other_settings_of_the_cloud(
     bridge = bridge_process(config)
     observer.wait_for(_AVAILABILITY, "online")
     bridge.wait_for_line("the cloud asks to wait")
-    cloud.answer(EXAMPLE_EVSE, status_example())  # so that whoever asks again hears of no wait
+    cloud.answer(EXAMPLE_EVSE, status_example())  # another poll would get no Retry-After
     tables["cloud"]["timeout"] = 5
     write_config(config, tables)
     bridge.send_signal(signal.SIGHUP)
@@ -65,7 +65,7 @@ def test_a_wait_that_the_cloud_asked_for_outlives_other_settings_of_the_cloud(
     bridge.stop()
 
 
-def test_measurements_grow_old_while_a_reload_waits_for_a_file_that_nobody_writes(
+def test_measurements_become_stale_during_a_hanging_reload(
     tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
     cloud.answer(EXAMPLE_EVSE, [plug_object(time=datetime.now(UTC).isoformat())])
@@ -78,6 +78,6 @@ def test_measurements_grow_old_while_a_reload_waits_for_a_file_that_nobody_write
     config.unlink()
     os.mkfifo(config, 0o600)
     bridge.send_signal(signal.SIGHUP)
-    with config.open("w"):  # the reload is under way then
+    with config.open("w"):  # the reload has begun
         observer.wait_for(f"{_PLUG}/availability_reason", "stale", timeout=30)
         bridge.stop()

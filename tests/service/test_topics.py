@@ -1,4 +1,4 @@
-"""The main job: from an answer over HTTP to retained topics on a real broker."""
+"""The main purpose of the bridge: from an answer of the cloud to retained topics on a broker."""
 
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,11 @@ EXAMPLE_TREE = {
         '"vehicle_connected":true,"problem":false,"availability_reason":"online","availability":"online"}'
     ),
 }
-"""Every topic of the published example but the two `info`, which tell versions and times."""
+"""Every topic of the vendor's example except the two `info`, which contain versions and times."""
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_published_example_becomes_exactly_the_contract(
+def test_vendor_example_yields_exactly_the_contract(
     tmp_path: Path, tables: dict[str, Any], observer: Observer, bridge_process: Start, protocol: str
 ) -> None:
     tables["mqtt"]["protocol"] = protocol
@@ -78,7 +78,7 @@ def test_published_example_becomes_exactly_the_contract(
         assert all(seen.retain for seen in observer.messages if seen.topic.startswith(("evse/", "homeassistant/")))
 
 
-def test_nothing_is_published_while_nothing_changes(
+def test_unchanged_answers_publish_nothing(
     config: Path, cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
     bridge_process(config)
@@ -87,7 +87,7 @@ def test_nothing_is_published_while_nothing_changes(
     seen = len(cloud.wait_for_requests(1))
     observer.sync()
     start = observer.count
-    cloud.wait_for_requests(seen + 3)  # the last of them may still be under way, the ones before are not
+    cloud.wait_for_requests(seen + 3)  # the last of them may be incomplete, the others are complete
     cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(power=7200.5)])
     observer.wait_for(f"{CHARGING}/power", "7200.5")
     observer.sync()
@@ -99,7 +99,7 @@ def test_nothing_is_published_while_nothing_changes(
     ]
 
 
-def test_while_only_time_moves_time_and_state_wait_for_the_heartbeat(
+def test_time_alone_is_published_with_the_heartbeat(
     tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
     minute = iter(range(60))
@@ -111,8 +111,8 @@ def test_while_only_time_moves_time_and_state_wait_for_the_heartbeat(
     start = observer.count
     cloud.wait_for_requests(len(cloud.requests) + 3)
     observer.sync()
-    said = [seen.topic for seen in observer.messages_since(start) if seen.topic.startswith(CHARGING)]
-    assert said in ([], [f"{CHARGING}/time", f"{CHARGING}/state"]), "its heartbeat may be due just now, but once"
+    published = [seen.topic for seen in observer.messages_since(start) if seen.topic.startswith(CHARGING)]
+    assert published in ([], [f"{CHARGING}/time", f"{CHARGING}/state"]), "at most one heartbeat falls into this time"
     cloud.answer(EXAMPLE_EVSE, [plug_object(time="2024-03-25T12:00:00.000Z", power=1)])
     observer.wait_for(f"{CHARGING}/power", "1")
     observer.wait_for(f"{CHARGING}/time", "2024-03-25T12:00:00.000Z")
@@ -127,7 +127,7 @@ def test_while_only_time_moves_time_and_state_wait_for_the_heartbeat(
         ("defrosting", "online", "online", "false"),
     ],
 )
-def test_status_decides_availability_and_back(
+def test_status_change_updates_availability_and_back(
     config: Path,
     cloud: CloudServer,
     observer: Observer,
@@ -157,7 +157,7 @@ def test_status_decides_availability_and_back(
     observer.wait_for(f"{CHARGING}/availability_reason", "online")
 
 
-def test_rejected_token_of_one_station_harms_that_one_alone(
+def test_rejected_token_affects_its_station_only(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
     uuids = [f"{number:032x}" for number in range(3)]

@@ -72,7 +72,9 @@ def test_killed_bridge_is_offline_within_eight_seconds(config: Path, observer: O
 
 
 @pytest.mark.parametrize("end", ["stopped", "killed"])
-def test_quick_restart_publishes_no_late_offline(config: Path, observer: Observer, bridge_process: Start, end: str) -> None:
+def test_quick_restart_publishes_no_late_offline(
+    config: Path, observer: Observer, bridge_process: Start, end: str
+) -> None:
     first = bridge_process(config)
     observer.wait_for(AVAILABILITY, "online")
     if end == "stopped":

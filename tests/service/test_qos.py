@@ -45,7 +45,9 @@ def test_every_qos_publishes_everything_at_each_stage(
     observer.sync()
     at_start = observer.retained
     assert len(at_start) > WINDOW_QOS_0
-    assert {seen.qos for seen in observer.messages if seen.topic in powers} == {min(qos, 1)}  # the observer subscribes with QoS 1
+    assert {seen.qos for seen in observer.messages if seen.topic in powers} == {
+        min(qos, 1)
+    }  # the observer subscribes with QoS 1
 
     # after a change
     for uuid in _STATIONS:

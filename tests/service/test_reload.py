@@ -18,9 +18,7 @@ _AVAILABILITY = "evse/bridge/availability"
 _PLUG = f"evse/{EXAMPLE_EVSE}/{plug_object()['plug_uuid']}"
 
 
-def test_stop_during_a_hanging_reload_exits(
-    config: Path, observer: Observer, bridge_process: Start
-) -> None:
+def test_stop_during_a_hanging_reload_exits(config: Path, observer: Observer, bridge_process: Start) -> None:
     bridge = bridge_process(config)
     observer.wait_for(_AVAILABILITY, "online")
     config.unlink()

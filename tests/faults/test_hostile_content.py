@@ -1,4 +1,4 @@
-"""Content from outside that would like to be a log line, a topic or a template."""
+"""Hostile texts from the cloud or the broker must not break log lines, topics or templates."""
 
 import json
 import re
@@ -52,7 +52,7 @@ _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[(debug|info|warning|error
 
 
 def _texts(value: object, key: str = "") -> list[tuple[str, str]]:
-    """Every text of a JSON value, with the key that it stands at."""
+    """Every string in a JSON value, with its key."""
     match value:
         case str():
             return [(key, value)]
@@ -63,21 +63,21 @@ def _texts(value: object, key: str = "") -> list[tuple[str, str]]:
     return []
 
 
-def test_texts_of_strangers_in_what_is_read_at_the_start_keep_nobody_away(
+def test_unusual_user_properties_do_not_break_the_connection(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
-    """Row 16: user properties of messages that the bridge reads, with what MQTT 5 allows and paho does not expect."""
+    """Row 16: another client's retained messages have user properties that MQTT 5 allows and paho does not expect."""
     cloud.answer(uuid_of(0), station_answer(0))
-    stranger = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
-    stranger.connect(broker.host, broker.port)
-    stranger.loop_start()
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
+    other_client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+    other_client.connect(broker.host, broker.port)
+    other_client.loop_start()
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no types
     properties.UserProperty = [("\ufeff", "\ufeff nobody's"), ("\U0001f697", "\u202e")]
     topics = ("homeassistant/status", "other/bridge/info", f"evse/{uuid_of(9)}/info", "evse/bridge/info")
     for topic in topics:
-        stranger.publish(topic, "{}", qos=1, retain=True, properties=properties).wait_for_publish(10)
-    stranger.disconnect()
-    stranger.loop_stop()
+        other_client.publish(topic, "{}", qos=1, retain=True, properties=properties).wait_for_publish(10)
+    other_client.disconnect()
+    other_client.loop_stop()
     with running_bridge(configure(tmp_path, broker, cloud)) as bridge:
         wait_until_up(observer, 0)
         assert len(log_entries(bridge, "connected to the broker")) == 1
@@ -85,10 +85,10 @@ def test_texts_of_strangers_in_what_is_read_at_the_start_keep_nobody_away(
     report_row(16, f"U+FEFF in user properties of {len(topics)} retained messages: 1 connection")
 
 
-def test_labels_and_statuses_break_nothing(
+def test_hostile_labels_and_statuses_stay_payloads(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
-    """Rows 10 and 16: they are published verbatim as payloads, and stand nowhere else as they came."""
+    """Rows 10 and 16: the bridge publishes them verbatim as payloads, and sanitizes them everywhere else."""
     for number, text in enumerate(HOSTILE):
         cloud.answer(uuid_of(number), station_answer(number, plug_label=text, status=text, **{text or "more": text}))
     count = len(HOSTILE)
@@ -117,7 +117,7 @@ def test_labels_and_statuses_break_nothing(
         assert [topic for topic in mine if not _WELL_FORMED.fullmatch(topic)] == []
         discovery = {topic: json.loads(payload) for topic, payload in mine.items() if topic.endswith("/config")}
         for topic, config in discovery.items():
-            _look_at_discovery(topic, config)
+            _assert_discovery_is_safe(topic, config)
         lines = log_entries(bridge, "unusual answer")
         assert len(lines) > 10
         for entry in log_entries(bridge):
@@ -137,7 +137,7 @@ def test_labels_and_statuses_break_nothing(
     )
 
 
-def _look_at_discovery(topic: str, config: dict[str, Any]) -> None:
+def _assert_discovery_is_safe(topic: str, config: dict[str, Any]) -> None:
     known = f"{{% if value in {list(STATUSES)} %}}{{{{ value }}}}{{% else %}}unknown{{% endif %}}"
     for key, text in _texts(config):
         assert text.isprintable(), topic
@@ -150,15 +150,32 @@ def _look_at_discovery(topic: str, config: dict[str, Any]) -> None:
             assert _WELL_FORMED.fullmatch(text), topic
 
 
-def test_ids_that_could_not_stand_in_a_topic_harm_their_own_plug_alone(
+def test_invalid_plug_ids_only_affect_their_own_plug(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
-    """Row 10: plug and station uuids with wildcards, slashes, NUL, CR/LF, or of 10 kB."""
-    bad = ["a/b", "+", "#", "", "..", "$SYS", "a\x00b", "a\r\nb", "\x1b[31m", "x" * 65, "x" * 10_000, "ü", " ", "a.b"]
-    wrong = [plug_object(evse_uuid=uuid_of(0), plug_uuid=uuid) for uuid in bad]
-    foreign = [plug_object(evse_uuid=uuid, plug_uuid=f"foreign-{n}") for n, uuid in enumerate(["", "#", *bad[4:]])]
-    cloud.answer(uuid_of(0), [*wrong, *station_answer(0), *foreign])
-    cloud.answer(uuid_of(1), wrong)
+    """Row 10: plug and station uuids with wildcards, slashes, NUL or CR/LF, and some of 10 kB."""
+    invalid = [
+        "a/b",
+        "+",
+        "#",
+        "",
+        "..",
+        "$SYS",
+        "a\x00b",
+        "a\r\nb",
+        "\x1b[31m",
+        "x" * 65,
+        "x" * 10_000,
+        "ü",
+        " ",
+        "a.b",
+    ]
+    with_invalid_id = [plug_object(evse_uuid=uuid_of(0), plug_uuid=uuid) for uuid in invalid]
+    of_other_stations = [
+        plug_object(evse_uuid=uuid, plug_uuid=f"foreign-{n}") for n, uuid in enumerate(["", "#", *invalid[4:]])
+    ]
+    cloud.answer(uuid_of(0), [*with_invalid_id, *station_answer(0), *of_other_stations])
+    cloud.answer(uuid_of(1), with_invalid_id)
     stations = [station_table(uuid_of(number), name=f"{{{{ now() }}}} {number}") for number in range(2)]
     with running_bridge(configure(tmp_path, broker, cloud, stations)) as bridge:
         wait_until_up(observer)
@@ -171,8 +188,9 @@ def test_ids_that_could_not_stand_in_a_topic_harm_their_own_plug_alone(
         assert [topic for topic in topics if not _WELL_FORMED.fullmatch(topic)] == []
         plugs = {topic.split("/")[2] for topic in topics if topic.startswith("evse/") and topic.count("/") == 3}
         assert plugs == {PLUG}
-        told = [entry["detail"] for entry in log_entries(bridge, "unusual answer")]
-        assert len(told) == len(set(told)) <= len(bad) + len(foreign)
-        assert all(detail.isprintable() and len(detail) < 300 for detail in told)
+        details = [entry["detail"] for entry in log_entries(bridge, "unusual answer")]
+        assert len(details) == len(set(details)) <= len(invalid) + len(of_other_stations)
+        assert all(detail.isprintable() and len(detail) < 300 for detail in details)
         assert len(log_entries(bridge, "connected to the broker")) == 1
-    report_row(10, f"{len(bad) + len(foreign)} forbidden uuids: 1 plug published, {len(told)} log lines")
+    count = len(invalid) + len(of_other_stations)
+    report_row(10, f"{count} invalid uuids: 1 plug published, {len(details)} log lines")

@@ -1,6 +1,6 @@
-"""Rows 13 to 16 of the fault contract: plugs that come, go, fall silent, or say something new.
+"""Rows 13 to 16 of the fault contract: plugs appear, disappear, go offline, stop updating, or have unknown values.
 
-One bridge serves all of these tests, each with a station of its own.
+One bridge serves all of these tests; each test has its own station.
 """
 
 import itertools
@@ -37,7 +37,7 @@ def _utc(**ago: float) -> str:
 
 
 def _fresh(number: int, **changed: object) -> Callable[[Request], list[dict[str, Any]]]:
-    """Answers of a station that was measured just now."""
+    """Answers whose measurement time is now."""
     return lambda _: station_answer(number, **{"time": _utc(), **changed})
 
 
@@ -48,9 +48,9 @@ class _Service:
     bridge: BridgeProcess
 
     def values(self, number: int) -> dict[str, str]:
-        """The measurements of a station, but for their time."""
-        found = measurements(self.observer, number)
-        return {topic: value for topic, value in found.items() if not topic.endswith("/time")}
+        """The measurements of a station without their time, by topic."""
+        all_values = measurements(self.observer, number)
+        return {topic: value for topic, value in all_values.items() if not topic.endswith("/time")}
 
     def wait(self, number: int, field: str, value: str, plug_uuid: str = PLUG) -> None:
         self.observer.wait_for(f"evse/{uuid_of(number)}/{plug_uuid}/{field}", value)
@@ -69,8 +69,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Service]:
             yield _Service(cloud, observer, bridge)
 
 
-def test_a_plug_disappears_and_another_comes(service: _Service, report_row: ReportRow) -> None:
-    """Row 13: the missing one is `offline`, reason `missing`, with its last values; the new one is announced."""
+def test_missing_plug_goes_offline_and_new_plug_is_announced(service: _Service, report_row: ReportRow) -> None:
+    """Row 13: the missing plug keeps its last values, with the reason `missing`; the new one gets discovery topics."""
     before = service.values(0)
     new = plug_object(evse_uuid=uuid_of(0), plug_uuid=OTHER, plug_label="New", power=11)
     service.cloud.answer(uuid_of(0), lambda _: [{**new, "time": _utc()}])
@@ -87,37 +87,39 @@ def test_a_plug_disappears_and_another_comes(service: _Service, report_row: Repo
     service.wait(0, "availability", "online")
     service.wait(0, "availability_reason", "missing", OTHER)
     service.bridge.wait_for_line(f"{name_of(0)}.*plug is back")
-    gone = log_entries(service.bridge, "plug unavailable", station=name_of(0), level="warning")
-    assert [entry["reason"] for entry in gone] == ["missing", "missing"]
-    report_row(13, f"{gone[0]['message']}: {gone[0]['reason']}; {len(announced)} discovery topics for the new one")
+    failures = log_entries(service.bridge, "plug unavailable", station=name_of(0), level="warning")
+    assert [entry["reason"] for entry in failures] == ["missing", "missing"]
+    report_row(
+        13, f"{failures[0]['message']}: {failures[0]['reason']}; {len(announced)} discovery topics for the new plug"
+    )
 
 
-@pytest.mark.parametrize(("number", "word"), [(1, "offline"), (2, "cloud_offline")])
-def test_the_vendor_says_that_a_plug_is_offline(
-    service: _Service, report_row: ReportRow, number: int, word: str
+@pytest.mark.parametrize(("number", "status"), [(1, "offline"), (2, "cloud_offline")])
+def test_plug_with_offline_status_goes_offline(
+    service: _Service, report_row: ReportRow, number: int, status: str
 ) -> None:
-    """Row 14: the plug's availability is `offline`, the reason the vendor's word; last values stay."""
+    """Row 14: the availability reason is the vendor's status; the last values stay."""
     before = service.values(number)
-    service.cloud.answer(uuid_of(number), [{"plug_uuid": PLUG, "status": word, "power": None}])
+    service.cloud.answer(uuid_of(number), [{"plug_uuid": PLUG, "status": status, "power": None}])
     service.wait(number, "availability", "offline")
-    service.wait(number, "availability_reason", word)
+    service.wait(number, "availability_reason", status)
     service.observer.sync()
-    assert service.values(number) == {**before, f"evse/{uuid_of(number)}/{PLUG}/status": word}
+    assert service.values(number) == {**before, f"evse/{uuid_of(number)}/{PLUG}/status": status}
     assert service.observer.latest[f"evse/{uuid_of(number)}/availability"] == "online"
     service.cloud.answer(uuid_of(number), _fresh(number))
     service.wait(number, "availability", "online")
-    (gone,) = log_entries(service.bridge, "plug unavailable", station=name_of(number))
+    (failure,) = log_entries(service.bridge, "plug unavailable", station=name_of(number))
     service.bridge.wait_for_line(f"{name_of(number)}.*plug is back")
-    report_row(14, f"{gone['level']}: {gone['message']}: {gone['reason']}")
+    report_row(14, f"{failure['level']}: {failure['message']}: {failure['reason']}")
 
 
-def test_a_time_that_does_not_move_or_lies_in_the_future_is_stale(service: _Service, report_row: ReportRow) -> None:
-    """Row 15: `offline`, reason `stale`; recovers by itself; a limit of 3 s stands for the 20 min."""
+def test_old_or_future_measurement_time_is_stale(service: _Service, report_row: ReportRow) -> None:
+    """Row 15: `offline` with the reason `stale`; recovers by itself. The limit is 3 s instead of 20 min."""
     start, began = service.observer.count, time.monotonic()
     service.cloud.answer(uuid_of(3), station_answer(3, time=_utc()))
     service.wait(3, "availability", "offline")
-    took = time.monotonic() - began
-    assert took > _STALE_AFTER - 0.1
+    duration = time.monotonic() - began
+    assert duration > _STALE_AFTER - 0.1
     service.wait(3, "availability_reason", "stale")
     service.cloud.answer(uuid_of(3), _fresh(3))
     service.wait(3, "availability", "online")
@@ -129,26 +131,28 @@ def test_a_time_that_does_not_move_or_lies_in_the_future_is_stale(service: _Serv
     topic = f"evse/{uuid_of(3)}/{PLUG}"
     assert service.observer.payloads(f"{topic}/availability", start) == ["offline", "online"] * 2
     assert service.observer.payloads(f"{topic}/power", start) == []
-    told = [entry["reason"] for entry in log_entries(service.bridge, "plug unavailable", station=name_of(3))]
-    assert told == ["stale", "stale"]
+    reasons = [entry["reason"] for entry in log_entries(service.bridge, "plug unavailable", station=name_of(3))]
+    assert reasons == ["stale", "stale"]
     report_row(
-        15, f"stands still: stale after {took:.1f} s, the limit being {_STALE_AFTER} s; 10 min in the future: at once"
+        15,
+        f"time does not change: stale after {duration:.1f} s with a limit of {_STALE_AFTER} s; "
+        "10 min in the future: at once",
     )
 
 
-def test_new_words_and_fields_pass_and_are_said_once(service: _Service, report_row: ReportRow) -> None:
-    """Row 16: an unknown status is published as it is; new fields are ignored; each is logged once."""
+def test_unknown_status_and_field_are_logged_once(service: _Service, report_row: ReportRow) -> None:
+    """Row 16: the bridge publishes an unknown status unchanged and ignores an unknown field."""
     power = itertools.count()
-    words = {"status": "defrosting", "battery": 50}
-    service.cloud.answer(uuid_of(4), lambda _: station_answer(4, time=_utc(), power=next(power), **words))
+    unknown = {"status": "defrosting", "battery": 50}
+    service.cloud.answer(uuid_of(4), lambda _: station_answer(4, time=_utc(), power=next(power), **unknown))
     service.wait(4, "status", "defrosting")
     service.wait(4, "power", "2")
     service.observer.sync()
     assert service.observer.latest[f"evse/{uuid_of(4)}/{PLUG}/availability"] == "online"
     assert not [topic for topic in service.observer.retained if "battery" in topic]
-    told = [entry["detail"] for entry in log_entries(service.bridge, "unusual answer", level="warning")]
-    assert sorted(told) == [
+    details = [entry["detail"] for entry in log_entries(service.bridge, "unusual answer", level="warning")]
+    assert sorted(details) == [
         "field 'battery' is not known and was ignored",
         "status 'defrosting' is not known and was published as it is",
     ]
-    report_row(16, "; ".join(told))
+    report_row(16, "; ".join(details))

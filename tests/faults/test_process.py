@@ -1,4 +1,4 @@
-"""Rows 1 and 2 of the fault contract: how a bridge ends, by force and by request."""
+"""Rows 1 and 2 of the fault contract: the bridge is killed, or asked to shut down in every situation."""
 
 import itertools
 import signal
@@ -27,7 +27,7 @@ from tests.harness.proxy import Proxy
 
 
 def _killed(folder: Path) -> str:
-    """A bridge with each protocol, killed at the same moment."""
+    """Kills one bridge for each protocol at the same moment."""
     with broker_cloud_observer(folder) as (broker, cloud, observer), ExitStack() as stack:
         bridges = []
         for protocol in ("5", "3.1.1"):
@@ -37,25 +37,25 @@ def _killed(folder: Path) -> str:
             wait_until_up(observer, base=protocol)
         for bridge in bridges:
             bridge.kill()
-        began, took = time.monotonic(), {}
+        began, durations = time.monotonic(), {}
         for protocol in ("3.1.1", "5"):
             observer.wait_for(f"{protocol}/bridge/availability", "offline", timeout=began + 8 - time.monotonic())
-            took[protocol] = time.monotonic() - began
+            durations[protocol] = time.monotonic() - began
         observer.sync()
         for protocol in ("5", "3.1.1"):
             assert observer.retained[f"{protocol}/bridge/availability"] == "offline"
         return ", ".join(
-            f"MQTT {protocol}: `offline` {seconds:.1f} s after SIGKILL" for protocol, seconds in took.items()
+            f"MQTT {protocol}: `offline` {seconds:.1f} s after SIGKILL" for protocol, seconds in durations.items()
         )
 
 
-def test_a_killed_bridge_is_offline_within_eight_seconds(tmp_path: Path, report_row: ReportRow) -> None:
-    """Row 1: the broker publishes `offline` on the bridge's availability, retained, with either protocol."""
+def test_killed_bridge_is_offline_within_eight_seconds(tmp_path: Path, report_row: ReportRow) -> None:
+    """Row 1: the broker publishes the will, retained, with both protocols."""
     report_row(1, _killed(tmp_path))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_published_after_offline(
+def test_shutdown_publishes_offline_as_the_last_message(
     tmp_path: Path,
     cloud: CloudServer,
     broker: Mosquitto,
@@ -63,34 +63,37 @@ def test_nothing_is_published_after_offline(
     report_row: ReportRow,
     number: signal.Signals,
 ) -> None:
-    """Row 2: a bridge with much to say is stopped in the middle of it; `offline` is acknowledged and the last."""
+    """Row 2: the bridge is stopped while it publishes 40 changing stations; the broker acknowledges `offline`."""
     power = itertools.count()
     for station in range(40):
         cloud.answer(uuid_of(station), lambda request: station_answer(int(request.uuid, 16), power=next(power)))
     with running_bridge(configure(tmp_path, broker, cloud, 40)) as bridge:
         wait_until_up(observer)
         cloud.wait_for_requests(120)
-        asked = len(cloud.requests)
+        requests = len(cloud.requests)
         began = time.monotonic()
         bridge.send_signal(number)
         bridge.assert_exit(0, timeout=5)
-        took = time.monotonic() - began
-        assert took < 5
+        duration = time.monotonic() - began
+        assert duration < 5
         observer.wait_for(AVAILABILITY, "offline")
         observer.sync()
-        published = [seen for seen in observer.messages if seen.topic.startswith(("evse/", "homeassistant/"))]
+        published = [message for message in observer.messages if message.topic.startswith(("evse/", "homeassistant/"))]
         assert (published[-1].topic, published[-1].payload, published[-1].retain) == (AVAILABILITY, "offline", True)
-        assert len(cloud.requests) <= asked + 20, "polls stop at once"
+        assert len(cloud.requests) <= requests + 20, "polling stops at once"
         wait_for(lambda: "Received DISCONNECT from evse-mqtt-bridge" in broker.log)
         assert log_entries(bridge)[-1]["message"] == "stopped"
         assert not log_entries(bridge, "did not acknowledge")
         report_row(
-            2, f"{number.name}: exit 0 after {took:.1f} s; last of {len(published)} messages: {published[-1].payload}"
+            2,
+            f"{number.name}: exit 0 after {duration:.1f} s; last of {len(published)} messages: {published[-1].payload}",
         )
 
 
-def test_ends_in_the_middle_of_a_poll(tmp_path: Path, broker: Mosquitto, observer: Observer) -> None:
-    """Row 2: while one station does not answer, and another floods its connection."""
+def test_shutdown_during_polls_takes_less_than_five_seconds(
+    tmp_path: Path, broker: Mosquitto, observer: Observer
+) -> None:
+    """Row 2: one station does not answer, another sends endless interim responses."""
     with MisbehavingServer() as cloud:
         cloud.set_behaviour(uuid_of(0), hang())
         cloud.set_behaviour(uuid_of(1), endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"))
@@ -102,19 +105,19 @@ def test_ends_in_the_middle_of_a_poll(tmp_path: Path, broker: Mosquitto, observe
     observer.wait_for(AVAILABILITY, "offline")
 
 
-def test_ends_while_the_broker_is_down_or_says_nothing(tmp_path: Path, cloud: CloudServer, broker: Mosquitto) -> None:
-    """Row 2: nobody listens; somebody listens and does not answer CONNECT; nor the TLS handshake."""
+def test_shutdown_without_responsive_broker_succeeds(tmp_path: Path, cloud: CloudServer, broker: Mosquitto) -> None:
+    """Row 2: the broker is down, does not answer CONNECT, or does not answer the TLS handshake."""
     with Proxy(broker.port) as proxy, Proxy(broker.port) as paused, ExitStack() as stack:
         paused.pause()
         broker.stop()
-        predicaments: list[tuple[str, Proxy, dict[str, object]]] = [
+        situations: list[tuple[str, Proxy, dict[str, object]]] = [
             ("down", proxy, {}),
-            ("silent", paused, {}),
+            ("unresponsive", paused, {}),
             ("tls", paused, {"tls": {}}),
         ]
         bridges = [
-            stack.enter_context(running_bridge(configure(tmp_path / name, place, cloud, mqtt=mqtt)))
-            for name, place, mqtt in predicaments
+            stack.enter_context(running_bridge(configure(tmp_path / name, address, cloud, mqtt=mqtt)))
+            for name, address, mqtt in situations
         ]
         bridges[0].wait_for_line("the broker cannot be reached", 30)
         wait_for(lambda: len(paused.connections) == 2, 30)
@@ -122,10 +125,10 @@ def test_ends_while_the_broker_is_down_or_says_nothing(tmp_path: Path, cloud: Cl
             bridge.stop(timeout=5)
 
 
-def test_ends_while_the_broker_is_frozen(
+def test_shutdown_with_frozen_broker_leaves_offline_to_the_will(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer
 ) -> None:
-    """Row 2: `offline` is not acknowledged within 2 s, so the broker is left to publish it as the will."""
+    """Row 2: the broker does not acknowledge `offline` within 2 s, so it publishes the will when it resumes."""
     cloud.answer(uuid_of(0), station_answer(0))
     with running_bridge(configure(tmp_path, broker, cloud)) as bridge:
         wait_until_up(observer)
@@ -138,10 +141,10 @@ def test_ends_while_the_broker_is_frozen(
     observer.wait_for(AVAILABILITY, "offline")
 
 
-def test_ends_while_a_name_is_looked_up(tmp_path: Path, cloud: CloudServer, broker: Mosquitto) -> None:
-    """Row 2: name resolution that hangs, of the cloud or of the broker, does not hold up the end."""
+def test_shutdown_during_dns_lookup_does_not_wait_for_it(tmp_path: Path, cloud: CloudServer, broker: Mosquitto) -> None:
+    """Row 2: the lookup of the cloud's or the broker's name hangs."""
     lookups = patched_name_lookups(tmp_path)
-    begun = [tmp_path / "cloud" / "begun", tmp_path / "broker" / "begun"]
+    started = [tmp_path / "cloud" / "started", tmp_path / "broker" / "started"]
     with ExitStack() as stack:
         bridges = [
             stack.enter_context(running_bridge(config, env={**lookups, "LOOKUP_STARTED": str(mark)}))
@@ -150,10 +153,10 @@ def test_ends_while_a_name_is_looked_up(tmp_path: Path, cloud: CloudServer, brok
                     configure(tmp_path / "cloud", broker, "http://slow.test:1"),
                     configure(tmp_path / "broker", broker, cloud, mqtt={"host": "slow.test"}),
                 ],
-                begun,
+                started,
                 strict=True,
             )
         ]
-        wait_for(lambda: all(mark.exists() for mark in begun), 30)
+        wait_for(lambda: all(mark.exists() for mark in started), 30)
         for bridge in bridges:
             bridge.stop(timeout=5)

@@ -1,4 +1,4 @@
-"""The proxy and the liar themselves: what they claim to do to a connection, they do."""
+"""The proxy and the misbehaving server themselves: each causes the faults that the tests rely on."""
 
 import http.client
 import socket
@@ -17,12 +17,12 @@ _PATH = f"/edgedevices/edge-1/evses/{uuid_of(0)}/status"
 
 
 class Echo:
-    """Sends back what comes, on a port of its own, until it is closed."""
+    """A TCP server that echoes everything it receives; `closed` counts connections that have ended."""
 
     def __init__(self) -> None:
         self.listening = socket.create_server((HOST, 0))
         self.port: int = self.listening.getsockname()[1]
-        self.ended = 0
+        self.closed = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -39,8 +39,8 @@ class Echo:
                 while data := connection.recv(4096):
                     connection.sendall(data)
             except OSError:
-                pass  # reset, as a cut connection is
-        self.ended += 1
+                pass  # the proxy resets the connections that it cuts
+        self.closed += 1
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture
 def proxy(echo: Echo) -> Iterator[Proxy]:
-    with Proxy(echo.port) as standing_before:
-        yield standing_before
+    with Proxy(echo.port) as started:
+        yield started
 
 
 def _connect(proxy: Proxy, timeout: float = 5) -> socket.socket:
-    """A connection whose further calls may take `timeout` seconds."""
+    """Connects to the proxy; further calls on the socket time out after `timeout` seconds."""
     connection = socket.create_connection((HOST, proxy.port), 5)
     connection.settimeout(timeout)
     return connection
@@ -66,14 +66,14 @@ def _connect(proxy: Proxy, timeout: float = 5) -> socket.socket:
 def _round_trip(connection: socket.socket, data: bytes = b"hello") -> float:
     began = time.monotonic()
     connection.sendall(data)
-    got = b""
-    while len(got) < len(data):
-        got += connection.recv(4096) or pytest.fail("closed")
-    assert got == data
+    received = b""
+    while len(received) < len(data):
+        received += connection.recv(4096) or pytest.fail("closed")
+    assert received == data
     return time.monotonic() - began
 
 
-def test_a_proxy_passes_on_delays_and_drips(proxy: Proxy, echo: Echo) -> None:
+def test_proxy_forwards_with_delay_and_byte_by_byte(proxy: Proxy, echo: Echo) -> None:
     with _connect(proxy) as connection:
         _round_trip(connection)
         proxy.delay(0.1)
@@ -83,12 +83,12 @@ def test_a_proxy_passes_on_delays_and_drips(proxy: Proxy, echo: Echo) -> None:
         assert _round_trip(connection, b"0123456789") > 0.08
         proxy.restore()
         assert _round_trip(connection, b"x" * 100_000) < 5
-    wait_for(lambda: echo.ended == 1)
+    wait_for(lambda: echo.closed == 1)
     assert len(proxy.connections) == 1
     assert proxy.bytes_forwarded == 2 * (2 * 5 + 10 + 100_000)
 
 
-def test_a_paused_proxy_keeps_everything_for_later(proxy: Proxy) -> None:
+def test_paused_proxy_forwards_everything_after_restore(proxy: Proxy) -> None:
     with _connect(proxy, timeout=0.1) as connection:
         _round_trip(connection)
         proxy.pause()
@@ -100,7 +100,7 @@ def test_a_paused_proxy_keeps_everything_for_later(proxy: Proxy) -> None:
         assert connection.recv(5) == b"later"
 
 
-def test_a_blackhole_swallows_everything_even_the_end(proxy: Proxy, echo: Echo) -> None:
+def test_blackhole_discards_data_and_the_end_of_connections(proxy: Proxy, echo: Echo) -> None:
     old, new = _connect(proxy, timeout=0.1), None
     with old:
         _round_trip(old)
@@ -118,16 +118,16 @@ def test_a_blackhole_swallows_everything_even_the_end(proxy: Proxy, echo: Echo) 
                     connection.recv(5)
     with _connect(proxy) as connection:
         _round_trip(connection)
-        assert echo.ended == 0, "nobody was told"
+        assert echo.closed == 0, "the server must not learn that the clients have closed"
 
 
-def test_a_proxy_cuts_now_and_later(proxy: Proxy, echo: Echo) -> None:
+def test_proxy_resets_open_and_new_connections(proxy: Proxy, echo: Echo) -> None:
     with _connect(proxy) as connection:
         _round_trip(connection)
         proxy.cut(new_after=0.2)
         with pytest.raises(ConnectionResetError):
             connection.recv(5)
-    wait_for(lambda: echo.ended == 1)
+    wait_for(lambda: echo.closed == 1)
     with _connect(proxy) as connection:
         _round_trip(connection)
         with pytest.raises(ConnectionResetError):
@@ -137,8 +137,8 @@ def test_a_proxy_cuts_now_and_later(proxy: Proxy, echo: Echo) -> None:
         _round_trip(connection)
 
 
-def test_a_proxy_before_nobody_cuts() -> None:
-    # the reset may come before connect() returns, or after it
+def test_proxy_without_upstream_resets_connections() -> None:
+    # the reset may arrive before or after connect() returns
     with Proxy(free_port()) as proxy, pytest.raises(ConnectionResetError), _connect(proxy) as connection:
         connection.recv(5)
 
@@ -153,7 +153,7 @@ def _get(server: MisbehavingServer, timeout: float = 0.3) -> tuple[int, bytes]:
         connection.close()
 
 
-def test_a_liar_says_what_it_is_told() -> None:
+def test_misbehaving_server_shows_each_behaviour() -> None:
     with MisbehavingServer() as server:
         with pytest.raises(TimeoutError):
             _get(server)

@@ -1,4 +1,4 @@
-"""The machine's Chromium, for looking at the page as people do."""
+"""Pages in the installed Chromium."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from typing import Any, Self
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-__all__ = ["LOOKS", "Looking", "chromium"]
+__all__ = ["WINDOW_SIZES", "BrowserPage", "chromium"]
 
-LOOKS = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
-"""Sizes at which the page is looked at."""
+WINDOW_SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
+"""Widths and heights in pixels."""
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _OPTIONS = (
-    "--no-sandbox",  # as root there is none
+    "--no-sandbox",  # the sandbox does not work as root
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -24,7 +24,7 @@ _OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_WATCH = """
+_RECORD_VIOLATIONS = """
 window.violations = [];
 addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
 """
@@ -32,10 +32,10 @@ addEventListener("securitypolicyviolation", (event) => window.violations.push(ev
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A Chromium that is ended after use; skips the test where none is installed."""
+    """Run Chromium; skip the test if it is not installed."""
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
-        pytest.skip("no Chromium on this machine: scripts/ensure-chromium installs it")
+        pytest.skip("Chromium is not installed; run scripts/ensure-chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(_OPTIONS))
         try:
@@ -44,10 +44,10 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-class Looking:
-    """A page in a window of its own; fails at its end when something was wrong that a developer's console tells."""
+class BrowserPage:
+    """A page in its own window, as a context manager that fails on console errors and policy violations on exit."""
 
-    def __init__(self, browser: Browser, url: str, size: tuple[int, int], script: str = "", **options: Any) -> None:  # noqa: ANN401  # as playwright's
+    def __init__(self, browser: Browser, url: str, size: tuple[int, int], script: str = "", **options: Any) -> None:  # noqa: ANN401  # passed to playwright
         self.errors: list[str] = []
         self._url = url
         width, height = size
@@ -59,7 +59,7 @@ class Looking:
             "console",
             lambda message: self.errors.append(message.text) if message.type in ("error", "warning") else None,
         )
-        self.page.add_init_script(_WATCH + script)
+        self.page.add_init_script(_RECORD_VIOLATIONS + script)
 
     def __enter__(self) -> Self:
         self.page.goto(self._url)

@@ -1,4 +1,4 @@
-"""The page in a real browser."""
+"""The status page in a browser."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -10,15 +10,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from evse_mqtt_bridge.domain.model import Failure, Reason
+from evse_mqtt_bridge.observability.reason_texts import REASONS
 from evse_mqtt_bridge.observability.snapshot import BrokerSnapshot, Health
-from evse_mqtt_bridge.web import feed as events
-from tests.web.browser import LOOKS, Looking, chromium
+from evse_mqtt_bridge.web import feed
+from tests.web.browser import WINDOW_SIZES, BrowserPage, chromium
 from tests.web.served_bridge import ServerThread, StubBridge, minutes_ago, reading, station, utc_now
 
-HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
-DESKTOP = LOOKS["desktop"]
+HOSTILE = "<img src=x onerror=\"document.title='injected'\"><script>document.title='injected'</script>"
+DESKTOP = WINDOW_SIZES["desktop"]
 
-Look = Callable[..., Page]
+OpenPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
@@ -28,57 +29,57 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What changed is told eight times as often as to people."""
-    monkeypatch.setattr(events, "FRAME_INTERVAL", 0.25)
+def _fast_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send changes eight times as often as in production."""
+    monkeypatch.setattr(feed, "FRAME_INTERVAL", 0.25)
 
 
 @pytest.fixture
-def scene() -> StubBridge:
-    """A station that charges, one that is not reached, one with a plug an hour behind, one that told nothing yet."""
-    scene = StubBridge([station(number) for number in range(1, 5)], started=minutes_ago(90))
-    one, two, three, _ = scene.plan.stations
+def bridge() -> StubBridge:
+    """Return a bridge with stations that are charging, unreachable, offline in the cloud, and not polled yet."""
+    bridge = StubBridge([station(number) for number in range(1, 5)], started=minutes_ago(90))
+    one, two, three, _ = bridge.plan.stations
     for minutes, power in ((70, 0.0), (50, 11040.0), (20, 3680.0), (0, 3680.0)):
-        scene.poll(one, reading(power=power, time=minutes_ago(minutes)), minutes_ago(minutes))
-    scene.poll(two, reading("idle", 0.0, time=minutes_ago(40)), minutes_ago(40))
+        bridge.poll(one, reading(power=power, time=minutes_ago(minutes)), minutes_ago(minutes))
+    bridge.poll(two, reading("idle", 0.0, time=minutes_ago(40)), minutes_ago(40))
     for minutes in (30, 20, 10):
-        scene.poll(two, Failure(Reason.UNREACHABLE, "connection refused"), minutes_ago(minutes))
-    scene.poll(three, reading("cloud_offline", time=minutes_ago(61)))
-    return scene
+        bridge.poll(two, Failure(Reason.UNREACHABLE, "connection refused"), minutes_ago(minutes))
+    bridge.poll(three, reading("cloud_offline", time=minutes_ago(61)))
+    return bridge
 
 
 @pytest.fixture
-def served(scene: StubBridge) -> Iterator[ServerThread]:
-    with ServerThread(scene) as served:
-        yield served
+def server(bridge: StubBridge) -> Iterator[ServerThread]:
+    with ServerThread(bridge) as server:
+        yield server
 
 
 @pytest.fixture
-def look(browser: Browser, served: ServerThread) -> Iterator[Look]:
-    """Opens the page, and waits until it is live."""
-    open_pages: list[Looking] = []
+def open_page(browser: Browser, server: ServerThread) -> Iterator[OpenPage]:
+    """Return a function that opens the page and waits until it is live."""
+    opened: list[BrowserPage] = []
 
-    def look(size: tuple[int, int] = DESKTOP, address: str = "", script: str = "", **options: Any) -> Page:  # noqa: ANN401  # as playwright's
-        looking = Looking(browser, served.url + address, size, script, **options)
-        looking.__enter__()
-        open_pages.append(looking)
-        expect(looking.page.locator("#live-words")).to_have_text("live")
-        return looking.page
+    def open_page(size: tuple[int, int] = DESKTOP, address: str = "", script: str = "", **options: Any) -> Page:  # noqa: ANN401  # passed to playwright
+        browser_page = BrowserPage(browser, server.url + address, size, script, **options)
+        browser_page.__enter__()
+        opened.append(browser_page)
+        expect(browser_page.page.locator("#live-text")).to_have_text("live")
+        return browser_page.page
 
-    yield look
-    for looking in open_pages:
-        looking.__exit__(None, None, None)
+    yield open_page
+    for browser_page in opened:
+        browser_page.__exit__(None, None, None)
 
 
-def _card(page: Page, name: str) -> Any:  # noqa: ANN401  # a Locator, which has no name outside of playwright
+def _card(page: Page, name: str) -> Any:  # noqa: ANN401  # a playwright Locator
     return page.locator(".station").filter(has=page.get_by_role("heading", name=name, exact=True))
 
 
-# What it says
+# Content
 
 
-def test_what_is_known_is_told_in_words(look: Look) -> None:
-    page = look()
+def test_page_shows_stations_and_totals(open_page: OpenPage) -> None:
+    page = open_page()
     one = _card(page, "Station 1")
     expect(one).to_contain_text("online")
     expect(one.locator(".plug")).to_contain_text("Left")
@@ -88,127 +89,129 @@ def test_what_is_known_is_told_in_words(look: Look) -> None:
     assert values == {"Power": "3.7 kW", "L1": "10.3 A", "L2": "10.3 A", "L3": "10.3 A", "Limit": "12 A"}
 
     two = _card(page, "Station 2")
-    expect(two).to_contain_text(re.compile(r"Unavailable since .+ \(10 min\): the cloud does not answer"))
+    expect(two).to_contain_text(re.compile(rf"Unavailable since .+ \(10 min\): {REASONS[Reason.UNREACHABLE]}"))
     expect(two).to_contain_text(
         re.compile(r"3 polls in a row failed. Last error .+ \(10 min ago\): connection refused")
     )
     three = _card(page, "Station 3")
-    expect(three.locator(".plug")).to_contain_text(re.compile(r"Unavailable since .+: the cloud has lost the plug"))
+    expect(three.locator(".plug")).to_contain_text(
+        re.compile(rf"Unavailable since .+: {REASONS[Reason.CLOUD_OFFLINE]}")
+    )
     expect(three.locator(".age")).to_contain_text("61 min ago")
-    expect(_card(page, "Station 4")).to_contain_text("not asked yet")
+    expect(_card(page, "Station 4")).to_contain_text("not polled yet")
 
     expect(page.locator("#broker")).to_contain_text("connected")
     expect(page.locator("#broker")).to_contain_text("broker.example:1883")
-    expect(page.locator("#sum-power")).to_have_text("3.7 kW")
-    expect(page.locator("#sum-charging")).to_have_text("1 of 4")
-    expect(page.locator("#sum-unavailable")).to_have_text("2 of 4")
+    expect(page.locator("#total-power")).to_have_text("3.7 kW")
+    expect(page.locator("#total-charging")).to_have_text("1 of 4")
+    expect(page.locator("#total-unavailable")).to_have_text("2 of 4")
     expect(page).to_have_title("2 unavailable · evse-mqtt-bridge")
 
 
-def test_the_power_of_the_last_hour_is_drawn_with_its_gaps_and_told(look: Look) -> None:
-    page = look()
-    line = _card(page, "Station 1").get_by_role("img")
-    expect(line).to_have_attribute("aria-label", "power over the last hour: now 3.7 kW, highest 11.0 kW")
-    drawn = line.locator(".steps").get_attribute("d") or ""
-    assert re.fullmatch(r"M0\.0 28\.0H(18|19|20)\.\dV2\.0H(78|79|80)\.\dV19\.3H120\.0", drawn), drawn  # to the minute
-    gone = _card(page, "Station 2").get_by_role("img")
-    expect(gone).to_have_attribute("aria-label", "power over the last hour: now not known, highest 0 W")
-    assert "H120.0" not in (gone.locator(".steps").get_attribute("d") or "")
+def test_sparkline_shows_power_with_gaps(open_page: OpenPage) -> None:
+    page = open_page()
+    sparkline = _card(page, "Station 1").get_by_role("img")
+    expect(sparkline).to_have_attribute("aria-label", "power over the last hour: now 3.7 kW, highest 11.0 kW")
+    path = sparkline.locator(".curve").get_attribute("d") or ""
+    assert re.fullmatch(r"M0\.0 28\.0H(18|19|20)\.\dV2\.0H(78|79|80)\.\dV19\.3H120\.0", path), path  # to the minute
+    other = _card(page, "Station 2").get_by_role("img")
+    expect(other).to_have_attribute("aria-label", "power over the last hour: now unknown, highest 0 W")
+    assert "H120.0" not in (other.locator(".curve").get_attribute("d") or "")
 
 
-def test_trouble_is_told(look: Look, served: ServerThread) -> None:
-    page = look()
-    expect(page.locator("#words")).to_be_hidden()
+def test_page_shows_health_messages(open_page: OpenPage, server: ServerThread) -> None:
+    page = open_page()
+    expect(page.locator("#messages")).to_be_hidden()
 
-    def trouble(scene: StubBridge) -> None:
-        scene.broker = BrokerSnapshot("broker.example:1883", False, utc_now(), "connection refused")  # noqa: FBT003  # connected
-        scene.current_health = Health(
+    def fail(bridge: StubBridge) -> None:
+        bridge.broker = BrokerSnapshot("broker.example:1883", False, utc_now(), "connection refused")  # noqa: FBT003  # connected
+        bridge.current_health = Health(
             healthy=False, ready=False, words=("polling is stuck", "no connection to the broker")
         )
 
-    served.call(trouble)
-    expect(page.locator("#words li")).to_have_text(["polling is stuck", "no connection to the broker"])
+    server.call(fail)
+    expect(page.locator("#messages li")).to_have_text(["polling is stuck", "no connection to the broker"])
     expect(page.locator("#bridge")).to_contain_text("stuck")
     expect(page.locator("#broker")).to_contain_text("not connected")
 
 
-def test_names_are_text(browser: Browser) -> None:
-    scene = StubBridge([station(1, name=HOSTILE[:128])])
-    scene.poll(station(1).uuid, reading(label=HOSTILE, status=HOSTILE))
-    scene.poll(station(1).uuid, Failure(Reason.INVALID_RESPONSE, HOSTILE))
-    with ServerThread(scene) as served, Looking(browser, served.url, DESKTOP) as looking:
-        page = looking.page
+def test_page_shows_hostile_names_as_text(browser: Browser) -> None:
+    bridge = StubBridge([station(1, name=HOSTILE[:128])])
+    bridge.poll(station(1).uuid, reading(label=HOSTILE, status=HOSTILE))
+    bridge.poll(station(1).uuid, Failure(Reason.INVALID_RESPONSE, HOSTILE))
+    with ServerThread(bridge) as server, BrowserPage(browser, server.url, DESKTOP) as browser_page:
+        page = browser_page.page
         expect(page.locator("h3")).to_have_text(HOSTILE[:128])
         expect(page.locator("h4")).to_have_text(HOSTILE)
-        expect(page.locator(".said").filter(has_text="Last error")).to_contain_text(HOSTILE)
-        page.locator(".plug .act").click()
+        expect(page.locator(".message").filter(has_text="Last error")).to_contain_text(HOSTILE)
+        page.locator(".plug .toggle").click()
         assert page.locator("img").count() == 0
         assert page.locator("script").count() == 2
-        assert "taken" not in page.title()
+        assert "injected" not in page.title()
 
 
-# Live
+# Live updates
 
 
-def test_it_is_live_without_a_reload(look: Look, served: ServerThread) -> None:
-    page = look()
-    page.evaluate("window.still = true")
+def test_page_updates_without_reload(open_page: OpenPage, server: ServerThread) -> None:
+    page = open_page()
+    page.evaluate("window.notReloaded = true")
     power = _card(page, "Station 1").locator(".power dd")
     expect(power).to_have_text("3.7 kW")
-    served.call(lambda scene: scene.poll(station(1).uuid, reading(power=22080.0)))
+    server.call(lambda bridge: bridge.poll(station(1).uuid, reading(power=22080.0)))
     expect(power).to_have_text("22.1 kW")
-    expect(page.locator("#sum-power")).to_have_text("22.1 kW")
+    expect(page.locator("#total-power")).to_have_text("22.1 kW")
     expect(_card(page, "Station 1").get_by_role("img")).to_have_attribute(
         "aria-label", "power over the last hour: now 22.1 kW, highest 22.1 kW"
     )
-    served.call(lambda scene: scene.reload([station(1, name="Renamed"), station(5)]))
+    server.call(lambda bridge: bridge.reload([station(1, name="Renamed"), station(5)]))
     expect(page.get_by_role("heading", level=3)).to_have_text(["Renamed", "Station 5"])
-    assert page.evaluate("window.still")
+    assert page.evaluate("window.notReloaded")
 
 
-def test_ages_go_on_counting(look: Look) -> None:
-    page = look()
+def test_page_updates_ages_every_second(open_page: OpenPage) -> None:
+    page = open_page()
     age = _card(page, "Station 1").locator("time")
     first = age.inner_text()
     expect(age).not_to_have_text(first)
 
 
-def test_a_lost_stream_is_told_and_found_again(browser: Browser, served: ServerThread) -> None:
-    looking = Looking(browser, served.url, DESKTOP)
-    with looking:
-        page = looking.page
-        expect(page.locator("#live-words")).to_have_text("live")
-        served.stop()
-        expect(page.locator("#live-words")).to_have_text("not live")
-        expect(page.locator("#lost")).to_contain_text("No connection to the bridge since")
+def test_page_reports_lost_connection_and_reconnects(browser: Browser, server: ServerThread) -> None:
+    browser_page = BrowserPage(browser, server.url, DESKTOP)
+    with browser_page:
+        page = browser_page.page
+        expect(page.locator("#live-text")).to_have_text("live")
+        server.stop()
+        expect(page.locator("#live-text")).to_have_text("not live")
+        expect(page.locator("#disconnected")).to_contain_text("No connection to the bridge since")
         expect(page.locator("body")).to_have_attribute("data-live", "no")
         age = _card(page, "Station 1").locator("time")
         first = age.inner_text()
         expect(age).not_to_have_text(first)
-        served.bridge.poll(station(1).uuid, reading(power=22080.0))
-        served.start()
-        expect(page.locator("#live-words")).to_have_text("live")
-        expect(page.locator("#lost")).to_be_hidden()
+        server.bridge.poll(station(1).uuid, reading(power=22080.0))
+        server.start()
+        expect(page.locator("#live-text")).to_have_text("live")
+        expect(page.locator("#disconnected")).to_be_hidden()
         expect(_card(page, "Station 1").locator(".power dd")).to_have_text("22.1 kW")
-        assert all("ERR_" in error for error in looking.errors), "the browser tells of what it could not reach"
-        looking.errors.clear()
+        assert all("ERR_" in error for error in browser_page.errors), "the browser logs failed requests"
+        browser_page.errors.clear()
 
 
-# Finding
+# Search, filter and order
 
 
-def test_search_and_states_find_plugs_and_stand_in_the_address(look: Look) -> None:
-    page = look()
+def test_search_and_filter_are_kept_in_url(open_page: OpenPage) -> None:
+    page = open_page()
     names = page.get_by_role("heading", level=3)
-    expect(page.locator("#found")).to_have_text("4 stations with 3 plugs.")
+    expect(page.locator("#result")).to_have_text("4 stations with 3 plugs.")
     page.get_by_role("searchbox", name="Search").fill("STATION-2")
     expect(names).to_have_text(["Station 2"])
-    expect(page.locator("#found")).to_have_text("1 station with 1 plug found of 4.")
+    expect(page.locator("#result")).to_have_text("Found 1 of 4 stations, with 1 plug.")
     page.get_by_role("searchbox").fill("left 000000000003")
     expect(names).to_have_text(["Station 3"])
-    page.get_by_role("searchbox").fill("nothing like it")
+    page.get_by_role("searchbox").fill("no such name")
     expect(names).to_have_count(0)
-    expect(page.locator("#found")).to_have_text("Nothing found among 4 stations.")
+    expect(page.locator("#result")).to_have_text("No matches among 4 stations.")
     page.get_by_role("searchbox").fill("")
 
     page.get_by_role("radio", name="Unavailable").check(force=True)
@@ -224,8 +227,8 @@ def test_search_and_states_find_plugs_and_stand_in_the_address(look: Look) -> No
 
 
 @pytest.mark.parametrize("state", ["constructor", "__proto__", "nothing"])
-def test_an_address_with_a_state_that_is_none_shows_all(look: Look, state: str) -> None:
-    page = look(address=f"#state={state}")
+def test_filter_with_unknown_state_shows_all(open_page: OpenPage, state: str) -> None:
+    page = open_page(address=f"#state={state}")
     expect(page.get_by_role("heading", level=3)).to_have_count(4)
 
 
@@ -233,25 +236,25 @@ def test_an_address_with_a_state_that_is_none_shows_all(look: Look, state: str) 
     ("sort", "order"),
     [("name", "1 2 3 4"), ("attention", "2 3 4 1"), ("power", "1 2 3 4"), ("age", "3 2 1 4")],
 )
-def test_sorting(look: Look, served: ServerThread, sort: str, order: str) -> None:
-    served.call(lambda scene: scene.poll(station(2).uuid, Failure(Reason.UNREACHABLE)))
-    page = look(address=f"#sort={sort}")
+def test_list_is_sorted_as_selected(open_page: OpenPage, server: ServerThread, sort: str, order: str) -> None:
+    server.call(lambda bridge: bridge.poll(station(2).uuid, Failure(Reason.UNREACHABLE)))
+    page = open_page(address=f"#sort={sort}")
     expect(page.get_by_role("heading", level=3)).to_have_text([f"Station {number}" for number in order.split()])
 
 
-def test_of_many_stations_some_are_shown_and_more_when_asked(browser: Browser) -> None:
-    scene = StubBridge([station(number) for number in range(1, 301)])
-    scene.poll_all(lambda: reading("idle", 0.0))
-    with ServerThread(scene) as served, Looking(browser, served.url, DESKTOP) as looking:
-        page = looking.page
+def test_list_shows_hundred_stations_and_more_on_request(browser: Browser) -> None:
+    bridge = StubBridge([station(number) for number in range(1, 301)])
+    bridge.poll_all(lambda: reading("idle", 0.0))
+    with ServerThread(bridge) as server, BrowserPage(browser, server.url, DESKTOP) as browser_page:
+        page = browser_page.page
         expect(page.locator(".station")).to_have_count(100)
-        expect(page.locator("#sum-stations")).to_have_text("300")
+        expect(page.locator("#total-stations")).to_have_text("300")
         page.get_by_role("button", name="Show 100 more").click()
         expect(page.locator(".station")).to_have_count(200)
         expect(page.locator("h3").nth(9)).to_have_text("Station 10")
         page.get_by_role("button", name="Show all 300").click()
         expect(page.locator(".station")).to_have_count(300)
-        expect(page.locator("#further")).to_be_hidden()
+        expect(page.locator("#more")).to_be_hidden()
         page.get_by_role("searchbox").fill("station-299")
         expect(page.locator(".station")).to_have_count(1)
 
@@ -260,9 +263,9 @@ def test_of_many_stations_some_are_shown_and_more_when_asked(browser: Browser) -
 
 
 @pytest.mark.parametrize("secure", [True, False])
-def test_topics_are_copied_over_https_and_over_plain_http(look: Look, secure: bool) -> None:
+def test_copy_button_works_with_and_without_clipboard_api(open_page: OpenPage, secure: bool) -> None:
     script = "" if secure else "Object.defineProperty(window, 'isSecureContext', { value: false });"
-    page = look(script=script, permissions=["clipboard-read", "clipboard-write"])
+    page = open_page(script=script, permissions=["clipboard-read", "clipboard-write"])
     if not secure:
         page.evaluate("() => { navigator.clipboard.writeText = () => { throw new Error('not allowed'); }; }")
     button = page.get_by_role("button", name="Topics of Station 1, Left")
@@ -274,40 +277,40 @@ def test_topics_are_copied_over_https_and_over_plain_http(look: Look, secure: bo
     copy = topics.get_by_role("button", name=f"Copy evse/station-1/{'0f' * 16}/power", exact=True)
     copy.click()
     expect(copy).to_have_text("Copied")
-    expect(page.locator("#told")).to_contain_text("copied evse/station-1/")
+    expect(page.locator("#copy-result")).to_contain_text("copied evse/station-1/")
     assert page.evaluate("navigator.clipboard.readText()") == f"evse/station-1/{'0f' * 16}/power"
     page.get_by_role("button", name="Topics of Station 1", exact=True).click()
     expect(page.get_by_role("list", name="Topics of station Station 1")).to_contain_text("evse/station-1/availability")
 
 
-# For everybody
+# Accessibility
 
 
-@pytest.mark.parametrize("size", [*LOOKS.values(), (360, 640), (1920, 1080)])
-def test_nothing_is_wider_than_the_window(look: Look, served: ServerThread, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [*WINDOW_SIZES.values(), (360, 640), (1920, 1080)])
+def test_page_fits_window_width(open_page: OpenPage, server: ServerThread, size: tuple[int, int]) -> None:
     long = "A_very_long_name_without_any_space_" * 3
-    served.call(lambda scene: scene.reload([station(1, name=long), station(2), station(3)]))
-    served.call(lambda scene: scene.poll(station(1).uuid, reading(label=long, status=long, power=-123456.7)))
-    served.call(lambda scene: scene.poll(station(2).uuid, Failure(Reason.UNREACHABLE, "x" * 300)))
-    page = look(size)
-    for button in page.locator(".act").all():
+    server.call(lambda bridge: bridge.reload([station(1, name=long), station(2), station(3)]))
+    server.call(lambda bridge: bridge.poll(station(1).uuid, reading(label=long, status=long, power=-123456.7)))
+    server.call(lambda bridge: bridge.poll(station(2).uuid, Failure(Reason.UNREACHABLE, "x" * 300)))
+    page = open_page(size)
+    for button in page.locator(".toggle").all():
         button.click()
-    wide = page.evaluate(
-        """() => [...document.querySelectorAll("body *:not(.heard, .symbols, .symbols *, .skip)")]
+    too_wide = page.evaluate(
+        """() => [...document.querySelectorAll("body *:not(.visually-hidden, .symbols, .symbols *, .skip-link)")]
             .filter((node) => node.getClientRects().length && node.getBoundingClientRect().right > innerWidth + 0.5)
             .map((node) => `${node.tagName}.${node.className}`)"""
     )
-    assert wide == []
+    assert too_wide == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-_POOR = """() => {
+_LOW_CONTRAST = """() => {
   const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => {
+  const luminance = ([r, g, b]) => {
     const part = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
     return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
   };
-  const ground = (node) => {
+  const background = (node) => {
     for (; node; node = node.parentElement) {
       const colour = parse(getComputedStyle(node).backgroundColor);
       if (colour.length === 3 || colour[3] === 1) return colour;
@@ -316,33 +319,33 @@ _POOR = """() => {
   };
   const texts = [...document.body.querySelectorAll("*")].filter((node) =>
     node.checkVisibility() && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
-  const poor = texts.map((node) => {
-    const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))];
+  const low = texts.map((node) => {
+    const [a, b] = [luminance(parse(getComputedStyle(node).color)), luminance(background(node))];
     return [node, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
   }).filter(([, ratio]) => ratio < 4.5);
-  return { texts: texts.length, poor: poor.map(([node, ratio]) => `${node.className} ${node.textContent}: ${ratio}`) };
+  return { texts: texts.length, low: low.map(([node, ratio]) => `${node.className} ${node.textContent}: ${ratio}`) };
 }"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("live", [True, False])
-def test_every_text_has_contrast(browser: Browser, served: ServerThread, scheme: str, live: bool) -> None:
-    served.call(lambda scene: scene.poll(station(4).uuid, reading("error")))
-    looking = Looking(browser, served.url, DESKTOP, color_scheme=scheme, reduced_motion="reduce")
-    with looking:
-        page = looking.page
+def test_page_texts_have_enough_contrast(browser: Browser, server: ServerThread, scheme: str, live: bool) -> None:
+    server.call(lambda bridge: bridge.poll(station(4).uuid, reading("error")))
+    browser_page = BrowserPage(browser, server.url, DESKTOP, color_scheme=scheme, reduced_motion="reduce")
+    with browser_page:
+        page = browser_page.page
         page.get_by_role("button", name="Topics of Station 1, Left").click()
         if not live:
-            served.stop()
-            expect(page.locator("#live-words")).to_have_text("not live")
-        seen = page.evaluate(_POOR)
-        assert seen["texts"] > 60
-        assert seen["poor"] == []
-        looking.errors.clear()
+            server.stop()
+            expect(page.locator("#live-text")).to_have_text("not live")
+        result = page.evaluate(_LOW_CONTRAST)
+        assert result["texts"] > 60
+        assert result["low"] == []
+        browser_page.errors.clear()
 
 
-def test_a_screen_reader_finds_its_way(look: Look) -> None:
-    page = look()
+def test_page_has_landmarks_headings_and_labels(open_page: OpenPage) -> None:
+    page = open_page()
     page.get_by_role("button", name="Topics of Station 1, Left").click()
     expect(page.get_by_role("banner")).to_have_count(1)
     expect(page.get_by_role("main")).to_have_count(1)
@@ -351,19 +354,19 @@ def test_a_screen_reader_finds_its_way(look: Look) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
     levels = [int(level) for level in page.locator("h1, h2, h3, h4").evaluate_all("all => all.map(n => n.tagName[1])")]
     assert all(after <= before + 1 for before, after in pairwise(levels))
-    nameless = page.locator("a, button, input, select").evaluate_all(
+    unlabelled = page.locator("a, button, input, select").evaluate_all(
         """all => all.filter((node) => !(node.getAttribute("aria-label") || node.textContent.trim()
             || [...node.labels || []].some((label) => label.textContent.trim()))).map((node) => node.outerHTML)"""
     )
-    assert nameless == []
+    assert unlabelled == []
     ids = page.locator("[id]").evaluate_all("all => all.map((node) => node.id)")
     assert len(ids) == len(set(ids))
     assert page.locator("svg:not([aria-hidden]):not([role=img][aria-label])").count() == 0
     assert page.locator("html").get_attribute("lang") == "en"
 
 
-def test_it_is_used_with_the_keyboard_alone(look: Look) -> None:
-    page = look()
+def test_page_is_usable_with_keyboard_only(open_page: OpenPage) -> None:
+    page = open_page()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the stations")).to_be_focused()
     page.keyboard.press("Tab")
@@ -383,14 +386,14 @@ def test_it_is_used_with_the_keyboard_alone(look: Look) -> None:
     )
 
 
-def test_without_scripts_it_says_where_to_look(browser: Browser, served: ServerThread) -> None:
-    with Looking(browser, served.url, DESKTOP, java_script_enabled=False) as looking:
-        expect(looking.page.locator("noscript p")).to_contain_text("needs JavaScript")
-        expect(looking.page.locator("noscript a")).to_have_attribute("href", "api/picture")
-        looking.page.evaluate = lambda *_: []  # type: ignore[method-assign]  # nothing can be asked of it
+def test_page_without_javascript_names_alternatives(browser: Browser, server: ServerThread) -> None:
+    with BrowserPage(browser, server.url, DESKTOP, java_script_enabled=False) as browser_page:
+        expect(browser_page.page.locator("noscript p")).to_contain_text("needs JavaScript")
+        expect(browser_page.page.locator("noscript a")).to_have_attribute("href", "api/picture")
+        browser_page.page.evaluate = lambda *_: []  # type: ignore[method-assign]  # there is no JavaScript to evaluate
 
 
-def test_a_measurement_of_the_future_is_told(look: Look, served: ServerThread) -> None:
-    ahead = utc_now() + timedelta(minutes=10, seconds=30)
-    served.call(lambda scene: scene.poll(station(1).uuid, reading(time=ahead)))
-    expect(_card(look(), "Station 1").locator(".age dd")).to_have_text("10 min ahead")
+def test_page_shows_age_of_future_measurement(open_page: OpenPage, server: ServerThread) -> None:
+    future = utc_now() + timedelta(minutes=10, seconds=30)
+    server.call(lambda bridge: bridge.poll(station(1).uuid, reading(time=future)))
+    expect(_card(open_page(), "Station 1").locator(".age dd")).to_have_text("10 min ahead")

@@ -1,4 +1,4 @@
-"""The page as a document: what stands in it, what may run in it, and its colours."""
+"""The HTML of the status page: content security policy, embedded tables and colours."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def test_the_policy_allows_what_stands_in_it_and_nothing_else() -> None:
+def test_policy_allows_embedded_script_and_style_only() -> None:
     (script,) = re.findall(r"<script>(.*?)</script>", _HTML, re.DOTALL)
     (style,) = re.findall(r"<style>(.*?)</style>", _HTML, re.DOTALL)
     rules = dict(rule.split(" ", 1) for rule in _PAGE.policy.split("; "))
@@ -42,15 +42,15 @@ def test_the_policy_allows_what_stands_in_it_and_nothing_else() -> None:
     }
 
 
-def test_it_needs_nothing_else() -> None:
+def test_page_loads_no_other_resource() -> None:
     assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", _HTML)
     assert not re.findall(r"\b(?:innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval)\b", _HTML)
     assert not re.findall(r"\son\w+=|\sstyle=", _HTML)
-    assert not re.findall(r"/\*\w+\*/", _HTML), "a place that was left empty"
+    assert not re.findall(r"/\*\w+\*/", _HTML), "unreplaced marker"
     assert len(_PAGE.html) < 64 * 1024
 
 
-def test_it_knows_the_words_that_the_bridge_works_by() -> None:
+def test_page_embeds_tables_of_the_bridge() -> None:
     (text,) = re.findall(r'<script type="application/json" id="tables">(.*?)</script>', _HTML, re.DOTALL)
     tables = json.loads(text)
     assert set(tables["reasons"]) == {reason.value for reason in Reason}
@@ -66,15 +66,15 @@ _LIGHT = _palette(_STYLE.split("@media (prefers-color-scheme: dark)")[0])
 _DARK = {**_LIGHT, **_palette(_STYLE.split("@media (prefers-color-scheme: dark)")[1].split("\n}")[0])}
 _TEXTS = [
     *(
-        (text, ground)
-        for text in ("text", "muted", "accent", "quiet", "good", "bad", "warn")
-        for ground in ("bg", "card")
+        (text, background)
+        for text in ("text", "muted", "accent", "neutral", "ok", "error", "warning")
+        for background in ("background", "card")
     ),
-    *((kind, f"{kind}-bg") for kind in ("good", "calm", "quiet", "warn", "bad")),
+    *((level, f"{level}-bg") for level in ("ok", "info", "neutral", "warning", "error")),
     ("on-accent", "accent"),
-    ("accent", "sunk"),
+    ("accent", "inset"),
 ]
-_EDGES = [("edge", "card"), ("edge", "bg"), ("calm", "card"), ("accent", "bg")]
+_LINES = [("control-border", "card"), ("control-border", "background"), ("info", "card"), ("accent", "background")]
 
 
 def _luminance(colour: str) -> float:
@@ -90,13 +90,15 @@ def _contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("palette", [_LIGHT, _DARK], ids=["light", "dark"])
 @pytest.mark.parametrize(
-    ("front", "ground", "least"), [*((*pair, 4.5) for pair in _TEXTS), *((*pair, 3.0) for pair in _EDGES)]
+    ("foreground", "background", "minimum"), [*((*pair, 4.5) for pair in _TEXTS), *((*pair, 3.0) for pair in _LINES)]
 )
-def test_colours_have_contrast(palette: dict[str, str], front: str, ground: str, least: float) -> None:
-    assert _contrast(palette[front], palette[ground]) >= least
+def test_colours_have_enough_contrast(
+    palette: dict[str, str], foreground: str, background: str, minimum: float
+) -> None:
+    assert _contrast(palette[foreground], palette[background]) >= minimum
 
 
-def test_both_schemes_have_colours_of_their_own() -> None:
+def test_colour_schemes_differ_in_every_colour() -> None:
     assert set(_LIGHT) == set(_DARK)
     assert not [name for name in _LIGHT if _LIGHT[name] == _DARK[name]]
 
@@ -104,30 +106,30 @@ def test_both_schemes_have_colours_of_their_own() -> None:
 # scripts/ensure-chromium
 
 
-def _ensure(folder: Path, **programs: str) -> subprocess.CompletedProcess[str]:
-    for name, script in programs.items():
+def _run_ensure_chromium(folder: Path, **programs: str) -> subprocess.CompletedProcess[str]:
+    for name, body in programs.items():
         program = folder / name.replace("_", "-")
-        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
     (folder / "env").symlink_to(shutil.which("env") or "env")
-    ensure = _ROOT / "scripts" / "ensure-chromium"
-    assert os.access(ensure, os.X_OK)
+    script = _ROOT / "scripts" / "ensure-chromium"
+    assert os.access(script, os.X_OK)
     environment = {"PATH": str(folder)}
-    return subprocess.run(["/bin/sh", str(ensure)], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(["/bin/sh", str(script)], env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", ["chromium", "chromium_browser", "google_chrome"])
-def test_chromium_is_not_installed_twice(tmp_path: Path, name: str) -> None:
-    ensured = _ensure(tmp_path, **{name: "exit 0", "apt_get": f"echo called > {tmp_path}/called"})
-    assert (ensured.returncode, ensured.stderr) == (0, "")
+def test_ensure_chromium_when_installed_does_nothing(tmp_path: Path, name: str) -> None:
+    result = _run_ensure_chromium(tmp_path, **{name: "exit 0", "apt_get": f"echo called > {tmp_path}/called"})
+    assert (result.returncode, result.stderr) == (0, "")
     assert not (tmp_path / "called").exists()
 
 
-def test_chromium_is_installed_when_the_package_lists_are_missing(tmp_path: Path) -> None:
+def test_ensure_chromium_without_lists_updates_and_installs(tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     apt_get = f"echo $1 >> {calls}; [ $1 = update ] && : > {tmp_path}/lists; test -e {tmp_path}/lists"
-    ensured = _ensure(tmp_path, id="echo 0", apt_get=apt_get)
-    assert (ensured.returncode, ensured.stderr) == (0, "")
+    result = _run_ensure_chromium(tmp_path, id="echo 0", apt_get=apt_get)
+    assert (result.returncode, result.stderr) == (0, "")
     assert calls.read_text().split() == ["install", "update", "install"]
 
 
@@ -140,7 +142,7 @@ def test_chromium_is_installed_when_the_package_lists_are_missing(tmp_path: Path
         {"apt_get": "exit 1", "id": "echo 0"},
     ],
 )
-def test_where_chromium_cannot_be_installed_nothing_fails(tmp_path: Path, programs: dict[str, str]) -> None:
-    ensured = _ensure(tmp_path, **programs)
-    assert ensured.returncode == 0
-    assert "are skipped" in ensured.stderr
+def test_ensure_chromium_on_failure_succeeds_with_warning(tmp_path: Path, programs: dict[str, str]) -> None:
+    result = _run_ensure_chromium(tmp_path, **programs)
+    assert result.returncode == 0
+    assert "are skipped" in result.stderr

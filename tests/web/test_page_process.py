@@ -1,4 +1,4 @@
-"""The page of a bridge that runs as a process: its end, its reload, its port."""
+"""The status page of a bridge process: stop, reload, used port, exhausted file descriptors."""
 
 import resource
 import signal
@@ -16,7 +16,7 @@ from tests.harness.cloud import EXAMPLE_EVSE, status_example
 from tests.harness.configuration import config_tables, write_config
 from tests.harness.net import HOST, free_port, is_listening
 
-Start = Callable[..., BridgeProcess]
+StartBridge = Callable[..., BridgeProcess]
 
 
 @pytest.fixture
@@ -28,18 +28,18 @@ def tables(broker: Mosquitto, cloud: CloudServer) -> dict[str, Any]:
 
 
 @contextmanager
-def _viewer(port: int) -> Iterator[socket.socket]:
-    """An event stream that has begun."""
+def _event_stream(port: int) -> Iterator[socket.socket]:
+    """Open an event stream and read until its first event."""
     with closing(socket.create_connection((HOST, port), timeout=10)) as viewer:
         viewer.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        seen = b""
-        while b"event: picture" not in seen:
-            seen += (part := viewer.recv(4096))
-            assert part, seen
+        received = b""
+        while b"event: picture" not in received:
+            received += (part := viewer.recv(4096))
+            assert part, received
         yield viewer
 
 
-def _ends(viewer: socket.socket) -> None:
+def _read_until_closed(viewer: socket.socket) -> None:
     try:
         while viewer.recv(65536):
             pass
@@ -47,35 +47,35 @@ def _ends(viewer: socket.socket) -> None:
         pass
 
 
-def test_its_end_waits_for_no_viewer(tmp_path: Path, tables: dict[str, Any], bridge_process: Start) -> None:
+def test_bridge_stop_does_not_wait_for_viewers(tmp_path: Path, tables: dict[str, Any], bridge_process: StartBridge) -> None:
     bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
     bridge.wait_for_line("status page")
-    with _viewer(tables["http"]["port"]) as viewer:
+    with _event_stream(tables["http"]["port"]) as viewer:
         began = time.monotonic()
         bridge.stop(timeout=5)
         assert time.monotonic() - began < 4
-        _ends(viewer)
+        _read_until_closed(viewer)
 
 
-def test_a_reload_moves_the_page(tmp_path: Path, tables: dict[str, Any], bridge_process: Start) -> None:
+def test_reload_with_new_port_moves_page(tmp_path: Path, tables: dict[str, Any], bridge_process: StartBridge) -> None:
     config = write_config(tmp_path / "config.toml", tables)
     bridge = bridge_process(config)
     bridge.wait_for_line("status page")
     old, new = tables["http"]["port"], free_port()
-    with _viewer(old) as viewer:
+    with _event_stream(old) as viewer:
         tables["http"]["port"] = new
         write_config(config, tables)
         bridge.send_signal(signal.SIGHUP)
         bridge.wait_for_line("configuration taken over")
-        _ends(viewer)
+        _read_until_closed(viewer)
     assert not is_listening(old)
-    with _viewer(new):
+    with _event_stream(new):
         pass
     bridge.stop()
 
 
-def test_a_port_that_is_taken_is_said_and_the_page_comes_when_it_is_free(
-    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: Start
+def test_used_port_is_logged_and_retried(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: StartBridge
 ) -> None:
     with socket.create_server((HOST, tables["http"]["port"])):
         bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
@@ -83,25 +83,25 @@ def test_a_port_that_is_taken_is_said_and_the_page_comes_when_it_is_free(
         cloud.wait_for_requests(2)
     bridge.wait_for_line("status page .*http://", timeout=30)
     assert bridge.stderr_text.count("there is no status page") == 1
-    with _viewer(tables["http"]["port"]):
+    with _event_stream(tables["http"]["port"]):
         pass
     bridge.stop()
 
 
-def test_connections_that_use_up_the_descriptors_cost_the_page_alone(
-    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: Start
+def test_exhausted_descriptors_do_not_stop_polling(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: StartBridge
 ) -> None:
     bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
     bridge.wait_for_line("status page")
     cloud.wait_for_requests(2)
-    room = len(list(Path(f"/proc/{bridge.pid}/fd").iterdir())) + 10
-    resource.prlimit(bridge.pid, resource.RLIMIT_NOFILE, (room, room))
+    limit = len(list(Path(f"/proc/{bridge.pid}/fd").iterdir())) + 10
+    resource.prlimit(bridge.pid, resource.RLIMIT_NOFILE, (limit, limit))
     with ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(closing(socket.create_connection((HOST, tables["http"]["port"]), timeout=10)))
         bridge.wait_for_line("asyncio complains.*Too many open files")
         cloud.wait_for_requests(len(cloud.requests) + 3)
     assert bridge.stderr_text.count("asyncio complains") <= 6
-    with _viewer(tables["http"]["port"]):
+    with _event_stream(tables["http"]["port"]):
         pass
     bridge.stop()

@@ -1,77 +1,81 @@
 "use strict";
 (() => {
-  // Names, labels and errors come from elsewhere: they are put in as text (textContent), never as markup.
+  // Names, labels and errors come from other systems. They are inserted as text (textContent), never as markup.
   const tables = JSON.parse(document.getElementById("tables").textContent);
   const $ = (id) => document.getElementById(id);
   const KINDS = [
     ["all", "All"], ["charging", "Charging"], ["connected", "Vehicle connected"], ["idle", "No vehicle"],
     ["problem", "Problem"], ["unavailable", "Unavailable"], ["other", "Other"], ["waiting", "No answer yet"],
   ];
-  const SELDOM = new Set(["other", "waiting"]);
-  const SORTS = new Set(["name", "attention", "power", "age"]);
-  const PAGE = 100, SILENCE = 8000, HOUR = 60;
+  const RARE_KINDS = new Set(["other", "waiting"]);  // shown only if there are any
+  const SORT_ORDERS = new Set(["name", "attention", "power", "age"]);
+  const PAGE_SIZE = 100;
+  const STREAM_TIMEOUT = 8000;  // milliseconds without an event
+  const PAUSE_AFTER = 30000;  // milliseconds in a hidden tab
+  const HISTORY_MINUTES = 60;
 
-  // What is known
+  // State
 
-  const stations = new Map();
-  const open = new Set();
-  let bridge = null, offset = 0, limit = PAGE;
-  const choice = { state: "all", sort: "name", q: "" };
+  const stations = new Map();  // by UUID
+  const openPanels = new Set();
+  const cards = new Map();  // stations by the node of their card
+  let bridge = null, clockOffset = 0, limit = PAGE_SIZE;
+  const filter = { state: "all", sort: "name", q: "" };
 
-  const now = () => Date.now() + offset;
+  const now = () => Date.now() + clockOffset;  // by the clock of the bridge
 
-  // Words
+  // Formatting
 
-  const number = (value) => Math.round(value).toLocaleString("en");
-  function watts(value) {
+  const formatNumber = (value) => Math.round(value).toLocaleString("en");
+  function formatPower(value) {
     if (value === null || value === undefined) return "–";
     const size = Math.abs(value);
     if (size < 999.5) return `${Math.round(value)} W`;
-    return `${size < 99950 ? (value / 1000).toFixed(1) : number(value / 1000)} kW`;
+    return `${size < 99950 ? (value / 1000).toFixed(1) : formatNumber(value / 1000)} kW`;
   }
-  const amps = (value) => (value === null ? "–" : `${+value.toFixed(1)} A`);
-  function age(ms) {
-    const s = Math.round(ms / 1000);
-    if (s < -2) return `${age(-ms)} ahead`;
-    if (s < 100) return `${Math.max(0, s)} s`;
-    const m = Math.floor(s / 60);
-    if (m < 100) return `${m} min`;
-    const h = Math.floor(m / 60);
-    if (h < 48) return m % 60 ? `${h} h ${m % 60} min` : `${h} h`;
-    return `${Math.floor(h / 24)} d`;
+  const formatCurrent = (value) => (value === null ? "–" : `${+value.toFixed(1)} A`);
+  function formatAge(ms) {
+    const seconds = Math.round(ms / 1000);
+    if (seconds < -2) return `${formatAge(-ms)} ahead`;
+    if (seconds < 100) return `${Math.max(0, seconds)} s`;
+    const minutes = Math.floor(seconds / 60);
+    if (minutes < 100) return `${minutes} min`;
+    const hours = Math.floor(minutes / 60);
+    if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+    return `${Math.floor(hours / 24)} d`;
   }
   const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
   const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-  const SECOND = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  function clock(ms, format = TIME) {
+  const TIME_WITH_SECONDS = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  function formatTime(ms, format = TIME) {
     const day = DAY.format(ms);
     return day === DAY.format(now()) ? format.format(ms) : `${day}, ${TIME.format(ms)}`;
   }
-  const many = (count, one) => `${number(count)} ${count === 1 ? one : `${one}s`}`;
-  const plain = (word) => word.replaceAll("_", " ");
-  const reason = (word) => (word === null ? tables.waiting : tables.reasons[word] || plain(word));
+  const pluralize = (count, noun) => `${formatNumber(count)} ${count === 1 ? noun : `${noun}s`}`;
+  const spaced = (identifier) => identifier.replaceAll("_", " ");
+  const reasonText = (reason) => (reason === null ? tables.waiting : tables.reasons[reason] || spaced(reason));
 
-  function unavailable({ since, reason: word }) {
-    const at = Date.parse(since);
-    return `Unavailable${since === null ? "" : ` since ${clock(at)} (${age(now() - at)})`}: ${reason(word)}`;
+  function unavailableText({ since, reason }) {
+    const start = Date.parse(since);
+    return `Unavailable${since === null ? "" : ` since ${formatTime(start)} (${formatAge(now() - start)})`}: ${reasonText(reason)}`;
   }
 
-  function kindOf(plug) {
+  function plugKind(plug) {
     if (plug.reason === null) return "waiting";
     if (plug.reason !== "online") return "unavailable";
-    const told = tables.statuses[plug.status] || {};
-    if (told.problem) return "problem";
-    if (told.charging) return "charging";
-    if (told.vehicle_connected) return "connected";
-    return told.vehicle_connected === false ? "idle" : "other";
+    const meaning = tables.statuses[plug.status] || {};
+    if (meaning.problem) return "problem";
+    if (meaning.charging) return "charging";
+    if (meaning.vehicle_connected) return "connected";
+    return meaning.vehicle_connected === false ? "idle" : "other";
   }
   function stationKind(data) {
     return data.reason === null ? "waiting" : data.reason === "online" ? "online" : "unavailable";
   }
 
-  // Nodes
+  // DOM helpers
 
-  function make(tag, properties = {}, ...children) {
+  function createElement(tag, properties = {}, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(properties)) {
       if (name in node) node[name] = value;
@@ -80,571 +84,588 @@
     node.append(...children);
     return node;
   }
-  function draw(tag, attributes) {
+  function createSvg(tag, attributes) {
     const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
     return node;
   }
-  function icon(kind) {
-    const node = draw("svg", { class: "icon", "aria-hidden": "true" });
-    node.append(draw("use", { href: `#i-${kind}` }));
+  function createIcon(kind) {
+    const node = createSvg("svg", { class: "icon", "aria-hidden": "true" });
+    node.append(createSvg("use", { href: `#i-${kind}` }));
     return node;
   }
-  // Texts and attributes are compared with what was put in before, which costs less than to ask the document.
-  const before = Symbol("before"), marks = Symbol("marks");
-  function put(node, text) {
-    if (node[before] !== text) node.textContent = node[before] = text;
+  // Texts and attributes are compared with the values set last, because reading them from the document costs more.
+  const lastText = Symbol("last text"), lastAttributes = Symbol("last attributes");
+  function setText(node, text) {
+    if (node[lastText] !== text) node.textContent = node[lastText] = text;
   }
-  function mark(node, name, value) {
-    const known = (node[marks] ||= {});
-    if (known[name] !== value) {
-      known[name] = value;
+  function setAttribute(node, name, value) {
+    const attributes = (node[lastAttributes] ||= {});
+    if (attributes[name] !== value) {
+      attributes[name] = value;
       if (value === null) node.removeAttribute(name);
       else node.setAttribute(name, value);
     }
   }
-  function hide(node, hidden) {
+  function setHidden(node, hidden) {
     if (node.hidden !== hidden) node.hidden = hidden;
   }
-  function badge(kind, className = "state") {
-    const use = icon(kind), word = make("span");
-    const node = make("span", { className }, use, word);
-    return { node, show(kind, text) {
-      mark(use.firstChild, "href", `#i-${kind}`);
-      mark(node, "data-kind", kind);
-      put(word, text);
+  function createBadge(kind, className = "state") {
+    const icon = createIcon(kind), label = createElement("span");
+    const node = createElement("span", { className }, icon, label);
+    return { node, update(kind, text) {
+      setAttribute(icon.firstChild, "href", `#i-${kind}`);
+      setAttribute(node, "data-kind", kind);
+      setText(label, text);
     } };
   }
-  // A time that goes on counting; `words` makes its text from the time and its age.
-  function counting(node, words) {
-    let at = null;
-    return { node, at(text) {
-      const ms = text === null ? null : Date.parse(text);
-      if (ms !== at) {
-        at = ms;
-        mark(node, "datetime", text);
-        mark(node, "title", text);
+  // A <time> whose text shows its age; `format` returns the text for an age.
+  function createAge(node, format) {
+    let time = null;
+    return { node, update(iso) {
+      const ms = iso === null ? null : Date.parse(iso);
+      if (ms !== time) {
+        time = ms;
+        setAttribute(node, "datetime", iso);
+        setAttribute(node, "title", iso);
       }
-      this.count();
-    }, count() { put(node, at === null ? "–" : words(at, age(now() - at))); } };
+      this.tick();
+    }, tick() { setText(node, time === null ? "–" : format(formatAge(now() - time))); } };
   }
 
-  // The power of the last hour: steps of [minute, power], a gap where the power is null
+  // Power of the last hour: steps of [minute, power]; the line has a gap where the power is null
 
-  function spark() {
-    const area = draw("path", { class: "area" }), steps = draw("path", { class: "steps" });
-    const floor = draw("path", { class: "floor" });
-    const node = draw("svg", { class: "line", viewBox: "0 0 120 30", preserveAspectRatio: "none", role: "img" });
-    const title = draw("title", {});
-    node.append(title, floor, area, steps);
-    return { node, show(history, power) {
-      const end = now() / 60000, begin = end - HOUR;
-      const runs = [];
-      let run = null, high = -Infinity, low = 0;
-      history.forEach(([minute, value], index) => {
-        const from = Math.max(minute, begin), to = Math.min(history[index + 1]?.[0] ?? end, end);
-        if (to < begin || value === null) { run = null; return; }
-        if (!run) runs.push((run = []));
-        run.push([from, to, value]);
+  function createSparkline() {
+    const area = createSvg("path", { class: "area" }), curve = createSvg("path", { class: "curve" });
+    const baseline = createSvg("path", { class: "baseline" });
+    const node = createSvg("svg", { class: "sparkline", viewBox: "0 0 120 30", preserveAspectRatio: "none", role: "img" });
+    const title = createSvg("title", {});
+    node.append(title, baseline, area, curve);
+    return { node, update(steps, power) {
+      const end = now() / 60000, begin = end - HISTORY_MINUTES;
+      const segments = [];
+      let segment = null, high = -Infinity, low = 0;
+      steps.forEach(([minute, value], index) => {
+        const from = Math.max(minute, begin), to = Math.min(steps[index + 1]?.[0] ?? end, end);
+        if (to < begin || value === null) { segment = null; return; }
+        if (!segment) segments.push((segment = []));
+        segment.push([from, to, value]);
         high = Math.max(high, value);
         low = Math.min(low, value);
       });
       const top = Math.max(high, low + 1);
-      const x = (minute) => ((minute - begin) * 120 / HOUR).toFixed(1);
+      const x = (minute) => ((minute - begin) * 120 / HISTORY_MINUTES).toFixed(1);
       const y = (value) => (28 - (value - low) / (top - low) * 26).toFixed(1);
       const line = (parts) => parts.map(([, to, value], i) => (i ? `V${y(value)}` : "") + `H${x(to)}`).join("");
-      mark(floor, "d", `M0 ${y(0)}H120`);
-      mark(steps, "d", runs.map((parts) => `M${x(parts[0][0])} ${y(parts[0][2])}${line(parts)}`).join(""));
-      mark(area, "d", runs.map((parts) =>
+      setAttribute(baseline, "d", `M0 ${y(0)}H120`);
+      setAttribute(curve, "d", segments.map((parts) => `M${x(parts[0][0])} ${y(parts[0][2])}${line(parts)}`).join(""));
+      setAttribute(area, "d", segments.map((parts) =>
         `M${x(parts[0][0])} ${y(0)}V${y(parts[0][2])}${line(parts)}V${y(0)}Z`).join(""));
-      const words = runs.length ? `now ${power === null ? "not known" : watts(power)}, highest ${watts(high)}` : "not known";
-      mark(node, "aria-label", `power over the last hour: ${words}`);
-      put(title, `Power over the last hour: ${words}`);
+      const text = segments.length ? `now ${power === null ? "unknown" : formatPower(power)}, highest ${formatPower(high)}` : "unknown";
+      setAttribute(node, "aria-label", `power over the last hour: ${text}`);
+      setText(title, `Power over the last hour: ${text}`);
     } };
   }
-  // What the bridge keeps: for each minute in which the power changed, the last value.
-  function remember(history, power) {
-    const minute = Math.floor(now() / 60000), last = history.at(-1);
+  // Same rule as in the bridge: for each minute in which the power changed, the last value.
+  function appendPower(steps, power) {
+    const minute = Math.floor(now() / 60000), last = steps.at(-1);
     if (last && last[1] === power) return;
     if (last && last[0] >= minute) last[1] = power;
-    else history.push([minute, power]);
-    while (history.length > 1 && history[1][0] <= minute - HOUR) history.shift();
+    else steps.push([minute, power]);
+    while (steps.length > 1 && steps[1][0] <= minute - HISTORY_MINUTES) steps.shift();
   }
-  const live = (plug) => (plug.reason === "online" ? plug.power : null);
+  const currentPower = (plug) => (plug.reason === "online" ? plug.power : null);
 
-  // Topics, each with a button that copies it
+  // Topic lists with copy buttons
 
   async function copy(button, text) {
-    let done = false;
+    let copied = false;
     try {
       if (window.isSecureContext && navigator.clipboard) {
         await navigator.clipboard.writeText(text);
-        done = true;
+        copied = true;
       }
-    } catch { /* refused: try the other way */ }
-    if (!done) {  // over plain HTTP there is no clipboard to write to; what is selected can be copied
-      const field = make("textarea", { value: text, className: "heard", "aria-hidden": "true", readOnly: true });
+    } catch { /* permission denied: use the fallback below */ }
+    if (!copied) {  // over plain HTTP there is no clipboard API, but a selection can be copied
+      const field = createElement("textarea", { value: text, className: "visually-hidden", "aria-hidden": "true", readOnly: true });
       document.body.append(field);
       field.select();
-      try { done = document.execCommand("copy"); } catch { /* told below */ }
+      try { copied = document.execCommand("copy"); } catch { /* reported below */ }
       field.remove();
       button.focus();
     }
-    button.textContent = done ? "Copied" : "Failed";
-    put($("told"), done ? `copied ${text}` : "could not be copied: select the text instead");
-    setTimeout(() => { button.textContent = "Copy"; put($("told"), ""); }, 2000);
+    button.textContent = copied ? "Copied" : "Failed";
+    setText($("copy-result"), copied ? `copied ${text}` : "Copying failed. Select the text instead.");
+    setTimeout(() => { button.textContent = "Copy"; setText($("copy-result"), ""); }, 2000);
   }
-  function copyable(text, words) {
-    const button = make("button", { type: "button", textContent: "Copy", "aria-label": `Copy ${text}` });
+  function createTopicItem(text, description) {
+    const button = createElement("button", { type: "button", textContent: "Copy", "aria-label": `Copy ${text}` });
     button.addEventListener("click", () => copy(button, text));
-    return make("li", {}, make("div", {}, make("code", { textContent: text }), make("span", { textContent: words })), button);
+    return createElement("li", {}, createElement("div", {}, createElement("code", { textContent: text }),
+      createElement("span", { textContent: description })), button);
   }
-  // A button, and a list that it opens; the list is made when it is first seen.
-  function disclosure(id, title) {
-    const panel = make("ul", { className: "topics", id: `t-${id}`, hidden: true });
-    const button = make("button", { type: "button", className: "act", textContent: "Topics", "aria-controls": panel.id });
-    let rows = () => [], key = "";
-    function show() {
-      const opened = open.has(id);
-      mark(button, "aria-expanded", String(opened));
-      hide(panel, !opened);
-      if (opened && panel[before] !== key) {
-        panel.replaceChildren(...rows().map(([text, words]) => copyable(text, words)));
-        panel[before] = key;
+  // A button that opens and closes a list. The list is created when it is opened for the first time.
+  function createTopicPanel(id, title) {
+    const list = createElement("ul", { className: "topics", id: `t-${id}`, hidden: true });
+    const button = createElement("button", { type: "button", className: "toggle", textContent: "Topics", "aria-controls": list.id });
+    let items = () => [], topic = "";
+    function render() {
+      const isOpen = openPanels.has(id);
+      setAttribute(button, "aria-expanded", String(isOpen));
+      setHidden(list, !isOpen);
+      if (isOpen && list[lastText] !== topic) {
+        list.replaceChildren(...items().map(([text, description]) => createTopicItem(text, description)));
+        list[lastText] = topic;
       }
     }
     button.addEventListener("click", () => {
-      if (!open.delete(id)) open.add(id);
-      show();
+      if (!openPanels.delete(id)) openPanels.add(id);
+      render();
     });
-    return { button, panel, update(name, newKey, newRows) {
-      mark(button, "aria-label", `Topics of ${name}`);
-      mark(panel, "aria-label", `${title} ${name}`);
-      [key, rows] = [newKey, newRows];
-      show();
+    return { button, list, update(name, newTopic, newItems) {
+      setAttribute(button, "aria-label", `Topics of ${name}`);
+      setAttribute(list, "aria-label", `${title} ${name}`);
+      [topic, items] = [newTopic, newItems];
+      render();
     } };
   }
-  const rowsOf = (topic, uuid, fields) => [
-    [`${topic}/#`, "all of them"],
-    ...fields.map(([name, unit, words]) => [`${topic}/${name}`, unit ? `${unit}, ${words}` : words]),
-    [uuid, "the uuid"],
+  const topicItems = (topic, uuid, fields) => [
+    [`${topic}/#`, "all topics"],
+    ...fields.map(([name, unit, description]) => [`${topic}/${name}`, unit ? `${unit}, ${description}` : description]),
+    [uuid, "UUID"],
   ];
 
-  // A plug
+  // Plug
 
-  function plugRow(id) {
-    const name = make("h4"), state = badge("waiting"), why = make("p", { className: "why", hidden: true });
-    const line = spark();
-    const value = (className, label) => {
-      const shown = make("dd");
-      return [make("div", { className }, make("dt", { textContent: label }), shown), shown];
+  function createPlugRow(id) {
+    const name = createElement("h4"), state = createBadge("waiting");
+    const explanation = createElement("p", { className: "explanation", hidden: true });
+    const sparkline = createSparkline();
+    const createValue = (className, label) => {
+      const value = createElement("dd");
+      return [createElement("div", { className }, createElement("dt", { textContent: label }), value), value];
     };
-    const [powerBox, power] = value("power", "Power");
-    const phases = ["L1", "L2", "L3"].map((label) => value(label.toLowerCase(), label));
-    const [limitBox, most] = value("limit", "Limit");
-    const [ageBox, ageCell] = value("age", "Measured");
-    const measured = counting(make("time"), (at, passed) => `${passed} ago`.replace("ahead ago", "ahead"));
-    ageCell.append(measured.node);
-    const topics = disclosure(id, "Topics of");
-    const values = make("dl", { className: "values" }, powerBox, ...phases.map(([box]) => box), limitBox, ageBox);
-    const node = make("li", { className: "plug" },
-      make("div", { className: "who" }, name, state.node), line.node, values, topics.button, why, topics.panel);
-    let plug = null, whyText = "";
-    const row = { node, update(data, station, history) {
+    const [powerBox, power] = createValue("power", "Power");
+    const phases = ["L1", "L2", "L3"].map((label) => createValue(label.toLowerCase(), label));
+    const [limitBox, currentLimit] = createValue("limit", "Limit");
+    const [ageBox, ageValue] = createValue("age", "Measured");
+    const measured = createAge(createElement("time"), (age) => `${age} ago`.replace("ahead ago", "ahead"));
+    ageValue.append(measured.node);
+    const topics = createTopicPanel(id, "Topics of");
+    const values = createElement("dl", { className: "values" }, powerBox, ...phases.map(([box]) => box), limitBox, ageBox);
+    const node = createElement("li", { className: "plug" },
+      createElement("div", { className: "heading" }, name, state.node), sparkline.node, values, topics.button, explanation, topics.list);
+    let plug = null, reasonOrProblem = "";
+    const row = { node, update(data, station, steps) {
       plug = data;
-      row.history = history;
-      const kind = kindOf(data);
-      put(name, data.name);
-      state.show(kind, kind === "unavailable" || kind === "waiting" ? KINDS.find(([key]) => key === kind)[1].toLowerCase()
-        : data.status === null ? "no status" : plain(data.status));
-      mark(state.node, "title", data.status === null ? null : `status: ${data.status}`);
-      put(power, watts(data.power));
-      mark(power, "title", data.power === null ? null : `${data.power} W`);
-      phases.forEach(([, shown], index) => put(shown, amps(data[`current_l${index + 1}`])));
-      put(most, amps(data.dyn_current_limit));
-      measured.at(data.time);
-      const own = data.reason !== "online" && data.reason !== null && data.reason !== station.reason;
-      const told = (tables.statuses[data.status] || {}).description;
-      whyText = own ? reason(data.reason) : kind === "problem" ? `Problem: ${told}` : "";
-      mark(why, "data-mark", own ? null : "warn");
-      mark(node, "class", kind === "unavailable" ? "plug old" : "plug");
-      topics.update(`${station.name}, ${data.name}`, data.topic, () => rowsOf(data.topic, data.uuid, tables.plug));
+      row.steps = steps;
+      const kind = plugKind(data);
+      setText(name, data.name);
+      state.update(kind, kind === "unavailable" || kind === "waiting" ? KINDS.find(([key]) => key === kind)[1].toLowerCase()
+        : data.status === null ? "no status" : spaced(data.status));
+      setAttribute(state.node, "title", data.status === null ? null : `status: ${data.status}`);
+      setText(power, formatPower(data.power));
+      setAttribute(power, "title", data.power === null ? null : `${data.power} W`);
+      phases.forEach(([, value], index) => setText(value, formatCurrent(data[`current_l${index + 1}`])));
+      setText(currentLimit, formatCurrent(data.dyn_current_limit));
+      measured.update(data.time);
+      const hasOwnReason = data.reason !== "online" && data.reason !== null && data.reason !== station.reason;
+      const { description } = tables.statuses[data.status] || {};
+      reasonOrProblem = hasOwnReason ? reasonText(data.reason) : kind === "problem" ? `Problem: ${description}` : "";
+      setAttribute(explanation, "data-level", hasOwnReason ? null : "warning");
+      setAttribute(node, "class", kind === "unavailable" ? "plug outdated" : "plug");
+      topics.update(`${station.name}, ${data.name}`, data.topic, () => topicItems(data.topic, data.uuid, tables.plug));
       row.redraw();
-      row.count();
-    }, redraw() { line.show(row.history, live(plug)); }, count() {
-      measured.count();
-      hide(why, !whyText);
-      if (whyText) {
-        put(why, plug.reason === "online" ? whyText : unavailable(plug));
+      row.tick();
+    }, redraw() { sparkline.update(row.steps, currentPower(plug)); }, tick() {
+      measured.tick();
+      setHidden(explanation, !reasonOrProblem);
+      if (reasonOrProblem) {
+        setText(explanation, plug.reason === "online" ? reasonOrProblem : unavailableText(plug));
       }
     } };
     return row;
   }
 
-  // A station
+  // Station
 
-  function stationCard(uuid) {
-    const name = make("h3"), state = badge("waiting"), more = make("span", { className: "more" });
-    const why = make("p", { className: "said", "data-mark": "bad", hidden: true });
-    const error = make("p", { className: "said", hidden: true });
-    const note = make("p", { className: "said", "data-mark": "warn", hidden: true });
-    const topics = disclosure(`s-${uuid}`, "Topics of station");
-    const list = make("ul"), none = make("p", { className: "none", hidden: true, textContent: "No plug was seen yet." });
-    const node = make("li", { className: "station" },
-      make("header", {}, make("div", { className: "title" }, name, state.node), more, topics.button, why, error, note), topics.panel, list, none);
+  function createStationCard(uuid) {
+    const name = createElement("h3"), state = createBadge("waiting"), polled = createElement("span", { className: "details" });
+    const explanation = createElement("p", { className: "message", "data-level": "error", hidden: true });
+    const error = createElement("p", { className: "message", hidden: true });
+    const note = createElement("p", { className: "message", "data-level": "warning", hidden: true });
+    const topics = createTopicPanel(`s-${uuid}`, "Topics of station");
+    const list = createElement("ul");
+    const placeholder = createElement("p", { className: "placeholder", hidden: true, textContent: "No plugs known yet." });
+    const header = createElement("header", {}, createElement("div", { className: "title" }, name, state.node),
+      polled, topics.button, explanation, error, note);
+    const node = createElement("li", { className: "station" }, header, topics.list, list, placeholder);
     const rows = new Map();
     let data = null;
-    const card = { node, rows, update(known) {
-      data = known.data;
-      put(name, data.name);
+    const card = { node, rows, update(station) {
+      data = station.data;
+      setText(name, data.name);
       const kind = stationKind(data);
-      state.show(kind, { online: "online", waiting: tables.waiting, unavailable: "unavailable" }[kind]);
-      const gone = new Set(rows.keys());
+      state.update(kind, { online: "online", waiting: tables.waiting, unavailable: "unavailable" }[kind]);
+      const removed = new Set(rows.keys());
       data.plugs.forEach((plug, index) => {
         let row = rows.get(plug.uuid);
-        if (!row) rows.set(plug.uuid, (row = plugRow(`p-${uuid}-${plug.uuid}`)));
-        gone.delete(plug.uuid);
+        if (!row) rows.set(plug.uuid, (row = createPlugRow(`p-${uuid}-${plug.uuid}`)));
+        removed.delete(plug.uuid);
         if (list.children[index] !== row.node) list.insertBefore(row.node, list.children[index] || null);
-        row.update(plug, data, known.steps.get(plug.uuid));
+        row.update(plug, data, station.steps.get(plug.uuid));
       });
-      for (const plug of gone) {
+      for (const plug of removed) {
         rows.get(plug).node.remove();
         rows.delete(plug);
       }
-      hide(none, rows.size > 0);
-      topics.update(data.name, data.topic, () => rowsOf(data.topic, data.uuid, tables.station));
-      hide(note, !data.note);
-      put(note, data.note ? `Unusual in the last answer: ${data.note}` : "");
-      card.count();
-    }, redraw() { for (const row of rows.values()) row.redraw(); }, count() {
-      const kind = stationKind(data);
-      const asked = data.polled === null ? "not asked yet" : `asked ${age(now() - Date.parse(data.polled))} ago`;
-      put(more, `${asked}, every ${age(data.interval * 1000)}`);
-      hide(why, kind !== "unavailable");
-      if (kind === "unavailable") put(why, unavailable(data));
-      hide(error, !data.error);
+      setHidden(placeholder, rows.size > 0);
+      topics.update(data.name, data.topic, () => topicItems(data.topic, data.uuid, tables.station));
+      setHidden(note, !data.note);
+      setText(note, data.note ? `Note on the last response: ${data.note}` : "");
+      card.tick();
+    }, redraw() { for (const row of rows.values()) row.redraw(); }, tick() {
+      const kind = stationKind(data), failures = data.misses;
+      const lastPoll = data.polled === null ? "not polled yet" : `polled ${formatAge(now() - Date.parse(data.polled))} ago`;
+      setText(polled, `${lastPoll}, every ${formatAge(data.interval * 1000)}`);
+      setHidden(explanation, kind !== "unavailable");
+      if (kind === "unavailable") setText(explanation, unavailableText(data));
+      setHidden(error, !data.error);
       if (data.error) {
-        const at = Date.parse(data.error_at), failed = data.misses ? `${many(data.misses, "poll")} in a row failed. ` : "";
-        mark(error, "data-mark", kind === "unavailable" ? "bad" : data.misses ? "warn" : null);
-        put(error, `${failed}Last error ${clock(at, SECOND)} (${age(now() - at)} ago): ${data.error}`);
+        const time = Date.parse(data.error_at), failed = failures ? `${pluralize(failures, "poll")} in a row failed. ` : "";
+        setAttribute(error, "data-level", kind === "unavailable" ? "error" : failures ? "warning" : null);
+        setText(error, `${failed}Last error ${formatTime(time, TIME_WITH_SECONDS)} (${formatAge(now() - time)} ago): ${data.error}`);
       }
-      for (const row of rows.values()) row.count();
+      for (const row of rows.values()) row.tick();
     } };
     return card;
   }
 
-  // What comes
+  // Snapshots
 
-  function take(data, whole) {
-    let known = stations.get(data.uuid);
-    if (!known) stations.set(data.uuid, (known = { uuid: data.uuid, steps: new Map(), card: null }));
-    known.data = data;
+  function updateStation(data, isFull) {
+    let station = stations.get(data.uuid);
+    if (!station) stations.set(data.uuid, (station = { uuid: data.uuid, steps: new Map(), card: null }));
+    station.data = data;
     for (const plug of data.plugs) {
-      if (whole) known.steps.set(plug.uuid, plug.steps);
-      if (!known.steps.has(plug.uuid)) known.steps.set(plug.uuid, []);
-      if (!whole && plug.reason !== null) remember(known.steps.get(plug.uuid), live(plug));
+      if (isFull) station.steps.set(plug.uuid, plug.steps);
+      if (!station.steps.has(plug.uuid)) station.steps.set(plug.uuid, []);
+      if (!isFull && plug.reason !== null) appendPower(station.steps.get(plug.uuid), currentPower(plug));
       plug.steps = null;
-      plug.kind = kindOf(plug);
-      plug.hay = `${plug.name}\n${plug.uuid}\n${plug.topic}`.toLowerCase();
+      plug.kind = plugKind(plug);
+      plug.searchText = `${plug.name}\n${plug.uuid}\n${plug.topic}`.toLowerCase();
     }
-    known.hay = `${data.name}\n${data.uuid}\n${data.topic}`.toLowerCase();
-    known.card?.update(known);
+    station.searchText = `${data.name}\n${data.uuid}\n${data.topic}`.toLowerCase();
+    station.card?.update(station);
   }
-  function apply(picture, whole) {
-    if (bridge && picture.bridge.version !== bridge.version) {
-      location.reload();  // another version of the bridge has another page
+  function applySnapshot(snapshot, isFull) {
+    if (bridge && snapshot.bridge.version !== bridge.version) {
+      location.reload();  // another version of the bridge serves another page
       return;
     }
-    offset = Date.parse(picture.at) - Date.now();
-    bridge = picture.bridge;
-    if (whole) {
-      const there = new Set(picture.stations.map((each) => each.uuid));
-      for (const uuid of stations.keys()) if (!there.has(uuid)) stations.delete(uuid);
+    clockOffset = Date.parse(snapshot.at) - Date.now();
+    bridge = snapshot.bridge;
+    if (isFull) {
+      const configured = new Set(snapshot.stations.map((each) => each.uuid));
+      for (const uuid of stations.keys()) if (!configured.has(uuid)) stations.delete(uuid);
     }
-    for (const each of picture.stations) take(each, whole);
-    showParts(picture);
-    if (whole || picture.stations.length) {
-      showSums();
-      showList(false);
+    for (const each of snapshot.stations) updateStation(each, isFull);
+    lastSnapshot = snapshot;
+    renderComponents();
+    if (isFull || snapshot.stations.length) {
+      renderTotals();
+      renderList(false);
     }
   }
 
-  // What is shown
+  // Bridge, broker, cloud and totals
 
-  const MARKS = { good: "online", warn: "problem", bad: "unavailable", none: "waiting" };
-  function part(id, how, words, more) {
-    const box = $(id).querySelector(".mark");
-    mark(box, "data-mark", how);
-    mark(box.querySelector("use"), "href", `#i-${MARKS[how]}`);
-    put(box.querySelector("b"), words);
-    put($(id).querySelector(".more"), more);
+  let lastSnapshot = null;
+  const LEVEL_ICONS = { ok: "online", warning: "problem", error: "unavailable", none: "waiting" };
+  function renderComponent(id, level, text, details) {
+    const box = $(id).querySelector(".level");
+    setAttribute(box, "data-level", level);
+    setAttribute(box.querySelector("use"), "href", `#i-${LEVEL_ICONS[level]}`);
+    setText(box.querySelector("b"), text);
+    setText($(id).querySelector(".details"), details);
   }
-  let parts = null;
-  function showParts(picture) {
-    parts = picture;
-    const { health, broker } = picture;
+  function renderComponents() {
+    const { health, broker } = lastSnapshot;
     const started = Date.parse(bridge.started), since = Date.parse(broker.since);
-    part("bridge", health.healthy ? "good" : "bad", health.healthy ? "working" : "stuck", `for ${age(now() - started)}, since ${clock(started)}`);
-    part("broker", broker.connected ? "good" : "bad", broker.connected ? "connected" : "not connected",
-      `${broker.address}, since ${clock(since)} (${age(now() - since)})`);
-    const shown = [...stations.values()], online = shown.filter(({ data }) => data.reason === "online").length;
-    const told = shown.filter(({ data }) => data.reason !== null).length;
-    part("cloud", !told ? "none" : online === told ? "good" : online ? "warn" : "bad", !told ? "has not answered yet" : online === told ? "answers" : online
-      ? `answers for ${online} of ${told}` : "does not answer usefully", bridge.cloud);
-    put($("client"), bridge.client_id === "evse-mqtt-bridge" ? "" : bridge.client_id);
-    put($("about"), `Version ${bridge.version}, topics under ${bridge.base_topic}/`);
-    const words = health.words.join("\n"), list = $("words");
-    hide(list, !words);
-    if (list[before] !== words) {
-      list[before] = words;
-      list.replaceChildren(...health.words.map((textContent) => make("li", { textContent })));
+    renderComponent("bridge", health.healthy ? "ok" : "error", health.healthy ? "working" : "stuck",
+      `for ${formatAge(now() - started)}, since ${formatTime(started)}`);
+    renderComponent("broker", broker.connected ? "ok" : "error", broker.connected ? "connected" : "not connected",
+      `${broker.address}, since ${formatTime(since)} (${formatAge(now() - since)})`);
+    const all = [...stations.values()], online = all.filter(({ data }) => data.reason === "online").length;
+    const answered = all.filter(({ data }) => data.reason !== null).length;
+    const [level, text] = !answered ? ["none", "no response yet"] : online === answered ? ["ok", "responding"]
+      : online ? ["warning", `responding for ${online} of ${answered}`] : ["error", "no usable response"];
+    renderComponent("cloud", level, text, bridge.cloud);
+    setText($("client-id"), bridge.client_id === "evse-mqtt-bridge" ? "" : bridge.client_id);
+    setText($("about"), `Version ${bridge.version}, topics under ${bridge.base_topic}/`);
+    const messages = health.words, joined = messages.join("\n"), list = $("messages");
+    setHidden(list, !joined);
+    if (list[lastText] !== joined) {
+      list[lastText] = joined;
+      list.replaceChildren(...messages.map((textContent) => createElement("li", { textContent })));
     }
   }
   const counts = Object.fromEntries(KINDS.map(([kind]) => [kind, 0]));
-  function showSums() {
+  function renderTotals() {
     let power = null;
     for (const kind in counts) counts[kind] = 0;
     for (const { data } of stations.values()) {
       for (const plug of data.plugs) {
         counts.all += 1;
         counts[plug.kind] += 1;
-        if (live(plug) !== null) power = (power || 0) + plug.power;
+        if (currentPower(plug) !== null) power = (power || 0) + plug.power;
       }
-      if (!data.plugs.length) {  // a station whose plugs are not known counts as one
+      if (!data.plugs.length) {  // a station without known plugs counts as one plug
         counts.all += 1;
         counts[data.reason === null ? "waiting" : "unavailable"] += 1;
       }
     }
-    put($("sum-power"), watts(power));
-    const of = (node, count) => {
-      if (node[before] !== `${count}/${counts.all}`) {
-        node[before] = `${count}/${counts.all}`;
-        node.replaceChildren(number(count), " ", make("small", { textContent: `of ${number(counts.all)}` }));
+    setText($("total-power"), formatPower(power));
+    const setCount = (node, count) => {
+      if (node[lastText] !== `${count}/${counts.all}`) {
+        node[lastText] = `${count}/${counts.all}`;
+        node.replaceChildren(formatNumber(count), " ", createElement("small", { textContent: `of ${formatNumber(counts.all)}` }));
       }
     };
-    of($("sum-charging"), counts.charging);
-    of($("sum-unavailable"), counts.unavailable);
-    mark($("sum-unavailable"), "class", counts.unavailable ? "alarm" : null);
-    put($("sum-stations"), number(stations.size));
+    setCount($("total-charging"), counts.charging);
+    setCount($("total-unavailable"), counts.unavailable);
+    setAttribute($("total-unavailable"), "class", counts.unavailable ? "alarm" : null);
+    setText($("total-stations"), formatNumber(stations.size));
     for (const [kind] of KINDS) {
       const { label, count } = chips[kind];
-      put(count, number(counts[kind]));
-      hide(label, SELDOM.has(kind) && !counts[kind] && choice.state !== kind);
+      setText(count, formatNumber(counts[kind]));
+      setHidden(label, RARE_KINDS.has(kind) && !counts[kind] && filter.state !== kind);
     }
     const title = counts.unavailable ? `${counts.unavailable} unavailable · evse-mqtt-bridge` : "evse-mqtt-bridge";
     if (document.title !== title) document.title = title;
   }
 
-  const order = new Intl.Collator("en", { numeric: true, sensitivity: "base" }).compare;
-  const byName = (a, b) => order(a.data.name, b.data.name) || order(a.uuid, b.uuid);
-  const WEIGHT = { unavailable: 0, problem: 1, waiting: 2 };
-  const weight = ({ data }) => Math.min(
-    data.reason !== "online" ? (data.reason === null ? 2 : -1) : 9, data.misses ? 3 : 9,
-    ...data.plugs.map((plug) => WEIGHT[plug.kind] ?? 9));
-  const sum = ({ data }) => data.plugs.reduce((total, plug) => total + (live(plug) ?? 0), 0);
-  const oldest = ({ data }) => Math.min(Infinity, ...data.plugs.map((plug) => (plug.time ? Date.parse(plug.time) : Infinity)));
-  const KEYS = { attention: weight, power: (each) => -sum(each), age: oldest };
+  // List of stations
 
-  // The plugs of a station that are to be seen; null: not even the station
-  function seen(known, words) {
-    const { data } = known;
-    const rest = words.filter((word) => !known.hay.includes(word));
-    let plugs = data.plugs.filter((plug) => rest.every((word) => plug.hay.includes(word)));
+  const compareNames = new Intl.Collator("en", { numeric: true, sensitivity: "base" }).compare;
+  const byName = (a, b) => compareNames(a.data.name, b.data.name) || compareNames(a.uuid, b.uuid);
+  const URGENCY = { unavailable: 0, problem: 1, waiting: 2 };  // the lowest number comes first
+  const urgency = ({ data }) => Math.min(
+    data.reason !== "online" ? (data.reason === null ? 2 : -1) : 9, data.misses ? 3 : 9,
+    ...data.plugs.map((plug) => URGENCY[plug.kind] ?? 9));
+  const totalPower = ({ data }) => data.plugs.reduce((total, plug) => total + (currentPower(plug) ?? 0), 0);
+  const oldestTime = ({ data }) => Math.min(Infinity, ...data.plugs.map((plug) => (plug.time ? Date.parse(plug.time) : Infinity)));
+  const SORT_KEYS = { attention: urgency, power: (station) => -totalPower(station), age: oldestTime };
+
+  // Returns the plugs of a station that match the filter, or null if the station itself does not match.
+  function matchingPlugs(station, terms) {
+    const { data } = station;
+    const rest = terms.filter((term) => !station.searchText.includes(term));
+    let plugs = data.plugs.filter((plug) => rest.every((term) => plug.searchText.includes(term)));
     if (rest.length && !plugs.length) return null;
-    if (choice.state !== "all") {
-      plugs = plugs.filter((plug) => plug.kind === choice.state);
-      const empty = !data.plugs.length && choice.state === (data.reason === null ? "waiting" : "unavailable");
-      if (!plugs.length && !empty) return null;
+    if (filter.state !== "all") {
+      plugs = plugs.filter((plug) => plug.kind === filter.state);
+      const countsAsPlug = !data.plugs.length && filter.state === (data.reason === null ? "waiting" : "unavailable");
+      if (!plugs.length && !countsAsPlug) return null;
     }
     return plugs;
   }
+  function resultText(found, plugs) {
+    const total = stations.size, all = pluralize(total, "station");
+    if (!total) return "No stations.";
+    if (filter.q || filter.state !== "all") {
+      if (!found) return `No matches among ${all}.`;
+      const shown = found > limit ? ` Showing the first ${limit}.` : "";
+      return `Found ${formatNumber(found)} of ${all}, with ${pluralize(plugs, "plug")}.${shown}`;
+    }
+    return total > limit ? `Showing the first ${limit} of ${all}.` : `${all} with ${pluralize(plugs, "plug")}.`;
+  }
   const list = $("list");
-  function showList(asked) {
-    const words = choice.q.toLowerCase().split(/\s+/).filter(Boolean);
+  function renderList(isUserAction) {
+    const terms = filter.q.toLowerCase().split(/\s+/).filter(Boolean);
     const found = [];
     let plugs = 0;
-    for (const known of stations.values()) {
-      known.seen = seen(known, words);
-      if (known.seen) {
-        found.push(known);
-        plugs += known.seen.length;
+    for (const station of stations.values()) {
+      station.matches = matchingPlugs(station, terms);
+      if (station.matches) {
+        found.push(station);
+        plugs += station.matches.length;
       }
     }
-    const key = KEYS[choice.sort];
-    if (key) for (const known of found) known.key = key(known);
-    // Nothing is moved under a finger or a focus: while one is in the list, what is shown keeps its place.
-    const still = !asked && key && (list.matches(":hover") || list.contains(document.activeElement));
-    found.sort(still ? (a, b) => (a.place ?? Infinity) - (b.place ?? Infinity) || 0
-      : key ? (a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : byName(a, b)) : byName);
+    const sortKey = SORT_KEYS[filter.sort];
+    if (sortKey) for (const station of found) station.sortKey = sortKey(station);
+    // The order stays while the pointer or the focus is in the list, so that nothing moves away under it.
+    const keepOrder = !isUserAction && sortKey && (list.matches(":hover") || list.contains(document.activeElement));
+    found.sort(keepOrder ? (a, b) => (a.position ?? Infinity) - (b.position ?? Infinity) || 0
+      : sortKey ? (a, b) => (a.sortKey < b.sortKey ? -1 : a.sortKey > b.sortKey ? 1 : byName(a, b)) : byName);
     const shown = found.slice(0, limit);
-    const kept = new Set(shown);
-    for (const known of stations.values()) known.place = undefined;
-    for (const [node, known] of cards) {
-      if (!kept.has(known) || stations.get(known.uuid) !== known) {
+    removeCardsExcept(new Set(shown));
+    let next = list.firstChild;
+    shown.forEach((station, index) => {
+      station.position = index;
+      if (!station.card) {
+        station.card = createStationCard(station.uuid);
+        station.card.update(station);
+        cards.set(station.card.node, station);
+      }
+      const { node, rows } = station.card;
+      if (node === next) next = next.nextSibling;
+      else list.insertBefore(node, next);
+      for (const plug of station.data.plugs) setHidden(rows.get(plug.uuid).node, !station.matches.includes(plug));
+    });
+    setText($("result"), resultText(found.length, plugs));
+    setHidden($("more"), found.length <= limit);
+    setText($("show-more"), `Show ${Math.min(PAGE_SIZE, found.length - limit)} more`);
+    setText($("show-all"), `Show all ${formatNumber(found.length)}`);
+  }
+  function removeCardsExcept(shown) {
+    for (const station of stations.values()) station.position = undefined;
+    for (const [node, station] of cards) {
+      if (!shown.has(station) || stations.get(station.uuid) !== station) {
         node.remove();
         cards.delete(node);
-        known.card = null;
+        station.card = null;
       }
     }
-    let at = list.firstChild;
-    shown.forEach((known, index) => {
-      known.place = index;
-      if (!known.card) {
-        known.card = stationCard(known.uuid);
-        known.card.update(known);
-        cards.set(known.card.node, known);
-      }
-      const { node, rows } = known.card;
-      if (node === at) at = at.nextSibling;
-      else list.insertBefore(node, at);
-      for (const plug of known.data.plugs) hide(rows.get(plug.uuid).node, !known.seen.includes(plug));
-    });
-    const total = stations.size, narrowed = choice.q || choice.state !== "all";
-    const count = many(found.length, "station");
-    put($("found"), !total ? "No stations." : narrowed
-      ? found.length ? `${count} with ${many(plugs, "plug")} found of ${number(total)}${found.length > limit ? `, the first ${limit} shown` : ""}.`
-        : `Nothing found among ${many(total, "station")}.`
-      : total > limit ? `The first ${limit} of ${many(total, "station")}.` : `${many(total, "station")} with ${many(plugs, "plug")}.`);
-    hide($("further"), found.length <= limit);
-    put($("some"), `Show ${Math.min(PAGE, found.length - limit)} more`);
-    put($("all"), `Show all ${number(found.length)}`);
   }
-  const cards = new Map();
 
-  // What is chosen; it stands in the address, so that it can be kept as a bookmark
+  // Filter, kept in the fragment of the URL so that it can be bookmarked
 
   const chips = {};
-  const row = make("div", { className: "chips" });
-  for (const [kind, words] of KINDS) {
-    const input = make("input", { type: "radio", name: "state", value: kind });
-    const count = make("b", { textContent: "0" });
-    const label = make("label", { className: "chip" }, input, ...(kind === "all" ? [] : [icon(kind)]), make("span", { textContent: words }), count);
+  const chipRow = createElement("div", { className: "chips" });
+  for (const [kind, text] of KINDS) {
+    const input = createElement("input", { type: "radio", name: "state", value: kind });
+    const count = createElement("b", { textContent: "0" });
+    const label = createElement("label", { className: "chip" }, input, ...(kind === "all" ? [] : [createIcon(kind)]),
+      createElement("span", { textContent: text }), count);
     chips[kind] = { label, input, count };
-    row.append(label);
+    chipRow.append(label);
   }
-  $("states").append(row);
+  $("states").append(chipRow);
 
-  function readAddress() {
-    const asked = new URLSearchParams(location.hash.slice(1));
-    choice.state = Object.hasOwn(chips, asked.get("state")) ? asked.get("state") : "all";
-    choice.sort = SORTS.has(asked.get("sort")) ? asked.get("sort") : "name";
-    choice.q = asked.get("q") || "";
-    chips[choice.state].input.checked = true;
-    $("sort").value = choice.sort;
-    if ($("search").value !== choice.q) $("search").value = choice.q;
-    limit = PAGE;
+  function readUrl() {
+    const parameters = new URLSearchParams(location.hash.slice(1));
+    filter.state = Object.hasOwn(chips, parameters.get("state")) ? parameters.get("state") : "all";
+    filter.sort = SORT_ORDERS.has(parameters.get("sort")) ? parameters.get("sort") : "name";
+    filter.q = parameters.get("q") || "";
+    chips[filter.state].input.checked = true;
+    $("sort").value = filter.sort;
+    if ($("search").value !== filter.q) $("search").value = filter.q;
+    limit = PAGE_SIZE;
   }
-  function writeAddress() {
-    const told = new URLSearchParams();
-    if (choice.state !== "all") told.set("state", choice.state);
-    if (choice.sort !== "name") told.set("sort", choice.sort);
-    if (choice.q) told.set("q", choice.q);
-    const text = told.toString();
+  function writeUrl() {
+    const parameters = new URLSearchParams();
+    if (filter.state !== "all") parameters.set("state", filter.state);
+    if (filter.sort !== "name") parameters.set("sort", filter.sort);
+    if (filter.q) parameters.set("q", filter.q);
+    const text = parameters.toString();
     history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
   }
-  function chosen() {
-    limit = PAGE;
-    writeAddress();
-    showSums();
-    showList(true);
+  function filterChanged() {
+    limit = PAGE_SIZE;
+    writeUrl();
+    renderTotals();
+    renderList(true);
   }
-  row.addEventListener("change", (event) => { choice.state = event.target.value; chosen(); });
-  $("sort").addEventListener("change", (event) => { choice.sort = event.target.value; chosen(); });
-  $("search").addEventListener("input", (event) => { choice.q = event.target.value.trim(); chosen(); });
-  $("some").addEventListener("click", () => { limit += PAGE; showList(true); });
-  $("all").addEventListener("click", () => { limit = Infinity; showList(true); });
+  chipRow.addEventListener("change", (event) => { filter.state = event.target.value; filterChanged(); });
+  $("sort").addEventListener("change", (event) => { filter.sort = event.target.value; filterChanged(); });
+  $("search").addEventListener("input", (event) => { filter.q = event.target.value.trim(); filterChanged(); });
+  $("show-more").addEventListener("click", () => { limit += PAGE_SIZE; renderList(true); });
+  $("show-all").addEventListener("click", () => { limit = Infinity; renderList(true); });
   $("skip").addEventListener("click", (event) => { event.preventDefault(); list.focus(); });
-  addEventListener("hashchange", () => { readAddress(); showSums(); showList(true); });
+  addEventListener("hashchange", () => { readUrl(); renderTotals(); renderList(true); });
 
-  // The stream
+  // Event stream
 
-  let stream = null, heard = 0, lostAt = null, why = "", retry = 0, paused = false, hiding = 0;
-  function showLive() {
-    const state = lostAt !== null || paused ? "no" : heard ? "yes" : "waiting";
-    mark(document.body, "data-live", state);
-    mark($("live"), "data-live", state);
-    mark($("live").querySelector("use"), "href", { no: "#i-lost", yes: "#i-online", waiting: "#i-waiting" }[state]);
-    put($("live-words"), paused ? "paused" : { no: "not live", yes: "live", waiting: "connecting …" }[state]);
-    hide($("lost"), lostAt === null);
-    if (lostAt !== null) {
-      const shown = heard ? ` What is shown here is what it last told, ${age(Date.now() - heard)} ago.` : "";
-      put($("lost"), `No connection to the bridge since ${clock(lostAt, SECOND)}.${shown}${why ? ` ${why}` : ""} Trying again …`);
+  let stream = null, lastEventAt = 0, disconnectedAt = null, errorText = "", reconnectTimer = 0, isPaused = false, pauseTimer = 0;
+  function renderConnection() {
+    const state = disconnectedAt !== null || isPaused ? "no" : lastEventAt ? "yes" : "waiting";
+    setAttribute(document.body, "data-live", state);
+    setAttribute($("live"), "data-live", state);
+    setAttribute($("live").querySelector("use"), "href", { no: "#i-disconnected", yes: "#i-online", waiting: "#i-waiting" }[state]);
+    setText($("live-text"), isPaused ? "paused" : { no: "not live", yes: "live", waiting: "connecting …" }[state]);
+    setHidden($("disconnected"), disconnectedAt === null);
+    if (disconnectedAt !== null) {
+      const age = lastEventAt ? ` The values shown are ${formatAge(Date.now() - lastEventAt)} old.` : "";
+      setText($("disconnected"), `No connection to the bridge since ${formatTime(disconnectedAt, TIME_WITH_SECONDS)}.${age}${
+        errorText ? ` ${errorText}` : ""} Retrying …`);
     }
   }
-  function lose() {
-    if (lostAt === null) lostAt = now();
-    showLive();
+  function connectionLost() {
+    if (disconnectedAt === null) disconnectedAt = now();
+    renderConnection();
   }
-  function hear(event, whole) {
+  function eventReceived(event, isFull) {
     try {
-      apply(JSON.parse(event.data), whole);
+      applySnapshot(JSON.parse(event.data), isFull);
     } catch (error) {
       console.error(error);
-      why = "What it tells cannot be shown.";
-      lose();
+      errorText = "This page cannot display what the bridge sent.";
+      connectionLost();
       return;
     }
-    heard = Date.now();
-    lostAt = null;
-    why = "";
-    showLive();
+    lastEventAt = Date.now();
+    disconnectedAt = null;
+    errorText = "";
+    renderConnection();
   }
   function disconnect() {
-    clearTimeout(retry);
+    clearTimeout(reconnectTimer);
     stream?.close();
     stream = null;
   }
   function connect() {
     disconnect();
-    paused = false;
-    const here = (stream = new EventSource("api/events"));
-    here.addEventListener("picture", (event) => { if (here === stream) hear(event, true); });
-    here.addEventListener("change", (event) => { if (here === stream) hear(event, false); });
-    here.addEventListener("error", () => {
-      if (here !== stream) return;
-      lose();
-      if (here.readyState === EventSource.CLOSED) {  // refused: the browser does not try again by itself
-        ask();
-        retry = setTimeout(connect, 5000);
+    isPaused = false;
+    const source = (stream = new EventSource("api/events"));
+    source.addEventListener("picture", (event) => { if (source === stream) eventReceived(event, true); });
+    source.addEventListener("change", (event) => { if (source === stream) eventReceived(event, false); });
+    source.addEventListener("error", () => {
+      if (source !== stream) return;
+      connectionLost();
+      if (source.readyState === EventSource.CLOSED) {  // rejected: the browser does not reconnect by itself
+        fetchErrorText();
+        reconnectTimer = setTimeout(connect, 5000);
       }
     });
-    showLive();
+    renderConnection();
   }
-  async function ask() {
-    const stop = new AbortController();
+  // An EventSource does not expose the response that rejected it, so it is requested again.
+  async function fetchErrorText() {
+    const abort = new AbortController();
     try {
-      const answer = await fetch("api/events", { signal: stop.signal });
-      const isWords = (answer.headers.get("Content-Type") || "").startsWith("text/plain");  // else a proxy's page
-      why = answer.ok ? "" : isWords ? (await answer.text()).trim().slice(0, 300) : `HTTP ${answer.status}`;
-    } catch { why = ""; }
-    stop.abort();
-    showLive();
+      const response = await fetch("api/events", { signal: abort.signal });
+      const isPlainText = (response.headers.get("Content-Type") || "").startsWith("text/plain");  // not the HTML page of a proxy
+      errorText = response.ok ? "" : isPlainText ? (await response.text()).trim().slice(0, 300) : `HTTP ${response.status}`;
+    } catch { errorText = ""; }
+    abort.abort();
+    renderConnection();
   }
-  // A page that nobody looks at lets the bridge alone.
+  // A hidden page disconnects, to save work in the bridge.
   document.addEventListener("visibilitychange", () => {
-    clearTimeout(hiding);
+    clearTimeout(pauseTimer);
     if (document.hidden) {
-      hiding = setTimeout(() => { disconnect(); paused = true; showLive(); }, 30000);
-    } else if (paused) connect();
+      pauseTimer = setTimeout(() => { disconnect(); isPaused = true; renderConnection(); }, PAUSE_AFTER);
+    } else if (isPaused) connect();
   });
 
-  let minute = 0;
+  let lastMinute = 0;
   setInterval(() => {
     if (document.hidden) return;
-    if (stream && heard && lostAt === null && Date.now() - heard > SILENCE) {
-      lose();
+    if (stream && lastEventAt && disconnectedAt === null && Date.now() - lastEventAt > STREAM_TIMEOUT) {
+      connectionLost();
       connect();
     }
-    showLive();
-    if (parts) showParts(parts);
-    const turned = Math.floor(now() / 60000) !== minute;
-    minute = Math.floor(now() / 60000);
+    renderConnection();
+    if (lastSnapshot) renderComponents();
+    const minute = Math.floor(now() / 60000), isNewMinute = minute !== lastMinute;
+    lastMinute = minute;
     for (const { card } of cards.values()) {
-      card.count();
-      if (turned) card.redraw();
+      card.tick();
+      if (isNewMinute) card.redraw();
     }
   }, 1000);
 
-  readAddress();
+  readUrl();
   connect();
 })();

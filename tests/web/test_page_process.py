@@ -47,7 +47,9 @@ def _read_until_closed(viewer: socket.socket) -> None:
         pass
 
 
-def test_bridge_stop_does_not_wait_for_viewers(tmp_path: Path, tables: dict[str, Any], bridge_process: StartBridge) -> None:
+def test_bridge_stop_does_not_wait_for_viewers(
+    tmp_path: Path, tables: dict[str, Any], bridge_process: StartBridge
+) -> None:
     bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
     bridge.wait_for_line("status page")
     with _event_stream(tables["http"]["port"]) as viewer:

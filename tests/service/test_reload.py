@@ -3,6 +3,7 @@
 import os
 import signal
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,66 @@ def test_measurements_become_stale_during_a_hanging_reload(
     with config.open("w"):  # the reload has begun
         observer.wait_for(f"{_PLUG}/availability_reason", "stale", timeout=30)
         bridge.stop()
+
+
+def test_reload_with_other_broker_settings_keeps_polling(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
+) -> None:
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    observer.wait_for(_AVAILABILITY, "online")
+    observer.wait_for(f"{_PLUG}/availability", "online")
+    cloud.wait_for_requests(2)
+    start = observer.count
+    tables["mqtt"]["client_id"] = "another-id"
+    write_config(config, tables)
+    bridge.send_signal(signal.SIGHUP)
+    observer.wait(lambda: observer.payloads(_AVAILABILITY, start) == ["offline", "online"])
+    observer.wait_for(f"{_PLUG}/availability", "online")
+    times = [request.at for request in cloud.wait_for_requests(len(cloud.requests) + 2)]
+    assert max(later - earlier for earlier, later in pairwise(times[1:])) < 1.7
+    bridge.stop()
+
+
+def test_reload_with_other_cloud_settings_stays_connected(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
+) -> None:
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    observer.wait_for(_AVAILABILITY, "online")
+    observer.wait_for(f"{_PLUG}/availability", "online")
+    observer.sync()
+    start = observer.count
+    cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(power=7200.5)])
+    tables["cloud"]["timeout"] = 5
+    write_config(config, tables)
+    bridge.send_signal(signal.SIGHUP)
+    observer.wait_for(f"{_PLUG}/power", "7200.5")
+    observer.sync()
+    assert observer.payloads(_AVAILABILITY, start) == []
+    assert {seen.topic for seen in observer.messages_since(start)} <= {f"{_PLUG}/power", f"{_PLUG}/state"}
+    bridge.stop()
+
+
+def test_reload_with_an_unusable_ca_file_changes_nothing(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
+) -> None:
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    observer.wait_for(_AVAILABILITY, "online")
+    observer.wait_for(f"{_PLUG}/availability", "online")
+    observer.sync()
+    start = observer.count
+    missing = str(tmp_path / "no-such-ca.pem")
+    changed = {"mqtt": {**tables["mqtt"], "base_topic": "other"}, "log": {"format": "json"}, "polling": {"interval": 9}}
+    for section in ("mqtt", "cloud"):
+        tls = {"tls": {"ca_file": missing}} if section == "mqtt" else {"ca_file": missing}
+        write_config(config, {**tables, **changed, section: {**tables[section], **tls}})
+        known = len(bridge.stderr)
+        bridge.send_signal(signal.SIGHUP)
+        bridge.wait_for_line(f"\\[error.*{section}.*ca_file", since=known)
+    times = [request.at for request in cloud.wait_for_requests(len(cloud.requests) + 3)]
+    assert times[-1] - times[-2] < 1.7
+    observer.sync()
+    assert not [seen for seen in observer.messages_since(start) if seen.topic.startswith(("evse/", "other/"))]
+    bridge.stop()

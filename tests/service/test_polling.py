@@ -1,0 +1,77 @@
+"""Polling as a component: what a reload does to the poller and its client."""
+
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.model import Outcome
+from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.service.components.polling import Polling
+from evse_mqtt_bridge.support.errors import ConfigError
+
+_FIRST, _SECOND = "a" * 32, "b" * 32
+
+
+def _station(uuid: str, **changed: object) -> dict[str, Any]:
+    return {"edge_device_id": "edge-1", "uuid": uuid, "token": f"token-{uuid}", **changed}
+
+
+def _config(**changed: object) -> Config:
+    tables = {
+        "mqtt": {"host": "broker.test"},
+        "cloud": {"base_url": "http://cloud.test"},
+        "stations": [_station(_FIRST)],
+    }
+    return Config.model_validate({**tables, **changed})
+
+
+def _on_result(_uuid: str, _outcome: Outcome, _moment: Moment, _seconds: float) -> int:
+    return 0
+
+
+@pytest.fixture
+async def polling() -> AsyncIterator[Polling]:
+    """Polling that is prepared, and not started."""
+    config = _config()
+    component = Polling(config, Clock(lambda: 1000.0, lambda: 0.5), _on_result)
+    await component.prepare(config)
+    yield component
+    await component.stop()
+
+
+@pytest.mark.parametrize(
+    ("cloud", "held_until"),
+    [
+        ({"base_url": "http://cloud.test", "timeout": 5}, 2000.0),
+        ({"base_url": "http://other.test"}, -math.inf),
+    ],
+    ids=["same base_url", "other base_url"],
+)
+async def test_reconfigure_keeps_a_pause_for_the_same_cloud(
+    polling: Polling, cloud: dict[str, object], held_until: float
+) -> None:
+    polling.poller.hold(2000.0)
+    await polling.stop()
+    new = _config(cloud=cloud)
+    await polling.prepare(new)
+    polling.reconfigure(new)
+    assert (polling.poller.held_until, polling.settings) == (held_until, new.cloud)
+
+
+async def test_reconfigure_stations_keeps_the_poller(polling: Polling) -> None:
+    poller = polling.poller
+    polling.reconfigure(_config(stations=[_station(_FIRST), _station(_SECOND)]))
+    polling.reconfigure(_config(stations=[_station(_SECOND, token="other")]))
+    assert polling.poller is poller
+
+
+async def test_prepare_with_an_unusable_ca_file_raises(polling: Polling) -> None:
+    settings, poller = polling.settings, polling.poller
+    with pytest.raises(ConfigError, match="ca_file"):
+        await polling.prepare(_config(cloud={"base_url": "https://cloud.test", "ca_file": "/nowhere/ca.pem"}))
+    polling.reconfigure(_config(polling={"interval": 5}))
+    assert (polling.settings, polling.poller) == (settings, poller)

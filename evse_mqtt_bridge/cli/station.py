@@ -141,7 +141,7 @@ def list_stations(*, config: Path | None, as_json: bool) -> None:
     elif rows:
         print_table(["name", "uuid", "alias", "edge device", "interval", "token"], [[*row.values()] for row in rows])
     else:
-        click.echo("there is no station; add one with `evse-mqtt-bridge station add`")
+        click.echo("no station is configured; add one with `evse-mqtt-bridge station add`")
 
 
 @station.command()

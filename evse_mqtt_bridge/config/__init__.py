@@ -1,1 +1,1 @@
-"""The configuration: schema, loading, editing."""
+"""The configuration: schema, loading, validation and editing."""

@@ -1,4 +1,4 @@
-"""What is asked before the first run, and the configuration file that the answers make."""
+"""Turns the answers given to `init` into a first configuration file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,20 +12,32 @@ from evse_mqtt_bridge.config.template import render_template
 __all__ = ["Answers", "BrokerAnswers", "StationAnswers", "render_answers", "value_error"]
 
 _HEAD = """\
-# The configuration of evse-mqtt-bridge, as `evse-mqtt-bridge init` made it, with every setting: a line that begins
-# with # and no space is a setting at its default, or an example of one that has none.
+# Configuration of evse-mqtt-bridge, created by `evse-mqtt-bridge init`. It lists every setting: a line that starts
+# with # and no space is a setting at its default, or an example if there is no default.
 #
-# Try a change with `evse-mqtt-bridge check`; a bridge that is running takes it over when it gets SIGHUP. Each setting
-# can also come from the environment, as EVSE_MQTT_BRIDGE__ with the table and the key, and wins there:
+# Check your changes with `evse-mqtt-bridge check`. A running bridge loads them on SIGHUP. Environment variables
+# override this file; their names are EVSE_MQTT_BRIDGE__, the table, two underscores and the key:
 # EVSE_MQTT_BRIDGE__MQTT__HOST=broker.example.com
 #
-# Names of files are relative to the folder of this file.
+# File paths are relative to the directory of this file.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerAnswers:
-    """The broker: what goes into `[mqtt]`; `port` is `None` for the usual one, and files are named for `[mqtt]`."""
+    """Settings for `[mqtt]`; empty text leaves a setting out.
+
+    Attributes:
+        host: Host name or IP address.
+        port: TCP port, 1 to 65535; `None`: the default, which depends on `tls`.
+        tls: Whether to connect with TLS.
+        ca_file: Path of the CA certificates.
+        cert_file: Path of the client certificate.
+        key_file: Path of the client certificate's key.
+        username: User name.
+        password: Password, to be written into the file.
+        password_file: Path of a file with the password.
+    """
 
     host: str
     port: int | None = None
@@ -40,7 +52,16 @@ class BrokerAnswers:
 
 @dataclass(frozen=True, slots=True)
 class StationAnswers:
-    """One station; with neither token nor `token_file` the token is elsewhere, such as in the environment."""
+    """Settings for one `[[stations]]`; empty text leaves a setting out.
+
+    Attributes:
+        edge_device_id: Vendor ID of the CLEMAP device.
+        uuid: Vendor UUID of the station.
+        token: Token, to be written into the file.
+        token_file: Path of a file with the token; without both, the token comes from the environment.
+        name: Display name.
+        alias: Name in topics.
+    """
 
     edge_device_id: str
     uuid: str
@@ -52,7 +73,16 @@ class StationAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """All of them; `None`: not asked, the default. `interval` is in seconds."""
+    """All answers; `None` or empty text leaves a setting at its default.
+
+    Attributes:
+        broker: The MQTT broker.
+        stations: The stations, in the order of the file.
+        base_url: URL of the vendor's API.
+        cloud_ca_file: Path of a CA certificate for the vendor's API.
+        interval: Polling interval, in seconds.
+        homeassistant: Whether to publish discovery messages.
+    """
 
     broker: BrokerAnswers
     stations: Sequence[StationAnswers] = ()
@@ -63,28 +93,30 @@ class Answers:
 
 
 def render_answers(answers: Answers) -> str:
-    """A configuration file that says what was answered, and explains every setting."""
+    """Return a configuration file with the answers and with an explanation of every setting."""
     broker = answers.broker
     cloud = {"base_url": answers.base_url, "ca_file": answers.cloud_ca_file}
     tables: dict[str, Any] = {
-        "mqtt": _given(broker, "host", "port", "username", "password", "password_file"),
+        "mqtt": _non_empty(broker, "host", "port", "username", "password", "password_file"),
         "cloud": {key: value for key, value in cloud.items() if value},
         "polling": {} if answers.interval is None else {"interval": answers.interval},
         "homeassistant": {} if answers.homeassistant is None else {"enabled": answers.homeassistant},
         "stations": [
-            _given(station, "edge_device_id", "uuid", "token", "token_file", "name", "alias")
+            _non_empty(station, "edge_device_id", "uuid", "token", "token_file", "name", "alias")
             for station in answers.stations
         ],
     }
     if broker.tls:
-        tables["mqtt"]["tls"] = _given(broker, "ca_file", "cert_file", "key_file")
+        tables["mqtt"]["tls"] = _non_empty(broker, "ca_file", "cert_file", "key_file")
     return render_template(_HEAD, tables)
 
 
 def value_error(path: KeyPath, value: object) -> str | None:
-    """What is wrong with one value by itself, in words without the value; `None` where nothing is.
+    """Validate a single value; return the error, which does not contain the value, or `None`.
 
-    `path` is that of a setting in a table, such as `("mqtt", "host")`; EACH stands for the index of a station.
+    Args:
+        path: The path of a setting, such as `("mqtt", "host")`, with EACH for the index of a station.
+        value: The value to validate.
     """
     setting, table = setting_at(path), setting_at(path[:-1])
     if setting is None or table is None or table.section is None:
@@ -97,6 +129,6 @@ def value_error(path: KeyPath, value: object) -> str | None:
     return None
 
 
-def _given(answers: BrokerAnswers | StationAnswers, *names: str) -> dict[str, Any]:
-    """The answers of these names that are not empty."""
+def _non_empty(answers: BrokerAnswers | StationAnswers, *names: str) -> dict[str, Any]:
+    """Return the answers of these names, without those that leave a setting out."""
     return {name: value for name in names if (value := getattr(answers, name)) not in ("", None)}

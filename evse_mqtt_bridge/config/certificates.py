@@ -1,6 +1,6 @@
-"""What is wrong with the PEM files of a configuration, in words.
+"""Explains why a PEM file of the configuration cannot be used.
 
-OpenSSL says for most of it "no certificate or crl found" or "PEM lib"; why that is so, the files tell.
+OpenSSL's own errors, mostly "no certificate or crl found" or "PEM lib", do not help to find the cause.
 """
 
 import re
@@ -12,89 +12,100 @@ __all__ = ["ca_file_error", "key_pair_error"]
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 _DER = b"\x30"
-"""What every certificate and key in binary form begins with: the tag of an ASN.1 sequence."""
+"""First byte of every certificate and key in binary form: the tag of an ASN.1 sequence."""
 
 
 def ca_file_error(file: Path) -> str | None:
-    """Why the certificates in `file` cannot be trusted as CAs; `None` where they can.
+    """Return why the certificates in `file` cannot be used as CAs, or `None` if they can.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: The file cannot be read.
     """
-    return _certificate_fault(file.read_bytes(), file)
+    return _certificate_error(file.read_bytes(), file)
 
 
 def key_pair_error(cert_file: Path, key_file: Path | None) -> tuple[str, str] | None:
-    """Why a certificate cannot be shown with its key: the setting at fault and what is wrong; `None` where it can.
+    """Return the setting and the reason if a client certificate and its key cannot be used, or `None` if they can.
 
-    Without `key_file` the key has to be in `cert_file`.
+    Args:
+        cert_file: The certificate, and its key if there is no `key_file`.
+        key_file: The key, if it has a file of its own.
 
     Raises:
-        OSError: a file cannot be read.
+        OSError: A file cannot be read.
     """
-    if words := _certificate_fault(cert_file.read_bytes(), cert_file):
-        return "cert_file", words
-    setting, holder = ("key_file", key_file) if key_file else ("cert_file", cert_file)
-    content = holder.read_bytes()
-    if words := _key_fault(content, holder, has_file_of_its_own=key_file is not None):
-        return setting, words
+    if reason := _certificate_error(cert_file.read_bytes(), cert_file):
+        return "cert_file", reason
+    setting, key_source = ("key_file", key_file) if key_file else ("cert_file", cert_file)
+    if reason := _key_error(key_source.read_bytes(), key_source, is_separate=key_file is not None):
+        return setting, reason
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, password="")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            return setting, f"the key is not that of the certificate in {cert_file.name}"
-        return setting, f"the key cannot be used: {_reason(error)}"
+            return setting, f"the key does not match the certificate in {cert_file.name}"
+        return setting, f"the key cannot be used: {_openssl_reason(error)}"
     return None
 
 
-def _certificate_fault(content: bytes, file: Path) -> str | None:
-    """The first thing that is wrong with the certificates of a file."""
+def _certificate_error(content: bytes, file: Path) -> str | None:
+    """Return the first error in the certificates of a file."""
     kinds = [kind.decode() for kind in _BEGIN.findall(content)]
     if not any(kind.endswith("CERTIFICATE") for kind in kinds):
-        return _no(content, file, kinds, "certificate", "x509")
+        return _not_found(content, file, kinds, "certificate", "x509")
     blocks = [block for block in _BLOCK.finditer(content) if block[1].endswith(b"CERTIFICATE")]
     if len(blocks) < sum(kind.endswith("CERTIFICATE") for kind in kinds):
-        return "it ends in the middle of a certificate"
-    if _is_taken(cafile=str(file)):
+        return "the file ends in the middle of a certificate"
+    if _is_loadable(cafile=str(file)):
         return None
     for block in blocks:
-        if not _is_taken(cadata=block[0].decode("latin-1")):
+        if not _is_loadable(cadata=block[0].decode("latin-1")):
             line = content.count(b"\n", 0, block.start()) + 1
-            return f"the certificate that begins on line {line} is damaged"
-    return "OpenSSL cannot read it"
+            return f"the certificate that starts on line {line} is damaged"
+    return "OpenSSL cannot read the file"
 
 
-def _is_taken(*, cafile: str | None = None, cadata: str | None = None) -> bool:
-    """Whether OpenSSL takes every certificate of a file, or of a text."""
+def _is_loadable(*, cafile: str | None = None, cadata: str | None = None) -> bool:
+    """Return whether OpenSSL loads every certificate of a file or text."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=cafile, cadata=cadata)
-    except (ssl.SSLError, ValueError):  # the latter for text that is not ASCII
+    except (ssl.SSLError, ValueError):  # ValueError: the text is not ASCII
         return False
     return True
 
 
-def _key_fault(content: bytes, file: Path, *, has_file_of_its_own: bool) -> str | None:
+def _key_error(content: bytes, file: Path, *, is_separate: bool) -> str | None:
+    """Return why there is no usable key in `content`; `is_separate`: the file is not that of the certificate."""
     kinds = [kind.decode() for kind in _BEGIN.findall(content)]
     if not any(kind.endswith("PRIVATE KEY") for kind in kinds):
-        if not has_file_of_its_own:
-            return "there is no private key in it; name the key's file in mqtt.tls.key_file"
-        return _no(content, file, kinds, "private key", "pkey")
+        if not is_separate:
+            return "the file contains no private key; set mqtt.tls.key_file"
+        return _not_found(content, file, kinds, "private key", "pkey")
     if "ENCRYPTED PRIVATE KEY" in kinds or b"Proc-Type: 4,ENCRYPTED" in content:
-        how = f"`openssl pkey -in {file.name} -out open.key` takes it off"
-        return f"the key is encrypted, and nobody is there to type its passphrase; {how}"
+        command = f"openssl pkey -in {file.name} -out decrypted.key"
+        return f"the key is encrypted, and a service cannot enter its passphrase; decrypt it with `{command}`"
     return None
 
 
-def _no(content: bytes, file: Path, kinds: list[str], wanted: str, command: str) -> str:
-    """Why there is nothing of the kind that is wanted."""
+def _not_found(content: bytes, file: Path, kinds: list[str], expected: str, command: str) -> str:
+    """Return why a file contains no PEM block of the expected kind.
+
+    Args:
+        content: The content of the file.
+        file: The name of the file.
+        kinds: The kinds of PEM blocks in the file, in upper case.
+        expected: The expected kind, in lower case.
+        command: The openssl subcommand that converts the expected kind to PEM.
+    """
     if not content.strip():
-        return "it is empty"
+        return "the file is empty"
     if kinds:
-        return f"there is no {wanted} in it, but: {', '.join(dict.fromkeys(kind.lower() for kind in kinds))}"
+        return f"the file contains no {expected}, only: {', '.join(dict.fromkeys(kind.lower() for kind in kinds))}"
     if content.startswith(_DER):
-        return f"it is binary (DER); `openssl {command} -inform der -in {file.name} -out new.pem` makes PEM of it"
-    return f"it is not PEM: no line says -----BEGIN {wanted.upper()}-----"
+        conversion = f"openssl {command} -inform der -in {file.name} -out new.pem"
+        return f"the file is in binary form (DER); convert it to PEM with `{conversion}`"
+    return f"the file is not PEM: it has no line -----BEGIN {expected.upper()}-----"
 
 
-def _reason(error: ssl.SSLError) -> str:
-    return (error.reason or "OpenSSL does not read it").replace("_", " ").lower()
+def _openssl_reason(error: ssl.SSLError) -> str:
+    return (error.reason or "OpenSSL cannot read it").replace("_", " ").lower()

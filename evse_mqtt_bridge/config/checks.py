@@ -1,4 +1,4 @@
-"""What must hold between several keys, and what is allowed but deserves a warning."""
+"""Rules that involve several keys, and warnings about valid but risky settings."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -13,39 +13,40 @@ from evse_mqtt_bridge.support.net import is_loopback
 __all__ = ["errors", "warnings"]
 
 _STATION_TOPICS = tuple(field.name for field in STATION_FIELDS)
-"""As a plug's alias, one of these would make a topic level a value and a folder at once."""
+"""Last levels of a station's own topics. A plug with such an alias would publish below one of them."""
 
 
 def errors(config: Config) -> Iterator[Issue]:
-    """Where keys that are right by themselves contradict each other."""
+    """Yield an error for each key that contradicts another key."""
     if config.mqtt.password is not None and not config.mqtt.username:
         key = "password_file" if config.mqtt.password_file else "password"
-        yield Issue(("mqtt", key), "is of no use without mqtt.username; set that too")
+        yield Issue(("mqtt", key), "requires mqtt.username; set it as well")
     tls = config.mqtt.tls
     if tls is not None and tls.key_file and not tls.cert_file:
-        yield Issue(("mqtt", "tls", "key_file"), "is of no use without mqtt.tls.cert_file; set that too")
-    yield from _interval_issues(config.polling, config.stations)
-    yield from _station_issues(config.stations)
+        yield Issue(("mqtt", "tls", "key_file"), "requires mqtt.tls.cert_file; set it as well")
+    yield from _interval_errors(config.polling, config.stations)
+    yield from _station_errors(config.stations)
 
 
-def _interval_issues(polling: Polling, stations: tuple[StationConfig, ...]) -> Iterator[Issue]:
+def _interval_errors(polling: Polling, stations: tuple[StationConfig, ...]) -> Iterator[Issue]:
+    """Yield an error for each polling interval in which every measurement would become stale."""
     limit = polling.stale_after
     if not limit:
         return
+    too_long = f"must be less than polling.stale_after, which is {limit:g}"
     if polling.interval >= limit:
         if "interval" in polling.model_fields_set:
-            yield Issue(("polling", "interval"), f"expected less than polling.stale_after, which is {limit:g}")
+            yield Issue(("polling", "interval"), too_long)
         else:
-            least = f"more than polling.interval, which is {polling.interval:g}"
-            yield Issue(("polling", "stale_after"), f"expected {least}, or 0 for never")
+            message = f"must be more than polling.interval, which is {polling.interval:g}, or 0 for no limit"
+            yield Issue(("polling", "stale_after"), message)
     for index, station in enumerate(stations):
         if station.interval is not None and station.interval >= limit:
-            path = ("stations", index, "interval")
-            yield Issue(path, f"expected less than polling.stale_after, which is {limit:g}")
+            yield Issue(("stations", index, "interval"), too_long)
 
 
-def _station_issues(stations: tuple[StationConfig, ...]) -> Iterator[Issue]:
-    """No station twice, and no topic level that stands for two things."""
+def _station_errors(stations: tuple[StationConfig, ...]) -> Iterator[Issue]:
+    """Yield an error for each station that is configured twice, or whose topic level is in use already."""
     uuids: dict[str, int] = {}
     levels: dict[str, int] = {}
     for index, station in enumerate(stations):
@@ -53,39 +54,37 @@ def _station_issues(stations: tuple[StationConfig, ...]) -> Iterator[Issue]:
         key = "alias" if station.alias else "uuid"
         level = station.alias or station.uuid
         if station.uuid in uuids:
-            yield Issue((*path, "uuid"), f"is the station of {format_path(('stations', uuids[station.uuid]))} again")
+            yield Issue((*path, "uuid"), f"is already the uuid of {format_path(('stations', uuids[station.uuid]))}")
         elif level == BRIDGE:
-            yield Issue(
-                (*path, key), f'expected another word than "{BRIDGE}", which is the topic level of the bridge itself'
-            )
+            yield Issue((*path, key), f'cannot be "{BRIDGE}", which is the topic level of the bridge itself')
         elif level in levels:
-            yield Issue((*path, key), f"is the topic level of {format_path(('stations', levels[level]))} already")
+            yield Issue((*path, key), f"is already the topic level of {format_path(('stations', levels[level]))}")
         uuids.setdefault(station.uuid, index)
         levels.setdefault(level, index)
-        yield from _plug_issues(index, station)
+        yield from _plug_errors(index, station)
 
 
-def _plug_issues(index: int, station: StationConfig) -> Iterator[Issue]:
-    first: dict[str, str] = {}
+def _plug_errors(index: int, station: StationConfig) -> Iterator[Issue]:
+    plug_by_alias: dict[str, str] = {}
     for uuid, alias in station.plugs.items():
         path = ("stations", index, "plugs", uuid)
-        if alias in first:
-            yield Issue(path, f"is the alias of plug {first[alias]} already")
+        if alias in plug_by_alias:
+            yield Issue(path, f"is already the alias of plug {plug_by_alias[alias]}")
         if alias in _STATION_TOPICS:
-            words = f"expected another word than {', '.join(_STATION_TOPICS)}, which are the station's own topics"
-            yield Issue(path, words)
-        first.setdefault(alias, uuid)
+            *others, last = _STATION_TOPICS
+            yield Issue(path, f"cannot be {', '.join(others)} or {last}, which are topics of the station itself")
+        plug_by_alias.setdefault(alias, uuid)
 
 
 def warnings(config: Config) -> Iterator[Issue]:
-    """What is allowed, and most likely not meant."""
+    """Yield a warning for each setting that is allowed but probably a mistake."""
     if not config.stations:
-        yield Issue(("stations",), "there is no station; add one with `evse-mqtt-bridge station add`")
+        yield Issue(("stations",), "no station is configured; add one with `evse-mqtt-bridge station add`")
     url = urlsplit(config.cloud.base_url)
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
-        yield Issue(("cloud", "base_url"), "tokens are sent in clear over http://; use https://")
+        yield Issue(("cloud", "base_url"), "tokens are sent unencrypted over http://; use https://")
     limit = config.cloud.max_requests_per_second
-    wanted = sum(1 / (station.interval or config.polling.interval) for station in config.stations)
-    if limit and wanted > limit:
-        words = f"the polling intervals ask for {wanted:.4g} requests per second, and this allows {limit:g}"
-        yield Issue(("cloud", "max_requests_per_second"), f"{words}; stations will be polled less often")
+    needed = sum(1 / (station.interval or config.polling.interval) for station in config.stations)
+    if limit and needed > limit:
+        message = f"the polling intervals need {needed:.4g} requests per second, but the limit is {limit:g}"
+        yield Issue(("cloud", "max_requests_per_second"), f"{message}; stations are polled less often")

@@ -1,7 +1,7 @@
-"""Edits a configuration file: text in, text out, every comment, blank line and the order kept; saved all or nothing.
+"""Adds and removes stations in a configuration file, and saves files atomically.
 
-Lines are inserted and taken out around what stands there. Each result is read again before it is handed back: it has to
-mean what the text before meant, plus or minus the one station.
+An edit takes text and returns text. It keeps all other lines as they are, with comments, blank lines and their order.
+Each result is parsed and compared with the text before: only the one station may differ.
 """
 
 import contextlib
@@ -26,34 +26,34 @@ from evse_mqtt_bridge.support.errors import EditError
 __all__ = ["add_station", "back_up", "create_file", "find_station", "remove_station", "save"]
 
 Fields = Mapping[str, str | int | float]
-"""The keys of a station that is added, in the order in which they are written."""
+"""The keys and values of a new station, in the order in which they are written."""
 
-_OWNERS_ALONE = 0o600
+_OWNER_ONLY = 0o600
 
-_BY_HAND = "the stations are written in a way that cannot be edited safely; change the file by hand"
+_NOT_EDITABLE = "the stations are written in a form that cannot be edited automatically; edit the file by hand"
 
 
 def add_station(text: str, fields: Fields) -> str:
-    """`text`, which has to be valid TOML, with one more station, after the last one.
+    """Return `text`, which must be valid TOML, with a new station after the last one.
 
     Raises:
-        EditError: a station of this uuid is there, or the text does not allow the edit.
+        EditError: There is a station with this uuid already, or the text cannot be edited.
     """
     data = tomllib.loads(text)
     stations = _stations(data)
     for index, station in enumerate(stations):
         if station.get("uuid") == fields["uuid"]:
             line = line_of(text, ("stations", index))
-            raise EditError(f"line {line}: station {fields['uuid']} is there already; remove it first")
+            raise EditError(f"line {line}: station {fields['uuid']} already exists; remove it first")
     add = _add_inline if "stations" in data and _is_inline(text) else _add_block
     return _verified(add(text, fields), data, [*stations, dict(fields)])
 
 
 def remove_station(text: str, name: str) -> str:
-    """`text`, which has to be valid TOML, without the station of this uuid, alias or name, and without its comment.
+    """Return `text`, which must be valid TOML, without the station with this uuid, alias or name, and its comment.
 
     Raises:
-        EditError: there is none, there are several, or the text does not allow the edit.
+        EditError: No station or several stations match, or the text cannot be edited.
     """
     data = tomllib.loads(text)
     stations = _stations(data)
@@ -63,34 +63,38 @@ def remove_station(text: str, name: str) -> str:
 
 
 def find_station(stations: Sequence[Mapping[str, Any]], name: str) -> int:
-    """The index of the station of this uuid, alias or name, in this order of precedence.
+    """Return the index of the station with this uuid, alias or name, in this order of precedence.
 
     Raises:
-        EditError: there is none, or there are several.
+        EditError: No station or several stations match.
     """
     for key in ("uuid", "alias", "name"):
-        found = [index for index, station in enumerate(stations) if station.get(key) == name]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise EditError(f"{len(found)} stations have the {key} {name!r}; name the one that is meant by its uuid")
-    raise EditError(f"no station has the uuid, alias or name {name!r}; `evse-mqtt-bridge station list` shows them")
+        matches = [index for index, station in enumerate(stations) if station.get(key) == name]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise EditError(f"{len(matches)} stations have the {key} {name!r}; use the uuid instead")
+    raise EditError(f"no station has the uuid, alias or name {name!r}; run `evse-mqtt-bridge station list`")
 
 
 def save(path: Path, text: str, mode: int | None = None) -> None:
-    """Replaces a file as a whole, or not at all; a link stays one, and the file it points to is replaced.
+    """Replace the content of a file atomically, or that of the file to which a symbolic link points.
 
-    Owner and group, where that is allowed, and the mode, unless one is given, stay what they were; a file that was not
-    there gets mode 0600.
+    Owner and group stay the same, if permitted.
+
+    Args:
+        path: The file; it is created if it does not exist.
+        text: The new content.
+        mode: The new permissions; `None`: unchanged, or 0600 for a new file.
 
     Raises:
-        EditError: it cannot be written; the file is what it was.
+        EditError: The file cannot be written; it was not changed.
     """
     temporary = None
     try:
-        target = _followed(path)
-        before = target.stat() if target.exists() else None
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mode 0600
+        file = _resolve_links(path)
+        before = file.stat() if file.exists() else None
+        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mode 0600
         with os.fdopen(descriptor, "wb") as stream:
             if before is not None:
                 for owner in ((before.st_uid, -1), (-1, before.st_gid)):
@@ -98,24 +102,26 @@ def save(path: Path, text: str, mode: int | None = None) -> None:
                         os.fchown(descriptor, *owner)
                 os.fchmod(descriptor, before.st_mode & 0o7777 if mode is None else mode)
                 if mode is None:
-                    _copy_attributes(target, descriptor)
+                    _copy_attributes(file, descriptor)
             stream.write(text.encode())
             stream.flush()
             os.fsync(descriptor)
-        Path(temporary).replace(target)
+        Path(temporary).replace(file)
         temporary = None
         with contextlib.suppress(OSError):
-            _sync_folder(target.parent)
+            _sync_folder(file.parent)
     except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.errno != errno.ELOOP else "a loop of links"
-        raise EditError(f"{path} cannot be written, and is what it was: {reason}") from None
+        reason = (
+            error.strerror if isinstance(error, OSError) and error.errno != errno.ELOOP else "its links form a loop"
+        )
+        raise EditError(f"{path} cannot be written and was not changed: {reason}") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
 
 
 def _copy_attributes(source: Path, descriptor: int) -> None:
-    """Lists of who may read a file (acl(5)) stand there; without them, its mode tells something else (Linux)."""
+    """Copy extended attributes: they contain access control lists (acl(5)), without which the mode is misleading."""
     if not hasattr(os, "listxattr"):
         return
     with contextlib.suppress(OSError):
@@ -125,15 +131,15 @@ def _copy_attributes(source: Path, descriptor: int) -> None:
 
 
 def create_file(path: Path, text: str) -> None:
-    """Writes a file that is not there yet, as a whole or not at all, with mode 0600.
+    """Create a file atomically, with mode 0600.
 
     Raises:
-        EditError: it is there, or cannot be written.
+        EditError: The file exists already, or cannot be written.
     """
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNERS_ALONE))  # nobody else can begin it now
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))  # reserves the name
     except FileExistsError:
-        raise EditError(f"{path} is there already, and is what it was") from None
+        raise EditError(f"{path} already exists and was not changed") from None
     except OSError as error:
         raise EditError(f"{path} cannot be written: {error.strerror}") from None
     try:
@@ -144,33 +150,35 @@ def create_file(path: Path, text: str) -> None:
 
 
 def back_up(path: Path) -> Path:
-    """Copies a file to a new one beside it, with mode 0600, and returns that one's name: `config.toml.bak`, `.bak2`...
+    """Copy a file to a new one in the same directory, with mode 0600, and return its path.
+
+    The copies of `config.toml` are `config.toml.bak`, `config.toml.bak2`, and so on.
 
     Raises:
-        EditError: it cannot be read, or the copy cannot be written.
+        EditError: The file cannot be read, or the copy cannot be written.
     """
     number = 1
     while True:
         copy = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
         try:
             content = path.read_bytes()
-            with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNERS_ALONE), "wb") as stream:
+            with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise EditError(f"{path} cannot be kept as {copy}, and is what it was: {error.strerror}") from None
+            raise EditError(f"{path} cannot be backed up to {copy} and was not changed: {error.strerror}") from None
         else:
             return copy
 
 
-def _followed(path: Path) -> Path:
-    """Where links lead to, whether or not there is a file.
+def _resolve_links(path: Path) -> Path:
+    """Return the path to which symbolic links point, whether or not it exists.
 
     Raises:
-        OSError, RuntimeError: they lead in a circle; which of the two depends on the version of Python.
+        OSError, RuntimeError: The links form a loop; which of the two depends on the version of Python.
     """
     try:
         return path.resolve(strict=True)
@@ -179,7 +187,7 @@ def _followed(path: Path) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename outlast a power cut."""
+    """Make sure that a rename survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -195,13 +203,17 @@ def _stations(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _verified(edited: str, before: Mapping[str, Any], stations: Sequence[Mapping[str, Any]]) -> str:
-    """`edited`, where it means what was wanted; a file can be written in more ways than an edit understands."""
+    """Return `edited` if it contains these stations and is otherwise unchanged; TOML has forms that an edit breaks.
+
+    Raises:
+        EditError: The edit changed something else.
+    """
     try:
         after = tomllib.loads(edited)
     except tomllib.TOMLDecodeError:
         after = {}
     if {**before, "stations": list(stations)} != {"stations": [], **after}:
-        raise EditError(_BY_HAND)
+        raise EditError(_NOT_EDITABLE)
     return edited
 
 
@@ -209,9 +221,9 @@ def _verified(edited: str, before: Mapping[str, Any], stations: Sequence[Mapping
 
 
 def _spans(text: str) -> list[tuple[KeyPath, int, int]]:
-    """Each table of a station, and each table inside of it, as a slice of lines, with its path.
+    """Return each table of a station, including nested tables: its path and its slice of lines.
 
-    A comment is part of a table when it stands directly above the header or directly below the last value.
+    A comment belongs to a table if it is directly above the header or directly below the last value.
     """
     lines = text.split("\n")
     tables = blocks(text)
@@ -238,18 +250,18 @@ def _is_comment(line: str) -> bool:
 def _add_block(text: str, fields: Fields) -> str:
     spans = _spans(text)
     lines = text.split("\n")
-    return_ = "\r" if "\r\n" in text else ""
+    carriage_return = "\r" if "\r\n" in text else ""
     if lines[-1]:
-        lines[-1] += return_
+        lines[-1] += carriage_return
         lines.append("")
     block = ["[[stations]]", *(f"{key} = {tomlkit.item(value).as_string()}" for key, value in fields.items())]
-    place = spans[-1][2] if spans else len(lines) - 1
-    lines[place:place] = [line + return_ for line in (["", *block] if place else block)]
+    position = spans[-1][2] if spans else len(lines) - 1
+    lines[position:position] = [line + carriage_return for line in (["", *block] if position else block)]
     return "\n".join(lines)
 
 
 def _remove_blocks(text: str, index: int) -> str:
-    """Takes the lines out, and for each gap one of the blank lines around it."""
+    """Remove the lines of a station, and one of the blank lines around each of its tables."""
     lines = text.split("\n")
     for path, start, end in reversed(_spans(text)):
         if path[:2] == ("stations", index):
@@ -269,14 +281,14 @@ def _is_inline(text: str) -> bool:
 
 
 def _inline(text: str) -> tuple[TOMLDocument, Array]:
-    """The text as a document that keeps its form, and the array of stations in it."""
+    """Return the text as a TOML document that preserves formatting, and its array of stations."""
     try:
         document = tomlkit.parse(text)
     except TOMLKitError:
         document = tomlkit.document()
     stations = document.get("stations")
     if not isinstance(stations, Array):
-        raise EditError(_BY_HAND)
+        raise EditError(_NOT_EDITABLE)
     return document, stations
 
 

@@ -1,4 +1,4 @@
-"""From a file, the environment and secret files to a Config, or to every reason why not."""
+"""Loads a configuration from a file, environment variables and secret files, or reports every error in it."""
 
 import re
 import stat
@@ -17,7 +17,7 @@ from evse_mqtt_bridge.config.environment import Variable
 from evse_mqtt_bridge.config.errors import Issue, printable, validation_issues
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.schema_index import KeyPath, format_path, variable_name
-from evse_mqtt_bridge.config.secrets import Resolved, holds_secrets, resolve
+from evse_mqtt_bridge.config.secrets import Resolved, has_secrets, resolve
 from evse_mqtt_bridge.config.source_positions import key_lines
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.text import clean
@@ -25,13 +25,19 @@ from evse_mqtt_bridge.support.text import clean
 __all__ = ["Loaded", "load", "parse", "read_text", "read_toml"]
 
 _TOML_ERROR = re.compile(
-    r"(?P<words>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
+    r"(?P<message>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration with the file that it came from (`None`: the environment alone), and warnings, a line each."""
+    """A valid configuration.
+
+    Attributes:
+        config: The configuration.
+        path: Its file; `None` if it comes from environment variables alone.
+        warnings: Warnings about it, one line each.
+    """
 
     config: Config
     path: Path | None = None
@@ -39,68 +45,67 @@ class Loaded:
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """The configuration of a file and the environment; of the environment alone where `path` is `None`.
+    """Load the configuration from a file and the environment, or from the environment alone if `path` is `None`.
 
     Raises:
-        ConfigError: with a Problem for each thing that is wrong.
+        ConfigError: The configuration has errors; one Problem each.
     """
     if path is None:
         return parse("", None, environ)
     text = read_text(path)
     loaded = parse(text, path, environ)
-    if _others_can_read(path) and holds_secrets(tomllib.loads(text)):
-        words = "others can read this file, and it holds secrets; `chmod 600` it, or move them to files of their own"
-        loaded = replace(loaded, warnings=(str(Problem(words, source=printable(path))), *loaded.warnings))
+    if _others_can_read(path) and has_secrets(tomllib.loads(text)):
+        message = "contains secrets that other users can read; run `chmod 600` or move the secrets to separate files"
+        loaded = replace(loaded, warnings=(str(Problem(message, source=printable(path))), *loaded.warnings))
     return loaded
 
 
 def _others_can_read(path: Path) -> bool:
     try:
         return bool(path.stat().st_mode & stat.S_IROTH)
-    except OSError:  # it was taken away since it was read
+    except OSError:  # the file was removed after it was read
         return False
 
 
 def parse(text: str, path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """The configuration that `text` would be as the content of `path`; files that it names are read.
+    """Load the configuration from `text` instead of the content of `path`; read the files that it refers to.
 
     Raises:
-        ConfigError: with a Problem for each thing that is wrong.
+        ConfigError: The configuration has errors; one Problem each.
     """
     data = read_toml(text, path)
     variables, issues = environment.read_variables(environ)
-    doubtful = {issue.path for issue in issues if issue.path}
+    rejected = {issue.path for issue in issues if issue.path}
     issues += environment.overlay(data, variables)
     credentials = environ.get("CREDENTIALS_DIRECTORY")
-    folder = path.parent.absolute() if path else _here()
+    folder = path.parent.absolute() if path else _working_directory()
     resolved = resolve(data, folder, Path(credentials) if credentials else None)
     issues += resolved.issues
-    config, invalid = _validated(data)
-    issues += _explained(invalid, resolved, doubtful)
+    config, invalid = _validate(data)
+    issues += _independent(invalid, resolved, rejected)
     if config is not None:
         issues += checks.errors(config)
-    places = _Places(text, path, variables)
+    origins = _Origins(text, path, variables)
     if config is None or issues:
-        problems = [places.problem(issue) for issue in dict.fromkeys(issues)]
+        problems = [origins.problem(issue) for issue in dict.fromkeys(issues)]
         raise ConfigError(*sorted(problems, key=lambda problem: problem.line or 0))
-    return Loaded(config, path, tuple(str(places.problem(issue)) for issue in checks.warnings(config)))
+    return Loaded(config, path, tuple(str(origins.problem(issue)) for issue in checks.warnings(config)))
 
 
 def read_text(path: Path) -> str:
-    """The content of a configuration file, without a byte order mark.
+    """Return the content of a configuration file, without a byte order mark.
 
     Raises:
-        ConfigError: it is not there, cannot be read, or is not UTF-8.
+        ConfigError: The file does not exist, cannot be read or is not UTF-8.
     """
     content = b""
     try:
         content = path.read_bytes()
         return content.decode().removeprefix("\ufeff")
     except FileNotFoundError:
-        words = "there is no such file; make one with `evse-mqtt-bridge init`"
-        problem = Problem(words, source=printable(path))
+        problem = Problem("no such file; create it with `evse-mqtt-bridge init`", source=printable(path))
     except IsADirectoryError:
-        problem = Problem("is a folder; expected the configuration file", source=printable(path))
+        problem = Problem("is a directory, not a configuration file", source=printable(path))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         problem = Problem("is not UTF-8 text", source=printable(path), line=line)
@@ -110,43 +115,51 @@ def read_text(path: Path) -> str:
 
 
 def read_toml(text: str, path: Path | None) -> dict[str, Any]:
-    """The content of `text`, which is that of `path`.
+    """Return the data in `text`, the content of `path`.
 
     Raises:
-        ConfigError: it is not TOML.
+        ConfigError: The text is not valid TOML.
     """
     try:
         return tomllib.loads(text)
     except RecursionError:
         problem = Problem("is nested too deeply", source=printable(path))
     except tomllib.TOMLDecodeError as error:
-        words, line, column = str(error), None, None
-        if found := _TOML_ERROR.fullmatch(words):
-            words, line, column = found["words"], int(found["line"] or text.count("\n") + 1), found["column"]
-        if "overwrite" in words or "twice" in words.lower():
-            words += "; a key or a table stands there twice"
-        if words == "Invalid value":
-            words += "; text is written in double quotes, and true and false in small letters"
-        place = f" (column {column})" if column else ""
-        problem = Problem(f"is not TOML: {clean(words, 200)}{place}", source=printable(path), line=line)
+        message, line, column = str(error), None, None
+        if match := _TOML_ERROR.fullmatch(message):
+            message, line, column = match["message"], int(match["line"] or text.count("\n") + 1), match["column"]
+        if "overwrite" in message or "twice" in message.lower():
+            message += "; a key or table is defined twice"
+        if message == "Invalid value":
+            message += "; put text in double quotes, and write true and false in lower case"
+        position = f" (column {column})" if column else ""
+        problem = Problem(f"is not valid TOML: {clean(message, 200)}{position}", source=printable(path), line=line)
     except ValueError:
-        problem = Problem("is not TOML: a number has too many digits", source=printable(path))
+        problem = Problem("is not valid TOML: a number has too many digits", source=printable(path))
     raise ConfigError(problem)
 
 
-def _validated(data: dict[str, Any]) -> tuple[Config | None, list[Issue]]:
-    data.setdefault("mqtt", {})  # so that what is missing is its host
+def _validate(data: dict[str, Any]) -> tuple[Config | None, list[Issue]]:
+    data.setdefault("mqtt", {})  # the error then names the missing key, mqtt.host
     try:
         return Config.model_validate(data), []
     except ValidationError as error:
         return None, list(validation_issues(error))
 
 
-def _explained(issues: Iterable[Issue], resolved: Resolved, doubtful: AbstractSet[KeyPath]) -> Iterator[Issue]:
-    """The issues of values, told of the file that a secret came from, without those that follow from another issue."""
+def _independent(issues: Iterable[Issue], resolved: Resolved, rejected: AbstractSet[KeyPath]) -> Iterator[Issue]:
+    """Yield the validation errors that are not consequences of other errors.
+
+    An error in a secret is reported for the file that contains it.
+
+    Args:
+        issues: The errors of the validation.
+        resolved: The secrets that were read from files.
+        rejected: The keys whose environment variables had errors.
+    """
     for issue in issues:
         path = issue.path
-        if path in resolved.unknown or any(path[:length] in doubtful for length in range(1, len(path) + 1)):
+        if path in resolved.unreadable or any(path[:length] in rejected for length in range(1, len(path) + 1)):
             continue
         if file := resolved.read_from.get(path):
             yield Issue((*path[:-1], f"{path[-1]}_file"), f"{printable(file)}: {issue.message}")
@@ -155,18 +168,19 @@ def _explained(issues: Iterable[Issue], resolved: Resolved, doubtful: AbstractSe
 
 
 @dataclass
-class _Places:
-    """Where each key was set: in the environment, or on which line of the file."""
+class _Origins:
+    """Finds out where a key was set: by an environment variable, or on a line of the file."""
 
     text: str
     path: Path | None
     variables: Sequence[Variable]
 
     def problem(self, issue: Issue) -> Problem:
+        """Return the issue with its variable, or its file and line."""
         key, path = format_path(issue.path), issue.path
-        around = [path[:length] for length in range(len(path), 0, -1)]
-        source = issue.variable or next((self._names[outer] for outer in around if outer in self._names), "")
-        line = next((self._lines[outer] for outer in around if outer in self._lines), None)
+        enclosing = [path[:length] for length in range(len(path), 0, -1)]
+        source = issue.variable or next((self._names[outer] for outer in enclosing if outer in self._names), "")
+        line = next((self._lines[outer] for outer in enclosing if outer in self._lines), None)
         if source:
             return Problem(issue.message, key, source)
         if self.path is None or (path[:1] == ("stations",) and len(path) > 1 and path[:2] not in self._lines):
@@ -182,7 +196,7 @@ class _Places:
         return key_lines(self.text)
 
 
-def _here() -> Path:
+def _working_directory() -> Path:
     try:
         return Path.cwd()
     except OSError as error:

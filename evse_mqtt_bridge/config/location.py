@@ -1,4 +1,4 @@
-"""Which configuration file a command uses, and how environment variables name settings.
+"""Finds the configuration file of a command, and names the environment variables.
 
 This module imports the standard library only, so that commands that need one path do not load the schema.
 """
@@ -10,13 +10,13 @@ from pathlib import Path
 __all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "VARIABLE_PREFIX", "choose_file", "path_exists"]
 
 CONFIG_VARIABLE = "EVSE_MQTT_BRIDGE_CONFIG"
-"""The environment variable that names the configuration file."""
+"""Name of the environment variable with the path of the configuration file."""
 
 DEFAULT_FILE = Path("config.toml")
-"""The configuration file if none is named: in the working directory."""
+"""Default configuration file, in the working directory."""
 
 VARIABLE_PREFIX = "EVSE_MQTT_BRIDGE__"
-"""Start of the name of every environment variable that sets a setting."""
+"""Prefix of the environment variables that are settings."""
 
 _BROKER_VARIABLES = frozenset({f"{VARIABLE_PREFIX}MQTT", f"{VARIABLE_PREFIX}MQTT__HOST"})
 

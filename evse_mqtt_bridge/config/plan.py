@@ -11,7 +11,7 @@ __all__ = ["publishing_plan"]
 
 
 def publishing_plan(config: Config) -> Plan:
-    """The stations, topics and rules of a configuration, without connections and secrets."""
+    """Return the stations, topics and rules of a configuration, without connections and secrets."""
     topics = Topics(config.mqtt.base_topic)
     settings = config.homeassistant
     discovery = Discovery(

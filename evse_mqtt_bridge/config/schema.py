@@ -1,7 +1,7 @@
-"""What a configuration may say: every key, its default, its range, and in words what it is for.
+"""The configuration schema: every key with its default, range and description.
 
-The descriptions are the configuration reference; config.toml.example and docs/configuration.md are held to them. What
-must hold between several keys stands in checks.py.
+config.toml.example and the tables in docs/configuration.md are generated from the descriptions. Rules that involve
+several keys are in checks.py.
 """
 
 import re
@@ -51,31 +51,40 @@ _HEADER_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 _PLACEHOLDERS = frozenset({"edge_device_id", "uuid"})
 _HOST_LENGTH = 253
 _PASSWORD_LENGTH = 4096
-_BASE_LEVELS = 4  # so many are looked through for what an earlier life left: core/topics.py
+_BASE_LEVELS = 4  # publishing/topics.py searches this many levels for the topics of a previous run
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Marks a string with a check, and with the words that its errors and the reference use for what it accepts."""
+    """Annotates a string with a validation rule.
 
-    words: str
+    Attributes:
+        text: What the rule accepts, for error messages and the reference.
+        accepts: Returns a truthy value for a valid string.
+    """
+
+    text: str
     accepts: Callable[[str], object]
 
-    def check(self, value: str | SecretStr) -> str | SecretStr:
-        """`value` as it is; ValueError with the words, and without the value, where it is not accepted."""
+    def validate(self, value: str | SecretStr) -> str | SecretStr:
+        """Return `value` unchanged.
+
+        Raises:
+            ValueError: The rule rejects the value; the message does not contain it.
+        """
         if not self.accepts(value.get_secret_value() if isinstance(value, SecretStr) else value):
-            raise ValueError(self.words)
+            raise ValueError(self.text)
         return value
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+        return core_schema.no_info_after_validator_function(self.validate, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(schema) | {"expected": self.words}
+        return handler(schema) | {"expected": self.text}
 
 
 def is_line(value: str) -> bool:
-    """Whether a text is one line without control characters, and without surrogates, which no UTF-8 text has."""
+    """Return whether `value` is one line without control characters and without surrogates (invalid in UTF-8)."""
     return _UNPRINTABLE.search(value) is None
 
 
@@ -91,7 +100,7 @@ def _is_host(value: str) -> bool:
 
 
 def _without_brackets(value: str) -> str:
-    """An IPv6 address without the brackets in which it stands in an address of the web."""
+    """Return an IPv6 address without the brackets that it has in a URL."""
     return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
 
@@ -103,12 +112,12 @@ def _is_topic(value: str) -> bool:
     return all(value.split("/")) and not value.startswith("$") and not re.search(r"[+#]", value) and is_line(value)
 
 
-def _is_address(value: str) -> bool:
-    """Whether all who read the address later will take it; they do not agree on which names are none to IDNA."""
+def _is_url(value: str) -> bool:
+    """Return whether urllib, httpx and yarl all accept the URL; they disagree about invalid IDNA names."""
     try:
         url = urlsplit(value)
         port = url.port
-        URL(str(httpx.URL(value)), encoded=True).host  # noqa: B018  # it is decoded when it is asked for
+        URL(str(httpx.URL(value)), encoded=True).host  # noqa: B018  # the property decodes the name
     except (ValueError, httpx.InvalidURL):
         return False
     extras = url.query or url.fragment or url.username or url.password
@@ -126,48 +135,48 @@ def _is_status_path(value: str) -> bool:
     return value.startswith("/") and "uuid" in fields <= _PLACEHOLDERS and plain and not re.search(r"[^!-~]|#", text)
 
 
-_ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one level of a topic)"
+_ALIAS_TEXT = "1 to 64 letters, digits, _ or - (it becomes one topic level)"
 
 Uuid = Annotated[str, Expected("1 to 64 of the characters A-Z a-z 0-9 _ -", is_id)]
-PlugAlias = Annotated[str, Expected(_ALIAS_WORDS, is_alias)]
-Alias = Annotated[str, Expected(_ALIAS_WORDS, lambda value: not value or is_alias(value))]
+PlugAlias = Annotated[str, Expected(_ALIAS_TEXT, is_alias)]
+Alias = Annotated[str, Expected(_ALIAS_TEXT, lambda value: not value or is_alias(value))]
 Line = Annotated[str, Expected("one line of text without control characters", is_line)]
 Host = Annotated[
     str,
-    Expected('a host name or an IP address, without "mqtt://" or "http://" and without a port', _is_host),
+    Expected('a host name or IP address, without "mqtt://" or "http://" and without a port', _is_host),
     AfterValidator(_without_brackets),
 ]
-File = Annotated[str, Expected("the name of a file", is_line)]
+File = Annotated[str, Expected("a file path", is_line)]
 TopicPrefix = Annotated[
     str,
     Field(max_length=200),
-    Expected('levels like "evse" or "site/evse", without + or #, without a slash at either end', _is_topic),
+    Expected('topic levels such as "evse" or "site/evse", without + or #, without a slash at either end', _is_topic),
 ]
 BaseTopic = Annotated[
     str,
     Field(max_length=200),
     Expected(
-        'one to four levels like "evse" or "site/evse", without + or #, without a slash at either end',
+        'one to four topic levels such as "evse" or "site/evse", without + or #, without a slash at either end',
         lambda value: _is_topic(value) and value.count("/") < _BASE_LEVELS,
     ),
 ]
-Address = Annotated[
+Url = Annotated[
     str,
-    Expected('an address like "https://cloud.example.com:3032", without user name and password', _is_address),
+    Expected('a URL such as "https://cloud.example.com:3032", without a user name or password', _is_url),
     AfterValidator(lambda value: value.rstrip("/")),
 ]
 StatusPath = Annotated[
-    str, Expected("a path that starts with / and contains {uuid}, and may contain {edge_device_id}", _is_status_path)
+    str, Expected("a path that starts with / and contains {uuid}, and optionally {edge_device_id}", _is_status_path)
 ]
 Token = Annotated[
     SecretStr,
-    Expected("1 to 4096 visible ASCII characters, no spaces (it is sent as a header)", _HEADER_TOKEN.fullmatch),
+    Expected("1 to 4096 visible ASCII characters, no spaces (it is sent in a header)", _HEADER_TOKEN.fullmatch),
 ]
-Password = Annotated[SecretStr, Expected("at most 4096 characters, none of them a control character", _is_password)]
+Password = Annotated[SecretStr, Expected("at most 4096 characters, no control characters", _is_password)]
 
 
 class Section(BaseModel):
-    """One table of the file: nothing unknown, nothing converted, nothing changed later, no value in an error."""
+    """Base of the tables: immutable, rejects unknown keys, converts no types and keeps values out of error messages."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, use_attribute_docstrings=True
@@ -175,144 +184,144 @@ class Section(BaseModel):
 
 
 class Tls(Section):
-    """`[mqtt.tls]`: its presence turns TLS on; the broker's certificate is always verified."""
+    """`[mqtt.tls]`: TLS to the broker, enabled by this table, even if it is empty. Certificates are always verified."""
 
     ca_file: File = ""
-    """PEM file with the CA that signed the broker's certificate; empty: the system's CAs."""
+    """PEM file with the CA of the broker's certificate, trusted in addition to the system's CAs."""
     cert_file: File = ""
-    """PEM file with the bridge's own certificate, for brokers that ask for one."""
+    """PEM file with the bridge's client certificate, if the broker requires one."""
     key_file: File = ""
-    """PEM file with the key of `cert_file`; empty: the key is in `cert_file`."""
+    """PEM file with the private key of `cert_file`. Empty: the key is in `cert_file`."""
 
 
 class Mqtt(Section):
-    """`[mqtt]`: the broker."""
+    """`[mqtt]`: the MQTT broker and what is published there."""
 
     host: Host
-    """Name or address of the broker."""
+    """Host name or IP address of the broker."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Port of the broker; without it 1883, with TLS 8883."""
+    """Port of the broker. Default: 1883, or 8883 with TLS."""
     username: Annotated[Line, Field(max_length=1024)] = ""
-    """User name, where the broker wants one."""
+    """User name, if the broker requires one."""
     password: Password | None = None
-    """Password of `username`."""
+    """Password for `username`."""
     password_file: File = ""
-    """File that holds the password, instead of `password`; one newline at its end is ignored."""
+    """File with the password, as an alternative to `password`. A newline at the end is ignored."""
     base_topic: BaseTopic = "evse"
-    """First level (or levels) of every topic of the bridge."""
+    """First level or levels of every topic that the bridge publishes."""
     client_id: Annotated[Line, Field(min_length=1, max_length=128)] = "evse-mqtt-bridge"
-    """MQTT client id; no two clients of one broker may share it."""
+    """MQTT client ID. It must be unique on the broker."""
     protocol: Literal["5", "3.1.1"] = "5"
-    """MQTT version: "5", or "3.1.1" for brokers that know no other."""
+    """MQTT version. Use "3.1.1" for brokers without MQTT 5."""
     qos: Annotated[int, Field(ge=0, le=2)] = 1
-    """Quality of service of every publication: 0, at most once; 1, at least once; 2, exactly once."""
+    """Quality of service of every message: 0 (at most once), 1 (at least once) or 2 (exactly once)."""
     keepalive: Annotated[int, Field(ge=5, le=3600)] = 30
-    """Seconds without traffic after which the connection is probed."""
+    """MQTT keep-alive interval, in seconds."""
     tls: Tls | None = None
-    """TLS settings; an empty table `[mqtt.tls]` is enough to turn it on."""
+    """TLS settings. An empty table `[mqtt.tls]` enables TLS."""
 
     @property
     def effective_port(self) -> int:
-        """The port to connect to."""
+        """Return the port to connect to."""
         return self.port or (8883 if self.tls else 1883)
 
     @property
     def address(self) -> str:
-        """Host and port, for people."""
+        """Return host and port as text."""
         return host_and_port(self.host, self.effective_port)
 
 
 class Cloud(Section):
-    """`[cloud]`: the vendor's API."""
+    """`[cloud]`: requests to the vendor's API."""
 
-    base_url: Address = "https://cloud.clemap.com:3032"
-    """Address of the API."""
+    base_url: Url = "https://cloud.clemap.com:3032"
+    """URL of the API."""
     status_path: StatusPath = "/edgedevices/{edge_device_id}/evses/{uuid}/status"
-    """Path of the status request; {edge_device_id} and {uuid} are filled in."""
+    """Path of the status request. {edge_device_id} and {uuid} are replaced by the station's."""
     timeout: Annotated[float, Field(ge=0.1, le=120)] = 10
-    """Seconds that a whole request may take, from connecting to the last byte."""
+    """Deadline for a complete request, from connecting to the last byte, in seconds."""
     ca_file: File = ""
-    """PEM file with a CA to trust besides the system's."""
+    """PEM file with a CA to trust in addition to the system's CAs."""
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Requests under way at once."""
+    """Maximum number of concurrent requests."""
     max_requests_per_second: Annotated[float, Field(ge=0, le=100_000)] = 50
-    """Requests started per second, over all stations; 0: no limit."""
+    """Maximum number of requests started per second, for all stations together. 0: no limit."""
     environment_proxy: bool = False
-    """Whether to use the proxy that HTTPS_PROXY and NO_PROXY name; it must be an http:// one."""
+    """Use the proxy from the HTTPS_PROXY and NO_PROXY environment variables. It must be an http:// proxy."""
     transport: Literal["auto", "libcurl", "aiohttp"] = "auto"
-    """What carries the requests: "auto" takes libcurl, which needs least, where pycurl is installed, else aiohttp."""
+    """HTTP library. "auto": libcurl, which needs the least CPU, if pycurl is installed, otherwise aiohttp."""
 
 
 class Polling(Section):
-    """`[polling]`: how often is asked, and when values stop being trusted."""
+    """`[polling]`: how often stations are polled, and when they count as offline."""
 
     interval: Annotated[float, Field(ge=1, le=86_400)] = 30
-    """Seconds between two polls of a station."""
+    """Time between two polls of a station, in seconds."""
     offline_after: Annotated[int, Field(ge=1, le=100)] = 3
-    """Failed polls in a row after which a station is `offline`."""
+    """Number of consecutive failed polls after which a station is `offline`."""
     stale_after: Annotated[float, Field(ge=0, le=604_800)] = 1200
-    """Seconds after which a measurement is too old, and its plug `offline` with reason `stale`; 0: never."""
+    """Maximum age of a measurement, in seconds. Older: the plug is `offline` with reason `stale`. 0: no limit."""
     heartbeat: Annotated[float, Field(ge=0, le=86_400)] = 60
-    """Seconds between publications of `time` and `state` while nothing else changes; 0: with every poll."""
+    """Time after which `time` and `state` are published although no value changed, in seconds. 0: on every poll."""
 
 
 class HomeAssistant(Section):
-    """`[homeassistant]`: discovery for Home Assistant (and whatever else reads it, such as openHAB)."""
+    """`[homeassistant]`: MQTT discovery for Home Assistant and compatible consumers such as openHAB."""
 
     enabled: bool = True
-    """Whether discovery is published."""
+    """Publish discovery messages."""
     discovery_prefix: TopicPrefix = "homeassistant"
-    """Home Assistant's discovery prefix."""
+    """Discovery prefix, as configured in Home Assistant."""
     discovery: Literal["entity", "device"] = "entity"
-    """ "entity": one message per entity, for every version; "device": one per device, from 2024.11."""
+    """One discovery message per "entity" (any Home Assistant version) or per "device" (2024.11 or newer)."""
     status_topic: TopicPrefix = "homeassistant/status"
-    """Where Home Assistant says that it has started."""
+    """Topic of Home Assistant's birth message, on which the bridge republishes everything."""
 
 
 class Log(Section):
-    """`[log]`: what is said, to stderr."""
+    """`[log]`: the log, written to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe line that is shown."""
+    """Lowest severity to log."""
     format: Literal["console", "json"] = "console"
-    """ "console": lines for people; "json": one object a line, for machines."""
+    """Log format: "console" for reading, or "json" with one JSON object per line."""
 
 
 class Http(Section):
-    """`[http]`: the status page, metrics for Prometheus, and answers for health probes."""
+    """`[http]`: the HTTP server with the status page, Prometheus metrics and health endpoints."""
 
     enabled: bool = True
-    """Whether they are served."""
+    """Run the HTTP server."""
     host: Host = "127.0.0.1"
-    """Name or address to listen on; "0.0.0.0" or "::" for every network, where nobody is asked for a password."""
+    """Host name or IP address to listen on. "0.0.0.0" or "::": all networks; there is no authentication."""
     port: Annotated[int, Field(ge=1, le=65535)] = 9480
-    """Port to listen on; another one for each bridge of a machine."""
+    """Port to listen on. Each bridge on a machine needs its own."""
 
 
 class StationConfig(Section):
     """`[[stations]]`: one charging station."""
 
     edge_device_id: Uuid
-    """The CLEMAP device that the station is connected to, as the vendor names it."""
+    """Vendor ID of the CLEMAP device to which the station is connected."""
     uuid: Uuid
-    """The station's uuid, as the vendor names it."""
+    """Vendor UUID of the station."""
     token: Token
-    """The station's secret token; `token_file` takes its place."""
+    """Secret API token of the station. Not needed if `token_file` is set."""
     token_file: File = ""
-    """File that holds the token, instead of `token`; one newline at its end is ignored."""
+    """File with the token, as an alternative to `token`. A newline at the end is ignored."""
     name: Annotated[Line, Field(max_length=128)] = ""
-    """What people call the station; shown in logs and in Home Assistant."""
+    """Display name of the station, in the log, on the status page and in Home Assistant."""
     alias: Alias = ""
-    """Takes the uuid's place in topics."""
+    """Name of the station in topics, in place of its UUID."""
     plugs: Annotated[Mapping[Uuid, PlugAlias], AfterValidator(MappingProxyType), PlainSerializer(dict)] = Field(
         default_factory=lambda: MappingProxyType({})
     )
-    """Aliases of plugs, by plug uuid; each takes the plug uuid's place in topics."""
+    """Names of the plugs in topics, in place of their UUIDs: plug UUID = alias."""
     interval: Annotated[float, Field(ge=1, le=86_400)] | None = None
-    """Seconds between two polls of this station, where it differs from `polling.interval`."""
+    """Time between two polls of this station, in seconds. Default: `polling.interval`."""
 
     def station(self, polling: Polling) -> Station:
-        """The station as the core sees it, without the secret."""
+        """Return the station without its token, with the polling interval that applies to it."""
         return Station(
             uuid=self.uuid,
             interval=self.interval or polling.interval,
@@ -323,9 +332,9 @@ class StationConfig(Section):
 
 
 class Config(Section):
-    """A whole configuration, with every secret in place.
+    """A complete configuration, including secrets that were read from files.
 
-    Two that say the same are equal, so that a reload can tell what changed.
+    Equal configurations compare equal, so a reload can find out which tables changed.
     """
 
     mqtt: Mqtt

@@ -1,4 +1,4 @@
-"""The schema as a flat list of settings, for those who must name, find or print each key."""
+"""The schema as a flat list of settings, to look up, name and print each key."""
 
 import json
 import re
@@ -16,18 +16,24 @@ from evse_mqtt_bridge.support.text import clean
 __all__ = ["EACH", "KeyPath", "Setting", "format_path", "setting_at", "settings", "variable_name"]
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands: keys, and the index in an array, from 0."""
+"""Path of a value: keys, and indices of arrays, from 0."""
 
 EACH = "*"
-"""Stands in a setting's path for every index of an array, or every key of a free table."""
+"""Represents any index of an array, or any key of a free table, in the path of a setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One key of the configuration.
 
-    `expected` says in words what it accepts. `kind` is "string", "integer", "number", "boolean", "object" or "array".
-    `section` is the class of a table (or of each table of an array) with keys of its own.
+    Attributes:
+        path: Where the key is, with EACH for any index.
+        kind: "string", "integer", "number", "boolean", "object" or "array".
+        expected: The values that are accepted, as text.
+        description: What the key is for.
+        default: The default; `None` if there is none.
+        required: Whether the key has to be set.
+        section: The class of a table, or of each table in an array; `None` for values and free tables.
     """
 
     path: KeyPath
@@ -40,7 +46,7 @@ class Setting:
 
     @property
     def is_free(self) -> bool:
-        """Whether it is a table whose keys are the user's."""
+        """Whether the setting is a table whose keys are chosen by the user."""
         return self.kind == "object" and self.section is None
 
 
@@ -49,7 +55,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @cache
 def settings() -> tuple[Setting, ...]:
-    """Every setting in the schema's order, each table before its keys."""
+    """Return every setting in the schema's order, each table before its keys."""
     return tuple(_settings(Config, ()))
 
 
@@ -59,7 +65,7 @@ def _by_path() -> Mapping[KeyPath, Setting]:
 
 
 def setting_at(path: KeyPath) -> Setting | None:
-    """What the schema says of a value; `None` for a key that is not known."""
+    """Return the setting of a value, or `None` for an unknown key."""
     general = tuple(EACH if isinstance(part, int) else part for part in path)
     found = _by_path().get(general)
     if found is None and path:
@@ -69,7 +75,7 @@ def setting_at(path: KeyPath) -> Setting | None:
 
 
 def format_path(path: KeyPath) -> str:
-    """A path as people write it: `stations[0].token`."""
+    """Return a path as text, such as `stations[0].token`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -82,7 +88,7 @@ def format_path(path: KeyPath) -> str:
 
 
 def variable_name(path: KeyPath) -> str:
-    """The environment variable that sets `path`."""
+    """Return the name of the environment variable that sets `path`."""
     return VARIABLE_PREFIX + "__".join(str(part) for part in path).upper()
 
 
@@ -95,7 +101,7 @@ def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:
         yield Setting(
             path=path,
             kind=rules["type"],
-            expected=_words(rules),
+            expected=_expected(rules),
             description=" ".join((field.description or "").split()),
             default=None if field.is_required() else field.get_default(call_default_factory=True),
             required=field.is_required(),
@@ -108,11 +114,11 @@ def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:
             yield from _settings(section, path)
         elif rules["type"] == "object":
             values = rules["additionalProperties"]
-            yield Setting((*path, EACH), values["type"], _words(values))
+            yield Setting((*path, EACH), values["type"], _expected(values))
 
 
 def _section(field: FieldInfo) -> type[Section] | None:
-    """The Section in an annotation like `Tls`, `Tls | None` or `tuple[StationConfig, ...]`."""
+    """Return the Section in an annotation such as `Tls`, `Tls | None` or `tuple[StationConfig, ...]`."""
     for candidate in (field.annotation, *get_args(field.annotation)):
         if isinstance(candidate, type) and issubclass(candidate, Section):
             return candidate
@@ -120,24 +126,25 @@ def _section(field: FieldInfo) -> type[Section] | None:
 
 
 def _rules(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a value that is given, without the `null` of one that is not."""
-    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
-    return {"type": "object", **choices[0]}  # a reference to another table has no type of its own
+    """Return the JSON Schema of a value, without the alternative `null` of optional values."""
+    alternatives = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
+    return {"type": "object", **alternatives[0]}  # a reference to another table has no type of its own
 
 
-def _words(rules: Mapping[str, Any]) -> str:
+def _expected(rules: Mapping[str, Any]) -> str:
+    """Return the values that a JSON Schema accepts, as text."""
     if "enum" in rules:
         *others, last = (f'"{choice}"' for choice in rules["enum"])
         return f"{', '.join(others)} or {last}"
     match rules["type"]:
         case "string":
-            words = str(rules.get("expected", "text"))
+            text = str(rules.get("expected", "text"))
             if "maxLength" in rules:
-                least = f"{rules['minLength']} to" if "minLength" in rules else "at most"
-                words = f"{words}, {least} {rules['maxLength']} characters"
+                minimum = f"{rules['minLength']} to" if "minLength" in rules else "at most"
+                text = f"{text}, {minimum} {rules['maxLength']} characters"
         case "integer" | "number" as kind:
             noun = "a whole number" if kind == "integer" else "a number"
-            words = f"{noun} from {rules['minimum']:g} to {rules['maximum']:g}"
+            text = f"{noun} from {rules['minimum']:g} to {rules['maximum']:g}"
         case kind:
-            words = {"boolean": "true or false", "array": "an array of tables", "object": "a table"}[kind]
-    return words
+            text = {"boolean": "true or false", "array": "an array of tables", "object": "a table"}[kind]
+    return text

@@ -1,11 +1,11 @@
-"""The files that a configuration names: secrets are read in their place, certificates and keys are tried.
+"""Reads secrets from files, and checks the certificate and key files of a configuration.
 
-The names are relative to the folder of the configuration file. Under systemd, a secret with such a name is first looked
-for among the service's credentials, with _ in the place of /, as `LoadCredential=` of a folder names them: with
-`LoadCredential=secrets:/etc/evse-mqtt-bridge/secrets` the service finds `secrets/mqtt.password` where it may read it,
-and a command by hand finds it beside the configuration.
+File names are relative to the directory of the configuration file. Under systemd, the service's credentials take
+precedence over the files, with `_` in place of `/`, as `LoadCredential=` names them for a directory. With
+`LoadCredential=secrets:/etc/evse-mqtt-bridge/secrets` the service thus finds `secrets/mqtt.password` among its
+credentials, and a command run by hand finds it next to the configuration file.
 
-A secret loses one newline at its end, which editors and `echo` leave there.
+One newline at the end of a secret is ignored, as editors and `echo` add it.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,11 @@ from evse_mqtt_bridge.config.location import path_exists
 from evse_mqtt_bridge.config.schema import is_line
 from evse_mqtt_bridge.config.schema_index import KeyPath
 
-__all__ = ["Resolved", "holds_secrets", "resolve"]
+__all__ = ["Resolved", "has_secrets", "resolve"]
 
 _LIMIT = 65_536
+"""Maximum size of a file with a secret, in bytes."""
+
 _TLS = ("mqtt", "tls")
 _CLOUD = ("cloud",)
 _CERTIFICATES: tuple[tuple[KeyPath, str], ...] = (
@@ -34,43 +36,49 @@ _CERTIFICATES: tuple[tuple[KeyPath, str], ...] = (
 
 @dataclass(slots=True)
 class Resolved:
-    """What came of the files.
+    """The result of reading the files.
 
-    `read_from` says for a secret which file it was read from; `unknown` are the secrets that could not be had.
+    Attributes:
+        issues: Errors in the files.
+        read_from: The file of each secret that was read from a file.
+        unreadable: The secrets that could not be read.
     """
 
     issues: list[Issue] = field(default_factory=list)
     read_from: dict[KeyPath, Path] = field(default_factory=dict)
-    unknown: set[KeyPath] = field(default_factory=set)
+    unreadable: set[KeyPath] = field(default_factory=set)
 
 
 def resolve(data: dict[str, Any], folder: Path, credentials: Path | None = None) -> Resolved:
-    """Sets, in place, each secret that stands in a file, and makes the names of files absolute.
+    """Set each secret that is in a file, and make file names absolute.
 
-    `credentials` is the folder in which systemd hands secrets over, if any.
+    Args:
+        data: The configuration, which is changed in place.
+        folder: The directory to which file names are relative.
+        credentials: The directory of systemd's credentials, if any.
     """
     resolved = Resolved()
     for path, name, table in _secrets(data):
         try:
             if file := _secret_file(name, table):
-                place = _credential(file, credentials) or folder / file
-                table[f"{name}_file"] = str(place)
-                table[name] = _read(place)
-                resolved.read_from[*path, name] = place
+                source = _credential(file, credentials) or folder / file
+                table[f"{name}_file"] = str(source)
+                table[name] = _read(source)
+                resolved.read_from[*path, name] = source
         except ValueError as error:
             resolved.issues.append(Issue((*path, f"{name}_file"), str(error)))
-            resolved.unknown.add((*path, name))
-    resolved.issues += _certificate_issues(data, folder)
+            resolved.unreadable.add((*path, name))
+    resolved.issues += _certificate_errors(data, folder)
     return resolved
 
 
-def holds_secrets(data: dict[str, Any]) -> bool:
-    """Whether a secret stands in `data` itself."""
+def has_secrets(data: dict[str, Any]) -> bool:
+    """Return whether a configuration contains a secret itself, rather than the name of a file."""
     return any(table.get(name) for _, name, table in _secrets(data))
 
 
-def _certificate_issues(data: dict[str, Any], folder: Path) -> Iterator[Issue]:
-    """Makes the names of PEM files absolute, in place, and tells which of them cannot be used."""
+def _certificate_errors(data: dict[str, Any], folder: Path) -> Iterator[Issue]:
+    """Make the names of PEM files absolute, in place, and yield an error for each that cannot be used."""
     files: dict[KeyPath, Path] = {}
     for path, name in _CERTIFICATES:
         table = _table(data, *path)
@@ -85,20 +93,21 @@ def _certificate_issues(data: dict[str, Any], folder: Path) -> Iterator[Issue]:
             else:
                 files[*path, name] = file
     for path in ((*_TLS, "ca_file"), (*_CLOUD, "ca_file")):
-        if path in files and (words := ca_file_error(files[path])):
-            yield Issue(path, f"{printable(files[path])}: {words}")
+        if path in files and (reason := ca_file_error(files[path])):
+            yield Issue(path, f"{printable(files[path])}: {reason}")
     cert_file, key_file = (files.get((*_TLS, name)) for name in ("cert_file", "key_file"))
     if (
         cert_file
         and (key_file or not _table(data, *_TLS).get("key_file"))
-        and (found := key_pair_error(cert_file, key_file))
+        and (key_pair := key_pair_error(cert_file, key_file))
     ):
-        path = (*_TLS, found[0])
-        yield Issue(path, f"{printable(files[path])}: {found[1]}")
+        setting, reason = key_pair
+        path = (*_TLS, setting)
+        yield Issue(path, f"{printable(files[path])}: {reason}")
 
 
 def _secrets(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, dict[str, Any]]]:
-    """Each table in which a secret may stand: its path, the secret's key, the table."""
+    """Yield each table that may contain a secret: its path, the key of the secret, the table."""
     yield ("mqtt",), "password", _table(data, "mqtt")
     stations = data.get("stations")
     for index, station in enumerate(stations if isinstance(stations, list) else ()):
@@ -107,7 +116,7 @@ def _secrets(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, dict[str, Any
 
 
 def _table(data: dict[str, Any], *path: str | int) -> dict[str, Any]:
-    """The table at `path`; an empty one where there is none."""
+    """Return the table at `path`, or an empty one."""
     for part in path:
         inner = data.get(str(part))
         data = inner if isinstance(inner, dict) else {}
@@ -115,32 +124,37 @@ def _table(data: dict[str, Any], *path: str | int) -> dict[str, Any]:
 
 
 def _secret_file(name: str, table: dict[str, Any]) -> str:
-    """The file that a secret has to be read from, if any; ValueError where the table names it in a wrong way.
+    """Return the file from which to read a secret; empty if there is none. Removes an empty secret from the table.
 
-    Empty text says the same as leaving the key out.
+    Raises:
+        ValueError: The table contains both the secret and a file, or the file name is invalid.
     """
     file = table.get(f"{name}_file", "")
     if table.get(name) == "":
         del table[name]
     if file and name in table:
-        raise ValueError(f"two {name}s; set {name}, or {name}_file, not both")
+        raise ValueError(f"{name} is set too; set either {name} or {name}_file")
     if not isinstance(file, str):
-        raise ValueError(f"expected the name of a file{QUOTES_HINT}")  # noqa: TRY004  # of the user's, as the others are
+        raise ValueError(f"expected a file path{QUOTES_HINT}")  # noqa: TRY004  # the user's error, like the others
     if not is_line(file):
-        raise ValueError("expected the name of a file")
+        raise ValueError("expected a file path")
     return file
 
 
 def _credential(file: str, credentials: Path | None) -> Path | None:
-    """The credential that stands for a relative name, where there is one."""
+    """Return the credential that takes precedence over a relative file name, or `None`."""
     if credentials is None or Path(file).is_absolute():
         return None
-    place = credentials / file.replace("/", "_")
-    return place if path_exists(place) else None
+    credential = credentials / file.replace("/", "_")
+    return credential if path_exists(credential) else None
 
 
 def _read(file: Path) -> str:
-    """A secret's text; ValueError in words where it cannot be had."""
+    """Return the secret in a file.
+
+    Raises:
+        ValueError: The file cannot be read, or contains no secret.
+    """
     try:
         with file.open("rb") as stream:
             content = stream.read(_LIMIT + 1)
@@ -150,12 +164,10 @@ def _read(file: Path) -> str:
     except OSError as error:
         raise ValueError(_unreadable(file, error)) from None
     if len(content) > _LIMIT:
-        raise ValueError(
-            f"{printable(file)} is larger than {_LIMIT // 1024} KiB; expected nothing but the secret in it"
-        )
+        raise ValueError(f"{printable(file)} is larger than {_LIMIT // 1024} KiB; it must contain only the secret")
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
-        raise ValueError(f"{printable(file)} is empty; expected the secret in it")
+        raise ValueError(f"{printable(file)} is empty; it must contain the secret")
     return text
 
 

@@ -1,7 +1,7 @@
-"""On which line of a TOML text each key stands.
+"""Finds the line of each key in a TOML text, which tomllib does not report.
 
-tomllib says what a text means and not where. This reads the same text once more for nothing but the places, and relies
-on tomllib having accepted it: keys, brackets, strings and comments are told apart, values are skipped.
+The text must be valid: tomllib has to parse it first. The reader distinguishes keys, brackets, strings and comments,
+and skips values.
 """
 
 import re
@@ -19,9 +19,12 @@ _END = ""
 
 
 class Block(NamedTuple):
-    """A table header with the values under it: its path, the header's line, and the line on which the last value ends.
+    """A table header with the values below it; the values above the first header are a block as well.
 
-    Lines count from 1. What stands before the first header is a block too, with an empty path and `first` 0.
+    Attributes:
+        path: The path of the table; empty above the first header.
+        first: The line of the header, from 1; 0 above the first header.
+        last: The line on which the last value ends, from 1.
     """
 
     path: KeyPath
@@ -30,26 +33,23 @@ class Block(NamedTuple):
 
 
 def line_of(text: str, path: KeyPath) -> int | None:
-    """The line, from 1, of the key at `path`, or of the nearest table around it; `None` where there is neither.
-
-    `text` has to be valid TOML.
-    """
-    known = key_lines(text)
-    return next((known[path[:length]] for length in range(len(path), 0, -1) if path[:length] in known), None)
+    """Return the line of a key, or of the innermost table around it, or `None`; `text` must be valid TOML."""
+    lines = key_lines(text)
+    return next((lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines), None)
 
 
 def key_lines(text: str) -> Mapping[KeyPath, int]:
-    """The line, from 1, of every key, table and array element of a valid TOML text."""
+    """Return the line, from 1, of every key, table and array element of a valid TOML text."""
     return _Reader(text).lines
 
 
 def blocks(text: str) -> tuple[Block, ...]:
-    """The tables of a valid TOML text that have a header of their own, in the order of the text."""
+    """Return the tables that have a header in a valid TOML text, in the order of the text."""
     return tuple(_Reader(text).blocks)
 
 
 class _Reader:
-    """Goes through the tokens once; `lines` and `blocks` are what it found."""
+    """Reads the tokens once, and collects `lines` and `blocks`."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[KeyPath, int] = {}
@@ -57,18 +57,18 @@ class _Reader:
         self._last_index: dict[KeyPath, int] = {}
         self._tokens = _tokens(text)
         self._current, self._line = next(self._tokens)
-        self._ended = 0  # the line on which the token before this one ended
+        self._last_line = 0  # the line on which the previous token ends
         self._document()
 
-    def _take(self) -> str:
-        taken = self._current
-        self._ended = self._line + taken.count("\n")
+    def _advance(self) -> str:
+        token = self._current
+        self._last_line = self._line + token.count("\n")
         self._current, self._line = next(self._tokens)
-        return taken
+        return token
 
     def _skip_newlines(self) -> None:
         while self._current == "\n":
-            self._take()
+            self._advance()
 
     def _document(self) -> None:
         path: KeyPath = ()
@@ -81,17 +81,17 @@ class _Reader:
                 path = self._header()
             else:
                 self._pair(path)
-            last = self._ended
+            last = self._last_line
             self._skip_newlines()
         self.blocks.append(Block(path, first, last))
 
     def _header(self) -> KeyPath:
-        """`[a.b]`, or `[[a.b]]`, which begins an element; every level but the last means its array's last element."""
+        """Read `[a.b]` or `[[a.b]]`; an array on an outer level stands for its last element."""
         line = self._line
-        self._take()
+        self._advance()
         is_element = self._current == "["
         if is_element:
-            self._take()
+            self._advance()
         *outer, name = self._key()
         path: KeyPath = ()
         for part in outer:
@@ -101,36 +101,36 @@ class _Reader:
                 path = (*path, self._last_index[path])
         path = (*path, name)
         self.lines.setdefault(path, line)
-        self._take()
+        self._advance()
         if is_element:
-            self._take()
+            self._advance()
             self._last_index[path] = self._last_index.get(path, -1) + 1
             path = (*path, self._last_index[path])
             self.lines[path] = line
         return path
 
     def _pair(self, path: KeyPath) -> None:
-        """`a.b = value`."""
+        """Read `a.b = value`."""
         line = self._line
         for part in self._key():
             path = (*path, part)
             self.lines.setdefault(path, line)
-        self._take()
+        self._advance()
         self._value(path)
 
     def _key(self) -> tuple[str, ...]:
-        parts = [_part(self._take())]
+        parts = [_part(self._advance())]
         while self._current == ".":
-            self._take()
-            parts.append(_part(self._take()))
+            self._advance()
+            parts.append(_part(self._advance()))
         return tuple(parts)
 
     def _value(self, path: KeyPath) -> None:
         if self._current not in ("[", "{"):
             while self._current not in (",", "]", "}", "\n", _END):
-                self._take()
+                self._advance()
             return
-        is_array = self._take() == "["
+        is_array = self._advance() == "["
         index = 0
         self._skip_newlines()
         while self._current not in ("]", "}"):
@@ -142,23 +142,23 @@ class _Reader:
                 self._pair(path)
             self._skip_newlines()
             if self._current == ",":
-                self._take()
+                self._advance()
                 self._skip_newlines()
-        self._take()
+        self._advance()
 
 
 def _tokens(text: str) -> Iterator[tuple[str, int]]:
-    """Each token with the line on which it begins, without space and comments; at the end an empty one, for ever."""
-    line, seen = 1, 0
+    """Yield each token and its first line, without spaces and comments, followed by empty tokens without end."""
+    line, position = 1, 0
     for match in _TOKEN.finditer(text):
         if match["token"] is not None:
-            line += text.count("\n", seen, match.start())
-            seen = match.start()
+            line += text.count("\n", position, match.start())
+            position = match.start()
             yield match["token"], line
     while True:
         yield _END, line
 
 
 def _part(token: str) -> str:
-    """One part of a key, quoted or bare, as the text that it stands for."""
+    """Return the text of one part of a key, quoted or bare."""
     return next(iter(tomllib.loads(f"{token} = 0"))) if token[0] in "\"'" else token

@@ -1,4 +1,4 @@
-"""A configuration file with every setting explained: some set, the rest as comments at their default."""
+"""Renders a configuration file that explains every setting; settings without a value are comments."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,38 +33,43 @@ _EXAMPLES: Mapping[str, object] = {
 
 
 def render_template(head: str, tables: Mapping[str, Any]) -> str:
-    """A file that begins with `head` (comments) and means `tables`: what `tomllib` reads from it.
+    """Return a configuration file with the values of `tables`.
 
-    Each table of the schema stands there once with its keys, one that is not in `tables` as a comment; the stations of
-    `tables` follow the explanation of their keys. `tables` has to be a configuration.
+    The file lists every key of the schema once, as a comment if it has no value. The stations follow the explanation
+    of their keys.
+
+    Args:
+        head: Comments for the top of the file.
+        tables: A valid configuration, as `tomllib` would return it.
     """
     parts = [head]
-    for header, keys in sections():
-        is_array = header.path[-1] == EACH
-        given = None if is_array else _table(tables, header.path)
-        parts.append(_explained(header, keys, given))
+    for section, keys in sections():
+        is_array = section.path[-1] == EACH
+        values = None if is_array else _table(tables, section.path)
+        parts.append(_render_section(section, keys, values))
         if is_array:
-            parts += [_block(header_and_purpose(header)[0], element) for element in tables.get(str(header.path[0]), ())]
+            header, _ = header_and_purpose(section)
+            parts += [_render_element(header, element) for element in tables.get(str(section.path[0]), ())]
     return "\n".join(parts)
 
 
 def sections() -> Iterator[tuple[Setting, list[Setting]]]:
-    """Each table of the file with its own keys."""
+    """Yield each table of the file with its own keys."""
     leaves = (setting for setting in settings() if setting.section is None and setting.path[-1] != EACH)
     for path, keys in groupby(leaves, key=lambda setting: setting.path[:-1]):
-        header = setting_at(path)
-        if header is not None:
-            yield header, list(keys)
+        section = setting_at(path)
+        if section is not None:
+            yield section, list(keys)
 
 
-def header_and_purpose(header: Setting) -> tuple[str, str]:
-    """How a table's header is written, and what it is for: both stand in the docstring of its class."""
-    written, _, words = str(header.section.__doc__).partition(": ")
-    return written.strip("`"), words
+def header_and_purpose(section: Setting) -> tuple[str, str]:
+    """Return the header of a table as written in TOML, and its purpose, both from the docstring of its class."""
+    header, _, purpose = str(section.section.__doc__).partition(": ")
+    return header.strip("`"), purpose
 
 
 def toml_literal(value: object) -> str:
-    """A value as TOML."""
+    """Return a value as TOML."""
     if isinstance(value, Mapping):
         return (
             "{ " + ", ".join(f"{key} = {toml_literal(inner)}" for key, inner in value.items()) + " }" if value else "{}"
@@ -73,37 +78,44 @@ def toml_literal(value: object) -> str:
 
 
 def _table(tables: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any] | None:
-    """The table at `path`; `None` where there is none."""
-    found: Any = tables
+    """Return the table at `path`, or `None`."""
+    table: Any = tables
     for part in path:
-        found = found.get(part)
-        if found is None:
+        table = table.get(part)
+        if table is None:
             return None
-    return dict(found)
+    return dict(table)
 
 
-def _explained(header: Setting, keys: Sequence[Setting], given: Mapping[str, Any] | None) -> str:
-    """A table with all its keys; a comment as a whole where its mere presence would mean something."""
-    written, words = header_and_purpose(header)
-    is_there = given is not None or header.default is not None
-    lines = [*_comment(words), f"{'' if is_there else '#'}{written}", ""]
+def _render_section(section: Setting, keys: Sequence[Setting], values: Mapping[str, Any] | None) -> str:
+    """Return a table with all its keys. The header is a comment if an empty table would differ from no table.
+
+    Args:
+        section: The table.
+        keys: The keys of the table.
+        values: The values of the keys; `None` if the configuration does not contain the table.
+    """
+    header, purpose = header_and_purpose(section)
+    is_present = values is not None or section.default is not None
+    lines = [*_comment(purpose), f"{'' if is_present else '#'}{header}", ""]
     for key in keys:
         name = str(key.path[-1])
-        mark, value = "#", _EXAMPLES.get(format_path(key.path), key.default)
-        if given is not None and name in given:
-            mark, value = "", given[name]
+        prefix, value = "#", _EXAMPLES.get(format_path(key.path), key.default)
+        if values is not None and name in values:
+            prefix, value = "", values[name]
         lines += [
             *_comment(key.description),
             *_comment(f"Value: {key.expected}."),
-            f"{mark}{name} = {toml_literal(value)}",
+            f"{prefix}{name} = {toml_literal(value)}",
             "",
         ]
     return "\n".join(lines)
 
 
-def _block(written: str, element: Mapping[str, object]) -> str:
-    return "\n".join([written, *(f"{key} = {toml_literal(value)}" for key, value in element.items()), ""])
+def _render_element(header: str, values: Mapping[str, object]) -> str:
+    """Return a table of an array, without explanations."""
+    return "\n".join([header, *(f"{key} = {toml_literal(value)}" for key, value in values.items()), ""])
 
 
-def _comment(words: str) -> list[str]:
-    return textwrap.wrap(words[0].upper() + words[1:], 110, initial_indent="# ", subsequent_indent="# ")
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text[0].upper() + text[1:], 110, initial_indent="# ", subsequent_indent="# ")

@@ -222,7 +222,7 @@ def test_a_secret_is_never_taken_for_another(options: list[str], environment: di
         (["--host", "h", "--station", "edge_device_id=1,uuid=a\nb"], "", "expected key=value,key=value in one line"),
         ([], "", "--host is missing; it answers: Broker, name or address"),
         (["--host", "h", "--skip-tests"], "", "--station is missing, once for each; --no-stations enters none."),
-        (["--host", "a b"], "", '--host: expected a host name or an IP address, without "mqtt://"'),
+        (["--host", "a b"], "", '--host: expected a host name or IP address, without "mqtt://"'),
         (["--host", "h", "--port", "0"], "", "--port: expected a whole number from 1 to 65535"),
         (["--host", "h", "--username", "u"], "", "The password is missing: give --password-file or --password-stdin."),
         (
@@ -268,7 +268,7 @@ def test_a_secret_is_never_taken_for_another(options: list[str], environment: di
         ),
         (["--station", STATION, "--no-stations"], "", "--station and --no-stations exclude each other."),
         (["--password-file", "p", "--password-stdin"], "", "--password-file and --password-stdin exclude each other."),
-        (["--cloud-url", "cloud.example.com"], "", '--cloud-url: expected an address like "https://'),
+        (["--cloud-url", "cloud.example.com"], "", '--cloud-url: expected a URL such as "https://'),
         (["--no-tls", "--ca-file", "p"], "", "--no-tls and files for TLS exclude each other."),
     ],
 )
@@ -315,7 +315,7 @@ def test_a_file_that_cannot_be_used_is_told_without_a_line(folder: Path) -> None
     result = run(folder, "--host", "h", "--ca-file", "ca.pem", "--no-stations", "--skip-tests")
     assert (result.code, result.stderr) == (
         78,
-        f"mqtt.tls.ca_file: {folder}/ca.pem: it is not PEM: no line says -----BEGIN CERTIFICATE-----\n",
+        f"mqtt.tls.ca_file: {folder}/ca.pem: the file is not PEM: it has no line -----BEGIN CERTIFICATE-----\n",
     )
     assert [path.name for path in folder.iterdir()] == ["ca.pem"]
 

@@ -96,11 +96,11 @@ def a_first_station(config: Path) -> str:
     [
         (
             ["--uuid", "b", "--alias", "a/b"],
-            "--alias: expected 1 to 64 letters, digits, _ or - (it becomes one level of a topic)\n",
+            "--alias: expected 1 to 64 letters, digits, _ or - (it becomes one topic level)\n",
             1,
         ),
-        (["--uuid", "b", "--alias", "north"], "--alias: is the topic level of stations[0] already\n", 1),
-        (["--uuid", EXAMPLE_EVSE], f"line 8: station {EXAMPLE_EVSE} is there already; remove it first\n", 1),
+        (["--uuid", "b", "--alias", "north"], "--alias: is already the topic level of stations[0]\n", 1),
+        (["--uuid", EXAMPLE_EVSE], f"line 8: station {EXAMPLE_EVSE} already exists; remove it first\n", 1),
         (
             ["--uuid", "b"],
             (
@@ -121,7 +121,7 @@ def test_what_cannot_be_added_is_told_and_nothing_is_written(
 
 def test_a_token_that_cannot_be_one_is_told_by_no_option_that_there_is_not(config: Path) -> None:
     result = run(config, *ADD, "--token-stdin", stdin=f"{TOKEN} x")
-    said = "the token: expected 1 to 4096 visible ASCII characters, no spaces (it is sent as a header)\n"
+    said = "the token: expected 1 to 4096 visible ASCII characters, no spaces (it is sent in a header)\n"
     assert (result.returncode, result.stderr) == (1, said)
 
 
@@ -197,7 +197,7 @@ def test_a_token_in_a_file_that_others_can_read_gets_a_warning(config: Path) -> 
     config.chmod(0o644)
     result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
     assert result.returncode == 0
-    assert result.stderr.startswith(f"warning: {config}: others can read this file")
+    assert result.stderr.startswith(f"warning: {config}: contains secrets that other users can read")
 
 
 def test_a_wrong_configuration_is_not_edited(config: Path) -> None:
@@ -246,7 +246,7 @@ def test_the_list_says_where_tokens_come_from_and_never_tokens(config: Path, a_f
 
 def test_an_empty_list_says_what_to_do(config: Path) -> None:
     assert run(config, "station", "list").stdout == (
-        "there is no station; add one with `evse-mqtt-bridge station add`\n"
+        "no station is configured; add one with `evse-mqtt-bridge station add`\n"
     )
     assert run(config, "station", "list", "--json").stdout == "[]\n"
 
@@ -283,7 +283,7 @@ def test_a_station_that_is_not_there_is_told(config: Path) -> None:
     result = run(config, "station", "remove", "x")
     assert (result.returncode, result.stderr) == (
         1,
-        "no station has the uuid, alias or name 'x'; `evse-mqtt-bridge station list` shows them\n",
+        "no station has the uuid, alias or name 'x'; run `evse-mqtt-bridge station list`\n",
     )
 
 

@@ -108,9 +108,9 @@ def test_no_secret_is_in_a_repr() -> None:
     ("path", "value", "words"),
     [
         (("mqtt", "host"), "broker.example.com", None),
-        (("mqtt", "host"), "a b", 'expected a host name or an IP address, without "mqtt://"'),
+        (("mqtt", "host"), "a b", 'expected a host name or IP address, without "mqtt://"'),
         (("mqtt", "port"), 0, "expected a whole number from 1 to 65535"),
-        (("mqtt", "tls", "ca_file"), "a\n", "expected the name of a file"),
+        (("mqtt", "tls", "ca_file"), "a\n", "expected a file path"),
         (("stations", EACH, "uuid"), "", "expected 1 to 64 of the characters"),
         (("stations", EACH, "token"), "s3cret\x7f", "expected 1 to 4096 visible ASCII characters"),
         (("stations", EACH, "alias"), "", None),

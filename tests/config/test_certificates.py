@@ -88,21 +88,21 @@ def _cut(file: Path) -> None:
 
 
 _OPENS = (
-    "the key is encrypted, and nobody is there to type its passphrase; "
-    "`openssl pkey -in own.key -out open.key` takes it off"
+    "the key is encrypted, and a service cannot enter its passphrase; "
+    "decrypt it with `openssl pkey -in own.key -out decrypted.key`"
 )
-_NO_PEM = "it is not PEM: no line says -----BEGIN CERTIFICATE-----"
-_BINARY = "it is binary (DER); `openssl x509 -inform der -in ca.pem -out new.pem` makes PEM of it"
+_NO_PEM = "the file is not PEM: it has no line -----BEGIN CERTIFICATE-----"
+_BINARY = "the file is in binary form (DER); convert it to PEM with `openssl x509 -inform der -in ca.pem -out new.pem`"
 _TABLE: list[tuple[str, str, Break, str]] = [
-    ("ca_file", "ca.pem", _text(" \n"), "it is empty"),
+    ("ca_file", "ca.pem", _text(" \n"), "the file is empty"),
     ("ca_file", "ca.pem", _text("hello"), _NO_PEM),
     ("ca_file", "ca.pem", _der, _BINARY),
-    ("ca_file", "ca.pem", _damaged, "the certificate that begins on line {again} is damaged"),
-    ("ca_file", "ca.pem", _cut, "it ends in the middle of a certificate"),
-    ("ca_file", "ca.pem", _copy_of("own.key"), "there is no certificate in it, but: private key"),
+    ("ca_file", "ca.pem", _damaged, "the certificate that starts on line {again} is damaged"),
+    ("ca_file", "ca.pem", _cut, "the file ends in the middle of a certificate"),
+    ("ca_file", "ca.pem", _copy_of("own.key"), "the file contains no certificate, only: private key"),
     ("cert_file", "own.pem", _text("x" * 99), _NO_PEM),
-    ("key_file", "own.key", _copy_of("own.pem"), "there is no private key in it, but: certificate"),
-    ("key_file", "own.key", _copy_of("other.key"), "the key is not that of the certificate in own.pem"),
+    ("key_file", "own.key", _copy_of("own.pem"), "the file contains no private key, only: certificate"),
+    ("key_file", "own.key", _copy_of("other.key"), "the key does not match the certificate in own.pem"),
     ("key_file", "own.key", _encrypted, _OPENS),
     ("key_file", "own.key", _encrypted_pkcs8, _OPENS),
 ]
@@ -153,5 +153,5 @@ def test_a_certificate_without_a_key_is_told(folder: Path) -> None:
         load(folder / "config.toml", {})
     assert str(caught.value) == (
         f"{folder}/config.toml:5: mqtt.tls.cert_file: {folder}/own.pem: "
-        "there is no private key in it; name the key's file in mqtt.tls.key_file"
+        "the file contains no private key; set mqtt.tls.key_file"
     )

@@ -106,14 +106,14 @@ def test_stations_in_one_array_can_be_edited_too(text: str, added: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda: add_station(FILE, {"uuid": "b"}), "line 19: station b is there already; remove it first"),
+        (lambda: add_station(FILE, {"uuid": "b"}), "line 19: station b already exists; remove it first"),
         (
             lambda: remove_station(FILE, "c"),
-            "no station has the uuid, alias or name 'c'; `evse-mqtt-bridge station list` shows them",
+            "no station has the uuid, alias or name 'c'; run `evse-mqtt-bridge station list`",
         ),
         (
             lambda: remove_station('[[stations]]\nname = "x"\n[[stations]]\nname = "x"\n', "x"),
-            "2 stations have the name 'x'; name the one that is meant by its uuid",
+            "2 stations have the name 'x'; use the uuid instead",
         ),
         (
             lambda: add_station("stations = 5\n", NEW),
@@ -273,7 +273,7 @@ def test_a_disk_that_is_full_leaves_the_old_content(tmp_path: Path) -> None:
     path.write_text("old")
     with pytest.raises(EditError) as caught, files_no_larger_than(4096):
         save(path, "x" * 100_000)
-    assert str(caught.value) == f"{path} cannot be written, and is what it was: {os.strerror(errno.EFBIG)}"
+    assert str(caught.value) == f"{path} cannot be written and was not changed: {os.strerror(errno.EFBIG)}"
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["config.toml"]
 
@@ -293,7 +293,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_links_that_go_round_are_told(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    with pytest.raises(EditError, match="cannot be written, and is what it was"):
+    with pytest.raises(EditError, match="cannot be written and was not changed"):
         save(tmp_path / "a", "new")
 
 
@@ -328,7 +328,7 @@ def test_a_file_that_is_there_is_not_begun(is_link: bool, tmp_path: Path) -> Non
         path.write_text("old")
     with pytest.raises(EditError) as caught:
         create_file(path, "new")
-    assert str(caught.value) == f"{path} is there already, and is what it was"
+    assert str(caught.value) == f"{path} already exists and was not changed"
     assert names_in(tmp_path) == ["config.toml"]
     assert is_link or path.read_text() == "old"
 
@@ -351,5 +351,7 @@ def test_a_copy_is_kept_beside_and_never_over_another(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EditError, match=r"cannot be kept as .*config\.toml\.bak, and is what it was: No such file"):
+    with pytest.raises(
+        EditError, match=r"cannot be backed up to .*config\.toml\.bak and was not changed: No such file"
+    ):
         back_up(tmp_path / "config.toml")

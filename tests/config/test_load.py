@@ -290,7 +290,7 @@ def test_a_good_file_gets_no_warning(tmp_path: Path) -> None:
     assert warnings_of(tmp_path / "config.toml", BASE + STATION + TOKEN) == []
 
 
-OPEN = ": others can read this file, and it holds secrets; `chmod 600` it, or move them to files of their own"
+OPEN = ": contains secrets that other users can read; run `chmod 600` or move the secrets to separate files"
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_secrets_that_others_can_read_get_a_warning(text: str, mode: int, expect
 )
 def test_tokens_in_clear_get_a_warning(url: str, is_warned: bool, tmp_path: Path) -> None:
     said = warnings_of(tmp_path / "config.toml", BASE + f'[cloud]\nbase_url = "{url}"\n' + STATION + TOKEN)
-    assert said == [":5: cloud.base_url: tokens are sent in clear over http://; use https://"] * is_warned
+    assert said == [":5: cloud.base_url: tokens are sent unencrypted over http://; use https://"] * is_warned
 
 
 def test_more_requests_than_allowed_get_a_warning(tmp_path: Path) -> None:
@@ -331,12 +331,12 @@ def test_more_requests_than_allowed_get_a_warning(tmp_path: Path) -> None:
     assert warnings_of(path, text.format(2.5)) == []
     assert warnings_of(path, text.format(0)) == []
     said = (
-        ":7: cloud.max_requests_per_second: the polling intervals ask for 2.5 requests per second, and this allows 2; "
-        "stations will be polled less often"
+        ":7: cloud.max_requests_per_second: the polling intervals need 2.5 requests per second, but the limit is 2; "
+        "stations are polled less often"
     )
     assert warnings_of(path, text.format(2)) == [said]
 
 
 def test_no_station_gets_a_warning(tmp_path: Path) -> None:
     said = warnings_of(tmp_path / "config.toml", BASE)
-    assert said == [": stations: there is no station; add one with `evse-mqtt-bridge station add`"]
+    assert said == [": stations: no station is configured; add one with `evse-mqtt-bridge station add`"]

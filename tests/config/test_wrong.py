@@ -31,13 +31,13 @@ NO_TOKEN = MQTT + '[[stations]]\nedge_device_id = "1"\nuuid = "a"\n'
 FROM_FILE = NO_TOKEN + 'token_file = "t"\n'
 
 ID_WORDS = "1 to 64 of the characters A-Z a-z 0-9 _ -"
-ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one level of a topic)"
-TOKEN_WORDS = "1 to 4096 visible ASCII characters, no spaces (it is sent as a header)"
+ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one topic level)"
+TOKEN_WORDS = "1 to 4096 visible ASCII characters, no spaces (it is sent in a header)"
 TOPIC_WORDS = (
-    'one to four levels like "evse" or "site/evse", without + or #, without a slash at either end, '
+    'one to four topic levels such as "evse" or "site/evse", without + or #, without a slash at either end, '
     "at most 200 characters"
 )
-HOST_WORDS = 'a host name or an IP address, without "mqtt://" or "http://" and without a port'
+HOST_WORDS = 'a host name or IP address, without "mqtt://" or "http://" and without a port'
 
 
 @dataclass(frozen=True)
@@ -60,66 +60,64 @@ TABLE = [
     Wrong(
         "not-toml",
         "[mqtt\nhost = 1\n",
-        "config.toml:1: is not TOML: Expected ']' at the end of a table declaration (column 6)",
+        "config.toml:1: is not valid TOML: Expected ']' at the end of a table declaration (column 6)",
     ),
-    Wrong("unfinished", 'x = "', "config.toml:1: is not TOML: Unterminated string"),
+    Wrong("unfinished", 'x = "', "config.toml:1: is not valid TOML: Unterminated string"),
     Wrong(
         "a-key-twice",
         MQTT + 'host = "b"\n',
-        "config.toml:3: is not TOML: Cannot overwrite a value; a key or a table stands there twice (column 11)",
+        "config.toml:3: is not valid TOML: Cannot overwrite a value; a key or table is defined twice (column 11)",
     ),
     Wrong("not-utf-8", MQTT.encode() + b'username = "\xff"\n', "config.toml:3: is not UTF-8 text"),
     Wrong("utf-16", GOOD.encode("utf-16"), "config.toml:1: is not UTF-8 text"),
     Wrong("nested-too-deeply", "x = " + "[" * 100_000, "config.toml: is nested too deeply"),
-    Wrong("a-number-of-5000-digits", "x = " + "1" * 5000, "config.toml: is not TOML: a number has too many digits"),
+    Wrong(
+        "a-number-of-5000-digits", "x = " + "1" * 5000, "config.toml: is not valid TOML: a number has too many digits"
+    ),
     Wrong("empty", "", f"config.toml: mqtt.host: is missing; expected {HOST_WORDS}"),
     Wrong("no-host", "[mqtt]\nport = 1883\n", f"config.toml:1: mqtt.host: is missing; expected {HOST_WORDS}"),
     # keys
-    Wrong(
-        "unknown-key", MQTT + "prot = 1\n", "config.toml:3: mqtt.prot: unknown key; the nearest known one is mqtt.port"
-    ),
-    Wrong(
-        "unknown-table", MQTT + "[pooling]\n", "config.toml:3: pooling: unknown key; the nearest known one is polling"
-    ),
+    Wrong("unknown-key", MQTT + "prot = 1\n", "config.toml:3: mqtt.prot: unknown key; did you mean mqtt.port?"),
+    Wrong("unknown-table", MQTT + "[pooling]\n", "config.toml:3: pooling: unknown key; did you mean polling?"),
     Wrong(
         "key-of-another-table",
         MQTT + "timeout = 5\n",
-        "config.toml:3: mqtt.timeout: unknown key; the nearest known one is cloud.timeout",
+        "config.toml:3: mqtt.timeout: unknown key; did you mean cloud.timeout?",
     ),
     Wrong(
         "key-above-its-table",
         "interval = 5\n" + MQTT,
-        "config.toml:1: interval: unknown key; the nearest known one is polling.interval",
+        "config.toml:1: interval: unknown key; did you mean polling.interval?",
     ),
     Wrong(
-        "unlike-any-key", MQTT + "[log]\nzzz = 1\n", "config.toml:4: log.zzz: unknown key; known here are level, format"
+        "unlike-any-key", MQTT + "[log]\nzzz = 1\n", "config.toml:4: log.zzz: unknown key; known keys: level, format"
     ),
     Wrong(
         "a-key-that-breaks-lines",
         MQTT + '[log]\n"l\\nx\\u001b[31m" = 1\n',
-        'config.toml:4: log."l x [31m": unknown key; known here are level, format',
+        'config.toml:4: log."l x [31m": unknown key; known keys: level, format',
     ),
     Wrong(
         "unknown-key-of-a-station",
         GOOD + 'tokn = "x"\n',
-        "config.toml:7: stations[0].tokn: unknown key; the nearest known one is stations[0].token",
+        "config.toml:7: stations[0].tokn: unknown key; did you mean stations[0].token?",
     ),
     # types and ranges
     Wrong(
         "text-for-a-number",
         MQTT + 'port = "1883"\n',
-        "config.toml:3: mqtt.port: expected a whole number from 1 to 65535; written without quotes",
+        "config.toml:3: mqtt.port: expected a whole number from 1 to 65535; remove the quotes",
     ),
     Wrong(
         "text-for-true",
         MQTT + '[http]\nenabled = "true"\n',
-        "config.toml:4: http.enabled: expected true or false; written without quotes",
+        "config.toml:4: http.enabled: expected true or false; remove the quotes",
     ),
     Wrong(
         "text-without-quotes",
         "[mqtt]\nhost = localhost\n",
-        "config.toml:2: is not TOML: Invalid value; text is written in double quotes, and true and false in small "
-        "letters (column 8)",
+        "config.toml:2: is not valid TOML: Invalid value; put text in double quotes, and write true and false in "
+        "lower case (column 8)",
     ),
     Wrong("port-0", MQTT + "port = 0\n", "config.toml:3: mqtt.port: expected a whole number from 1 to 65535"),
     Wrong(
@@ -130,7 +128,7 @@ TABLE = [
         "number-for-text",
         MQTT + "username = 5\n",
         "config.toml:3: mqtt.username: expected one line of text without control characters, at most 1024 characters; "
-        "text is written in double quotes",
+        "put text in double quotes",
     ),
     Wrong(
         "no-number",
@@ -140,7 +138,7 @@ TABLE = [
     Wrong(
         "table-in-a-table",
         MQTT + "polling.interval = 0.5\n",
-        "config.toml:3: mqtt.polling: unknown key; the nearest known one is polling",
+        "config.toml:3: mqtt.polling: unknown key; did you mean polling?",
     ),
     Wrong(
         "faster-than-allowed",
@@ -171,26 +169,26 @@ TABLE = [
     Wrong(
         "password-in-an-address",
         MQTT + f'[cloud]\nbase_url = "https://u:{SECRET}@h"\n',
-        'config.toml:4: cloud.base_url: expected an address like "https://cloud.example.com:3032", '
-        "without user name and password",
+        'config.toml:4: cloud.base_url: expected a URL such as "https://cloud.example.com:3032", '
+        "without a user name or password",
     ),
     Wrong(
         "attribute-in-a-path",
         MQTT + '[cloud]\nstatus_path = "/{uuid.__class__}"\n',
         "config.toml:4: cloud.status_path: expected a path that starts with / and contains {uuid}, "
-        "and may contain {edge_device_id}",
+        "and optionally {edge_device_id}",
     ),
     # stations
-    Wrong("no-token", NO_TOKEN, "config.toml:3: stations[0].token: is missing; set token, or token_file"),
+    Wrong("no-token", NO_TOKEN, "config.toml:3: stations[0].token: is missing; set token or token_file"),
     Wrong(
         "empty-token",
         NO_TOKEN + 'token = ""\n',
-        "config.toml:6: stations[0].token: is missing; set token, or token_file",
+        "config.toml:6: stations[0].token: is missing; set token or token_file",
     ),
     Wrong(
         "two-tokens",
         GOOD + 'token_file = "t"\n',
-        "config.toml:7: stations[0].token_file: two tokens; set token, or token_file, not both",
+        "config.toml:7: stations[0].token_file: token is set too; set either token or token_file",
         files={"t": SECRET.encode()},
     ),
     Wrong(
@@ -206,7 +204,7 @@ TABLE = [
     Wrong(
         "number-for-a-token",
         GOOD.replace(f'"{SECRET}"', "7391"),
-        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}; text is written in double quotes",
+        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}; put text in double quotes",
     ),
     Wrong("slash-in-a-uuid", GOOD.replace('"a"', '"a/b"'), f"config.toml:5: stations[0].uuid: expected {ID_WORDS}"),
     Wrong("slash-in-an-alias", GOOD + 'alias = "a/b"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_WORDS}"),
@@ -214,41 +212,39 @@ TABLE = [
     Wrong(
         "plug-alias-of-a-station-topic",
         GOOD + 'plugs = { p = "info" }\n',
-        "config.toml:7: stations[0].plugs.p: expected another word than info, availability_reason, availability, "
-        "which are the station's own topics",
+        "config.toml:7: stations[0].plugs.p: cannot be info, availability_reason or availability, "
+        "which are topics of the station itself",
     ),
     Wrong(
         "alias-bridge",
         GOOD + 'alias = "bridge"\n',
-        'config.toml:7: stations[0].alias: expected another word than "bridge", which is the topic '
-        "level of the bridge itself",
+        'config.toml:7: stations[0].alias: cannot be "bridge", which is the topic level of the bridge itself',
     ),
     Wrong(
         "uuid-bridge",
         GOOD.replace('"a"', '"bridge"'),
-        'config.toml:5: stations[0].uuid: expected another word than "bridge", which is the topic '
-        "level of the bridge itself",
+        'config.toml:5: stations[0].uuid: cannot be "bridge", which is the topic level of the bridge itself',
     ),
-    Wrong("station-twice", GOOD + STATION, "config.toml:9: stations[1].uuid: is the station of stations[0] again"),
+    Wrong("station-twice", GOOD + STATION, "config.toml:9: stations[1].uuid: is already the uuid of stations[0]"),
     Wrong(
         "alias-twice",
         GOOD + 'alias = "x"\n' + SECOND + 'alias = "x"\n',
-        "config.toml:12: stations[1].alias: is the topic level of stations[0] already",
+        "config.toml:12: stations[1].alias: is already the topic level of stations[0]",
     ),
     Wrong(
         "alias-is-a-uuid",
         GOOD + SECOND + 'alias = "a"\n',
-        "config.toml:11: stations[1].alias: is the topic level of stations[0] already",
+        "config.toml:11: stations[1].alias: is already the topic level of stations[0]",
     ),
     Wrong(
         "plug-alias-twice",
         GOOD + '[stations.plugs]\np = "x"\nq = "x"\n',
-        "config.toml:9: stations[0].plugs.q: is the alias of plug p already",
+        "config.toml:9: stations[0].plugs.q: is already the alias of plug p",
     ),
     Wrong(
         "plug-alias-is-a-plug",
         GOOD + 'plugs = { p = "q", q = "q" }\n',
-        "config.toml:7: stations[0].plugs.q: is the alias of plug p already",
+        "config.toml:7: stations[0].plugs.q: is already the alias of plug p",
     ),
     Wrong(
         "slash-in-a-plug-alias",
@@ -263,34 +259,34 @@ TABLE = [
     Wrong(
         "slower-than-stale",
         GOOD + "interval = 1200\n",
-        "config.toml:7: stations[0].interval: expected less than polling.stale_after, which is 1200",
+        "config.toml:7: stations[0].interval: must be less than polling.stale_after, which is 1200",
     ),
     # keys that need each other
     Wrong(
         "all-slower-than-stale",
         MQTT + "[polling]\ninterval = 60\nstale_after = 60\n",
-        "config.toml:4: polling.interval: expected less than polling.stale_after, which is 60",
+        "config.toml:4: polling.interval: must be less than polling.stale_after, which is 60",
     ),
     Wrong(
         "stale-at-once",
         MQTT + "[polling]\nstale_after = 10\n",
-        "config.toml:4: polling.stale_after: expected more than polling.interval, which is 30, or 0 for never",
+        "config.toml:4: polling.stale_after: must be more than polling.interval, which is 30, or 0 for no limit",
     ),
     Wrong(
         "password-of-nobody",
         MQTT + f'password = "{SECRET}"\n',
-        "config.toml:3: mqtt.password: is of no use without mqtt.username; set that too",
+        "config.toml:3: mqtt.password: requires mqtt.username; set it as well",
     ),
     Wrong(
         "two-passwords",
         MQTT + f'username = "u"\npassword = "{SECRET}"\npassword_file = "p"\n',
-        "config.toml:5: mqtt.password_file: two passwords; set password, or password_file, not both",
+        "config.toml:5: mqtt.password_file: password is set too; set either password or password_file",
         files={"p": b"x"},
     ),
     Wrong(
         "key-without-certificate",
         MQTT + '[mqtt.tls]\nkey_file = "k"\n',
-        "config.toml:4: mqtt.tls.key_file: is of no use without mqtt.tls.cert_file; set that too",
+        "config.toml:4: mqtt.tls.key_file: requires mqtt.tls.cert_file; set it as well",
         files={"k": b""},
     ),
     # files
@@ -319,24 +315,24 @@ TABLE = [
     Wrong(
         "token-file-empty",
         FROM_FILE,
-        "config.toml:6: stations[0].token_file: FOLDER/t is empty; expected the secret in it",
+        "config.toml:6: stations[0].token_file: FOLDER/t is empty; it must contain the secret",
         files={"t": b"\n"},
     ),
     Wrong(
         "token-file-huge",
         FROM_FILE,
-        "config.toml:6: stations[0].token_file: FOLDER/t is larger than 64 KiB; expected nothing but the secret in it",
+        "config.toml:6: stations[0].token_file: FOLDER/t is larger than 64 KiB; it must contain only the secret",
         files={"t": b"x" * 65_537},
     ),
     Wrong(
         "token-file-with-nul",
         NO_TOKEN + 'token_file = "t\\u0000"\n',
-        "config.toml:6: stations[0].token_file: expected the name of a file",
+        "config.toml:6: stations[0].token_file: expected a file path",
     ),
     Wrong(
         "number-for-a-file",
         NO_TOKEN + "token_file = 5\n",
-        "config.toml:6: stations[0].token_file: expected the name of a file; text is written in double quotes",
+        "config.toml:6: stations[0].token_file: expected a file path; put text in double quotes",
     ),
     Wrong(
         "no-ca",
@@ -352,21 +348,19 @@ TABLE = [
     Wrong(
         "unknown-variable",
         GOOD,
-        "EVSE_MQTT_BRIDGE__MQTT__HOTS: unknown variable; the nearest known one is EVSE_MQTT_BRIDGE__MQTT__HOST",
+        "EVSE_MQTT_BRIDGE__MQTT__HOTS: unknown variable; did you mean EVSE_MQTT_BRIDGE__MQTT__HOST?",
         env(MQTT__HOTS=SECRET),
     ),
     Wrong(
         "unknown-station-variable",
         GOOD,
-        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKN: unknown variable; the nearest known one is "
-        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN",
+        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKN: unknown variable; did you mean EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN?",
         env(STATIONS__0__TOKN=SECRET),
     ),
     Wrong(
         "plug-variable",
         GOOD,
-        "EVSE_MQTT_BRIDGE__STATIONS__0__PLUGS__P: unknown variable; the nearest known one is "
-        "EVSE_MQTT_BRIDGE__STATIONS__0__PLUGS",
+        "EVSE_MQTT_BRIDGE__STATIONS__0__PLUGS__P: unknown variable; did you mean EVSE_MQTT_BRIDGE__STATIONS__0__PLUGS?",
         env(STATIONS__0__PLUGS__P="x"),
     ),
     Wrong(
@@ -414,8 +408,8 @@ TABLE = [
     Wrong(
         "a-host-that-cannot-be",
         GOOD + '[cloud]\nbase_url = "https://cloud\\u200b.example.com"\n',
-        'config.toml:8: cloud.base_url: expected an address like "https://cloud.example.com:3032", '
-        "without user name and password",
+        'config.toml:8: cloud.base_url: expected a URL such as "https://cloud.example.com:3032", '
+        "without a user name or password",
     ),
     Wrong(
         "a-json-key-twice",
@@ -432,7 +426,7 @@ TABLE = [
     Wrong(
         "a-gap",
         GOOD,
-        "EVSE_MQTT_BRIDGE__STATIONS__2__TOKEN: stations[2].token: stations are counted from 0, without a gap",
+        "EVSE_MQTT_BRIDGE__STATIONS__2__TOKEN: stations[2].token: stations are numbered from 0, without gaps",
         env(STATIONS__2__TOKEN=SECRET),
     ),
     Wrong(
@@ -444,21 +438,21 @@ TABLE = [
     Wrong(
         "two-token-variables",
         GOOD,
-        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN_FILE: stations[0].token_file: two tokens; set token, "
-        "or token_file, not both",
+        "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN_FILE: stations[0].token_file: token is set too; set "
+        "either token or token_file",
         env(STATIONS__0__TOKEN=SECRET, STATIONS__0__TOKEN_FILE="t"),
         files={"t": b"x"},
     ),
     Wrong(
         "a-variable-twice",
         GOOD,
-        "evse_mqtt_bridge__mqtt__host: mqtt.host: is also set by EVSE_MQTT_BRIDGE__MQTT__HOST; set one of them",
+        "evse_mqtt_bridge__mqtt__host: mqtt.host: is also set by EVSE_MQTT_BRIDGE__MQTT__HOST; keep only one of them",
         {**env(MQTT__HOST="a"), "evse_mqtt_bridge__mqtt__host": "b"},
     ),
     Wrong(
         "contradicting-variable",
         GOOD,
-        "EVSE_MQTT_BRIDGE__POLLING__INTERVAL: polling.interval: expected less than polling.stale_after, which is 1200",
+        "EVSE_MQTT_BRIDGE__POLLING__INTERVAL: polling.interval: must be less than polling.stale_after, which is 1200",
         env(POLLING__INTERVAL="1200"),
     ),
 ]
@@ -517,9 +511,9 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) ->
     [
         (
             "nowhere.toml",
-            "there is no such file; make one with `evse-mqtt-bridge init`",
+            "no such file; create it with `evse-mqtt-bridge init`",
         ),
-        ("folder", "is a folder; expected the configuration file"),
+        ("folder", "is a directory, not a configuration file"),
         ("file/config.toml", "cannot be read: Not a directory"),
         ("x" * 300, "cannot be read: File name too long"),
     ],

@@ -35,13 +35,13 @@ def test_reload_of_damaged_file_keeps_current_configuration(
     config = configure(tmp_path, broker, cloud, 1)
     good = config.read_bytes()
     damaged: dict[str, tuple[bytes | None, str]] = {
-        "truncated": (good[: good.index(b"host") + 10], "is not TOML"),
+        "truncated": (good[: good.index(b"host") + 10], "is not valid TOML"),
         "truncated before the stations": (good[: good.index(b"[[stations]]")], "none is left"),
         "truncated after a line": (good[: good.index(b"[[stations]]")] + b"[[stations]]\n", "is missing"),
         "not text": (good.replace(b"[mqtt]", b"[mq\xff\x00tt]"), "is not UTF-8"),
-        "zeros": (b"\0" * len(good), "is not TOML"),
-        "merge conflict": (b"<<<<<<< mine\n" + good, "is not TOML"),
-        "missing": (None, "there is no such file"),
+        "zeros": (b"\0" * len(good), "is not valid TOML"),
+        "merge conflict": (b"<<<<<<< mine\n" + good, "is not valid TOML"),
+        "missing": (None, "no such file"),
     }
     refusal = "the changed configuration is wrong, the old one stays in force"
     with running_bridge(config) as bridge:
@@ -89,7 +89,7 @@ def test_edit_on_full_disk_keeps_the_file_unchanged(
     assert len(before) > 4096
     result = _edit(config, ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash"])
     assert result.returncode == 1
-    assert result.stderr == f"{config} cannot be written, and is what it was: File too large\n"
+    assert result.stderr == f"{config} cannot be written and was not changed: File too large\n"
     assert config.read_bytes() == before
     assert list(config.parent.iterdir()) == [config]
     assert _edit(config, []).returncode == 0, "it succeeds without the limit"
@@ -110,7 +110,7 @@ def test_edit_in_read_only_folder_keeps_the_file_unchanged(
     finally:
         config.parent.chmod(0o755)
     assert result.returncode == 1
-    assert result.stderr == f"{config} cannot be written, and is what it was: Permission denied\n"
+    assert result.stderr == f"{config} cannot be written and was not changed: Permission denied\n"
     assert config.read_bytes() == before
     assert list(config.parent.iterdir()) == [config]
     report_row(21, result.stderr.strip().replace(str(tmp_path), ""))

@@ -210,7 +210,7 @@ def test_the_example_runs_with_its_credentials(tmp_path: Path, cloud: CloudServe
             Observer(broker.port, username="looker", password="look") as observer,
         ):
             observer.wait_for("evse/garage-north/availability", "online")
-            assert "others can read" not in bridge.stderr_text  # no secret stands in the file itself
+            assert "other users can read" not in bridge.stderr_text  # the file itself contains no secret
 
 
 def test_a_credential_can_be_named_by_the_environment(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> None:

@@ -54,7 +54,7 @@ def test_the_examples_of_the_page_load(block: str, folder: Path) -> None:
     path = folder / "config.toml"
     path.write_text(block if "[mqtt]" in block else f'[mqtt]\nhost = "localhost"\n{block}')
     path.chmod(0o600)
-    assert [warning for warning in load(path, {}).warnings if "there is no station" not in warning] == []
+    assert [warning for warning in load(path, {}).warnings if "no station is configured" not in warning] == []
 
 
 def test_there_are_examples_on_the_page() -> None:

@@ -298,7 +298,7 @@ def test_nothing_is_looked_for_where_the_configuration_shows_nothing(tmp_path: P
     [
         ("[http]\nport = 0\n", "config.toml:2: http.port: "),
         ("http = 3\n", "config.toml:1: http: "),
-        ("[http\n", "is not TOML"),
+        ("[http\n", "is not valid TOML"),
     ],
 )
 def test_a_wrong_configuration_is_told_as_ever(tmp_path: Path, text: str, words: str) -> None:

@@ -64,7 +64,7 @@ def test_each_state_is_told_when_it_is_reached(
     bridge.send_signal(signal.SIGHUP)
     assert _state(manager)["RELOADING"] == "1"
     assert _state(manager)["READY"] == "1"  # with the configuration that it had
-    assert "is not TOML" in bridge.stderr_text
+    assert "is not valid TOML" in bridge.stderr_text
 
     bridge.terminate()
     assert _state(manager) == {"STOPPING": "1"}

@@ -1,7 +1,7 @@
-"""Secrets stay secret: canaries wherever one can stand, everything said, and a search of every place that tells.
+"""No secret appears in any output: the tests use canaries for all secrets and search all outputs for them.
 
-Searched for as they are and in the forms that come by themselves: in base64, in hexadecimal, percent-encoded, as JSON
-and as Python write them.
+The search covers the plain text and the encodings that occur by themselves: base64, hexadecimal, percent-encoding, and
+the escapes of JSON and Python.
 """
 
 import base64
@@ -53,8 +53,8 @@ CANARIES = {
 PLANTED = {name: secret.replace("canary", "planted") for name, secret in CANARIES.items()}
 
 
-def forms(secret: str) -> set[str]:
-    """How a secret may look."""
+def encodings(secret: str) -> set[str]:
+    """The forms in which a secret may appear."""
     data = secret.encode()
     return {
         secret,
@@ -68,56 +68,58 @@ def forms(secret: str) -> set[str]:
     }
 
 
-def search(places: Mapping[str, str], secrets: Mapping[str, str] = CANARIES) -> list[tuple[str, str]]:
-    """Which secret was found in which place, by their names."""
+def search(outputs: Mapping[str, str], secrets: Mapping[str, str] = CANARIES) -> list[tuple[str, str]]:
+    """The names of each secret and each output in which it was found."""
     return [
-        (name, place)
+        (name, output)
         for name, secret in secrets.items()
-        for place, text in places.items()
-        if any(form in text for form in forms(secret))
+        for output, text in outputs.items()
+        if any(form in text for form in encodings(secret))
     ]
 
 
 def process_list() -> dict[str, str]:
-    """The command lines of all processes, as everybody on the machine can see them."""
-    found = {}
+    """The command lines of all processes, which every user of the machine can read."""
+    command_lines = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            found[f"process {path.parent.name}"] = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command_lines[f"process {path.parent.name}"] = (
+                path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
         except OSError:
-            continue  # it has ended
-    return found
+            continue  # the process has exited
+    return command_lines
 
 
-def files(folder: Path, but: Iterable[Path]) -> dict[str, str]:
-    """The content of all files below a folder, but for those that are there to hold secrets."""
-    known = set(but)
+def files(folder: Path, secret_files: Iterable[Path]) -> dict[str, str]:
+    """The content of all files below a folder, except those that are supposed to contain secrets."""
+    excluded = set(secret_files)
     return {
         f"file {path.relative_to(folder)}": path.read_bytes().decode(errors="replace")
         for path in folder.rglob("*")
-        if path.is_file() and path not in known
+        if path.is_file() and path not in excluded
     }
 
 
 def topics(observer: Observer) -> dict[str, str]:
-    """All that was ever seen on the broker."""
-    return {f"topic, message {n}": f"{seen.topic} {seen.payload}" for n, seen in enumerate(observer.messages)}
+    """Every message ever published on the broker."""
+    return {f"topic, message {n}": f"{message.topic} {message.payload}" for n, message in enumerate(observer.messages)}
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_the_search_finds_what_is_planted(tmp_path: Path, observer: Observer, name: str) -> None:
-    """A test for an absence has to be able to fail: in a log, a payload, a file and a process list."""
+def test_search_finds_planted_secrets(tmp_path: Path, observer: Observer, name: str) -> None:
+    """A test for an absence must be able to fail: here the secret is in a log, a payload, a file and a process list."""
     secret = PLANTED[name]
-    for form in forms(secret):
+    for form in encodings(secret):
         assert (name, "log") in search({"log": f"2026-01-01 [debug] poll failed detail=a{form}b"}, PLANTED)
     observer.publish("evse/planted", f"<{secret}>")
     observer.sync()
     assert {found for found, _ in search(topics(observer), PLANTED)} == {name}
-    planted, kept = tmp_path / "deep" / "planted", tmp_path / "deep" / "kept"
+    planted, excluded = tmp_path / "deep" / "planted", tmp_path / "deep" / "excluded"
     planted.parent.mkdir()
-    for path in (planted, kept):
+    for path in (planted, excluded):
         path.write_bytes(b"\0\xff" + secret.encode() + b"\xff")
-    assert [place for _, place in search(files(tmp_path, [kept]), PLANTED)] == ["file deep/planted"]
+    assert [output for _, output in search(files(tmp_path, [excluded]), PLANTED)] == ["file deep/planted"]
     with subprocess.Popen(
         [sys.executable, "-c", "print(flush=True); input()", secret], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -128,7 +130,7 @@ def test_the_search_finds_what_is_planted(tmp_path: Path, observer: Observer, na
 
 
 def _echo(secret: str) -> Behaviour:
-    """What a careless server answers: the request's own header, wherever a server could repeat it."""
+    """A careless server's answer, which repeats the request's token in the status, the headers and the body."""
     repeated = [{"evsetoken": secret, "headers": {"evsetoken": secret}, "status": 5, "power": secret}]
     headers = {"set_cookie": f"t={secret}", "location": f"/{quote(secret)}", "retry_after": secret}
     return answer(repeated, f"503 {secret}", x_evsetoken=secret, **headers)
@@ -142,35 +144,47 @@ def parse(body, uuid):
 
 client.parse = parse
 """
-"""What makes a bridge end with a traceback that goes through the frames that hold the token."""
+"""A sitecustomize module that crashes the bridge with a traceback through frames that hold the token."""
 
 
 @dataclass(slots=True)
-class _Stage:
-    """Where the canaries live; `said` is what was told anywhere, by place."""
+class _Site:
+    """A bridge with canaries as its secrets, and everything that it outputs.
+
+    Attributes:
+        folder: for all files.
+        broker: requires a login.
+        cloud: answers all stations.
+        outputs: collected text by the name of the output.
+    """
 
     folder: Path
     broker: Mosquitto
     cloud: CloudServer
-    said: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
         return self.folder / "home"
 
     @property
-    def holders(self) -> list[Path]:
-        """The files that are there to hold secrets."""
-        lied_to = self.folder / "lied-to"
-        named = [place / name for place in (self.home, lied_to) for name in ("config.toml", "token", "password")]
-        return [*named, self.folder / "passwords"]
+    def second_home(self) -> Path:
+        return self.folder / "careless-server"
+
+    @property
+    def secret_files(self) -> list[Path]:
+        """The files that are supposed to contain secrets."""
+        names = ("config.toml", "token", "password")
+        return [folder / name for folder in (self.home, self.second_home) for name in names] + [
+            self.folder / "passwords"
+        ]
 
     @property
     def environment(self) -> dict[str, str]:
         return {"EVSE_MQTT_BRIDGE__STATIONS__2__TOKEN": _IN_ENVIRONMENT}
 
     def stations(self) -> list[dict[str, object]]:
-        """Three that are well, each with its token elsewhere, one that is rejected, two that echo headers."""
+        """Three stations with valid answers and tokens from different sources, one rejected, two that echo headers."""
         tables = [station_table(uuid_of(number), name=name_of(number), token=_IN_FILE) for number in range(6)]
         del tables[1]["token"], tables[2]["token"]
         tables[1]["token_file"] = "token"
@@ -182,142 +196,143 @@ class _Stage:
         return tables
 
     def prepare(self) -> None:
-        for place in (self.home, self.folder / "lied-to"):
-            place.mkdir()
-            (place / "token").write_text(_IN_OWN_FILE + "\n")
-            (place / "password").write_text(_PASSWORD + "\n")
+        for folder in (self.home, self.second_home):
+            folder.mkdir()
+            (folder / "token").write_text(_IN_OWN_FILE + "\n")
+            (folder / "password").write_text(_PASSWORD + "\n")
         self.folder.joinpath("passwords").write_text(password_line("bridge", _PASSWORD))
 
-    def ended(self, what: str, bridge: BridgeProcess) -> None:
-        self.said[f"log of {what}"] = "\n".join([*bridge.stderr, *bridge.stdout])
+    def collect_log(self, name: str, bridge: BridgeProcess) -> None:
+        self.outputs[f"log of {name}"] = "\n".join([*bridge.stderr, *bridge.stdout])
 
-    def shown(self, port: int) -> None:
-        """What a running bridge shows to everybody: its page and what that is made of, and what commands read of it."""
+    def collect_pages(self, port: int) -> None:
+        """Collects every page of a running bridge, its JSON and events, and the output of `status`."""
         address = f"http://{HOST}:{port}"
         for path in ("/", "/api/picture", "/metrics", "/healthz", "/readyz", "/nothing"):
             answer = httpx.get(f"{address}{path}", trust_env=False)
-            self.said[f"page {address}{path}"] = f"{answer.headers} {answer.text}"
+            self.outputs[f"page {address}{path}"] = f"{answer.headers} {answer.text}"
         with httpx.stream("GET", f"{address}/api/events", trust_env=False) as answer:
-            seen = ""
+            events = ""
             for text in answer.iter_text():
-                seen += text
-                if "event: picture" in seen and seen.endswith("\n\n"):
+                events += text
+                if "event: picture" in events and events.endswith("\n\n"):
                     break
-        self.said[f"page {address}/api/events"] = seen
-        self.command("status", "--url", address)
-        self.command("status", "--json", "--url", address)
+        self.outputs[f"page {address}/api/events"] = events
+        self.run_command("status", "--url", address)
+        self.run_command("status", "--json", "--url", address)
 
-    def command(self, *arguments: str, stdin: str = "") -> None:
+    def run_command(self, *arguments: str, stdin: str = "") -> None:
         config = self.home / "config.toml"
-        ended = run_command(*arguments, "--config", config, env=self.environment, stdin=stdin)
-        self.said[f"command {' '.join(arguments)}"] = ended.stdout + ended.stderr
+        result = run_command(*arguments, "--config", config, env=self.environment, stdin=stdin)
+        self.outputs[f"command {' '.join(arguments)}"] = result.stdout + result.stderr
 
 
-def _in_service(stage: _Stage, observer: Observer) -> None:
-    """Good answers, a rejected token, a wrong file at reload, every command, a broker that goes."""
+def _run_in_service(site: _Site, observer: Observer) -> None:
+    """Valid answers, a rejected token, an invalid file at a reload, every command, a restart of the broker."""
     mqtt = {"username": "bridge", "password_file": "password"}
     http = {"enabled": True, "port": free_port()}
-    config = configure(stage.home, stage.broker, stage.cloud, stage.stations(), mqtt=mqtt, http=http)
-    with running_bridge(config, env=stage.environment) as bridge:
+    config = configure(site.home, site.broker, site.cloud, site.stations(), mqtt=mqtt, http=http)
+    with running_bridge(config, env=site.environment) as bridge:
         wait_until_up(observer, 0, 1, 2)
         for number, reason in ((3, "unauthorized"), (4, "invalid_response"), (5, "invalid_response")):
             observer.wait_for(f"evse/{uuid_of(number)}/availability_reason", reason)
-        listed = process_list()
-        assert f"process {bridge.pid}" in listed
-        stage.said |= listed
-        good = config.read_text()
-        config.write_text(good.replace("[polling]", "[poling]"))
+        command_lines = process_list()
+        assert f"process {bridge.pid}" in command_lines
+        site.outputs |= command_lines
+        valid = config.read_text()
+        config.write_text(valid.replace("[polling]", "[poling]"))
         bridge.send_signal(signal.SIGHUP)
         bridge.wait_for_line("the changed configuration is wrong")
-        config.write_text(good)
-        stage.command("check")
-        stage.command("check", "--online")
-        stage.command("station", "list")
-        stage.command("station", "list", "--json")
-        stage.command("topics")
-        stage.command("purge")
-        stage.command("health")
-        stage.shown(http["port"])
+        config.write_text(valid)
+        site.run_command("check")
+        site.run_command("check", "--online")
+        site.run_command("station", "list")
+        site.run_command("station", "list", "--json")
+        site.run_command("topics")
+        site.run_command("purge")
+        site.run_command("health")
+        site.collect_pages(http["port"])
         add = ["station", "add", "--edge-device-id", "edge-1", "--uuid", uuid_of(0), "--token-stdin"]
-        stage.command(*add, stdin=_REJECTED)
-        stage.broker.stop()
+        site.run_command(*add, stdin=_REJECTED)
+        site.broker.stop()
         bridge.wait_for_line("lost the broker")
-        stage.broker.start()
+        site.broker.start()
         observer.wait(lambda: observer.payloads(AVAILABILITY)[-1] == "online")
-    stage.ended("a bridge in service", bridge)
+    site.collect_log("a bridge in service", bridge)
 
 
-def _lied_to(stage: _Stage) -> None:
-    """A cloud that repeats the token wherever it can, and a refused login."""
+def _run_with_careless_server(site: _Site) -> None:
+    """A cloud that repeats the token wherever it can, and a rejected login."""
     with MisbehavingServer() as server:
         for number, token in enumerate((_IN_FILE, _IN_OWN_FILE, _IN_ENVIRONMENT, _REJECTED, _IN_FILE, _IN_FILE)):
             server.set_behaviour(uuid_of(number), _echo(token))
-        mqtt = {"username": "bridge", "password": _WRONG_PASSWORD, "client_id": "lied-to"}
+        mqtt = {"username": "bridge", "password": _WRONG_PASSWORD, "client_id": "careless-server"}
         http = {"enabled": True, "port": free_port()}
         polling = {"offline_after": 1}
         config = configure(
-            stage.folder / "lied-to", stage.broker, server, stage.stations(), mqtt=mqtt, polling=polling, http=http
+            site.second_home, site.broker, server, site.stations(), mqtt=mqtt, polling=polling, http=http
         )
-        with running_bridge(config, env=stage.environment) as bridge:
+        with running_bridge(config, env=site.environment) as bridge:
             bridge.wait_for_line("the broker refused the login")
             for number in range(6):
                 bridge.wait_for_line(f"{name_of(number)}.*station unavailable")
-            stage.shown(http["port"])
-        stage.ended("a bridge that is lied to", bridge)
+            site.collect_pages(http["port"])
+        site.collect_log("a bridge with a careless server", bridge)
 
 
-def _with_a_bug(stage: _Stage) -> None:
-    """A traceback."""
-    site = stage.folder / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(_BUG)
-    with BridgeProcess.run(stage.home / "config.toml", env={**stage.environment, "PYTHONPATH": str(site)}) as bridge:
+def _run_with_a_bug(site: _Site) -> None:
+    """The process exits with a traceback."""
+    packages = site.folder / "site"
+    packages.mkdir()
+    (packages / "sitecustomize.py").write_text(_BUG)
+    environment = {**site.environment, "PYTHONPATH": str(packages)}
+    with BridgeProcess.run(site.home / "config.toml", env=environment) as bridge:
         bridge.assert_exit(1)
     assert "Traceback" in bridge.stderr_text
     assert "RuntimeError: a bug, on purpose" in bridge.stderr_text
-    stage.ended("a bridge with a bug", bridge)
+    site.collect_log("a bridge with a bug", bridge)
 
 
-def _with_wrong_files(stage: _Stage) -> None:
-    """Secrets that are themselves what is wrong."""
+def _check_invalid_files(site: _Site) -> None:
+    """Secrets that are themselves invalid values of settings."""
     for name, secret in CANARIES.items():
         stations = [{"token": secret + "\r\n", "uuid": secret, "edge_device_id": 5}]
-        config = write_config(stage.folder / "wrong.toml", {"mqtt": {"hots": "x"}, "stations": stations})
-        ended = run_command("check", "--config", config, env={"EVSE_MQTT_BRIDGE__MQTT__PASSWORD": secret + "\n"})
-        assert ended.returncode == 78
-        stage.said[f"check of {name} in a wrong file"] = ended.stdout + ended.stderr
+        config = write_config(site.folder / "invalid.toml", {"mqtt": {"hots": "x"}, "stations": stations})
+        result = run_command("check", "--config", config, env={"EVSE_MQTT_BRIDGE__MQTT__PASSWORD": secret + "\n"})
+        assert result.returncode == 78
+        site.outputs[f"check of {name} in an invalid file"] = result.stdout + result.stderr
         config.unlink()
 
 
-def _everything(folder: Path) -> dict[str, str]:
+def _all_outputs(folder: Path) -> dict[str, str]:
     with ExitStack() as stack:
         passwords = [f"password_file {folder / 'passwords'}"]
         broker = Mosquitto(folder / "broker", extra=passwords, anonymous=False)
-        stage = _Stage(folder, broker, stack.enter_context(CloudServer()))
-        stage.prepare()
+        site = _Site(folder, broker, stack.enter_context(CloudServer()))
+        site.prepare()
         stack.enter_context(broker)
         observer = stack.enter_context(Observer(broker.port, username="bridge", password=_PASSWORD))
-        _in_service(stage, observer)
-        _lied_to(stage)
-        _with_a_bug(stage)
+        _run_in_service(site, observer)
+        _run_with_careless_server(site)
+        _run_with_a_bug(site)
         observer.sync()
-    _with_wrong_files(stage)
-    return {**stage.said, **topics(observer), **files(folder, stage.holders)}
+    _check_invalid_files(site)
+    return {**site.outputs, **topics(observer), **files(folder, site.secret_files)}
 
 
-def test_no_secret_appears_anywhere(tmp_path: Path, report_row: ReportRow) -> None:
-    """All rows: everything at debug level, in logs, a traceback, topics, the process list, commands and files."""
-    said = _everything(tmp_path)
-    assert len(said["log of a bridge in service"].splitlines()) > 20
-    assert any(place.startswith("process ") for place in said)
-    assert any(place.startswith("file broker/") for place in said)
-    pictures = [text for place, text in said.items() if place.startswith("page ") and "/api/" in place]
-    assert len(pictures) == 4
-    assert all(uuid_of(3) in text and '"error":"HTTP ' in text for text in pictures), "with what the cloud said"
-    assert search(said) == []
-    kinds = sorted({place.split()[0] for place in said})
+def test_secrets_appear_in_no_output(tmp_path: Path, report_row: ReportRow) -> None:
+    """All rows, at debug level: logs, a traceback, topics, the process list, pages, commands and files."""
+    outputs = _all_outputs(tmp_path)
+    assert len(outputs["log of a bridge in service"].splitlines()) > 20
+    assert any(name.startswith("process ") for name in outputs)
+    assert any(name.startswith("file broker/") for name in outputs)
+    snapshots = [text for name, text in outputs.items() if name.startswith("page ") and "/api/" in name]
+    assert len(snapshots) == 4
+    assert all(uuid_of(3) in text and '"error":"HTTP ' in text for text in snapshots), "with the cloud's errors"
+    assert search(outputs) == []
+    kinds = sorted({name.split()[0] for name in outputs})
     report_row(
         0,
-        f"{len(CANARIES)} secrets in {sum(len(forms(secret)) for secret in CANARIES.values())} forms searched in "
-        f"{len(said)} places ({', '.join(kinds)}): none found",
+        f"{len(CANARIES)} secrets in {sum(len(encodings(secret)) for secret in CANARIES.values())} encodings searched "
+        f"in {len(outputs)} outputs ({', '.join(kinds)}): none found",
     )

@@ -1,8 +1,8 @@
-"""The configuration reference, made from the schema: the tables in docs/configuration.md, and config.toml.example.
+"""Generates config.toml.example, and the tables in docs/configuration.md, from the schema.
 
     python -m scripts.configuration_reference
 
-writes both anew, when it is run in the folder of the project.
+Run it in the project's directory.
 """
 
 from pathlib import Path
@@ -15,45 +15,45 @@ __all__ = ["DOCUMENT", "EXAMPLE", "example", "refreshed", "tables"]
 DOCUMENT = Path("docs/configuration.md")
 EXAMPLE = Path("config.toml.example")
 
-_BEGIN = "<!-- made from the schema: begin -->\n"
-_END = "<!-- made from the schema: end -->\n"
+_BEGIN = "<!-- generated from the schema: begin -->\n"
+_END = "<!-- generated from the schema: end -->\n"
 
 _EXAMPLE_HEAD = """\
-# The configuration of evse-mqtt-bridge, with every setting. Copy it to config.toml and change what is different
-# with you: a line that begins with # and no space is a setting at its default, or an example of one that has none.
+# Example configuration of evse-mqtt-bridge with every setting. Copy it to config.toml and edit it. A line that starts
+# with # and no space is a setting at its default, or an example if there is no default.
 #
-# Everything is checked when the bridge starts, and by `evse-mqtt-bridge check`. Each setting can also come from the
-# environment, as EVSE_MQTT_BRIDGE__ with the table and the key, and wins there:
+# Check your changes with `evse-mqtt-bridge check`. Environment variables override this file; their names are
+# EVSE_MQTT_BRIDGE__, the table, two underscores and the key:
 # EVSE_MQTT_BRIDGE__MQTT__HOST=broker.example.com
 #
-# Names of files are relative to the folder of this file.
+# File paths are relative to the directory of this file.
 """
 
 
 def tables() -> str:
-    """A heading and a table of keys for each table of the file, as Markdown."""
-    return "\n".join(_table(header, keys) for header, keys in sections())
+    """Return a heading and a list of keys for each table of the file, as Markdown."""
+    return "\n".join(_table(section, keys) for section, keys in sections())
 
 
 def refreshed(page: str) -> str:
-    """`page` with what stands between the two marks made anew."""
+    """Return `page` with new tables between the two marks."""
     before, _, rest = page.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}\n{tables()}\n{_END}{after}"
 
 
 def example() -> str:
-    """A configuration file with every setting, explained, in which only what has no default is set."""
+    """Return a configuration file that explains every setting, and sets only the required one."""
     return render_template(_EXAMPLE_HEAD, {"mqtt": {"host": "localhost"}})
 
 
-def _table(header: Setting, keys: list[Setting]) -> str:
-    written, words = header_and_purpose(header)
+def _table(section: Setting, keys: list[Setting]) -> str:
+    header, purpose = header_and_purpose(section)
     return "\n".join(
         [
-            f"### `{written}`",
+            f"### `{header}`",
             "",
-            words[0].upper() + words[1:],
+            purpose[0].upper() + purpose[1:],
             "",
             "| key | value | default | meaning | environment variable |",
             "| --- | --- | --- | --- | --- |",

@@ -195,7 +195,7 @@ class Tls(Section):
 
 
 class Mqtt(Section):
-    """`[mqtt]`: the MQTT broker and what is published there."""
+    """`[mqtt]`: connection to the MQTT broker, and publishing options."""
 
     host: Host
     """Host name or IP address of the broker."""
@@ -208,7 +208,7 @@ class Mqtt(Section):
     password_file: File = ""
     """File with the password, as an alternative to `password`. A newline at the end is ignored."""
     base_topic: BaseTopic = "evse"
-    """First level or levels of every topic that the bridge publishes."""
+    """First level or levels of every topic, except for discovery."""
     client_id: Annotated[Line, Field(min_length=1, max_length=128)] = "evse-mqtt-bridge"
     """MQTT client ID. It must be unique on the broker."""
     protocol: Literal["5", "3.1.1"] = "5"
@@ -275,7 +275,7 @@ class HomeAssistant(Section):
     discovery: Literal["entity", "device"] = "entity"
     """One discovery message per "entity" (any Home Assistant version) or per "device" (2024.11 or newer)."""
     status_topic: TopicPrefix = "homeassistant/status"
-    """Topic of Home Assistant's birth message, on which the bridge republishes everything."""
+    """Topic of Home Assistant's birth message. The bridge then republishes everything."""
 
 
 class Log(Section):

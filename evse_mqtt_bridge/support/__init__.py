@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of the rest."""
+"""Helpers that depend on no other part of the bridge."""

@@ -1,14 +1,14 @@
-"""What can be raised on purpose, whose fault each is, and the exit code it ends a command with.
+"""Errors that are raised on purpose, with the exit code of the command that they end.
 
-    BridgeError             base of all; never raised itself                        exit 1
-     +- ConfigError         the configuration is wrong: the user's to mend          exit 78 (EX_CONFIG)
-     +- CertificateError    a certificate named on the command line is unusable     exit 1
-     +- EditError           an edit of the configuration file could not be done     exit 1
-     +- UnavailableError    a broker or station that was asked for does not answer  exit 69 (EX_UNAVAILABLE)
+    BridgeError             base class, raised only as one of the classes below     exit 1
+     +- CertificateError    a certificate or key file cannot be used                exit 1
+     +- ConfigError         the configuration has errors, which the user can fix    exit 78 (EX_CONFIG)
+     +- EditError           the configuration file could not be edited              exit 1
      +- SimulatorError      the simulator cannot start (simulator/server.py)        exit 1
+     +- UnavailableError    the broker or a station does not answer                 exit 69 (EX_UNAVAILABLE)
 
-DisconnectReason that is part of the job (a station that does not answer, a broker that went away) is a value, not an
-exception. Whatever else is raised is a bug and ends the process loudly.
+Expected failures, such as a station that does not answer or a lost broker connection, are values and not exceptions.
+Any other exception is a bug and ends the process with a traceback.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,21 @@ __all__ = ["BridgeError", "CertificateError", "ConfigError", "EditError", "Probl
 
 
 class BridgeError(Exception):
-    """Base of every error that is meant to be shown to a person, as its text, without a traceback."""
+    """Base of the errors whose text is shown to the user without a traceback."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a configuration: where (file or variable, line, key), what, what to do."""
+    """One error or warning about a configuration.
+
+    Attributes:
+        message: What is wrong, and what to do.
+        key: The key, such as `mqtt.host`; empty if there is none.
+        source: The file or environment variable; empty if there is none.
+        line: The line in the file, from 1.
+    """
 
     message: str
     key: str = ""
@@ -32,12 +39,12 @@ class Problem:
     line: int | None = None
 
     def __str__(self) -> str:
-        place = f"{self.source}:{self.line}" if self.source and self.line else self.source
-        return ": ".join(part for part in (place, self.key, self.message) if part)
+        position = f"{self.source}:{self.line}" if self.source and self.line else self.source
+        return ": ".join(part for part in (position, self.key, self.message) if part)
 
 
 class ConfigError(BridgeError):
-    """The configuration is wrong; carries each problem, and prints one line for each."""
+    """The configuration has errors; the text has one line for each problem."""
 
     exit_code = 78
 
@@ -47,14 +54,14 @@ class ConfigError(BridgeError):
 
 
 class CertificateError(BridgeError):
-    """A certificate or key named on the command line cannot be used."""
+    """A certificate or key file cannot be used."""
 
 
 class EditError(BridgeError):
-    """The configuration file could not be edited as asked; nothing was changed."""
+    """The configuration file could not be edited; it was not changed."""
 
 
 class UnavailableError(BridgeError):
-    """A service that was asked for is not available."""
+    """The broker or a station does not answer."""
 
     exit_code = 69

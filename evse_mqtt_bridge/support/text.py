@@ -1,13 +1,12 @@
-"""Text from outside, made fit for a log line or a name."""
+"""Cleans text from other systems for log lines and names."""
 
 __all__ = ["clean"]
 
 
 def clean(text: str, limit: int = 64) -> str:
-    """`text` as one line of at most `limit` characters.
+    """Return `text` as one line of at most `limit` characters.
 
-    Each run of white space and of what has no form of its own (control, bidirectional and other invisible characters,
-    lone surrogates) becomes one space.
+    Each run of white space, control characters, other invisible characters and lone surrogates becomes one space.
     """
     start = text[: limit * 4]
     if not start.isprintable():

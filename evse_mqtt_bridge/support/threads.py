@@ -1,4 +1,4 @@
-"""How calls that would block the event loop are made."""
+"""Runs blocking calls outside of the event loop."""
 
 import asyncio
 import contextlib
@@ -13,27 +13,27 @@ _T = TypeVar("_T")
 
 
 async def in_daemon_thread(call: Callable[[], _T], name: str) -> _T:
-    """Run a call that blocks, in a thread of this name, and return or raise what it does.
+    """Run a blocking call in a daemon thread with this name; return its result or raise its exception.
 
-    Unlike one in a thread of an executor, a call that is given up for good (name resolution may take half a minute)
-    does not hold up the end of the process.
+    A cancelled call, such as a name resolution that takes half a minute, does not delay the end of the process. The
+    threads of an executor would.
     """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
+    future: asyncio.Future[_T] = loop.create_future()
 
-    def finish(settle: Callable[[], None]) -> None:
-        if not done.done():
-            settle()
+    def finish(set_outcome: Callable[[], None]) -> None:
+        if not future.done():
+            set_outcome()
 
     def run() -> None:
         try:
             result = call()
-        except BaseException as error:  # noqa: BLE001  # carried over to the caller
-            settle = partial(done.set_exception, error)
+        except BaseException as error:  # noqa: BLE001  # raised in the caller
+            set_outcome = partial(future.set_exception, error)
         else:
-            settle = partial(done.set_result, result)
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
-            loop.call_soon_threadsafe(finish, settle)
+            set_outcome = partial(future.set_result, result)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(finish, set_outcome)
 
     threading.Thread(target=run, name=name, daemon=True).start()
-    return await done
+    return await future

@@ -1,4 +1,4 @@
-"""Text from outside cannot leave its line, hide itself, or grow."""
+"""Cleaned text fits on one line, is visible and has a limited length."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from evse_mqtt_bridge.support.text import clean
 
-_any_text = st.text(st.characters())  # lone surrogates included, as an environment variable may hold them
+_any_text = st.text(st.characters())  # including lone surrogates, which environment variables can contain
 
 
 @pytest.mark.parametrize(
@@ -28,12 +28,12 @@ _any_text = st.text(st.characters())  # lone surrogates included, as an environm
         ("x" * 65, "x" * 63 + "…"),
     ],
 )
-def test_a_text_becomes_one_visible_line(text: str, cleaned: str) -> None:
+def test_clean_returns_one_visible_line(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
 
 
 @given(_any_text | _any_text.map(lambda text: text * 50), st.integers(1, 80))
-def test_any_text_becomes_one_visible_line(text: str, limit: int) -> None:
+def test_clean_of_any_text_returns_one_visible_line(text: str, limit: int) -> None:
     cleaned = clean(text, limit)
     assert len(cleaned) <= limit
     assert cleaned.isprintable()

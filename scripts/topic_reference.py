@@ -23,17 +23,17 @@ __all__ = ["DOCUMENT", "REASONS", "refreshed", "sections"]
 DOCUMENT = Path("docs/topics.md")
 
 REASONS: Mapping[Reason, str] = {
-    Reason.ONLINE: "all is well",
-    Reason.UNREACHABLE: "the API cannot be reached, or does not answer in time",
-    Reason.SERVER_ERROR: "the API answers with an error of its own",
-    Reason.RATE_LIMITED: "the API asks for fewer requests",
-    Reason.UNAUTHORIZED: "the API refuses the station's token",
+    Reason.ONLINE: "the values are valid",
+    Reason.UNREACHABLE: "the API is unreachable or does not answer in time",
+    Reason.SERVER_ERROR: "the API answers with a server error",
+    Reason.RATE_LIMITED: "the API limits the request rate",
+    Reason.UNAUTHORIZED: "the API rejects the token of the station",
     Reason.NOT_FOUND: "the API does not know the station",
-    Reason.INVALID_RESPONSE: "the answer, or the plug's part of it, is not what the API promises",
+    Reason.INVALID_RESPONSE: "the response, or the plug's part of the response, is invalid",
     Reason.OFFLINE: "the status is `offline`",
     Reason.CLOUD_OFFLINE: "the status is `cloud_offline`",
-    Reason.STALE: "the measurement is older than `polling.stale_after`, or lies in the future",
-    Reason.MISSING: "the last answer did not have this plug",
+    Reason.STALE: "the measurement is older than `polling.stale_after`, or in the future",
+    Reason.MISSING: "the last response did not contain this plug",
 }
 """What each reason means; a plug has its station's where that is not `online`."""
 
@@ -68,13 +68,13 @@ def sections() -> dict[str, str]:
     return {
         "topics": _table(("topic", "payload", "unit", "meaning"), map(_topic_cells, rows)),
         "status": _table(
-            ("status", "the vendor says", "`charging`", "`vehicle_connected`", "`problem`", "`availability`"),
+            ("status", "meaning", "`charging`", "`vehicle_connected`", "`problem`", "`availability`"),
             (
                 *(_status_cells(f"`{word}`", told) for word, told in STATUSES.items()),
                 _status_cells("any other", UNKNOWN),
             ),
         ),
-        "reasons": _table(("reason", "of a", "meaning"), map(_reason_cells, Reason)),
+        "reasons": _table(("reason", "applies to", "meaning"), map(_reason_cells, Reason)),
         "state": _object(by_channel["plug.state"]),
         "bridge info": _object(by_channel["bridge.info"]),
         "station info": _object(by_channel["station.info"]),

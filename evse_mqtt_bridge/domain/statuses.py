@@ -30,17 +30,17 @@ class Meaning:
     description: str = ""
 
 
-UNKNOWN = Meaning(description="not known to the bridge: published as it is")
+UNKNOWN = Meaning(description="unknown to the bridge; published unchanged")
 
 STATUSES: dict[str, Meaning] = {
-    "idle": Meaning(False, False, False, None, "waiting for a command, no vehicle"),
+    "idle": Meaning(False, False, False, None, "waiting for a command, no vehicle connected"),
     "connected": Meaning(False, True, False, None, "a vehicle is connected but not charging"),
     "starting": Meaning(None, None, False, None, "starting"),
-    "recently_started_charging": Meaning(True, True, False, None, "a charging session has started recently"),
+    "recently_started_charging": Meaning(True, True, False, None, "a charging session started recently"),
     "charging": Meaning(True, True, False, None, "a vehicle is being charged"),
     "discharging": Meaning(False, True, False, None, "the vehicle supplies power to the grid"),
     "stopped": Meaning(False, None, False, None, "stopped"),
-    "error": Meaning(None, None, True, None, "error state, control is not possible"),
+    "error": Meaning(None, None, True, None, "error state; control is not possible"),
     "init": Meaning(None, None, False, None, "initialising"),
     "offline": Meaning(None, None, None, Reason.OFFLINE, "the station cannot be reached"),
     "cloud_offline": Meaning(None, None, None, Reason.CLOUD_OFFLINE, "the device on site cannot reach the cloud"),

@@ -52,18 +52,18 @@ class ReadingField(Field):
 
 
 BRIDGE_FIELDS = (
-    Field("availability", Kind.TEXT, "`online` while the bridge runs, `offline` when it ended (last will)"),
-    Field("info", Kind.JSON, "what runs here: version, contract version, start time, number of stations"),
+    Field("availability", Kind.TEXT, "`online` while the bridge is connected, else `offline` (last will)"),
+    Field("info", Kind.JSON, "version, contract version, start time and number of stations of the bridge"),
 )
 
 STATION_FIELDS = (
-    Field("info", Kind.JSON, "the station's uuid and name, its plugs, and who publishes it"),
-    Field("availability_reason", Kind.TEXT, "why: `online`, or what the API answers instead"),
-    Field("availability", Kind.TEXT, "`online` while the API answers usefully for this station, else `offline`"),
+    Field("info", Kind.JSON, "uuid, name and plugs of the station, and the bridge that publishes it"),
+    Field("availability_reason", Kind.TEXT, "`online`, or the reason why the station is unavailable"),
+    Field("availability", Kind.TEXT, "`online` while the API returns valid data for the station, else `offline`"),
 )
 
 READING_FIELDS = (
-    ReadingField("status", Kind.TEXT, "the API's word, verbatim", read=lambda r: r.status),
+    ReadingField("status", Kind.TEXT, "status as reported by the API, verbatim", read=lambda r: r.status),
     ReadingField("power", Kind.NUMBER, "power, negative while discharging", "W", lambda r: r.power),
     ReadingField("current_l1", Kind.NUMBER, "current of phase 1", "A", lambda r: r.current_l1),
     ReadingField("current_l2", Kind.NUMBER, "current of phase 2", "A", lambda r: r.current_l2),
@@ -71,26 +71,30 @@ READING_FIELDS = (
     ReadingField(
         "dyn_current_limit",
         Kind.NUMBER,
-        "the limit that load management allows at this moment",
+        "current limit set by load management",
         "A",
         lambda r: r.dyn_current_limit,
     ),
-    ReadingField("time", Kind.TIME, "when the values were measured, ISO 8601, UTC", "", lambda r: r.time),
-    ReadingField("label", Kind.TEXT, "the plug's label", "", lambda r: r.label),
-    ReadingField("charging", Kind.BOOLEAN, "power flows into a vehicle", "", lambda r: meaning(r.status).charging),
+    ReadingField("time", Kind.TIME, "time of the measurement, ISO 8601, UTC", "", lambda r: r.time),
+    ReadingField("label", Kind.TEXT, "label of the plug", "", lambda r: r.label),
+    ReadingField(
+        "charging", Kind.BOOLEAN, "`true` while power flows into a vehicle", "", lambda r: meaning(r.status).charging
+    ),
     ReadingField(
         "vehicle_connected",
         Kind.BOOLEAN,
-        "a vehicle is connected; published only when the status tells",
+        "`true` while a vehicle is connected; published only if the status indicates it",
         "",
         lambda r: meaning(r.status).vehicle_connected,
     ),
-    ReadingField("problem", Kind.BOOLEAN, "the plug reports an error", "", lambda r: meaning(r.status).problem),
+    ReadingField(
+        "problem", Kind.BOOLEAN, "`true` while the plug reports an error", "", lambda r: meaning(r.status).problem
+    ),
 )
 
 PLUG_FIELDS: tuple[Field, ...] = (
     *READING_FIELDS,
-    Field("state", Kind.JSON, "all of a plug's topics of one poll together, `null` where unknown"),
-    Field("availability_reason", Kind.TEXT, "why: `online`, or what makes the values useless"),
-    Field("availability", Kind.TEXT, "`online` while the values can be used, else `offline`"),
+    Field("state", Kind.JSON, "all values of the plug from one poll in one object; `null` if unknown"),
+    Field("availability_reason", Kind.TEXT, "`online`, or the reason why the plug is unavailable"),
+    Field("availability", Kind.TEXT, "`online` while the values of the plug are valid, else `offline`"),
 )

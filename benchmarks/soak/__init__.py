@@ -1,8 +1,10 @@
-"""Faults mixed at random, and after each the question whether the broker retains the truth: `make soak`.
+"""A soak test: random faults, and after each the check that the broker retains what it must: `make soak`.
 
-- truth: what the stations are, what the bridge has been told, and so what must be retained. Pure.
-- troubles: what a cloud can answer instead.
-- cloud: a server that tells each station's truth, or its trouble.
-- faults: what can happen, drawn at random.
-- course: lets it happen, waits for the right picture, and counts what is wrong.
+- model: what the stations are, what was published about them, and so what must be retained. Pure.
+- station_faults: what the cloud can answer instead of a valid answer.
+- cloud: a server that sends each station's answer or its fault.
+- changes: other values of stations and other configurations, chosen at random.
+- faults: faults of the broker and of the network, chosen at random.
+- environment: cloud, broker, proxies and bridge.
+- run: causes faults, waits until the retained topics are right, and counts the differences.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.soak [--minutes 3] [--seed N]`: exits with 1 where a retained topic was wrong."""
+"""`python -m benchmarks.soak [--minutes 3] [--seed N]`: causes random faults; exits with 1 if a topic was wrong."""
 
 import argparse
 import random
@@ -9,62 +9,64 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import Usage
-from benchmarks.soak.changes import first
-from benchmarks.soak.course import Course, WrongPictureError
-from benchmarks.soak.world import World
+from benchmarks.soak.changes import initial_model
+from benchmarks.soak.environment import Environment
+from benchmarks.soak.run import SoakRun, WrongTopicsError
 
 _STATIONS = 40
-_SHOWN = 20
+_MAX_LINES = 20
+"""Number of wrong topics, and of the bridge's log lines, in a report."""
 
 
 def main() -> None:
-    """Let things happen for so many minutes, and say what came of it."""
+    """Cause faults for the given time and report the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=3, help="how long faults are mixed; what began is finished")
-    parser.add_argument("--seed", type=int, help="the same faults again, in the same order")
+    parser.add_argument("--minutes", type=float, default=3, help="duration in minutes; the last step is completed")
+    parser.add_argument("--seed", type=int, help="repeat the faults of an earlier run, in the same order")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that every process is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all processes are stopped
     print(f"seed {seed}, {_STATIONS} stations, {options.minutes:g} minutes")
     with tempfile.TemporaryDirectory(prefix="evse-soak-") as folder:
-        right = _soak(Path(folder), random.Random(seed), options.minutes * 60)  # noqa: S311  # faults are no secret
-    if not right:
-        sys.exit(f"to see it again: python -m benchmarks.soak --seed {seed} --minutes {options.minutes:g}")
+        passed = _soak(Path(folder), random.Random(seed), options.minutes * 60)  # noqa: S311  # no secret
+    if not passed:
+        sys.exit(f"to repeat: python -m benchmarks.soak --seed {seed} --minutes {options.minutes:g}")
 
 
-def _soak(folder: Path, seeded_random: random.Random, seconds: float) -> bool:
-    truth = first(seeded_random, _STATIONS)
-    with World(folder, truth) as world:
-        course = Course(world, truth, seeded_random)
-        before, most, began = world.usage, 0, time.monotonic()
+def _soak(folder: Path, rng: random.Random, seconds: float) -> bool:
+    model = initial_model(rng, _STATIONS)
+    with Environment(folder, model) as environment:
+        run = SoakRun(environment, model, rng)
+        before, peak, began = environment.usage, 0, time.monotonic()
         try:
-            course.begin()
-            before, began = world.usage, time.monotonic()
+            run.start()
+            before, began = environment.usage, time.monotonic()
             while time.monotonic() - began < seconds:
-                course.step()
-                most = max(most, world.usage.memory)
-        except WrongPictureError as error:
-            print(f"\nWRONG: {error}", *error.found[:_SHOWN], "the bridge's last lines:", sep="\n  ")
-            print("", *world.bridge.stderr[-_SHOWN:], sep="\n  ")
-            _report(course, before, world.usage if world.bridge.running else before, most, len(error.found))
+                run.step()
+                peak = max(peak, environment.usage.memory)
+        except WrongTopicsError as error:
+            print(f"\nFAILED: {error}", *error.differences[:_MAX_LINES], "last lines of the bridge's log:", sep="\n  ")
+            print("", *environment.bridge.stderr[-_MAX_LINES:], sep="\n  ")
+            after = environment.usage if environment.bridge.running else before
+            _report(run, before, after, peak, len(error.differences))
             return False
-        after = world.usage
-        world.bridge.terminate()
-        world.bridge.assert_exit(0)
-        said = world.retained()[f"{course.truth.settings.base}/bridge/availability"]
-        _report(course, before, after, most, 0)
-        print(f"ended with exit code 0, and {said!r} as its last word")
-        return said == "offline"
+        after = environment.usage
+        environment.bridge.terminate()
+        environment.bridge.assert_exit(0)
+        availability = environment.retained()[f"{run.model.settings.base}/bridge/availability"]
+        _report(run, before, after, peak, 0)
+        print(f"the bridge exited with code 0; its availability is {availability!r}")
+        return availability == "offline"
 
 
-def _report(course: Course, before: Usage, after: Usage, most: int, wrong: int) -> None:
-    print(f"\nfaults and changes: {course.happened.total()}")
-    for name, count in sorted(course.happened.items()):
+def _report(run: SoakRun, before: Usage, after: Usage, peak: int, wrong: int) -> None:
+    print(f"\nfaults and changes: {run.events.total()}")
+    for name, count in sorted(run.events.items()):
         print(f"  {count:4} {name}")
-    print(f"pictures judged: {course.checks}, the last of {course.topics:,} topics; slowest {course.slowest:.1f} s")
+    print(f"checks: {run.checks}, the last of {run.topics:,} topics; slowest {run.slowest:.1f} s")
     print(f"wrong retained topics: {wrong}")
-    print(f"polls: {course.world.cloud.polls:,}; log lines: {len(course.world.bridge.stderr)}")
-    print(f"resident memory: {_mb(before.memory)} at the start, {_mb(after.memory)} at the end, {_mb(most)} at most")
+    print(f"polls: {run.environment.cloud.polls:,}; log lines: {len(run.environment.bridge.stderr)}")
+    print(f"resident memory: {_mb(before.memory)} at the start, {_mb(after.memory)} at the end, {_mb(peak)} at most")
     print(f"open files: {before.files} at the start, {after.files} at the end")
 
 

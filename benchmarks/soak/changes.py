@@ -1,13 +1,13 @@
-"""What may be different next: what stations have to tell, and what the configuration says. Pure but for the dice."""
+"""Random changes of the stations' values and of the configuration. Pure, except for the random generator."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from benchmarks.soak.truth import STATUSES, Plug, Settings, SoakStation, Truth
+from benchmarks.soak.model import STATUSES, Model, Plug, Settings, SoakStation
 
-__all__ = ["CHANGES", "first", "other_values", "with_new_tokens"]
+__all__ = ["CHANGES", "initial_model", "other_values", "with_new_tokens"]
 
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _LABELS = (
@@ -21,152 +21,148 @@ _LABELS = (
     '"quoted" \\ and \u202eturned',
     "null\x00byte",
 )
-_FEWEST, _MOST = 30, 50
+_MIN_STATIONS, _MAX_STATIONS = 30, 50
 
 
-def first(seeded_random: Random, count: int) -> Truth:
-    """So many stations with one to three plugs each."""
-    stations = (_station(seeded_random) for _ in range(count))
-    return Truth(Settings(), {station.uuid: station for station in stations})
+def initial_model(rng: Random, count: int) -> Model:
+    """A model of `count` stations with one to three plugs each."""
+    stations = (_station(rng) for _ in range(count))
+    return Model(Settings(), {station.uuid: station for station in stations})
 
 
-def other_values(seeded_random: Random, station: SoakStation) -> SoakStation:
-    """The station a little later: other values, sometimes a plug that went, came, or has a spoilt object."""
-    plugs = {uuid: _later(seeded_random, plug) for uuid, plug in station.plugs.items()}
-    if len(plugs) > 1 and seeded_random.random() < 0.1:
-        del plugs[seeded_random.choice(list(plugs))]
-    if len(plugs) < 3 and seeded_random.random() < 0.1:
-        plug = _plug(seeded_random)
+def other_values(rng: Random, station: SoakStation) -> SoakStation:
+    """The station with other values; sometimes a plug disappears, appears, or has an invalid object."""
+    plugs = {uuid: _later(rng, plug) for uuid, plug in station.plugs.items()}
+    if len(plugs) > 1 and rng.random() < 0.1:
+        del plugs[rng.choice(list(plugs))]
+    if len(plugs) < 3 and rng.random() < 0.1:
+        plug = _plug(rng)
         plugs[plug.uuid] = plug
-    if len(plugs) > 1 and seeded_random.random() < 0.2:
-        uuid = seeded_random.choice(list(plugs))
-        plugs[uuid] = replace(plugs[uuid], spoilt=True)
+    if len(plugs) > 1 and rng.random() < 0.2:
+        uuid = rng.choice(list(plugs))
+        plugs[uuid] = replace(plugs[uuid], invalid=True)
     return replace(station, plugs=plugs)
 
 
-def with_new_tokens(seeded_random: Random, truth: Truth, uuids: Mapping[str, object]) -> Truth:
-    """These stations with other tokens, in the cloud and in the configuration."""
+def with_new_tokens(rng: Random, model: Model, uuids: Mapping[str, object]) -> Model:
+    """The model with other tokens for these stations, in the cloud and in the configuration."""
     stations = {
-        uuid: replace(station, token=_token(seeded_random)) if uuid in uuids else station
-        for uuid, station in truth.stations.items()
+        uuid: replace(station, token=_token(rng)) if uuid in uuids else station
+        for uuid, station in model.stations.items()
     }
-    return replace(truth, stations=stations)
+    return replace(model, stations=stations)
 
 
 # Other configurations
 
 
-def _fewer(seeded_random: Random, truth: Truth) -> Truth:
-    gone = seeded_random.sample(list(truth.stations), min(seeded_random.randint(1, 4), len(truth.stations) - _FEWEST))
-    return replace(truth, stations={uuid: kept for uuid, kept in truth.stations.items() if uuid not in gone})
+def _remove_stations(rng: Random, model: Model) -> Model:
+    removed = rng.sample(list(model.stations), min(rng.randint(1, 4), len(model.stations) - _MIN_STATIONS))
+    return replace(model, stations={uuid: station for uuid, station in model.stations.items() if uuid not in removed})
 
 
-def _more(seeded_random: Random, truth: Truth) -> Truth:
-    new = [_station(seeded_random) for _ in range(min(seeded_random.randint(1, 4), _MOST - len(truth.stations)))]
-    return replace(truth, stations={**truth.stations, **{station.uuid: station for station in new}})
+def _add_stations(rng: Random, model: Model) -> Model:
+    new = [_station(rng) for _ in range(min(rng.randint(1, 4), _MAX_STATIONS - len(model.stations)))]
+    return replace(model, stations={**model.stations, **{station.uuid: station for station in new}})
 
 
-def _other_names(seeded_random: Random, truth: Truth) -> Truth:
-    return _some(seeded_random, truth, lambda station: replace(station, name=f"Garage {seeded_random.randint(1, 99)}"))
+def _other_names(rng: Random, model: Model) -> Model:
+    return _some(rng, model, lambda station: replace(station, name=f"Garage {rng.randint(1, 99)}"))
 
 
-def _other_aliases(seeded_random: Random, truth: Truth) -> Truth:
-    """Aliases move from one station to another, too."""
+def _other_aliases(rng: Random, model: Model) -> Model:
+    """Other aliases for some stations, also such as another station had before."""
     free = [f"garage-{number}" for number in range(12)]
-    seeded_random.shuffle(free)
-    chosen = set(seeded_random.sample(list(truth.stations), 6))
-    taken = {station.alias for station in truth.stations.values() if station.uuid not in chosen}
+    rng.shuffle(free)
+    chosen = set(rng.sample(list(model.stations), 6))
+    taken = {station.alias for station in model.stations.values() if station.uuid not in chosen}
     names = (name for name in free if name not in taken)
     stations = {
-        uuid: replace(station, alias=seeded_random.choice(["", next(names)])) if uuid in chosen else station
-        for uuid, station in truth.stations.items()
+        uuid: replace(station, alias=rng.choice(["", next(names)])) if uuid in chosen else station
+        for uuid, station in model.stations.items()
     }
-    return replace(truth, stations=stations)
+    return replace(model, stations=stations)
 
 
-def _other_plug_aliases(seeded_random: Random, truth: Truth) -> Truth:
+def _other_plug_aliases(rng: Random, model: Model) -> Model:
     def change(station: SoakStation) -> SoakStation:
-        names = seeded_random.sample(["left", "right", "middle", "north"], len(station.plugs))
-        aliases = {uuid: name for uuid, name in zip(station.plugs, names, strict=True) if seeded_random.random() < 0.6}
+        names = rng.sample(["left", "right", "middle", "north"], len(station.plugs))
+        aliases = {uuid: name for uuid, name in zip(station.plugs, names, strict=True) if rng.random() < 0.6}
         return replace(station, plug_aliases=aliases)
 
-    return _some(seeded_random, truth, change)
+    return _some(rng, model, change)
 
 
-def _other_tokens(seeded_random: Random, truth: Truth) -> Truth:
-    return with_new_tokens(seeded_random, truth, dict.fromkeys(seeded_random.sample(list(truth.stations), 3)))
+def _other_tokens(rng: Random, model: Model) -> Model:
+    return with_new_tokens(rng, model, dict.fromkeys(rng.sample(list(model.stations), 3)))
 
 
-def _other_form(_dice: Random, truth: Truth) -> Truth:
+def _other_discovery_form(_rng: Random, model: Model) -> Model:
     return replace(
-        truth, settings=replace(truth.settings, form="device" if truth.settings.form == "entity" else "entity")
+        model, settings=replace(model.settings, form="device" if model.settings.form == "entity" else "entity")
     )
 
 
-def _other_base(seeded_random: Random, truth: Truth) -> Truth:
+def _other_base_topic(rng: Random, model: Model) -> Model:
+    return replace(model, settings=replace(model.settings, base=rng.choice(["evse", "site/evse", "Ladepark"])))
+
+
+def _other_discovery_prefix(rng: Random, model: Model) -> Model:
     return replace(
-        truth, settings=replace(truth.settings, base=seeded_random.choice(["evse", "site/evse", "Ladepark"]))
+        model, settings=replace(model.settings, prefix=rng.choice(["homeassistant", "ha", "home/discovery"]))
     )
 
 
-def _other_prefix(seeded_random: Random, truth: Truth) -> Truth:
-    return replace(
-        truth, settings=replace(truth.settings, prefix=seeded_random.choice(["homeassistant", "ha", "home/discovery"]))
-    )
-
-
-CHANGES: Mapping[str, Callable[[Random, Truth], Truth]] = {
-    "stations removed": _fewer,
-    "stations added": _more,
+CHANGES: Mapping[str, Callable[[Random, Model], Model]] = {
+    "stations removed": _remove_stations,
+    "stations added": _add_stations,
     "other names": _other_names,
     "other aliases": _other_aliases,
     "other plug aliases": _other_plug_aliases,
     "other tokens": _other_tokens,
-    "the other form of discovery": _other_form,
-    "another base topic": _other_base,
-    "another discovery prefix": _other_prefix,
+    "the other form of discovery": _other_discovery_form,
+    "another base topic": _other_base_topic,
+    "another discovery prefix": _other_discovery_prefix,
 }
-"""What a reload can bring, by what it is called."""
+"""Changes of the configuration that a reload applies, by name."""
 
 
-def _some(seeded_random: Random, truth: Truth, change: Callable[[SoakStation], SoakStation]) -> Truth:
-    chosen = {uuid: change(truth.stations[uuid]) for uuid in seeded_random.sample(list(truth.stations), 4)}
-    return replace(truth, stations={**truth.stations, **chosen})
+def _some(rng: Random, model: Model, change: Callable[[SoakStation], SoakStation]) -> Model:
+    chosen = {uuid: change(model.stations[uuid]) for uuid in rng.sample(list(model.stations), 4)}
+    return replace(model, stations={**model.stations, **chosen})
 
 
-# SeededRandom
+# Random values
 
 
-def _station(seeded_random: Random) -> SoakStation:
-    plugs = [_plug(seeded_random) for _ in range(seeded_random.randint(1, 3))]
-    uuid = _uuid(seeded_random)
-    return SoakStation(uuid, f"Station {uuid[:4]}", "", _token(seeded_random), {}, {plug.uuid: plug for plug in plugs})
+def _station(rng: Random) -> SoakStation:
+    plugs = [_plug(rng) for _ in range(rng.randint(1, 3))]
+    uuid = _uuid(rng)
+    return SoakStation(uuid, f"Station {uuid[:4]}", "", _token(rng), {}, {plug.uuid: plug for plug in plugs})
 
 
-def _plug(seeded_random: Random) -> Plug:
-    return _later(seeded_random, Plug(_uuid(seeded_random), "", "idle", (), _time(_BEGAN)))
+def _plug(rng: Random) -> Plug:
+    return _later(rng, Plug(_uuid(rng), "", "idle", (), _time(_BEGAN)))
 
 
-def _later(seeded_random: Random, plug: Plug) -> Plug:
-    numbers = tuple(_number(seeded_random) for _ in range(5))
-    time = datetime.fromisoformat(plug.time) + timedelta(milliseconds=seeded_random.randint(1, 100_000))
-    label = seeded_random.choice(_LABELS) if not plug.label or seeded_random.random() < 0.1 else plug.label
-    return Plug(plug.uuid, label, seeded_random.choice(STATUSES), numbers, _time(time))
+def _later(rng: Random, plug: Plug) -> Plug:
+    numbers = tuple(_number(rng) for _ in range(5))
+    time = datetime.fromisoformat(plug.time) + timedelta(milliseconds=rng.randint(1, 100_000))
+    label = rng.choice(_LABELS) if not plug.label or rng.random() < 0.1 else plug.label
+    return Plug(plug.uuid, label, rng.choice(STATUSES), numbers, _time(time))
 
 
-def _number(seeded_random: Random) -> float | None:
-    return seeded_random.choice(
-        [0.0, 7107.0, 1e-3, -2300.0, round(seeded_random.uniform(0, 22_000), seeded_random.randint(0, 3)), None]
-    )
+def _number(rng: Random) -> float | None:
+    return rng.choice([0.0, 7107.0, 1e-3, -2300.0, round(rng.uniform(0, 22_000), rng.randint(0, 3)), None])
 
 
 def _time(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _uuid(seeded_random: Random) -> str:
-    return f"{seeded_random.getrandbits(128):032x}"
+def _uuid(rng: Random) -> str:
+    return f"{rng.getrandbits(128):032x}"
 
 
-def _token(seeded_random: Random) -> str:
-    return f"{seeded_random.getrandbits(128):032x}"
+def _token(rng: Random) -> str:
+    return f"{rng.getrandbits(128):032x}"

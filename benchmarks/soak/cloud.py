@@ -1,11 +1,11 @@
-"""A server that tells each station's truth over connections that are kept, or its trouble on one that then ends."""
+"""A server that sends each station's answer over persistent connections, or its fault and then disconnects."""
 
 import asyncio
 import threading
 from types import TracebackType
 from typing import Self
 
-from benchmarks.soak.troubles import DisconnectReason
+from benchmarks.soak.station_faults import StationFault
 from tests.harness.net import HOST, free_port
 
 __all__ = ["SoakCloud"]
@@ -15,16 +15,16 @@ _REJECTED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
 
 
 class SoakCloud:
-    """Listens, in a thread of its own, as long as its context is entered; `polls` is how often it was asked."""
+    """Listens in its own thread; use it as a context manager. `polls` counts the requests."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.polls = 0
-        self._truths: dict[str, tuple[str, bytes]] = {}
-        self._troubles: dict[str, DisconnectReason] = {}
+        self._answers: dict[str, tuple[str, bytes]] = {}
+        self._faults: dict[str, StationFault] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda *_: None)  # connections that end, on purpose
+        self._loop.set_exception_handler(lambda *_: None)  # closed connections are intended
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -35,22 +35,29 @@ class SoakCloud:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def tell(self, uuid: str, token: str, body: bytes, trouble: DisconnectReason | None) -> None:
-        """What a station with this token is answered from now on; one with another is rejected."""
-        self._truths[uuid] = token, body
-        if trouble is None:
-            self._troubles.pop(uuid, None)
+    def set_answer(self, uuid: str, token: str, body: bytes, fault: StationFault | None) -> None:
+        """Set the answer for a station.
+
+        Args:
+            uuid: the station.
+            token: the required token; requests with another one get 401.
+            body: the body of a valid answer.
+            fault: what to do instead of answering, if anything.
+        """
+        self._answers[uuid] = token, body
+        if fault is None:
+            self._faults.pop(uuid, None)
         else:
-            self._troubles[uuid] = trouble
+            self._faults[uuid] = fault
 
-    # the server's thread
+    # Everything below runs in the server's thread.
 
-    async def _end(self) -> None:
+    async def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -64,20 +71,20 @@ class SoakCloud:
             while await self._answer(await reader.readuntil(b"\r\n\r\n"), writer):
                 pass
         except (OSError, EOFError):
-            pass  # the other side has enough
+            pass  # the client closed the connection
         finally:
             writer.close()
             self._tasks.discard(task)
 
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; whether the connection stays."""
+        """Answer one request and return whether the connection stays open."""
         self.polls += 1
         uuid = head.split(b" ", 2)[1].split(b"/")[4].decode()
-        trouble = self._troubles.get(uuid)
-        if trouble is not None:
-            await trouble.lie(writer)
+        fault = self._faults.get(uuid)
+        if fault is not None:
+            await fault.behaviour(writer)
             return False
-        token, body = self._truths.get(uuid, ("", b""))
+        token, body = self._answers.get(uuid, ("", b""))
         if not body:
             writer.write(_UNKNOWN)
         elif f"\r\nevsetoken: {token}\r\n".encode() not in head:

@@ -1,95 +1,95 @@
-"""What can happen to the broker, to the way there, and to the way to the cloud.
+"""Faults of the broker, of the network to the broker, and of the network to the cloud.
 
-What happens to the broker is over before the picture is judged; a cloud that is away is judged while it lasts, too.
+A fault of the broker ends before the retained topics are checked. During a fault of the cloud they are checked too.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from random import Random
 
-from benchmarks.soak.world import World
+from benchmarks.soak.environment import Environment
 
-__all__ = ["BROKER", "CLOUD", "Fault"]
+__all__ = ["BROKER_FAULTS", "CLOUD_FAULTS", "Fault"]
 
-Fault = Callable[[World, Random], Callable[[], None]]
-"""Begins, and returns what ends it."""
+Fault = Callable[[Environment, Random], Callable[[], None]]
+"""Starts the fault and returns a function that ends it."""
 
 
 def _nothing() -> None:
     pass
 
 
-def _killed(world: World, seeded_random: Random) -> Callable[[], None]:
-    world.broker.kill()
-    return _later(seeded_random, 1, 8, lambda: _start(world))
+def _killed(environment: Environment, rng: Random) -> Callable[[], None]:
+    environment.broker.kill()
+    return _later(rng, 1, 8, lambda: _start(environment))
 
 
-def _restarted(world: World, _dice: Random) -> Callable[[], None]:
-    world.broker.stop()
-    return lambda: _start(world)
+def _restarted(environment: Environment, _rng: Random) -> Callable[[], None]:
+    environment.broker.stop()
+    return lambda: _start(environment)
 
 
-def _frozen(world: World, seeded_random: Random) -> Callable[[], None]:
-    world.broker.freeze()
-    return _later(seeded_random, 1, 14, world.broker.thaw)
+def _frozen(environment: Environment, rng: Random) -> Callable[[], None]:
+    environment.broker.freeze()
+    return _later(rng, 1, 14, environment.broker.thaw)
 
 
-def _cut(world: World, _dice: Random) -> Callable[[], None]:
-    world.to_broker.cut()
+def _cut(environment: Environment, _rng: Random) -> Callable[[], None]:
+    environment.to_broker.cut()
     return _nothing
 
 
-def _flapping(world: World, seeded_random: Random) -> Callable[[], None]:
-    world.to_broker.cut(new_after=0.5)
-    return _later(seeded_random, 2, 6, world.to_broker.restore)
+def _flapping(environment: Environment, rng: Random) -> Callable[[], None]:
+    environment.to_broker.cut(new_after=0.5)
+    return _later(rng, 2, 6, environment.to_broker.restore)
 
 
-def _swallowed(world: World, seeded_random: Random) -> Callable[[], None]:
-    world.to_broker.blackhole()
-    return _later(seeded_random, 1, 10, world.to_broker.restore)
+def _packets_lost(environment: Environment, rng: Random) -> Callable[[], None]:
+    environment.to_broker.blackhole()
+    return _later(rng, 1, 10, environment.to_broker.restore)
 
 
-def _slow(world: World, seeded_random: Random) -> Callable[[], None]:
-    world.to_broker.delay(0.2)
-    return _later(seeded_random, 1, 5, world.to_broker.restore)
+def _slow(environment: Environment, rng: Random) -> Callable[[], None]:
+    environment.to_broker.delay(0.2)
+    return _later(rng, 1, 5, environment.to_broker.restore)
 
 
-BROKER: Mapping[str, Fault] = {
-    "broker killed, its memory lost": _killed,
-    "broker restarted, its memory lost": _restarted,
+BROKER_FAULTS: Mapping[str, Fault] = {
+    "broker killed, retained topics lost": _killed,
+    "broker restarted, retained topics lost": _restarted,
     "broker frozen": _frozen,
-    "connection to the broker cut": _cut,
-    "connections to the broker cut again and again": _flapping,
-    "connection to the broker swallowed": _swallowed,
+    "connection to the broker reset": _cut,
+    "connections to the broker reset repeatedly": _flapping,
+    "packets to the broker lost": _packets_lost,
     "connection to the broker slow": _slow,
 }
 
 
-def _cloud_swallowed(world: World, _dice: Random) -> Callable[[], None]:
-    world.to_cloud.blackhole()
-    return world.to_cloud.restore
+def _cloud_packets_lost(environment: Environment, _rng: Random) -> Callable[[], None]:
+    environment.to_cloud.blackhole()
+    return environment.to_cloud.restore
 
 
-def _cloud_cut(world: World, _dice: Random) -> Callable[[], None]:
-    world.to_cloud.cut(new_after=0)
-    return world.to_cloud.restore
+def _cloud_cut(environment: Environment, _rng: Random) -> Callable[[], None]:
+    environment.to_cloud.cut(new_after=0)
+    return environment.to_cloud.restore
 
 
-CLOUD: Mapping[str, Fault] = {
-    "the cloud swallows everything": _cloud_swallowed,
-    "the cloud cuts every connection": _cloud_cut,
+CLOUD_FAULTS: Mapping[str, Fault] = {
+    "packets to the cloud lost": _cloud_packets_lost,
+    "connections to the cloud reset": _cloud_cut,
 }
-"""While one of these lasts, every station is `unreachable`."""
+"""During each of these, every station is `unreachable`."""
 
 
-def _start(world: World) -> None:
-    world.broker.start()
-    world.plant()
+def _start(environment: Environment) -> None:
+    environment.broker.start()
+    environment.publish_foreign_topics()
 
 
-def _later(seeded_random: Random, shortest: float, longest: float, end: Callable[[], None]) -> Callable[[], None]:
-    """`end`, after a while that is drawn now, so that it depends on the seed alone."""
-    seconds = seeded_random.uniform(shortest, longest)
+def _later(rng: Random, shortest: float, longest: float, end: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that waits and calls `end`; the wait is chosen now, so that it depends only on the seed."""
+    seconds = rng.uniform(shortest, longest)
 
     def wait() -> None:
         time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""The parts of a soak: a lying cloud and a real broker, each behind a proxy, and the bridge, as a process."""
+"""The environment of a soak test: cloud and broker, each behind a proxy, and the bridge in its own process."""
 
 import signal
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from benchmarks.machine import Usage, usage
 from benchmarks.soak.cloud import SoakCloud
-from benchmarks.soak.troubles import DisconnectReason
-from benchmarks.soak.truth import CLIENT_ID, Truth
+from benchmarks.soak.model import CLIENT_ID, Model
+from benchmarks.soak.station_faults import StationFault
 from tests.harness.bridge import BridgeProcess
 from tests.harness.configuration import write_config
 from tests.harness.mosquitto import Mosquitto
@@ -18,34 +18,34 @@ from tests.harness.net import HOST
 from tests.harness.observer import Observer, retained_messages
 from tests.harness.proxy import Proxy
 
-__all__ = ["FOREIGN", "World"]
+__all__ = ["FOREIGN", "Environment"]
 
 FOREIGN = {
     "evse/thermostat/power": "5",
     "evse/another/info": '{"uuid":"another","plugs":{},"published_by":"another"}',
     "homeassistant/sensor/evse_another/power/config": "{}",
 }
-"""What others retain on the broker, under the very prefixes of the bridge; it must never be touched."""
+"""Retained topics of other clients, under the bridge's own prefixes; the bridge must never touch them."""
 
 
-class World:
-    """All of it runs as long as the context is entered; `truth` is what the bridge is configured with at first."""
+class Environment:
+    """Starts everything when its context is entered; `model` is the bridge's first configuration."""
 
-    def __init__(self, folder: Path, truth: Truth) -> None:
+    def __init__(self, folder: Path, model: Model) -> None:
         self.cloud = SoakCloud()
         self.broker = Mosquitto(folder / "broker")
         self.to_cloud = Proxy(self.cloud.port)
         self.to_broker = Proxy(self.broker.port)
         self._config = folder / "config.toml"
-        self._first = truth
+        self._initial_model = model
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         try:
             for part in (self.cloud, self.to_cloud, self.broker, self.to_broker):
                 self._stack.enter_context(part)
-            self.plant()
-            self.bridge = self._stack.enter_context(BridgeProcess.run(self._write(self._first)))
+            self.publish_foreign_topics()
+            self.bridge = self._stack.enter_context(BridgeProcess.run(self._write(self._initial_model)))
         except BaseException:
             self._stack.close()
             raise
@@ -56,45 +56,45 @@ class World:
     ) -> None:
         self._stack.close()
 
-    def tell(self, truth: Truth, troubles: Mapping[str, DisconnectReason]) -> None:
-        """Let the cloud answer so."""
-        for uuid, station in truth.stations.items():
-            self.cloud.tell(uuid, station.token, station.answer(), troubles.get(uuid))
+    def set_answers(self, model: Model, faults: Mapping[str, StationFault]) -> None:
+        """Set the cloud's answers: those of the model, and faults for some stations by uuid."""
+        for uuid, station in model.stations.items():
+            self.cloud.set_answer(uuid, station.token, station.answer(), faults.get(uuid))
 
-    def reload(self, truth: Truth) -> None:
-        """Let the bridge take over these settings and stations (SIGHUP)."""
-        self._write(truth)
+    def reload(self, model: Model) -> None:
+        """Write the model's configuration and have the bridge reload it (SIGHUP)."""
+        self._write(model)
         self.bridge.send_signal(signal.SIGHUP)
 
-    def reload_nonsense(self) -> None:
-        """A file that is no configuration, which the bridge must refuse."""
+    def reload_invalid_file(self) -> None:
+        """Reload an invalid file and wait until the bridge has rejected it."""
         self._config.write_text('[mqtt]\nhost = "localhost"\nbase_topick = "evse"\n')
         lines = len(self.bridge.stderr)
         self.bridge.send_signal(signal.SIGHUP)
         self.bridge.wait_for_line("configuration is wrong", since=lines)
 
-    def plant(self) -> None:
-        """Let others retain their topics on the broker."""
+    def publish_foreign_topics(self) -> None:
+        """Publish the retained topics of other clients."""
         with Observer(self.broker.port, "nothing") as other:
             for topic, payload in FOREIGN.items():
                 other.publish(topic, payload, retain=True)
 
-    def say_birth(self, prefix: str) -> None:
-        """Let Home Assistant say that it has started."""
+    def publish_birth(self, prefix: str) -> None:
+        """Publish Home Assistant's birth message."""
         with Observer(self.broker.port, "nothing") as other:
             other.publish(f"{prefix}/status", "online")
 
     def retained(self) -> dict[str, str]:
-        """What the broker retains."""
+        """Return payload by topic of everything that the broker retains."""
         return retained_messages(self.broker.port)
 
     @property
     def usage(self) -> Usage:
-        """What the bridge uses."""
+        """The bridge's use of CPU, memory and files."""
         return usage(self.bridge.pid)
 
-    def _write(self, truth: Truth) -> Path:
-        settings = truth.settings
+    def _write(self, model: Model) -> Path:
+        settings = model.settings
         tables: dict[str, Any] = {
             "mqtt": {
                 "host": HOST,
@@ -120,7 +120,7 @@ class World:
                     "alias": station.alias,
                     "plugs": dict(station.plug_aliases),
                 }
-                for station in truth.stations.values()
+                for station in model.stations.values()
             ],
         }
         return write_config(self._config, tables)

@@ -1,0 +1,321 @@
+"""What the stations are, what the cloud answered published_plug them, and so what the broker must retain. Pure.
+
+Values and availability are rendered here independently, from the contract and not with the bridge's code, so that this
+module does not repeat a mistake made there. Discovery and `info` come from the bridge's code, since faults only affect
+whether they exist.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from evse_mqtt_bridge import __version__
+from evse_mqtt_bridge.domain.model import Message, PlugState, Station, StationState
+from evse_mqtt_bridge.publishing import messages
+from evse_mqtt_bridge.publishing.outputs import homeassistant
+from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
+from evse_mqtt_bridge.publishing.topics import Topics
+
+__all__ = [
+    "CLIENT_ID",
+    "Difference",
+    "Model",
+    "Plug",
+    "Settings",
+    "SoakStation",
+    "after_poll",
+    "differences",
+    "expected_topics",
+]
+
+CLIENT_ID = "soak"
+
+_NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit")
+_FLAGS: Mapping[str, tuple[bool | None, bool | None, bool | None]] = {
+    # charging, vehicle connected, problem; for other statuses, all three are unknown
+    "idle": (False, False, False),
+    "connected": (False, True, False),
+    "charging": (True, True, False),
+    "recently_started_charging": (True, True, False),
+    "discharging": (False, True, False),
+    "starting": (None, None, False),
+    "stopped": (False, None, False),
+    "error": (None, None, True),
+    "init": (None, None, False),
+}
+_UNAVAILABLE = ("offline", "cloud_offline")
+STATUSES = (*_FLAGS, *_UNAVAILABLE, "a_future_status")
+"""The statuses that plugs have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """A plug as the cloud knows it.
+
+    Attributes:
+        uuid: the plug's uuid.
+        label: its label.
+        status: the vendor's status.
+        numbers: the values of `_NUMBERS`, in that order.
+        time: when it was measured, in RFC 3339.
+        invalid: whether its object in the answer is invalid.
+    """
+
+    uuid: str
+    label: str
+    status: str
+    numbers: tuple[float | None, ...]
+    time: str
+    invalid: bool = False
+
+    def object(self, evse_uuid: str) -> dict[str, Any]:
+        """Its object in an answer."""
+        return {
+            "time": self.time,
+            "plug_uuid": self.uuid,
+            "plug_label": self.label,
+            "evse_uuid": evse_uuid,
+            "status": self.status,
+            **dict(zip(_NUMBERS, self.numbers, strict=True)),
+            **({"power": {"much": True}} if self.invalid else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SoakStation:
+    """A station as it is configured and as the cloud knows it.
+
+    Attributes:
+        uuid: the station's uuid.
+        name: its configured name.
+        alias: its configured alias, or empty.
+        token: its token, in the cloud and in the configuration.
+        plug_aliases: configured alias by plug uuid.
+        plugs: plug by uuid.
+        reason: the expected availability reason: `online`, or that of its fault.
+    """
+
+    uuid: str
+    name: str
+    alias: str
+    token: str
+    plug_aliases: Mapping[str, str]
+    plugs: Mapping[str, Plug]
+    reason: str = "online"
+
+    def station(self) -> Station:
+        """The station as the bridge's domain model has it."""
+        return Station(self.uuid, 1.0, self.name, self.alias, self.plug_aliases)
+
+    def answer(self) -> bytes:
+        """The body of the cloud's answer."""
+        return json.dumps([plug.object(self.uuid) for plug in self.plugs.values()]).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings that topics depend on: base topic, discovery prefix and form."""
+
+    base: str = "evse"
+    prefix: str = "homeassistant"
+    form: Literal["entity", "device"] = "entity"
+
+
+@dataclass(frozen=True, slots=True)
+class _PublishedPlug:
+    """A plug as the bridge must have published it.
+
+    Attributes:
+        plug: its last valid object.
+        reason: its availability reason.
+        payloads: every payload published so far, by the name of the topic.
+    """
+
+    plug: Plug
+    reason: str
+    payloads: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the broker must retain.
+
+    Attributes:
+        settings: the settings that topics depend on.
+        stations: configured station by uuid.
+        published: published plug by station uuid and plug uuid.
+    """
+
+    settings: Settings
+    stations: Mapping[str, SoakStation]
+    published: Mapping[str, Mapping[str, _PublishedPlug]] = field(default_factory=dict)
+
+
+def after_poll(model: Model) -> Model:
+    """The model after each station was polled once more."""
+    published = {uuid: _after_poll(model.published.get(uuid, {}), station) for uuid, station in model.stations.items()}
+    return Model(model.settings, model.stations, published)
+
+
+def _after_poll(published: Mapping[str, _PublishedPlug], station: SoakStation) -> dict[str, _PublishedPlug]:
+    if station.reason != "online":
+        return {uuid: _PublishedPlug(plug.plug, station.reason, plug.payloads) for uuid, plug in published.items()}
+    result = {}
+    for uuid, before in published.items():
+        plug = station.plugs.get(uuid)
+        if plug is None:
+            result[uuid] = _PublishedPlug(before.plug, "missing", before.payloads)
+        elif plug.invalid:
+            result[uuid] = _PublishedPlug(before.plug, "invalid_response", before.payloads)
+    for uuid, plug in station.plugs.items():
+        if not plug.invalid:
+            earlier = published[uuid].payloads if uuid in published else {}
+            values = _values(plug)
+            payloads = {
+                name: earlier.get(name, frozenset()) | ({value} if (value := values.get(name)) else set())
+                for name in {*earlier, *values}
+            }
+            result[uuid] = _PublishedPlug(plug, plug.status if plug.status in _UNAVAILABLE else "online", payloads)
+    return result
+
+
+# Expected topics
+
+
+def expected_topics(model: Model) -> dict[str, str]:
+    """Payload by topic of everything that must be retained, without the time at which the bridge started."""
+    topics = Topics(model.settings.base)
+    discovery = Discovery(topics, model.settings.prefix, model.settings.form, 1, CLIENT_ID, __version__)
+    discovery_info = {"prefix": model.settings.prefix, "form": model.settings.form}
+    info = {
+        "name": "evse-mqtt-bridge",
+        "version": __version__,
+        "contract": 1,
+        "client_id": CLIENT_ID,
+        "base_topic": model.settings.base,
+        "stations": len(model.stations),
+        "discovery": discovery_info,
+    }
+    expected = {topics.availability: "online", topics.info: json.dumps(info)}
+    expected |= _payloads(homeassistant.bridge(discovery))
+    for uuid, soak_station in model.stations.items():
+        station, published = soak_station.station(), model.published.get(uuid, {})
+        state = StationState(
+            plugs={plug: PlugState(plug, label=published_plug.plug.label) for plug, published_plug in published.items()}
+        )
+        expected |= _payloads([messages.station_info(topics, station, state, CLIENT_ID, discovery_info)])
+        expected |= _payloads(homeassistant.station(discovery, station))
+        expected |= {
+            topics.station(station.topic_id, name): value for name, value in _availability(soak_station.reason).items()
+        }
+        for plug, published_plug in published.items():
+            expected |= _payloads(homeassistant.plug(discovery, station, plug, published_plug.plug.label))
+            prefix = topics.plug(station.topic_id, station.plugs.get(plug, plug))
+            expected |= {prefix + name: value for name, value in _plug(published_plug).items()}
+    return expected
+
+
+def _payloads(rendered: Iterable[Message]) -> dict[str, str]:
+    return {message.topic: message.payload.decode() for message in rendered}
+
+
+def _availability(reason: str) -> dict[str, str]:
+    return {"availability": "online" if reason == "online" else "offline", "availability_reason": reason}
+
+
+def _plug(published: _PublishedPlug) -> dict[str, str]:
+    values, availability = _values(published.plug), _availability(published.reason)
+    state = dict.fromkeys(("status", *_NUMBERS, "time", "label", "charging", "vehicle_connected", "problem"))
+    state |= {name: _typed(name, value) for name, value in values.items()} | availability
+    return {**values, **availability, "state": json.dumps(state)}
+
+
+def _values(plug: Plug) -> dict[str, str]:
+    """The payloads of a plug's value topics; unknown values have none."""
+    charging, connected, problem = _FLAGS.get(plug.status, (None, None, None))
+    flags = {"charging": charging, "vehicle_connected": connected, "problem": problem}
+    return {
+        "status": plug.status,
+        "label": plug.label,
+        "time": plug.time,
+        **{name: _plain(number) for name, number in zip(_NUMBERS, plug.numbers, strict=True) if number is not None},
+        **{name: str(flag).lower() for name, flag in flags.items() if flag is not None},
+    }
+
+
+def _plain(number: float) -> str:
+    text = format(Decimal(repr(number)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _typed(name: str, value: str) -> object:
+    if name in _NUMBERS:
+        return float(value)
+    return value == "true" if name in ("charging", "vehicle_connected", "problem") else value
+
+
+# Differences between the expected and the retained topics
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A topic with a wrong payload; `None` means that it has, or must have, no payload."""
+
+    topic: str
+    expected: str | None
+    found: str | None
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {_short(self.found)}, expected {_short(self.expected)}"
+
+
+def differences(model: Model, foreign: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
+    """Every topic that is missing, has a wrong payload, or should not exist.
+
+    A value that is unknown by now may keep an earlier payload, or have none since a restart of the broker.
+
+    Args:
+        model: what the broker must retain.
+        foreign: topics of other clients, which must be unchanged.
+        found: what the broker retains.
+    """
+    expected = {**expected_topics(model), **foreign}
+    allowed = dict(_earlier_payloads(model))
+    different = [
+        Difference(topic, payload, found.get(topic))
+        for topic, payload in expected.items()
+        if not _same(topic, payload, found.get(topic))
+    ]
+    surplus = [
+        Difference(topic, None, payload)
+        for topic, payload in found.items()
+        if topic not in expected and payload not in allowed.get(topic, ())
+    ]
+    return different + surplus
+
+
+def _earlier_payloads(model: Model) -> Iterator[tuple[str, frozenset[str]]]:
+    topics = Topics(model.settings.base)
+    for uuid, published in model.published.items():
+        station = model.stations[uuid].station()
+        for plug, published_plug in published.items():
+            prefix = topics.plug(station.topic_id, station.plugs.get(plug, plug))
+            yield from ((prefix + name, payloads) for name, payloads in published_plug.payloads.items())
+
+
+def _same(topic: str, expected: str, found: str | None) -> bool:
+    if found is None or topic.rpartition("/")[2] not in ("state", "info", "config"):
+        return expected == found
+    try:
+        content = json.loads(found)
+    except ValueError:
+        return False
+    if topic.endswith("/bridge/info") and isinstance(content, dict):
+        content.pop("started", None)
+    return bool(content == json.loads(expected))
+
+
+def _short(payload: str | None) -> str:
+    return "no payload" if payload is None else repr(payload if len(payload) < 120 else payload[:120] + "...")

@@ -9,6 +9,7 @@ import click
 
 from evse_mqtt_bridge.cli.common.options import config_option, load_config
 from evse_mqtt_bridge.observability.log import make_logger
+from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.service import supervisor as app
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
 
@@ -36,7 +37,7 @@ def run(config: Path | None) -> None:
     loaded = load_config(config)
     log = make_logger(loaded.config.log.level, loaded.config.log.format)
     for warning in loaded.warnings:
-        log.warning("configuration", detail=warning)
+        log_event(log, LogEvent.CONFIGURATION_WARNING, detail=warning)
 
     async def main() -> None:
         controls = app.Controls()

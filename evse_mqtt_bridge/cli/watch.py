@@ -15,8 +15,8 @@ from rich.text import Text
 from evse_mqtt_bridge.cli.common.options import config_option
 from evse_mqtt_bridge.cli.common.render import heading, listing, window
 from evse_mqtt_bridge.cli.common.status_client import Viewer, only_stations, url_option, where
-from evse_mqtt_bridge.observability.event_log import duration
 from evse_mqtt_bridge.observability.snapshot import Snapshot
+from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.errors import UnavailableError
 
 __all__ = ["frame", "watch"]
@@ -83,7 +83,7 @@ def _watch(viewer: Viewer, names: tuple[str, ...], console: Console, show: Calla
         try:
             _, picture = viewer.look()
         except UnavailableError as error:
-            old = f"this is from {duration(began - seen)} ago: " if picture else ""
+            old = f"this is from {format_duration(began - seen)} ago: " if picture else ""
             trouble = f"{old}{error}; trying on"
         else:
             seen = time.monotonic()

@@ -1,6 +1,6 @@
-"""Counts the stations and plugs of a running bridge, by what they are at a moment.
+"""Counts stations and plugs by state, and sums up their measurements.
 
-Counted when somebody asks, from the states themselves, so that it is never off: 5,000 stations take some milliseconds.
+The aggregates are computed from the states on request, so that they cannot drift: 5,000 stations take milliseconds.
 """
 
 from collections import Counter
@@ -11,24 +11,28 @@ from datetime import datetime
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason, StationState
 from evse_mqtt_bridge.domain.statuses import meaning
 
-__all__ = ["PLUG_STATES", "STATION_STATES", "WAITING", "Aggregates", "aggregates"]
+__all__ = ["PLUG_STATES", "STATION_STATES", "WAITING", "Aggregates", "aggregate"]
 
 WAITING = "waiting"
-"""The state of a station, or of a plug, that has not told anything yet."""
+"""The state of a station or a plug that has no reason yet."""
 
 STATION_STATES = (WAITING, *(reason.value for reason in STATION_REASONS))
-"""What a station may be."""
+"""The states of a station."""
 
 PLUG_STATES = (WAITING, *(reason.value for reason in Reason))
-"""What a plug may be."""
+"""The states of a plug."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregates:
-    """How many `stations` and `plugs` there are by state, each of which is there, and what the available plugs tell.
+    """Numbers over all stations.
 
-    `charging` counts plugs; `power` is theirs together in W; `oldest` is the time (UTC) of the oldest measurement,
-    `None` where there is none.
+    Attributes:
+        stations: how many stations are in each of `STATION_STATES`.
+        plugs: how many plugs are in each of `PLUG_STATES`.
+        charging: how many available plugs charge a vehicle.
+        power: the power of all available plugs in W.
+        oldest: time of the oldest measurement of an available plug, in UTC; `None` without one.
     """
 
     stations: Mapping[str, int]
@@ -38,11 +42,11 @@ class Aggregates:
     oldest: datetime | None
 
 
-def aggregates(states: Iterable[StationState]) -> Aggregates:
+def aggregate(states: Iterable[StationState]) -> Aggregates:
     """The aggregates of these stations."""
     stations: Counter[Reason | None] = Counter()
     plugs: Counter[Reason | None] = Counter()
-    online = available = charging = 0  # not in the Counters: an Enum as a key costs more than the rest of a round
+    online = available = charging = 0  # plain numbers: an enum as a key costs more than the rest of an iteration
     power, oldest = 0.0, None
     for state in states:
         if state.reason is Reason.ONLINE:
@@ -65,6 +69,7 @@ def aggregates(states: Iterable[StationState]) -> Aggregates:
     return Aggregates(_by_state(STATION_STATES, stations), _by_state(PLUG_STATES, plugs), charging, power, oldest)
 
 
-def _by_state(states: Iterable[str], counted: Counter[Reason | None]) -> dict[str, int]:
-    found = {WAITING if reason is None else reason.value: count for reason, count in counted.items()}
-    return {state: found.get(state, 0) for state in states}
+def _by_state(states: Iterable[str], by_reason: Counter[Reason | None]) -> dict[str, int]:
+    """The counts by the name of the state, with a zero for each state that does not occur."""
+    counts = {WAITING if reason is None else reason.value: count for reason, count in by_reason.items()}
+    return {state: counts.get(state, 0) for state in states}

@@ -1,47 +1,73 @@
-"""Counts what the bridge does, for metrics: numbers that only grow, kept as plainly as can be."""
+"""Counts what the bridge does, for the metrics."""
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
 
-from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
+from evse_mqtt_bridge.domain import events
+from evse_mqtt_bridge.domain.model import Failure, Reason
 
 __all__ = ["DURATION_BUCKETS", "Counters"]
 
 DURATION_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds, in seconds, of the histogram of how long polls take; the last bucket is what took longer."""
+"""Upper bounds, in seconds, of the histogram of poll durations. Longer polls fall into one more bucket."""
 
 
-@dataclass(slots=True)
-class Counters:
-    """Counted from the start of the process; every key is one of a fixed set."""
+class Counters(events.Listener):
+    """Listener that counts from the start of the process; the numbers only grow.
 
-    answered: int = 0
-    """Polls that yielded a useful answer. A plain number: most polls do, and an Enum as a key costs more than they."""
-    failures: Counter[Reason] = field(default_factory=Counter)
-    """Polls that did not, by reason."""
-    durations: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BUCKETS) + 1))
-    """Polls by duration: as many as DURATION_BUCKETS, and one; not cumulative."""
-    seconds: float = 0.0
-    """Duration of all polls together."""
-    unusual: int = 0
-    """Answers that were used, but had something unusual."""
-    refused: int = 0
-    """Publications that the broker would not have."""
-    connected: int = 0
-    """Connections that the broker accepted."""
-    ended: Counter[str] = field(default_factory=Counter)
-    """Connections, and attempts at one, that ended, by what ended them (broker/connection.py, DisconnectReason)."""
-    reloads: Counter[str] = field(default_factory=Counter)
-    """Reloads, `taken` or `refused`."""
+    Attributes:
+        successes: polls with a useful answer. A plain number: they are the most, and an enum as a key costs more than
+            the rest of the counting.
+        failures: failed polls by reason.
+        durations: polls per bucket of `DURATION_BUCKETS`, and one bucket more; not cumulative.
+        total_duration: seconds of all polls together.
+        unusual_answers: useful answers with at least one note.
+        connects: connections that the broker accepted.
+        disconnects: connections, and attempts at one, that ended, by reason.
+        rejected_messages: messages that the broker rejected.
+        reloads_applied: changed configurations that came into force.
+        reloads_rejected: changed configurations that were invalid.
+    """
 
-    def polled(self, outcome: Outcome, seconds: float) -> None:
-        """One poll took this long."""
-        if isinstance(outcome, Failure):
-            self.failures[outcome.reason] += 1
+    def __init__(self) -> None:
+        self.successes = 0
+        self.failures: Counter[Reason] = Counter()
+        self.durations = [0] * (len(DURATION_BUCKETS) + 1)
+        self.total_duration = 0.0
+        self.unusual_answers = 0
+        self.connects = 0
+        self.disconnects: Counter[events.DisconnectReason] = Counter()
+        self.rejected_messages = 0
+        self.reloads_applied = 0
+        self.reloads_rejected = 0
+
+    def poll_completed(self, event: events.PollCompleted) -> None:
+        """Count a poll by outcome and duration."""
+        if isinstance(event.outcome, Failure):
+            self.failures[event.outcome.reason] += 1
         else:
-            self.answered += 1
-            if outcome.notes:
-                self.unusual += 1
-        self.durations[bisect_left(DURATION_BUCKETS, seconds)] += 1
-        self.seconds += seconds
+            self.successes += 1
+            if event.outcome.notes:
+                self.unusual_answers += 1
+        self.durations[bisect_left(DURATION_BUCKETS, event.seconds)] += 1
+        self.total_duration += event.seconds
+
+    def broker_connected(self, event: events.BrokerConnected) -> None:  # noqa: ARG002  # it has no attributes
+        """Count a connection."""
+        self.connects += 1
+
+    def broker_disconnected(self, event: events.BrokerDisconnected) -> None:
+        """Count the end of a connection, or a failed attempt, by reason."""
+        self.disconnects[event.reason] += 1
+
+    def publish_rejected(self, event: events.PublishRejected) -> None:  # noqa: ARG002  # not counted by topic
+        """Count a rejected message."""
+        self.rejected_messages += 1
+
+    def configuration_applied(self, event: events.ConfigurationApplied) -> None:  # noqa: ARG002  # counted only
+        """Count a reload."""
+        self.reloads_applied += 1
+
+    def configuration_rejected(self, event: events.ConfigurationRejected) -> None:  # noqa: ARG002  # counted only
+        """Count a rejected reload, however many problems it has."""
+        self.reloads_rejected += 1

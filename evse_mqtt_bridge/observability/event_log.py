@@ -1,259 +1,283 @@
-"""Tells the log what happens: one line when something goes, one when it is back, and never a flood.
+"""Writes log lines for the events of a running bridge: one when something fails, one when it works again.
 
-It watches the line from outside. What it remembers is only what it has said, within bounds.
+Failures that repeat are logged at level debug. Lines about stations and plugs are limited in number, as thousands of
+stations may fail at once.
 """
 
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugState, Reading, Reason, Station, StationState
-from evse_mqtt_bridge.mqtt.connection import Disconnected, DisconnectReason
+from evse_mqtt_bridge.domain import events
+from evse_mqtt_bridge.domain.model import Failure, PlugState, Reason, Station
 from evse_mqtt_bridge.mqtt.reconnect import STEADY_AFTER
 from evse_mqtt_bridge.observability.log import Logger
+from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
+from evse_mqtt_bridge.observability.rate_limiter import RateLimiter
+from evse_mqtt_bridge.observability.recent_keys import RecentKeys
+from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["LINES_PER_MINUTE", "EventLog", "RateLimiter", "duration"]
+__all__ = ["LINES_PER_MINUTE", "REMEMBERED_LINES", "EventLog"]
 
 LINES_PER_MINUTE = 60
-"""Lines about stations and plugs within a minute, beyond which they are only counted."""
+"""Lines about stations and plugs per minute; further ones are only counted."""
 
-_HOLD_AGAIN = 600.0
-"""Seconds in which the cloud's asking to wait is said once, however often it asks."""
+REMEMBERED_LINES = 1000
+"""How many lines that are logged once are remembered; an older one may be logged a second time."""
 
-_REMEMBERED = 1000
-_MINUTE = 60.0
-_OUTAGE = frozenset({DisconnectReason.LOST, DisconnectReason.UNREACHABLE})
-_RESTLESS = frozenset({DisconnectReason.TAKEN_OVER, DisconnectReason.UNSTEADY})
-"""After these, coming and going is no news until a connection lasts."""
+_RATE_LIMITED_PAUSE = 600.0
+"""Minimum number of seconds between two lines about the cloud's request to wait."""
 
-_LOUD = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND})
+_OUTAGES = frozenset({events.DisconnectReason.LOST, events.DisconnectReason.UNREACHABLE})
 
+_UNSTABLE = frozenset({events.DisconnectReason.TAKEN_OVER, events.DisconnectReason.UNSTEADY})
+"""After one of these, connects and disconnects are logged at level debug until a connection lasts."""
 
-@dataclass(slots=True)
-class RateLimiter:
-    """Lets `limit` through per minute and counts the rest; times are monotonic seconds."""
+_REJECTED_ADVICE = {Reason.UNAUTHORIZED: "check its token", Reason.NOT_FOUND: "check edge_device_id and uuid"}
+"""The reasons that need action by the user, and the advice for each."""
 
-    limit: int
-    _began: float = 0.0
-    _passed: int = 0
-    _held: int = 0
+_BROKER_EVENTS = {
+    events.DisconnectReason.TAKEN_OVER: LogEvent.CLIENT_ID_IN_USE,
+    events.DisconnectReason.UNSTEADY: LogEvent.BROKER_CONNECTION_UNSTABLE,
+    events.DisconnectReason.LOGIN: LogEvent.BROKER_LOGIN_REJECTED,
+    events.DisconnectReason.REFUSED: LogEvent.BROKER_CONNECTION_REJECTED,
+    events.DisconnectReason.TLS: LogEvent.BROKER_TLS_FAILED,
+    events.DisconnectReason.UNREACHABLE: LogEvent.BROKER_UNREACHABLE,
+    events.DisconnectReason.LOST: LogEvent.BROKER_CONNECTION_LOST,
+}
 
-    def passes(self, now: float) -> bool:
-        """Whether one more may be said."""
-        if now - self._began >= _MINUTE and not self._held:
-            self._began, self._passed = now, 0
-        if self._passed < self.limit:
-            self._passed += 1
-            return True
-        self._held += 1
-        return False
-
-    def held(self, now: float) -> int:
-        """How many were not said in a minute that is over; asking starts the next one."""
-        if now - self._began < _MINUTE or not self._held:
-            return 0
-        held, self._held = self._held, 0
-        self._began, self._passed = now, 0
-        return held
+_BROKER_ADVICE = {
+    events.DisconnectReason.TAKEN_OVER: "give each bridge its own mqtt.client_id",
+    events.DisconnectReason.UNSTEADY: "give each bridge its own mqtt.client_id; if each has one, see the broker's log",
+    events.DisconnectReason.LOGIN: "check mqtt.username, mqtt.password and what the broker allows this user",
+}
 
 
 @dataclass(slots=True)
-class EventLog:
-    """See the module; `now` is monotonic seconds."""
+class _Outages:
+    """The outages of one station and its plugs that are in the log.
 
-    log: Logger
-    now: Callable[[], float]
-    broker: str
-    client_id: str
-    _since: dict[tuple[str, ...], float] = field(default_factory=dict)
-    _said: dict[tuple[str, ...], None] = field(default_factory=dict)
-    _rate_limiter: RateLimiter = field(default_factory=lambda: RateLimiter(LINES_PER_MINUTE))
-    _broker_told: set[DisconnectReason] = field(default_factory=set)
-    _connected_at: float | None = None
-    _ever_connected: bool = False
-    _hold_told_until: float = 0.0
+    Attributes:
+        station_since: when the station became unavailable, in monotonic seconds; `None` while it is available.
+        rejections: the reasons of this outage that were logged with advice.
+        plugs_since: when each unavailable plug became unavailable, by plug uuid.
+    """
 
-    # Stations
+    station_since: float | None = None
+    rejections: set[Reason] = field(default_factory=set)
+    plugs_since: dict[str, float] = field(default_factory=dict)
 
-    def polled(self, station: Station, old: StationState, new: StationState, outcome: Outcome) -> None:
-        """One poll: says what it changed."""
-        if isinstance(outcome, Reading):
-            for note in outcome.notes:
-                if self._first_time(("note", note)):
-                    self._say(self.log.warning, "unusual answer", station=clean(station.title), detail=note)
-        else:
-            self.log.debug("poll failed", station=clean(station.title), reason=outcome.reason, detail=outcome.detail)
-            self._hold(outcome)
-        self._station_changed(station, old, new, outcome)
-        if new.reason is Reason.ONLINE:
-            for uuid, plug in new.plugs.items():
-                self._plug_changed(station, old.plugs.get(uuid), plug)
-            for uuid in old.plugs.keys() - new.plugs.keys():
-                self._since.pop(("plug", station.uuid, uuid), None)
-                event = "plug removed, after a day without it"
-                self._say(self.log.info, event, station=clean(station.title), plug=uuid)
 
-    def aged(self, station: Station, old: StationState, new: StationState) -> None:
-        """Time passed without a poll: says which plugs' measurements became too old."""
-        for uuid, plug in new.plugs.items():
-            self._plug_changed(station, old.plugs.get(uuid), plug)
+class EventLog(events.Listener):
+    """Listener that writes the log.
 
-    def _station_changed(self, station: Station, old: StationState, new: StationState, outcome: Outcome) -> None:
-        if new.reason is old.reason:
-            return
-        key, name = ("station", station.uuid), clean(station.title)
-        if new.reason is Reason.ONLINE:
-            since = self._since.pop(key, None)
-            for reason in _LOUD:
-                self._since.pop((*key, reason), None)
-            if since is None:
-                self._say(self.log.info, "station answers", station=name, plugs=len(new.plugs))
-            else:
-                self._say(self.log.info, "station is back", station=name, after=duration(self.now() - since))
-            return
-        began = key not in self._since
-        self._since.setdefault(key, self.now())
-        detail = outcome.detail if isinstance(outcome, Failure) else ""
-        if new.reason in _LOUD and (*key, new.reason) not in self._since:
-            self._since[*key, new.reason] = self.now()
-            advice = "check its token" if new.reason is Reason.UNAUTHORIZED else "check edge_device_id and uuid"
-            self._say(self.log.error, "station rejected", station=name, reason=new.reason, detail=detail, advice=advice)
-        elif began:
-            self._say(self.log.warning, "station unavailable", station=name, reason=new.reason, detail=detail)
-        else:
-            self.log.debug("station still unavailable", station=name, reason=new.reason, detail=detail)
+    Args:
+        log: the logger; a reload may replace it.
+        now: the current time in monotonic seconds.
+        broker_address: host and port, for lines about the broker.
+        client_id: the bridge's MQTT client id, for lines about the broker.
+    """
 
-    def _plug_changed(self, station: Station, old: PlugState | None, new: PlugState) -> None:
-        if old is not None and old.reason is new.reason:
-            return
-        key = ("plug", station.uuid, new.uuid)
-        known = {"station": clean(station.title), "plug": clean(new.label or station.plugs.get(new.uuid) or new.uuid)}
-        if new.reason is Reason.ONLINE:
-            since = self._since.pop(key, None)
-            if since is not None:
-                self._say(self.log.info, "plug is back", **known, after=duration(self.now() - since))
-            return
-        if key not in self._since:
-            self._since[key] = self.now()
-            self._say(self.log.warning, "plug unavailable", **known, reason=new.reason)
-
-    def _hold(self, failure: Failure) -> None:
-        if failure.retry_after is None or self.now() < self._hold_told_until:
-            return
-        self._hold_told_until = self.now() + max(failure.retry_after, _HOLD_AGAIN)
-        event = "the cloud asks to wait: no requests until then"
-        self.log.warning(event, wait=duration(failure.retry_after), detail=failure.detail)
-
-    def forget(self, uuids: AbstractSet[str]) -> None:
-        """These stations went; what was remembered of them goes too."""
-        if uuids:
-            self._since = {key: since for key, since in self._since.items() if uuids.isdisjoint(key[1:2])}
+    def __init__(self, log: Logger, now: Callable[[], float], broker_address: str, client_id: str) -> None:
+        self.log = log
+        self._now = now
+        self._broker_address = broker_address
+        self._client_id = client_id
+        self._rate_limiter = RateLimiter(LINES_PER_MINUTE)
+        self._outages: dict[str, _Outages] = {}
+        self._notes = RecentKeys(REMEMBERED_LINES)
+        self._rejections = RecentKeys(REMEMBERED_LINES)
+        self._rate_limited_logged_until = 0.0
+        self._connected_at: float | None = None
+        self._was_connected = False
+        self._disconnected_since: float | None = None
+        self._disconnects_logged: set[events.DisconnectReason] = set()
 
     def tick(self) -> None:
-        """To be called now and then: says how much was not said, and that a restless broker calmed down."""
-        if self._connected_at is not None and self._broker_told and self.now() - self._connected_at >= STEADY_AFTER:
-            self._say_connected()
-        held = self._rate_limiter.held(self.now())
-        if held:
-            self.log.warning("more stations changed than is said here: see their availability topics", lines=held)
+        """Write lines that no event triggers: how many were suppressed, and that an unstable connection now lasts.
+
+        To be called every few seconds.
+        """
+        now = self._now()
+        if self._connected_at is not None and self._disconnects_logged and now - self._connected_at >= STEADY_AFTER:
+            self._log_connected()
+        if lines := self._rate_limiter.pop_suppressed(now):
+            log_event(self.log, LogEvent.LINES_SUPPRESSED, lines=lines)
+
+    # Stations and plugs
+
+    def poll_completed(self, event: events.PollCompleted) -> None:
+        """Log what the poll changed. Nothing has changed after most polls, and they are many."""
+        station, old, new, outcome = event.station, event.old, event.new, event.outcome
+        if isinstance(outcome, Failure):
+            name, reason = clean(station.title), outcome.reason
+            log_event(self.log, LogEvent.POLL_FAILED, station=name, reason=reason, detail=outcome.detail)
+            self._log_rate_limit(outcome)
+        elif outcome.notes:
+            self._log_notes(station, outcome.notes)
+        if new.reason is not old.reason:
+            self._station_changed(event)
+        if new.reason is Reason.ONLINE:
+            self._plugs_changed(station, old.plugs, new.plugs)
+            if not old.plugs.keys() <= new.plugs.keys():
+                for uuid in old.plugs.keys() - new.plugs.keys():
+                    self._plug_removed(station, uuid)
+
+    def state_aged(self, event: events.StateAged) -> None:
+        """Log the plugs whose measurements became too old."""
+        self._plugs_changed(event.station, event.old.plugs, event.new.plugs)
+
+    def station_removed(self, event: events.StationRemoved) -> None:
+        """Forget the outages of a station; its removal is part of the reload that is logged."""
+        self._outages.pop(event.uuid, None)
+
+    def _log_notes(self, station: Station, notes: tuple[str, ...]) -> None:
+        for note in notes:
+            if self._notes.add((note,)):
+                self._log_limited(LogEvent.UNUSUAL_ANSWER, station=clean(station.title), detail=note)
+
+    def _log_rate_limit(self, failure: Failure) -> None:
+        now = self._now()
+        if failure.retry_after is None or now < self._rate_limited_logged_until:
+            return
+        self._rate_limited_logged_until = now + max(failure.retry_after, _RATE_LIMITED_PAUSE)
+        wait = format_duration(failure.retry_after)
+        log_event(self.log, LogEvent.CLOUD_RATE_LIMITED, wait=wait, detail=failure.detail)
+
+    def _station_changed(self, event: events.PollCompleted) -> None:
+        if event.new.reason is Reason.ONLINE:
+            self._station_available(event.station, plugs=len(event.new.plugs))
+        else:
+            detail = event.outcome.detail if isinstance(event.outcome, Failure) else ""
+            self._station_unavailable(event.station, event.new.reason, detail)
+
+    def _station_available(self, station: Station, plugs: int) -> None:
+        outages = self._outages.get(station.uuid)
+        if outages is None or outages.station_since is None:
+            self._log_limited(LogEvent.STATION_AVAILABLE, station=clean(station.title), plugs=plugs)
+            return
+        after = format_duration(self._now() - outages.station_since)
+        outages.station_since = None
+        outages.rejections.clear()
+        self._log_limited(LogEvent.STATION_AVAILABLE_AGAIN, station=clean(station.title), after=after)
+
+    def _station_unavailable(self, station: Station, reason: Reason | None, detail: str) -> None:
+        outages = self._outages.setdefault(station.uuid, _Outages())
+        is_new = outages.station_since is None
+        if is_new:
+            outages.station_since = self._now()
+        fields = {"station": clean(station.title), "reason": reason, "detail": detail}
+        if reason in _REJECTED_ADVICE and reason not in outages.rejections:
+            outages.rejections.add(reason)
+            self._log_limited(LogEvent.STATION_REJECTED, **fields, advice=_REJECTED_ADVICE[reason])
+        elif is_new:
+            self._log_limited(LogEvent.STATION_UNAVAILABLE, **fields)
+        else:
+            log_event(self.log, LogEvent.STATION_STILL_UNAVAILABLE, **fields)
+
+    def _plugs_changed(self, station: Station, old: Mapping[str, PlugState], new: Mapping[str, PlugState]) -> None:
+        for uuid, plug in new.items():
+            before = old.get(uuid)
+            if before is None or before.reason is not plug.reason:
+                self._plug_changed(station, plug)
+
+    def _plug_changed(self, station: Station, plug: PlugState) -> None:
+        outages = self._outages.get(station.uuid)
+        fields = {"station": clean(station.title), "plug": clean(station.plug_title(plug.uuid, plug.label))}
+        if plug.reason is Reason.ONLINE:
+            since = outages.plugs_since.pop(plug.uuid, None) if outages else None
+            if since is not None:
+                self._log_limited(LogEvent.PLUG_AVAILABLE_AGAIN, **fields, after=format_duration(self._now() - since))
+            return
+        if outages is None:
+            outages = self._outages[station.uuid] = _Outages()
+        if plug.uuid not in outages.plugs_since:
+            outages.plugs_since[plug.uuid] = self._now()
+            self._log_limited(LogEvent.PLUG_UNAVAILABLE, **fields, reason=plug.reason)
+
+    def _plug_removed(self, station: Station, uuid: str) -> None:
+        if outages := self._outages.get(station.uuid):
+            outages.plugs_since.pop(uuid, None)
+        self._log_limited(LogEvent.PLUG_REMOVED, station=clean(station.title), plug=uuid)
+
+    def _log_limited(self, event: LogEvent, **fields: object) -> None:
+        if self._rate_limiter.allows(self._now()):
+            log_event(self.log, event, **fields)
 
     # The broker
 
-    def meet(self, broker: str, client_id: str) -> None:
-        """It is another broker from now on, or another client there; what was said of stations stays said."""
-        self.broker, self.client_id = broker, client_id
-        self._broker_told.clear()
-        self._connected_at, self._ever_connected = None, False
-        self._since.pop(("broker",), None)
-        self._said = {key: None for key in self._said if key[0] == "note"}
+    def broker_changed(self, event: events.BrokerChanged) -> None:
+        """Forget what was logged of the previous broker; outages of stations are kept."""
+        self._broker_address, self._client_id = event.address, event.client_id
+        self._disconnects_logged.clear()
+        self._rejections.clear()
+        self._connected_at = self._disconnected_since = None
+        self._was_connected = False
 
-    def broker_connected(self) -> None:
-        """A connection was accepted."""
-        self._connected_at = self.now()
-        if self._broker_told & _RESTLESS:
-            self.log.debug("connected to the broker", broker=self.broker)
+    def broker_connected(self, event: events.BrokerConnected) -> None:  # noqa: ARG002  # it has no attributes
+        """Log the connection; after an unstable one only once it lasts, which `tick` observes."""
+        self._connected_at = self._now()
+        if self._disconnects_logged & _UNSTABLE:
+            log_event(self.log, LogEvent.BROKER_RECONNECTED, broker=self._broker_address)
         else:
-            self._say_connected()
+            self._log_connected()
 
-    def _say_connected(self) -> None:
-        since = self._since.pop(("broker",), None)
-        lost = {"after": duration(self.now() - since)} if since is not None and self._ever_connected else {}
-        self.log.info("connected to the broker", broker=self.broker, **lost)
-        self._ever_connected = True
-        self._broker_told.clear()
+    def _log_connected(self) -> None:
+        fields = {"broker": self._broker_address}
+        if self._disconnected_since is not None and self._was_connected:
+            fields["after"] = format_duration(self._now() - self._disconnected_since)
+        log_event(self.log, LogEvent.BROKER_CONNECTED, **fields)
+        self._was_connected = True
+        self._disconnected_since = None
+        self._disconnects_logged.clear()
 
-    def broker_ended(self, ended: Disconnected, wait: float) -> None:
-        """A connection, or an attempt, ended."""
+    def broker_disconnected(self, event: events.BrokerDisconnected) -> None:
+        """Log each reason once per outage."""
         self._connected_at = None
-        again = {"detail": ended.detail, "next_attempt": duration(wait)}
-        if ended.trouble in self._broker_told or (ended.trouble in _OUTAGE and self._broker_told & _RESTLESS):
-            self.log.debug("still no lasting connection to the broker", broker=self.broker, **again)
+        reason = event.reason
+        fields = {
+            "broker": self._broker_address,
+            "detail": event.detail,
+            "next_attempt": format_duration(event.retry_in),
+        }
+        is_known_outage = reason in _OUTAGES and self._disconnects_logged & _UNSTABLE
+        if reason in self._disconnects_logged or is_known_outage:
+            log_event(self.log, LogEvent.BROKER_STILL_DISCONNECTED, **fields)
             return
-        self._broker_told.add(ended.trouble)
-        self._since.setdefault(("broker",), self.now())
-        match ended.trouble:
-            case DisconnectReason.TAKEN_OVER:
-                event = "another client uses this client id: give each bridge its own mqtt.client_id"
-                self.log.error(event, client_id=self.client_id, broker=self.broker, **again)
-            case DisconnectReason.UNSTEADY:
-                event = "connections to the broker do not last: does another client use this client id?"
-                advice = "give each bridge its own mqtt.client_id; if that is not it, see the broker's log"
-                self.log.error(event, client_id=self.client_id, broker=self.broker, advice=advice, **again)
-            case DisconnectReason.LOGIN:
-                advice = "check mqtt.username, mqtt.password and what the broker allows this user"
-                self.log.error("the broker refused the login", broker=self.broker, advice=advice, **again)
-            case DisconnectReason.REFUSED:
-                self.log.error("the broker refused the connection", broker=self.broker, **again)
-            case DisconnectReason.TLS:
-                self.log.error("no TLS connection to the broker", broker=self.broker, **again)
-            case DisconnectReason.UNREACHABLE:
-                self.log.warning("the broker cannot be reached, trying on", broker=self.broker, **again)
-            case DisconnectReason.LOST:
-                self.log.warning("lost the broker, trying on", broker=self.broker, **again)
+        self._disconnects_logged.add(reason)
+        if self._disconnected_since is None:
+            self._disconnected_since = self._now()
+        if reason in _UNSTABLE:
+            fields["client_id"] = self._client_id
+        if reason in _BROKER_ADVICE:
+            fields["advice"] = _BROKER_ADVICE[reason]
+        log_event(self.log, _BROKER_EVENTS[reason], **fields)
 
-    def publish_refused(self, topic: str, reason: str) -> None:
-        """The broker will not have a publication."""
-        if self._first_time(("refused", topic)):
-            self._say(self.log.error, "the broker refused a message", topic=clean(topic, 256), reason=reason)
+    def publish_rejected(self, event: events.PublishRejected) -> None:
+        """Log a rejected message once per topic."""
+        if self._rejections.add(("publish", event.topic)):
+            self._log_limited(LogEvent.PUBLISH_REJECTED, topic=clean(event.topic, 256), reason=event.detail)
 
-    def subscription_refused(self, topic_filter: str) -> None:
-        """The broker will not have a subscription."""
-        if self._first_time(("subscription", topic_filter)):
-            self.log.warning("the broker refused a subscription", filter=topic_filter)
+    def subscription_rejected(self, event: events.SubscriptionRejected) -> None:
+        """Log a rejected subscription once per topic filter."""
+        if self._rejections.add(("subscription", event.topic_filter)):
+            log_event(self.log, LogEvent.SUBSCRIPTION_REJECTED, filter=event.topic_filter)
 
-    def birth_seen(self) -> None:
-        """A consumer started."""
-        self.log.info("a consumer of discovery started: publishing everything again")
+    def consumer_started(self, event: events.ConsumerStarted) -> None:  # noqa: ARG002  # it has no attributes
+        """Log that everything is republished."""
+        log_event(self.log, LogEvent.CONSUMER_STARTED)
 
-    def farewell_failed(self) -> None:
-        """`offline` was not acknowledged."""
-        self.log.warning("the broker did not acknowledge offline in time: it will publish it as the will")
+    def offline_not_acknowledged(self, event: events.OfflineNotAcknowledged) -> None:  # noqa: ARG002  # see above
+        """Log that the broker is left to publish the will."""
+        log_event(self.log, LogEvent.OFFLINE_NOT_ACKNOWLEDGED)
 
-    # Within
+    # The configuration
 
-    def _say(self, level: Callable[..., object], event: str, **known: object) -> None:
-        if self._rate_limiter.passes(self.now()):
-            level(event, **known)
+    def configuration_applied(self, event: events.ConfigurationApplied) -> None:
+        """Log the reload."""
+        log_event(self.log, LogEvent.CONFIGURATION_APPLIED, stations=event.stations)
 
-    def _first_time(self, key: tuple[str, ...]) -> bool:
-        if key in self._said:
-            return False
-        while len(self._said) >= _REMEMBERED:
-            del self._said[next(iter(self._said))]
-        self._said[key] = None
-        return True
-
-
-def duration(seconds: float) -> str:
-    """A span of time in words: `0.8 s`, `12 s`, `4 min`, `2 h 05 min`, `3 d 4 h`."""
-    if seconds < 9.95:  # noqa: PLR2004  # below ten, tenths are of interest
-        return f"{seconds:.1f} s"
-    minutes, whole = divmod(round(seconds), 60)
-    if minutes < 2:  # noqa: PLR2004  # up to two minutes are said in seconds
-        return f"{whole + 60 * minutes} s"
-    hours, minutes = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if days else f"{hours} h {minutes:02} min"
+    def configuration_rejected(self, event: events.ConfigurationRejected) -> None:
+        """Log one line per problem."""
+        for problem in event.problems:
+            log_event(self.log, LogEvent.CONFIGURATION_REJECTED, problem=problem)

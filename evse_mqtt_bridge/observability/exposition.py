@@ -1,8 +1,8 @@
-"""Metrics of a running bridge for Prometheus: what was seen goes in, one of its text formats comes out.
+"""Renders the metrics of a running bridge in Prometheus' text format or in OpenMetrics.
 
-Names and units follow Prometheus' conventions. Labels have a fixed set of values, each of which is there from the
-start: nothing is told of a single station or plug, of which there may be thousands; the status page and MQTT do that.
-docs/monitoring.md explains each metric.
+Names and units follow Prometheus' conventions. Every label has a fixed set of values, and every value is present from
+the start. No metric is about a single station or plug, as there may be thousands; the status page and MQTT have those.
+docs/monitoring.md describes each metric.
 """
 
 import math
@@ -20,28 +20,28 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from evse_mqtt_bridge.domain.events import DisconnectReason
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
-from evse_mqtt_bridge.mqtt.connection import DisconnectReason
 from evse_mqtt_bridge.observability.aggregates import Aggregates
 from evse_mqtt_bridge.observability.counters import DURATION_BUCKETS, Counters
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
 
-__all__ = ["PREFIX", "SUCCESS", "Build", "Observed", "exposition"]
+__all__ = ["PREFIX", "SUCCESS", "Build", "MetricInputs", "exposition"]
 
 PREFIX = "evse_mqtt_bridge_"
-"""What the name of each metric begins with, but for those of the process, which every program calls the same."""
+"""Prefix of every metric but those of the process, whose names all programs share."""
 
 SUCCESS = "success"
-"""The outcome of a poll that yielded a useful answer; any other is the reason of its failure."""
+"""The outcome of a poll with a useful answer; any other outcome is the reason of a failure."""
 
 _VERSION = re.compile(r"version *= *([^; ]*)")
-_VERSIONS = frozenset({"0.0.1", "0.0.4", "1.0.0"})
+_KNOWN_VERSIONS = frozenset({"0.0.1", "0.0.4", "1.0.0"})
 _FAILURES = tuple(reason for reason in STATION_REASONS if reason is not Reason.ONLINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What runs: the bridge's version, Python's, and what carries the requests."""
+    """The versions of the bridge and of Python, and the library that carries the requests."""
 
     version: str
     python: str
@@ -49,139 +49,156 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """What was seen of a running bridge at a moment, `at` (UTC).
+class MetricInputs:
+    """What the metrics are computed from.
 
-    `started` and `configured` (UTC) are when it started, and when its configuration was taken over; `accepted` tells
-    whether the last reload was. `connected` is as the status page has it; `published` counts messages.
+    Attributes:
+        at: the current time in UTC.
+        started: when the bridge started, in UTC.
+        configured: when the current configuration came into force, in UTC.
+        last_reload_accepted: whether the last reload was accepted; also true before any.
+        connected: whether the broker is connected, as the status page shows it.
+        published: how many messages were handed to the broker.
     """
 
     at: datetime
     build: Build
     started: datetime
     configured: datetime
-    accepted: bool
+    last_reload_accepted: bool
     connected: bool
     published: int
     counters: Counters
-    vitals: HealthInputs
+    health: HealthInputs
     aggregates: Aggregates
 
 
-def exposition(observed: Observed, accept: str = "") -> tuple[bytes, str]:
-    """The metrics, and their content type: Prometheus' text format, or OpenMetrics where `accept` asks for it."""
+def exposition(inputs: MetricInputs, accept: str = "") -> tuple[bytes, str]:
+    """The metrics and their content type: OpenMetrics if an Accept header asks for it, else Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Once(observed))
+    registry.register(_InputsCollector(inputs))
     ProcessCollector(registry=registry)
-    encode, content_type = choose_encoder(_understood(accept))
+    encode, content_type = choose_encoder(_with_known_versions(accept))
     return encode(registry), content_type
 
 
-def _understood(accept: str) -> str:
-    """The parts of an Accept header that ask for versions that there are: the library promises any."""
+def _with_known_versions(accept: str) -> str:
+    """The parts of an Accept header whose version exists: prometheus_client would promise any version."""
     parts = accept.split(",")
-    return ",".join(part for part in parts if set(_VERSION.findall(part)) <= _VERSIONS)
+    return ",".join(part for part in parts if set(_VERSION.findall(part)) <= _KNOWN_VERSIONS)
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # a registry wants what can be hashed
-class _Once(Collector):
-    """Collects what was seen at one moment."""
+@dataclass(frozen=True, slots=True, eq=False)  # a registry needs hashable collectors
+class _InputsCollector(Collector):
+    """Collects the metrics of one moment."""
 
-    observed: Observed
+    inputs: MetricInputs
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics but the process'."""
-        yield from _bridge(self.observed)
-        yield from _polls(self.observed)
-        yield from _stations(self.observed)
-        yield from _broker(self.observed)
+        """All metrics except those of the process."""
+        yield from _bridge_metrics(self.inputs)
+        yield from _poll_metrics(self.inputs)
+        yield from _station_metrics(self.inputs)
+        yield from _broker_metrics(self.inputs)
 
 
-def _bridge(seen: Observed) -> Iterator[Metric]:
-    build = {"version": seen.build.version, "python": seen.build.python, "transport": seen.build.transport}
-    yield InfoMetricFamily(PREFIX + "build", "What runs; the value is always 1.", value=build)
-    yield _gauge("start_time_seconds", "When the bridge started, in seconds since 1970.", seen.started.timestamp())
+def _bridge_metrics(inputs: MetricInputs) -> Iterator[Metric]:
+    build = {"version": inputs.build.version, "python": inputs.build.python, "transport": inputs.build.transport}
+    yield InfoMetricFamily(PREFIX + "build", "Versions of the bridge and of Python, and the HTTP library.", value=build)
+    yield _gauge("start_time_seconds", "Start time of the bridge, in seconds since 1970.", inputs.started.timestamp())
     yield _gauge(
-        "healthy", "Whether the bridge does its work, as /healthz tells: 1 or 0.", evaluate(seen.vitals).healthy
+        "healthy", "1 if the bridge is healthy, as /healthz reports it, else 0.", evaluate(inputs.health).healthy
     )
     yield _gauge(
-        "event_loop_lag_seconds", "Longest time for which the event loop was held up within a minute.", seen.vitals.lag
+        "event_loop_lag_seconds",
+        "Longest time for which the event loop was held up within the last minute.",
+        inputs.health.loop_lag,
     )
-    reloads = {result: seen.counters.reloads[result] for result in ("taken", "refused")}
-    yield _counters("config_reloads", "Changed configurations, by whether they were taken over.", "result", reloads)
+    reloads = {"taken": inputs.counters.reloads_applied, "refused": inputs.counters.reloads_rejected}
+    yield _counters("config_reloads", "Reloads of the configuration by result.", "result", reloads)
     yield _gauge(
         "config_last_reload_successful",
-        "Whether the last reload was taken over: 1 (also before any) or 0.",
-        seen.accepted,
+        "1 if the last reload was successful, or if there was none, else 0.",
+        inputs.last_reload_accepted,
     )
     yield _gauge(
         "config_last_reload_success_timestamp_seconds",
-        "When the configuration that is in force was taken over, in seconds since 1970.",
-        seen.configured.timestamp(),
+        "When the current configuration came into force, in seconds since 1970.",
+        inputs.configured.timestamp(),
     )
 
 
-def _polls(seen: Observed) -> Iterator[Metric]:
-    counters, vitals = seen.counters, seen.vitals
-    outcomes = {SUCCESS: counters.answered} | {reason.value: counters.failures[reason] for reason in _FAILURES}
-    yield _counters("polls", "Polls of stations, by what came of them.", "outcome", outcomes)
+def _poll_metrics(inputs: MetricInputs) -> Iterator[Metric]:
+    counters, health = inputs.counters, inputs.health
+    outcomes = {SUCCESS: counters.successes} | {reason.value: counters.failures[reason] for reason in _FAILURES}
+    yield _counters("polls", "Polls of stations by outcome.", "outcome", outcomes)
     bounds = [*map(floatToGoString, DURATION_BUCKETS), "+Inf"]
-    buckets = list(zip(bounds, map(float, accumulate(counters.durations)), strict=True))
-    words = "How long polls took, in seconds, from the request to the whole answer."
-    yield HistogramMetricFamily(PREFIX + "poll_duration_seconds", words, buckets=buckets, sum_value=counters.seconds)
-    yield _counter("unusual_answers", "Answers that were used, but had something unusual.", counters.unusual)
-    yield _gauge("poll_delay_seconds", "How long the earliest poll that is due has been waiting for.", vitals.late)
+    yield HistogramMetricFamily(
+        PREFIX + "poll_duration_seconds",
+        "Duration of polls from the request to the complete answer, in seconds.",
+        buckets=list(zip(bounds, map(float, accumulate(counters.durations)), strict=True)),
+        sum_value=counters.total_duration,
+    )
+    yield _counter(
+        "unusual_answers",
+        "Useful answers with an unknown field, an unknown status or an invalid object.",
+        counters.unusual_answers,
+    )
+    yield _gauge("poll_delay_seconds", "How long the earliest poll that is due has been waiting.", health.poll_delay)
     yield _gauge(
-        "polls_held", "Whether no polls are made since the cloud asked to wait (Retry-After): 1 or 0.", vitals.held
+        "polls_held", "1 while polling pauses because the cloud asked to wait (Retry-After), else 0.", health.on_hold
     )
 
 
-def _stations(seen: Observed) -> Iterator[Metric]:
-    aggregates = seen.aggregates
+def _station_metrics(inputs: MetricInputs) -> Iterator[Metric]:
+    aggregates = inputs.aggregates
     yield _gauge("stations_configured", "Stations in the configuration.", sum(aggregates.stations.values()))
-    yield _gauges("stations", "Stations by state; all of them together are those configured.", aggregates.stations)
+    yield _gauges("stations", "Stations by state; the sum is the number of configured stations.", aggregates.stations)
     yield _gauges("plugs", "Plugs by state.", aggregates.plugs)
     yield _gauge("plugs_charging", "Available plugs that charge a vehicle.", aggregates.charging)
     yield _gauge(
         "power_watts",
-        "Power of all available plugs together, in W; negative while vehicles supply more.",
+        "Total power of all available plugs in W; negative if vehicles supply more than others draw.",
         aggregates.power,
     )
-    # A clock that is behind that of the stations makes a measurement no younger than none at all.
-    age = max(0.0, (seen.at - aggregates.oldest).total_seconds()) if aggregates.oldest else math.nan
+    # A measurement ahead of the bridge's clock has the age 0.
+    age = max(0.0, (inputs.at - aggregates.oldest).total_seconds()) if aggregates.oldest else math.nan
     yield _gauge(
         "oldest_measurement_age_seconds", "Age of the oldest measurement of an available plug; NaN without one.", age
     )
 
 
-def _broker(seen: Observed) -> Iterator[Metric]:
-    counters = seen.counters
-    yield _gauge("broker_connected", "Whether the bridge is connected to the broker: 1 or 0.", seen.connected)
-    yield _counter("broker_connections", "Connections that the broker accepted.", counters.connected)
-    failures = {trouble.value: counters.ended[trouble.value] for trouble in DisconnectReason}
-    words = "Connections that broke, and attempts at one that failed, by trouble."
-    yield _counters("broker_connection_failures", words, "trouble", failures)
-    yield _counter("messages_published", "Messages handed to the broker.", seen.published)
-    yield _counter("messages_refused", "Messages that the broker refused.", counters.refused)
+def _broker_metrics(inputs: MetricInputs) -> Iterator[Metric]:
+    counters = inputs.counters
+    yield _gauge("broker_connected", "1 if the bridge is connected to the broker, else 0.", inputs.connected)
+    yield _counter("broker_connections", "Connections that the broker accepted.", counters.connects)
+    yield _counters(
+        "broker_connection_failures",
+        "Lost connections and failed attempts to connect, by cause.",
+        "trouble",
+        {reason.value: counters.disconnects[reason] for reason in DisconnectReason},
+    )
+    yield _counter("messages_published", "Messages handed to the broker.", inputs.published)
+    yield _counter("messages_refused", "Messages that the broker rejected.", counters.rejected_messages)
 
 
-def _gauge(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(PREFIX + name, words, value=value)
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, description, value=value)
 
 
-def _gauges(name: str, words: str, by_state: Mapping[str, int]) -> Metric:
-    family = GaugeMetricFamily(PREFIX + name, words, labels=["state"])
+def _gauges(name: str, description: str, by_state: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, description, labels=["state"])
     for state, count in by_state.items():
         family.add_metric([state], count)
     return family
 
 
-def _counter(name: str, words: str, value: float) -> Metric:
-    return CounterMetricFamily(PREFIX + name, words, value=value)
+def _counter(name: str, description: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, description, value=value)
 
 
-def _counters(name: str, words: str, label: str, values: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(PREFIX + name, words, labels=[label])
-    for key, count in values.items():
-        family.add_metric([key], count)
+def _counters(name: str, description: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, description, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
     return family

@@ -1,77 +1,86 @@
-"""Judges whether the bridge does its work: `healthy`, a restart would not help; `ready`, what it says is heard.
+"""Evaluates liveness and readiness.
 
-Only what a restart may mend makes a bridge unhealthy: polling that is stuck, or an event loop that does not turn, which
-then answers nothing at all. A cloud that is slow, silent or asks to wait, and a broker that is away, are said in words.
+Liveness (`healthy`) is false only if a restart would help: when polling is stuck. When the event loop is blocked,
+`/healthz` does not answer at all. Readiness (`ready`) is whether the bridge is connected to the broker. A slow or
+rate-limiting cloud and an unreachable broker are described in messages.
 """
 
 from dataclasses import dataclass
 
 from evse_mqtt_bridge.observability.snapshot import Health
 
-__all__ = ["LAG_TOLD", "LATE_TOLD", "STUCK_AFTER", "HealthInputs", "evaluate"]
+__all__ = ["LAG_THRESHOLD", "POLL_DELAY_THRESHOLD", "STUCK_AFTER", "HealthInputs", "evaluate"]
 
 STUCK_AFTER = 60.0
-"""Seconds beyond the longest request in which no poll ended, though some were due, after which polling is stuck."""
+"""Seconds beyond the request timeout after which polling counts as stuck, if polls are due and none completes."""
 
-LATE_TOLD = 5.0
-"""Seconds by which polls may be late before it is said."""
+POLL_DELAY_THRESHOLD = 5.0
+"""Seconds by which polls may be late without a message."""
 
-LAG_TOLD = 1.0
-"""Seconds by which the event loop may be late before it is said."""
+LAG_THRESHOLD = 1.0
+"""Seconds by which the event loop may be late without a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthInputs:
-    """What health is judged by; all in seconds.
+    """What health is evaluated from. Durations are in seconds.
 
-    `lag` is the event loop's worst of the last minute. `late` is how long the earliest poll that is due, and may be
-    made, has waited; `quiet` is how long ago a poll ended (or the bridge started); `longest` is how long the oldest
-    request has been under way. `timeout` is what one may take, `pause` what the budget asks for between two. `held`
-    tells that the cloud asked for no requests; `trouble` why there is no connection to the broker, where it is known.
+    Attributes:
+        loop_lag: the event loop's worst lag within the last minute.
+        poll_delay: how long the earliest poll that is due, and allowed, has been waiting.
+        since_last_poll: time since a poll completed, or since the start.
+        request_timeout: how long a request may take.
+        on_hold: whether polling pauses because the cloud asked to wait.
+        connected: whether the broker is connected and no migration is under way.
+        broker_error: why the broker is not connected; empty if that is not known.
+        stations: how many stations are configured.
+        longest_request: how long the oldest request in progress has taken so far.
+        request_spacing: time between two requests that the rate limit prescribes; 0 without a limit.
     """
 
-    lag: float
-    late: float
-    quiet: float
-    timeout: float
-    held: bool
+    loop_lag: float
+    poll_delay: float
+    since_last_poll: float
+    request_timeout: float
+    on_hold: bool
     connected: bool
-    trouble: str = ""
+    broker_error: str = ""
     stations: int = 1
-    longest: float = 0.0
-    pause: float = 0.0
+    longest_request: float = 0.0
+    request_spacing: float = 0.0
 
 
-def evaluate(vitals: HealthInputs) -> Health:
-    """Health, with words for everything that is worth a look; none where all is well."""
-    polling, words = _polling(vitals)
-    if vitals.lag > LAG_TOLD:
-        words.append(f"the event loop was held up for {vitals.lag:.1f} s within the last minute")
-    if not vitals.connected:
-        words.append(
-            f"no connection to the broker: {vitals.trouble}"
-            if vitals.trouble
-            else "connecting to the broker, or clearing there what an earlier configuration left"
+def evaluate(inputs: HealthInputs) -> Health:
+    """Liveness and readiness, with a message for everything that needs attention."""
+    healthy, messages = _evaluate_polling(inputs)
+    if inputs.loop_lag > LAG_THRESHOLD:
+        messages.append(f"the event loop was held up for {inputs.loop_lag:.1f} s within the last minute")
+    if not inputs.connected:
+        messages.append(
+            f"no connection to the broker: {inputs.broker_error}"
+            if inputs.broker_error
+            else "connecting to the broker, or clearing topics of an earlier configuration there"
         )
-    return Health(healthy=polling, ready=vitals.connected, words=tuple(words))
+    return Health(healthy=healthy, ready=inputs.connected, messages=tuple(messages))
 
 
-def _polling(vitals: HealthInputs) -> tuple[bool, list[str]]:
-    """Whether polls are made, and what is to be said of them."""
-    # While the loop was held up, or the machine asleep, nothing could end; it gets the same time again to catch up.
-    patience = vitals.timeout + vitals.pause + STUCK_AFTER + vitals.lag
-    if vitals.longest > patience:
-        return False, [f"polling is stuck: a request has been under way for {vitals.longest:.0f} s"]
-    if not vitals.stations:
-        return True, ["no station is configured, so nothing is asked"]
-    if vitals.held:
+def _evaluate_polling(inputs: HealthInputs) -> tuple[bool, list[str]]:
+    """Whether polling works, and messages about it."""
+    # While the loop was held up, or the machine asleep, no poll could complete: the same time is granted to catch up.
+    limit = inputs.request_timeout + inputs.request_spacing + STUCK_AFTER + inputs.loop_lag
+    if inputs.longest_request > limit:
+        return False, [f"polling is stuck: a request has been in progress for {inputs.longest_request:.0f} s"]
+    if not inputs.stations:
+        return True, ["no station is configured, so nothing is polled"]
+    if inputs.on_hold:
         return True, ["the cloud asked to wait: no requests until then"]
-    if min(vitals.late, vitals.quiet) > patience:
-        return False, [f"polling is stuck: no poll ended for {vitals.quiet:.0f} s, though some were due"]
-    if vitals.late - vitals.lag > LATE_TOLD:
-        words = (
-            f"polls are {vitals.late:.0f} s late: the cloud is slow, or cloud.max_requests_per_second and "
+    if min(inputs.poll_delay, inputs.since_last_poll) > limit:
+        waited = inputs.since_last_poll
+        return False, [f"polling is stuck: polls are due, but none has completed for {waited:.0f} s"]
+    if inputs.poll_delay - inputs.loop_lag > POLL_DELAY_THRESHOLD:
+        message = (
+            f"polls are {inputs.poll_delay:.0f} s late: the cloud is slow, or cloud.max_requests_per_second and "
             "cloud.max_concurrency are too low for the stations' intervals"
         )
-        return True, [words]
+        return True, [message]
     return True, []

@@ -1,30 +1,31 @@
-"""What is remembered of each station for people to look at: since when, the last error, the power of the last hour.
+"""Keeps what the status page shows of the past: times of changes, the last error, and the power of the last hour.
 
-The state of a station (core/model.py) has what its messages are made of; this has what only eyes need. It is told of
-each poll, so it does as little as can be while nothing changes.
+The state of a station (domain/model.py) has what its messages are made of. The history has the rest. It receives every
+poll, so it does little while nothing changes.
 """
 
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
-from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugState, Reason, StationState
+from evse_mqtt_bridge.domain import events
+from evse_mqtt_bridge.domain.model import Failure, PlugState, Reason, StationState
 
 __all__ = ["HISTORY_MINUTES", "History", "PlugHistory", "PowerSeries", "StationHistory"]
 
 HISTORY_MINUTES = 60
 """Minutes of power that are kept."""
 
-_MINUTE = 60
+_SECONDS_PER_MINUTE = 60
 
-_NOTES = 3
+_NOTES_LIMIT = 3
 
 
 class PowerSeries:
-    """A plug's power (W) as steps: for each minute in which it changed, the last value; the oldest go after an hour.
+    """The power of a plug (W) as steps: the last value of each minute in which it changed, for an hour.
 
-    What was so before the hour is kept as one more step, so that a line can be drawn from the hour's beginning.
+    The last step from before the hour is kept too, so that a chart of the hour has a value at its left edge.
     """
 
     __slots__ = ("_minutes", "_powers")
@@ -34,10 +35,10 @@ class PowerSeries:
         self._powers = array("d")
 
     def add(self, at: datetime, power: float | None) -> None:
-        """The power is this from `at` on; `None` (not known) is kept as a gap."""
-        minute = int(at.timestamp()) // _MINUTE
+        """Add the power from `at` on; `None` (not known) is a gap."""
+        minute = int(at.timestamp()) // _SECONDS_PER_MINUTE
         value = float("nan") if power is None else power
-        while self._minutes and self._minutes[-1] > minute:  # the clock was set back: that time has not come yet
+        while self._minutes and self._minutes[-1] > minute:  # the clock was set back, so these steps are in the future
             del self._minutes[-1], self._powers[-1]
         if self._minutes and self._minutes[-1] == minute:
             self._powers[-1] = value
@@ -47,31 +48,32 @@ class PowerSeries:
         self._minutes.append(minute)
         self._powers.append(value)
 
-    def steps(self) -> Iterator[tuple[datetime, float | None]]:
-        """Each step: from when on (to the minute, UTC), and the power; `None`: not known."""
-        for minute, power in self.pairs():
-            yield datetime.fromtimestamp(minute * _MINUTE, UTC), power
-
-    def pairs(self) -> Iterator[tuple[int, float | None]]:
-        """The same, with the minute as a number since 1970-01-01 in UTC."""
+    def steps(self) -> Iterator[tuple[int, float | None]]:
+        """Each step: the minute in which it begins, counted since 1970-01-01 in UTC, and the power (`None`: a gap)."""
         for minute, power in zip(self._minutes, self._powers, strict=True):
             yield minute, power if power == power else None  # noqa: PLR0124  # NaN alone is not equal to itself
 
 
 @dataclass(slots=True)
 class PlugHistory:
-    """A plug: since when its reason is what it is (UTC), and its power."""
+    """A plug: when its reason last changed (UTC), and its power."""
 
     since: datetime
-    power_series: PowerSeries = field(default_factory=PowerSeries)
+    power: PowerSeries = field(default_factory=PowerSeries)
 
 
 @dataclass(slots=True)
 class StationHistory:
-    """A station: when it was asked last and since when its reason is what it is (UTC), and the last error in words.
+    """The history of a station. Times are in UTC.
 
-    `error` stays after the station is back, with the time at which it was told; `note` is what was unusual in the last
-    good answer. `revision` grows with each poll, over all stations, so that a viewer knows what it has not seen.
+    Attributes:
+        polled: when the last poll completed.
+        since: when the reason last changed.
+        error: the detail of the last failed poll; kept after the station has recovered.
+        error_at: when that poll failed.
+        note: what was unusual in the last useful answer.
+        revision: the revision of the whole history at the last change of this station.
+        plugs: by plug uuid.
     """
 
     polled: datetime | None = None
@@ -83,77 +85,84 @@ class StationHistory:
     plugs: dict[str, PlugHistory] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class History:
-    """The records of all stations, by uuid; `revision` counts what was recorded."""
+class History(events.Listener):
+    """Listener that keeps the history of each station.
 
-    revision: int = 0
-    _stations: dict[str, StationHistory] = field(default_factory=dict)
+    Attributes:
+        revision: grows with every poll of any station, so that a client can ask for what changed since then.
+    """
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._stations: dict[str, StationHistory] = {}
 
     def station(self, uuid: str) -> StationHistory:
-        """The record of a station; an empty one before its first poll."""
+        """The history of a station; an empty one before its first poll."""
         return self._stations.get(uuid) or StationHistory()
 
-    def polled(self, uuid: str, old: StationState, new: StationState, outcome: Outcome, at: datetime) -> None:
-        """One poll ended at `at` (UTC) and turned `old` into `new`."""
-        record = self._stations.get(uuid)
-        if record is None:
-            record = self._stations[uuid] = StationHistory()
-        self.revision = record.revision = self.revision + 1
-        record.polled = at
+    def poll_completed(self, event: events.PollCompleted) -> None:
+        """Record a poll and what it changed."""
+        uuid, outcome, at = event.station.uuid, event.outcome, event.moment.utc
+        history = self._stations.get(uuid)
+        if history is None:
+            history = self._stations[uuid] = StationHistory()
+        self.revision = history.revision = self.revision + 1
+        history.polled = at
         if isinstance(outcome, Failure):
-            record.error, record.error_at = outcome.detail, at
+            history.error, history.error_at = outcome.detail, at
         else:
-            record.note = _in_short(outcome.notes) if outcome.notes else ""
-        self._changed(record, old, new, at)
+            history.note = _shorten(outcome.notes) if outcome.notes else ""
+        _record_changes(history, event.old, event.new, at)
 
-    def aged(self, uuid: str, old: StationState, new: StationState, at: datetime) -> None:
-        """Time passed without a poll, and turned `old` into `new`."""
-        record = self._stations.get(uuid)
-        if record is not None:
-            self.revision = record.revision = self.revision + 1
-            self._changed(record, old, new, at)
+    def state_aged(self, event: events.StateAged) -> None:
+        """Record plugs whose measurements became too old."""
+        history = self._stations.get(event.station.uuid)
+        if history is not None:
+            self.revision = history.revision = self.revision + 1
+            _record_changes(history, event.old, event.new, event.moment.utc)
 
-    def forget(self, uuid: str) -> None:
-        """A station went."""
+    def station_removed(self, event: events.StationRemoved) -> None:
+        """Drop the history of a station."""
         self.revision += 1
-        self._stations.pop(uuid, None)
-
-    @staticmethod
-    def _changed(record: StationHistory, old: StationState, new: StationState, at: datetime) -> None:
-        if new.reason is not old.reason:
-            record.since = at
-        known = old.plugs
-        for uuid, plug in new.plugs.items():
-            before = known.get(uuid)
-            if before is None or plug.reason is not before.reason:
-                _plug_changed(record, before, plug, at)
-                continue
-            # Written out, since most polls end here: neither reason nor power has changed.
-            was, reading = before.reading, plug.reading
-            if was is not reading and (was is None or reading is None or was.power != reading.power):
-                _plug_changed(record, before, plug, at)
-        if len(record.plugs) > len(new.plugs):
-            record.plugs = {uuid: plug for uuid, plug in record.plugs.items() if uuid in new.plugs}
+        self._stations.pop(event.uuid, None)
 
 
-def _plug_changed(record: StationHistory, before: PlugState | None, plug: PlugState, at: datetime) -> None:
-    known = record.plugs.get(plug.uuid)
-    if known is None:
-        known = record.plugs[plug.uuid] = PlugHistory(since=at)
+def _record_changes(history: StationHistory, old: StationState, new: StationState, at: datetime) -> None:
+    if new.reason is not old.reason:
+        history.since = at
+    plugs_before = old.plugs
+    for uuid, plug in new.plugs.items():
+        before = plugs_before.get(uuid)
+        if before is None or plug.reason is not before.reason:
+            _record_plug(history, before, plug, at)
+            continue
+        # Compared in place, without a call: neither the reason nor the power changes in most polls.
+        old_reading, reading = before.reading, plug.reading
+        if old_reading is not reading and (
+            old_reading is None or reading is None or old_reading.power != reading.power
+        ):
+            _record_plug(history, before, plug, at)
+    if len(history.plugs) > len(new.plugs):
+        history.plugs = {uuid: plug for uuid, plug in history.plugs.items() if uuid in new.plugs}
+
+
+def _record_plug(history: StationHistory, before: PlugState | None, plug: PlugState, at: datetime) -> None:
+    plug_history = history.plugs.get(plug.uuid)
+    if plug_history is None:
+        plug_history = history.plugs[plug.uuid] = PlugHistory(since=at)
     elif before is None or plug.reason is not before.reason:
-        known.since = at
-    power = _power(plug)
-    if before is None or power != _power(before):
-        known.power_series.add(at, power)
+        plug_history.since = at
+    power = _live_power(plug)
+    if before is None or power != _live_power(before):
+        plug_history.power.add(at, power)
 
 
-def _in_short(notes: tuple[str, ...]) -> str:
-    """The first notes, and how many there are besides: an answer of a thousand oddities is not kept whole."""
-    more = len(notes) - _NOTES
-    return "; ".join(notes[:_NOTES] if more <= 0 else (*notes[:_NOTES], f"and {more} more"))
-
-
-def _power(plug: PlugState) -> float | None:
-    """The power, as far as it is known: what was measured before a plug became unavailable is not drawn on."""
+def _live_power(plug: PlugState) -> float | None:
+    """The power of an available plug. What was measured before an outage does not continue through it."""
     return plug.reading.power if plug.reading and plug.reason is Reason.ONLINE else None
+
+
+def _shorten(notes: tuple[str, ...]) -> str:
+    """The first notes and the number of further ones, because an answer may have thousands."""
+    more = len(notes) - _NOTES_LIMIT
+    return "; ".join(notes[:_NOTES_LIMIT] if more <= 0 else (*notes[:_NOTES_LIMIT], f"and {more} more"))

@@ -1,4 +1,8 @@
-"""Log lines: for people on a console, or one JSON object a line for machines; always to stderr, in UTC."""
+"""Makes the logger: console lines for people or one JSON object per line for machines, on stderr, with times in UTC.
+
+A JSON line has the text as `message` and the id of the kind of line (log_events.py) as `event`. A console line has
+the text alone: people read it, and programs that filter by id read JSON.
+"""
 
 import contextlib
 import io
@@ -6,7 +10,7 @@ import sys
 from typing import Literal, TextIO, cast
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 __all__ = ["Logger", "make_logger"]
 
@@ -15,8 +19,8 @@ Logger = FilteringBoundLogger
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-class _Lenient(io.TextIOBase):
-    """A stream that swallows what cannot be written: a full disk or a reader that went must not end the bridge."""
+class _LenientStream(io.TextIOBase):
+    """A stream that ignores write errors: a full disk or a closed pipe must not stop the bridge."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -36,31 +40,45 @@ def make_logger(
     form: Literal["console", "json"] = "console",
     stream: TextIO | None = None,
 ) -> Logger:
-    """A logger that owns its settings, so that nothing global changes with it.
+    """A logger with its own settings; structlog's global ones stay unchanged.
 
-    Tracebacks are plain in both forms: the ones that show local variables would show tokens.
+    Tracebacks are plain in both forms, because structlog's rich ones show local variables, and with them tokens.
     """
     stream = stream or sys.stderr
-    shared: list[Processor] = [
+    processors: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
     ]
     if form == "json":
-        shared += [
+        processors += [
             structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("message"),
+            _rename_text_and_id,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        shared.append(
+        processors += [
+            _drop_id,
             structlog.dev.ConsoleRenderer(
                 colors=stream.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
-            )
-        )
+            ),
+        ]
     logger: Logger = structlog.wrap_logger(
-        structlog.PrintLogger(cast("TextIO", _Lenient(stream))),
-        processors=shared,
+        structlog.PrintLogger(cast("TextIO", _LenientStream(stream))),
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
     return logger
+
+
+def _rename_text_and_id(_log: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Move the text, which structlog calls `event`, to `message`, and the id to `event`."""
+    line["message"] = line.pop("event")
+    if "event_id" in line:
+        line["event"] = line.pop("event_id")
+    return line
+
+
+def _drop_id(_log: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    line.pop("event_id", None)
+    return line

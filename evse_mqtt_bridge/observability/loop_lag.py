@@ -1,39 +1,43 @@
-"""Feels the pulse of the event loop: how late it is, which is how long something held it up."""
+"""Measures by how much the event loop is late."""
 
 import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NoReturn
 
-__all__ = ["BEAT", "REMEMBERED", "LoopLag"]
+__all__ = ["SAMPLE_INTERVAL", "WINDOW", "LoopLag"]
 
-BEAT = 0.5
-"""Seconds between two beats."""
+SAMPLE_INTERVAL = 0.5
+"""Seconds between two samples."""
 
-REMEMBERED = 60.0
-"""Seconds for which it is remembered how late the beats were."""
+WINDOW = 60.0
+"""Seconds for which samples count."""
 
 
-@dataclass(slots=True)
 class LoopLag:
-    """Beats on the event loop; `now` is the loop's monotonic seconds, `on_beat` is called with each."""
+    """Samples how late the event loop wakes up.
 
-    now: Callable[[], float]
-    on_beat: Callable[[], None] = lambda: None
-    _due: float = math.inf
-    _lags: deque[float] = field(default_factory=lambda: deque(maxlen=round(REMEMBERED / BEAT)))
+    Args:
+        now: the loop's monotonic seconds.
+        on_sample: called after each sample.
+    """
+
+    def __init__(self, now: Callable[[], float], on_sample: Callable[[], None] = lambda: None) -> None:
+        self._now = now
+        self._on_sample = on_sample
+        self._due = math.inf
+        self._lags: deque[float] = deque(maxlen=round(WINDOW / SAMPLE_INTERVAL))
 
     async def run(self) -> NoReturn:
-        """Beat until cancelled."""
+        """Sample until cancelled."""
         while True:
-            self._due = self.now() + BEAT
-            await asyncio.sleep(BEAT)
-            self._lags.append(max(0.0, self.now() - self._due))
-            self.on_beat()
+            self._due = self._now() + SAMPLE_INTERVAL
+            await asyncio.sleep(SAMPLE_INTERVAL)
+            self._lags.append(max(0.0, self._now() - self._due))
+            self._on_sample()
 
     @property
     def worst(self) -> float:
-        """Seconds by which the latest of the last minute's beats was late, the one that is due included."""
-        return max(self.now() - self._due, max(self._lags, default=0.0), 0.0)
+        """The greatest lag within the window in seconds, including that of a sample which is overdue."""
+        return max(self._now() - self._due, max(self._lags, default=0.0), 0.0)

@@ -1,33 +1,33 @@
-"""What people read instead of the words of the topics; the page and the terminal say the same."""
+"""The texts by which the status page and the terminal explain the availability of stations and plugs."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from evse_mqtt_bridge.domain.model import Reason
 
-__all__ = ["REASONS", "WAITING", "why"]
+__all__ = ["REASON_TEXTS", "WAITING_TEXT", "reason_text"]
 
-WAITING = "has not answered yet"
-"""For a station, or a plug, that has no reason yet."""
+WAITING_TEXT = "has not answered yet"
+"""For a station or a plug that has no reason yet."""
 
-REASONS: Mapping[Reason, str] = MappingProxyType(
+REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
     {
         Reason.ONLINE: "online",
         Reason.UNREACHABLE: "the cloud does not answer",
         Reason.SERVER_ERROR: "the cloud answers with an error",
         Reason.RATE_LIMITED: "the cloud asks to wait",
         Reason.UNAUTHORIZED: "the cloud rejects the token",
-        Reason.NOT_FOUND: "the cloud knows no such station",
-        Reason.INVALID_RESPONSE: "the answer cannot be used",
+        Reason.NOT_FOUND: "the cloud does not know the station",
+        Reason.INVALID_RESPONSE: "the answer is invalid",
         Reason.OFFLINE: "the plug is offline",
-        Reason.CLOUD_OFFLINE: "the cloud has lost the plug",
+        Reason.CLOUD_OFFLINE: "the cloud has no connection to the plug",
         Reason.STALE: "the measurement is too old",
-        Reason.MISSING: "the answer lacks this plug",
+        Reason.MISSING: "the answer does not list the plug",
     }
 )
 """Why a station or a plug is, or is not, available."""
 
 
-def why(reason: Reason | None) -> str:
-    """Why a station or a plug is, or is not, available; `None`: nothing is known yet."""
-    return WAITING if reason is None else REASONS[reason]
+def reason_text(reason: Reason | None) -> str:
+    """Why a station or a plug is, or is not, available; `None` stands for no reason yet."""
+    return WAITING_TEXT if reason is None else REASON_TEXTS[reason]

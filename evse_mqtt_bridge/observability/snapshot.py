@@ -1,23 +1,23 @@
-"""The picture of a running bridge: the one value that the page, `status`, `watch` and scripts all show.
+"""The snapshot of a running bridge: the one value that the status page, `status`, `watch` and scripts show.
 
-It is made when somebody looks, from the state of the stations and the history; nothing is kept for it. It holds no
-secret: addresses, names and measurements alone. As JSON (`to_json`, `from_json`) it is served at `/api/picture`.
+It is made on request from the states of the stations and the history; nothing is kept for it. It contains addresses,
+names and measurements, and no secret. `/api/picture` serves it as JSON (`to_json`, `from_json`), whose keys are fixed:
+where an attribute has another name, an alias keeps the key.
 
-Thousands of stations take their time, so their pictures come one by one (`station_snapshots`), and are written one by
-one (`station_json`); `snapshot_json` puts the pieces together.
+Thousands of stations take a while. So their snapshots are made one by one (`station_snapshots`) and serialised one by
+one (`station_json`); `snapshot_json` joins the pieces.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from evse_mqtt_bridge.domain.model import PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.observability.history import History, StationHistory
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.publication import Bridge
 
 __all__ = [
     "BridgeSnapshot",
@@ -26,6 +26,7 @@ __all__ = [
     "PlugSnapshot",
     "Snapshot",
     "StationSnapshot",
+    "StationStates",
     "Step",
     "from_json",
     "snapshot_json",
@@ -36,15 +37,20 @@ __all__ = [
 ]
 
 Step = tuple[int, float | None]
-"""A plug's power (W; `None`: not known) from a minute on, counted since 1970-01-01 in UTC."""
+"""A minute, counted since 1970-01-01 in UTC, and the power of a plug from then on (W; `None`: not known)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlugSnapshot:
-    """A plug: measurements as in its topics (A, W; `None`: never told), and what is known of its availability.
+    """A plug. Measurements are those of its topics (A, W); `None` before the first one.
 
-    `topic` is what its topics begin with, without a slash at the end. `reason` is `None` until the station told;
-    `since` is when it became what it is. `steps` are the power of the last hour; it stays what it is until the next.
+    Attributes:
+        name: label, alias or uuid.
+        topic: the common prefix of its topics, without a trailing slash.
+        time: of the measurement, in UTC.
+        reason: `None` until enough polls have completed.
+        since: when `reason` last changed, in UTC.
+        steps: the power of the last hour; each value holds until the next step.
     """
 
     uuid: str
@@ -64,12 +70,20 @@ class PlugSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class StationSnapshot:
-    """A station; `interval` in seconds, `polled` is when it was polled last.
+    """A station. Times are in UTC.
 
-    `consecutive_failures` counts failed polls in a row; as JSON it is `misses`.
-
-    `error` is the last failed poll in words, with when that was, also after the station is back; `note` is what was
-    unusual in the last answer. `revision` is that of the history when it was polled.
+    Attributes:
+        name: name, alias or uuid.
+        topic: the common prefix of its topics, without a trailing slash.
+        interval: seconds between two polls.
+        reason: `None` until enough polls have completed.
+        since: when `reason` last changed.
+        polled: when the last poll completed.
+        consecutive_failures: failed polls since the last useful answer.
+        error: the detail of the last failed poll; kept after the station has recovered.
+        error_at: when that poll failed.
+        note: what was unusual in the last useful answer.
+        revision: the history's revision at the last change of the station.
     """
 
     uuid: str
@@ -89,17 +103,29 @@ class StationSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class BrokerSnapshot:
-    """The broker: `address` is host:port; `since` is when it was connected, or lost; `trouble` says why it is not."""
+    """The broker.
+
+    Attributes:
+        address: host and port.
+        since: when the connection began, or ended, in UTC.
+        error: why it is not connected; empty while it is.
+    """
 
     address: str
     connected: bool
     since: datetime
-    trouble: str
+    error: Annotated[str, Field(alias="trouble")]
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeSnapshot:
-    """The bridge itself; `cloud` is the address of the API, `transport` what carries the requests."""
+    """The bridge itself.
+
+    Attributes:
+        started: in UTC.
+        cloud: the base URL of the API.
+        transport: the library that carries the requests.
+    """
 
     version: str
     client_id: str
@@ -111,16 +137,21 @@ class BridgeSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the bridge does its work; `words` say what is wrong, or what to look at."""
+    """Liveness and readiness (see health.py), and messages about what needs attention."""
 
     healthy: bool
     ready: bool
-    words: tuple[str, ...]
+    messages: Annotated[tuple[str, ...], Field(alias="words")]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of it, at a moment (UTC); `revision` is the history's."""
+    """The whole bridge.
+
+    Attributes:
+        at: when the snapshot was made, in UTC.
+        revision: the history's revision at that time.
+    """
 
     at: datetime
     bridge: BridgeSnapshot
@@ -130,84 +161,95 @@ class Snapshot:
     revision: int
 
 
-_PICTURE = TypeAdapter(Snapshot)
+_SNAPSHOT = TypeAdapter(Snapshot)
 _STATION = TypeAdapter(StationSnapshot)
 
 
-def to_json(picture: Snapshot) -> bytes:
-    """The picture as JSON; times are ISO 8601 in UTC with `Z`."""
-    return snapshot_json(picture, map(station_json, picture.stations))
+def to_json(snapshot: Snapshot) -> bytes:
+    """A snapshot as JSON. Times are ISO 8601 in UTC with `Z`."""
+    return snapshot_json(snapshot, map(station_json, snapshot.stations))
 
 
 def station_json(station: StationSnapshot) -> bytes:
-    """One station, as it stands in the JSON of a picture."""
+    """One station as JSON, as it appears in the JSON of a snapshot."""
     return _STATION.dump_json(station, by_alias=True)
 
 
-def snapshot_json(picture: Snapshot, stations: Iterable[bytes]) -> bytes:
-    """The JSON of a picture, with the JSON of these stations instead of its own."""
-    around = _PICTURE.dump_json(picture, exclude={"stations"})
-    return b"".join((around[:-1], b',"stations":[', b",".join(stations), b"]}"))
+def snapshot_json(snapshot: Snapshot, stations: Iterable[bytes]) -> bytes:
+    """The JSON of a snapshot with the JSON of these stations instead of its own."""
+    without_stations = _SNAPSHOT.dump_json(snapshot, exclude={"stations"}, by_alias=True)
+    return b"".join((without_stations[:-1], b',"stations":[', b",".join(stations), b"]}"))
 
 
 def from_json(text: bytes) -> Snapshot:
-    """The picture from its JSON.
+    """The snapshot from its JSON.
 
     Raises:
-        ValueError: it is none, such as one of another version of the bridge.
+        ValueError: the text is not the JSON of a snapshot, or is that of another version of the bridge.
     """
     try:
-        return _PICTURE.validate_json(text)
+        return _SNAPSHOT.validate_json(text)
     except ValidationError as error:
-        raise ValueError("no picture of a bridge of this version") from error
+        raise ValueError("not a snapshot of a bridge of this version") from error
+
+
+class StationStates(Protocol):
+    """The stations of the plan in force and their states."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+
+    def state(self, uuid: str) -> StationState:
+        """The state of a station of the plan."""
 
 
 def station_snapshots(
-    bridge: Bridge, history: History, after: int = -1, *, steps: bool = True
+    states: StationStates, history: History, after: int = -1, *, steps: bool = True
 ) -> Iterator[StationSnapshot]:
-    """Each station that was polled after revision `after`, by default all, as it is when its turn comes.
+    """The snapshots of the stations that changed after revision `after`; by default of all stations.
 
-    They end early where the bridge goes over to another plan. Without `steps` the power of the last hour is left out.
+    Each one is made when the caller asks for the next. The iteration ends early if another plan comes into force
+    meanwhile. Without `steps` the power of the last hour is left out.
     """
-    plan = bridge.plan
+    plan = states.plan
     for uuid, station in plan.stations.items():
-        if bridge.plan is not plan:
+        if states.plan is not plan:
             return
-        record = history.station(uuid)
-        if record.revision > after:
-            yield station_snapshot(plan, station, bridge.state(uuid), record, steps=steps)
+        station_history = history.station(uuid)
+        if station_history.revision > after:
+            yield station_snapshot(plan, station, states.state(uuid), station_history, steps=steps)
 
 
 def station_snapshot(
-    plan: Plan, station: Station, state: StationState, record: StationHistory, *, steps: bool = True
+    plan: Plan, station: Station, state: StationState, history: StationHistory, *, steps: bool = True
 ) -> StationSnapshot:
-    """One station, from its state and its record."""
+    """One station, from its state and its history."""
     return StationSnapshot(
         uuid=station.uuid,
         name=station.title,
         topic=plan.topics.station(station.topic_id).rstrip("/"),
         interval=station.interval,
         reason=state.reason,
-        since=record.since,
-        polled=record.polled,
+        since=history.since,
+        polled=history.polled,
         consecutive_failures=state.consecutive_failures,
-        error=record.error,
-        error_at=record.error_at,
-        note=record.note,
-        plugs=tuple(_plug_snapshot(plan, station, plug, record, steps=steps) for plug in state.plugs.values()),
-        revision=record.revision,
+        error=history.error,
+        error_at=history.error_at,
+        note=history.note,
+        plugs=tuple(_plug_snapshot(plan, station, plug, history, steps=steps) for plug in state.plugs.values()),
+        revision=history.revision,
     )
 
 
 def _plug_snapshot(
-    plan: Plan, station: Station, plug: PlugState, record: StationHistory, *, steps: bool
+    plan: Plan, station: Station, plug: PlugState, history: StationHistory, *, steps: bool
 ) -> PlugSnapshot:
-    reading, known = plug.reading, record.plugs.get(plug.uuid)
-    topic_id = station.plugs.get(plug.uuid, plug.uuid)
+    reading, plug_history = plug.reading, history.plugs.get(plug.uuid)
     return PlugSnapshot(
         uuid=plug.uuid,
-        name=plug.label or station.plugs.get(plug.uuid) or plug.uuid,
-        topic=plan.topics.plug(station.topic_id, topic_id).rstrip("/"),
+        name=station.plug_title(plug.uuid, plug.label),
+        topic=plan.topics.plug(station.topic_id, station.plug_topic_id(plug.uuid)).rstrip("/"),
         status=reading.status if reading else None,
         power=reading.power if reading else None,
         current_l1=reading.current_l1 if reading else None,
@@ -216,6 +258,6 @@ def _plug_snapshot(
         dyn_current_limit=reading.dyn_current_limit if reading else None,
         time=reading.time if reading else None,
         reason=plug.reason,
-        since=known.since if known else None,
-        steps=tuple(known.power_series.pairs()) if steps and known else (),
+        since=plug_history.since if plug_history else None,
+        steps=tuple(plug_history.power.steps()) if steps and plug_history else (),
     )

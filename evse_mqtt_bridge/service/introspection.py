@@ -2,14 +2,19 @@
 
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.model import Reason
-from evse_mqtt_bridge.observability.aggregates import aggregates
-from evse_mqtt_bridge.observability.broker_status import Witness
-from evse_mqtt_bridge.observability.exposition import Build, Observed, exposition
+from evse_mqtt_bridge.observability.aggregates import aggregate
+from evse_mqtt_bridge.observability.broker_status import BrokerStatus
+from evse_mqtt_bridge.observability.counters import Counters
+from evse_mqtt_bridge.observability.exposition import Build, MetricInputs, exposition
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
+from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.loop_lag import LoopLag
+from evse_mqtt_bridge.observability.poll_status import PollStatus
+from evse_mqtt_bridge.observability.reload_status import ReloadStatus
 from evse_mqtt_bridge.observability.snapshot import BridgeSnapshot, Health, Snapshot, StationSnapshot, station_snapshots
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan
@@ -17,7 +22,18 @@ from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.uncaught_errors import UncaughtErrors
 
-__all__ = ["Introspection"]
+__all__ = ["Introspection", "Observers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """The listeners that know what introspection reports."""
+
+    counters: Counters
+    history: History
+    broker_status: BrokerStatus
+    reload_status: ReloadStatus
+    poll_status: PollStatus
 
 
 class Introspection:
@@ -30,14 +46,14 @@ class Introspection:
         polling: Polling,
         publishing: Publishing,
         loop_lag: LoopLag,
-        witness: Witness,
+        observers: Observers,
         uncaught: UncaughtErrors,
     ) -> None:
         self._clock = clock
         self._polling = polling
         self._publishing = publishing
         self._loop_lag = loop_lag
-        self._witness = witness
+        self._observers = observers
         self._uncaught = uncaught
 
     @property
@@ -58,15 +74,15 @@ class Introspection:
                 cloud=self._polling.settings.base_url,
                 transport=self._polling.transport_name,
             ),
-            broker=self._witness.broker(mqtt.address),
+            broker=self._observers.broker_status.snapshot(mqtt.address),
             health=self.health(),
             stations=(),
-            revision=self._witness.history.revision,
+            revision=self._observers.history.revision,
         )
 
     def stations(self, after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:
         """Snapshots of the stations that were polled after revision `after`; with their power history if `steps`."""
-        return station_snapshots(self._publishing.bridge, self._witness.history, after, steps=steps)
+        return station_snapshots(self._publishing.bridge, self._observers.history, after, steps=steps)
 
     def health(self) -> Health:
         """Liveness and readiness, with a text for each problem."""
@@ -74,20 +90,20 @@ class Introspection:
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that an Accept header asks for, and their content type."""
-        witness, bridge = self._witness, self._publishing.bridge
-        observed = Observed(
+        observers, bridge = self._observers, self._publishing.bridge
+        inputs = MetricInputs(
             at=self._clock.utc(),
             build=Build(__version__, platform.python_version(), transport=self._polling.transport_name),
             started=bridge.started,
-            configured=witness.configured,
-            accepted=witness.accepted,
-            connected=witness.connected,
+            configured=observers.reload_status.configured,
+            last_reload_accepted=observers.reload_status.last_accepted,
+            connected=observers.broker_status.connected,
             published=self._publishing.session.published,
-            counters=witness.counters,
-            vitals=self._health_inputs(),
-            aggregates=aggregates(map(bridge.state, bridge.plan.stations)),
+            counters=observers.counters,
+            health=self._health_inputs(),
+            aggregates=aggregate(map(bridge.state, bridge.plan.stations)),
         )
-        return exposition(observed, accept)
+        return exposition(inputs, accept)
 
     def request_failed(self, error: BaseException) -> None:
         """Report a request to the status page that failed because of a bug."""
@@ -97,21 +113,21 @@ class Introspection:
         """The state of the bridge in one line."""
         bridge = self._publishing.bridge
         online = sum(bridge.state(uuid).reason is Reason.ONLINE for uuid in bridge.plan.stations)
-        return "; ".join((f"{online} of {len(bridge.plan.stations)} stations online", *self.health().words))
+        return "; ".join((f"{online} of {len(bridge.plan.stations)} stations online", *self.health().messages))
 
     def _health_inputs(self) -> HealthInputs:
         now = self._clock.monotonic()
         settings, poller = self._polling.settings, self._polling.poller
         rate = settings.max_requests_per_second
         return HealthInputs(
-            lag=self._loop_lag.worst,
-            late=min(poller.late, max(0.0, now - poller.held_until)),
-            quiet=now - self._witness.last_poll,
-            timeout=settings.timeout,
-            held=poller.held,
+            loop_lag=self._loop_lag.worst,
+            poll_delay=min(poller.late, max(0.0, now - poller.held_until)),
+            since_last_poll=now - self._observers.poll_status.last_poll,
+            request_timeout=settings.timeout,
+            on_hold=poller.held,
             connected=self._publishing.session.connected,
-            trouble=self._witness.trouble,
+            broker_error=self._observers.broker_status.error,
             stations=len(self.plan.stations),
-            pause=1 / rate if rate else 0.0,
-            longest=poller.longest,
+            request_spacing=1 / rate if rate else 0.0,
+            longest_request=poller.longest,
         )

@@ -18,9 +18,15 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.load import Loaded
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.observability.broker_status import Both, Witness
+from evse_mqtt_bridge.domain.events import ConfigurationApplied, ConfigurationRejected, Listeners, StationRemoved
+from evse_mqtt_bridge.observability.broker_status import BrokerStatus
+from evse_mqtt_bridge.observability.counters import Counters
 from evse_mqtt_bridge.observability.event_log import EventLog
+from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.log import Logger
+from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
+from evse_mqtt_bridge.observability.poll_status import PollStatus
+from evse_mqtt_bridge.observability.reload_status import ReloadStatus
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.component import Component
 from evse_mqtt_bridge.service.components.logging import Logging
@@ -28,7 +34,7 @@ from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.components.watchdog import Watchdog
 from evse_mqtt_bridge.service.components.web_server import WebServer
-from evse_mqtt_bridge.service.introspection import Introspection
+from evse_mqtt_bridge.service.introspection import Introspection, Observers
 from evse_mqtt_bridge.service.pipeline import Pipeline
 from evse_mqtt_bridge.service.reload_plan import Action, ComponentName, ReloadPlan
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
@@ -92,10 +98,26 @@ class Supervisor:
         self._notifier = notifier
         self._event_log = EventLog(log, loop.time, config.mqtt.address, config.mqtt.client_id)
         self._logging = Logging(log, self._event_log)
-        self._witness = Witness(self._clock.utc, last_poll=loop.time())
+        observers = Observers(
+            counters=Counters(),
+            history=History(),
+            broker_status=BrokerStatus(self._clock.utc),
+            reload_status=ReloadStatus(self._clock.utc),
+            poll_status=PollStatus(loop.time),
+        )
+        self._listeners = Listeners(
+            (
+                self._event_log,
+                observers.counters,
+                observers.history,
+                observers.broker_status,
+                observers.reload_status,
+                observers.poll_status,
+            )
+        )
         self._uncaught = UncaughtErrors(lambda: self._logging.logger, loop.time)
-        self._publishing = Publishing(config, self._clock, Both(self._event_log, self._witness), self._broker_changed)
-        self._pipeline = Pipeline(self._publishing, self._event_log, self._witness)
+        self._publishing = Publishing(config, self._clock, self._listeners)
+        self._pipeline = Pipeline(self._publishing, self._listeners)
         self._polling = Polling(config, self._clock, self._pipeline.on_result)
         self._watchdog = Watchdog(notifier, loop.time, lambda: self._introspection.health().healthy)
         self._introspection = Introspection(
@@ -103,7 +125,7 @@ class Supervisor:
             polling=self._polling,
             publishing=self._publishing,
             loop_lag=self._watchdog.loop_lag,
-            witness=self._witness,
+            observers=observers,
             uncaught=self._uncaught,
         )
         self._web_server = WebServer(config, self._introspection, lambda: self._logging.logger)
@@ -127,7 +149,7 @@ class Supervisor:
             await component.start()
         self._notifier.ready(self._introspection.status_line())
         stations = len(self._config.stations)
-        self._logging.logger.info("evse-mqtt-bridge started", version=__version__, stations=stations)
+        log_event(self._logging.logger, LogEvent.BRIDGE_STARTED, version=__version__, stations=stations)
 
     async def supervise(self, controls: Controls, load: Callable[[], Loaded] | None) -> None:
         """Watch the components and reload on request, until `controls.stop` is set.
@@ -165,15 +187,15 @@ class Supervisor:
             self._reject(error)
         else:
             for warning in loaded.warnings:
-                self._logging.logger.warning("configuration", detail=warning)
+                log_event(self._logging.logger, LogEvent.CONFIGURATION_WARNING, detail=warning)
 
     async def shutdown(self) -> None:
         """Stop every component; polling before publishing, so that nothing follows `offline`."""
         self._notifier.stopping()
-        self._logging.logger.info("stopping")
+        log_event(self._logging.logger, LogEvent.BRIDGE_STOPPING)
         for component in (self._polling, self._publishing, self._watchdog, self._web_server):
             await component.stop()
-        self._logging.logger.info("stopped")
+        log_event(self._logging.logger, LogEvent.BRIDGE_STOPPED)
 
     # Reload
 
@@ -183,22 +205,12 @@ class Supervisor:
         for step in plan.steps:
             await _carry_out(step.action, self._components[step.component], new)
         self._config = new
-        self._event_log.forget(plan.removed)
         for uuid in plan.removed:
-            self._witness.history.forget(uuid)
-        self._witness.reloaded(accepted=True)
-        self._logging.logger.info("configuration taken over", stations=len(new.stations))
-
-    def _broker_changed(self) -> None:
-        self._witness.broker_left()
-        self._event_log.meet(self._publishing.settings.address, self._publishing.settings.client_id)
+            self._listeners.station_removed(StationRemoved(uuid))
+        self._listeners.configuration_applied(ConfigurationApplied(len(new.stations)))
 
     def _reject(self, error: ConfigError) -> None:
-        self._witness.reloaded(accepted=False)
-        for problem in error.problems:
-            self._logging.logger.error(
-                "the changed configuration is wrong, the old one stays in force", problem=str(problem)
-            )
+        self._listeners.configuration_rejected(ConfigurationRejected(tuple(map(str, error.problems))))
 
     # Watching
 

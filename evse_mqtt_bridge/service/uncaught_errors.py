@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from evse_mqtt_bridge.observability.event_log import RateLimiter
 from evse_mqtt_bridge.observability.log import Logger
+from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
+from evse_mqtt_bridge.observability.rate_limiter import RateLimiter
 
 __all__ = ["LINES_PER_MINUTE", "UncaughtErrors"]
 
@@ -35,15 +36,15 @@ class UncaughtErrors:
         detail = str(context.get("message"))
         if isinstance(error, OSError) and error.strerror:
             detail = f"{detail}: {error.strerror}"
-        self._report("asyncio complains", detail=detail)
+        self._report(LogEvent.EVENT_LOOP_ERROR, detail=detail)
 
     def request_failed(self, error: BaseException) -> None:
         """Log the bug behind a request to the status page that failed. Polling and publishing go on."""
-        self._report("a request to the status page failed: a bug", exc_info=error)
+        self._report(LogEvent.STATUS_PAGE_REQUEST_FAILED, exc_info=error)
 
-    def _report(self, text: str, **fields: object) -> None:
+    def _report(self, event: LogEvent, **fields: object) -> None:
         now = self._now()
-        if left_out := self._rate_limiter.held(now):
+        if left_out := self._rate_limiter.pop_suppressed(now):
             fields["left_out"] = left_out
-        if self._rate_limiter.passes(now):
-            self._log().error(text, **fields)
+        if self._rate_limiter.allows(now):
+            log_event(self._log(), event, **fields)

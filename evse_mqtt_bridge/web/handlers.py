@@ -130,7 +130,7 @@ class Handlers:
 
 
 def _health_response(health: Health, *, ok: bool) -> web.Response:
-    return web.Response(status=200 if ok else 503, text="\n".join(health.words or ("all is well",)) + "\n")
+    return web.Response(status=200 if ok else 503, text="\n".join(health.messages or ("all is well",)) + "\n")
 
 
 def _busy(text: str) -> web.Response:

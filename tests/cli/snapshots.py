@@ -79,8 +79,8 @@ def picture(*stations: StationSnapshot, **changed: Any) -> Snapshot:  # noqa: AN
             cloud="https://cloud.example.com",
             transport="libcurl",
         ),
-        broker=BrokerSnapshot("broker.example.com:1883", connected=True, since=AT - timedelta(minutes=4), trouble=""),
-        health=Health(healthy=True, ready=True, words=()),
+        broker=BrokerSnapshot("broker.example.com:1883", connected=True, since=AT - timedelta(minutes=4), error=""),
+        health=Health(healthy=True, ready=True, messages=()),
         stations=stations,
         revision=7,
     )

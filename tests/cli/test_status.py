@@ -21,7 +21,7 @@ from evse_mqtt_bridge.cli.common.status_client import Viewer, address_of
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.domain.model import Reason
-from evse_mqtt_bridge.observability.reason_texts import REASONS, WAITING
+from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS, WAITING_TEXT
 from evse_mqtt_bridge.observability.snapshot import (
     BridgeSnapshot,
     BrokerSnapshot,
@@ -123,8 +123,8 @@ def test_the_heading_says_how_things_are() -> None:
     ]
     words = ("polling is stuck: none ended for 80 s, though some were due", "no connection to the broker: refused")
     ill = picture(
-        broker=replace(picture().broker, connected=False, trouble="refused"),
-        health=Health(healthy=False, ready=False, words=words),
+        broker=replace(picture().broker, connected=False, error="refused"),
+        health=Health(healthy=False, ready=False, messages=words),
     )
     lines = [line.text.plain for line in heading(ill)]
     assert lines[0] == "evse-mqtt-bridge 1.2.3: NOT HEALTHY, broker NOT CONNECTED, 0 of 0 plugs online"
@@ -134,7 +134,7 @@ def test_the_heading_says_how_things_are() -> None:
 
 @pytest.mark.parametrize("reason", [None, *Reason])
 def test_every_reason_is_told_in_words(reason: Reason | None) -> None:
-    words = WAITING if reason is None else REASONS[reason]
+    words = WAITING_TEXT if reason is None else REASON_TEXTS[reason]
     (_, line) = _text(picture(station("Yard", plug(reason=reason))), 160)
     assert words in line
 
@@ -405,8 +405,8 @@ def test_keys_that_a_later_version_adds_are_no_matter() -> None:
         ({}, 0, 0),
         ({"stations": (station("Yard", plug(reason=Reason.STALE)),)}, 0, 1),
         ({"stations": (station("Yard", reason=None),)}, 0, 1),
-        ({"health": Health(healthy=True, ready=False, words=("no connection",))}, 0, 1),
-        ({"health": Health(healthy=False, ready=True, words=("stuck",))}, 1, 1),
+        ({"health": Health(healthy=True, ready=False, messages=("no connection",))}, 0, 1),
+        ({"health": Health(healthy=False, ready=True, messages=("stuck",))}, 1, 1),
     ],
 )
 def test_exit_codes_say_how_things_are(changed: dict[str, Any], plain: int, check: int) -> None:

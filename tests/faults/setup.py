@@ -117,7 +117,7 @@ def running_bridge(
             error.add_note("\n".join(["last lines of the bridge's log:", *bridge.stderr[-20:]]))
             raise
     assert "Traceback" not in bridge.stderr_text
-    assert "asyncio complains" not in bridge.stderr_text
+    assert "error in the event loop" not in bridge.stderr_text
     if is_json:
         assert log_entries(bridge)
 

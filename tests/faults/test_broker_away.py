@@ -60,7 +60,7 @@ def test_broker_restart_without_persistence_republishes_all(
         observer.sync()
         before = observer.retained
         broker.kill()
-        bridge.wait_for_line("lost the broker")
+        bridge.wait_for_line("connection to the broker lost")
         broker.start()
         with Observer(broker.port) as after:
             assert not after.latest
@@ -141,8 +141,8 @@ def test_long_outage_publishes_newest_value_of_each_topic_once(tmp_path: Path, r
     assert outage.wrong == 0
     assert outage.most_messages == 1
     assert outage.memory_growth < 10_000_000
-    assert outage.lines.count("lost the broker, trying on") == 1
-    assert outage.lines.count("the broker cannot be reached, trying on") == 1
+    assert outage.lines.count("connection to the broker lost, retrying") == 1
+    assert outage.lines.count("broker unreachable, retrying") == 1
     assert outage.lines.count("connected to the broker") == 2
     report_row(
         4,
@@ -162,15 +162,17 @@ def test_broker_and_cloud_unreachable_at_start_retries(
         bridge.wait_for_line("still no lasting connection", 30)
         bridge.wait_for_line("station unavailable")
         warnings = [entry["message"] for entry in log_entries(bridge) if entry["level"] in ("warning", "error")]
-        assert sorted(warnings) == ["station unavailable", "the broker cannot be reached, trying on"]
+        assert sorted(warnings) == ["broker unreachable, retrying", "station unavailable"]
         broker.start()
         cloud.start()
         with Observer(broker.port) as observer:
             observer.wait_for(AVAILABILITY, "online", timeout=30)
             observer.wait_for(f"evse/{uuid_of(0)}/availability", "online", timeout=30)
             observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/power", "7107")
-        bridge.wait_for_line("station is back")
-    report_row(5, f"warnings: {', '.join(warnings)}; then {log_entries(bridge, 'station is back')[0]['message']}")
+        bridge.wait_for_line("station available again")
+    report_row(
+        5, f"warnings: {', '.join(warnings)}; then {log_entries(bridge, 'station available again')[0]['message']}"
+    )
 
 
 def test_invalid_configuration_at_start_exits_with_78(tmp_path: Path, report_row: ReportRow) -> None:
@@ -211,7 +213,7 @@ def _dead_peer(folder: Path) -> _DeadPeer:
             wait_until_up(observer, 0)
             proxy.blackhole()
             began = time.monotonic()
-            bridge.wait_for_line("lost the broker", 20)
+            bridge.wait_for_line("connection to the broker lost", 20)
             detected = time.monotonic() - began
             # The broker detects it too, by the keepalive, and publishes the will.
             observer.wait_for(AVAILABILITY, "offline", timeout=20)
@@ -221,7 +223,7 @@ def _dead_peer(folder: Path) -> _DeadPeer:
             reconnected = time.monotonic() - began
             changing.frozen = True
             observer.wait(lambda: changing.expected().items() <= observer.latest.items())
-            detail = log_entries(bridge, "lost the broker")[0]["detail"]
+            detail = log_entries(bridge, "connection to the broker lost")[0]["detail"]
             return _DeadPeer(detected, reconnected, detail, observer.retained[AVAILABILITY])
 
 
@@ -263,8 +265,8 @@ def _frozen(folder: Path) -> _Frozen:
                 wait_until_up(before, *range(10))
             memory = resident_memory(bridge.pid)
             broker.freeze()
-            bridge.wait_for_line("lost the broker", 20)
-            bridge.wait_for_line("the broker cannot be reached", 20)
+            bridge.wait_for_line("connection to the broker lost", 20)
+            bridge.wait_for_line("broker unreachable", 20)
             broker.thaw()
             thawed = time.monotonic()
             bridge.wait_for_line("connected to the broker.*after|after.*connected to the broker", 20)

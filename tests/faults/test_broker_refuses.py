@@ -45,7 +45,7 @@ def test_message_denied_by_acl_is_logged_once_per_topic(
         wait_until_up(observer, 0, 1)
         cloud.wait_for_requests(8)
         observer.sync()
-        refused = log_entries(bridge, "the broker refused a message", level="error")
+        refused = log_entries(bridge, "broker rejected a message", level="error")
         assert sorted(entry["topic"] for entry in refused) == [
             f"evse/{uuid_of(0)}/{PLUG}/power",
             f"evse/{uuid_of(0)}/info",
@@ -76,7 +76,7 @@ def test_message_above_max_packet_size_is_not_sent(tmp_path: Path, cloud: CloudS
             observer.wait_for(f"evse/{uuid_of(number)}/{PLUG}/availability", "online")
         cloud.wait_for_requests(6)
         observer.sync()
-        refused = log_entries(bridge, "the broker refused a message", level="error")
+        refused = log_entries(bridge, "broker rejected a message", level="error")
         assert sorted(entry["topic"] for entry in refused) == [
             f"evse/{uuid_of(0)}/{PLUG}/label",
             f"evse/{uuid_of(0)}/{PLUG}/state",
@@ -95,8 +95,8 @@ def test_broker_without_qos_1_is_reported_with_the_setting(
     cloud.answer(uuid_of(0), station_answer(0))
     with Mosquitto(tmp_path / "broker", extra=["max_qos 0"]) as broker:
         with running_bridge(configure(tmp_path / "refused", broker, cloud)) as bridge:
-            bridge.wait_for_line("the broker refused the connection")
-            (entry,) = log_entries(bridge, "the broker refused the connection")
+            bridge.wait_for_line("broker rejected the connection")
+            (entry,) = log_entries(bridge, "broker rejected the connection")
             assert entry["detail"] == "QoS not supported: set mqtt.qos = 0"
         with running_bridge(configure(tmp_path / "accepted", broker, cloud, mqtt={"qos": 0})) as bridge:
             bridge.wait_for_line("connected to the broker")

@@ -67,7 +67,7 @@ def _failing(folder: Path) -> list[str]:
         lines = []
         for number in range(2):
             (failure,) = log_entries(bridge, "station unavailable", station=name_of(number), level="warning")
-            (recovery,) = log_entries(bridge, "station is back", station=name_of(number), level="info")
+            (recovery,) = log_entries(bridge, "station available again", station=name_of(number), level="info")
             lines.append(f"{failure['reason']}: {failure['detail']}; {recovery['message']} after {recovery['after']}")
         return lines
 
@@ -116,7 +116,7 @@ def _retry_after(folder: Path) -> str:
             gaps[form] = max(later - earlier for earlier, later in pairwise(times[:5]))
             assert least - 0.05 <= gaps[form] < max(most, 8), form
             assert (len(clouds[form].requests) == 3) is (most > 6), form
-            assert len(log_entries(bridges[form], "the cloud asks to wait")) == bool(wait), form
+            assert len(log_entries(bridges[form], "cloud asked to wait")) == bool(wait), form
             if wait:
                 bridges[form].wait_for_line(f'"wait": "{wait}"')
         return ", ".join(f"{form}: {gap:.1f} s" for form, gap in gaps.items())
@@ -146,7 +146,7 @@ def _repeated_retry_after(folder: Path) -> str:
             began = cloud.wait_for_requests(1, timeout=30)[0].at
             sleep_until(began + 5)
             assert len(cloud.requests) <= 10 + 5 * 10
-            assert len(log_entries(bridge, "the cloud asks to wait")) == 1
+            assert len(log_entries(bridge, "cloud asked to wait")) == 1
             return (
                 f"`Retry-After: 1` in every answer for 5 s: {len(cloud.requests)} requests of 10 stations, 1 log line"
             )

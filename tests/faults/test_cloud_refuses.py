@@ -51,7 +51,7 @@ def test_rejected_station_goes_offline_and_is_not_repolled(
         configure(tmp_path, broker, cloud, stations)
         bridge.send_signal(signal.SIGHUP)
         observer.wait_for(f"evse/{uuid_of(0)}/availability", "online")
-        bridge.wait_for_line("station is back")
+        bridge.wait_for_line("station available again")
         for number in (1, 2, 3):
             assert len(cloud.requests_of(uuid_of(number))) == 1, "a reload does not poll the others"
 

@@ -43,7 +43,7 @@ def test_reload_of_damaged_file_keeps_current_configuration(
         "merge conflict": (b"<<<<<<< mine\n" + good, "is not valid TOML"),
         "missing": (None, "no such file"),
     }
-    refusal = "the changed configuration is wrong, the old one stays in force"
+    refusal = "reload failed, keeping the current configuration"
     with running_bridge(config) as bridge:
         wait_until_up(observer)
         observer.wait_for(f"evse/{uuid_of(0)}/availability", "online")

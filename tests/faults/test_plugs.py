@@ -86,7 +86,7 @@ def test_missing_plug_goes_offline_and_new_plug_is_announced(service: _Service, 
     service.cloud.answer(uuid_of(0), _fresh(0))
     service.wait(0, "availability", "online")
     service.wait(0, "availability_reason", "missing", OTHER)
-    service.bridge.wait_for_line(f"{name_of(0)}.*plug is back")
+    service.bridge.wait_for_line(f"{name_of(0)}.*plug available again")
     failures = log_entries(service.bridge, "plug unavailable", station=name_of(0), level="warning")
     assert [entry["reason"] for entry in failures] == ["missing", "missing"]
     report_row(
@@ -109,7 +109,7 @@ def test_plug_with_offline_status_goes_offline(
     service.cloud.answer(uuid_of(number), _fresh(number))
     service.wait(number, "availability", "online")
     (failure,) = log_entries(service.bridge, "plug unavailable", station=name_of(number))
-    service.bridge.wait_for_line(f"{name_of(number)}.*plug is back")
+    service.bridge.wait_for_line(f"{name_of(number)}.*plug available again")
     report_row(14, f"{failure['level']}: {failure['message']}: {failure['reason']}")
 
 

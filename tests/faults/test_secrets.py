@@ -242,7 +242,7 @@ def _run_in_service(site: _Site, observer: Observer) -> None:
         valid = config.read_text()
         config.write_text(valid.replace("[polling]", "[poling]"))
         bridge.send_signal(signal.SIGHUP)
-        bridge.wait_for_line("the changed configuration is wrong")
+        bridge.wait_for_line("reload failed")
         config.write_text(valid)
         site.run_command("check")
         site.run_command("check", "--online")
@@ -255,7 +255,7 @@ def _run_in_service(site: _Site, observer: Observer) -> None:
         add = ["station", "add", "--edge-device-id", "edge-1", "--uuid", uuid_of(0), "--token-stdin"]
         site.run_command(*add, stdin=_REJECTED)
         site.broker.stop()
-        bridge.wait_for_line("lost the broker")
+        bridge.wait_for_line("connection to the broker lost")
         site.broker.start()
         observer.wait(lambda: observer.payloads(AVAILABILITY)[-1] == "online")
     site.collect_log("a bridge in service", bridge)
@@ -273,7 +273,7 @@ def _run_with_careless_server(site: _Site) -> None:
             site.second_home, site.broker, server, site.stations(), mqtt=mqtt, polling=polling, http=http
         )
         with running_bridge(config, env=site.environment) as bridge:
-            bridge.wait_for_line("the broker refused the login")
+            bridge.wait_for_line("broker rejected the login")
             for number in range(6):
                 bridge.wait_for_line(f"{name_of(number)}.*station unavailable")
             site.collect_pages(http["port"])

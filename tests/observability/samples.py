@@ -1,24 +1,29 @@
-"""Values for tests of what a running bridge shows: states, what was observed of it, its metrics as they are read."""
+"""Values for the tests of observability: states, poll events, metric inputs, and a parser for metrics."""
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, StationState
-from evse_mqtt_bridge.observability.aggregates import aggregates
+from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.events import PollCompleted
+from evse_mqtt_bridge.domain.model import Outcome, PlugReading, PlugState, Reason, Station, StationState
+from evse_mqtt_bridge.observability.aggregates import aggregate
 from evse_mqtt_bridge.observability.counters import Counters
-from evse_mqtt_bridge.observability.exposition import Build, Observed, exposition
+from evse_mqtt_bridge.observability.exposition import Build, MetricInputs, exposition
 from evse_mqtt_bridge.observability.health import HealthInputs
 
-__all__ = ["NOW", "WELL", "Samples", "observed", "plug", "samples", "station"]
+__all__ = ["HEALTHY", "NOW", "Samples", "metric_inputs", "plug", "poll_completed", "samples", "station"]
 
 NOW = datetime(2026, 3, 25, 11, 12, 20, tzinfo=UTC)
 
-WELL = HealthInputs(lag=0.0, late=0.0, quiet=1.0, timeout=10.0, held=False, connected=True)
-"""Nothing is wrong."""
+HEALTHY = HealthInputs(
+    loop_lag=0.0, poll_delay=0.0, since_last_poll=1.0, request_timeout=10.0, on_hold=False, connected=True
+)
+"""Inputs that yield a healthy and ready bridge without a message."""
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -26,37 +31,43 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 def plug(
     uuid: str = "p1",
     reason: Reason | None = Reason.ONLINE,
-    **told: Any,  # noqa: ANN401  # as the tests name them
+    **reading: Any,  # noqa: ANN401  # of any field
 ) -> PlugState:
-    """A plug; `told` are fields of its reading."""
-    return PlugState(uuid, reading=PlugReading(uuid, **told), reason=reason)
+    """Return the state of a plug; `reading` has fields of its reading."""
+    return PlugState(uuid, reading=PlugReading(uuid, **reading), reason=reason)
 
 
 def station(*plugs: PlugState, reason: Reason | None = Reason.ONLINE) -> StationState:
-    """A station with these plugs."""
+    """Return the state of a station with these plugs."""
     return StationState(reason, plugs={plug.uuid: plug for plug in plugs})
 
 
-def observed(*stations: StationState, **changed: Any) -> Observed:  # noqa: ANN401  # same
-    """What is seen of a bridge with these stations that has just started, but for what is `changed`."""
-    values: dict[str, Any] = {
-        "at": NOW,
-        "build": Build("1.2.3", "3.13.1", "libcurl"),
-        "started": NOW,
-        "configured": NOW,
-        "accepted": True,
-        "connected": True,
-        "published": 0,
-        "counters": Counters(),
-        "vitals": WELL,
-        "aggregates": aggregates(stations),
-    }
-    return Observed(**{**values, **changed})
+def poll_completed(outcome: Outcome, seconds: float = 0.1, station: str = "s1") -> PollCompleted:
+    """Return the event of a poll that changed nothing."""
+    state = StationState()
+    return PollCompleted(Station(station, 30), state, state, outcome, Moment(0.0, NOW), seconds)
 
 
-def samples(text: str | Observed) -> Samples:
-    """The samples of an exposition, by name and labels."""
-    if isinstance(text, Observed):
+def metric_inputs(*stations: StationState, **changes: Any) -> MetricInputs:  # noqa: ANN401  # of any field
+    """Return the inputs of a bridge with these stations that has just started, with `changes`."""
+    inputs = MetricInputs(
+        at=NOW,
+        build=Build("1.2.3", "3.13.1", "libcurl"),
+        started=NOW,
+        configured=NOW,
+        last_reload_accepted=True,
+        connected=True,
+        published=0,
+        counters=Counters(),
+        health=HEALTHY,
+        aggregates=aggregate(stations),
+    )
+    return replace(inputs, **changes)
+
+
+def samples(text: str | MetricInputs) -> Samples:
+    """Return the samples of an exposition by name and labels."""
+    if isinstance(text, MetricInputs):
         text = exposition(text)[0].decode()
     return dict(_samples(text))
 

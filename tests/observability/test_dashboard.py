@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # it has no stubs
 
 from evse_mqtt_bridge.observability.exposition import PREFIX
-from tests.observability.samples import observed, samples
+from tests.observability.samples import metric_inputs, samples
 
 _ROOT = Path(__file__).parents[2]
 _ALERTS = _ROOT / "deploy" / "prometheus" / "alerts.yaml"
@@ -28,7 +28,7 @@ _FUNCTIONS = frozenset(
 _promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
 _VALUES: dict[str, dict[str, set[str]]] = {}
-for _name, _labels in samples(observed()):
+for _name, _labels in samples(metric_inputs()):
     for _label, _value in [*_labels, ("job", ""), ("instance", "")]:
         _VALUES.setdefault(_name, {}).setdefault(_label, set()).add(_value)
 

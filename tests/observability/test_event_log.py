@@ -1,4 +1,4 @@
-"""The log: one line when something goes, one when it is back, bounded floods, and nothing from outside in between."""
+"""The log: one line per failure and one per recovery, bounded in number, and safe against text from outside."""
 
 import io
 import json
@@ -7,26 +7,43 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Rules, advance
+from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance
+from evse_mqtt_bridge.domain.events import (
+    BrokerChanged,
+    BrokerConnected,
+    BrokerDisconnected,
+    ConfigurationApplied,
+    ConfigurationRejected,
+    ConsumerStarted,
+    DisconnectReason,
+    OfflineNotAcknowledged,
+    PollCompleted,
+    PublishRejected,
+    StateAged,
+    StationRemoved,
+    SubscriptionRejected,
+)
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason, Station, StationState
-from evse_mqtt_bridge.mqtt.connection import Disconnected, DisconnectReason
-from evse_mqtt_bridge.observability.event_log import LINES_PER_MINUTE, EventLog, RateLimiter, duration
+from evse_mqtt_bridge.observability.event_log import LINES_PER_MINUTE, REMEMBERED_LINES, EventLog
 from evse_mqtt_bridge.observability.log import make_logger
 from tests.harness import Clock
 from tests.harness.samples import at, failure, plug_reading, reading
 
 _NORTH = Station("e1", 30, name="Garage north")
 _OK = reading()
-_LOST, _REJECTED = failure(Reason.UNREACHABLE), failure(Reason.UNAUTHORIZED)
+_OFFLINE = reading(plug_reading(status="offline"))
+_UNREACHABLE, _UNAUTHORIZED = failure(Reason.UNREACHABLE), failure(Reason.UNAUTHORIZED)
+_LOST = BrokerDisconnected(DisconnectReason.LOST, "the connection broke off", 1.0)
+_CONNECTED = BrokerConnected()
 
 
-class _Story:
-    """A event_log on a clock, and the lines that it wrote."""
+class _Run:
+    """An event log on a clock, with the lines that it wrote."""
 
     def __init__(self, clock: Clock, form: str = "json", level: str = "info") -> None:
         self.clock = clock
         self._stream = io.StringIO()
-        log = make_logger(level, form, self._stream)  # type: ignore[arg-type]  # one of the words that it takes
+        log = make_logger(level, form, self._stream)  # type: ignore[arg-type]  # a parametrized literal
         self.event_log = EventLog(log, clock, "localhost:1883", "me")
         self._states: dict[str, StationState] = {}
 
@@ -39,21 +56,28 @@ class _Story:
         return [json.loads(line) for line in self.text.splitlines()]
 
     @property
-    def events(self) -> list[str]:
-        return [line["message"] for line in self.lines]
+    def ids(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+    @property
+    def plug_ids(self) -> list[str]:
+        return [event_id for event_id in self.ids if event_id.startswith("plug")]
 
     def poll(self, *outcomes: Outcome, station: Station = _NORTH, every: float = 30) -> None:
         for outcome in outcomes:
             old = self._states.get(station.uuid, StationState())
             moment = replace(at(0), monotonic=self.clock())
             new = self._states[station.uuid] = advance(old, outcome, Rules(stale_after=0), moment)
-            self.event_log.polled(station, old, new, outcome)
+            self.event_log.poll_completed(PollCompleted(station, old, new, outcome, moment, 0.1))
             self.clock.advance(every)
 
+    def disconnect(self, reason: DisconnectReason, retry_in: float = 5.0) -> None:
+        self.event_log.broker_disconnected(BrokerDisconnected(reason, "connection refused", retry_in))
 
-@pytest.fixture
-def story(clock: Clock) -> _Story:
-    return _Story(clock)
+
+@pytest.fixture(name="run")
+def _run(clock: Clock) -> _Run:
+    return _Run(clock)
 
 
 def _warnings(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -63,200 +87,271 @@ def _warnings(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # Stations
 
 
-def test_an_outage_is_one_warning_and_its_end_one_line_that_says_how_long(story: _Story) -> None:
-    story.poll(_OK, _OK, *[_LOST] * 100, _OK, _OK)
-    assert [(line["level"], line["message"]) for line in story.lines] == [
-        ("info", "station answers"),
-        ("warning", "station unavailable"),
-        ("info", "station is back"),
+def test_station_outage_is_one_warning_and_one_recovery(run: _Run) -> None:
+    run.poll(_OK, _OK, *[_UNREACHABLE] * 100, _OK, _OK)
+    assert [(line["level"], line["event"], line["message"]) for line in run.lines] == [
+        ("info", "station_available", "station available"),
+        ("warning", "station_unavailable", "station unavailable"),
+        ("info", "station_available_again", "station available again"),
     ]
-    assert story.lines[1]["station"] == "Garage north"
-    assert story.lines[1]["reason"] == "unreachable"
-    assert story.lines[1]["detail"] == "something happened"
-    assert story.lines[2]["after"] == "49 min", "since the miss that made it unavailable"
+    assert run.lines[1]["station"] == "Garage north"
+    assert run.lines[1]["reason"] == "unreachable"
+    assert run.lines[1]["detail"] == "something happened"
+    assert run.lines[2]["after"] == "49 min", "since the failure that made it unavailable"
 
 
-def test_misses_that_pass_are_not_told(story: _Story) -> None:
-    story.poll(_OK, _LOST, _LOST, _OK, _LOST, _OK)
-    assert story.events == ["station answers"]
+def test_station_with_passing_failures_logs_nothing(run: _Run) -> None:
+    run.poll(_OK, _UNREACHABLE, _UNREACHABLE, _OK, _UNREACHABLE, _OK)
+    assert run.ids == ["station_available"]
 
 
 @pytest.mark.parametrize(
     ("reason", "advice"),
     [(Reason.UNAUTHORIZED, "check its token"), (Reason.NOT_FOUND, "check edge_device_id and uuid")],
 )
-def test_a_rejection_is_one_error_with_advice(story: _Story, reason: Reason, advice: str) -> None:
-    story.poll(_OK, *[failure(reason)] * 10)
-    assert [(line["level"], line["reason"], line["advice"]) for line in _warnings(story.lines)] == [
+def test_rejected_station_is_one_error_with_advice(run: _Run, reason: Reason, advice: str) -> None:
+    run.poll(_OK, *[failure(reason)] * 10)
+    assert [(line["level"], line["reason"], line["advice"]) for line in _warnings(run.lines)] == [
         ("error", reason, advice)
     ]
 
 
-def test_a_reason_that_changes_within_an_outage_is_told_only_where_somebody_must_act(story: _Story) -> None:
-    story.poll(_OK, *[_LOST] * 3, failure(Reason.SERVER_ERROR), _LOST, _REJECTED, _LOST, _REJECTED, _OK)
-    assert story.events == ["station answers", "station unavailable", "station rejected", "station is back"]
+def test_reason_change_in_outage_is_logged_only_if_rejected(run: _Run) -> None:
+    run.poll(
+        _OK,
+        *[_UNREACHABLE] * 3,
+        failure(Reason.SERVER_ERROR),
+        _UNREACHABLE,
+        _UNAUTHORIZED,
+        _UNREACHABLE,
+        _UNAUTHORIZED,
+        _OK,
+    )
+    assert run.ids == ["station_available", "station_unavailable", "station_rejected", "station_available_again"]
 
 
-def test_a_station_that_never_answered_is_told_once(story: _Story) -> None:
-    story.poll(*[_LOST] * 10, _OK)
-    assert story.events == ["station unavailable", "station is back"]
+def test_station_without_any_answer_is_logged_once(run: _Run) -> None:
+    run.poll(*[_UNREACHABLE] * 10, _OK)
+    assert run.ids == ["station_unavailable", "station_available_again"]
 
 
-def test_a_plug_that_goes_and_comes_back_is_told_by_its_label(story: _Story) -> None:
-    offline = reading(plug_reading(status="offline"))
-    story.poll(_OK, offline, offline, _OK, _OK)
-    assert [(line["message"], line.get("plug"), line.get("after")) for line in story.lines[1:]] == [
-        ("plug unavailable", "Plug 1", None),
-        ("plug is back", "Plug 1", "60 s"),
+def test_rejection_in_a_later_outage_is_logged_again(run: _Run) -> None:
+    run.poll(_UNAUTHORIZED, _OK, _UNAUTHORIZED)
+    assert run.ids == ["station_rejected", "station_available_again", "station_rejected"]
+
+
+def test_plug_outage_is_logged_with_its_label(run: _Run) -> None:
+    run.poll(_OK, _OFFLINE, _OFFLINE, _OK, _OK)
+    assert [(line["event"], line.get("plug"), line.get("after")) for line in run.lines[1:]] == [
+        ("plug_unavailable", "Plug 1", None),
+        ("plug_available_again", "Plug 1", "60 s"),
     ]
-    assert story.lines[1]["reason"] == "offline"
+    assert run.lines[1]["reason"] == "offline"
 
 
-def test_plugs_that_go_and_come_with_their_station_are_not_told(story: _Story) -> None:
-    story.poll(_OK, *[_LOST] * 5, _OK)
-    assert not [event for event in story.events if event.startswith("plug")]
+def test_plugs_in_station_outage_are_not_logged(run: _Run) -> None:
+    run.poll(_OK, *[_UNREACHABLE] * 5, _OK)
+    assert run.plug_ids == []
 
 
-def test_a_plug_that_was_away_before_its_station_was_is_told_when_it_is_back(story: _Story) -> None:
-    offline = reading(plug_reading(status="offline"))
-    story.poll(_OK, offline, *[_LOST] * 5, offline, _OK)
-    assert [event for event in story.events if event.startswith("plug")] == ["plug unavailable", "plug is back"]
+def test_plug_outage_across_station_outage_is_one(run: _Run) -> None:
+    run.poll(_OK, _OFFLINE, *[_UNREACHABLE] * 5, _OFFLINE, _OK)
+    assert run.plug_ids == ["plug_unavailable", "plug_available_again"]
 
 
-def test_a_plug_that_was_removed_is_told_and_forgotten(story: _Story) -> None:
+def test_removed_plug_is_logged_and_forgotten(run: _Run) -> None:
     both = reading(plug_reading("p1"), plug_reading("p2"))
-    story.poll(both, _OK)
-    story.clock.advance(FORGET_AFTER)
-    story.poll(_OK, both, _OK)
-    events = [event for event in story.events if event.startswith("plug")]
-    assert events == ["plug unavailable", "plug removed, after a day without it", "plug unavailable"]
+    run.poll(both, _OK)
+    run.clock.advance(FORGET_AFTER)
+    run.poll(_OK, both, _OK)
+    assert run.plug_ids == ["plug_unavailable", "plug_removed", "plug_unavailable"]
 
 
-def test_what_is_new_in_an_answer_is_told_once(story: _Story) -> None:
-    odd = Reading((plug_reading(),), notes=("status 'rebooting' is not known and was published as it is",))
-    story.poll(odd, odd, odd)
-    assert story.events.count("unusual answer") == 1
+def test_aged_plug_is_logged_as_unavailable(run: _Run) -> None:
+    old = advance(StationState(), _OK, Rules(), at(0))
+    plugs = {uuid: replace(plug, reason=Reason.STALE) for uuid, plug in old.plugs.items()}
+    run.event_log.state_aged(StateAged(_NORTH, old, replace(old, plugs=plugs), Moment(run.clock(), run.clock.now())))
+    assert [(line["event"], line["reason"]) for line in run.lines] == [("plug_unavailable", "stale")]
 
 
-def test_a_station_that_went_is_forgotten(story: _Story) -> None:
-    offline = reading(plug_reading(status="offline"))
-    story.poll(offline, *[_LOST] * 3)
-    story.event_log.broker_ended(Disconnected(DisconnectReason.LOST, "the connection broke off"), 1.0)
-    story.event_log.forget({"e1"})
-    assert list(story.event_log._since) == [("broker",)], "nothing else went"
+def test_unusual_answer_is_logged_once(run: _Run) -> None:
+    unusual = Reading((plug_reading(),), notes=("status 'rebooting' is not known and was published as it is",))
+    run.poll(unusual, unusual, unusual)
+    assert run.ids.count("unusual_answer") == 1
+
+
+def test_removed_station_is_forgotten_but_not_the_broker(run: _Run) -> None:
+    run.event_log.broker_connected(_CONNECTED)
+    run.poll(_OFFLINE, *[_UNREACHABLE] * 3)
+    run.event_log.broker_disconnected(_LOST)
+    run.event_log.station_removed(StationRemoved("e1"))
+    run.clock.advance(100)
+    seen = len(run.lines)
+    run.event_log.broker_connected(_CONNECTED)
+    run.poll(_OFFLINE)
+    assert [(line["event"], line.get("after")) for line in run.lines[seen:]] == [
+        ("broker_connected", "100 s"),
+        ("station_available", None),
+        ("plug_unavailable", None),
+    ]
+
+
+def test_removal_of_another_station_forgets_no_outage(run: _Run) -> None:
+    run.poll(_OFFLINE, *[_UNREACHABLE] * 3)
+    run.event_log.station_removed(StationRemoved("e2"))
+    run.poll(_OK)
+    assert run.ids[-2:] == ["station_available_again", "plug_available_again"]
 
 
 # Floods
 
 
-def test_a_flood_of_stations_is_cut_off_and_counted(story: _Story) -> None:
+def test_flood_of_lines_is_limited_and_counted(run: _Run) -> None:
     stations = [Station(f"s{index}", 30) for index in range(5000)]
     for station in stations:
-        story.poll(_REJECTED, station=station, every=0)
-    assert len(story.lines) == LINES_PER_MINUTE
-    story.clock.advance(61)
-    story.event_log.tick()
-    story.event_log.tick()
-    assert len(story.lines) == LINES_PER_MINUTE + 1
-    assert story.lines[-1]["lines"] == 5000 - LINES_PER_MINUTE
-    story.poll(_OK, station=stations[0])
-    assert story.events[-1] == "station is back", "and then it is told again"
+        run.poll(_UNAUTHORIZED, station=station, every=0)
+    assert len(run.lines) == LINES_PER_MINUTE
+    run.clock.advance(61)
+    run.event_log.tick()
+    run.event_log.tick()
+    assert len(run.lines) == LINES_PER_MINUTE + 1
+    assert (run.lines[-1]["event"], run.lines[-1]["lines"]) == ("lines_suppressed", 5000 - LINES_PER_MINUTE)
+    run.poll(_OK, station=stations[0])
+    assert run.ids[-1] == "station_available_again", "lines pass again"
 
 
-def test_an_hour_of_flapping_is_bounded(story: _Story) -> None:
+def test_hour_of_flapping_stations_is_limited(run: _Run) -> None:
     stations = [Station(f"s{index}", 30) for index in range(50)]
-    for turn in range(120):
+    for cycle in range(120):
         for station in stations:
-            notes = tuple(f"field 'x{turn}{station.uuid}{index}' is not known" for index in range(3))
-            odd = Reading((plug_reading(), plug_reading("p2", status=["offline", "idle"][turn % 2])), notes=notes)
-            story.poll(_REJECTED, odd, station=station, every=0)
-        story.event_log.tick()
-        story.clock.advance(30)
-    assert len(story.lines) <= 60 * (LINES_PER_MINUTE + 1) + 1
+            notes = tuple(f"field 'x{cycle}{station.uuid}{index}' is not known" for index in range(3))
+            second = plug_reading("p2", status=["offline", "idle"][cycle % 2])
+            unusual = Reading((plug_reading(), second), notes=notes)
+            run.poll(_UNAUTHORIZED, unusual, station=station, every=0)
+        run.event_log.tick()
+        run.clock.advance(30)
+    assert len(run.lines) <= 60 * (LINES_PER_MINUTE + 1) + 1
 
 
-def test_a_cloud_that_asks_to_wait_again_and_again_is_told_now_and_then(story: _Story) -> None:
+def test_rate_limiting_cloud_is_logged_every_ten_minutes(run: _Run) -> None:
     busy = Failure(Reason.RATE_LIMITED, "HTTP 429 Too Many Requests", 1.0)
     for index in range(3600):
-        story.poll(busy, station=Station(f"s{index % 100}", 30), every=1)
-    asked = [line for line in story.lines if line["message"].startswith("the cloud asks to wait")]
-    assert 1 <= len(asked) <= 10
-    assert (asked[0]["wait"], asked[0]["detail"]) == ("1.0 s", "HTTP 429 Too Many Requests")
+        run.poll(busy, station=Station(f"s{index % 100}", 30), every=1)
+    lines = [line for line in run.lines if line["event"] == "cloud_rate_limited"]
+    assert 1 <= len(lines) <= 10
+    assert (lines[0]["wait"], lines[0]["detail"]) == ("1.0 s", "HTTP 429 Too Many Requests")
 
 
-def test_what_is_remembered_is_bounded(story: _Story) -> None:
-    for index in range(5000):
-        story.event_log.publish_refused(f"evse/{index}", "Not authorized")
-    assert len(story.event_log._said) <= 1000
-
-
-def test_a_quota_lets_a_number_through_per_minute() -> None:
-    rate_limiter = RateLimiter(3)
-    assert [rate_limiter.passes(1000 + second) for second in (0, 1, 2, 3, 59)] == [True, True, True, False, False]
-    assert rate_limiter.held(1059) == 0, "the minute is not over"
-    assert rate_limiter.held(1060) == 2
-    assert rate_limiter.held(1060) == 0
-    assert [rate_limiter.passes(1061) for _ in range(4)] == [True, True, True, False]
-    other = RateLimiter(1)
-    assert [other.passes(second) for second in (1000, 1061, 1122)] == [True, True, True]
+def test_rejected_topics_beyond_limit_are_forgotten(run: _Run) -> None:
+    first = PublishRejected("evse/0", "Not authorized")
+    run.event_log.publish_rejected(first)
+    run.event_log.publish_rejected(first)
+    assert run.ids == ["publish_rejected"]
+    for index in range(1, REMEMBERED_LINES + 1):
+        run.event_log.publish_rejected(PublishRejected(f"evse/{index}", "Not authorized"))
+    run.clock.advance(61)
+    run.event_log.tick()
+    run.event_log.publish_rejected(first)
+    assert (run.ids[-1], run.lines[-1]["topic"]) == ("publish_rejected", "evse/0")
 
 
 # The broker
 
 
-def test_a_broker_that_goes_and_comes_back_is_told_with_how_long(story: _Story) -> None:
-    story.event_log.broker_connected()
-    story.clock.advance(100)
-    story.event_log.broker_ended(Disconnected(DisconnectReason.LOST, "the connection broke off"), 1)
+def test_broker_outage_is_logged_with_its_duration(run: _Run) -> None:
+    run.event_log.broker_connected(_CONNECTED)
+    run.clock.advance(100)
+    run.event_log.broker_disconnected(_LOST)
     for _ in range(20):
-        story.event_log.broker_ended(Disconnected(DisconnectReason.UNREACHABLE, "connection refused"), 5)
-        story.clock.advance(5)
-    story.event_log.broker_connected()
-    assert story.events == [
-        "connected to the broker",
-        "lost the broker, trying on",
-        "the broker cannot be reached, trying on",
-        "connected to the broker",
-    ]
-    assert story.lines[-1]["after"] == "100 s"
+        run.disconnect(DisconnectReason.UNREACHABLE)
+        run.clock.advance(5)
+    run.event_log.broker_connected(_CONNECTED)
+    assert run.ids == ["broker_connected", "broker_connection_lost", "broker_unreachable", "broker_connected"]
+    assert run.lines[-1]["after"] == "100 s"
 
 
-def test_another_broker_is_a_beginning_but_what_was_said_of_stations_stays_said(story: _Story) -> None:
-    story.event_log.broker_connected()
-    story.event_log.broker_ended(Disconnected(DisconnectReason.LOST, "gone"), 1.0)
-    story.poll(_REJECTED)
-    said = len(story.lines)
-    story.event_log.meet("other.example:1883", "other")
-    story.clock.advance(100)
-    story.event_log.broker_connected()
-    connected = story.lines[said]
-    assert (connected["message"], connected["broker"]) == ("connected to the broker", "other.example:1883")
+def test_broker_change_forgets_broker_but_no_station(run: _Run) -> None:
+    run.event_log.broker_connected(_CONNECTED)
+    run.event_log.broker_disconnected(_LOST)
+    run.poll(_UNAUTHORIZED)
+    seen = len(run.lines)
+    run.event_log.broker_changed(BrokerChanged("other.example:1883", "other"))
+    run.clock.advance(100)
+    run.event_log.broker_connected(_CONNECTED)
+    connected = run.lines[seen]
+    assert (connected["event"], connected["broker"]) == ("broker_connected", "other.example:1883")
     assert "after" not in connected
-    story.event_log.broker_ended(Disconnected(DisconnectReason.LOST, "gone"), 1.0)
-    assert story.events[-1] == "lost the broker, trying on"
-    story.poll(_OK)
-    assert story.events[-1] == "station is back"
+    run.event_log.broker_disconnected(_LOST)
+    assert run.ids[-1] == "broker_connection_lost"
+    run.poll(_OK)
+    assert run.ids[-1] == "station_available_again"
 
 
-def test_two_bridges_with_one_client_id_are_one_error_that_names_it(story: _Story) -> None:
+def test_broker_change_forgets_rejections_but_no_notes(run: _Run) -> None:
+    rejected, unusual = PublishRejected("evse/x", "Not authorized"), Reading((plug_reading(),), notes=("odd",))
+    run.poll(unusual)
+    run.event_log.publish_rejected(rejected)
+    run.event_log.broker_changed(BrokerChanged("other.example:1883", "other"))
+    seen = len(run.lines)
+    run.poll(unusual)
+    run.event_log.publish_rejected(rejected)
+    assert run.ids[seen:] == ["publish_rejected"]
+
+
+def test_client_id_in_use_is_one_error_that_names_it(run: _Run) -> None:
     for _ in range(60):
-        story.event_log.broker_connected()
-        story.clock.advance(5)
-        story.event_log.broker_ended(
-            Disconnected(DisconnectReason.TAKEN_OVER, "another client took over this client id"), 10
-        )
-        story.clock.advance(10)
-    assert [line["client_id"] for line in _warnings(story.lines)] == ["me"]
-    assert len(story.lines) <= 3
+        run.event_log.broker_connected(_CONNECTED)
+        run.clock.advance(5)
+        run.disconnect(DisconnectReason.TAKEN_OVER, retry_in=10)
+        run.clock.advance(10)
+    assert [line["client_id"] for line in _warnings(run.lines)] == ["me"]
+    assert len(run.lines) <= 3
 
 
-@pytest.mark.parametrize("trouble", list(DisconnectReason))
-def test_each_trouble_is_told_with_its_detail_and_the_next_attempt(story: _Story, trouble: DisconnectReason) -> None:
-    story.event_log.broker_ended(Disconnected(trouble, "in these words"), 2.5)
-    story.event_log.broker_ended(Disconnected(trouble, "in these words"), 5)
-    [line] = story.lines
-    assert (line["detail"], line["next_attempt"], line["broker"]) == ("in these words", "2.5 s", "localhost:1883")
+def test_connection_that_lasts_again_is_logged_by_tick(run: _Run) -> None:
+    run.disconnect(DisconnectReason.UNSTEADY)
+    run.event_log.broker_connected(_CONNECTED)
+    run.clock.advance(59)
+    run.event_log.tick()
+    assert run.ids == ["broker_connection_unstable"]
+    run.clock.advance(1)
+    run.event_log.tick()
+    run.event_log.tick()
+    assert run.ids == ["broker_connection_unstable", "broker_connected"]
+
+
+@pytest.mark.parametrize("reason", DisconnectReason)
+def test_disconnect_reason_is_logged_once_with_detail(run: _Run, reason: DisconnectReason) -> None:
+    run.disconnect(reason, retry_in=2.5)
+    run.disconnect(reason, retry_in=5)
+    [line] = run.lines
+    assert (line["detail"], line["next_attempt"], line["broker"]) == ("connection refused", "2.5 s", "localhost:1883")
     assert line["level"] in ("warning", "error")
+
+
+def test_other_broker_events_are_logged(run: _Run) -> None:
+    run.event_log.subscription_rejected(SubscriptionRejected("evse/#"))
+    run.event_log.subscription_rejected(SubscriptionRejected("evse/#"))
+    run.event_log.consumer_started(ConsumerStarted())
+    run.event_log.offline_not_acknowledged(OfflineNotAcknowledged())
+    assert run.ids == ["subscription_rejected", "consumer_started", "offline_not_acknowledged"]
+    assert run.lines[0]["filter"] == "evse/#"
+
+
+# The configuration
+
+
+def test_applied_configuration_is_logged(run: _Run) -> None:
+    run.event_log.configuration_applied(ConfigurationApplied(3))
+    assert [(line["event"], line["stations"]) for line in run.lines] == [("configuration_applied", 3)]
+
+
+def test_rejected_configuration_has_one_line_per_problem(run: _Run) -> None:
+    run.event_log.configuration_rejected(ConfigurationRejected(("one problem", "another one")))
+    assert [(line["event"], line["problem"]) for line in run.lines] == [
+        ("configuration_rejected", "one problem"),
+        ("configuration_rejected", "another one"),
+    ]
 
 
 # Text from outside
@@ -265,39 +360,14 @@ _HOSTILE = "\x1b[31mx\r\n2024-01-01T00:00:00Z [error] forged\u2028line\u202e\x00
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_nothing_from_outside_leaves_its_line(clock: Clock, form: str) -> None:
-    story = _Story(clock, form, "debug")
+def test_hostile_text_stays_within_its_line(clock: Clock, form: str) -> None:
+    run = _Run(clock, form, "debug")
     station = Station("e1", 30, name=_HOSTILE)
     offline = reading(plug_reading(label=_HOSTILE, status="offline"))
-    story.poll(offline, reading(plug_reading(label=_HOSTILE)), *[_REJECTED] * 2, station=station)
-    story.event_log.publish_refused(f"evse/{_HOSTILE}", "Not authorized")
-    lines = story.text.split("\n")
-    assert len(lines) == len(story.text.splitlines()) + 1, "no other line break than the log's own"
+    run.poll(offline, reading(plug_reading(label=_HOSTILE)), *[_UNAUTHORIZED] * 2, station=station)
+    run.event_log.publish_rejected(PublishRejected(f"evse/{_HOSTILE}", "Not authorized"))
+    lines = run.text.split("\n")
+    assert len(lines) == len(run.text.splitlines()) + 1, "the log's own line breaks are the only ones"
     assert all(line.isprintable() for line in lines)
     assert not [line for line in lines if line.startswith("2024-01-01")]
     assert max(map(len, lines)) < 1000
-
-
-# Spans of time
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0.0 s"),
-        (0.84, "0.8 s"),
-        (9.94, "9.9 s"),
-        (9.99, "10 s"),
-        (12.4, "12 s"),
-        (119, "119 s"),
-        (120, "2 min"),
-        (3599, "59 min"),
-        (3600, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-        (86_399, "23 h 59 min"),
-        (86_400, "1 d 0 h"),
-        (273_600, "3 d 4 h"),
-    ],
-)
-def test_a_span_of_time_is_told_in_words(seconds: float, words: str) -> None:
-    assert duration(seconds) == words

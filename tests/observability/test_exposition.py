@@ -1,12 +1,12 @@
-"""What Prometheus gets: strictly read, in both formats, complete from the start, bounded, and as documented."""
+"""The metrics: valid in both formats, complete from the start, bounded in number, and documented."""
 
 import math
 import re
 import shutil
 import subprocess
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,17 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from evse_mqtt_bridge.domain.model import STATION_REASONS, Reading, Reason
-from evse_mqtt_bridge.mqtt.connection import DisconnectReason
+from evse_mqtt_bridge.domain.events import BrokerDisconnected, DisconnectReason
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Outcome, Reading, Reason
 from evse_mqtt_bridge.observability.aggregates import PLUG_STATES, STATION_STATES
 from evse_mqtt_bridge.observability.counters import DURATION_BUCKETS, Counters
-from evse_mqtt_bridge.observability.exposition import PREFIX, Observed, exposition
-from evse_mqtt_bridge.observability.health import HealthInputs
+from evse_mqtt_bridge.observability.exposition import PREFIX, MetricInputs, exposition
 from evse_mqtt_bridge.observability.snapshot import from_json
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, config_tables, free_port, write_config
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
 from tests.harness.configuration import station_table
 from tests.harness.samples import FAILURES, failure, plug_reading, reading
-from tests.observability.samples import NOW, observed, plug, samples, station
+from tests.observability.samples import HEALTHY, NOW, metric_inputs, plug, poll_completed, samples, station
 
 _PAGE = Path(__file__).parents[2] / "docs" / "monitoring.md"
 _OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -40,124 +39,141 @@ _PROMETHEUS_3 = (
 
 
 def _openmetrics(text: str) -> list[Metric]:
-    return list(openmetrics.text_string_to_metric_families(text))  # type: ignore[no-untyped-call]  # so it is
+    return list(openmetrics.text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
 
 
-def _value(seen: Observed, name: str, **labels: str) -> float:
-    return samples(seen)[PREFIX + name, frozenset(labels.items())]
+def _value(inputs: MetricInputs, name: str, **labels: str) -> float:
+    return samples(inputs)[PREFIX + name, frozenset(labels.items())]
 
 
-def _labels(seen: Observed, name: str, label: str) -> dict[str, float]:
-    return {dict(labels)[label]: value for (known, labels), value in samples(seen).items() if known == PREFIX + name}
+def _values(inputs: MetricInputs, name: str, label: str) -> dict[str, float]:
+    """Return the samples of a metric by the value of a label."""
+    found = samples(inputs).items()
+    return {dict(labels)[label]: value for (metric, labels), value in found if metric == PREFIX + name}
 
 
-def _counters(*polls: tuple[object, float], **counts: Any) -> Counters:  # noqa: ANN401  # as the tables name them
-    counters = Counters(**counts)
-    for outcome, seconds in polls:
-        counters.polled(outcome, seconds)  # type: ignore[arg-type]  # the tables hold outcomes
+def _nonzero(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value}
+
+
+def _counters(**counts: int) -> Counters:
+    counters = Counters()
+    for name, count in counts.items():
+        setattr(counters, name, count)
     return counters
 
 
+def _polled(*polls: tuple[Outcome, float]) -> Counters:
+    counters = Counters()
+    for outcome, seconds in polls:
+        counters.poll_completed(poll_completed(outcome, seconds))
+    return counters
+
+
+_RELOADS = {"counters": _counters(reloads_applied=2, reloads_rejected=1)}
+
+
 @pytest.mark.parametrize(
-    ("name", "labels", "changed", "value"),
+    ("name", "labels", "changes", "value"),
     [
         ("build_info", {"version": "1.2.3", "python": "3.13.1", "transport": "libcurl"}, {}, 1),
         ("start_time_seconds", {}, {"started": NOW - timedelta(seconds=90)}, NOW.timestamp() - 90),
         ("healthy", {}, {}, 1),
-        ("healthy", {}, {"vitals": HealthInputs(0, 100, 100, 10, held=False, connected=True)}, 0),
-        ("event_loop_lag_seconds", {}, {"vitals": HealthInputs(0.25, 0, 0, 10, held=False, connected=True)}, 0.25),
-        ("poll_delay_seconds", {}, {"vitals": HealthInputs(0, 3.5, 0, 10, held=False, connected=True)}, 3.5),
-        ("polls_held", {}, {"vitals": HealthInputs(0, 0, 0, 10, held=True, connected=True)}, 1),
+        ("healthy", {}, {"health": replace(HEALTHY, poll_delay=100, since_last_poll=100)}, 0),
+        ("event_loop_lag_seconds", {}, {"health": replace(HEALTHY, loop_lag=0.25)}, 0.25),
+        ("poll_delay_seconds", {}, {"health": replace(HEALTHY, poll_delay=3.5)}, 3.5),
+        ("polls_held", {}, {"health": replace(HEALTHY, on_hold=True)}, 1),
         ("polls_held", {}, {}, 0),
-        ("config_reloads_total", {"result": "taken"}, {"counters": _counters(reloads=Counter(taken=2, refused=1))}, 2),
-        (
-            "config_reloads_total",
-            {"result": "refused"},
-            {"counters": _counters(reloads=Counter(taken=2, refused=1))},
-            1,
-        ),
-        ("config_last_reload_successful", {}, {"accepted": False}, 0),
+        ("config_reloads_total", {"result": "taken"}, _RELOADS, 2),
+        ("config_reloads_total", {"result": "refused"}, _RELOADS, 1),
+        ("config_last_reload_successful", {}, {"last_reload_accepted": False}, 0),
         ("config_last_reload_successful", {}, {}, 1),
         ("config_last_reload_success_timestamp_seconds", {}, {"configured": NOW}, NOW.timestamp()),
-        ("polls_total", {"outcome": "success"}, {"counters": _counters((reading(), 1), (reading(), 1))}, 2),
-        ("unusual_answers_total", {}, {"counters": _counters((Reading((plug_reading(),), notes=("odd",)), 1))}, 1),
+        ("polls_total", {"outcome": "success"}, {"counters": _polled((reading(), 1), (reading(), 1))}, 2),
+        (
+            "unusual_answers_total",
+            {},
+            {"counters": _polled((Reading((plug_reading(),), notes=("odd",)), 1))},
+            1,
+        ),
         ("broker_connected", {}, {}, 1),
         ("broker_connected", {}, {"connected": False}, 0),
-        ("broker_connections_total", {}, {"counters": _counters(connected=4)}, 4),
+        ("broker_connections_total", {}, {"counters": _counters(connects=4)}, 4),
         ("messages_published_total", {}, {"published": 12345678901}, 12345678901),
-        ("messages_refused_total", {}, {"counters": _counters(refused=3)}, 3),
+        ("messages_refused_total", {}, {"counters": _counters(rejected_messages=3)}, 3),
     ],
 )
-def test_what_is_seen_is_told(name: str, labels: dict[str, str], changed: dict[str, Any], value: float) -> None:
-    assert _value(observed(**changed), name, **labels) == value
+def test_metric_has_value_of_its_input(
+    name: str, labels: dict[str, str], changes: dict[str, Any], value: float
+) -> None:
+    assert _value(metric_inputs(**changes), name, **labels) == value
 
 
 @pytest.mark.parametrize("reason", FAILURES)
-def test_a_failure_is_told_by_its_reason(reason: Reason) -> None:
-    polls = _labels(observed(counters=_counters((failure(reason), 1))), "polls_total", "outcome")
-    assert {outcome for outcome, count in polls.items() if count} == {reason.value}
+def test_failed_polls_are_labelled_with_their_reason(reason: Reason) -> None:
+    polls = _values(metric_inputs(counters=_polled((failure(reason), 1))), "polls_total", "outcome")
+    assert _nonzero(polls) == {reason.value: 1}
 
 
-@pytest.mark.parametrize("trouble", DisconnectReason)
-def test_the_end_of_a_connection_is_told_by_its_trouble(trouble: DisconnectReason) -> None:
+@pytest.mark.parametrize("reason", DisconnectReason)
+def test_disconnects_are_labelled_with_their_reason(reason: DisconnectReason) -> None:
     counters = Counters()
-    counters.ended[trouble.value] += 2
-    failures = _labels(observed(counters=counters), "broker_connection_failures_total", "trouble")
-    assert {name: count for name, count in failures.items() if count} == {trouble.value: 2}
+    for _ in range(2):
+        counters.broker_disconnected(BrokerDisconnected(reason, "connection refused", 1.0))
+    failures = _values(metric_inputs(counters=counters), "broker_connection_failures_total", "trouble")
+    assert _nonzero(failures) == {reason.value: 2}
 
 
-def test_stations_and_plugs_are_told_as_they_are() -> None:
-    seen = observed(
+def test_stations_and_plugs_are_counted_by_state() -> None:
+    inputs = metric_inputs(
         station(plug("a", status="charging", power=7100.5, time=NOW - timedelta(seconds=40)), plug("b", Reason.STALE)),
         station(plug("c", status="idle", power=-100.0, time=NOW)),
         station(reason=Reason.UNAUTHORIZED),
         station(reason=None),
     )
-    stations, plugs = _labels(seen, "stations", "state"), _labels(seen, "plugs", "state")
-    assert {state: n for state, n in stations.items() if n} == {"online": 2, "unauthorized": 1, "waiting": 1}
-    assert {state: n for state, n in plugs.items() if n} == {"online": 2, "stale": 1}
-    assert _value(seen, "stations_configured") == 4
-    assert _value(seen, "plugs_charging") == 1
-    assert _value(seen, "power_watts") == 7000.5
-    assert _value(seen, "oldest_measurement_age_seconds") == 40
+    assert _nonzero(_values(inputs, "stations", "state")) == {"online": 2, "unauthorized": 1, "waiting": 1}
+    assert _nonzero(_values(inputs, "plugs", "state")) == {"online": 2, "stale": 1}
+    assert _value(inputs, "stations_configured") == 4
+    assert _value(inputs, "plugs_charging") == 1
+    assert _value(inputs, "power_watts") == 7000.5
+    assert _value(inputs, "oldest_measurement_age_seconds") == 40
 
 
-def test_without_a_measurement_there_is_no_age() -> None:
-    assert math.isnan(_value(observed(), "oldest_measurement_age_seconds"))
+def test_measurement_age_without_measurement_is_nan() -> None:
+    assert math.isnan(_value(metric_inputs(), "oldest_measurement_age_seconds"))
 
 
-def test_a_measurement_of_the_near_future_is_not_younger_than_none() -> None:
-    seen = observed(station(plug(time=NOW + timedelta(minutes=3))))
-    assert _value(seen, "oldest_measurement_age_seconds") == 0
+def test_measurement_age_of_future_measurement_is_zero() -> None:
+    inputs = metric_inputs(station(plug(time=NOW + timedelta(minutes=3))))
+    assert _value(inputs, "oldest_measurement_age_seconds") == 0
 
 
-def test_the_histogram_is_cumulative_and_counts_every_poll() -> None:
-    took = [0.01, 0.02, 0.2, 3.0, 99.0]
-    seen = samples(
-        observed(counters=_counters(*((reading(), seconds) for seconds in took), (failure(FAILURES[0]), 10.0)))
-    )
+def test_duration_histogram_is_cumulative_and_complete() -> None:
+    durations = [0.01, 0.02, 0.2, 3.0, 99.0]
+    polls = [(reading(), seconds) for seconds in durations]
+    found = samples(metric_inputs(counters=_polled(*polls, (failure(FAILURES[0]), 10.0))))
     name = PREFIX + "poll_duration_seconds"
-    buckets = {dict(labels)["le"]: count for (known, labels), count in seen.items() if known == name + "_bucket"}
+    buckets = {dict(labels)["le"]: count for (metric, labels), count in found.items() if metric == name + "_bucket"}
     assert list(map(float, buckets)) == [*DURATION_BUCKETS, math.inf]
     assert list(buckets.values()) == [2, 2, 2, 3, 3, 3, 3, 4, 5, 5, 6]
-    assert seen[name + "_count", frozenset()] == 6
-    assert seen[name + "_sum", frozenset()] == pytest.approx(sum(took) + 10)
+    assert found[name + "_count", frozenset()] == 6
+    assert found[name + "_sum", frozenset()] == pytest.approx(sum(durations) + 10)
 
 
-def test_each_value_of_each_label_is_there_from_the_start() -> None:
-    seen = observed()
-    words = {reason.value for reason in STATION_REASONS}
-    assert _labels(seen, "stations", "state") == dict.fromkeys(STATION_STATES, 0)
-    assert _labels(seen, "plugs", "state") == dict.fromkeys(PLUG_STATES, 0)
-    assert _labels(seen, "polls_total", "outcome") == dict.fromkeys(words - {"online"} | {"success"}, 0)
-    troubles = dict.fromkeys((trouble.value for trouble in DisconnectReason), 0)
-    assert _labels(seen, "broker_connection_failures_total", "trouble") == troubles
-    assert _labels(seen, "config_reloads_total", "result") == {"taken": 0, "refused": 0}
+def test_every_label_value_exists_from_the_start() -> None:
+    inputs = metric_inputs()
+    outcomes = {reason.value for reason in STATION_REASONS} - {"online"} | {"success"}
+    disconnect_reasons = {reason.value for reason in DisconnectReason}
+    assert _values(inputs, "stations", "state") == dict.fromkeys(STATION_STATES, 0)
+    assert _values(inputs, "plugs", "state") == dict.fromkeys(PLUG_STATES, 0)
+    assert _values(inputs, "polls_total", "outcome") == dict.fromkeys(outcomes, 0)
+    assert _values(inputs, "broker_connection_failures_total", "trouble") == dict.fromkeys(disconnect_reasons, 0)
+    assert _values(inputs, "config_reloads_total", "result") == {"taken": 0, "refused": 0}
 
 
-def _crowd(count: int) -> Observed:
-    """Many stations, each with words of its own wherever there can be any."""
-    return observed(
+def _with_stations(count: int) -> MetricInputs:
+    """Return the inputs of many stations, each with its own texts wherever the cloud may send one."""
+    return metric_inputs(
         *(
             station(
                 plug(f"plug-uuid-{number}", label=f"plug-label-{number}", status=f"plug-status-{number}", time=NOW),
@@ -168,27 +184,28 @@ def _crowd(count: int) -> Observed:
     )
 
 
-def test_the_series_are_as_many_whatever_the_stations_say() -> None:
-    assert samples(_crowd(500)).keys() == samples(_crowd(0)).keys()
-    assert len(samples(_crowd(500))) < 120
+def test_number_of_series_is_independent_of_stations() -> None:
+    assert samples(_with_stations(500)).keys() == samples(_with_stations(0)).keys()
+    assert len(samples(_with_stations(500))) < 120
 
 
-def test_nothing_of_a_single_station_is_told() -> None:
-    text = exposition(_crowd(50))[0].decode()
+def test_metrics_contain_no_text_of_single_stations() -> None:
+    text = exposition(_with_stations(50))[0].decode()
     assert 'evse_mqtt_bridge_plugs{state="online"} 50.0' in text
     assert not re.search(r"plug-(uuid|label|status)", text)
 
 
-def test_both_formats_are_read_strictly_and_tell_the_same() -> None:
-    seen = observed(station(plug(time=NOW)), counters=_counters((reading(), 0.3), (failure(Reason.NOT_FOUND), 0.1)))
-    plain, open_ = exposition(seen)[0].decode(), exposition(seen, _OPENMETRICS)[0].decode()
-    read = {
+def test_both_formats_are_valid_and_equal() -> None:
+    counters = _polled((reading(), 0.3), (failure(Reason.NOT_FOUND), 0.1))
+    inputs = metric_inputs(station(plug(time=NOW)), counters=counters)
+    text, open_metrics = exposition(inputs)[0].decode(), exposition(inputs, _OPENMETRICS)[0].decode()
+    in_open_metrics = {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in _openmetrics(open_)
+        for family in _openmetrics(open_metrics)
         for sample in family.samples
+        if sample.name.startswith(PREFIX)
     }
-    lasting = {key: value for key, value in read.items() if key[0].startswith(PREFIX)}
-    assert lasting == {key: value for key, value in samples(plain).items() if key[0].startswith(PREFIX)}
+    assert in_open_metrics == {key: value for key, value in samples(text).items() if key[0].startswith(PREFIX)}
 
 
 @pytest.mark.parametrize(
@@ -207,14 +224,14 @@ def test_both_formats_are_read_strictly_and_tell_the_same() -> None:
         (";;;,=,==;version", "text/plain; version=0.0.4; charset=utf-8"),
     ],
 )
-def test_the_format_is_the_one_that_was_asked_for(accept: str, content_type: str) -> None:
-    text, told = exposition(observed(), accept)
-    assert told == content_type
+def test_format_is_the_one_of_the_accept_header(accept: str, content_type: str) -> None:
+    text, actual = exposition(metric_inputs(), accept)
+    assert actual == content_type
     assert b"# EOF" in text if "openmetrics" in content_type else b"# EOF" not in text
 
 
-def test_names_follow_the_conventions() -> None:
-    for family in text_string_to_metric_families(exposition(observed())[0].decode()):
+def test_metric_names_follow_the_conventions() -> None:
+    for family in text_string_to_metric_families(exposition(metric_inputs())[0].decode()):
         name = family.name
         assert family.documentation.endswith(".")
         if name.startswith("process_"):
@@ -224,18 +241,18 @@ def test_names_follow_the_conventions() -> None:
         assert all(sample.name.endswith("_total") == (family.type == "counter") for sample in family.samples)
 
 
-def test_no_registry_is_shared() -> None:
-    exposition(observed())
-    shared = {metric.name for metric in prometheus_client.REGISTRY.collect()}
-    assert shared  # the library's own
-    assert not {name for name in shared if name.startswith(PREFIX)}
+def test_exposition_does_not_use_the_global_registry() -> None:
+    exposition(metric_inputs())
+    registered = {metric.name for metric in prometheus_client.REGISTRY.collect()}
+    assert registered, "the library's own metrics"
+    assert not {name for name in registered if name.startswith(PREFIX)}
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_has_nothing_to_say() -> None:
-    text = exposition(observed(station(plug(time=NOW))))[0]
-    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=60)
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+def test_promtool_accepts_the_metrics() -> None:
+    text = exposition(metric_inputs(station(plug(time=NOW))))[0]
+    result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
 def _documented() -> Iterator[tuple[str, str, frozenset[str]]]:
@@ -244,39 +261,39 @@ def _documented() -> Iterator[tuple[str, str, frozenset[str]]]:
         yield name, kind, frozenset(re.findall(r"`(\w+)`", labels))
 
 
-def test_each_metric_is_documented_with_its_type_and_labels() -> None:
-    told = {
+def test_every_metric_is_documented_with_type_and_labels() -> None:
+    metrics = {
         (
             family.name + ("_total" if family.type == "counter" else ""),
             family.type,
             frozenset(label for sample in family.samples for label in sample.labels),
         )
-        for family in text_string_to_metric_families(exposition(observed())[0].decode())
+        for family in text_string_to_metric_families(exposition(metric_inputs())[0].decode())
         if family.name.startswith(PREFIX)
     }
     documented = list(_documented())
     assert len(documented) == len(set(documented))
-    assert set(documented) == told
+    assert set(documented) == metrics
 
 
-def test_the_words_of_labels_are_documented() -> None:
+def test_label_values_are_documented() -> None:
     page = _PAGE.read_text()
-    for name, words in (
+    for name, values in (
         ("polls_total", {reason.value for reason in FAILURES} | {"success"}),
-        ("broker_connection_failures_total", {trouble.value for trouble in DisconnectReason}),
+        ("broker_connection_failures_total", {reason.value for reason in DisconnectReason}),
         ("config_reloads_total", {"taken", "refused"}),
     ):
         row = re.search(rf"^\| `{PREFIX}{name}` \| \w+ \| `\w+` \| (.*)$", page, re.MULTILINE)
         assert row
-        assert words == set(re.findall(r"`(\w+)`", row[1]))
+        assert values == set(re.findall(r"`(\w+)`", row[1]))
 
 
-def test_the_processs_own_metrics_are_documented() -> None:
-    own = {name for name, _ in samples(observed()) if not name.startswith(PREFIX)}
-    assert own == set(re.findall(r"`(process_\w+)`", _PAGE.read_text()))
+def test_process_metrics_are_documented() -> None:
+    process_metrics = {name for name, _ in samples(metric_inputs()) if not name.startswith(PREFIX)}
+    assert process_metrics == set(re.findall(r"`(process_\w+)`", _PAGE.read_text()))
 
 
-def test_a_running_bridge_tells_what_its_picture_shows(
+def test_metrics_of_running_bridge_agree_with_snapshot(
     tmp_path: Path,
     broker: Mosquitto,
     cloud: CloudServer,
@@ -300,23 +317,23 @@ def test_a_running_bridge_tells_what_its_picture_shows(
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
         text = response.read().decode()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/picture", timeout=10) as response:
-        picture = from_json(response.read())
-    told = samples(text)
+        snapshot = from_json(response.read())
+    found = samples(text)
 
     def value(name: str, **labels: str) -> float:
-        return told[PREFIX + name, frozenset(labels.items())]
+        return found[PREFIX + name, frozenset(labels.items())]
 
-    plugs = [plug for station in picture.stations for plug in station.plugs]
+    plugs = [plug for station in snapshot.stations for plug in station.plugs]
     available = [plug for plug in plugs if plug.reason is Reason.ONLINE]
     assert len(available) == len(status_example())
     assert value("stations", state="online") == value("stations", state="unauthorized") == 1
     assert value("plugs", state="online") == len(available)
     assert value("power_watts") == sum(plug.power or 0 for plug in available)
-    assert value("broker_connected") == picture.broker.connected == 1
-    assert value("healthy") == picture.health.healthy == 1
+    assert value("broker_connected") == snapshot.broker.connected == 1
+    assert value("healthy") == snapshot.health.healthy == 1
     assert value("polls_total", outcome="unauthorized") == 1
     assert value("polls_total", outcome="success") >= 1
     assert value("poll_duration_seconds_count") >= 2
     assert value("messages_published_total") >= len(plugs)
-    assert value("start_time_seconds") == pytest.approx(picture.bridge.started.timestamp(), abs=0.001)
+    assert value("start_time_seconds") == pytest.approx(snapshot.bridge.started.timestamp(), abs=0.001)
     assert not re.search(f"token-|{EXAMPLE_EVSE}|{rejected}", text)

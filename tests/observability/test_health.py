@@ -1,4 +1,4 @@
-"""When the bridge is healthy and ready, and what it says of itself; also of a process that was frozen."""
+"""Liveness, readiness and their messages, also of a process that was frozen."""
 
 import signal
 import time
@@ -12,100 +12,135 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.observability.health import LAG_TOLD, LATE_TOLD, STUCK_AFTER, HealthInputs, evaluate
+from evse_mqtt_bridge.observability.health import (
+    LAG_THRESHOLD,
+    POLL_DELAY_THRESHOLD,
+    STUCK_AFTER,
+    HealthInputs,
+    evaluate,
+)
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, config_tables, free_port, write_config
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
-from tests.observability.samples import WELL
+from tests.observability.samples import HEALTHY
 
-_PATIENCE = WELL.timeout + STUCK_AFTER
+_LIMIT = HEALTHY.request_timeout + STUCK_AFTER
 
 
 @pytest.mark.parametrize(
-    ("vitals", "healthy", "ready", "words"),
+    ("inputs", "healthy", "ready", "messages"),
     [
-        pytest.param(WELL, True, True, [], id="all is well"),
-        pytest.param(replace(WELL, quiet=0.0, connected=False), True, False, ["connecting"], id="at the start"),
-        pytest.param(replace(WELL, quiet=86_400.0), True, True, [], id="nothing is due: long intervals, or backoff"),
-        pytest.param(replace(WELL, quiet=86_400.0, stations=0), True, True, ["no station"], id="no stations"),
-        pytest.param(replace(WELL, late=4.9), True, True, [], id="a little late"),
-        pytest.param(replace(WELL, late=500.0), True, True, ["500 s late"], id="more due than may be asked"),
-        pytest.param(replace(WELL, late=_PATIENCE, quiet=_PATIENCE), True, True, ["late"], id="at the limit"),
+        pytest.param(HEALTHY, True, True, [], id="healthy"),
         pytest.param(
-            replace(WELL, late=_PATIENCE + 1, quiet=_PATIENCE + 5),
+            replace(HEALTHY, since_last_poll=0.0, connected=False), True, False, ["connecting"], id="at the start"
+        ),
+        pytest.param(
+            replace(HEALTHY, since_last_poll=86_400.0), True, True, [], id="nothing due: long intervals or backoff"
+        ),
+        pytest.param(
+            replace(HEALTHY, since_last_poll=86_400.0, stations=0), True, True, ["no station"], id="no stations"
+        ),
+        pytest.param(replace(HEALTHY, poll_delay=4.9), True, True, [], id="a little late"),
+        pytest.param(
+            replace(HEALTHY, poll_delay=500.0), True, True, ["500 s late"], id="more polls due than the limits allow"
+        ),
+        pytest.param(
+            replace(HEALTHY, poll_delay=_LIMIT, since_last_poll=_LIMIT), True, True, ["late"], id="at the limit"
+        ),
+        pytest.param(
+            replace(HEALTHY, poll_delay=_LIMIT + 1, since_last_poll=_LIMIT + 5),
             False,
             True,
-            ["stuck: no poll ended for 75 s"],
+            ["none has completed for 75 s"],
             id="stuck",
         ),
         pytest.param(
-            replace(WELL, late=1.0, quiet=4000.0), True, True, [], id="stations joined after long without any"
+            replace(HEALTHY, poll_delay=1.0, since_last_poll=4000.0),
+            True,
+            True,
+            [],
+            id="stations added after a long time without any",
         ),
         pytest.param(
-            replace(WELL, late=4000.0, quiet=1.0),
+            replace(HEALTHY, poll_delay=4000.0, since_last_poll=1.0),
             True,
             True,
             ["4000 s late"],
-            id="one that waits long while others end",
+            id="one poll waits while others complete",
         ),
         pytest.param(
-            replace(WELL, late=900.0, quiet=900.0, timeout=900.0),
+            replace(HEALTHY, poll_delay=900.0, since_last_poll=900.0, request_timeout=900.0),
             True,
             True,
             ["late"],
-            id="requests that may take long",
+            id="long request timeout",
         ),
         pytest.param(
-            replace(WELL, longest=_PATIENCE + 1), False, True, ["under way for 71 s"], id="a request without end"
+            replace(HEALTHY, longest_request=_LIMIT + 1), False, True, ["in progress for 71 s"], id="endless request"
         ),
         pytest.param(
-            replace(WELL, longest=_PATIENCE + 1, held=True),
+            replace(HEALTHY, longest_request=_LIMIT + 1, on_hold=True),
             False,
             True,
-            ["under way"],
-            id="and the cloud asked to wait",
+            ["in progress"],
+            id="endless request, on hold",
         ),
-        pytest.param(replace(WELL, quiet=3000.0, held=True), True, True, ["asked to wait"], id="held by Retry-After"),
-        pytest.param(replace(WELL, late=2.0, quiet=3602.0), True, True, [], id="just free again after an hour"),
         pytest.param(
-            replace(WELL, lag=600.0, late=600.0, quiet=605.0),
+            replace(HEALTHY, since_last_poll=3000.0, on_hold=True), True, True, ["asked to wait"], id="on hold"
+        ),
+        pytest.param(
+            replace(HEALTHY, poll_delay=2.0, since_last_poll=3602.0), True, True, [], id="just released after an hour"
+        ),
+        pytest.param(
+            replace(HEALTHY, loop_lag=600.0, poll_delay=600.0, since_last_poll=605.0),
             True,
             True,
             ["held up for 600.0 s"],
-            id="woken from sleep",
+            id="resumed from sleep",
         ),
         pytest.param(
-            replace(WELL, lag=600.0, late=600.0 + _PATIENCE + 1, quiet=605.0 + _PATIENCE),
+            replace(HEALTHY, loop_lag=600.0, poll_delay=600.0 + _LIMIT + 1, since_last_poll=605.0 + _LIMIT),
             False,
             True,
             ["stuck", "held up"],
-            id="woken, and stuck since",
+            id="resumed from sleep and stuck since",
         ),
         pytest.param(
-            replace(WELL, late=4000.0, quiet=99.0, pause=100.0), True, True, ["late"], id="one request in 100 s"
+            replace(HEALTHY, poll_delay=4000.0, since_last_poll=99.0, request_spacing=100.0),
+            True,
+            True,
+            ["late"],
+            id="one request in 100 s",
         ),
-        pytest.param(replace(WELL, lag=1.5), True, True, ["held up for 1.5 s"], id="a slow callback"),
+        pytest.param(replace(HEALTHY, loop_lag=1.5), True, True, ["held up for 1.5 s"], id="a slow callback"),
         pytest.param(
-            replace(WELL, connected=False, trouble="connection refused"),
+            replace(HEALTHY, connected=False, broker_error="connection refused"),
             True,
             False,
             ["no connection to the broker: connection refused"],
-            id="the broker is away",
+            id="broker disconnected",
         ),
         pytest.param(
-            replace(WELL, late=99.0, quiet=99.0, lag=2.0, connected=False, trouble="it broke off"),
+            replace(
+                HEALTHY,
+                poll_delay=99.0,
+                since_last_poll=99.0,
+                loop_lag=2.0,
+                connected=False,
+                broker_error="it broke off",
+            ),
             False,
             False,
             ["stuck", "held up", "it broke off"],
-            id="everything at once",
+            id="several problems",
         ),
     ],
 )
-def test_health(vitals: HealthInputs, healthy: bool, ready: bool, words: list[str]) -> None:
-    health = evaluate(vitals)
+def test_health_of_inputs(inputs: HealthInputs, healthy: bool, ready: bool, messages: list[str]) -> None:
+    health = evaluate(inputs)
     assert (health.healthy, health.ready) == (healthy, ready)
-    assert len(health.words) == len(words)
-    for said, wanted in zip(health.words, words, strict=True):
-        assert wanted in said
+    assert len(health.messages) == len(messages)
+    for message, expected in zip(health.messages, messages, strict=True):
+        assert expected in message
 
 
 _seconds = st.floats(0, 1e6)
@@ -114,38 +149,39 @@ _seconds = st.floats(0, 1e6)
 @given(
     st.builds(
         HealthInputs,
-        lag=_seconds,
-        late=_seconds,
-        quiet=_seconds,
-        timeout=st.floats(0.1, 120),
-        held=st.booleans(),
+        loop_lag=_seconds,
+        poll_delay=_seconds,
+        since_last_poll=_seconds,
+        request_timeout=st.floats(0.1, 120),
+        on_hold=st.booleans(),
         connected=st.booleans(),
-        trouble=st.sampled_from(["", "connection refused"]),
+        broker_error=st.sampled_from(["", "connection refused"]),
         stations=st.integers(0, 3),
-        longest=_seconds,
-        pause=st.floats(0, 1e3),
+        longest_request=_seconds,
+        request_spacing=st.floats(0, 1e3),
     )
 )
-def test_whatever_is_not_well_is_said_in_one_line_each(vitals: HealthInputs) -> None:
-    health = evaluate(vitals)
-    assert health.ready == vitals.connected
+def test_health_problem_has_a_message_of_one_line(inputs: HealthInputs) -> None:
+    health = evaluate(inputs)
+    assert health.ready == inputs.connected
     if not (health.healthy and health.ready):
-        assert health.words
-    if not health.words:
-        assert vitals.lag <= LAG_TOLD
-        assert min(vitals.late, vitals.late - vitals.lag) <= LATE_TOLD
-    assert all(word and "\n" not in word for word in health.words)
-    # It never depends on how late polls are alone: a bridge that does more than it can is not restarted for it.
-    assert evaluate(replace(vitals, quiet=0.0, longest=0.0)).healthy
+        assert health.messages
+    if not health.messages:
+        assert inputs.loop_lag <= LAG_THRESHOLD
+        assert min(inputs.poll_delay, inputs.poll_delay - inputs.loop_lag) <= POLL_DELAY_THRESHOLD
+    assert all(message and "\n" not in message for message in health.messages)
+    # Lateness alone is never unhealthy: a restart does not help a bridge that has more to poll than its limits allow.
+    assert evaluate(replace(inputs, since_last_poll=0.0, longest_request=0.0)).healthy
 
 
 class _Probe:
-    """Asks a bridge how it is."""
+    """Requests the health endpoints of a bridge."""
 
     def __init__(self, port: int) -> None:
         self._base = f"http://127.0.0.1:{port}"
 
-    def __call__(self, path: str, timeout: float = 10) -> tuple[int, str]:
+    def get(self, path: str, timeout: float = 10) -> tuple[int, str]:
+        """Return the status and the text of the answer."""
         try:
             with urllib.request.urlopen(self._base + path, timeout=timeout) as response:
                 return response.status, response.read().decode()
@@ -153,26 +189,26 @@ class _Probe:
             with error:
                 return error.code, error.read().decode()
 
-    def until(self, path: str, status: int, words: str) -> str:
-        """The answer, once it has this status and these words in it."""
+    def wait_for(self, path: str, status: int, part: str = "") -> str:
+        """Return the text of the answer once it has this status and contains `part`."""
         deadline = time.monotonic() + 20
         while True:
-            answer = self(path)
-            if answer[0] == status and words in answer[1]:
+            answer = self.get(path)
+            if answer[0] == status and part in answer[1]:
                 return answer[1]
             assert time.monotonic() < deadline, f"{path} answers {answer}"
-            time.sleep(0.05)  # nothing tells when an answer will be another
+            time.sleep(0.05)  # there is no notification of a change
 
 
-@pytest.fixture
-def probe(
+@pytest.fixture(name="online_bridge")
+def _online_bridge(
     tmp_path: Path,
     broker: Mosquitto,
     cloud: CloudServer,
     observer: Observer,
     bridge_process: Callable[..., BridgeProcess],
 ) -> tuple[BridgeProcess, _Probe]:
-    """A bridge that is online, and how it is asked."""
+    """Return a bridge that is connected to the broker, and a probe of it."""
     port = free_port()
     cloud.answer(EXAMPLE_EVSE, status_example())
     tables = config_tables(broker, cloud, polling={"stale_after": 0}, http={"enabled": True, "port": port})
@@ -181,28 +217,28 @@ def probe(
     return process, _Probe(port)
 
 
-def test_a_frozen_bridge_answers_nothing_and_then_says_that_it_was_held_up(
-    probe: tuple[BridgeProcess, _Probe], cloud: CloudServer
+def test_frozen_bridge_reports_the_lag_afterwards(
+    online_bridge: tuple[BridgeProcess, _Probe], cloud: CloudServer
 ) -> None:
-    process, ask = probe
-    ask.until("/healthz", 200, "")
+    process, probe = online_bridge
+    probe.wait_for("/healthz", 200)
     process.send_signal(signal.SIGSTOP)
     with pytest.raises(TimeoutError):
-        ask("/healthz", timeout=2.5)
+        probe.get("/healthz", timeout=2.5)
     process.send_signal(signal.SIGCONT)
-    said = ask.until("/healthz", 200, "held up")
-    assert 1.9 < float(said.split("held up for ")[1].split(" s")[0]) < 20
-    asked = len(cloud.requests)
-    cloud.wait_for_requests(asked + 2)
+    text = probe.wait_for("/healthz", 200, "held up")
+    assert 1.9 < float(text.split("held up for ")[1].split(" s")[0]) < 20
+    cloud.wait_for_requests(len(cloud.requests) + 2)
 
 
-def test_a_broker_that_goes_makes_it_unready_and_no_less_healthy(
-    probe: tuple[BridgeProcess, _Probe], broker: Mosquitto
+def test_bridge_without_broker_is_unready_but_healthy(
+    online_bridge: tuple[BridgeProcess, _Probe], broker: Mosquitto
 ) -> None:
-    _, ask = probe
-    ask.until("/readyz", 200, "")
+    _, probe = online_bridge
+    probe.wait_for("/readyz", 200)
     broker.stop()
-    said = ask.until("/readyz", 503, "no connection to the broker: ")
-    assert ask.until("/healthz", 200, "no connection to the broker: ").splitlines()[-1:] == said.splitlines()[-1:]
+    text = probe.wait_for("/readyz", 503, "no connection to the broker: ")
+    healthy_text = probe.wait_for("/healthz", 200, "no connection to the broker: ")
+    assert healthy_text.splitlines()[-1:] == text.splitlines()[-1:]
     broker.start()
-    assert "broker" not in ask.until("/readyz", 200, "")
+    assert "broker" not in probe.wait_for("/readyz", 200)

@@ -1,68 +1,76 @@
-"""How late the event loop is, in virtual time."""
+"""The lag of the event loop, on a simulated clock."""
 
 import asyncio
 
 import pytest
 
-from evse_mqtt_bridge.observability.loop_lag import BEAT, REMEMBERED, LoopLag
+from evse_mqtt_bridge.observability.loop_lag import SAMPLE_INTERVAL, WINDOW, LoopLag
 
 
 class _Loop:
-    """A monotonic clock whose sleep takes what it is told to, and `held_up` more."""
+    """A monotonic clock whose sleeps take `delay` seconds longer than requested."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.held_up = 0.0, 0.0
+        self.now, self.delay = 0.0, 0.0
         self._sleep = asyncio.sleep
         monkeypatch.setattr("evse_mqtt_bridge.observability.loop_lag.asyncio.sleep", self.sleep)
 
     async def sleep(self, seconds: float) -> None:
-        self.now += seconds + self.held_up
+        self.now += seconds + self.delay
         await self._sleep(0)
 
 
-async def _beats(pulse: LoopLag, count: int) -> None:
-    """Lets the pulse beat so often."""
-    beaten: list[bool] = []
-    enough = asyncio.Event()
+class _Sampler:
+    """Runs a `LoopLag` for a number of samples at a time."""
 
-    def count_beats() -> None:
-        beaten.append(True)
-        if len(beaten) >= count:
-            enough.set()
-            task.cancel()
+    def __init__(self, loop: _Loop) -> None:
+        self.loop_lag = LoopLag(lambda: loop.now, self._count)
+        self.samples = 0
+        self._until = 0
+        self._enough = asyncio.Event()
 
-    pulse.on_beat = count_beats
-    task = asyncio.create_task(pulse.run())
-    await enough.wait()
-    await asyncio.gather(task, return_exceptions=True)
-    assert len(beaten) == count
+    def _count(self) -> None:
+        self.samples += 1
+        if self.samples >= self._until:
+            self._enough.set()
+            self._task.cancel()
+
+    async def run(self, count: int) -> None:
+        self._until = self.samples + count
+        self._enough.clear()
+        self._task = asyncio.create_task(self.loop_lag.run())
+        await self._enough.wait()
+        await asyncio.gather(self._task, return_exceptions=True)
+        assert self.samples == self._until
 
 
-@pytest.fixture
-def loop(monkeypatch: pytest.MonkeyPatch) -> _Loop:
+@pytest.fixture(name="loop")
+def _loop(monkeypatch: pytest.MonkeyPatch) -> _Loop:
     return _Loop(monkeypatch)
 
 
-def test_a_loop_that_turns_has_no_lag(loop: _Loop) -> None:
-    pulse = LoopLag(lambda: loop.now)
-    assert pulse.worst == 0.0
-    asyncio.run(_beats(pulse, 10))
-    assert pulse.worst == 0.0
+@pytest.fixture(name="sampler")
+def _sampler(loop: _Loop) -> _Sampler:
+    return _Sampler(loop)
 
 
-def test_a_loop_that_was_held_up_is_told_for_a_minute(loop: _Loop) -> None:
-    pulse = LoopLag(lambda: loop.now)
-    loop.held_up = 7.0
-    asyncio.run(_beats(pulse, 1))
-    loop.held_up = 0.0
-    asyncio.run(_beats(pulse, round(REMEMBERED / BEAT) - 1))
-    assert pulse.worst == 7.0
-    asyncio.run(_beats(pulse, 1))
-    assert pulse.worst == 0.0
+async def test_loop_lag_without_delay_is_zero(sampler: _Sampler) -> None:
+    assert sampler.loop_lag.worst == 0.0
+    await sampler.run(10)
+    assert sampler.loop_lag.worst == 0.0
 
 
-def test_a_beat_that_is_overdue_counts_before_it_comes(loop: _Loop) -> None:
-    pulse = LoopLag(lambda: loop.now)
-    asyncio.run(_beats(pulse, 1))
-    loop.now += 90.0  # whoever asks, asks before the beat that was due
-    assert pulse.worst == 90.0
+async def test_loop_lag_after_delay_lasts_for_the_window(loop: _Loop, sampler: _Sampler) -> None:
+    loop.delay = 7.0
+    await sampler.run(1)
+    loop.delay = 0.0
+    await sampler.run(round(WINDOW / SAMPLE_INTERVAL) - 1)
+    assert sampler.loop_lag.worst == 7.0
+    await sampler.run(1)
+    assert sampler.loop_lag.worst == 0.0
+
+
+async def test_loop_lag_includes_overdue_sample(loop: _Loop, sampler: _Sampler) -> None:
+    await sampler.run(1)
+    loop.now += 90.0  # a caller reads the lag before the sample that is due
+    assert sampler.loop_lag.worst == 90.0

@@ -1,4 +1,4 @@
-"""The picture: what is known of each station, as one value that survives its JSON."""
+"""Snapshots of the bridge, and their JSON."""
 
 import json
 from dataclasses import replace
@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason, Station, StationState
+from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.history import History
-from evse_mqtt_bridge.observability.reason_texts import REASONS
+from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS
 from evse_mqtt_bridge.observability.snapshot import (
     BridgeSnapshot,
     BrokerSnapshot,
@@ -26,178 +27,182 @@ from evse_mqtt_bridge.observability.snapshot import (
     to_json,
 )
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.publication import Bridge
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness.samples import NOW, outcomes, plug_reading, reading
-from tests.publishing.model_broker import ModelBroker
 
 _GARAGE = Station("s1", 30.0, name="Garage north", alias="garage", plugs={"p1": "left"})
 _YARD = Station("s2", 60.0)
-_PLAN = Plan(Topics("evse"), "bridge", {"s1": _GARAGE, "s2": _YARD}, Rules(stale_after=0))
+_RULES = Rules(stale_after=0)
+_PLAN = Plan(Topics("evse"), "bridge", {"s1": _GARAGE, "s2": _YARD}, _RULES)
 
 
-class _Watched:
-    """A bridge and what its history says of it; a poll a minute."""
+class _Bridge:
+    """The states of stations and their history. Polls are one minute apart."""
 
     def __init__(self) -> None:
-        self.bridge = Bridge(_PLAN, NOW)
+        self.plan = _PLAN
         self.history = History()
         self.now = NOW
+        self._stations = Stations(_PLAN.stations, _RULES)
+
+    def state(self, uuid: str) -> StationState:
+        return self._stations.state(uuid)
 
     def poll(self, uuid: str, outcome: Outcome) -> None:
         self.now += timedelta(minutes=1)
-        old, moment = self.bridge.state(uuid), Moment((self.now - NOW).total_seconds(), self.now)
-        self.bridge.take(uuid, outcome, moment, ModelBroker())
-        self.history.polled(uuid, old, self.bridge.state(uuid), outcome, self.now)
+        moment = Moment((self.now - NOW).total_seconds(), self.now)
+        self.history.poll_completed(self._stations.apply_outcome(uuid, outcome, moment, 0.1))
+
+    def reconfigure(self, plan: Plan) -> None:
+        self._stations.reconfigure(plan.stations, _RULES)
+        self.plan = plan
 
     def stations(self, after: int = -1) -> dict[str, StationSnapshot]:
-        return {station.uuid: station for station in station_snapshots(self.bridge, self.history, after)}
+        return {station.uuid: station for station in station_snapshots(self, self.history, after)}
 
-    def picture(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         return Snapshot(
             at=self.now,
             bridge=BridgeSnapshot("1.2.3", "bridge", "evse", NOW, "https://cloud.example", "libcurl"),
-            broker=BrokerSnapshot("broker:1883", connected=True, since=NOW, trouble=""),
-            health=Health(healthy=True, ready=True, words=()),
+            broker=BrokerSnapshot("broker:1883", connected=False, since=NOW, error="connection refused"),
+            health=Health(healthy=True, ready=False, messages=("no connection to the broker: connection refused",)),
             stations=tuple(self.stations().values()),
             revision=self.history.revision,
         )
 
 
-def test_before_its_first_poll_a_station_is_there_and_nothing_is_known() -> None:
-    seen = _Watched().stations()["s1"]
-    assert (seen.name, seen.topic, seen.interval) == ("Garage north", "evse/garage", 30.0)
-    assert (seen.reason, seen.since, seen.polled, seen.consecutive_failures, seen.error, seen.plugs) == (
-        None,
-        None,
-        None,
-        0,
-        "",
-        (),
-    )
+@pytest.fixture(name="bridge")
+def _bridge() -> _Bridge:
+    return _Bridge()
 
 
-def test_a_station_that_answers() -> None:
-    watched = _Watched()
-    watched.poll("s1", Reading((plug_reading(current_l1=10.3),), notes=("field 'x' is not known",)))
-    seen = watched.stations()["s1"]
-    assert (seen.reason, seen.since, seen.polled, seen.note) == (
-        Reason.ONLINE,
-        watched.now,
-        watched.now,
-        "field 'x' is not known",
-    )
-    (plug,) = seen.plugs
+def test_station_snapshot_before_first_poll_has_no_values(bridge: _Bridge) -> None:
+    station = bridge.stations()["s1"]
+    assert (station.name, station.topic, station.interval) == ("Garage north", "evse/garage", 30.0)
+    assert (station.reason, station.since, station.polled) == (None, None, None)
+    assert (station.consecutive_failures, station.error, station.plugs) == (0, "", ())
+
+
+def test_station_snapshot_after_answer_has_its_values(bridge: _Bridge) -> None:
+    bridge.poll("s1", Reading((plug_reading(current_l1=10.3),), notes=("field 'x' is not known",)))
+    station = bridge.stations()["s1"]
+    assert (station.reason, station.since, station.polled) == (Reason.ONLINE, bridge.now, bridge.now)
+    assert station.note == "field 'x' is not known"
+    (plug,) = station.plugs
     assert (plug.uuid, plug.name, plug.topic) == ("p1", "Plug 1", "evse/garage/left")
-    assert (plug.status, plug.power, plug.current_l1, plug.current_l2, plug.time) == (
-        "charging",
-        7107.0,
-        10.3,
-        None,
-        NOW,
-    )
-    assert (plug.reason, plug.since) == (Reason.ONLINE, watched.now)
+    assert (plug.status, plug.power, plug.time) == ("charging", 7107.0, NOW)
+    assert (plug.current_l1, plug.current_l2) == (10.3, None)
+    assert (plug.reason, plug.since) == (Reason.ONLINE, bridge.now)
     assert [power for _, power in plug.steps] == [7107.0]
 
 
-def test_a_station_that_fails_keeps_its_values_and_says_why() -> None:
-    watched = _Watched()
-    watched.poll("s1", reading())
-    came = watched.now
-    watched.poll("s1", Failure(Reason.UNAUTHORIZED, "HTTP 401: the token was rejected"))
-    seen = watched.stations()["s1"]
-    assert (seen.reason, seen.since, seen.consecutive_failures) == (Reason.UNAUTHORIZED, watched.now, 1)
-    assert (seen.error, seen.error_at) == ("HTTP 401: the token was rejected", watched.now)
-    assert (seen.plugs[0].power, seen.plugs[0].reason, seen.plugs[0].since) == (
-        7107.0,
-        Reason.UNAUTHORIZED,
-        watched.now,
-    )
-    watched.poll("s1", reading())
-    seen = watched.stations()["s1"]
-    assert (seen.reason, seen.consecutive_failures, seen.error) == (
-        Reason.ONLINE,
-        0,
-        "HTTP 401: the token was rejected",
-    )
-    assert seen.since is not None
-    assert seen.since > came
+def test_station_snapshot_after_failure_keeps_values(bridge: _Bridge) -> None:
+    bridge.poll("s1", reading())
+    bridge.poll("s1", Failure(Reason.UNAUTHORIZED, "HTTP 401: the token was rejected"))
+    station = bridge.stations()["s1"]
+    assert (station.reason, station.since, station.consecutive_failures) == (Reason.UNAUTHORIZED, bridge.now, 1)
+    assert (station.error, station.error_at) == ("HTTP 401: the token was rejected", bridge.now)
+    (plug,) = station.plugs
+    assert (plug.power, plug.reason, plug.since) == (7107.0, Reason.UNAUTHORIZED, bridge.now)
+
+
+def test_station_snapshot_after_recovery_keeps_error(bridge: _Bridge) -> None:
+    bridge.poll("s1", reading())
+    online = bridge.now
+    bridge.poll("s1", Failure(Reason.UNAUTHORIZED, "HTTP 401: the token was rejected"))
+    bridge.poll("s1", reading())
+    station = bridge.stations()["s1"]
+    assert (station.reason, station.consecutive_failures) == (Reason.ONLINE, 0)
+    assert station.error == "HTTP 401: the token was rejected"
+    assert station.since is not None
+    assert station.since > online
 
 
 @pytest.mark.parametrize(
     ("label", "alias", "name"), [("Plug 1", "left", "Plug 1"), (None, "left", "left"), (None, None, "p1")]
 )
-def test_a_plug_is_called_by_its_label_or_alias_or_uuid(label: str | None, alias: str | None, name: str) -> None:
-    watched = _Watched()
-    watched.poll("s1", reading(plug_reading(label=label)))
+def test_plug_snapshot_name_is_label_or_alias_or_uuid(
+    bridge: _Bridge, label: str | None, alias: str | None, name: str
+) -> None:
+    bridge.poll("s1", reading(plug_reading(label=label)))
     station = replace(_GARAGE, plugs={"p1": alias} if alias else {})
-    state = watched.bridge.state("s1")
-    seen = station_snapshot(_PLAN, station, state, watched.history.station("s1"))
-    assert seen.plugs[0].name == name
+    snapshot = station_snapshot(_PLAN, station, bridge.state("s1"), bridge.history.station("s1"))
+    assert snapshot.plugs[0].name == name
 
 
-def test_only_what_was_polled_since_is_told() -> None:
-    watched = _Watched()
-    watched.poll("s1", reading())
-    watched.poll("s2", reading())
-    assert watched.stations().keys() == {"s1", "s2"}
-    seen = watched.stations()["s2"].revision
-    assert watched.stations(after=seen) == {}
-    watched.poll("s1", reading())
-    assert watched.stations(after=seen).keys() == {"s1"}
+def test_station_snapshots_after_revision_are_changed_ones(bridge: _Bridge) -> None:
+    bridge.poll("s1", reading())
+    bridge.poll("s2", reading())
+    assert bridge.stations().keys() == {"s1", "s2"}
+    revision = bridge.stations()["s2"].revision
+    assert bridge.stations(after=revision) == {}
+    bridge.poll("s1", reading())
+    assert bridge.stations(after=revision).keys() == {"s1"}
 
 
-def test_the_power_of_the_last_hour_can_be_left_out() -> None:
-    watched = _Watched()
-    watched.poll("s1", reading())
-    (seen, _) = station_snapshots(watched.bridge, watched.history, steps=False)
-    assert seen.plugs[0].steps == ()
-    assert watched.stations()["s1"].plugs[0].steps != ()
+def test_station_snapshots_without_steps_have_none(bridge: _Bridge) -> None:
+    bridge.poll("s1", reading())
+    (station, _) = station_snapshots(bridge, bridge.history, steps=False)
+    assert station.plugs[0].steps == ()
+    assert bridge.stations()["s1"].plugs[0].steps != ()
 
 
-@given(st.lists(st.tuples(st.sampled_from(["s1", "s2"]), outcomes), max_size=8))
-def test_it_survives_its_json(polls: list[tuple[str, Outcome]]) -> None:
-    watched = _Watched()
-    for uuid, outcome in polls:
-        watched.poll(uuid, outcome)
-    picture = watched.picture()
-    assert from_json(to_json(picture)) == picture
-    assert json.loads(to_json(picture))["at"].endswith("Z")
-
-
-def test_stations_are_the_same_by_themselves_as_within_the_whole() -> None:
-    watched = _Watched()
-    watched.poll("s1", reading())
-    picture = watched.picture()
-    pieces = [station_json(station) for station in picture.stations]
-    assert snapshot_json(replace(picture, stations=()), pieces) == to_json(picture)
-    assert json.loads(pieces[0]) == json.loads(to_json(picture))["stations"][0]
-
-
-@pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"<html>", b'{"at": 1}', b"null", b"\xff"])
-def test_what_is_no_picture_is_told(text: bytes) -> None:
-    with pytest.raises(ValueError, match="no picture of a bridge of this version"):
-        from_json(text)
-
-
-def test_every_reason_has_words() -> None:
-    assert REASONS.keys() == set(Reason)
-    assert len(set(REASONS.values())) == len(REASONS)
-
-
-def test_a_plan_that_is_taken_over_in_between_ends_it() -> None:
-    watched = _Watched()
-    stations = station_snapshots(watched.bridge, watched.history)
+def test_station_snapshots_end_when_the_plan_changes(bridge: _Bridge) -> None:
+    stations = station_snapshots(bridge, bridge.history)
     assert next(stations).uuid == "s1"
-    watched.bridge.apply(replace(_PLAN, stations={"s2": _YARD}), ModelBroker())
+    bridge.reconfigure(replace(_PLAN, stations={"s2": _YARD}))
     assert list(stations) == []
 
 
-def test_times_are_utc_and_nothing_is_made_up() -> None:
-    watched = _Watched()
-    watched.poll("s1", reading(plug_reading(power=None, time=datetime(2024, 1, 1, tzinfo=UTC))))
-    document = json.loads(to_json(watched.picture()))
-    plug = document["stations"][0]["plugs"][0]
+@given(st.lists(st.tuples(st.sampled_from(["s1", "s2"]), outcomes), max_size=8))
+def test_snapshot_equals_the_one_read_from_its_json(polls: list[tuple[str, Outcome]]) -> None:
+    bridge = _Bridge()
+    for uuid, outcome in polls:
+        bridge.poll(uuid, outcome)
+    snapshot = bridge.snapshot()
+    assert from_json(to_json(snapshot)) == snapshot
+    assert json.loads(to_json(snapshot))["at"].endswith("Z")
+
+
+def test_station_json_equals_its_part_of_snapshot_json(bridge: _Bridge) -> None:
+    bridge.poll("s1", reading())
+    snapshot = bridge.snapshot()
+    parts = [station_json(station) for station in snapshot.stations]
+    assert snapshot_json(replace(snapshot, stations=()), parts) == to_json(snapshot)
+    assert json.loads(parts[0]) == json.loads(to_json(snapshot))["stations"][0]
+
+
+def test_json_keys_are_those_of_the_api(bridge: _Bridge) -> None:
+    bridge.poll("s1", reading())
+    content = json.loads(to_json(bridge.snapshot()))
+    assert content.keys() == {"at", "bridge", "broker", "health", "stations", "revision"}
+    assert content["bridge"].keys() == {"version", "client_id", "base_topic", "started", "cloud", "transport"}
+    assert content["broker"].keys() == {"address", "connected", "since", "trouble"}
+    assert content["health"].keys() == {"healthy", "ready", "words"}
+    station = content["stations"][0]
+    assert ",".join(station) == (
+        "uuid,name,topic,interval,reason,since,polled,misses,error,error_at,note,plugs,revision"
+    )
+    assert ",".join(station["plugs"][0]) == (
+        "uuid,name,topic,status,power,current_l1,current_l2,current_l3,dyn_current_limit,time,reason,since,steps"
+    )
+
+
+def test_json_times_are_utc_and_unknown_values_null(bridge: _Bridge) -> None:
+    bridge.poll("s1", reading(plug_reading(power=None, time=datetime(2024, 1, 1, tzinfo=UTC))))
+    content = json.loads(to_json(bridge.snapshot()))
+    plug = content["stations"][0]["plugs"][0]
     assert (plug["power"], plug["time"], plug["current_l1"]) == (None, "2024-01-01T00:00:00Z", None)
-    assert watched.bridge.state("s2") == StationState()
-    assert document["stations"][1]["reason"] is None
+    assert bridge.state("s2") == StationState()
+    assert content["stations"][1]["reason"] is None
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"<html>", b'{"at": 1}', b"null", b"\xff"])
+def test_from_json_of_other_text_raises(text: bytes) -> None:
+    with pytest.raises(ValueError, match="not a snapshot of a bridge of this version"):
+        from_json(text)
+
+
+def test_every_reason_has_a_text_of_its_own() -> None:
+    assert REASON_TEXTS.keys() == set(Reason)
+    assert len(set(REASON_TEXTS.values())) == len(REASON_TEXTS)

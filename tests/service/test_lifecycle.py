@@ -111,7 +111,7 @@ def test_reload_leaves_unchanged_stations_undisturbed(
     tables["stations"] = [station_table(), station_table(third)]
     write_config(config, tables)
     bridge.send_signal(signal.SIGHUP)
-    bridge.wait_for_line("configuration taken over")
+    bridge.wait_for_line("configuration reloaded")
     observer.wait_for(f"evse/{third}/availability", "online")
     observer.wait(lambda: not any(other in topic and payload for topic, payload in observer.latest.items()))
     observer.sync()

@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
 from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.events import PollCompleted, StationRemoved
 from evse_mqtt_bridge.domain.model import Outcome, PlugReading, Reading
 from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.snapshot import (
@@ -72,7 +73,7 @@ class StubBridge:
         self._bridge = Bridge(publishing_plan(_config(stations)), started or utc_now())
         self.history = History()
         self.broker = BrokerSnapshot("broker.example:1883", True, self._bridge.started, "")  # noqa: FBT003  # connected
-        self.current_health = Health(healthy=True, ready=True, words=())
+        self.current_health = Health(healthy=True, ready=True, messages=())
         self.summary_calls = 0
         self.failures: list[BaseException] = []
 
@@ -80,8 +81,10 @@ class StubBridge:
         """Apply the outcome of a poll."""
         at = at or utc_now()
         old = self._bridge.state(uuid)
-        self._bridge.take(uuid, outcome, Moment(at.timestamp(), at), ModelBroker())
-        self.history.polled(uuid, old, self._bridge.state(uuid), outcome, at)
+        moment = Moment(at.timestamp(), at)
+        outcome = self._bridge.take(uuid, outcome, moment, ModelBroker())
+        station, new = self._bridge.plan.stations[uuid], self._bridge.state(uuid)
+        self.history.poll_completed(PollCompleted(station, old, new, outcome, moment, 0.1))
 
     def poll_all(self, outcome: Callable[[], Outcome] = reading) -> None:
         """Apply an outcome to every station."""
@@ -93,7 +96,7 @@ class StubBridge:
         before = set(self._bridge.plan.stations)
         self._bridge.apply(publishing_plan(_config(stations)), ModelBroker())
         for uuid in before - set(self._bridge.plan.stations):
-            self.history.forget(uuid)
+            self.history.station_removed(StationRemoved(uuid))
 
     # StatusSource
 

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.domain.statuses import meaning
-from evse_mqtt_bridge.observability.reason_texts import REASONS, WAITING
+from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS, WAITING_TEXT
 from tests.harness import (
     BridgeProcess,
     CloudServer,
@@ -37,7 +37,7 @@ from tests.harness import (
 )
 from tests.harness.cloud import Answer, plug_object
 
-_WORDS = {words: reason.value for reason, words in REASONS.items()} | {WAITING: None}
+_WORDS = {words: reason.value for reason, words in REASON_TEXTS.items()} | {WAITING_TEXT: None}
 _NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit")
 
 
@@ -297,7 +297,7 @@ def _by_page(shown: Mapping[str, Any]) -> Told:
 
 
 def _reason_on_page(state: str, why: str, otherwise: str | None) -> str | None:
-    if state == WAITING:
+    if state == WAITING_TEXT:
         return None
     if not why:
         return otherwise
@@ -363,7 +363,7 @@ def _course(site: Site, look: Look) -> None:
     # the broker goes, and comes back without what it retained
     lines = len(site.bridge.stderr)
     site.broker.stop()
-    site.bridge.wait_for_line("lost the broker|broker cannot be reached", since=lines)
+    site.bridge.wait_for_line("connection to the broker lost|broker unreachable", since=lines)
     look(replace(truth, connected=False))
     site.broker.start()
     look(_settled(site, expected))
@@ -376,7 +376,7 @@ def _course(site: Site, look: Look) -> None:
     ]
     write_config(site.config, site.tables)
     site.bridge.send_signal(signal.SIGHUP)
-    site.bridge.wait_for_line("configuration taken over")
+    site.bridge.wait_for_line("configuration reloaded")
     expected = {name: reason for name, reason in expected.items() if not name.startswith("south")}
     expected |= {"roof": "online", "roof Plug 1": "online"}
     look(_settled(site, expected))

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from evse_mqtt_bridge.domain.model import Failure, Reason
-from evse_mqtt_bridge.observability.reason_texts import REASONS
+from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS
 from evse_mqtt_bridge.observability.snapshot import BrokerSnapshot, Health
 from evse_mqtt_bridge.web import feed
 from tests.web.browser import WINDOW_SIZES, BrowserPage, chromium
@@ -89,13 +89,13 @@ def test_page_shows_stations_and_totals(open_page: OpenPage) -> None:
     assert values == {"Power": "3.7 kW", "L1": "10.3 A", "L2": "10.3 A", "L3": "10.3 A", "Limit": "12 A"}
 
     two = _card(page, "Station 2")
-    expect(two).to_contain_text(re.compile(rf"Unavailable since .+ \(10 min\): {REASONS[Reason.UNREACHABLE]}"))
+    expect(two).to_contain_text(re.compile(rf"Unavailable since .+ \(10 min\): {REASON_TEXTS[Reason.UNREACHABLE]}"))
     expect(two).to_contain_text(
         re.compile(r"3 polls in a row failed. Last error .+ \(10 min ago\): connection refused")
     )
     three = _card(page, "Station 3")
     expect(three.locator(".plug")).to_contain_text(
-        re.compile(rf"Unavailable since .+: {REASONS[Reason.CLOUD_OFFLINE]}")
+        re.compile(rf"Unavailable since .+: {REASON_TEXTS[Reason.CLOUD_OFFLINE]}")
     )
     expect(three.locator(".age")).to_contain_text("61 min ago")
     expect(_card(page, "Station 4")).to_contain_text("not polled yet")
@@ -126,7 +126,7 @@ def test_page_shows_health_messages(open_page: OpenPage, server: ServerThread) -
     def fail(bridge: StubBridge) -> None:
         bridge.broker = BrokerSnapshot("broker.example:1883", False, utc_now(), "connection refused")  # noqa: FBT003  # connected
         bridge.current_health = Health(
-            healthy=False, ready=False, words=("polling is stuck", "no connection to the broker")
+            healthy=False, ready=False, messages=("polling is stuck", "no connection to the broker")
         )
 
     server.call(fail)

@@ -184,7 +184,7 @@ def test_snapshot_contains_all_stations(server: ServerThread, bridge: StubBridge
 
 def test_health_responses_list_problems(server: ServerThread, bridge: StubBridge) -> None:
     assert _request(server, "/healthz")[1] == b"all is well\n"
-    bridge.current_health = Health(healthy=True, ready=False, words=("no connection to the broker",))
+    bridge.current_health = Health(healthy=True, ready=False, messages=("no connection to the broker",))
     assert _request(server, "/healthz")[0].status == 200
     response, body = _request(server, "/readyz")
     assert (response.status, body) == (503, b"no connection to the broker\n")

@@ -76,7 +76,7 @@ def heading(picture: Snapshot) -> list[Line]:
         Text(f"broker    {clean(broker.address, 300)}, {link}", style="" if broker.connected else "red"),
         Text(f"cloud     {clean(bridge.cloud, 300)}"),
         Text(f"stations  {stations} of {len(picture.stations)} online; {flow}"),
-        *(Text(f"look at   {clean(words, ERROR_MOST)}", style="yellow") for words in health.words),
+        *(Text(f"look at   {clean(words, ERROR_MOST)}", style="yellow") for words in health.messages),
     ]
     return [Line(line) for line in lines]
 

@@ -9,10 +9,10 @@ from enum import IntEnum
 
 from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.domain.statuses import meaning
-from evse_mqtt_bridge.observability.event_log import duration
-from evse_mqtt_bridge.observability.reason_texts import why
+from evse_mqtt_bridge.observability.reason_texts import reason_text
 from evse_mqtt_bridge.observability.snapshot import PlugSnapshot, StationSnapshot
 from evse_mqtt_bridge.publishing.messages import number
+from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["ERROR_MOST", "HEADS", "PlugRow", "Rank", "StationRow", "rank_of", "span", "station_row", "value"]
@@ -98,7 +98,7 @@ def value(value: float | None, unit: str, digits: int = 2) -> str:
 def span(at: datetime, since: datetime) -> str:
     """The time from `since` to `at` in words; below ten seconds without tenths, which would only flicker."""
     seconds = max((at - since).total_seconds(), 0.0)
-    return f"{seconds:.0f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004  # ten
+    return f"{seconds:.0f} s" if seconds < 10 else format_duration(seconds)  # noqa: PLR2004  # ten
 
 
 def _plug_row(at: datetime, plug: PlugSnapshot) -> PlugRow:
@@ -120,7 +120,7 @@ def _rank_of_reason(reason: Reason | None) -> Rank:
 
 
 def _why(at: datetime, reason: Reason | None, since: datetime | None) -> str:
-    return why(reason) + (f" (for {span(at, since)})" if since is not None and reason is not None else "")
+    return reason_text(reason) + (f" (for {span(at, since)})" if since is not None and reason is not None else "")
 
 
 def _age(at: datetime, time: datetime) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.log import Logger
+from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.support.net import host_and_port
 from evse_mqtt_bridge.web.server import Server
 from evse_mqtt_bridge.web.source import StatusSource
@@ -29,8 +30,9 @@ class WebServer:
             return
         error = await self._listen()
         if error:
-            self._log().warning(
-                "there is no status page",
+            log_event(
+                self._log(),
+                LogEvent.STATUS_PAGE_UNAVAILABLE,
                 address=self._address,
                 detail=error,
                 advice="set http.port, or http.enabled = false",
@@ -41,7 +43,7 @@ class WebServer:
         if self._settings.enabled and (self._server is None or not self._server.is_listening):
             error = await self._listen()
             if error:
-                self._log().debug("there still is no status page", address=self._address, detail=error)
+                log_event(self._log(), LogEvent.STATUS_PAGE_STILL_UNAVAILABLE, address=self._address, detail=error)
 
     async def stop(self) -> None:
         """Close every connection, and stop listening."""
@@ -62,5 +64,5 @@ class WebServer:
         self._server = Server(self._settings, self._source)
         error = await self._server.start()
         if not error:
-            self._log().info("status page", address=f"http://{self._address}/")
+            log_event(self._log(), LogEvent.STATUS_PAGE_AVAILABLE, address=f"http://{self._address}/")
         return error

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import resources
 
 from evse_mqtt_bridge.domain.statuses import STATUSES
-from evse_mqtt_bridge.observability.reason_texts import REASONS, WAITING
+from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS, WAITING_TEXT
 from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, STATION_FIELDS, Field
 from evse_mqtt_bridge.web.headers import content_security_policy
 
@@ -46,8 +46,8 @@ def _hash(text: str) -> str:
 def _tables() -> str:
     """What the script knows of topics, reasons and statuses, as JSON that cannot end its element."""
     tables = {
-        "reasons": REASONS,
-        "waiting": WAITING,
+        "reasons": REASON_TEXTS,
+        "waiting": WAITING_TEXT,
         "statuses": {status: asdict(meaning) for status, meaning in STATUSES.items()},
         "plug": list(map(_topic, PLUG_FIELDS)),
         "station": list(map(_topic, STATION_FIELDS)),

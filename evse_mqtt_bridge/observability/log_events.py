@@ -1,0 +1,233 @@
+"""The table of everything that the bridge logs: a stable id, a level, a text and a meaning per kind of log line."""
+
+from enum import Enum
+from typing import Literal
+
+from evse_mqtt_bridge.observability.log import Logger
+
+__all__ = ["Level", "LogEvent", "log_event"]
+
+Level = Literal["debug", "info", "warning", "error"]
+
+_LEVEL_NUMBERS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class LogEvent(Enum):
+    """A kind of log line. People filter by its id, which therefore never changes; its text may.
+
+    Attributes:
+        level: how serious it is.
+        text: the message of the line. Details go into fields.
+        meaning: what happened and what to do, as Markdown for docs/operations.md.
+    """
+
+    def __init__(self, level: Level, text: str, meaning: str) -> None:
+        self.level = level
+        self.text = text
+        self.meaning = meaning
+
+    @property
+    def id(self) -> str:
+        """The id in log lines: the name in lower case."""
+        return self.name.lower()
+
+    # The process
+    BRIDGE_STARTED = (
+        "info",
+        "evse-mqtt-bridge started",
+        "The bridge is running. `version`, and the number of `stations` in the configuration.",
+    )
+    BRIDGE_STOPPING = ("info", "stopping", "A signal asked the bridge to stop. It publishes `offline` first.")
+    BRIDGE_STOPPED = ("info", "stopped", "The bridge has stopped in an orderly way.")
+    EVENT_LOOP_ERROR = (
+        "error",
+        "error in the event loop",
+        (
+            "The operating system refused something, such as another open file; `detail` has the reason. "
+            "At most six lines per minute."
+        ),
+    )
+
+    # The configuration
+    CONFIGURATION_WARNING = (
+        "warning",
+        "configuration warning",
+        "The configuration is valid, but `detail` describes something that is probably not intended.",
+    )
+    CONFIGURATION_APPLIED = ("info", "configuration reloaded", "A changed configuration is in force.")
+    CONFIGURATION_REJECTED = (
+        "error",
+        "reload failed, keeping the current configuration",
+        "The changed configuration is invalid. One line per `problem`: correct it and reload again.",
+    )
+
+    # The status page
+    STATUS_PAGE_AVAILABLE = ("info", "status page available", "The status page is served at `address`.")
+    STATUS_PAGE_UNAVAILABLE = (
+        "warning",
+        "status page unavailable, retrying",
+        (
+            "The bridge cannot listen on `http.port`; polling and publishing are not affected. "
+            "Set another `http.port`, or `http.enabled = false`."
+        ),
+    )
+    STATUS_PAGE_STILL_UNAVAILABLE = (
+        "debug",
+        "status page still unavailable, retrying",
+        "Another attempt to listen on `http.port` failed.",
+    )
+    STATUS_PAGE_REQUEST_FAILED = (
+        "error",
+        "request to the status page failed",
+        "A bug: please report the line with its traceback. At most six lines per minute.",
+    )
+
+    # Stations and plugs
+    STATION_AVAILABLE = ("info", "station available", "The first answer of a station since the bridge started.")
+    STATION_AVAILABLE_AGAIN = (
+        "info",
+        "station available again",
+        "A station answers again; `after` is how long it was unavailable.",
+    )
+    STATION_UNAVAILABLE = (
+        "warning",
+        "station unavailable",
+        "See `reason` and `detail`. Nothing to do at first: the bridge retries, at least every 5 minutes.",
+    )
+    STATION_STILL_UNAVAILABLE = (
+        "debug",
+        "station still unavailable",
+        "The `reason` changed during an outage that has already been logged.",
+    )
+    STATION_REJECTED = (
+        "error",
+        "station rejected",
+        (
+            "Check the token (`unauthorized`), or `edge_device_id`, `uuid` and `cloud.status_path` (`not_found`). "
+            "The bridge retries every 15 minutes."
+        ),
+    )
+    POLL_FAILED = (
+        "debug",
+        "poll failed",
+        "One poll failed. Most failures pass before they make a station unavailable.",
+    )
+    UNUSUAL_ANSWER = (
+        "warning",
+        "unusual answer",
+        (
+            "An answer has a field or status that this version does not know, or an invalid object; see `detail`. "
+            "Each is logged once."
+        ),
+    )
+    CLOUD_RATE_LIMITED = (
+        "warning",
+        "cloud asked to wait, pausing all requests",
+        (
+            "The cloud limits requests: raise `polling.interval`, or lower `cloud.max_requests_per_second`. "
+            "Logged at most once in ten minutes."
+        ),
+    )
+    PLUG_AVAILABLE_AGAIN = (
+        "info",
+        "plug available again",
+        "A plug is available again; `after` is how long it was unavailable.",
+    )
+    PLUG_UNAVAILABLE = (
+        "warning",
+        "plug unavailable",
+        (
+            "The station answers, but not for this plug. `reason` points to the vendor (`offline`, `cloud_offline`) or "
+            "to the data (`stale`, `missing`, `invalid_response`)."
+        ),
+    )
+    PLUG_REMOVED = (
+        "info",
+        "plug removed",
+        "The cloud has not listed the plug for a day. The bridge clears its topics.",
+    )
+    LINES_SUPPRESSED = (
+        "warning",
+        "log lines suppressed",
+        (
+            "More than 60 lines about stations and plugs fell into one minute; `lines` were not written. "
+            "The `availability` topics have the current state."
+        ),
+    )
+
+    # The broker
+    BROKER_CONNECTED = (
+        "info",
+        "connected to the broker",
+        "The bridge republishes everything. `after` is how long it was disconnected.",
+    )
+    BROKER_RECONNECTED = (
+        "debug",
+        "connected to the broker again, the last connections did not last",
+        "It is logged as `broker_connected` once it has lasted for a minute.",
+    )
+    BROKER_CONNECTION_LOST = (
+        "warning",
+        "connection to the broker lost, retrying",
+        "Look at the broker and the network. The bridge republishes everything as soon as it is connected.",
+    )
+    BROKER_UNREACHABLE = (
+        "warning",
+        "broker unreachable, retrying",
+        "Check that the broker runs, and `mqtt.host` and `mqtt.port`.",
+    )
+    BROKER_TLS_FAILED = (
+        "error",
+        "TLS connection to the broker failed, retrying",
+        "See `detail`: usually an expired certificate, one for another host name, or an unknown CA (`mqtt.tls`).",
+    )
+    BROKER_LOGIN_REJECTED = (
+        "error",
+        "broker rejected the login, retrying",
+        "Check `mqtt.username` and `mqtt.password`. The bridge retries at growing intervals.",
+    )
+    BROKER_CONNECTION_REJECTED = (
+        "error",
+        "broker rejected the connection, retrying",
+        "The broker answered, but does not accept the connection; see `detail`.",
+    )
+    CLIENT_ID_IN_USE = (
+        "error",
+        "another client uses this client id, retrying",
+        "Two bridges run with one `mqtt.client_id`, or one bridge runs twice.",
+    )
+    BROKER_CONNECTION_UNSTABLE = (
+        "error",
+        "connections to the broker do not last, retrying",
+        "Probably a second client with this `mqtt.client_id`, else an unreliable network; see [faults](faults.md).",
+    )
+    BROKER_STILL_DISCONNECTED = (
+        "debug",
+        "still no lasting connection to the broker, retrying",
+        "Another attempt failed for a reason that has already been logged.",
+    )
+    PUBLISH_REJECTED = (
+        "error",
+        "broker rejected a message",
+        "Check the broker's access rules and its maximum packet size. Logged once per topic.",
+    )
+    SUBSCRIPTION_REJECTED = (
+        "warning",
+        "broker rejected a subscription",
+        "Check the broker's access rules: see [security](security.md#what-the-broker-must-allow).",
+    )
+    CONSUMER_STARTED = (
+        "info",
+        "birth message received, republishing everything",
+        "Home Assistant or openHAB has started.",
+    )
+    OFFLINE_NOT_ACKNOWLEDGED = (
+        "warning",
+        "broker did not acknowledge offline in time",
+        "While stopping. The broker publishes `offline` itself, as the bridge's will.",
+    )
+
+
+def log_event(log: Logger, event: LogEvent, **fields: object) -> None:
+    """Write one line: the text of `event` with its id and `fields`."""
+    log.log(_LEVEL_NUMBERS[event.level], event.text, event_id=event.id, **fields)

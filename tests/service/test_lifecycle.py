@@ -46,7 +46,7 @@ def test_stop_during_a_poll_does_not_wait_for_it(
 def test_stop_without_a_broker_exits(config: Path, broker: Mosquitto, bridge_process: Start) -> None:
     broker.stop()
     bridge = bridge_process(config)
-    bridge.wait_for_line("broker cannot be reached")
+    bridge.wait_for_line("broker unreachable")
     bridge.stop(timeout=5)
 
 

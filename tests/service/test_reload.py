@@ -41,7 +41,7 @@ def test_reload_with_another_log_format_uses_it_at_once(
     config.chmod(0o644)
     bridge.send_signal(signal.SIGHUP)
     bridge.wait_for_line('"message": *"configuration reloaded"')
-    bridge.wait_for_line('{"detail": ".*secrets that other users can read.*"message": *"configuration"')
+    bridge.wait_for_line('{"detail": ".*secrets that other users can read.*"message": *"configuration warning"')
 
 
 def test_reload_with_the_same_cloud_keeps_its_retry_after(

@@ -1,4 +1,4 @@
-"""The file that the first answers make says what was answered, and explains every setting."""
+"""The first configuration file contains the answers and explains every setting."""
 
 import re
 import tomllib
@@ -22,7 +22,7 @@ ALIASES = st.text("abcäß中0_-", min_size=1, max_size=20)
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> Answers:
+def any_answers(draw: st.DrawFn) -> Answers:
     username = draw(NAMES)
     broker = BrokerAnswers(
         host=draw(st.sampled_from(["localhost", "::1", "my_broker.example.com"])),
@@ -44,30 +44,30 @@ def answers(draw: st.DrawFn) -> Answers:
     )
 
 
-@given(answers())
-def test_the_file_means_what_was_answered(given_answers: Answers) -> None:
-    config = parse(render_answers(given_answers), Path("config.toml"), {}).config
-    broker, mqtt, default = given_answers.broker, config.mqtt, Config.model_validate({"mqtt": {"host": "h"}})
+@given(any_answers())
+def test_render_answers_sets_every_answer(answers: Answers) -> None:
+    config = parse(render_answers(answers), Path("config.toml"), {}).config
+    broker, mqtt, default = answers.broker, config.mqtt, Config.model_validate({"mqtt": {"host": "h"}})
     assert (mqtt.host, mqtt.port, mqtt.username) == (broker.host, broker.port, broker.username)
     assert (mqtt.password.get_secret_value() if mqtt.password else "") == broker.password
     assert (mqtt.tls is not None) == broker.tls
-    assert config.cloud.base_url == (given_answers.base_url or default.cloud.base_url)
-    interval, discovered = given_answers.interval, given_answers.homeassistant
+    assert config.cloud.base_url == (answers.base_url or default.cloud.base_url)
+    interval, discovered = answers.interval, answers.homeassistant
     assert config.polling.interval == (default.polling.interval if interval is None else interval)
     assert config.homeassistant.enabled == (True if discovered is None else discovered)
     assert [
         (item.edge_device_id, item.uuid, item.token.get_secret_value(), item.name, item.alias)
         for item in config.stations
-    ] == [(item.edge_device_id, item.uuid, item.token, item.name, item.alias) for item in given_answers.stations]
+    ] == [(item.edge_device_id, item.uuid, item.token, item.name, item.alias) for item in answers.stations]
     rest = config.model_copy(
         update={"mqtt": default.mqtt, "stations": (), "cloud": default.cloud, "polling": default.polling}
     )
     assert rest.model_copy(update={"homeassistant": default.homeassistant}) == default
 
 
-@given(answers())
-def test_every_setting_is_there_once_set_or_explained(given_answers: Answers) -> None:
-    text = render_answers(given_answers)
+@given(any_answers())
+def test_render_answers_lists_every_setting_once(answers: Answers) -> None:
+    text = render_answers(answers)
     explained = text.split("\n[[stations]]\n")[0]
     for setting in settings():
         if setting.section is None and setting.path[-1] != EACH:
@@ -78,15 +78,15 @@ def test_every_setting_is_there_once_set_or_explained(given_answers: Answers) ->
     ]
 
 
-@given(answers())
-def test_all_the_comments_of_the_file_can_be_taken_into_use(given_answers: Answers) -> None:
-    """What is a comment is TOML too, whatever stands beside it."""
-    for line in render_answers(given_answers).splitlines():
+@given(any_answers())
+def test_render_answers_comments_are_valid_settings(answers: Answers) -> None:
+    """Every commented setting is valid TOML, whatever values surround it."""
+    for line in render_answers(answers).splitlines():
         if re.match(r"#[a-z\[]", line):
             tomllib.loads(line[1:])
 
 
-def test_files_are_named_as_they_were_answered() -> None:
+def test_render_answers_keeps_file_paths() -> None:
     broker = BrokerAnswers("h", tls=True, ca_file="ca.pem", cert_file="c.pem", key_file="c.key", password_file="p")
     station = StationAnswers("1", "a", token_file="north.token")
     tables = tomllib.loads(render_answers(Answers(broker, [station], cloud_ca_file="/x/ca.pem")))
@@ -99,13 +99,13 @@ def test_files_are_named_as_they_were_answered() -> None:
     assert tables["stations"] == [{"edge_device_id": "1", "uuid": "a", "token_file": "north.token"}]
 
 
-def test_no_secret_is_in_a_repr() -> None:
+def test_answers_repr_contains_no_secret() -> None:
     text = repr(Answers(BrokerAnswers("h", password="s3cret"), [StationAnswers("1", "a", "s3cret")]))
     assert "s3cret" not in text
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "words"),
+    ("path", "value", "error"),
     [
         (("mqtt", "host"), "broker.example.com", None),
         (("mqtt", "host"), "a b", 'expected a host name or IP address, without "mqtt://"'),
@@ -117,7 +117,7 @@ def test_no_secret_is_in_a_repr() -> None:
         (("polling", "interval"), float("nan"), "expected a number from 1 to 86400"),
     ],
 )
-def test_a_value_by_itself(path: KeyPath, value: object, words: str | None) -> None:
-    said = value_error(path, value)
-    assert said is None if words is None else said is not None and said.startswith(words)
-    assert "s3cret" not in (said or "")
+def test_value_error_with_value_returns_expectation(path: KeyPath, value: object, error: str | None) -> None:
+    actual = value_error(path, value)
+    assert actual is None if error is None else actual is not None and actual.startswith(error)
+    assert "s3cret" not in (actual or "")

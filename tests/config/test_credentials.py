@@ -1,4 +1,4 @@
-"""Secrets that systemd hands over take the place of files beside the configuration."""
+"""Systemd credentials take precedence over secret files in the directory of the configuration."""
 
 from pathlib import Path
 
@@ -29,19 +29,19 @@ def _password(folder: Path, environ: dict[str, str]) -> str:
     return password.get_secret_value()
 
 
-def test_a_credential_takes_the_place_of_the_file_of_its_name(folder: Path, tmp_path: Path) -> None:
+def test_credential_overrides_file_with_same_name(folder: Path, tmp_path: Path) -> None:
     credentials = tmp_path / "credentials"
     credentials.mkdir()
-    (credentials / "secrets_mqtt.password").write_text("handed over\n")
+    (credentials / "secrets_mqtt.password").write_text("from systemd\n")
     environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
-    assert _password(folder, environ) == "handed over"
-    (folder / "secrets/mqtt.password").write_text("beside\n")
-    assert _password(folder, environ) == "handed over"
-    assert _password(folder, {}) == "beside"
+    assert _password(folder, environ) == "from systemd"
+    (folder / "secrets/mqtt.password").write_text("from file\n")
+    assert _password(folder, environ) == "from systemd"
+    assert _password(folder, {}) == "from file"
     (credentials / "secrets_mqtt.password").unlink()
-    assert _password(folder, environ) == "beside"
+    assert _password(folder, environ) == "from file"
 
 
-def test_where_neither_is_there_the_file_is_named(folder: Path, tmp_path: Path) -> None:
+def test_missing_credential_and_file_report_the_file(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"etc/secrets/mqtt\.password cannot be read"):
         load(folder / "config.toml", {"CREDENTIALS_DIRECTORY": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""Edits keep what they do not mean, and a file is saved as a whole or not at all."""
+"""Edits change only the intended station, and files are saved atomically."""
 
 import errno
 import os
@@ -57,17 +57,17 @@ level = "info"
 """
 
 
-def test_a_station_is_added_after_the_last_one() -> None:
+def test_add_station_inserts_after_last_station() -> None:
     assert add_station(FILE, NEW) == FILE.replace('# token = "later"\n', '# token = "later"\n\n' + BLOCK)
 
 
-def test_the_first_station_is_added_at_the_end() -> None:
+def test_add_first_station_appends_to_file() -> None:
     assert add_station("[mqtt]\n", NEW) == "[mqtt]\n\n" + BLOCK
     assert add_station("[mqtt]", NEW) == "[mqtt]\n\n" + BLOCK
     assert add_station("", NEW) == BLOCK
 
 
-def test_a_station_goes_with_its_own_comment_and_no_other() -> None:
+def test_remove_station_removes_only_its_own_comment() -> None:
     without_a = FILE.replace(FILE[FILE.index("# the old one") : FILE.index("# the one below")], "")
     assert remove_station(FILE, "gate") == without_a
     without_b = FILE.replace(FILE[FILE.index("# the one below") : FILE.index("# what is logged")], "")
@@ -77,7 +77,7 @@ def test_a_station_goes_with_its_own_comment_and_no_other() -> None:
     )
 
 
-def test_a_table_of_a_station_that_stands_apart_goes_too() -> None:
+def test_remove_station_removes_its_distant_table() -> None:
     text = '[[stations]]\nuuid = "a"\n\n[log]\n\n[stations.plugs]\np = "x"\n\n[mqtt]\n'
     assert remove_station(text, "a") == "[log]\n\n[mqtt]\n"
 
@@ -96,7 +96,7 @@ def test_a_table_of_a_station_that_stands_apart_goes_too() -> None:
         ),
     ],
 )
-def test_stations_in_one_array_can_be_edited_too(text: str, added: str) -> None:
+def test_stations_in_inline_array_can_be_edited(text: str, added: str) -> None:
     assert add_station(text, {"uuid": "new"}) == added
     assert tomllib.loads(remove_station(added, "new")) == tomllib.loads(text)
     comments = [line for line in remove_station(added, "new").splitlines() if line.lstrip().startswith("#")]
@@ -104,7 +104,7 @@ def test_stations_in_one_array_can_be_edited_too(text: str, added: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "error"),
     [
         (lambda: add_station(FILE, {"uuid": "b"}), "line 19: station b already exists; remove it first"),
         (
@@ -125,28 +125,28 @@ def test_stations_in_one_array_can_be_edited_too(text: str, added: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_edited_is_told(edit: Callable[[], str], said: str) -> None:
+def test_impossible_edit_raises_with_reason(edit: Callable[[], str], error: str) -> None:
     with pytest.raises(EditError) as caught:
         edit()
-    assert str(caught.value) == said
+    assert str(caught.value) == error
     assert caught.value.exit_code == 1
 
 
-def test_a_uuid_is_more_than_an_alias_and_an_alias_more_than_a_name() -> None:
+def test_find_station_prefers_uuid_to_alias_to_name() -> None:
     stations = [{"uuid": "a", "alias": "b"}, {"uuid": "b", "name": "c"}, {"uuid": "d", "alias": "c"}]
     assert [find_station(stations, name) for name in "abcd"] == [0, 1, 2, 2]
 
 
 # properties
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
-COMMENTS = st.one_of(WORDS.map(lambda text: f"# {text}"), st.just("# [[stations]]"), st.just("  # x = 1"))
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
+COMMENTS = st.one_of(TEXTS.map(lambda text: f"# {text}"), st.just("# [[stations]]"), st.just("  # x = 1"))
 BLANK = st.sampled_from(["", "", "  "])
 
 
 @st.composite
 def files(draw: st.DrawFn) -> str:
-    """A valid file with comments and blank lines anywhere, stations s0, s1, ... and other tables between them."""
+    """Draw a valid file with stations s0, s1, ... between other tables, and with comments and blank lines anywhere."""
     lines: list[str] = draw(st.lists(st.one_of(COMMENTS, BLANK), max_size=2))
     for index in range(draw(st.integers(0, 4))):
         table = draw(st.sampled_from(["[[stations]]", "[[stations]]", f"[t{index}]", f"[t{index}.x]"]))
@@ -169,7 +169,7 @@ def stations_of(text: str) -> list[dict[str, Any]]:
 
 
 @given(files())
-def test_adding_keeps_every_line_and_removing_it_gives_the_text_back(text: str) -> None:
+def test_remove_after_add_restores_the_text(text: str) -> None:
     added = add_station(text, NEW)
     assert stations_of(added) == [*stations_of(text), NEW]
     assert {**tomllib.loads(added), "stations": 0} == {**tomllib.loads(text), "stations": 0}
@@ -178,7 +178,7 @@ def test_adding_keeps_every_line_and_removing_it_gives_the_text_back(text: str) 
 
 
 @given(files(), st.data())
-def test_removing_takes_lines_of_that_station_alone(text: str, data: st.DataObject) -> None:
+def test_remove_station_keeps_all_other_lines(text: str, data: st.DataObject) -> None:
     stations = stations_of(text)
     if not stations:
         return
@@ -194,7 +194,7 @@ def test_removing_takes_lines_of_that_station_alone(text: str, data: st.DataObje
             assert line in after
             while number and before[number - 1].lstrip().startswith("#"):
                 number -= 1  # noqa: PLW2901  # upwards from the header
-                assert before[number] in after, "a comment of another table is gone"
+                assert before[number] in after, "the comment of another table was removed"
 
 
 # saving
@@ -208,7 +208,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_file_that_is_new_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_save_new_file_is_private(tmp_path: Path) -> None:
     save(tmp_path / "config.toml", "x = 1\r\n# ü\n")
     assert (tmp_path / "config.toml").read_bytes() == "x = 1\r\n# ü\n".encode()
     assert mode_of(tmp_path / "config.toml") == 0o600
@@ -216,7 +216,7 @@ def test_a_file_that_is_new_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o666, 0o400])
-def test_mode_and_owner_stay(mode: int, tmp_path: Path) -> None:
+def test_save_keeps_mode_and_owner(mode: int, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("old")
     if os.geteuid() == 0:
@@ -227,12 +227,12 @@ def test_mode_and_owner_stay(mode: int, tmp_path: Path) -> None:
     after = path.stat()
     assert path.read_text() == "new"
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
-    assert after.st_ino != before.st_ino  # a reader of the old file goes on reading the old file
+    assert after.st_ino != before.st_ino  # processes that have the old file open still read the old content
 
 
-@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="there are no such attributes here")
-def test_who_may_read_the_file_by_a_list_still_may(tmp_path: Path) -> None:
-    """An access control list: for its owner, for user 12345, and for nobody else."""
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="extended attributes are not supported")
+def test_save_keeps_access_control_list(tmp_path: Path) -> None:
+    """The access control list allows only the owner and user 12345."""
     path = tmp_path / "config.toml"
     path.write_text("old")
     entries = [(1, 6, -1), (2, 4, 12_345), (4, 0, -1), (16, 4, -1), (32, 0, -1)]
@@ -246,20 +246,20 @@ def test_who_may_read_the_file_by_a_list_still_may(tmp_path: Path) -> None:
     assert os.getxattr(path, "system.posix_acl_access") == acl
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_save_through_link_keeps_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
-    target = tmp_path / "real" / "site.toml"
-    target.write_text("old")
+    file = tmp_path / "real" / "site.toml"
+    file.write_text("old")
     (tmp_path / "config.toml").symlink_to("real/site.toml")
     save(tmp_path / "config.toml", "new")
     assert (tmp_path / "config.toml").is_symlink()
-    assert target.read_text() == "new"
+    assert file.read_text() == "new"
     assert names_in(tmp_path / "real") == ["site.toml"]
 
 
 @contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
-    """What is written beyond `size` bytes fails, as on a full disk."""
+    """Let every write beyond `size` bytes fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -268,7 +268,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_is_full_leaves_the_old_content(tmp_path: Path) -> None:
+def test_save_on_full_disk_keeps_old_content(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("old")
     with pytest.raises(EditError) as caught, files_no_larger_than(4096):
@@ -278,41 +278,43 @@ def test_a_disk_that_is_full_leaves_the_old_content(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["config.toml"]
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
+def test_save_over_folder_raises(tmp_path: Path) -> None:
     (tmp_path / "config.toml" / "x").mkdir(parents=True)
     with pytest.raises(EditError, match="Is a directory"):
         save(tmp_path / "config.toml", "new")
     assert names_in(tmp_path) == ["config.toml"]
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_save_in_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(EditError, match="No such file or directory"):
         save(tmp_path / "nowhere" / "config.toml", "new")
 
 
-def test_links_that_go_round_are_told(tmp_path: Path) -> None:
+def test_save_through_link_loop_raises(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(EditError, match="cannot be written and was not changed"):
         save(tmp_path / "a", "new")
 
 
-@pytest.mark.parametrize("step", ["fchmod", "fsync"])
-def test_whatever_step_fails_the_old_content_stays(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["fchmod", "fsync"])
+def test_save_with_failing_system_call_keeps_old_content(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "config.toml"
     path.write_text("old")
 
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, step, fail)
+    monkeypatch.setattr(os, call, fail)
     with pytest.raises(EditError, match="Input/output error"):
         save(path, "new")
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["config.toml"]
 
 
-def test_a_new_file_is_begun_for_its_owner_alone(tmp_path: Path) -> None:
+def test_create_file_is_private(tmp_path: Path) -> None:
     create_file(tmp_path / "config.toml", "x = 1\n")
     assert (tmp_path / "config.toml").read_text() == "x = 1\n"
     assert mode_of(tmp_path / "config.toml") == 0o600
@@ -320,7 +322,7 @@ def test_a_new_file_is_begun_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_link", [False, True])
-def test_a_file_that_is_there_is_not_begun(is_link: bool, tmp_path: Path) -> None:
+def test_create_existing_file_raises(is_link: bool, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     if is_link:
         path.symlink_to("nowhere")
@@ -333,13 +335,13 @@ def test_a_file_that_is_there_is_not_begun(is_link: bool, tmp_path: Path) -> Non
     assert is_link or path.read_text() == "old"
 
 
-def test_a_file_that_cannot_be_begun_is_not_left_half(tmp_path: Path) -> None:
+def test_create_file_on_full_disk_leaves_nothing(tmp_path: Path) -> None:
     with files_no_larger_than(1000), pytest.raises(EditError):
         create_file(tmp_path / "config.toml", "x" * 100_000)
     assert names_in(tmp_path) == []
 
 
-def test_a_copy_is_kept_beside_and_never_over_another(tmp_path: Path) -> None:
+def test_back_up_never_overwrites_a_copy(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("one")
     path.chmod(0o644)
@@ -350,7 +352,7 @@ def test_a_copy_is_kept_beside_and_never_over_another(tmp_path: Path) -> None:
     assert {mode_of(tmp_path / name) for name in names_in(tmp_path)[1:]} == {0o600}
 
 
-def test_a_file_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+def test_back_up_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(
         EditError, match=r"cannot be backed up to .*config\.toml\.bak and was not changed: No such file"
     ):

@@ -1,4 +1,4 @@
-"""From a file, the environment and secret files to a Config."""
+"""Configurations are loaded from a file, the environment and secret files."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from evse_mqtt_bridge.config.load import load, parse
-from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
+from evse_mqtt_bridge.config.location import choose_file
 from evse_mqtt_bridge.config.schema import Config, Tls
 from evse_mqtt_bridge.config.schema_index import EACH, Setting, settings, variable_name
 from evse_mqtt_bridge.support.errors import ConfigError
@@ -46,7 +46,7 @@ def secret(value: SecretStr | None) -> str | None:
 
 @pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["unix", "windows"])
-def test_a_file_is_read_however_an_editor_wrote_it(prefix: bytes, newline: bytes, tmp_path: Path) -> None:
+def test_load_accepts_byte_order_mark_and_crlf(prefix: bytes, newline: bytes, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(prefix + (BASE + STATION + TOKEN).encode().replace(b"\n", newline))
     loaded = load(path, {})
@@ -55,13 +55,13 @@ def test_a_file_is_read_however_an_editor_wrote_it(prefix: bytes, newline: bytes
     assert [station.uuid for station in loaded.config.stations] == ["a"]
 
 
-def test_empty_text_says_the_same_as_leaving_it_out() -> None:
+def test_empty_text_equals_missing_key() -> None:
     config = config_of(BASE + 'password = ""\npassword_file = ""\n' + STATION + 'token_file = ""\nalias = ""\n' + TOKEN)
     assert config.mqtt.password is None
     assert config == config_of(BASE + STATION + TOKEN)
 
 
-def test_what_is_read_twice_is_equal_and_what_changed_is_not() -> None:
+def test_configurations_with_equal_settings_are_equal() -> None:
     text = BASE + STATION + TOKEN + 'plugs = { p = "left" }\n'
     assert config_of(text) == config_of("# comment\n" + text)
     assert config_of(text) == config_of(BASE + STATION + 'plugs = { p = "left" }\n', STATIONS__0__TOKEN="t")
@@ -78,14 +78,14 @@ def test_what_is_read_twice_is_equal_and_what_changed_is_not() -> None:
     ("content", "token"),
     [(b"s", "s"), (b"s\n", "s"), (b"s\r\n", "s")],
 )
-def test_a_token_file_loses_one_newline(content: bytes, token: str, tmp_path: Path) -> None:
+def test_token_from_file_loses_one_newline(content: bytes, token: str, tmp_path: Path) -> None:
     (tmp_path / "north.token").write_bytes(content)
     config = config_of(BASE + STATION + 'token_file = "north.token"\n', tmp_path)
     assert secret(config.stations[0].token) == token
     assert config.stations[0].token_file == str(tmp_path / "north.token")
 
 
-def test_files_are_sought_from_the_folder_of_the_configuration(
+def test_file_paths_are_relative_to_configuration_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority
 ) -> None:
     folder = tmp_path / "etc"
@@ -113,8 +113,8 @@ def test_files_are_sought_from_the_folder_of_the_configuration(
 
 
 @contextmanager
-def without_the_rights_of_root() -> Iterator[None]:
-    """Root may read everything, so it is somebody else for a while."""
+def without_root_privileges() -> Iterator[None]:
+    """Drop root privileges temporarily, as root can read every file."""
     if os.geteuid():
         yield
         return
@@ -125,19 +125,19 @@ def without_the_rights_of_root() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_secret_that_cannot_be_read_is_told() -> None:
+def test_unreadable_secret_file_is_an_error() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "token").touch(mode=0)
-        with without_the_rights_of_root(), pytest.raises(ConfigError, match="token cannot be read: Permission denied"):
+        with without_root_privileges(), pytest.raises(ConfigError, match="token cannot be read: Permission denied"):
             config_of(BASE + STATION + 'token_file = "token"\n', folder)
 
 
 # the environment
 
 
-def test_the_environment_wins() -> None:
+def test_environment_overrides_file() -> None:
     config = config_of(
         BASE + "[mqtt.tls]\n[polling]\ninterval = 5\n" + STATION + TOKEN,
         MQTT__HOST="elsewhere",
@@ -155,7 +155,7 @@ def test_the_environment_wins() -> None:
     assert dict(config.stations[0].plugs) == {"p": "left"}
 
 
-def test_the_environment_alone_can_be_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_without_file_uses_environment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t").write_text("secret")
     environ = {
@@ -173,7 +173,7 @@ def test_the_environment_alone_can_be_enough(tmp_path: Path, monkeypatch: pytest
     assert [(item.uuid, secret(item.token)) for item in loaded.config.stations] == [("a", "secret"), ("b", "u")]
 
 
-def test_a_whole_array_takes_the_place_of_the_files_and_single_keys_win_over_it() -> None:
+def test_environment_array_replaces_file_and_keys_override_it() -> None:
     config = config_of(
         BASE + STATION + TOKEN,
         STATIONS='[{"uuid": "x", "edge_device_id": "1", "token": "u"},'
@@ -188,7 +188,7 @@ def test_a_whole_array_takes_the_place_of_the_files_and_single_keys_win_over_it(
     assert config.mqtt.tls == Tls()
 
 
-def test_eleven_stations_of_the_environment_come_in_their_order() -> None:
+def test_eleven_stations_of_environment_keep_their_order() -> None:
     environ: dict[str, str] = {}
     for index in range(11):
         environ |= {
@@ -203,31 +203,31 @@ def test_eleven_stations_of_the_environment_come_in_their_order() -> None:
     ("in_file", "environ", "password"),
     [
         ('password = "file"\n', {"MQTT__PASSWORD": "env"}, "env"),
-        ('password = "file"\n', {"MQTT__PASSWORD_FILE": "beside"}, "beside!"),
+        ('password = "file"\n', {"MQTT__PASSWORD_FILE": "separate"}, "separate!"),
         ('password_file = "nowhere"\n', {"MQTT__PASSWORD": "env"}, "env"),
-        ('password_file = "nowhere"\n', {"MQTT__PASSWORD_FILE": "beside"}, "beside!"),
+        ('password_file = "nowhere"\n', {"MQTT__PASSWORD_FILE": "separate"}, "separate!"),
         ('password = "file"\n', {"MQTT__PASSWORD": ""}, None),
         ('password = "file"\n', {"MQTT__PASSWORD_FILE": ""}, None),
-        ('password_file = "beside"\n', {"MQTT__PASSWORD": "", "MQTT__PASSWORD_FILE": ""}, None),
+        ('password_file = "separate"\n', {"MQTT__PASSWORD": "", "MQTT__PASSWORD_FILE": ""}, None),
     ],
 )
-def test_a_secret_of_the_environment_takes_the_place_of_both_forms(
+def test_environment_secret_replaces_secret_and_file(
     in_file: str, environ: dict[str, str], password: str | None, tmp_path: Path
 ) -> None:
-    (tmp_path / "beside").write_text("beside!\n")
+    (tmp_path / "separate").write_text("separate!\n")
     assert secret(config_of(BASE + in_file, tmp_path, **environ).mqtt.password) == password
 
 
 @pytest.mark.parametrize("setting", [item for item in settings() if item.section is None and item.path[-1] != EACH])
-def test_every_setting_can_come_from_the_environment(setting: Setting, tmp_path: Path) -> None:
-    """Given a value that is wrong for each, each is told by its variable's name, so each is read."""
+def test_every_setting_is_read_from_environment(setting: Setting, tmp_path: Path) -> None:
+    """A value that is invalid for every setting causes an error for its variable, so the variable was read."""
     path = tuple(0 if part == EACH else part for part in setting.path)
     with pytest.raises(ConfigError) as caught:
         parse(BASE + "[mqtt.tls]\n" + STATION + TOKEN, tmp_path / "config.toml", {variable_name(path): "/\x01 #"})
     assert [problem.source for problem in caught.value.problems] == [variable_name(path)]
 
 
-def assert_parsed_or_told(text: str, environ: dict[str, str]) -> None:
+def assert_parsed_or_rejected(text: str, environ: dict[str, str]) -> None:
     error = None
     try:
         parse(text, Path("config.toml"), environ)
@@ -237,44 +237,15 @@ def assert_parsed_or_told(text: str, environ: dict[str, str]) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["MQTT__HOST", "STATIONS__0", "MQTT", "STATIONS", "CLOUD__TIMEOUT"]), st.text()))
-def test_no_text_in_a_variable_is_a_bug(environ: dict[str, str]) -> None:
+def test_any_text_in_variable_is_parsed_or_rejected(environ: dict[str, str]) -> None:
     names = {f"EVSE_MQTT_BRIDGE__{name}": value for name, value in environ.items()}
-    assert_parsed_or_told(BASE + STATION + TOKEN, names)
+    assert_parsed_or_rejected(BASE + STATION + TOKEN, names)
 
 
 @given(st.text(), st.text())
-def test_no_text_in_a_file_is_a_bug(key: str, value: str) -> None:
+def test_any_text_in_file_is_parsed_or_rejected(key: str, value: str) -> None:
     for text in (value, f"{key} = {value}", f"[{key}]\n{value}"):
-        assert_parsed_or_told(text, {})
-
-
-# which file
-
-
-@pytest.mark.parametrize(
-    ("named", "environ", "there", "chosen"),
-    [
-        ("a.toml", {"EVSE_MQTT_BRIDGE_CONFIG": "b.toml"}, True, "a.toml"),
-        (None, {"EVSE_MQTT_BRIDGE_CONFIG": "b.toml", "EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, True, "b.toml"),
-        (None, {"EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, True, "config.toml"),
-        (None, {"EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, False, None),
-        (None, {"EVSE_MQTT_BRIDGE__MQTT": "{}"}, False, None),
-        (None, {"EVSE_MQTT_BRIDGE__LOG__LEVEL": "debug"}, False, "config.toml"),
-        ("a.toml", {"EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, False, "a.toml"),
-    ],
-)
-def test_which_file_is_chosen(
-    named: str | None,
-    environ: dict[str, str],
-    there: bool,
-    chosen: str | None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    if there:
-        DEFAULT_FILE.touch()
-    assert choose_file(Path(named) if named else None, environ) == (Path(chosen) if chosen else None)
+        assert_parsed_or_rejected(text, {})
 
 
 # warnings
@@ -286,29 +257,29 @@ def warnings_of(path: Path, text: str, mode: int = 0o600) -> list[str]:
     return [warning.removeprefix(str(path)) for warning in load(path, {}).warnings]
 
 
-def test_a_good_file_gets_no_warning(tmp_path: Path) -> None:
+def test_load_valid_file_gives_no_warning(tmp_path: Path) -> None:
     assert warnings_of(tmp_path / "config.toml", BASE + STATION + TOKEN) == []
 
 
-OPEN = ": contains secrets that other users can read; run `chmod 600` or move the secrets to separate files"
+WORLD_READABLE = ": contains secrets that other users can read; run `chmod 600` or move the secrets to separate files"
 
 
 @pytest.mark.parametrize(
     ("text", "mode", "expected"),
     [
-        (BASE + STATION + TOKEN, 0o604, [OPEN]),
+        (BASE + STATION + TOKEN, 0o604, [WORLD_READABLE]),
         (BASE + STATION + TOKEN, 0o640, []),
-        (BASE + 'password = "x"\n' + STATION + 'token_file = "t"\n', 0o644, [OPEN]),
+        (BASE + 'password = "x"\n' + STATION + 'token_file = "t"\n', 0o644, [WORLD_READABLE]),
         (BASE + STATION + 'token_file = "t"\n', 0o644, []),
     ],
 )
-def test_secrets_that_others_can_read_get_a_warning(text: str, mode: int, expected: list[str], tmp_path: Path) -> None:
+def test_load_world_readable_secrets_gives_warning(text: str, mode: int, expected: list[str], tmp_path: Path) -> None:
     (tmp_path / "t").write_text("t")
     assert warnings_of(tmp_path / "config.toml", text, mode) == expected
 
 
 @pytest.mark.parametrize(
-    ("url", "is_warned"),
+    ("url", "has_warning"),
     [
         ("http://cloud.example.com", True),
         ("http://192.0.2.1:8080", True),
@@ -319,24 +290,24 @@ def test_secrets_that_others_can_read_get_a_warning(text: str, mode: int, expect
         ("https://cloud.example.com", False),
     ],
 )
-def test_tokens_in_clear_get_a_warning(url: str, is_warned: bool, tmp_path: Path) -> None:
-    said = warnings_of(tmp_path / "config.toml", BASE + f'[cloud]\nbase_url = "{url}"\n' + STATION + TOKEN)
-    assert said == [":5: cloud.base_url: tokens are sent unencrypted over http://; use https://"] * is_warned
+def test_load_unencrypted_remote_url_gives_warning(url: str, has_warning: bool, tmp_path: Path) -> None:
+    warnings = warnings_of(tmp_path / "config.toml", BASE + f'[cloud]\nbase_url = "{url}"\n' + STATION + TOKEN)
+    assert warnings == [":5: cloud.base_url: tokens are sent unencrypted over http://; use https://"] * has_warning
 
 
-def test_more_requests_than_allowed_get_a_warning(tmp_path: Path) -> None:
+def test_load_too_many_requests_gives_warning(tmp_path: Path) -> None:
     stations = "".join(f'[[stations]]\nedge_device_id = "1"\nuuid = "s{index}"\n{TOKEN}' for index in range(4))
     text = BASE + "[polling]\ninterval = 2\n[cloud]\nmax_requests_per_second = {}\n" + stations + "interval = 1\n"
     path = tmp_path / "config.toml"
     assert warnings_of(path, text.format(2.5)) == []
     assert warnings_of(path, text.format(0)) == []
-    said = (
+    warning = (
         ":7: cloud.max_requests_per_second: the polling intervals need 2.5 requests per second, but the limit is 2; "
         "stations are polled less often"
     )
-    assert warnings_of(path, text.format(2)) == [said]
+    assert warnings_of(path, text.format(2)) == [warning]
 
 
-def test_no_station_gets_a_warning(tmp_path: Path) -> None:
-    said = warnings_of(tmp_path / "config.toml", BASE)
-    assert said == [": stations: no station is configured; add one with `evse-mqtt-bridge station add`"]
+def test_load_without_station_gives_warning(tmp_path: Path) -> None:
+    warnings = warnings_of(tmp_path / "config.toml", BASE)
+    assert warnings == [": stations: no station is configured; add one with `evse-mqtt-bridge station add`"]

@@ -1,4 +1,4 @@
-"""What a configuration may say, as models."""
+"""The models of the schema accept valid values and reject others."""
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -13,32 +13,32 @@ def config(**station: object) -> Config:
     return Config.model_validate({"mqtt": {"host": "localhost"}, "stations": [{**STATION, **station}]})
 
 
-def test_nothing_of_a_configuration_can_be_changed() -> None:
+def test_config_is_immutable() -> None:
     item = config(plugs={"p": "left"}).stations[0]
     with pytest.raises(TypeError):
-        item.plugs["p"] = "right"  # type: ignore[index]  # which is what is shown here
+        item.plugs["p"] = "right"  # type: ignore[index]  # read-only, as the test shows
     with pytest.raises(ValidationError):
-        item.name = "x"  # type: ignore[misc]  # same
+        item.name = "x"  # type: ignore[misc]  # likewise
     assert isinstance(config().stations, tuple)
 
 
-def test_no_secret_is_in_a_repr() -> None:
-    whole = Config(mqtt=Mqtt(host="h", username="u", password=SecretStr("s3cret")), stations=config().stations)
-    assert "s3cret" not in f"{whole!r} {whole!s} {whole.model_dump()}"
+def test_config_repr_contains_no_secret() -> None:
+    complete = Config(mqtt=Mqtt(host="h", username="u", password=SecretStr("s3cret")), stations=config().stations)
+    assert "s3cret" not in f"{complete!r} {complete!s} {complete.model_dump()}"
 
 
-def test_no_value_is_in_a_validation_error() -> None:
+def test_validation_error_contains_no_value() -> None:
     with pytest.raises(ValidationError) as caught:
         config(token="s3cret \n", name=["s3cret"])
     assert "s3cret" not in f"{caught.value!r} {caught.value!s}"
 
 
 @pytest.mark.parametrize("host", ["localhost", "192.0.2.1", "::1", "2001:db8::1", "mqtt_broker.site-1"])
-def test_hosts(host: str) -> None:
+def test_host_with_valid_name_or_address_is_accepted(host: str) -> None:
     assert Mqtt(host=host).host == host
 
 
-def test_an_address_may_stand_in_brackets() -> None:
+def test_host_in_brackets_is_accepted() -> None:
     assert Mqtt(host="[2001:db8::1]").host == "2001:db8::1"
     assert Mqtt(host="2001:db8::1").address == "[2001:db8::1]:1883"
     assert Mqtt(host="192.0.2.1", port=7).address == "192.0.2.1:7"
@@ -49,13 +49,13 @@ def test_an_address_may_stand_in_brackets() -> None:
     ["", "[]", "[h]", "[::1", "::1]", "[[::1]]", "[::1]:1883",
      "a b", "h:1883", "mqtt://h", "h/", "h\n", "h\udcff", "h" * 254],
 )  # fmt: skip
-def test_no_hosts(host: str) -> None:
+def test_host_with_invalid_value_is_rejected(host: str) -> None:
     with pytest.raises(ValidationError):
         Mqtt(host=host)
 
 
 @pytest.mark.parametrize(
-    ("url", "kept"),
+    ("url", "normalized"),
     [
         ("https://h:3032", "https://h:3032"),
         ("https://h/api/", "https://h/api"),
@@ -64,8 +64,8 @@ def test_no_hosts(host: str) -> None:
         ("https://my_host", "https://my_host"),
     ],
 )
-def test_addresses(url: str, kept: str) -> None:
-    assert Cloud(base_url=url).base_url == kept
+def test_base_url_with_valid_url_is_accepted(url: str, normalized: str) -> None:
+    assert Cloud(base_url=url).base_url == normalized
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_addresses(url: str, kept: str) -> None:
      "https://u@h", "https://h\n", "https://h /x", "https://[::1", "//h", "https://a\u200bb", "https://☃.net",
      "https://xn--a", "https://1.2.3.999", "https://\u0301x", "https://h\ud800"],
 )  # fmt: skip
-def test_no_addresses(url: str) -> None:
+def test_base_url_with_invalid_url_is_rejected(url: str) -> None:
     with pytest.raises(ValidationError):
         Cloud(base_url=url)
 
 
 @pytest.mark.parametrize("path", ["/e/{edge_device_id}/{uuid}", "/{uuid}", "/{uuid}?full=1", "/{{}}/{uuid}"])
-def test_status_paths(path: str) -> None:
+def test_status_path_with_valid_template_is_accepted(path: str) -> None:
     assert Cloud(status_path=path).status_path == path
 
 
@@ -89,31 +89,31 @@ def test_status_paths(path: str) -> None:
     ["", "{uuid}", "/x", "/{uuid}/{token}", "/{}", "/{uuid", "/{uuid!r}", "/{uuid:>9}", "/{uuid[0]}", "/{uuid} ",
      "/{uuid}#", "/ä{uuid}", "/{{uuid}}"],
 )  # fmt: skip
-def test_no_status_paths(path: str) -> None:
+def test_status_path_with_invalid_template_is_rejected(path: str) -> None:
     with pytest.raises(ValidationError):
         Cloud(status_path=path)
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/a", "a/", "a//b", "a+", "#", "$SYS", "a\x00", "a\udcff", "a" * 201])
-def test_no_topic_prefixes(prefix: str) -> None:
+def test_base_topic_with_invalid_prefix_is_rejected(prefix: str) -> None:
     with pytest.raises(ValidationError):
         Mqtt(host="h", base_topic=prefix)
 
 
 @pytest.mark.parametrize("key", ["name", "token_file"])
 @pytest.mark.parametrize("text", ["a\udcff", "\ud83d", "a\nb", "\x1b[31m"])
-def test_a_text_is_one_line_that_utf_8_has(key: str, text: str) -> None:
+def test_text_with_line_break_or_surrogate_is_rejected(key: str, text: str) -> None:
     with pytest.raises(ValidationError):
         config(**{key: text})
 
 
-def test_the_port_follows_tls() -> None:
+def test_effective_port_depends_on_tls() -> None:
     assert Mqtt(host="h").effective_port == 1883
     assert Mqtt(host="h", tls=Tls()).effective_port == 8883
     assert Mqtt(host="h", tls=Tls(), port=1).effective_port == 1
 
 
-def test_a_station_as_the_core_sees_it() -> None:
+def test_station_has_effective_interval_and_topic_id() -> None:
     item = config(name="North", alias="north", plugs={"p": "left"}).stations[0]
     station = item.station(Polling(interval=7))
     assert (station.uuid, station.interval, station.title, station.topic_id) == ("a", 7, "North", "north")
@@ -122,7 +122,7 @@ def test_a_station_as_the_core_sees_it() -> None:
     assert StationConfig.model_validate(STATION).station(Polling()).topic_id == "a"
 
 
-def test_every_setting_has_a_description_and_says_what_it_expects() -> None:
+def test_every_setting_has_description_and_expectation() -> None:
     for setting in settings():
         assert setting.expected != "text", format_path(setting.path)
         if setting.section is None and setting.path[-1] != "*":

@@ -1,4 +1,4 @@
-"""Lines of keys, held against tomllib: a key begins behind the longest part of the text that does not know it."""
+"""Lines of keys agree with tomllib: a key is on the line of the statement that makes tomllib report it."""
 
 import tomllib
 from collections.abc import Iterator
@@ -81,15 +81,15 @@ x = 2
     ],
 )
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_where_a_key_stands(path: KeyPath, line: int | None, newline: str) -> None:
+def test_line_of_key_returns_its_line(path: KeyPath, line: int | None, newline: str) -> None:
     assert line_of(TEXT.replace("\n", newline), path) == line
 
 
-def test_every_value_of_a_text_has_a_line() -> None:
+def test_key_lines_cover_every_value() -> None:
     assert set(key_lines(TEXT)) == set(_paths(tomllib.loads(TEXT)))
 
 
-def test_tables_with_their_lines() -> None:
+def test_blocks_return_tables_with_lines() -> None:
     assert blocks(TEXT) == (
         Block((), 0, 13),
         Block(("mqtt",), 14, 15),
@@ -120,20 +120,20 @@ STATEMENTS = st.one_of(PAIRS, HEADERS, st.just("# [x] = 1"), st.just(""), st.jus
 
 
 @given(st.lists(STATEMENTS, max_size=12))
-def test_lines_agree_with_what_tomllib_knows_so_far(statements: list[str]) -> None:
-    """Statements that TOML forbids after the others are left out; then each key must stand in its own statement."""
+def test_key_lines_of_any_text_agree_with_tomllib(statements: list[str]) -> None:
+    """Skip statements that are invalid after the previous ones; each new key must be in its own statement."""
     text = ""
     expected: dict[KeyPath, tuple[int, int]] = {}
     for statement in statements:
-        longer = f"{text}{statement}\n"
+        extended = f"{text}{statement}\n"
         try:
-            known = tomllib.loads(longer)
+            known = tomllib.loads(extended)
         except tomllib.TOMLDecodeError:
             continue
-        first, last = text.count("\n") + 1, longer.count("\n")
+        first, last = text.count("\n") + 1, extended.count("\n")
         for path in _paths(known):
             expected.setdefault(path, (first, last))
-        text = longer
+        text = extended
     lines = key_lines(text)
     assert lines.keys() == expected.keys()
     for path, (first, last) in expected.items():

@@ -1,4 +1,4 @@
-"""A table of wrong configurations: exit code 78, one line that names the place, no traceback, no value of a secret."""
+"""Wrong configurations: exit code 78 and one line with the position, without a traceback or the value of a secret."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from evse_mqtt_bridge.config.load import load
 from evse_mqtt_bridge.support.errors import ConfigError
 from tests.harness.bridge import run_command
 
-SECRET = "canary-2f1c"  # what must not be seen
+SECRET = "canary-2f1c"  # must not appear in any output
 
 MQTT = """\
 [mqtt]
@@ -30,23 +30,31 @@ SECOND = STATION.replace('"a"', '"b"')
 NO_TOKEN = MQTT + '[[stations]]\nedge_device_id = "1"\nuuid = "a"\n'
 FROM_FILE = NO_TOKEN + 'token_file = "t"\n'
 
-ID_WORDS = "1 to 64 of the characters A-Z a-z 0-9 _ -"
-ALIAS_WORDS = "1 to 64 letters, digits, _ or - (it becomes one topic level)"
-TOKEN_WORDS = "1 to 4096 visible ASCII characters, no spaces (it is sent in a header)"
-TOPIC_WORDS = (
+ID_TEXT = "1 to 64 of the characters A-Z a-z 0-9 _ -"
+ALIAS_TEXT = "1 to 64 letters, digits, _ or - (it becomes one topic level)"
+TOKEN_TEXT = "1 to 4096 visible ASCII characters, no spaces (it is sent in a header)"
+TOPIC_TEXT = (
     'one to four topic levels such as "evse" or "site/evse", without + or #, without a slash at either end, '
     "at most 200 characters"
 )
-HOST_WORDS = 'a host name or IP address, without "mqtt://" or "http://" and without a port'
+HOST_TEXT = 'a host name or IP address, without "mqtt://" or "http://" and without a port'
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """A configuration and what is said of it; FOLDER stands for the folder of config.toml."""
+    """A wrong configuration.
+
+    Attributes:
+        name: The id of the test.
+        content: The content of config.toml.
+        error: The expected error; FOLDER represents the folder of config.toml.
+        environ: Environment variables.
+        files: Further files in the folder, by name.
+    """
 
     name: str
     content: str | bytes
-    said: str
+    error: str
     environ: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -74,8 +82,8 @@ TABLE = [
     Wrong(
         "a-number-of-5000-digits", "x = " + "1" * 5000, "config.toml: is not valid TOML: a number has too many digits"
     ),
-    Wrong("empty", "", f"config.toml: mqtt.host: is missing; expected {HOST_WORDS}"),
-    Wrong("no-host", "[mqtt]\nport = 1883\n", f"config.toml:1: mqtt.host: is missing; expected {HOST_WORDS}"),
+    Wrong("empty", "", f"config.toml: mqtt.host: is missing; expected {HOST_TEXT}"),
+    Wrong("no-host", "[mqtt]\nport = 1883\n", f"config.toml:1: mqtt.host: is missing; expected {HOST_TEXT}"),
     # keys
     Wrong("unknown-key", MQTT + "prot = 1\n", "config.toml:3: mqtt.prot: unknown key; did you mean mqtt.port?"),
     Wrong("unknown-table", MQTT + "[pooling]\n", "config.toml:3: pooling: unknown key; did you mean polling?"),
@@ -160,11 +168,11 @@ TABLE = [
         'stations = ["a"]\n' + MQTT,
         "config.toml:1: stations[0]: expected a table, written as [[stations]]",
     ),
-    Wrong("address-for-a-host", '[mqtt]\nhost = "mqtt://b:1883"\n', f"config.toml:2: mqtt.host: expected {HOST_WORDS}"),
+    Wrong("address-for-a-host", '[mqtt]\nhost = "mqtt://b:1883"\n', f"config.toml:2: mqtt.host: expected {HOST_TEXT}"),
     Wrong(
         "wildcard-in-a-prefix",
         MQTT + 'base_topic = "evse/#"\n',
-        f"config.toml:3: mqtt.base_topic: expected {TOPIC_WORDS}",
+        f"config.toml:3: mqtt.base_topic: expected {TOPIC_TEXT}",
     ),
     Wrong(
         "password-in-an-address",
@@ -194,21 +202,21 @@ TABLE = [
     Wrong(
         "line-break-in-a-token",
         GOOD.replace(SECRET, SECRET + "\\r\\nx"),
-        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}",
+        f"config.toml:6: stations[0].token: expected {TOKEN_TEXT}",
     ),
     Wrong(
         "umlaut-in-a-token",
         GOOD.replace(SECRET, SECRET + "ä"),
-        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}",
+        f"config.toml:6: stations[0].token: expected {TOKEN_TEXT}",
     ),
     Wrong(
         "number-for-a-token",
         GOOD.replace(f'"{SECRET}"', "7391"),
-        f"config.toml:6: stations[0].token: expected {TOKEN_WORDS}; put text in double quotes",
+        f"config.toml:6: stations[0].token: expected {TOKEN_TEXT}; put text in double quotes",
     ),
-    Wrong("slash-in-a-uuid", GOOD.replace('"a"', '"a/b"'), f"config.toml:5: stations[0].uuid: expected {ID_WORDS}"),
-    Wrong("slash-in-an-alias", GOOD + 'alias = "a/b"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_WORDS}"),
-    Wrong("plus-in-an-alias", GOOD + 'alias = "+"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_WORDS}"),
+    Wrong("slash-in-a-uuid", GOOD.replace('"a"', '"a/b"'), f"config.toml:5: stations[0].uuid: expected {ID_TEXT}"),
+    Wrong("slash-in-an-alias", GOOD + 'alias = "a/b"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_TEXT}"),
+    Wrong("plus-in-an-alias", GOOD + 'alias = "+"\n', f"config.toml:7: stations[0].alias: expected {ALIAS_TEXT}"),
     Wrong(
         "plug-alias-of-a-station-topic",
         GOOD + 'plugs = { p = "info" }\n',
@@ -249,12 +257,12 @@ TABLE = [
     Wrong(
         "slash-in-a-plug-alias",
         GOOD + 'plugs.p = "x/y"\n',
-        f"config.toml:7: stations[0].plugs.p: expected {ALIAS_WORDS}",
+        f"config.toml:7: stations[0].plugs.p: expected {ALIAS_TEXT}",
     ),
     Wrong(
         "slash-in-a-plug-uuid",
         GOOD + 'plugs = { "p/q" = "x" }\n',
-        f'config.toml:7: stations[0].plugs."p/q": expected a key of {ID_WORDS}',
+        f'config.toml:7: stations[0].plugs."p/q": expected a key of {ID_TEXT}',
     ),
     Wrong(
         "slower-than-stale",
@@ -309,7 +317,7 @@ TABLE = [
     Wrong(
         "token-file-with-two-lines",
         FROM_FILE,
-        f"config.toml:6: stations[0].token_file: FOLDER/t: expected {TOKEN_WORDS}",
+        f"config.toml:6: stations[0].token_file: FOLDER/t: expected {TOKEN_TEXT}",
         files={"t": f"{SECRET}\n\n".encode()},
     ),
     Wrong(
@@ -390,7 +398,7 @@ TABLE = [
     Wrong(
         "token-variable",
         GOOD,
-        f"EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN: stations[0].token: expected {TOKEN_WORDS}",
+        f"EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN: stations[0].token: expected {TOKEN_TEXT}",
         env(STATIONS__0__TOKEN=f"{SECRET} x"),
     ),
     Wrong(
@@ -420,7 +428,7 @@ TABLE = [
     Wrong(
         "in-json-variable",
         GOOD,
-        f"EVSE_MQTT_BRIDGE__STATIONS: stations[0].uuid: expected {ID_WORDS}",
+        f"EVSE_MQTT_BRIDGE__STATIONS: stations[0].uuid: expected {ID_TEXT}",
         env(STATIONS=f'[{{"edge_device_id": "1", "uuid": "+", "token": "{SECRET}"}}]'),
     ),
     Wrong(
@@ -432,7 +440,7 @@ TABLE = [
     Wrong(
         "half-a-station",
         GOOD,
-        f"EVSE_MQTT_BRIDGE__STATIONS__1__EDGE_DEVICE_ID: stations[1].edge_device_id: is missing; expected {ID_WORDS}",
+        f"EVSE_MQTT_BRIDGE__STATIONS__1__EDGE_DEVICE_ID: stations[1].edge_device_id: is missing; expected {ID_TEXT}",
         env(STATIONS__1__UUID="b", STATIONS__1__TOKEN=SECRET),
     ),
     Wrong(
@@ -459,13 +467,13 @@ TABLE = [
 
 
 @pytest.mark.parametrize("wrong", TABLE, ids=lambda wrong: wrong.name)
-def test_a_wrong_configuration_is_told_in_one_line(
+def test_check_with_wrong_configuration_prints_one_line(
     wrong: Wrong, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = wrong.content.encode() if isinstance(wrong.content, str) else wrong.content
     Path(tmp_path / "config.toml").write_bytes(content)
-    for name, inside in wrong.files.items():
-        (tmp_path / name).write_bytes(inside)
+    for name, file_content in wrong.files.items():
+        (tmp_path / name).write_bytes(file_content)
     for name in [name for name in os.environ if name.startswith("EVSE_MQTT_BRIDGE")]:
         monkeypatch.delenv(name)
     for name, value in wrong.environ.items():
@@ -474,7 +482,7 @@ def test_a_wrong_configuration_is_told_in_one_line(
 
     result = CliRunner().invoke(cli, ["check"])
 
-    assert result.stderr == wrong.said.replace("FOLDER", str(tmp_path)) + "\n"
+    assert result.stderr == wrong.error.replace("FOLDER", str(tmp_path)) + "\n"
     assert result.exit_code == 78
     assert SECRET not in result.output
     with pytest.raises(ConfigError) as caught:
@@ -482,13 +490,13 @@ def test_a_wrong_configuration_is_told_in_one_line(
     assert SECRET not in repr(caught.value) + repr(caught.value.problems)
 
 
-def test_the_good_configuration_of_the_table_is_good(tmp_path: Path) -> None:
+def test_load_of_unchanged_base_configuration_succeeds(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(GOOD)
     assert load(path, {}).config.stations[0].token.get_secret_value() == SECRET
 
 
-def test_every_fault_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_load_reports_all_errors_in_order_of_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(
         '[log]\nlevel = "loud"\n' + MQTT + "qos = 3\nx = 1\n" + '[[stations]]\nuuid = "a b"\ntoken_file = "t"\n'
@@ -507,7 +515,7 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "error"),
     [
         (
             "nowhere.toml",
@@ -518,14 +526,14 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) ->
         ("x" * 300, "cannot be read: File name too long"),
     ],
 )
-def test_a_file_that_is_none_is_told_by_a_real_process(name: str, said: str, tmp_path: Path) -> None:
+def test_run_with_unusable_file_exits_with_reason(name: str, error: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     result = run_command("run", "--config", name, cwd=tmp_path, env=env(MQTT__HOST="localhost"))
-    assert (result.returncode, result.stdout, result.stderr) == (78, "", f"{name}: {said}\n")
+    assert (result.returncode, result.stdout, result.stderr) == (78, "", f"{name}: {error}\n")
 
 
-def test_a_file_name_cannot_break_the_line(tmp_path: Path) -> None:
+def test_line_break_in_file_name_is_escaped(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "a\nb", {})
     assert len(str(caught.value).splitlines()) == 1

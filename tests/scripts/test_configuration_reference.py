@@ -1,4 +1,4 @@
-"""The reference, the example and what they say are true."""
+"""The configuration page and the example file are current, and their examples are valid."""
 
 import re
 import shutil
@@ -17,12 +17,12 @@ from tests.harness import Authority
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / DOCUMENT).read_text()
 SECRETS = ("garage-north.token", "mqtt.password")
-MAKE = "run `python -m scripts.configuration_reference`"
+REGENERATE = "run `python -m scripts.configuration_reference`"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, authority: Authority) -> Path:
-    """A folder with every file that the examples name."""
+    """Return a folder with every file that the examples name."""
     for name in SECRETS:
         (tmp_path / name).write_text(f"{name}\n")
     own = authority.issue("bridge")
@@ -33,16 +33,16 @@ def folder(tmp_path: Path, authority: Authority) -> Path:
     return tmp_path
 
 
-def test_the_page_is_what_the_schema_makes_of_it() -> None:
-    assert refreshed(PAGE) == PAGE, MAKE
+def test_page_is_up_to_date() -> None:
+    assert refreshed(PAGE) == PAGE, REGENERATE
 
 
-def test_the_example_is_what_the_schema_makes_of_it() -> None:
-    assert (ROOT / EXAMPLE).read_text() == example(), MAKE
+def test_example_is_up_to_date() -> None:
+    assert (ROOT / EXAMPLE).read_text() == example(), REGENERATE
 
 
 @pytest.mark.parametrize("setting", [item for item in settings() if item.section is None and item.path[-1] != EACH])
-def test_the_page_names_every_setting(setting: Setting) -> None:
+def test_page_lists_every_setting(setting: Setting) -> None:
     path = tuple(0 if part == EACH else part for part in setting.path)
     row = next(line for line in PAGE.splitlines() if f"| `{variable_name(path)}` |" in line)
     assert row.startswith(f"| `{path[-1]}` | {setting.expected} | ")
@@ -50,18 +50,18 @@ def test_the_page_names_every_setting(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
-def test_the_examples_of_the_page_load(block: str, folder: Path) -> None:
+def test_toml_examples_of_page_are_valid(block: str, folder: Path) -> None:
     path = folder / "config.toml"
     path.write_text(block if "[mqtt]" in block else f'[mqtt]\nhost = "localhost"\n{block}')
     path.chmod(0o600)
     assert [warning for warning in load(path, {}).warnings if "no station is configured" not in warning] == []
 
 
-def test_there_are_examples_on_the_page() -> None:
+def test_page_has_toml_examples() -> None:
     assert PAGE.count("```toml") >= 3
 
 
-def test_the_variables_of_the_page_load(folder: Path) -> None:
+def test_variables_of_page_are_valid(folder: Path) -> None:
     lines = re.findall(r"^ +(EVSE_MQTT_BRIDGE__[A-Z_0-9]+)=(.*)$", PAGE, re.MULTILINE)
     assert len(lines) >= 6
     for name, value in lines:
@@ -74,24 +74,24 @@ def test_the_variables_of_the_page_load(folder: Path) -> None:
         parse(text, folder / "config.toml", environ)
 
 
-def test_the_errors_of_the_page_are_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = re.search(r"exit code is 78:\n\n(.*?)\n\n", PAGE, re.DOTALL)
-    assert said is not None
+def test_errors_on_page_are_real_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = re.search(r"exit code is 78:\n\n(.*?)\n\n", PAGE, re.DOTALL)
+    assert block is not None
     monkeypatch.chdir(tmp_path)
     Path("config.toml").write_text('[mqtt]\nhost = "h"\n\nprot = 1\n\n\n\n[polling]\ninterval = 0\n')
     with pytest.raises(ConfigError) as caught:
         load(Path("config.toml"), {"EVSE_MQTT_BRIDGE__LOG__LEVEL": "loud"})
-    assert sorted(str(caught.value).splitlines()) == sorted(line.strip() for line in said[1].splitlines())
+    assert sorted(str(caught.value).splitlines()) == sorted(line.strip() for line in block[1].splitlines())
     assert caught.value.exit_code == 78
 
 
-def test_the_example_says_nothing_but_what_is_the_default_anyway(folder: Path) -> None:
+def test_example_configuration_equals_defaults(folder: Path) -> None:
     path = folder / "config.toml"
     path.write_text(example())
     assert load(path, {}).config == Config(mqtt=Mqtt(host="localhost"))
 
 
-def test_every_line_of_the_example_can_be_taken_into_use(folder: Path) -> None:
+def test_example_comments_are_valid_settings(folder: Path) -> None:
     alternatives = ("#password =", "#token =")
     lines = [
         line.removeprefix("#") if re.match(r"#[a-z\[]", line) and not line.startswith(alternatives) else line

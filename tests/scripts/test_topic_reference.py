@@ -1,4 +1,4 @@
-"""docs/topics.md says what the tables say."""
+"""The tables in docs/topics.md are current."""
 
 from pathlib import Path
 
@@ -11,26 +11,26 @@ from scripts.topic_reference import DOCUMENT, REASONS, refreshed
 _DOCUMENT = Path(__file__).parent.parent.parent / DOCUMENT
 
 
-def test_the_document_is_what_the_tables_make() -> None:
+def test_page_is_up_to_date() -> None:
     text = _DOCUMENT.read_text()
     assert text == refreshed(text), "run `python -m scripts.topic_reference`"
 
 
-def test_the_document_names_the_contract_version() -> None:
+def test_page_states_the_contract_version() -> None:
     assert f"This is version {CONTRACT_VERSION} of the contract" in _DOCUMENT.read_text()
 
 
-def test_a_stale_document_is_noticed() -> None:
+def test_refreshed_replaces_stale_table() -> None:
     text = _DOCUMENT.read_text()
     stale = text.replace("| `error` | error state", "| `error` | fine")
     assert stale != text
     assert refreshed(stale) == text
 
 
-def test_a_document_without_marks_is_refused() -> None:
+def test_refreshed_page_without_marks_raises() -> None:
     with pytest.raises(ValueError, match="'topics'"):
         refreshed("# Topics\n")
 
 
-def test_every_reason_is_explained() -> None:
+def test_every_reason_has_a_description() -> None:
     assert list(REASONS) == list(Reason)

@@ -1,1 +1,1 @@
-"""Programs for maintainers; nothing here is installed."""
+"""Programs for maintainers, which are not part of the installed package."""

@@ -1,8 +1,8 @@
-"""The topic reference, made from the tables: what stands between the marks in docs/topics.md.
+"""Generates the tables between the marks in docs/topics.md from the topic contract.
 
     python -m scripts.topic_reference
 
-writes them anew, when it is run in the folder of the project.
+Run it in the project's directory.
 """
 
 import json
@@ -35,7 +35,7 @@ REASONS: Mapping[Reason, str] = {
     Reason.STALE: "the measurement is older than `polling.stale_after`, or in the future",
     Reason.MISSING: "the last response did not contain this plug",
 }
-"""What each reason means; a plug has its station's where that is not `online`."""
+"""Meaning of each reason. A plug has the reason of its station, unless the station is online."""
 
 _TYPES: Mapping[Kind, str] = {
     Kind.TEXT: "text",
@@ -47,10 +47,10 @@ _TYPES: Mapping[Kind, str] = {
 
 
 def refreshed(document: str) -> str:
-    """`document` with what stands between each pair of marks made anew.
+    """Return `document` with new tables between each pair of marks.
 
     Raises:
-        ValueError: a pair of marks is missing.
+        ValueError: A pair of marks is missing.
     """
     for name, text in sections().items():
         begin, end = f"<!-- {name}: made from the tables -->\n", f"<!-- {name}: end -->"
@@ -62,7 +62,7 @@ def refreshed(document: str) -> str:
 
 
 def sections() -> dict[str, str]:
-    """Each part of the reference as Markdown, by the name in its marks."""
+    """Return each part of the reference as Markdown, by the name in its marks."""
     rows = list(catalogue(_inventory(None)))
     by_channel = {row.channel: row for row in rows}
     return {
@@ -70,7 +70,7 @@ def sections() -> dict[str, str]:
         "status": _table(
             ("status", "meaning", "`charging`", "`vehicle_connected`", "`problem`", "`availability`"),
             (
-                *(_status_cells(f"`{word}`", told) for word, told in STATUSES.items()),
+                *(_status_cells(f"`{status}`", meaning) for status, meaning in STATUSES.items()),
                 _status_cells("any other", UNKNOWN),
             ),
         ),
@@ -97,10 +97,10 @@ def _topic_cells(row: Row) -> tuple[str, ...]:
     return _topic(row), _TYPES[row.kind], row.unit, row.description
 
 
-def _status_cells(word: str, told: Meaning) -> tuple[str, ...]:
-    flags = (told.charging, told.vehicle_connected, told.problem)
-    words = ("" if flag is None else f"`{str(flag).lower()}`" for flag in flags)
-    return word, told.description, *words, "`offline`" if told.unavailable else "`online`"
+def _status_cells(status: str, meaning: Meaning) -> tuple[str, ...]:
+    flags = (meaning.charging, meaning.vehicle_connected, meaning.problem)
+    cells = ("" if flag is None else f"`{str(flag).lower()}`" for flag in flags)
+    return status, meaning.description, *cells, "`offline`" if meaning.unavailable else "`online`"
 
 
 def _reason_cells(reason: Reason) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def _reason_cells(reason: Reason) -> tuple[str, ...]:
 
 
 def _object(row: Row) -> str:
-    """The keys of a JSON payload, and an example."""
+    """Return the keys of a JSON payload, and an example."""
     content = json.loads(examples()[row.channel])
     properties = schema(row)["properties"]
     keys = [(f"`{key}`", _json_type(value), str(value.get("description", ""))) for key, value in properties.items()]

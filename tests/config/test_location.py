@@ -7,7 +7,6 @@ import pytest
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 
 
-
 @pytest.mark.parametrize(
     ("named", "environ", "exists", "chosen"),
     [

@@ -1,4 +1,4 @@
-"""Formats spans of time for people."""
+"""Formats durations as text."""
 
 __all__ = ["format_duration"]
 
@@ -7,13 +7,13 @@ _SECONDS_BELOW = 120
 
 
 def format_duration(seconds: float) -> str:
-    """A span of time as text: `0.8 s`, `12 s`, `4 min`, `2 h 05 min`, `3 d 4 h`."""
+    """Return a duration as text: `0.8 s`, `12 s`, `4 min`, `2 h 05 min`, `3 d 4 h`."""
     if seconds < _TENTHS_BELOW:
         return f"{seconds:.1f} s"
-    whole_seconds = round(seconds)
-    if whole_seconds < _SECONDS_BELOW:
-        return f"{whole_seconds} s"
-    hours, minutes = divmod(whole_seconds // 60, 60)
+    rounded = round(seconds)
+    if rounded < _SECONDS_BELOW:
+        return f"{rounded} s"
+    hours, minutes = divmod(rounded // 60, 60)
     if not hours:
         return f"{minutes} min"
     days, hours = divmod(hours, 24)

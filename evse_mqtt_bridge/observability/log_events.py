@@ -38,12 +38,12 @@ class LogEvent(Enum):
         "The bridge is running. `version`, and the number of `stations` in the configuration.",
     )
     BRIDGE_STOPPING = ("info", "stopping", "A signal asked the bridge to stop. It publishes `offline` first.")
-    BRIDGE_STOPPED = ("info", "stopped", "The bridge has stopped in an orderly way.")
+    BRIDGE_STOPPED = ("info", "stopped", "The bridge has stopped; the process exits.")
     EVENT_LOOP_ERROR = (
         "error",
         "error in the event loop",
         (
-            "The operating system refused something, such as another open file; `detail` has the reason. "
+            "Usually the operating system refused something, such as another open file; see `detail`. "
             "At most six lines per minute."
         ),
     )
@@ -92,7 +92,7 @@ class LogEvent(Enum):
     STATION_UNAVAILABLE = (
         "warning",
         "station unavailable",
-        "See `reason` and `detail`. Nothing to do at first: the bridge retries, at least every 5 minutes.",
+        "See `reason` and `detail`. Nothing to do at first: the bridge retries, at most 5 minutes apart.",
     )
     STATION_STILL_UNAVAILABLE = (
         "debug",
@@ -169,7 +169,7 @@ class LogEvent(Enum):
     BROKER_CONNECTION_LOST = (
         "warning",
         "connection to the broker lost, retrying",
-        "Look at the broker and the network. The bridge republishes everything as soon as it is connected.",
+        "Check the broker and the network. The bridge republishes everything when it is connected again.",
     )
     BROKER_UNREACHABLE = (
         "warning",
@@ -214,7 +214,7 @@ class LogEvent(Enum):
     SUBSCRIPTION_REJECTED = (
         "warning",
         "broker rejected a subscription",
-        "Check the broker's access rules: see [security](security.md#what-the-broker-must-allow).",
+        "Check the broker's access rules: see [security](security.md#set-access-rules-on-the-broker).",
     )
     CONSUMER_STARTED = (
         "info",

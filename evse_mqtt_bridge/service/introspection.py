@@ -2,38 +2,22 @@
 
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.aggregates import aggregate
-from evse_mqtt_bridge.observability.broker_status import BrokerStatus
-from evse_mqtt_bridge.observability.counters import Counters
 from evse_mqtt_bridge.observability.exposition import Build, MetricInputs, exposition
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
-from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.loop_lag import LoopLag
-from evse_mqtt_bridge.observability.poll_status import PollStatus
-from evse_mqtt_bridge.observability.reload_status import ReloadStatus
 from evse_mqtt_bridge.observability.snapshot import BridgeSnapshot, Health, Snapshot, StationSnapshot, station_snapshots
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
+from evse_mqtt_bridge.service.observers import Observers
 from evse_mqtt_bridge.service.uncaught_errors import UncaughtErrors
 
-__all__ = ["Introspection", "Observers"]
-
-
-@dataclass(frozen=True, slots=True)
-class Observers:
-    """The listeners that know what introspection reports."""
-
-    counters: Counters
-    history: History
-    broker_status: BrokerStatus
-    reload_status: ReloadStatus
-    poll_status: PollStatus
+__all__ = ["Introspection"]
 
 
 class Introspection:
@@ -47,14 +31,14 @@ class Introspection:
         publishing: Publishing,
         loop_lag: LoopLag,
         observers: Observers,
-        uncaught: UncaughtErrors,
+        uncaught_errors: UncaughtErrors,
     ) -> None:
         self._clock = clock
         self._polling = polling
         self._publishing = publishing
         self._loop_lag = loop_lag
         self._observers = observers
-        self._uncaught = uncaught
+        self._uncaught_errors = uncaught_errors
 
     @property
     def plan(self) -> Plan:
@@ -107,7 +91,7 @@ class Introspection:
 
     def request_failed(self, error: BaseException) -> None:
         """Report a request to the status page that failed because of a bug."""
-        self._uncaught.request_failed(error)
+        self._uncaught_errors.request_failed(error)
 
     def status_line(self) -> str:
         """The state of the bridge in one line."""

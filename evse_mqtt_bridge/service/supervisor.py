@@ -19,14 +19,8 @@ from evse_mqtt_bridge.config.load import Loaded
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.events import ConfigurationApplied, ConfigurationRejected, Listeners, StationRemoved
-from evse_mqtt_bridge.observability.broker_status import BrokerStatus
-from evse_mqtt_bridge.observability.counters import Counters
-from evse_mqtt_bridge.observability.event_log import EventLog
-from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
-from evse_mqtt_bridge.observability.poll_status import PollStatus
-from evse_mqtt_bridge.observability.reload_status import ReloadStatus
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.component import Component
 from evse_mqtt_bridge.service.components.logging import Logging
@@ -34,7 +28,8 @@ from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.components.watchdog import Watchdog
 from evse_mqtt_bridge.service.components.web_server import WebServer
-from evse_mqtt_bridge.service.introspection import Introspection, Observers
+from evse_mqtt_bridge.service.introspection import Introspection
+from evse_mqtt_bridge.service.observers import Observers
 from evse_mqtt_bridge.service.pipeline import Pipeline
 from evse_mqtt_bridge.service.reload_plan import Action, ComponentName, ReloadPlan
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
@@ -94,39 +89,23 @@ class Supervisor:
     def __init__(self, config: Config, log: Logger, notifier: ServiceNotifier) -> None:
         loop = asyncio.get_running_loop()
         self._config = config
-        self._clock = Clock(loop.time, random.random)
+        self._clock = clock = Clock(loop.time, random.random)
         self._notifier = notifier
-        self._event_log = EventLog(log, loop.time, config.mqtt.address, config.mqtt.client_id)
-        self._logging = Logging(log, self._event_log)
-        observers = Observers(
-            counters=Counters(),
-            history=History(),
-            broker_status=BrokerStatus(self._clock.utc),
-            reload_status=ReloadStatus(self._clock.utc),
-            poll_status=PollStatus(loop.time),
-        )
-        self._listeners = Listeners(
-            (
-                self._event_log,
-                observers.counters,
-                observers.history,
-                observers.broker_status,
-                observers.reload_status,
-                observers.poll_status,
-            )
-        )
-        self._uncaught = UncaughtErrors(lambda: self._logging.logger, loop.time)
-        self._publishing = Publishing(config, self._clock, self._listeners)
+        self._observers = Observers.create(log, clock, config.mqtt)
+        self._listeners = Listeners(self._observers)
+        self._logging = Logging(log, self._observers.event_log)
+        self._uncaught_errors = UncaughtErrors(lambda: self._logging.logger, loop.time)
+        self._publishing = Publishing(config, clock, self._listeners)
         self._pipeline = Pipeline(self._publishing, self._listeners)
-        self._polling = Polling(config, self._clock, self._pipeline.on_result)
+        self._polling = Polling(config, clock, self._pipeline.on_result)
         self._watchdog = Watchdog(notifier, loop.time, lambda: self._introspection.health().healthy)
         self._introspection = Introspection(
-            clock=self._clock,
+            clock=clock,
             polling=self._polling,
             publishing=self._publishing,
             loop_lag=self._watchdog.loop_lag,
-            observers=observers,
-            uncaught=self._uncaught,
+            observers=self._observers,
+            uncaught_errors=self._uncaught_errors,
         )
         self._web_server = WebServer(config, self._introspection, lambda: self._logging.logger)
         self._components: dict[ComponentName, Component] = {
@@ -135,7 +114,7 @@ class Supervisor:
             ComponentName.PUBLISHING: self._publishing,
             ComponentName.WEB_SERVER: self._web_server,
         }
-        loop.set_exception_handler(self._uncaught.handle)
+        loop.set_exception_handler(self._uncaught_errors.handle)
 
     async def startup(self) -> None:
         """Start every component.
@@ -148,8 +127,7 @@ class Supervisor:
         for component in (self._publishing, self._polling, self._watchdog, self._web_server):
             await component.start()
         self._notifier.ready(self._introspection.status_line())
-        stations = len(self._config.stations)
-        log_event(self._logging.logger, LogEvent.BRIDGE_STARTED, version=__version__, stations=stations)
+        self._log(LogEvent.BRIDGE_STARTED, version=__version__, stations=len(self._config.stations))
 
     async def supervise(self, controls: Controls, load: Callable[[], Loaded] | None) -> None:
         """Watch the components and reload on request, until `controls.stop` is set.
@@ -184,18 +162,19 @@ class Supervisor:
             loaded = loading.result()
             await self._apply(loaded.config)
         except ConfigError as error:
-            self._reject(error)
+            problems = tuple(str(problem) for problem in error.problems)
+            self._listeners.configuration_rejected(ConfigurationRejected(problems))
         else:
             for warning in loaded.warnings:
-                log_event(self._logging.logger, LogEvent.CONFIGURATION_WARNING, detail=warning)
+                self._log(LogEvent.CONFIGURATION_WARNING, detail=warning)
 
     async def shutdown(self) -> None:
         """Stop every component; polling before publishing, so that nothing follows `offline`."""
         self._notifier.stopping()
-        log_event(self._logging.logger, LogEvent.BRIDGE_STOPPING)
+        self._log(LogEvent.BRIDGE_STOPPING)
         for component in (self._polling, self._publishing, self._watchdog, self._web_server):
             await component.stop()
-        log_event(self._logging.logger, LogEvent.BRIDGE_STOPPED)
+        self._log(LogEvent.BRIDGE_STOPPED)
 
     # Reload
 
@@ -208,9 +187,6 @@ class Supervisor:
         for uuid in plan.removed:
             self._listeners.station_removed(StationRemoved(uuid))
         self._listeners.configuration_applied(ConfigurationApplied(len(new.stations)))
-
-    def _reject(self, error: ConfigError) -> None:
-        self._listeners.configuration_rejected(ConfigurationRejected(tuple(map(str, error.problems))))
 
     # Watching
 
@@ -225,7 +201,7 @@ class Supervisor:
         """Wait for one of these, and do periodic work meanwhile; raises what a component raised, which is a bug."""
         while not any(future.done() for future in awaited):
             tasks = [task.current for task in (self._polling.task, self._publishing.task, self._watchdog.task)]
-            watched = [self._uncaught.bug, *(task for task in tasks if task is not None)]
+            watched = [self._uncaught_errors.bug, *(task for task in tasks if task is not None)]
             await asyncio.wait((*awaited, *watched), return_when=asyncio.FIRST_COMPLETED, timeout=_TICK)
             for task in watched:
                 if task.done():
@@ -234,11 +210,14 @@ class Supervisor:
 
     async def _tick(self) -> None:
         """Do the periodic work."""
-        self._event_log.tick()
+        self._observers.event_log.tick()
         self._notifier.status(self._introspection.status_line())
         if self._polling.poller.held:  # then no poll shows that measurements became too old
             self._pipeline.age(Moment(self._clock.monotonic(), self._clock.utc()))
         await self._web_server.retry()
+
+    def _log(self, event: LogEvent, **fields: object) -> None:
+        log_event(self._logging.logger, event, **fields)
 
 
 async def _carry_out(action: Action, component: Component, new: Config) -> None:

@@ -44,7 +44,7 @@ class UncaughtErrors:
 
     def _report(self, event: LogEvent, **fields: object) -> None:
         now = self._now()
-        if left_out := self._rate_limiter.pop_suppressed(now):
-            fields["left_out"] = left_out
+        if suppressed := self._rate_limiter.pop_suppressed(now):
+            fields["suppressed"] = suppressed
         if self._rate_limiter.allows(now):
             log_event(self._log(), event, **fields)

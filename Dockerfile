@@ -1,11 +1,11 @@
-# The bridge and its locked dependencies, without what they are built with.
+# The bridge and its locked dependencies, without build tools.
 #
 #   docker build -t evse-mqtt-bridge .
 #   docker run --read-only -v ./config.toml:/config/config.toml:ro evse-mqtt-bridge
 #
-# The configuration must be readable by user 10001; other commands go behind the image's name: `... check --online`.
-# BASE may be any image with Python 3.11 or newer and its venv module. Where packages come from another index than
-# pip's own, its configuration is passed as a secret, of which nothing stays: --secret id=pip,src=/etc/pip.conf
+# User 10001 must be able to read the configuration. Append other commands to the image name: `... check --online`.
+# BASE can be any image with Python 3.11 or newer and the venv module. To use another package index, pass pip's
+# configuration as a secret, which does not become part of the image: --secret id=pip,src=/etc/pip.conf
 
 ARG BASE=docker.io/library/python:3.14-slim
 
@@ -32,9 +32,9 @@ COPY --from=build /opt/bridge /opt/bridge
 ENV PATH=/opt/bridge/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /config
-# the status page, metrics and probes, where http.host is set to 0.0.0.0
+# status page, metrics and health probes; requires http.host = "0.0.0.0"
 EXPOSE 9480
 ENTRYPOINT ["evse-mqtt-bridge"]
 CMD ["run"]
-# asks the bridge itself, or the broker (part of the image with the docker format alone, not with OCI's)
+# queries the bridge, or the broker; images in OCI format have no health check
 HEALTHCHECK --interval=30s --timeout=15s --start-period=30s --retries=3 CMD ["evse-mqtt-bridge", "health"]

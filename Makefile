@@ -1,8 +1,8 @@
-# Everything that a checkout needs, from a Python >= 3.11 alone. `make help` lists the targets.
+# Development tasks. They require only Python 3.11 or newer; `make help` lists them.
 
 VENV   ?= .venv
 PYTEST_ARGS ?=
-# twice the cores, since most tests wait for processes
+# twice the number of cores, because most tests wait for processes
 PYTEST_WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1))
 BENCH_ARGS ?=
 SOAK_ARGS ?=
@@ -10,7 +10,7 @@ SOAK_ARGS ?=
 BIN    := $(VENV)/bin
 PYTHON := $(BIN)/python
 PIP    := $(PYTHON) -m pip --disable-pip-version-check --require-virtualenv --quiet
-# a marker file in the environment tells what was installed, and when
+# marker files in the environment record which dependencies are installed
 DEMO_READY := $(VENV)/.demo-ready
 TEST_READY := $(VENV)/.test-ready
 BENCH_READY := $(VENV)/.bench-ready
@@ -21,17 +21,17 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help demo test lint format bench soak image image-test lock clean
 
 help:
-	@echo "make demo     the whole thing on this machine: simulated stations, a broker, the bridge; Ctrl-C ends it"
-	@echo "make test     linters, types and all tests, after installing what they need (Mosquitto too)"
-	@echo "              PYTEST_ARGS='-k reload' runs a part of the tests"
-	@echo "make lint     linters and types alone"
-	@echo "make format   formats the code and sorts its imports"
-	@echo "make bench    measures the bridge beside what would be used instead; BENCH_ARGS='--quick' for a first look"
-	@echo "make soak     mixes faults at random for 3 minutes and checks the broker; SOAK_ARGS='--minutes 30 --seed 7'"
-	@echo "make image    builds the container image with buildah, as root; BASE=... names the image to build on"
-	@echo "make image-test builds it and runs it, and the unit under systemd, against a broker and a cloud of this machine"
-	@echo "make lock     writes requirements/*.txt from pyproject.toml; UPGRADE=1 takes the newest versions"
-	@echo "make clean    removes the environment ($(VENV)) and everything that was generated"
+	@echo "make demo     run simulated stations, a broker and the bridge on this machine; stop with Ctrl-C"
+	@echo "make test     install the test dependencies and Mosquitto, then run linters, type checks and all tests"
+	@echo "              select tests with PYTEST_ARGS='-k reload'"
+	@echo "make lint     run linters and type checks"
+	@echo "make format   format the code and sort imports"
+	@echo "make bench    compare the bridge with its alternatives; shorter run: BENCH_ARGS='--quick'"
+	@echo "make soak     inject random faults for 3 minutes and check the topics; SOAK_ARGS='--minutes 30 --seed 7'"
+	@echo "make image    build the container image with buildah, as root; base image: BASE=..."
+	@echo "make image-test build the image, then test it and the systemd unit against a local broker and cloud"
+	@echo "make lock     update requirements/*.txt from pyproject.toml; newest versions: UPGRADE=1"
+	@echo "make clean    remove the environment ($(VENV)) and all generated files"
 
 demo: $(DEMO_READY)
 	@$(PYTHON) -m evse_mqtt_bridge demo
@@ -80,22 +80,22 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PYTHON):
-	@python=$$(scripts/find-python) && echo "environment: $(VENV), with $$python" && $$python -m venv --clear $(VENV)
+	@python=$$(scripts/find-python) && echo "creating the environment $(VENV) with $$python ..." && $$python -m venv --clear $(VENV)
 
 $(DEMO_READY): requirements/demo.txt pyproject.toml | $(PYTHON)
-	@echo "installing what the demo needs ..."
+	@echo "installing the demo dependencies ..."
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(TEST_READY): requirements/test.txt pyproject.toml | $(PYTHON)
-	@echo "installing what the tests need ..."
+	@echo "installing the test dependencies ..."
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(DEMO_READY)
 
 $(BENCH_READY): requirements/bench.txt pyproject.toml | $(PYTHON)
-	@echo "installing what the benchmarks need ..."
+	@echo "installing the benchmark dependencies ..."
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -67,7 +67,7 @@ def test_find_python_without_usable_python_prints_advice(tmp_path: Path) -> None
     _fake_program(tmp_path, "python3", "exit 1")
     found = _find_python(tmp_path)
     assert found.returncode == 1
-    assert "Python 3.11 or newer is needed" in found.stderr
+    assert "Python 3.11 or newer is required" in found.stderr
     _fake_program(
         tmp_path,
         "python3.12",

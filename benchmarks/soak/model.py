@@ -212,7 +212,7 @@ def expected_topics(model: Model) -> dict[str, str]:
         }
         for plug, published_plug in published.items():
             expected |= _payloads(homeassistant.plug(discovery, station, plug, published_plug.plug.label))
-            prefix = topics.plug(station.topic_id, station.plugs.get(plug, plug))
+            prefix = topics.plug(station.topic_id, station.plug_topic_id(plug))
             expected |= {prefix + name: value for name, value in _plug(published_plug).items()}
     return expected
 
@@ -301,7 +301,7 @@ def _earlier_payloads(model: Model) -> Iterator[tuple[str, frozenset[str]]]:
     for uuid, published in model.published.items():
         station = model.stations[uuid].station()
         for plug, published_plug in published.items():
-            prefix = topics.plug(station.topic_id, station.plugs.get(plug, plug))
+            prefix = topics.plug(station.topic_id, station.plug_topic_id(plug))
             yield from ((prefix + name, payloads) for name, payloads in published_plug.payloads.items())
 
 

@@ -28,7 +28,7 @@ from pydantic_core import CoreSchema, core_schema
 from yarl import URL
 
 from evse_mqtt_bridge.domain.identifiers import is_alias, is_id
-from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.domain.model import Station, station_title
 from evse_mqtt_bridge.support.net import host_and_port
 
 __all__ = [
@@ -319,6 +319,11 @@ class StationConfig(Section):
     """Names of the plugs in topics, in place of their UUIDs: plug UUID = alias."""
     interval: Annotated[float, Field(ge=1, le=86_400)] | None = None
     """Time between two polls of this station, in seconds. Default: `polling.interval`."""
+
+    @property
+    def title(self) -> str:
+        """What a person calls this station."""
+        return station_title(self.name, self.alias, self.uuid)
 
     def station(self, polling: Polling) -> Station:
         """Return the station without its token, with the polling interval that applies to it."""

@@ -20,6 +20,7 @@ __all__ = [
     "Station",
     "StationState",
     "same_values",
+    "station_title",
 ]
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -51,6 +52,11 @@ STATION_REASONS = tuple(reason for reason in Reason if reason not in PLUG_ONLY_R
 """Reasons that a station can have. A plug can have any reason."""
 
 
+def station_title(name: str, alias: str, uuid: str) -> str:
+    """What a person calls a station: its name, else its alias, else its uuid."""
+    return name or alias or uuid
+
+
 @dataclass(frozen=True, slots=True)
 class Station:
     """A charging station as the user names it; holds no secret.
@@ -73,7 +79,7 @@ class Station:
     @property
     def title(self) -> str:
         """What a person calls this station, in logs and as a device name."""
-        return self.name or self.alias or self.uuid
+        return station_title(self.name, self.alias, self.uuid)
 
     def plug_topic_id(self, uuid: str) -> str:
         """The level under the station's topics that stands for a plug: its alias, else its uuid."""

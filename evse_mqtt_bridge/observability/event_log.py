@@ -17,13 +17,13 @@ from evse_mqtt_bridge.observability.recent_keys import RecentKeys
 from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["LINES_PER_MINUTE", "REMEMBERED_LINES", "EventLog"]
+__all__ = ["LINES_PER_MINUTE", "LOGGED_ONCE_LIMIT", "EventLog"]
 
 LINES_PER_MINUTE = 60
 """Lines about stations and plugs per minute; further ones are only counted."""
 
-REMEMBERED_LINES = 1000
-"""How many lines that are logged once are remembered; an older one may be logged a second time."""
+LOGGED_ONCE_LIMIT = 1000
+"""How many lines the log keeps track of that are logged once; older ones may be logged a second time."""
 
 _RATE_LIMITED_PAUSE = 600.0
 """Minimum number of seconds between two lines about the cloud's request to wait."""
@@ -85,8 +85,8 @@ class EventLog(events.Listener):
         self._client_id = client_id
         self._rate_limiter = RateLimiter(LINES_PER_MINUTE)
         self._outages: dict[str, _Outages] = {}
-        self._notes = RecentKeys(REMEMBERED_LINES)
-        self._rejections = RecentKeys(REMEMBERED_LINES)
+        self._notes = RecentKeys(LOGGED_ONCE_LIMIT)
+        self._rejections = RecentKeys(LOGGED_ONCE_LIMIT)
         self._rate_limited_logged_until = 0.0
         self._connected_at: float | None = None
         self._was_connected = False

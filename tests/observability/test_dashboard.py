@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for metrics that there are, by labels and values that they have."""
+"""The dashboard and the alert rules use only metrics, labels and label values that exist."""
 
 import json
 import re
@@ -20,8 +20,8 @@ _SCRAPE = _ROOT / "deploy" / "prometheus" / "scrape.yaml"
 _DASHBOARD = _ROOT / "deploy" / "grafana" / "evse-mqtt-bridge.json"
 _PAGE = _ROOT / "docs" / "monitoring.md"
 
-_OF_A_TARGET = frozenset({"job", "instance"})
-_NOT_OURS = frozenset({"up"})
+_SCRAPE_LABELS = frozenset({"job", "instance"})
+_FOREIGN_METRICS = frozenset({"up"})
 _FUNCTIONS = frozenset(
     {"changes", "histogram_quantile", "increase", "max", "min", "min_over_time", "rate", "sum", "time"}
 )
@@ -52,45 +52,45 @@ def _expressions() -> Iterator[tuple[str, str]]:
     for rule in _rules():
         yield rule["alert"], rule["expr"]
     for panel in _panels():
-        for target in panel["targets"]:
-            yield f"{panel['title']} {target['refId']}", target["expr"]
-    for note in _dashboard()["annotations"]["list"]:
-        if "expr" in note:
-            yield note["name"], note["expr"]
+        for query in panel["targets"]:
+            yield f"{panel['title']} {query['refId']}", query["expr"]
+    for annotation in _dashboard()["annotations"]["list"]:
+        if "expr" in annotation:
+            yield annotation["name"], annotation["expr"]
 
 
 _EXPRESSIONS = list(_expressions())
 
 
-def _wrong(expression: str) -> list[str]:
-    """What is wrong with an expression, as far as that can be told without Prometheus."""
-    wrong = [f"{a}{b} do not match" for a, b in ("()", "{}", "[]") if expression.count(a) != expression.count(b)]
-    bare = re.sub(r'"[^"]*"', '""', expression)
-    names = re.findall(r"\b[a-z_]{2,}\b", re.sub(r"\{.*?\}|\[.*?\]|(?:by|without) \(.*?\)", "", bare))
-    wrong += [f"there is no {name}" for name in names if name not in _VALUES.keys() | _FUNCTIONS | _NOT_OURS]
+def _errors(expression: str) -> list[str]:
+    """Return the errors of an expression, as far as they can be found without Prometheus."""
+    errors = [f"{a}{b} do not match" for a, b in ("()", "{}", "[]") if expression.count(a) != expression.count(b)]
+    without_strings = re.sub(r'"[^"]*"', '""', expression)
+    names = re.findall(r"\b[a-z_]{2,}\b", re.sub(r"\{.*?\}|\[.*?\]|(?:by|without) \(.*?\)", "", without_strings))
+    errors += [f"there is no {name}" for name in names if name not in _VALUES.keys() | _FUNCTIONS | _FOREIGN_METRICS]
     for name, matchers in re.findall(r"([a-z_]+)\{(.*?)\}", expression):
         for label, operator, value in re.findall(r'(\w+)(=~|!~|!=|=)"(.*?)"', matchers):
             known = _VALUES.get(name, {"job": set(), "instance": set()})
             if label not in known:
-                wrong.append(f"{name} has no label {label}")
-            elif label not in _OF_A_TARGET:
-                words = value.split("|") if operator.endswith("~") else [value]
-                wrong += [f"{name} has no {label} {word}" for word in words if word not in known[label]]
-    asked = re.findall(r"(?:by|without) \((.*?)\)", expression)
-    for label in {label.strip() for group in asked for label in group.split(",")} - _OF_A_TARGET:
+                errors.append(f"{name} has no label {label}")
+            elif label not in _SCRAPE_LABELS:
+                values = value.split("|") if operator.endswith("~") else [value]
+                errors += [f"{name} has no {label} {value}" for value in values if value not in known[label]]
+    groups = re.findall(r"(?:by|without) \((.*?)\)", expression)
+    for label in {label.strip() for group in groups for label in group.split(",")} - _SCRAPE_LABELS:
         if not any(label in known for name, known in _VALUES.items() if name in expression):
-            wrong.append(f"nothing has the label {label}")
-    return wrong
+            errors.append(f"nothing has the label {label}")
+    return errors
 
 
 @pytest.mark.parametrize(("name", "expression"), _EXPRESSIONS, ids=[name for name, _ in _EXPRESSIONS])
-def test_an_expression_asks_for_what_there_is(name: str, expression: str) -> None:
-    assert _wrong(expression) == []
+def test_expression_uses_existing_metrics_and_labels(name: str, expression: str) -> None:
+    assert _errors(expression) == []
     assert _VALUES.keys() & set(re.findall(r"\w+", expression)) or name == "EvseMqttBridgeDown"
 
 
 @pytest.mark.parametrize(
-    ("expression", "words"),
+    ("expression", "error"),
     [
         ("evse_mqtt_bridge_polls == 0", "there is no evse_mqtt_bridge_polls"),
         ("sum(evse_mqtt_bridge_polls_total", "() do not match"),
@@ -102,21 +102,21 @@ def test_an_expression_asks_for_what_there_is(name: str, expression: str) -> Non
         ('evse_mqtt_brige_plugs{state="stale"} > 0', "there is no evse_mqtt_brige_plugs"),
     ],
 )
-def test_a_wrong_expression_is_found(expression: str, words: str) -> None:
-    assert any(words in wrong for wrong in _wrong(expression))
+def test_error_in_expression_is_found(expression: str, error: str) -> None:
+    assert any(error in found for found in _errors(expression))
 
 
-def test_the_dashboard_shows_every_metric() -> None:
-    shown = " ".join(expression for _, expression in _EXPRESSIONS)
+def test_dashboard_and_alerts_use_every_metric() -> None:
+    used = " ".join(expression for _, expression in _EXPRESSIONS)
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in _VALUES if name.startswith(PREFIX)}
-    assert [name for name in sorted(families) if name not in shown] == []
+    assert [name for name in sorted(families) if name not in used] == []
 
 
 # Alerts
 
 
 @pytest.mark.parametrize("rule", _rules(), ids=[rule["alert"] for rule in _rules()])
-def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_alert_has_severity_and_advice(rule: dict[str, Any]) -> None:
     assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}
     assert re.fullmatch(r"[1-9]\d*m", rule["for"])
     assert rule["labels"].keys() == {"severity"}
@@ -126,10 +126,10 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> Non
     assert len(rule["annotations"]["description"]) > 40
     assert set(re.findall(r"evse_mqtt_bridge_\w+", rule["annotations"]["description"])) <= _VALUES.keys()
     used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
-    assert used <= _OF_A_TARGET
+    assert used <= _SCRAPE_LABELS
 
 
-def test_settings_and_files_that_alerts_name_exist() -> None:
+def test_settings_and_files_in_alerts_exist() -> None:
     text = " ".join(rule["annotations"]["description"] for rule in _rules())
     reference = (_ROOT / "docs" / "configuration.md").read_text()
     for setting in set(re.findall(r"\b(?:http|mqtt|cloud|polling)\.[a-z_]+\b", text)):
@@ -139,12 +139,12 @@ def test_settings_and_files_that_alerts_name_exist() -> None:
         assert (_ROOT / path).exists()
 
 
-def test_alerts_are_documented_as_they_are() -> None:
+def test_alerts_are_documented() -> None:
     rows = re.findall(r"^\| `(EvseMqttBridge\w+)` \| (\w+) \| (\w+) \|", _PAGE.read_text(), re.MULTILINE)
     assert rows == [(rule["alert"], rule["labels"]["severity"], rule["for"]) for rule in _rules()]
 
 
-def test_the_job_that_alerts_expect_is_the_one_that_is_scraped() -> None:
+def test_job_of_alerts_is_the_scraped_one() -> None:
     (job,) = yaml.safe_load(_SCRAPE.read_text())["scrape_configs"]
     assert f'up{{job="{job["job_name"]}"}}' in _ALERTS.read_text()
     assert job["static_configs"][0]["targets"] == ["127.0.0.1:9480"]
@@ -154,13 +154,13 @@ def test_the_job_that_alerts_expect_is_the_one_that_is_scraped() -> None:
 @pytest.mark.parametrize(
     "arguments", [("rules", _ALERTS), ("config", "--syntax-only", _SCRAPE)], ids=["rules", "scrape"]
 )
-def test_promtool_accepts(arguments: tuple[str | Path, ...]) -> None:
-    checked = subprocess.run(["promtool", "check", *arguments], capture_output=True, text=True, check=False, timeout=60)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def test_promtool_accepts_rules_and_scrape_configuration(arguments: tuple[str | Path, ...]) -> None:
+    result = subprocess.run(["promtool", "check", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 _FIRING: Mapping[str, tuple[dict[str, str], dict[str, str]]] = {
-    # the series with which an alert fires, and with which it does not; of 90 minutes, one value a minute
+    # Per alert: series with which it fires, and series with which it does not; one value per minute for 90 minutes.
     "EvseMqttBridgeDown": ({'up{job="evse-mqtt-bridge"}': "0x90"}, {'up{job="evse-mqtt-bridge"}': "1x90"}),
     "EvseMqttBridgeUnhealthy": ({"healthy": "0x90"}, {"healthy": "1x90"}),
     "EvseMqttBridgeRestarts": ({"start_time_seconds": "1+60x90"}, {"start_time_seconds": "1x45 2x45"}),
@@ -203,17 +203,17 @@ _FIRING: Mapping[str, tuple[dict[str, str], dict[str, str]]] = {
 
 
 def _case(alert: str, series: dict[str, str], *, fires: bool) -> dict[str, Any]:
-    """A test as promtool takes it: whether an alert fires once these series have gone on for an hour and a half."""
+    """Return a promtool test: whether an alert fires after 90 minutes of these series."""
     (severity,) = [rule["labels"]["severity"] for rule in _rules() if rule["alert"] == alert]
-    known = [(name if name.startswith("up{") else PREFIX + name, values) for name, values in series.items()]
+    prefixed = [(name if name.startswith("up{") else PREFIX + name, values) for name, values in series.items()]
     with_instance = [
         (name.replace("{", '{instance="a",') if "{" in name else name + '{instance="a"}', values)
-        for name, values in known
+        for name, values in prefixed
     ]
     return {
         "interval": "1m",
         "input_series": [{"series": name, "values": values} for name, values in with_instance],
-        # Whether it fires at all; what it says then is for people.
+        # Whether it fires at all; its texts are not compared.
         "promql_expr_test": [
             {
                 "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing",severity="{severity}"}})',
@@ -224,12 +224,12 @@ def _case(alert: str, series: dict[str, str], *, fires: bool) -> dict[str, Any]:
     }
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_a_test() -> None:
     assert _FIRING.keys() == {rule["alert"] for rule in _rules()}
 
 
 @_promtool
-def test_alerts_fire_when_they_should_and_not_otherwise(tmp_path: Path) -> None:
+def test_alerts_fire_only_when_they_should(tmp_path: Path) -> None:
     cases = [
         _case(alert, series, fires=fires)
         for alert, both in _FIRING.items()
@@ -237,45 +237,43 @@ def test_alerts_fire_when_they_should_and_not_otherwise(tmp_path: Path) -> None:
     ]
     file = tmp_path / "tests.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(_ALERTS)], "evaluation_interval": "1m", "tests": cases}))
-    tested = subprocess.run(
+    result = subprocess.run(
         ["promtool", "test", "rules", file], capture_output=True, text=True, check=False, timeout=60
     )
-    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 # The dashboard
 
 
-def test_panels_lie_side_by_side_and_have_numbers_of_their_own() -> None:
+def test_panels_do_not_overlap_and_have_unique_ids() -> None:
     panels = _dashboard()["panels"]
-    numbers = [panel["id"] for panel in panels]
-    assert len(numbers) == len(set(numbers))
-    taken: set[tuple[int, int]] = set()
+    ids = [panel["id"] for panel in panels]
+    assert len(ids) == len(set(ids))
+    occupied: set[tuple[int, int]] = set()
     for panel in panels:
-        place = panel["gridPos"]
-        assert place["x"] + place["w"] <= 24
+        area = panel["gridPos"]
+        assert area["x"] + area["w"] <= 24
         cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            (x, y) for x in range(area["x"], area["x"] + area["w"]) for y in range(area["y"], area["y"] + area["h"])
         }
-        assert not cells & taken, panel["title"]
-        taken |= cells
+        assert not cells & occupied, panel["title"]
+        occupied |= cells
 
 
-def test_the_data_source_is_chosen_where_the_dashboard_is_used() -> None:
+def test_dashboard_lets_the_user_choose_the_data_source() -> None:
     dashboard = _dashboard()
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     assert (variables["datasource"]["type"], variables["datasource"]["query"]) == ("datasource", "prometheus")
     for panel in _panels():
-        for asked in (panel, *panel["targets"]):
-            assert asked["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        for part in (panel, *panel["targets"]):
+            assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     used = set(re.findall(r"\$\{?([a-z]\w*)", _DASHBOARD.read_text()))
     assert used == variables.keys()
     assert not re.search(r"https?://", _DASHBOARD.read_text())
 
 
-def test_every_expression_of_the_dashboard_is_of_the_chosen_bridges() -> None:
+def test_dashboard_expressions_select_the_chosen_bridges() -> None:
     for name, expression in _EXPRESSIONS:
         if not name.startswith("EvseMqttBridge"):
             metrics = re.findall(rf"\b(?:{PREFIX}|process_)\w+", expression)
@@ -283,14 +281,14 @@ def test_every_expression_of_the_dashboard_is_of_the_chosen_bridges() -> None:
 
 
 @_promtool
-def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+def test_promtool_accepts_the_dashboard_expressions(tmp_path: Path) -> None:
     rules = [
         {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "5m")}
         for number, (_, expression) in enumerate(_EXPRESSIONS)
     ]
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
-    checked = subprocess.run(
+    result = subprocess.run(
         ["promtool", "check", "rules", file], capture_output=True, text=True, check=False, timeout=60
     )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert result.returncode == 0, result.stdout + result.stderr

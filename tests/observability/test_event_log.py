@@ -24,7 +24,7 @@ from evse_mqtt_bridge.domain.events import (
     SubscriptionRejected,
 )
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason, Station, StationState
-from evse_mqtt_bridge.observability.event_log import LINES_PER_MINUTE, REMEMBERED_LINES, EventLog
+from evse_mqtt_bridge.observability.event_log import LINES_PER_MINUTE, LOGGED_ONCE_LIMIT, EventLog
 from evse_mqtt_bridge.observability.log import make_logger
 from tests.harness import Clock
 from tests.harness.samples import at, failure, plug_reading, reading
@@ -247,7 +247,7 @@ def test_rejected_topics_beyond_limit_are_forgotten(run: _Run) -> None:
     run.event_log.publish_rejected(first)
     run.event_log.publish_rejected(first)
     assert run.ids == ["publish_rejected"]
-    for index in range(1, REMEMBERED_LINES + 1):
+    for index in range(1, LOGGED_ONCE_LIMIT + 1):
         run.event_log.publish_rejected(PublishRejected(f"evse/{index}", "Not authorized"))
     run.clock.advance(61)
     run.event_log.tick()

@@ -18,6 +18,6 @@ def test_rate_limiter_returns_suppressed_after_the_minute() -> None:
     assert [limiter.allows(1061) for _ in range(4)] == [True, True, True, False]
 
 
-def test_rate_limiter_without_suppressed_lines_starts_anew() -> None:
+def test_rate_limiter_without_suppressed_lines_is_reset() -> None:
     limiter = RateLimiter(1)
     assert [limiter.allows(second) for second in (1000, 1061, 1122)] == [True, True, True]

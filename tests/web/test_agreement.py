@@ -1,6 +1,6 @@
-"""The topics, the JSON, the terminal, the metrics and the page say the same of one bridge at the same moment.
+"""Topics, JSON, terminal, metrics and status page show the same state of one bridge at the same time.
 
-What each of them says is read back into one form, `Told`, and compared with what the broker retains.
+Each view is read back into a `View` and compared with the retained topics.
 """
 
 import json
@@ -37,16 +37,19 @@ from tests.harness import (
 )
 from tests.harness.cloud import Answer, plug_object
 
-_WORDS = {words: reason.value for reason, words in REASON_TEXTS.items()} | {WAITING_TEXT: None}
+_REASONS_BY_TEXT = {text: reason.value for reason, text in REASON_TEXTS.items()} | {WAITING_TEXT: None}
 _NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit")
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one of them says; what it does not say is left out.
+class View:
+    """The state of the bridge as one view shows it, without what that view omits.
 
-    `stations` is the reason of each by name, `plugs` the values of each by the names of station and plug: `reason`
-    (`None`: not known yet), `status`, and the measurements by the names of their topics (`None`: never told).
+    Attributes:
+        connected: whether the bridge is connected to the broker.
+        stations: the reason of each station by its name; `None` is not known yet.
+        plugs: the values of each plug by the names of station and plug: `reason` (`None`: not known yet), `status`, and
+            the measurements by the names of their topics (`None`: never published).
     """
 
     connected: bool
@@ -56,7 +59,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Site:
-    """A bridge that runs, with all that belongs to it; `url` is where it shows itself."""
+    """A running bridge with its broker and cloud; `url` is the address of its status page."""
 
     folder: Path
     broker: Mosquitto
@@ -70,7 +73,7 @@ class Site:
         return self.folder / "config.toml"
 
 
-# --- the stations: their names are their aliases, too, so that they are the same everywhere
+# --- stations: names and aliases are equal, so that all views use the same name
 
 _STATIONS = ("north", "south", "yard", "roof", "attic", "cellar", "garden", "shed")
 
@@ -79,9 +82,9 @@ def _uuid(name: str) -> str:
     return f"{_STATIONS.index(name) + 1:032x}"
 
 
-def _answer(name: str, *statuses: str, hours: float = 0) -> list[dict[str, Any]]:
-    """The answer of a station, whose plugs have these statuses and were measured so long ago."""
-    at = (_BEGAN - timedelta(hours=hours)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _response(name: str, *statuses: str, hours: float = 0) -> list[dict[str, Any]]:
+    """Return the response for a station whose plugs have these statuses, measured some hours ago."""
+    at = (_STARTED - timedelta(hours=hours)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return [
         plug_object(
             evse_uuid=_uuid(name),
@@ -95,15 +98,15 @@ def _answer(name: str, *statuses: str, hours: float = 0) -> list[dict[str, Any]]
     ]
 
 
-_MENDED = "the-token-that-is-right"
-_BEGAN = datetime.now(UTC)
-_ANSWERS: dict[str, Any] = {
-    "north": _answer("north", "charging", "idle"),
-    "south": _answer("south", "offline", "connected"),
-    "yard": _answer("yard", "cloud_offline"),
-    "roof": _answer("roof", "discharging"),
-    "attic": _answer("attic", "charging", hours=2),
-    "cellar": _answer("cellar", "error", "recently_started_charging"),
+_CORRECT_TOKEN = "correct-token"
+_STARTED = datetime.now(UTC)
+_RESPONSES: dict[str, Any] = {
+    "north": _response("north", "charging", "idle"),
+    "south": _response("south", "offline", "connected"),
+    "yard": _response("yard", "cloud_offline"),
+    "roof": _response("roof", "discharging"),
+    "attic": _response("attic", "charging", hours=2),
+    "cellar": _response("cellar", "error", "recently_started_charging"),
     "garden": Answer(b"", 500),
     "shed": Answer(hang=True),
 }
@@ -127,29 +130,29 @@ _EXPECTED: dict[str, str | None] = {
 }
 
 
-# --- what each of them says
+# --- views
 
 
-def _by_topics(site: Site, retained: Mapping[str, str]) -> Told:
-    told = Told(
+def _view_of_topics(site: Site, retained: Mapping[str, str]) -> View:
+    view = View(
         retained.get("evse/bridge/availability") == "online",
         {station["name"]: None for station in site.tables["stations"]},
     )
     for topic, payload in retained.items():
         match topic.split("/"):
             case ["evse", station, "availability_reason"]:
-                told.stations[station] = payload
+                view.stations[station] = payload
             case ["evse", station, _, "state"]:
                 values = json.loads(payload)
-                told.plugs[station, values["label"]] = {
+                view.plugs[station, values["label"]] = {
                     "reason": values["availability_reason"],
                     **{key: values[key] for key in (*_NUMBERS, "status", "time")},
                 }
-    return told
+    return view
 
 
 def _check_topics(retained: Mapping[str, str]) -> None:
-    """What the `state` of a plug says stands on its other topics; those of what is not known keep what they had."""
+    """Check that each value in the `state` of a plug is on its own topic; null values keep the old payload there."""
     for topic, payload in retained.items():
         prefix, _, name = topic.rpartition("/")
         if name == "state":
@@ -158,66 +161,66 @@ def _check_topics(retained: Mapping[str, str]) -> None:
                     assert retained[f"{prefix}/{key}"] == (value if isinstance(value, str) else json.dumps(value))
 
 
-def _by_picture(picture: Mapping[str, Any]) -> Told:
-    told = Told(picture["broker"]["connected"], {each["name"]: each["reason"] for each in picture["stations"]})
-    assert picture["health"]["ready"] is told.connected
-    for station in picture["stations"]:
+def _view_of_snapshot(snapshot: Mapping[str, Any]) -> View:
+    view = View(snapshot["broker"]["connected"], {each["name"]: each["reason"] for each in snapshot["stations"]})
+    assert snapshot["health"]["ready"] is view.connected
+    for station in snapshot["stations"]:
         for plug in station["plugs"]:
             values = {name: plug[name] for name in (*_NUMBERS, "status", "reason", "time")}
             if values["time"] is not None:
                 values["time"] = _milliseconds(values["time"])
-            told.plugs[station["name"], plug["name"]] = values
-    return told
+            view.plugs[station["name"], plug["name"]] = values
+    return view
 
 
 def _milliseconds(time: str) -> str:
     return datetime.fromisoformat(time).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _of_api(site: Site) -> Told:
-    return _by_picture(json.loads(_get(site.url + "/api/picture")))
+def _view_of_api(site: Site) -> View:
+    return _view_of_snapshot(json.loads(_get(site.url + "/api/picture")))
 
 
-def _of_json(site: Site) -> Told:
-    return _by_picture(json.loads(_command(site, "status", "--json")))
+def _view_of_json_command(site: Site) -> View:
+    return _view_of_snapshot(json.loads(_command(site, "status", "--json")))
 
 
-def _of_terminal(site: Site) -> Told:
-    """Of the table that a pipe gets: columns are at least two spaces apart."""
+def _view_of_terminal(site: Site) -> View:
+    """Read the table that `status` writes to a pipe: columns are at least two spaces apart."""
     heading, _, table = _command(site, "status").partition("\n\n")
     first = heading.splitlines()[0]
-    told = Told("broker connected" in first, {})
-    assert ("broker NOT CONNECTED" in first) is not told.connected
+    view = View("broker connected" in first, {})
+    assert ("broker NOT CONNECTED" in first) is not view.connected
     for line in table.splitlines()[1:]:
-        station, plug, status, power, currents, limit, _, why = re.split(r"  +", line.strip())
-        reason = _WORDS[re.split(r" \(for |; ", why)[0]]
+        station, plug, status, power, currents, limit, _, availability = re.split(r"  +", line.strip())
+        reason = _REASONS_BY_TEXT[re.split(r" \(for |; ", availability)[0]]
         if plug == "-":
-            told.stations[station] = reason
+            view.stations[station] = reason
             continue
         phases = currents.removesuffix(" A").split(" / ")
         numbers = [power.removesuffix(" W"), *phases, limit.removesuffix(" A")]
         values: dict[str, Any] = {
             name: None if text == "-" else float(text) for name, text in zip(_NUMBERS, numbers, strict=True)
         }
-        told.plugs[station, plug] = values | {"status": status, "reason": reason}
+        view.plugs[station, plug] = values | {"status": status, "reason": reason}
     online = re.search(
         r"^stations  (\d+) of (\d+) online; (\d+) of (\d+) plugs charging, (\S+) W$", heading, re.MULTILINE
     )
     assert online
-    truth = _of_api(site)
-    charging, power = _flow(truth)
+    expected = _view_of_api(site)
+    charging, power = _charging_and_power(expected)
     assert list(map(float, online.groups())) == [
-        Counter(truth.stations.values())["online"],
-        len(truth.stations),
+        Counter(expected.stations.values())["online"],
+        len(expected.stations),
         charging,
-        len(truth.plugs),
+        len(expected.plugs),
         power,
     ]
-    return told
+    return view
 
 
-def _check_metrics(site: Site, truth: Told) -> None:
-    """Metrics name nobody: they are sums of what the others say."""
+def _check_metrics(site: Site, truth: View) -> None:
+    """Metrics have no labels for stations and plugs; compare them with the totals of the other views."""
     text = _get(site.url + "/metrics")
     samples = {
         (sample.name.removeprefix("evse_mqtt_bridge_"), sample.labels.get("state")): sample.value
@@ -235,27 +238,27 @@ def _check_metrics(site: Site, truth: Told) -> None:
     assert by_state("stations") == Counter(truth.stations.values())
     assert by_state("plugs") == Counter(plug["reason"] for plug in truth.plugs.values())
     assert samples["stations_configured", None] == len(truth.stations)
-    assert (samples["plugs_charging", None], samples["power_watts", None]) == _flow(truth)
+    assert (samples["plugs_charging", None], samples["power_watts", None]) == _charging_and_power(truth)
     assert samples["broker_connected", None] == truth.connected
     assert samples["healthy", None] == 1
 
 
-def _flow(truth: Told) -> tuple[float, float]:
-    """How many plugs charge, and the power of all; those that are not available count for nothing."""
+def _charging_and_power(truth: View) -> tuple[float, float]:
+    """Return the number of charging plugs and the total power of available plugs in W."""
     online = [plug for plug in truth.plugs.values() if plug["reason"] == "online"]
     charging = sum(meaning(plug["status"]).charging is True for plug in online)
     return float(charging), sum(plug["power"] or 0.0 for plug in online)
 
 
-# --- the page, in a browser
+# --- status page in a browser
 
 
 def page_text(page: Any) -> dict[str, Any]:  # noqa: ANN401  # playwright may be missing
-    """What a reader finds on the page that is open: `broker`, and `stations` by name, with their plugs by label."""
+    """Return the visible texts of the open page: `broker`, and `stations` by name, with their plugs by label."""
     found: dict[str, Any] = page.evaluate(
         """() => {
-          const text = (node, what) => {
-            const found = node.querySelector(what);
+          const text = (node, selector) => {
+            const found = node.querySelector(selector);
             return found && !found.hidden ? found.innerText.trim() : "";
           };
           const stations = {};
@@ -264,14 +267,19 @@ def page_text(page: Any) -> dict[str, Any]:  # noqa: ANN401  # playwright may be
             for (const row of card.querySelectorAll("li.plug")) {
               const values = {};
               for (const box of row.querySelectorAll("dl.values > div")) {
-                const shown = box.querySelector("dd");
-                values[box.className] = shown.title || shown.innerText.trim();
+                const value = box.querySelector("dd");
+                values[box.className] = value.title || value.innerText.trim();
               }
               plugs[text(row, "h4")] = {
-                state: text(row, ".state"), title: row.querySelector(".state").title, why: text(row, ".why"), values
+                state: text(row, ".state"),
+                title: row.querySelector(".state").title,
+                explanation: text(row, ".explanation"),
+                values
               };
             }
-            stations[text(card, "h3")] = {state: text(card, ".title .state"), why: text(card, "header > .said"), plugs};
+            stations[text(card, "h3")] = {
+              state: text(card, ".title .state"), explanation: text(card, "header > .message"), plugs
+            };
           }
           return {broker: text(document, "#broker b"), stations};
         }"""
@@ -279,29 +287,29 @@ def page_text(page: Any) -> dict[str, Any]:  # noqa: ANN401  # playwright may be
     return found
 
 
-def _by_page(shown: Mapping[str, Any]) -> Told:
-    told = Told(shown["broker"] == "connected", {})
-    assert told.connected or shown["broker"] == "not connected"
-    for name, station in shown["stations"].items():
-        told.stations[name] = _reason_on_page(station["state"], station["why"], "online")
+def _view_of_page(texts: Mapping[str, Any]) -> View:
+    view = View(texts["broker"] == "connected", {})
+    assert view.connected or texts["broker"] == "not connected"
+    for name, station in texts["stations"].items():
+        view.stations[name] = _reason_on_page(station["state"], station["explanation"], "online")
         for label, plug in station["plugs"].items():
-            own = plug["state"] not in ("unavailable", "has not answered yet")
-            reason = "online" if own else _reason_on_page(plug["state"], plug["why"], told.stations[name])
+            is_online = plug["state"] not in ("unavailable", WAITING_TEXT)
+            reason = "online" if is_online else _reason_on_page(plug["state"], plug["explanation"], view.stations[name])
             numbers = [plug["values"][key] for key in ("power", "l1", "l2", "l3", "limit")]
-            told.plugs[name, label] = {
+            view.plugs[name, label] = {
                 **{key: _number(text) for key, text in zip(_NUMBERS, numbers, strict=True)},
                 "status": plug["title"].removeprefix("status: "),
                 "reason": reason,
             }
-    return told
+    return view
 
 
-def _reason_on_page(state: str, why: str, otherwise: str | None) -> str | None:
+def _reason_on_page(state: str, explanation: str, default: str | None) -> str | None:
     if state == WAITING_TEXT:
         return None
-    if not why:
-        return otherwise
-    (found,) = (reason for words, reason in _WORDS.items() if re.search(rf"\b{words}\b", why))
+    if not explanation:
+        return default
+    (found,) = (reason for text, reason in _REASONS_BY_TEXT.items() if re.search(rf"\b{text}\b", explanation))
     return found
 
 
@@ -311,24 +319,24 @@ def _number(text: str) -> float | None:
 
 @pytest.fixture
 def page() -> Iterator[Any]:
-    """A page of the browser of this machine."""
+    """A page in the installed Chromium."""
     playwright = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("there is no Chromium")
+        pytest.skip("Chromium is not installed")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield browser.new_page()
         browser.close()
 
 
-# --- the course of things
+# --- scenario
 
 
 @pytest.fixture
 def site(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Iterator[Site]:
-    for name, answer in _ANSWERS.items():
-        cloud.answer(_uuid(name), answer, token=_MENDED if name == "roof" else None)
+    for name, answer in _RESPONSES.items():
+        cloud.answer(_uuid(name), answer, token=_CORRECT_TOKEN if name == "roof" else None)
     port = free_port()
     tables = config_tables(
         broker,
@@ -341,36 +349,36 @@ def site(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Iterator[Site
     with ExitStack() as stack:
         bridge = stack.enter_context(BridgeProcess.run(write_config(tmp_path / "config.toml", tables)))
         yield Site(tmp_path, broker, cloud, f"http://127.0.0.1:{port}", tables, bridge)
-        cloud.stop()  # which lets the request go that hangs
+        cloud.stop()  # releases the request that hangs
 
 
-Look = Callable[[Told], None]
-"""Compares what some of them say with the truth."""
+CompareViews = Callable[[View], None]
+"""Compares some views with that of the topics."""
 
 
-def _course(site: Site, look: Look) -> None:
-    """Things happen to the site, and after each, all are compared."""
+def _run_scenario(site: Site, compare: CompareViews) -> None:
+    """Change the state of the bridge step by step, and compare the views after each step."""
     expected = dict(_EXPECTED)
-    look(_settled(site, expected))
+    compare(_wait_for_topics(site, expected))
 
-    # one plug comes back, another goes
-    site.cloud.answer(_uuid("south"), _answer("south", "charging", "connected"))
-    site.cloud.answer(_uuid("north"), _answer("north", "cloud_offline", "init"))
+    # one plug comes online, another goes offline
+    site.cloud.answer(_uuid("south"), _response("south", "charging", "connected"))
+    site.cloud.answer(_uuid("north"), _response("north", "cloud_offline", "init"))
     expected |= {"south Plug 1": "online", "north Plug 1": "cloud_offline"}
-    truth = _settled(site, expected)
-    look(truth)
+    truth = _wait_for_topics(site, expected)
+    compare(truth)
 
-    # the broker goes, and comes back without what it retained
+    # the broker restarts without its retained messages
     lines = len(site.bridge.stderr)
     site.broker.stop()
     site.bridge.wait_for_line("connection to the broker lost|broker unreachable", since=lines)
-    look(replace(truth, connected=False))
+    compare(replace(truth, connected=False))
     site.broker.start()
-    look(_settled(site, expected))
+    compare(_wait_for_topics(site, expected))
 
-    # a station comes back with a token that is right, and another is removed
+    # one station gets the correct token, another is removed
     site.tables["stations"] = [
-        {**entry, "token": _MENDED} if entry["name"] == "roof" else entry
+        {**entry, "token": _CORRECT_TOKEN} if entry["name"] == "roof" else entry
         for entry in site.tables["stations"]
         if entry["name"] != "south"
     ]
@@ -379,38 +387,41 @@ def _course(site: Site, look: Look) -> None:
     site.bridge.wait_for_line("configuration reloaded")
     expected = {name: reason for name, reason in expected.items() if not name.startswith("south")}
     expected |= {"roof": "online", "roof Plug 1": "online"}
-    look(_settled(site, expected))
+    compare(_wait_for_topics(site, expected))
 
 
-def _settled(site: Site, expected: Mapping[str, str | None]) -> Told:
-    """What the broker retains, once it is what is expected, and no longer on its way."""
+def _wait_for_topics(site: Site, expected: Mapping[str, str | None]) -> View:
+    """Wait until the retained topics have the expected reasons, and return their view."""
     with Observer(site.broker.port, "evse/#") as observer:
         observer.wait(
-            lambda: (told := _by_topics(site, observer.latest)).connected and _reasons(told) == expected,
+            lambda: (view := _view_of_topics(site, observer.latest)).connected and _reasons(view) == expected,
             timeout=30,
             what="the expected state",
         )
     retained = retained_messages(site.broker.port, "evse/#")
     _check_topics(retained)
-    truth = _by_topics(site, retained)
+    truth = _view_of_topics(site, retained)
     assert _reasons(truth) == expected
     assert truth.connected
     return truth
 
 
-def _reasons(told: Told) -> dict[str, str | None]:
-    return dict(told.stations) | {
-        f"{station} {plug}": values["reason"] for (station, plug), values in told.plugs.items()
+def _reasons(view: View) -> dict[str, str | None]:
+    return dict(view.stations) | {
+        f"{station} {plug}": values["reason"] for (station, plug), values in view.plugs.items()
     }
 
 
-def _compare(told: Told, truth: Told, name: str) -> None:
-    """All that was told is true, and nobody is left out; a station with plugs may tell its reason by theirs."""
-    assert told.connected is truth.connected, name
-    assert told.plugs.keys() == truth.plugs.keys(), name
-    assert {*told.stations, *(station for station, _ in told.plugs)} == set(truth.stations), name
-    assert told.stations.items() <= truth.stations.items(), name
-    for key, values in told.plugs.items():
+def _compare(view: View, truth: View, name: str) -> None:
+    """Check that a view lists all stations and plugs, and that all its values are correct.
+
+    A view may omit the reason of a station that has plugs.
+    """
+    assert view.connected is truth.connected, name
+    assert view.plugs.keys() == truth.plugs.keys(), name
+    assert {*view.stations, *(station for station, _ in view.plugs)} == set(truth.stations), name
+    assert view.stations.items() <= truth.stations.items(), name
+    for key, values in view.plugs.items():
         assert values == {each: truth.plugs[key][each] for each in values}, f"{name}: {key}"
 
 
@@ -426,36 +437,36 @@ def _command(site: Site, *arguments: str) -> str:
     return result.stdout
 
 
-def test_json_terminal_metrics_and_topics_agree(site: Site) -> None:
-    fronts: Sequence[tuple[str, Callable[[Site], Told]]] = (
-        ("/api/picture", _of_api),
-        ("status --json", _of_json),
-        ("status", _of_terminal),
+def test_json_terminal_and_metrics_agree_with_topics(site: Site) -> None:
+    views: Sequence[tuple[str, Callable[[Site], View]]] = (
+        ("/api/picture", _view_of_api),
+        ("status --json", _view_of_json_command),
+        ("status", _view_of_terminal),
     )
 
-    def look(truth: Told) -> None:
-        for name, front in fronts:
-            _compare(front(site), truth, name)
+    def compare(truth: View) -> None:
+        for name, read in views:
+            _compare(read(site), truth, name)
         _check_metrics(site, truth)
 
-    _course(site, look)
+    _run_scenario(site, compare)
 
 
-def test_the_page_and_the_topics_agree(site: Site, page: Any) -> None:  # noqa: ANN401  # playwright may be missing
+def test_page_agrees_with_topics(site: Site, page: Any) -> None:  # noqa: ANN401  # playwright may be missing
     site.bridge.wait_for_line("status page")
     page.goto(site.url)
     page.wait_for_selector("body[data-live=yes] #list > li.station")
 
-    def look(truth: Told) -> None:
+    def compare(truth: View) -> None:
         deadline = time.monotonic() + 10
         while True:
             try:
-                _compare(_by_page(page_text(page)), truth, "the page")
+                _compare(_view_of_page(page_text(page)), truth, "page")
             except AssertionError:
                 if time.monotonic() > deadline:
                     raise
-                page.wait_for_timeout(100)  # it is told what changed every two seconds
+                page.wait_for_timeout(100)  # changes are sent every two seconds
             else:
                 return
 
-    _course(site, look)
+    _run_scenario(site, compare)

@@ -16,8 +16,8 @@ from typing import Any
 from evse_mqtt_bridge.config.certificates import ca_file_error, key_pair_error
 from evse_mqtt_bridge.config.errors import QUOTES_HINT, Issue, printable
 from evse_mqtt_bridge.config.location import path_exists
-from evse_mqtt_bridge.config.schema import is_line
 from evse_mqtt_bridge.config.schema_index import KeyPath
+from evse_mqtt_bridge.config.value_types import is_line
 
 __all__ = ["Resolved", "has_secrets", "resolve"]
 

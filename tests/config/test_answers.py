@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from evse_mqtt_bridge.config.answers import Answers, BrokerAnswers, StationAnswers, render_answers, value_error
 from evse_mqtt_bridge.config.load import parse
-from evse_mqtt_bridge.config.schema import Config, is_line
+from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, settings
+from evse_mqtt_bridge.config.value_types import is_line
 
 LINES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(is_line)
 AWKWARD = st.sampled_from(['"', "\\", "'", '"""', "#", "a # b", "\\u0041", "ä\u2028é", "[x]", " = ", "\u202e", "😀"])

@@ -1,4 +1,4 @@
-"""`python -m evse_mqtt_bridge` and the `evse-mqtt-bridge` script."""
+"""Entry point of `python -m evse_mqtt_bridge` and of the `evse-mqtt-bridge` script."""
 
 import os
 import sys
@@ -9,20 +9,24 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; ends the process with the command's exit code."""
+    """Run the command line. The process exits with the exit code of the command."""
     _open_standard_streams()
     cli(prog_name="evse-mqtt-bridge")
 
 
 def _open_standard_streams() -> None:
-    """Where one was closed by who started this, nothing comes and nothing goes; no other file gets its number."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    """Open /dev/null for each standard stream that the parent process closed.
+
+    Otherwise the next file or socket would get the descriptor of that stream, and output would end up there.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:
-                os.dup2(opened, number)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
                 os.close(opened)
-            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115, PTH123  # for the process's life
+            stream = open(descriptor, mode, encoding="utf-8")  # noqa: SIM115, PTH123  # open until the process ends
+            setattr(sys, name, stream)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command group: what all commands share, and nothing of what they do."""
+"""The command group `evse-mqtt-bridge`: which commands exist, and how their errors are reported."""
 
 import io
 import sys
@@ -13,16 +13,16 @@ from evse_mqtt_bridge.support.errors import BridgeError
 __all__ = ["cli"]
 
 _COMMANDS = ("init", "run", "check", "station", "status", "watch", "topics", "purge", "simulate", "demo", "health")
-"""Each is the attribute of the same name in the module of the same name."""
+"""Names of the commands. Each is the attribute of the same name in the module of the same name."""
 
 
 class _Group(click.Group):
-    """Imports a command when it is asked for, and shows errors that are meant for people as their text.
+    """A command group that imports commands on demand and reports every `BridgeError` as its text.
 
-    The service then holds nothing in memory that only other commands need.
+    Importing on demand keeps the modules of other commands out of the memory of a running bridge.
     """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # as click declares it
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # signature of click
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # same
@@ -34,7 +34,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # same
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # where some letters cannot be written, the rest is
+                stream.reconfigure(errors="replace")  # a character that the terminal cannot encode must not end a command
         try:
             return super().invoke(ctx)
         except BridgeError as error:
@@ -45,16 +45,16 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="evse-mqtt-bridge")
 def cli() -> None:
-    """Publishes EV charging stations of the CLEMAP cloud as retained MQTT topics.
+    """Publish EV charging stations of the CLEMAP cloud as retained MQTT topics.
 
     \b
     First steps:
-      evse-mqtt-bridge demo                          look at it, with nothing installed or configured
-      evse-mqtt-bridge init                          ask for broker and stations, try them, write config.toml
-      evse-mqtt-bridge check --online                try the broker and each station
-      evse-mqtt-bridge run                           the bridge, until SIGTERM or Ctrl-C
-      evse-mqtt-bridge status                        what it knows of each plug; `watch` shows it live
+      evse-mqtt-bridge demo                   try it: needs no station, no broker, no configuration
+      evse-mqtt-bridge init                   answer a few questions; writes config.toml
+      evse-mqtt-bridge check --online         test the broker and each station
+      evse-mqtt-bridge run                    run the bridge until SIGTERM or Ctrl-C
+      evse-mqtt-bridge status                 show stations and plugs; `watch` keeps the view live
 
-    Exit codes: 0 done, 1 failed, 2 unknown option, 69 a service that was asked for is not available,
-    78 the configuration is wrong.
+    Exit codes: 0 success, 1 failure, 2 wrong usage, 69 a required service is unavailable, 78 the configuration is
+    wrong.
     """

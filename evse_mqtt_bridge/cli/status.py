@@ -1,43 +1,33 @@
-"""`status`: the picture of a running bridge, once."""
+"""The command `status`: shows a snapshot of a running bridge once."""
 
-import os
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from evse_mqtt_bridge.cli.common.options import config_option
-from evse_mqtt_bridge.cli.common.render import UNLIMITED, heading, listing
-from evse_mqtt_bridge.cli.common.status_client import Viewer, only_stations, only_unavailable, url_option, where
-from evse_mqtt_bridge.domain.model import Reason
-from evse_mqtt_bridge.observability.snapshot import Snapshot, to_json
+from evse_mqtt_bridge.cli.common.options import config_option, url_option
 
-__all__ = ["is_fine", "status"]
-
-_NOTHING = "all of it is online"
-_NO_STATION = "the bridge has no station; add one with `evse-mqtt-bridge station add`"
+__all__ = ["status"]
 
 
 @click.command()
 @click.argument("stations", metavar="[STATION]...", nargs=-1)
 @config_option
 @url_option
-@click.option("--unavailable", is_flag=True, help="Show only what is not online.")
+@click.option("--unavailable", is_flag=True, help="Show only stations and plugs that are not online.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-@click.option("--check", is_flag=True, help="Exit with 1 unless all that is shown is as it should be.")
-def status(  # noqa: PLR0913  # one argument for each option
+@click.option("--check", is_flag=True, help="Exit with code 1 unless everything is online.")
+def status(  # noqa: PLR0913  # one argument per option
     *, stations: tuple[str, ...], config: Path | None, url: str | None, unavailable: bool, as_json: bool, check: bool
 ) -> None:
-    """Show what a running bridge knows: itself, the broker, and each station and plug.
+    """Show the status of a running bridge, of its broker, and of each station and plug.
 
-    STATION is the name, uuid or alias of one; without any, all are shown. The bridge is looked for at --url, else where
-    [http] of the configuration says that it listens; without a configuration, where it does by default. A wide terminal
-    gets one table, a narrow one the plugs beneath their stations; a pipe gets a line for each plug, nothing cut off.
+    STATION is a name, uuid or alias; without it, all stations are shown. The command connects to --url, else to the
+    address of [http] in the configuration, else to the default address. A wide terminal gets one table; in a narrow
+    one, plugs are listed below their stations; a pipe gets one line per plug, untruncated.
 
-    With --check it is fit for monitoring: the first line says how things are, and the exit code is 1 unless the bridge
-    is healthy and connected to its broker, and each station and plug (of those named) is online. Right after the start
-    that is not so, until each station was asked.
+    Use --check for monitoring: the first line is a summary, and the exit code is 1 unless the bridge is healthy and
+    connected to its broker, and each selected station and plug is online. After a start, that takes until each station
+    was polled.
 
     \b
     Examples:
@@ -47,37 +37,13 @@ def status(  # noqa: PLR0913  # one argument for each option
       evse-mqtt-bridge status --json | jq -r '.stations[].plugs[] | [.name, .status, .power] | @tsv'
       evse-mqtt-bridge status --check > /dev/null || echo "look at the chargers"
 
-    Exit codes: 0 shown, and the bridge is healthy; 1 it is not, or with --check something else is wrong; 2 no such
-    station; 69 no bridge answers there; 78 the configuration is wrong.
+    Exit codes: 0 the bridge is healthy; 1 it is not, or with --check something is not online; 2 no such station; 69 the
+    bridge does not answer; 78 the configuration is wrong.
     """
-    with Viewer(where(config, url)) as viewer:
-        body, picture = viewer.look()
-    named = only_stations(picture, stations)
-    shown = only_unavailable(named) if unavailable else named
-    if as_json:
-        click.echo(body if shown is picture else to_json(shown))
-    else:
-        _print(picture, shown, only=unavailable)
-    if not picture.health.healthy or (check and not is_fine(named)):
+    from evse_mqtt_bridge.cli.actions.status import show_status  # noqa: PLC0415  # imported when the command runs
+
+    passed = show_status(
+        stations, config=config, url=url, only_unavailable=unavailable, as_json=as_json, require_online=check
+    )
+    if not passed:
         click.get_current_context().exit(1)
-
-
-def is_fine(picture: Snapshot) -> bool:
-    """Whether the bridge is healthy and connected, and each station and plug of the picture is online."""
-    stations = picture.stations
-    reasons = {station.reason for station in stations} | {plug.reason for item in stations for plug in item.plugs}
-    return picture.health.healthy and picture.health.ready and reasons <= {Reason.ONLINE}
-
-
-def _print(picture: Snapshot, shown: Snapshot, *, only: bool) -> None:
-    """The heading is that of the whole bridge."""
-    console = Console(highlight=False)
-    width = console.width if console.is_terminal or "COLUMNS" in os.environ else UNLIMITED
-    lines = [*(line.text for line in heading(picture)), Text(), *(line.text for line in listing(shown, width))]
-    if not shown.stations:
-        lines.append(Text(_NOTHING if only else _NO_STATION))
-    for line in lines:
-        if console.is_terminal:
-            console.print(line, soft_wrap=True)
-        else:
-            click.echo(line.plain.rstrip())

@@ -1,4 +1,4 @@
-"""Answers: from options, else asked on the terminal, else an error that names the option."""
+"""Answers to questions: from options, else from prompts in a terminal, else an error that names the option."""
 
 import os
 from collections.abc import Callable
@@ -11,24 +11,27 @@ import click
 from evse_mqtt_bridge.config.answers import value_error
 from evse_mqtt_bridge.config.schema_index import KeyPath
 
-__all__ = ["Prompter", "Secrets", "seen_from"]
+__all__ = ["Prompter", "SecretReader", "relative_to_config"]
 
 T = TypeVar("T")
 
-_LONGEST_LINE = 65_536
+_MAX_LINE = 65_536  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Prompter:
-    """Gets answers. Where `is_there` is false nobody is asked: a default is taken, or UsageError names the option.
+    """Gets answers to questions.
 
-    An answer that was given as an option is not asked for; one that the schema refuses is a UsageError. On the terminal
-    it is asked again until it is right.
+    An answer given as an option is not prompted for; UsageError if the schema rejects it. A prompt repeats until the
+    answer is valid. Without prompts, a question takes its default; UsageError names the option if it has none.
+
+    Attributes:
+        is_interactive: Whether there is a terminal to prompt in.
     """
 
-    is_there: bool
+    is_interactive: bool
 
-    def text(  # noqa: PLR0913  # a question has as many sides
+    def text(  # noqa: PLR0913  # what a question consists of
         self,
         question: str,
         option: str,
@@ -38,39 +41,51 @@ class Prompter:
         default: str | None = None,
         proposal: str | None = None,
     ) -> str:
-        """One line. `proposal` is what Enter means; `default` also what silence means."""
+        """Return one line of text.
+
+        Args:
+            question: The prompt.
+            option: The option that answers the question, for errors.
+            path: The setting that has to accept the answer.
+            given: The answer given as an option; `None`: not given.
+            default: The answer without a terminal; `None`: there is none.
+            proposal: The answer for Enter in a terminal; `None`: `default`.
+        """
         return self._answer(question, option, path, str, given, default, proposal)
 
     def number(
         self, question: str, option: str, path: KeyPath, *, given: float | None = None, default: float | None = None
     ) -> float:
-        """A number, a whole one as such."""
+        """Return a number, as an int if it is whole. The arguments are those of `text`."""
         if given is not None and float(given).is_integer():
             given = int(given)
-        return self._answer(question, option, path, _number, given, default, default)
+        return self._answer(question, option, path, _parse_number, given, default, default)
 
     def yes(self, question: str, *, given: bool | None = None, default: bool) -> bool:
-        """Yes or no."""
+        """Return whether the answer is yes."""
         if given is not None:
             return given
-        return click.confirm(question, default=default) if self.is_there else default
+        return click.confirm(question, default=default) if self.is_interactive else default
 
     def hidden(self, question: str, path: KeyPath, missing: str, *, may_be_empty: bool = False) -> str:
-        """A secret, which is not shown; `missing` says what is to be done where nobody can be asked."""
-        if not self.is_there:
+        """Return a secret, which the terminal does not echo; `missing` is the error without a terminal."""
+        if not self.is_interactive:
             raise click.UsageError(missing)
         while True:
             answer: str = click.prompt(
-                f"{question} (is not shown)", hide_input=True, default="" if may_be_empty else None, show_default=False
+                f"{question} (hidden{'; empty: none' if may_be_empty else ''})",
+                hide_input=True,
+                default="" if may_be_empty else None,
+                show_default=False,
             )
-            words = value_error(path, answer)
-            if words is None or (may_be_empty and not answer):
+            error = value_error(path, answer)
+            if error is None or (may_be_empty and not answer):
                 return answer
-            click.echo(f"  {words}")
+            click.echo(f"  {error}")
 
-    def choice(self, question: str, words: tuple[str, ...]) -> str:
-        """One of the words; the first is what Enter means. To be asked on a terminal alone."""
-        answer: str = click.prompt(question, type=click.Choice(words), default=words[0])
+    def choice(self, question: str, choices: tuple[str, ...]) -> str:
+        """Return one of the choices; Enter takes the first. Requires a terminal."""
+        answer: str = click.prompt(question, type=click.Choice(choices), default=choices[0])
         return answer
 
     def _answer(  # noqa: PLR0913, PLR0917  # as above
@@ -83,63 +98,74 @@ class Prompter:
         default: T | None,
         proposal: T | None,
     ) -> T:
-        if given is None and not self.is_there:
+        if given is None and not self.is_interactive:
             given = default
             if given is None:
-                raise click.UsageError(f"{option} is missing; it answers: {question}")
+                raise click.UsageError(f"{option} is missing; it answers the question: {question}")
         if given is not None:
-            if words := value_error(path, given):
-                raise click.UsageError(f"{option}: {words}")
+            if error := value_error(path, given):
+                raise click.UsageError(f"{option}: {error}")
             return given
-        enter = default if proposal is None else proposal
-        may_be_none = default == "" and enter != ""
-        if may_be_none:
+        on_enter = default if proposal is None else proposal
+        is_clearable = default == "" and on_enter != ""
+        if is_clearable:
             question += " (- for none)"
         while True:
-            typed: str = click.prompt(question, default=None if enter is None else str(enter), show_default=enter != "")
-            answer = read("" if may_be_none and typed == "-" else typed.strip())
-            words = "expected a number" if answer is None else value_error(path, answer)
-            if answer is not None and words is None:
+            typed: str = click.prompt(
+                question, default=None if on_enter is None else str(on_enter), show_default=on_enter != ""
+            )
+            answer = read("" if is_clearable and typed == "-" else typed.strip())
+            error = "expected a number" if answer is None else value_error(path, answer)
+            if answer is not None and error is None:
                 return answer
-            click.echo(f"  {words}")
+            click.echo(f"  {error}")
 
 
 @dataclass(slots=True)
-class Secrets:
-    """Secrets from standard input, one a line, in the order in which they are asked for."""
+class SecretReader:
+    """Reads secrets from standard input, one per line, in the order in which they are needed."""
 
     stream: BinaryIO
     _lines: int = field(default=0)
 
-    def line(self, option: str, path: KeyPath, whose: str) -> str:
-        """The next one, which is the setting at `path`.
+    def next_line(self, option: str, path: KeyPath, purpose: str) -> str:
+        """Return the next line, which is the value of the setting at `path`.
+
+        Args:
+            option: The option that announced the line, for errors.
+            path: The setting.
+            purpose: The name of the secret, for errors.
 
         Raises:
-            click.UsageError: standard input ended, or the line cannot be that setting.
+            click.UsageError: There is no further line, or the schema rejects it.
         """
-        content = self.stream.readline(_LONGEST_LINE)
+        content = self.stream.readline(_MAX_LINE)
         self._lines += 1
-        place = f"{option}: line {self._lines} of standard input, {whose},"
+        place = f"{option}: line {self._lines} of standard input, {purpose},"
         if not content:
             raise click.UsageError(f"{place} is missing")
         try:
             text = content.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
             raise click.UsageError(f"{place} is not UTF-8 text") from None
-        if words := value_error(path, text):
-            raise click.UsageError(f"{place} cannot be it: {words}")
+        if error := value_error(path, text):
+            raise click.UsageError(f"{place} is invalid: {error}")
         return text
 
 
-def seen_from(folder: Path, file: str) -> str:
-    """A file's name as it is written into a configuration in `folder`: relative where it stands in or below it."""
+def relative_to_config(folder: Path, file: str) -> str:
+    """Return a file name as a configuration in `folder` refers to it: relative if the file is in or below the folder.
+
+    An empty name stays empty.
+    """
     if not file:
         return ""
-    absolute, home = Path(os.path.expanduser(file)).absolute(), folder.absolute()  # noqa: PTH111  # which never fails
+    # os.path.expanduser leaves unknown users alone, where Path.expanduser raises
+    absolute, home = Path(os.path.expanduser(file)).absolute(), folder.absolute()  # noqa: PTH111
     return str(absolute.relative_to(home) if absolute.is_relative_to(home) else absolute)
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:

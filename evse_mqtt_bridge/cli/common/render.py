@@ -1,8 +1,8 @@
-"""Draws the picture of a bridge as lines of text for a terminal: pure, from a picture and a width.
+"""Renders a snapshot as lines of text for a terminal of a given width. Pure.
 
-A wide terminal gets one table, with why a plug is online or not as its last column. Where that does not fit, plugs
-stand beneath their station, and what is to be told of one on the lines after it; rich's own tables have no cell that
-runs over several columns. What comes from outside is never taken for markup.
+A wide terminal gets one table, whose last column gives the availability. In a narrow one, plugs are listed below their
+station, and remarks follow on lines of their own. rich's tables are not used, because their cells cannot span columns.
+Text from outside is never interpreted as markup.
 """
 
 import textwrap
@@ -13,54 +13,53 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from evse_mqtt_bridge.cli.common.rows import (
-    ERROR_MOST,
-    HEADS,
+from evse_mqtt_bridge.cli.common.tables import (
+    ERROR_LENGTH,
+    PLUG_COLUMNS,
     PlugRow,
     Rank,
     StationRow,
+    elapsed,
+    measurement,
     rank_of,
-    span,
     station_row,
-    value,
 )
 from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.snapshot import Snapshot
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["UNLIMITED", "Line", "heading", "listing", "window"]
+__all__ = ["UNLIMITED", "Line", "fit_height", "heading", "listing"]
 
 UNLIMITED = 10_000
-"""A width for output that nobody's window limits, such as a pipe."""
+"""Width of output that no terminal limits, such as a pipe."""
 
 _STYLES = {Rank.UNAVAILABLE: "yellow", Rank.WAITING: "dim", Rank.PROBLEM: "red", Rank.CHARGING: "green"}
 _GAP = "  "
 _INDENT = "  "
-_RIGHT = frozenset({1, 3, 4})  # cells of a plug that are set to the right
-_SACRIFICED = (3, 2, 1)  # cells of a plug that go, in this order, where the window is narrow
-_NAME_LEAST = 12
-_STATUS_MOST = 16  # where the window is not very wide
-_WHY_LEAST = 36
+_RIGHT_ALIGNED = frozenset({1, 3, 4})  # indexes of PLUG_COLUMNS
+_DROPPED_FIRST = (3, 2, 1)  # indexes of PLUG_COLUMNS that are dropped in a narrow terminal, in this order
+_MIN_NAME_WIDTH = 12
+_MAX_STATUS_WIDTH = 16  # wider in a very wide terminal
+_MIN_AVAILABILITY_WIDTH = 36
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; `rows` is 1 where it shows a plug, or a station that has none yet, and 0 for whatever goes with it."""
+    """One line of output. `rows` is 1 if it shows a plug, or a station without known plugs; else 0."""
 
     text: Text
     rows: int = 0
 
 
-def heading(picture: Snapshot) -> list[Line]:
-    """The bridge, the broker and a sum of the stations; the first line says by itself how things are."""
-    health, broker, bridge = picture.health, picture.broker, picture.bridge
-    plugs = [plug for station in picture.stations for plug in station.plugs]
+def heading(snapshot: Snapshot) -> list[Line]:
+    """Return lines about the bridge, the broker, and the sum of all stations; the first line is a summary."""
+    health, broker, bridge = snapshot.health, snapshot.broker, snapshot.bridge
+    plugs = [plug for station in snapshot.stations for plug in station.plugs]
     online = [plug for plug in plugs if plug.reason is Reason.ONLINE]
-    stations = sum(station.reason is Reason.ONLINE for station in picture.stations)
+    stations = sum(station.reason is Reason.ONLINE for station in snapshot.stations)
     charging = sum(rank_of(plug) is Rank.CHARGING for plug in plugs)
-    power = value(sum(plug.power or 0.0 for plug in online), "W", 0)
-    flow = f"{charging} of {len(plugs)} plugs charging, {power}"
-    first = Text.assemble(
+    power = measurement(sum(plug.power or 0.0 for plug in online), "W", 0)
+    summary = Text.assemble(
         (f"evse-mqtt-bridge {clean(bridge.version)}", "bold"),
         ": ",
         ("healthy", "green") if health.healthy else ("NOT HEALTHY", "bold red"),
@@ -68,183 +67,191 @@ def heading(picture: Snapshot) -> list[Line]:
         ("broker connected", "green") if broker.connected else ("broker NOT CONNECTED", "bold red"),
         f", {len(online)} of {len(plugs)} plugs online",
     )
-    link = f"{'' if broker.connected else 'not '}connected for {span(picture.at, broker.since)}"
-    running = f"running for {span(picture.at, bridge.started)}"
+    connection = f"{'' if broker.connected else 'not '}connected for {elapsed(snapshot.at, broker.since)}"
+    uptime = f"running for {elapsed(snapshot.at, bridge.started)}"
+    usage = f"{charging} of {len(plugs)} plugs charging, {power}"
     lines = [
-        first,
-        Text(f"bridge    {clean(bridge.client_id)}, {running}, topics {clean(bridge.base_topic, 200)}/#"),
-        Text(f"broker    {clean(broker.address, 300)}, {link}", style="" if broker.connected else "red"),
+        summary,
+        Text(f"bridge    {clean(bridge.client_id)}, {uptime}, topics {clean(bridge.base_topic, 200)}/#"),
+        Text(f"broker    {clean(broker.address, 300)}, {connection}", style="" if broker.connected else "red"),
         Text(f"cloud     {clean(bridge.cloud, 300)}"),
-        Text(f"stations  {stations} of {len(picture.stations)} online; {flow}"),
-        *(Text(f"look at   {clean(words, ERROR_MOST)}", style="yellow") for words in health.messages),
+        Text(f"stations  {stations} of {len(snapshot.stations)} online; {usage}"),
+        *(Text(f"warning   {clean(problem, ERROR_LENGTH)}", style="yellow") for problem in health.words),
     ]
     return [Line(line) for line in lines]
 
 
-def listing(picture: Snapshot, width: int, *, worst_first: bool = False) -> list[Line]:
-    """Stations and plugs, in lines of at most `width` cells; in the order of the configuration, or by rank.
+def listing(snapshot: Snapshot, width: int, *, worst_first: bool = False) -> list[Line]:
+    """Return lines of at most `width` cells about stations and plugs.
 
-    By rank, what is told of a station that is online is left out: windows have little room.
+    Args:
+        snapshot: The snapshot.
+        width: Width of the terminal, in cells.
+        worst_first: Whether to sort by rank instead of keeping the order of the configuration. Remarks about stations
+            that are online are then left out, because a window has little room.
     """
-    stations = [station_row(picture.at, station) for station in picture.stations]
+    stations = [station_row(snapshot.at, station) for station in snapshot.stations]
     if not stations:
         return []
     if worst_first:
         stations.sort(key=lambda station: station.rank)
-    cells = _cell_widths(stations, max(_STATUS_MOST, width // 8))
-    names = _longest("STATION", (station.name for station in stations))
-    plugs = _longest("PLUG", (plug.name for station in stations for plug in station.plugs))
-    most = width // 5
-    table = _Columns((min(names, most), min(plugs, most), *cells), {place + 2 for place in _RIGHT})
-    rest = width - table.taken
-    if rest < _WHY_LEAST:
-        return list(_nested(stations, cells, width, remark_all=not worst_first))
-    rows = list(_flat(stations, table, rest, remark_all=not worst_first))
+    cells = _cell_widths(stations, max(_MAX_STATUS_WIDTH, width // 8))
+    station_width = _widest("STATION", (station.name for station in stations))
+    plug_width = _widest("PLUG", (plug.name for station in stations for plug in station.plugs))
+    limit = width // 5
+    widths = (min(station_width, limit), min(plug_width, limit), *cells)
+    columns = _Columns(widths, {index + 2 for index in _RIGHT_ALIGNED})
+    remaining = width - columns.total_width
+    if remaining < _MIN_AVAILABILITY_WIDTH:
+        return list(_nested(stations, cells, width, all_remarks=not worst_first))
+    rows = list(_flat(stations, columns, remaining, all_remarks=not worst_first))
     if worst_first:
         rows.sort(key=lambda row: row[0])
-    head = Line(Text(table.row(("STATION", "PLUG", *HEADS)) + "AVAILABILITY", style="bold"))
-    return [head, *(line for _, row in rows for line in row)]
+    header = Line(Text(columns.row(("STATION", "PLUG", *PLUG_COLUMNS)) + "AVAILABILITY", style="bold"))
+    return [header, *(line for _, row in rows for line in row)]
 
 
-def window(lines: Sequence[Line], height: int) -> list[Line]:
-    """As many of the lines as fit, the last of which says how many rows are left out."""
+def fit_height(lines: Sequence[Line], height: int) -> list[Line]:
+    """Return as many lines as fit into `height`; if some do not, the last line counts the rows left out."""
     if len(lines) <= height:
         return list(lines)
-    shown = list(lines[: max(height - 1, 0)])
-    while len(shown) > 1 and not shown[-1].rows:  # no heading without what it heads
-        shown.pop()
-    left = sum(line.rows for line in lines) - sum(line.rows for line in shown)
-    return [*shown, Line(Text(f"and {left} more" if left else "…", style="dim"))]
+    kept = list(lines[: max(height - 1, 0)])
+    while len(kept) > 1 and not kept[-1].rows:  # a station's heading without any of its plugs
+        kept.pop()
+    omitted = sum(line.rows for line in lines) - sum(line.rows for line in kept)
+    return [*kept, Line(Text(f"and {omitted} more" if omitted else "…", style="dim"))]
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Columns of these widths, each with a gap after it; those at the places of `right` are set to the right."""
+    """Columns of these widths, each followed by a gap; `right_aligned` are indexes of columns."""
 
     widths: tuple[int, ...]
-    right: AbstractSet[int]
+    right_aligned: AbstractSet[int]
 
     @property
-    def taken(self) -> int:
+    def total_width(self) -> int:
         return sum(self.widths) + len(_GAP) * len(self.widths)
 
     def row(self, cells: Sequence[str]) -> str:
-        """The cells, cut where they do not fit."""
+        """Return a row of these cells, each shortened if it does not fit."""
         row = ""
-        for place, (cell, width) in enumerate(zip(cells, self.widths, strict=True)):
-            fitting = _cut(cell, width)
-            space = " " * (width - cell_len(fitting))
-            row += (space + fitting if place in self.right else fitting + space) + _GAP
+        for index, (cell, width) in enumerate(zip(cells, self.widths, strict=True)):
+            text = _shorten(cell, width)
+            padding = " " * (width - cell_len(text))
+            row += (padding + text if index in self.right_aligned else text + padding) + _GAP
         return row
 
 
-# One table
+# Wide: one table
 
 
 def _flat(
-    stations: Sequence[StationRow], table: _Columns, rest: int, *, remark_all: bool
+    stations: Sequence[StationRow], columns: _Columns, remaining: int, *, all_remarks: bool
 ) -> Iterator[tuple[Rank, list[Line]]]:
-    """The lines of each row, and its rank; `rest` is the width of the last column."""
+    """Yield the rank and the lines of each row; `remaining` is the width of the last column."""
     for station in stations:
-        # what is told of a station is told once, with its first plug
-        remarks = station.remarks if remark_all or station.trouble else ()
+        remarks = station.remarks if all_remarks or station.unavailable else ()
         if not station.plugs:
-            row = table.row((station.name, *["-"] * (len(table.widths) - 1)))
-            yield station.rank, _with_notes(row, [station.trouble, *remarks], rest, station.rank)
+            row = columns.row((station.name, *["-"] * (len(columns.widths) - 1)))
+            yield station.rank, _with_notes(row, [station.unavailable, *remarks], remaining, station.rank)
         for plug in station.plugs:
-            row = table.row((station.name, plug.name, *plug.cells))
-            yield plug.rank, _with_notes(row, [plug.availability, *remarks], rest, plug.rank)
-            remarks = ()
+            row = columns.row((station.name, plug.name, *plug.cells))
+            yield plug.rank, _with_notes(row, [plug.availability, *remarks], remaining, plug.rank)
+            remarks = ()  # only the first plug of a station carries its remarks
 
 
 def _with_notes(row: str, notes: Sequence[str], width: int, rank: Rank) -> list[Line]:
-    """A row with its notes in the last column, on as many lines as they take."""
+    """Return a row with its notes in the last column, wrapped to as many lines as they need."""
     style = _STYLES.get(rank, "")
-    told = textwrap.wrap("; ".join(notes), width) or [""]
+    wrapped = textwrap.wrap("; ".join(notes), width) or [""]
     return [
-        Line(Text(row + told[0], style=style), 1),
-        *(Line(Text(" " * cell_len(row) + part, style=style)) for part in told[1:]),
+        Line(Text(row + wrapped[0], style=style), 1),
+        *(Line(Text(" " * cell_len(row) + part, style=style)) for part in wrapped[1:]),
     ]
 
 
-# Plugs beneath their stations
+# Narrow: plugs below their station
 
 
-def _nested(stations: Sequence[StationRow], cells: Sequence[int], width: int, *, remark_all: bool) -> Iterator[Line]:
-    kept = _kept(cells, width)
-    room = max(width - _taken(cells, kept), 1)
+def _nested(stations: Sequence[StationRow], cells: Sequence[int], width: int, *, all_remarks: bool) -> Iterator[Line]:
+    kept = _kept_columns(cells, width)
+    name_limit = max(width - _width_of(cells, kept), 1)
     names = [
         "STATION / PLUG",
         *(_INDENT + plug.name for station in stations for plug in station.plugs),
-        *(joined for station in stations if cell_len(joined := _joined(station)) <= room),
+        *(joined for station in stations if cell_len(joined := _joined_name(station)) <= name_limit),
     ]
-    name = min(max(map(cell_len, names)), room)
-    table = _Columns(
-        (name, *(cells[place] for place in kept)), {place for place, cell in enumerate(kept, 1) if cell in _RIGHT}
+    name_width = min(max(map(cell_len, names)), name_limit)
+    columns = _Columns(
+        (name_width, *(cells[index] for index in kept)),
+        {position for position, index in enumerate(kept, 1) if index in _RIGHT_ALIGNED},
     )
-    yield Line(Text(table.row(("STATION / PLUG", *(HEADS[place] for place in kept))).rstrip(), style="bold"))
+    header = columns.row(("STATION / PLUG", *(PLUG_COLUMNS[index] for index in kept))).rstrip()
+    yield Line(Text(header, style="bold"))
     for station in stations:
-        remarks = station.remarks if remark_all or station.trouble else ()
-        joined = _joined(station)
-        if joined and cell_len(joined) <= name:
-            yield from _plug_lines(joined, station.plugs[0], table, kept, width)
+        remarks = station.remarks if all_remarks or station.unavailable else ()
+        joined = _joined_name(station)
+        if joined and cell_len(joined) <= name_width:
+            yield from _plug_lines(joined, station.plugs[0], columns, kept, width)
             yield from _indented(remarks, width, _STYLES.get(station.plugs[0].rank, ""))
             continue
-        style = _STYLES[station.rank] if station.trouble else ""
-        yield Line(Text(_cut(station.name, width), style=style or "bold"), 0 if station.plugs else 1)
-        yield from _indented([station.trouble, *remarks], width, style or "dim")
+        style = _STYLES[station.rank] if station.unavailable else ""
+        yield Line(Text(_shorten(station.name, width), style=style or "bold"), 0 if station.plugs else 1)
+        yield from _indented([station.unavailable, *remarks], width, style or "dim")
         for plug in station.plugs:
-            yield from _plug_lines(_INDENT + plug.name, plug, table, kept, width, told=bool(station.trouble))
+            is_explained = bool(station.unavailable)
+            yield from _plug_lines(_INDENT + plug.name, plug, columns, kept, width, is_explained=is_explained)
 
 
-def _plug_lines(  # noqa: PLR0913  # what a row is made of
-    name: str, plug: PlugRow, table: _Columns, kept: Sequence[int], width: int, *, told: bool = False
+def _plug_lines(  # noqa: PLR0913  # a row and its layout
+    name: str, plug: PlugRow, columns: _Columns, kept: Sequence[int], width: int, *, is_explained: bool = False
 ) -> Iterator[Line]:
-    """A row, and why it is not online, unless that was `told` of its station."""
+    """Yield a row, and why the plug is not online, unless the lines of its station explain that already."""
     style = _STYLES.get(plug.rank, "")
-    yield Line(Text(table.row((name, *(plug.cells[place] for place in kept))).rstrip(), style=style), 1)
-    if plug.rank <= Rank.WAITING and not told:
+    yield Line(Text(columns.row((name, *(plug.cells[index] for index in kept))).rstrip(), style=style), 1)
+    if plug.rank <= Rank.WAITING and not is_explained:
         yield from _indented([plug.availability], width, style)
 
 
-def _indented(words: Iterable[str], width: int, style: str) -> Iterator[Line]:
+def _indented(notes: Iterable[str], width: int, style: str) -> Iterator[Line]:
     indent = _INDENT * 2
-    for word in words:
-        for part in textwrap.wrap(word, max(width, 20), initial_indent=indent, subsequent_indent=indent + _INDENT):
+    for note in notes:
+        for part in textwrap.wrap(note, max(width, 20), initial_indent=indent, subsequent_indent=indent + _INDENT):
             yield Line(Text(part, style=style))
 
 
-def _joined(station: StationRow) -> str:
-    """The name of a station with one plug, which takes one line with it where the names fit."""
+def _joined_name(station: StationRow) -> str:
+    """Return the names of a station and its only plug, which share a line if they fit; else an empty text."""
     return f"{station.name}, {station.plugs[0].name}" if len(station.plugs) == 1 else ""
 
 
-def _kept(cells: Sequence[int], width: int) -> list[int]:
-    """The cells of a plug that leave room for its name."""
+def _kept_columns(cells: Sequence[int], width: int) -> list[int]:
+    """Return the indexes of the plug columns that leave enough room for the name."""
     kept = list(range(len(cells)))
-    for place in _SACRIFICED:
-        if width - _taken(cells, kept) < _NAME_LEAST:
-            kept.remove(place)
+    for index in _DROPPED_FIRST:
+        if width - _width_of(cells, kept) < _MIN_NAME_WIDTH:
+            kept.remove(index)
     return kept
 
 
-def _taken(cells: Sequence[int], kept: Sequence[int]) -> int:
-    """The width of these cells, with a gap before each."""
-    return sum(cells[place] + len(_GAP) for place in kept)
+def _width_of(cells: Sequence[int], kept: Sequence[int]) -> int:
+    """Return the width of these columns, with a gap before each."""
+    return sum(cells[index] + len(_GAP) for index in kept)
 
 
-def _cell_widths(stations: Iterable[StationRow], status_most: int) -> tuple[int, ...]:
+def _cell_widths(stations: Iterable[StationRow], max_status_width: int) -> tuple[int, ...]:
     rows = [plug.cells for station in stations for plug in station.plugs]
-    status, *others = (_longest(head, (row[place] for row in rows)) for place, head in enumerate(HEADS))
-    return min(status, status_most), *others
+    status, *others = (_widest(title, (row[index] for row in rows)) for index, title in enumerate(PLUG_COLUMNS))
+    return min(status, max_status_width), *others
 
 
-def _longest(head: str, texts: Iterable[str]) -> int:
-    return max([cell_len(head), *map(cell_len, texts)])
+def _widest(title: str, texts: Iterable[str]) -> int:
+    return max([cell_len(title), *map(cell_len, texts)])
 
 
-def _cut(text: str, width: int) -> str:
-    """At most `width` cells of a text; what is cut is its middle, since names differ at their ends."""
+def _shorten(text: str, width: int) -> str:
+    """Return at most `width` cells of a text. The middle is left out, because names differ at their ends."""
     if cell_len(text) <= width:
         return text
     if width < 1:

@@ -1,4 +1,4 @@
-"""Looks at a running bridge: where it shows itself, and the picture from there."""
+"""A client of the status page: finds the address of a running bridge and fetches its snapshot."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import click
@@ -27,60 +27,80 @@ from evse_mqtt_bridge.support.errors import UnavailableError
 from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["Viewer", "address_of", "only_stations", "only_unavailable", "url_option", "where"]
+__all__ = [
+    "MAX_BODY",
+    "TIMEOUT",
+    "StatusClient",
+    "address_error",
+    "bridge_address",
+    "page_address",
+    "select_stations",
+    "select_unavailable",
+]
 
-_TIMEOUT = httpx.Timeout(5.0, connect=3.0)
-_WHOLE = 20.0  # seconds
-_LIMIT = 256 * 2**20  # bytes; a bridge of 20,000 stations stays below it
-_SAID = 200
+TIMEOUT = 5.0
+"""Seconds to wait for each part of the response."""
+
+MAX_BODY = 256 * 2**20
+"""Largest response in bytes; 20,000 stations need less."""
+
+_CONNECT_TIMEOUT = 3.0  # seconds
+_TOTAL_TIMEOUT = 20.0  # seconds
+_MESSAGE_LENGTH = 200  # characters
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
-_ADVICE = "; is it running, with http.enabled, and is this the place (--url)?"
+_ADVICE = "; is the bridge running with http.enabled, and is the address right (--url)?"
 
 
-def url_option(command: Any) -> Any:  # noqa: ANN401  # a decorator of click's
-    """`--url URL`."""
-    return click.option(
-        "--url",
-        metavar="URL",
-        callback=_checked,
-        help="Where the bridge is, such as http://192.0.2.10:9480, whatever the configuration says.",
-    )(command)
+def bridge_address(config: Path | None, url: str | None) -> str:
+    """Return the address of the bridge's status page, without a slash at its end.
 
-
-def where(config: Path | None, url: str | None) -> str:
-    """The address at which to look, without a slash at its end.
-
-    That is `url`, else what the configuration says in `[http]`, else the default, where there is no configuration. Of
-    the configuration nothing but that table is needed: the secrets that it names may be out of reach.
+    The address is `url`, else that of `[http]` in the configuration, else the default if there is no configuration.
+    Only that table is read, so that secrets in files that this user may not read do not matter.
 
     Raises:
-        ConfigError: the configuration cannot be read, or its `[http]` is wrong.
-        UnavailableError: it says that nothing is shown.
+        ConfigError: The configuration cannot be read, or its `[http]` is wrong.
+        UnavailableError: The status page is disabled.
     """
     if url is not None:
         return url
     path = choose_file(config, os.environ)
-    settings = _settings(None if config is None and path == DEFAULT_FILE and not path_exists(path) else path)
+    settings = _http_settings(None if config is None and path == DEFAULT_FILE and not path_exists(path) else path)
     if not settings.enabled:
         raise UnavailableError(
-            f"there is nothing to look at: http.enabled = false in {path or 'the environment'}; set it to true, and "
+            f"the status page is disabled: http.enabled = false in {path or 'the environment'}; set it to true and "
             "restart the bridge or send it SIGHUP"
         )
-    return address_of(settings)
+    return page_address(settings)
 
 
-def address_of(settings: Http) -> str:
-    """Where a bridge with these settings is found from its own machine."""
+def page_address(settings: Http) -> str:
+    """Return the address at which the bridge's own machine reaches the status page."""
     return f"http://{host_and_port(local_address(settings.host), settings.port)}"
 
 
-class Viewer:
-    """Asks one bridge for its picture; a context manager, which keeps a connection. `address` is that of `where`."""
+def address_error(url: str) -> str | None:
+    """Return why `url` cannot be the address of a bridge; `None` if it can."""
+    try:
+        urlsplit(url)  # rejects hosts that httpx accepts
+        parsed = httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        return str(error)
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+        return "expected an address like http://127.0.0.1:9480"
+    return None
+
+
+class StatusClient:
+    """Fetches snapshots of one bridge over a connection that stays open; a context manager.
+
+    Args:
+        address: The address of the status page, as `bridge_address` returns it.
+    """
 
     def __init__(self, address: str) -> None:
-        self.address = _without_login(address)
+        self.address = _without_credentials(address)
         self._url = f"{address}/api/picture"
-        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
+        self._client = httpx.Client(timeout=httpx.Timeout(TIMEOUT, connect=_CONNECT_TIMEOUT), trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -90,111 +110,104 @@ class Viewer:
     ) -> None:
         self._client.close()
 
-    def look(self) -> tuple[bytes, Snapshot]:
-        """The picture, as it was served and as a value.
+    def fetch(self) -> tuple[bytes, Snapshot]:
+        """Return the current snapshot, as received and decoded.
 
         Raises:
-            UnavailableError: no bridge answers there, or one of another version.
+            UnavailableError: No bridge answers, or its version is incompatible.
         """
         try:
-            body = self._fetch()
+            body = self._fetch_body()
         except httpx.HTTPError as error:
-            words = "not in time" if isinstance(error, httpx.TimeoutException) else _ERRNO.sub("", str(error))
-            raise self._unavailable(f"no bridge answers: {clean(words, 200)}{_ADVICE}") from None
+            reason = "timed out" if isinstance(error, httpx.TimeoutException) else _ERRNO.sub("", str(error))
+            raise self._unavailable(f"no bridge answers: {clean(reason, _MESSAGE_LENGTH)}{_ADVICE}") from None
         try:
             return body, from_json(body)
         except ValueError:
-            raise self._unavailable(_other_version(body)) from None
+            raise self._unavailable(_undecodable(body)) from None
 
-    def _fetch(self) -> bytes:
-        until = time.monotonic() + _WHOLE
+    def _fetch_body(self) -> bytes:
+        deadline = time.monotonic() + _TOTAL_TIMEOUT
         body = bytearray()
-        with self._client.stream("GET", self._url) as answer:
-            for chunk in answer.iter_bytes():
+        with self._client.stream("GET", self._url) as response:
+            for chunk in response.iter_bytes():
                 body += chunk
-                if len(body) > _LIMIT or time.monotonic() > until:
-                    raise self._unavailable(f"no bridge answers, but something else, without an end{_ADVICE}")
-            if answer.status_code != httpx.codes.OK:
-                said = clean(body[:_SAID].decode(errors="replace"), _SAID) or "nothing"
-                raise self._unavailable(f"it answers with status {answer.status_code} and says: {said}")
+                if len(body) > MAX_BODY or time.monotonic() > deadline:
+                    raise self._unavailable(f"another program answers, without end{_ADVICE}")
+            if response.status_code != httpx.codes.OK:
+                text = clean(body[:_MESSAGE_LENGTH].decode(errors="replace"), _MESSAGE_LENGTH) or "no text"
+                raise self._unavailable(f"status {response.status_code}: {text}")
         return bytes(body)
 
-    def _unavailable(self, words: str) -> UnavailableError:
-        return UnavailableError(f"{self.address}: {words}")
+    def _unavailable(self, reason: str) -> UnavailableError:
+        return UnavailableError(f"{self.address}: {reason}")
 
 
-def only_stations(picture: Snapshot, names: tuple[str, ...]) -> Snapshot:
-    """The picture with the stations that have these names, uuids or aliases alone; with all of them for no names.
+def select_stations(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
+    """Return the snapshot with only the stations of these names, uuids or aliases; unchanged without names.
 
     Raises:
-        click.BadParameter: there is none of a name.
+        click.BadParameter: A name matches no station.
     """
     if not names:
-        return picture
+        return snapshot
     uuids: dict[str, set[str]] = {}
-    spelled: dict[str, str] = {}
-    for station in picture.stations:
+    spellings: dict[str, str] = {}
+    for station in snapshot.stations:
         for name in _names(station):
             uuids.setdefault(name.casefold(), set()).add(station.uuid)
-            spelled[name.casefold()] = name
-    wanted: set[str] = set()
+            spellings[name.casefold()] = name
+    selected: set[str] = set()
     for name in names:
         if name.casefold() not in uuids:
             nearest = get_close_matches(name.casefold(), uuids, n=1, cutoff=0)
-            said = f"; the nearest is {clean(spelled[nearest[0]])!r}" if nearest else ""
-            raise click.BadParameter(f"the bridge has no station {clean(name)!r}{said}", param_hint="STATION")
-        wanted |= uuids[name.casefold()]
-    return replace(picture, stations=tuple(station for station in picture.stations if station.uuid in wanted))
+            hint = f"; the nearest is {clean(spellings[nearest[0]])!r}" if nearest else ""
+            raise click.BadParameter(f"the bridge has no station {clean(name)!r}{hint}", param_hint="STATION")
+        selected |= uuids[name.casefold()]
+    return replace(snapshot, stations=tuple(station for station in snapshot.stations if station.uuid in selected))
 
 
-def only_unavailable(picture: Snapshot) -> Snapshot:
-    """The picture with the stations and plugs that are not online alone; what is not known yet is not online."""
+def select_unavailable(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with only the stations and plugs that are not online, or not known to be."""
     stations = []
-    for station in picture.stations:
+    for station in snapshot.stations:
         plugs = tuple(plug for plug in station.plugs if plug.reason is not Reason.ONLINE)
         if plugs or station.reason is not Reason.ONLINE:
             stations.append(replace(station, plugs=plugs))
-    return replace(picture, stations=tuple(stations))
+    return replace(snapshot, stations=tuple(stations))
 
 
 def _names(station: StationSnapshot) -> tuple[str, ...]:
     return station.uuid, station.name, station.topic.rpartition("/")[2]
 
 
-def _checked(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        urlsplit(value)  # which knows better than httpx what is no host
-        url = httpx.URL(value)
-    except (ValueError, httpx.InvalidURL) as error:
-        raise click.BadParameter(str(error)) from None
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise click.BadParameter("expected an address like http://127.0.0.1:9480")
-    return value.rstrip("/")
-
-
-def _without_login(address: str) -> str:
+def _without_credentials(address: str) -> str:
     url = httpx.URL(address)
     return str(url.copy_with(username=None, password=None)) if url.userinfo else address
 
 
-def _settings(path: Path | None) -> Http:
+def _http_settings(path: Path | None) -> Http:
+    """Return `[http]` of the file at `path` and the environment.
+
+    Raises:
+        ConfigError: The file cannot be read, or the table is wrong.
+    """
     data = read_toml(read_text(path), path) if path is not None else {}
     variables, _ = environment.read_variables(os.environ)
     environment.overlay(data, [variable for variable in variables if variable.path[0] == "http"])
     try:
         return Http.model_validate(data.get("http", {}))
     except ValidationError:
-        return load_config(path).config.http  # which tells what is wrong, and where
+        return load_config(path).config.http  # raises an error that names the line and the reason
 
 
-def _other_version(body: bytes) -> str:
+def _undecodable(body: bytes) -> str:
+    """Return why a response is not a snapshot: it is from another version of the bridge, or from another program."""
     try:
         version = clean(str(json.loads(body)["bridge"]["version"]))
     except (ValueError, KeyError, TypeError, RecursionError):
-        return f"no bridge answers, but something else{_ADVICE}"
+        return f"another program answers{_ADVICE}"
     return (
-        f"the bridge there is version {version}, and this command, which is version {__version__}, cannot read it: "
-        "use the one of its version"
+        f"the bridge has version {version}, which this command of version {__version__} cannot read; use the command "
+        "of the same version"
     )

@@ -1,63 +1,279 @@
-"""How the answers of stations are shown in a terminal."""
+"""Rows of stations and plugs as text, from a snapshot, from an answer of the cloud, or from retained topics.
 
-from collections.abc import Iterator, Sequence
+All text from outside is cleaned here. The functions are pure, except the two that print.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evse_mqtt_bridge.domain.model import PlugReading, Reading
+from evse_mqtt_bridge.domain.model import PlugReading, Reading, Reason
+from evse_mqtt_bridge.domain.statuses import meaning
+from evse_mqtt_bridge.observability.event_log import duration
+from evse_mqtt_bridge.observability.reason_texts import why
+from evse_mqtt_bridge.observability.snapshot import PlugSnapshot, StationSnapshot
 from evse_mqtt_bridge.publishing.messages import number, timestamp
+from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["plug_lines", "print_plugs", "print_table"]
+__all__ = [
+    "ERROR_LENGTH",
+    "PLUG_COLUMNS",
+    "PlugRow",
+    "Rank",
+    "StationRow",
+    "TopicRow",
+    "elapsed",
+    "measurement",
+    "print_plugs",
+    "print_table",
+    "rank_of",
+    "reading_lines",
+    "station_row",
+    "topic_rows",
+]
+
+ERROR_LENGTH = 300
+"""Characters of an error text that are shown."""
+
+_RECENT = 3600.0  # seconds
+_CELL_LENGTH = 128  # characters
+_UNKNOWN = "-"
+
+
+def measurement(value: float | None, unit: str, digits: int | None = None) -> str:
+    """Return a value with its unit, rounded to `digits` unless that is `None`; `-` for an unknown value."""
+    if value is None:
+        return _UNKNOWN
+    return f"{number(value if digits is None else round(value, digits))} {unit}".rstrip()
+
+
+def elapsed(at: datetime, since: datetime) -> str:
+    """Return the time from `since` to `at`; below ten seconds without tenths, which would flicker in a live view."""
+    seconds = max((at - since).total_seconds(), 0.0)
+    return f"{seconds:.0f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004  # ten seconds
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table in which nothing is cut off, and no text from outside is taken for markup."""
+    """Print a table that never truncates a cell and never interprets text from outside as markup."""
     table = Table(*headings, box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
     for row in rows:
-        table.add_row(*(Text(clean("" if value is None else str(value), 128)) for value in row))
+        table.add_row(*(Text(clean("" if value is None else str(value), _CELL_LENGTH)) for value in row))
     Console().print(table)
 
 
+# From a snapshot: `status` and `watch`
+
+PLUG_COLUMNS = ("STATUS", "POWER", "L1 / L2 / L3", "LIMIT", "AGE")
+"""Headings of the cells of a `PlugRow`."""
+
+
+class Rank(IntEnum):
+    """How urgent a row is; `watch` shows low ranks first."""
+
+    UNAVAILABLE = 0
+    WAITING = 1
+    PROBLEM = 2
+    CHARGING = 3
+    IDLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PlugRow:
+    """A plug of a snapshot.
+
+    Attributes:
+        name: Name of the plug.
+        cells: One text per PLUG_COLUMNS.
+        rank: How urgent the row is.
+        availability: Why the plug is online or not, and since when.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    rank: Rank
+    availability: str
+
+
+@dataclass(frozen=True, slots=True)
+class StationRow:
+    """A station of a snapshot.
+
+    Attributes:
+        name: Name of the station.
+        rank: The most urgent rank among the station and its plugs.
+        unavailable: Why the station is not online, and since when; empty if it is online.
+        remarks: The last error, if it is recent or still matters, and anything unusual in the last answer.
+        plugs: Its plugs.
+    """
+
+    name: str
+    rank: Rank
+    unavailable: str
+    remarks: tuple[str, ...]
+    plugs: tuple[PlugRow, ...]
+
+
+def station_row(at: datetime, station: StationSnapshot) -> StationRow:
+    """Return the row of a station in a snapshot that was taken at `at`."""
+    plugs = tuple(_plug_row(at, plug) for plug in station.plugs)
+    is_online = station.reason is Reason.ONLINE
+    remarks = []
+    if station.error and station.error_at is not None:
+        age = (at - station.error_at).total_seconds()
+        if not is_online or station.consecutive_failures or age < _RECENT:
+            remarks.append(f"last error {elapsed(at, station.error_at)} ago: {clean(station.error, ERROR_LENGTH)}")
+    if station.note:
+        remarks.append(f"unusual: {clean(station.note, ERROR_LENGTH)}")
+    return StationRow(
+        name=clean(station.name),
+        rank=min([_rank_of_reason(station.reason), *(plug.rank for plug in plugs)]),
+        unavailable="" if is_online else _availability(at, station.reason, station.since),
+        remarks=tuple(remarks),
+        plugs=plugs,
+    )
+
+
+def rank_of(plug: PlugSnapshot) -> Rank:
+    """Return how urgent a plug is."""
+    if plug.reason is not Reason.ONLINE:
+        return _rank_of_reason(plug.reason)
+    status = meaning(plug.status)
+    if status.problem:
+        return Rank.PROBLEM
+    return Rank.CHARGING if status.charging else Rank.IDLE
+
+
+def _plug_row(at: datetime, plug: PlugSnapshot) -> PlugRow:
+    currents = (plug.current_l1, plug.current_l2, plug.current_l3)
+    phases = " / ".join(measurement(current, "", 2) for current in currents) + " A"
+    cells = (
+        clean(plug.status or _UNKNOWN),
+        measurement(plug.power, "W", 0),
+        _UNKNOWN if currents == (None, None, None) else phases,
+        measurement(plug.dyn_current_limit, "A", 2),
+        _age(at, plug.time) if plug.time else _UNKNOWN,
+    )
+    return PlugRow(clean(plug.name), cells, rank_of(plug), _availability(at, plug.reason, plug.since))
+
+
+def _rank_of_reason(reason: Reason | None) -> Rank:
+    if reason is None:
+        return Rank.WAITING
+    return Rank.IDLE if reason is Reason.ONLINE else Rank.UNAVAILABLE
+
+
+def _availability(at: datetime, reason: Reason | None, since: datetime | None) -> str:
+    return why(reason) + (f" (for {elapsed(at, since)})" if since is not None and reason is not None else "")
+
+
+def _age(at: datetime, time: datetime) -> str:
+    """Return the age of a measurement; negative if the clock that measured it is ahead by a second or more."""
+    return f"-{elapsed(time, at)}" if (time - at).total_seconds() >= 1 else elapsed(at, time)
+
+
+# From an answer of the cloud: `check`, `init` and `station add`
+
+
 def print_plugs(reading: Reading) -> None:
-    """What a station answered when it was asked for the first time: its plugs by uuid."""
+    """Print the plugs of a station that was polled for the first time, with the uuids to give them an alias by."""
     rows = [
-        [plug.plug_uuid, plug.label, plug.status, None if plug.power is None else _with_unit(plug.power, "W")]
+        [plug.plug_uuid, plug.label, plug.status, None if plug.power is None else measurement(plug.power, "W")]
         for plug in reading.plugs
     ]
     print_table(["plug", "label", "status", "power"], rows)
 
 
-def plug_lines(plugs: Sequence[PlugReading]) -> Iterator[str]:
-    """A line for each plug: label, status, power, currents, limit and the time of the measurement, in columns.
+def reading_lines(plugs: Sequence[PlugReading]) -> Iterator[str]:
+    """Yield an aligned line per plug: label, status, power, currents, limit and the time of the measurement.
 
-    With labels and words of the usual length a line fits 80 columns.
+    A line fits into 80 columns if label and status have the usual length.
     """
-    rows = [_cells(plug) for plug in plugs]
+    rows = [_reading_cells(plug) for plug in plugs]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
         yield "  ".join(padded).rstrip()
 
 
-def _cells(plug: PlugReading) -> tuple[str, ...]:
-    """What is not known is `-`."""
-    phases = (plug.current_l1, plug.current_l2, plug.current_l3)
-    currents = " / ".join("-" if value is None else number(value) for value in phases)
+def _reading_cells(plug: PlugReading) -> tuple[str, ...]:
+    phases = " / ".join(measurement(current, "") for current in (plug.current_l1, plug.current_l2, plug.current_l3))
     return (
         clean(plug.label or plug.plug_uuid),
-        clean(plug.status or "-"),
-        _with_unit(plug.power, "W"),
-        f"{currents} A",
-        f"of {_with_unit(plug.dyn_current_limit, 'A')}",
-        timestamp(plug.time.replace(microsecond=0)).replace(".000Z", "Z") if plug.time else "-",
+        clean(plug.status or _UNKNOWN),
+        measurement(plug.power, "W"),
+        f"{phases} A",
+        f"of {measurement(plug.dyn_current_limit, 'A')}",
+        timestamp(plug.time.replace(microsecond=0)).replace(".000Z", "Z") if plug.time else _UNKNOWN,
     )
 
 
-def _with_unit(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{number(value)} {unit}"
+# From retained topics: `demo`
+
+
+@dataclass(frozen=True, slots=True)
+class TopicRow:
+    """A plug as its topics show it; a cell is empty if its topic has no value.
+
+    Attributes:
+        station: Name of the station.
+        plug: Label of the plug, else its level in topics.
+        status: Payload of `status`.
+        power: Payload of `power`, with its unit.
+        currents: Payloads of `current_l1` to `current_l3`, with their unit.
+        limit: Payload of `dyn_current_limit`, with its unit.
+        availability: Payload of `availability`, and the reason if the plug is offline.
+    """
+
+    station: str
+    plug: str
+    status: str = ""
+    power: str = ""
+    currents: str = ""
+    limit: str = ""
+    availability: str = ""
+
+
+def topic_rows(layout: Topics, topics: Mapping[str, str], names: Mapping[str, str]) -> list[TopicRow]:
+    """Return a row per plug, sorted by the names of station and plug.
+
+    Args:
+        layout: The topic layout of the bridge.
+        topics: Payload by topic.
+        names: Name of a station by its level in topics.
+    """
+    plugs: dict[tuple[str, str], dict[str, str]] = {}
+    for topic, payload in topics.items():
+        place = layout.read(topic)
+        if isinstance(place, PlugPlace):
+            plugs.setdefault((place.station, place.plug), {})[place.field] = clean(payload)
+    rows = (
+        TopicRow(
+            station=names.get(station, station),
+            plug=values.get("label", plug),
+            status=values.get("status", ""),
+            power=_payload(values.get("power"), "W"),
+            currents=_payload(" / ".join(values.get(f"current_l{phase}", _UNKNOWN) for phase in (1, 2, 3)), "A"),
+            limit=_payload(values.get("dyn_current_limit"), "A"),
+            availability=_published_availability(values),
+        )
+        for (station, plug), values in plugs.items()
+    )
+    return sorted(rows, key=lambda row: (row.station, row.plug))
+
+
+def _payload(payload: str | None, unit: str) -> str:
+    return f"{payload} {unit}" if payload else ""
+
+
+def _published_availability(values: Mapping[str, str]) -> str:
+    availability, reason = values.get("availability", ""), values.get("availability_reason", "")
+    return availability if reason in ("", availability) else f"{availability}: {reason}"

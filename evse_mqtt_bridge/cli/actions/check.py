@@ -1,0 +1,73 @@
+"""Validates a configuration, and tests the broker and the stations that it names."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from evse_mqtt_bridge.cli.common.options import load_config
+from evse_mqtt_bridge.cli.common.tables import reading_lines
+from evse_mqtt_bridge.cloud.client import validate
+from evse_mqtt_bridge.cloud.poll_once import poll_once
+from evse_mqtt_bridge.config.schema import Config, Mqtt
+from evse_mqtt_bridge.domain.availability import with_topics
+from evse_mqtt_bridge.domain.model import Failure
+from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.support.errors import UnavailableError
+from evse_mqtt_bridge.support.text import clean
+
+__all__ = ["check_config"]
+
+
+def check_config(config: Path | None, *, online: bool) -> None:
+    """Validate the configuration and print the result; if `online`, also test the broker and each station.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        UnavailableError: The broker or a station failed the test.
+    """
+    loaded = load_config(config)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    validate(loaded.config.cloud)
+    count = len(loaded.config.stations)
+    click.echo(f"{loaded.path or 'the environment'} is valid: {count} station{'' if count == 1 else 's'}")
+    if online and not asyncio.run(_test_services(loaded.config)):
+        raise UnavailableError("not every test passed; see above")
+
+
+async def _test_services(config: Config) -> bool:
+    """Test the broker and each station, print a result for each, and return whether all passed."""
+    broker_passed = await _test_broker(config.mqtt)
+    stations_passed = await _test_stations(config)
+    return broker_passed and stations_passed
+
+
+async def _test_broker(settings: Mqtt) -> bool:
+    try:
+        async with one_shot(settings, "check"):
+            click.echo(f"broker {settings.address}: connection accepted")
+    except UnavailableError as error:
+        click.echo(str(error), err=True)
+        return False
+    return True
+
+
+async def _test_stations(config: Config) -> bool:
+    if not config.stations:
+        return True
+    passed = True
+    for settings, answer in zip(config.stations, await poll_once(config.cloud, config.stations), strict=True):
+        station = settings.station(config.polling)
+        outcome = with_topics(answer, station)
+        title = clean(station.title)
+        if isinstance(outcome, Failure):
+            click.secho(f"{title}: {outcome.reason}: {outcome.detail}", fg="red")
+            passed = False
+            continue
+        click.echo(title)
+        for line in reading_lines(outcome.plugs):
+            click.echo(f"  {line}")
+        for note in outcome.notes:
+            click.secho(f"  {note}", fg="yellow")
+    return passed

@@ -1,0 +1,111 @@
+"""Asks a bridge whether it is healthy: the bridge itself at /healthz, else its broker.
+
+A container runs this every few seconds, so that the usual case imports the standard library and click only. The
+complete configuration is loaded if the few settings that matter are wrong or unusual, or if the broker has to be asked.
+"""
+
+import contextlib
+import http.client
+import os
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+
+from evse_mqtt_bridge.cli.common.health_settings import HealthSettings, read_health_settings
+from evse_mqtt_bridge.cli.common.options import load_config
+from evse_mqtt_bridge.config.location import choose_file
+from evse_mqtt_bridge.support.errors import UnavailableError
+from evse_mqtt_bridge.support.net import host_and_port, local_address
+from evse_mqtt_bridge.support.text import clean
+from evse_mqtt_bridge.web.headers import CLIENT_ID_HEADER, SERVER_NAME
+
+__all__ = ["bridge_health"]
+
+_TIMEOUT = 3.0  # seconds
+_BODY_LIMIT = 4096  # bytes
+_LINE_LIMIT = 500  # characters
+
+
+def bridge_health(config: Path | None) -> str:
+    """Return what the healthy bridge reports.
+
+    Raises:
+        UnavailableError: The bridge is not healthy, or neither the bridge nor the broker answers.
+        ConfigError: The configuration is wrong.
+    """
+    settings = read_health_settings(choose_file(config, os.environ), os.environ) or _load_settings(config)
+    report = _ask_bridge(settings) if settings.enabled else None
+    return _ask_broker(config) if report is None else report
+
+
+def _load_settings(config: Path | None) -> HealthSettings:
+    loaded = load_config(config).config
+    return HealthSettings(loaded.http.enabled, loaded.http.host, loaded.http.port, loaded.mqtt.client_id)
+
+
+def _ask_bridge(settings: HealthSettings) -> str | None:
+    """Return what the bridge reports; `None` if nothing listens there, or another bridge, which prints a warning.
+
+    Raises:
+        UnavailableError: The bridge is not healthy or does not answer, or another program answers.
+    """
+    host = local_address(settings.host)
+    address = host_and_port(host, settings.port)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT)
+    with contextlib.closing(connection):
+        try:
+            connection.connect()
+        except (OSError, UnicodeError):  # UnicodeError: a label of the host name is too long
+            return None
+        try:
+            connection.request("GET", "/healthz")
+            response = connection.getresponse()
+            body = response.read(_BODY_LIMIT).decode(errors="replace")
+        except OSError:
+            raise UnavailableError(f"the bridge does not answer at {address}") from None
+        except http.client.HTTPException:
+            raise _not_a_bridge(address) from None
+    is_healthy = response.status == HTTPStatus.OK
+    is_expected = is_healthy or response.status == HTTPStatus.SERVICE_UNAVAILABLE
+    if not is_expected or response.getheader("Server") != SERVER_NAME:
+        raise _not_a_bridge(address)
+    client_id = unquote(response.getheader(CLIENT_ID_HEADER, ""))
+    if client_id not in ("", settings.client_id):
+        warning = f"another bridge answers at {address}, {clean(client_id)}: give each bridge its own http.port"
+        click.echo(f"warning: {warning}; asking the broker instead", err=True)
+        return None
+    text = "\n".join(clean(line, _LINE_LIMIT) for line in body.splitlines()).strip() or f"status {response.status}"
+    if not is_healthy:
+        raise UnavailableError(text)
+    return text
+
+
+def _not_a_bridge(address: str) -> UnavailableError:
+    return UnavailableError(f"the program that listens at {address} is not a bridge; check http.port")
+
+
+def _ask_broker(config: Path | None) -> str:
+    """Return the bridge's retained availability if it is `online`.
+
+    Raises:
+        UnavailableError: It is not, or the broker does not answer.
+        ConfigError: The configuration is wrong.
+    """
+    import asyncio  # noqa: PLC0415  # only this case needs an MQTT client
+
+    availability = asyncio.run(_retained_availability(config))
+    if availability != "online":
+        raise UnavailableError(f"the bridge is {availability or 'not known to the broker'}")
+    return availability
+
+
+async def _retained_availability(config: Path | None) -> str:
+    from evse_mqtt_bridge.mqtt.one_shot import one_shot  # noqa: PLC0415  # as above
+    from evse_mqtt_bridge.publishing.topics import Topics  # noqa: PLC0415  # as above
+
+    settings = load_config(config).config.mqtt
+    topic = Topics(settings.base_topic).availability
+    async with one_shot(settings, "health") as client:
+        return (await client.retained([topic], quiet=0.5)).get(topic, b"").decode(errors="replace")

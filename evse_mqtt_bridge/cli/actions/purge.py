@@ -1,0 +1,82 @@
+"""Finds the retained topics of a bridge that are no longer configured, and clears them if that is confirmed."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from evse_mqtt_bridge.cli.common.options import config_argument, load_config
+from evse_mqtt_bridge.config.plan import publishing_plan
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.publishing.messages import clear
+from evse_mqtt_bridge.publishing.orphans import Holding, is_online, orphans
+from evse_mqtt_bridge.support.errors import UnavailableError
+
+__all__ = ["purge_topics"]
+
+
+def purge_topics(config: Path | None, *, everything: bool, confirmed: bool) -> None:
+    """Print the topics that can be cleared; if `confirmed`, clear them.
+
+    Args:
+        config: The configuration file, as named on the command line.
+        everything: Whether to select the topics of configured stations, too.
+        confirmed: Whether to clear the topics.
+
+    Raises:
+        click.exceptions.Exit: With code 1, because the bridge is online.
+        UnavailableError: The broker does not answer, or refuses to clear a topic.
+        ConfigError: The configuration is wrong.
+    """
+    loaded = load_config(config)
+    result = asyncio.run(_purge(loaded.config, everything=everything, confirmed=confirmed))
+    if everything and confirmed and result.online_topic:
+        _report_online(result.online_topic)
+    for topic in result.topics:
+        click.echo(topic)
+    count, refused = len(result.topics), result.refused
+    if not count:
+        click.echo("nothing to clear", err=True)
+    elif not confirmed:
+        command = f"evse-mqtt-bridge purge{' --all' if everything else ''} --yes{config_argument(loaded.path)}"
+        click.echo(f"{count} topic{'' if count == 1 else 's'} can be cleared; to clear, run: {command}", err=True)
+    else:
+        click.echo(f"cleared: {count - len(refused)}", err=True)
+    if refused:
+        example = f"{len(refused)} topic{'' if len(refused) == 1 else 's'}, such as {refused[0]}"
+        raise UnavailableError(f"the broker refused to let this user clear {example}")
+
+
+def _report_online(topic: str) -> None:
+    advice = f"if it is not running, publish its state with: mosquitto_pub -r -t {topic} -m offline"
+    click.echo(f"the bridge is online, so nothing was cleared; stop it first ({advice})", err=True)
+    raise click.exceptions.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The result of a purge.
+
+    Attributes:
+        topics: The topics that can be cleared, or were.
+        refused: Those of them that the broker refused to clear.
+        online_topic: The availability topic of the bridge if it is `online`, else empty.
+    """
+
+    topics: list[str]
+    refused: list[str]
+    online_topic: str
+
+
+async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Result:
+    plan = publishing_plan(config)
+    holding = Holding(plan.topics, plan.client_id, plan.stations, plan.place, config.homeassistant.discovery_prefix)
+    async with one_shot(config.mqtt, "purge") as client:
+        retained = await client.retained(holding.filters)
+        topics = orphans(retained, holding, everything=everything)
+        online_topic = holding.topics.availability if is_online(retained, holding) else ""
+        if confirmed and topics and not (everything and online_topic):
+            await client.publish(clear(topics))
+        return _Result(topics, sorted(client.refused), online_topic)

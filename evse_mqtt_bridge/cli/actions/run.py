@@ -1,0 +1,41 @@
+"""Runs the bridge in this process: configuration, log and signals around the supervisor."""
+
+import asyncio
+import gc
+import os
+from pathlib import Path
+
+from evse_mqtt_bridge.cli.common.options import load_config
+from evse_mqtt_bridge.observability.log import make_logger
+from evse_mqtt_bridge.service import supervisor
+from evse_mqtt_bridge.service.systemd import ServiceNotifier
+
+__all__ = ["run_bridge"]
+
+_GC_THRESHOLD = 20_000
+"""Net new objects between two runs of the cyclic garbage collector.
+
+A poll allocates many objects. Some of them stay, as state, and none form cycles. At Python's default of 700, collection
+took a tenth of all CPU time with 5,000 stations and blocked the event loop for up to 0.1 s.
+"""
+
+
+def run_bridge(config: Path | None) -> None:
+    """Run the bridge until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+    """
+    loaded = load_config(config)
+    log = make_logger(loaded.config.log.level, loaded.config.log.format)
+    for warning in loaded.warnings:
+        log.warning("configuration", detail=warning)
+
+    async def main() -> None:
+        controls = supervisor.Controls()
+        controls.on_signals()
+        notifier = ServiceNotifier.from_environment(os.environ, os.getpid())
+        await supervisor.run(loaded.config, controls, log, lambda: load_config(config), notifier)
+
+    gc.set_threshold(_GC_THRESHOLD, 10, 10)
+    asyncio.run(main())

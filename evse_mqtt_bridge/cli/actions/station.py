@@ -1,0 +1,204 @@
+"""Adds, lists and removes the stations of a configuration file."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from evse_mqtt_bridge.cli.common.options import load_config
+from evse_mqtt_bridge.cli.common.poll_errors import poll_error
+from evse_mqtt_bridge.cli.common.prompts import relative_to_config
+from evse_mqtt_bridge.cli.common.tables import print_plugs, print_table
+from evse_mqtt_bridge.cloud.poll_once import poll_once
+from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station, save
+from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
+from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
+from evse_mqtt_bridge.domain.model import Failure
+from evse_mqtt_bridge.publishing.messages import number
+from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem
+from evse_mqtt_bridge.support.text import clean
+
+__all__ = ["add_to_file", "print_stations", "remove_from_file"]
+
+_NEW_FILE = """\
+# evse-mqtt-bridge; every setting is explained in config.toml.example.
+
+[mqtt]
+host = "localhost"
+"""
+
+_OPTION_KEYS = ("edge_device_id", "uuid", "token", "token_file", "name", "alias")
+
+
+def add_to_file(  # noqa: PLR0913  # one argument per option
+    config: Path | None,
+    *,
+    edge_device_id: str,
+    uuid: str,
+    token_file: Path | None,
+    token_stdin: bool,
+    name: str,
+    alias: str,
+    is_polled: bool,
+) -> None:
+    """Add a station to the configuration file, and create the file if there is none.
+
+    Args:
+        config: The configuration file, as named on the command line.
+        edge_device_id: The device that the station is connected to.
+        uuid: The uuid of the station.
+        token_file: File that contains the token; `None`: the token comes from elsewhere.
+        token_stdin: Whether to read the token from standard input; otherwise a prompt asks for it.
+        name: Name for people; empty: none.
+        alias: Level in topics; empty: the uuid.
+        is_polled: Whether to poll the station first and print its plugs.
+
+    Raises:
+        EditError: The API rejects the station, or it cannot be added.
+        UnavailableError: The API does not answer.
+        ConfigError: The configuration is wrong.
+        click.UsageError: The token is missing, or given twice.
+    """
+    path = choose_file(config, os.environ) or DEFAULT_FILE
+    text = read_text(path) if os.access(path, os.F_OK) else ""
+    is_new = not text.strip()
+    if is_new:
+        text = _NEW_FILE
+    parse(text, path, os.environ)
+    fields = {
+        "edge_device_id": edge_device_id,
+        "uuid": uuid,
+        **_token(token_file, token_stdin=token_stdin, folder=path.parent),
+        **{key: value for key, value in (("name", name), ("alias", alias)) if value},
+    }
+    title = name or alias or uuid
+    edited = add_station(text, fields)
+    loaded = _parse_with_station(edited, path, fields)
+    if is_polled:
+        _poll(loaded, uuid, title)
+    save(path, edited)
+    click.echo(f"added {title} to {path}")
+    for warning in load(path, os.environ).warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if is_new:
+        note = "is new and expects the broker on this machine; if it is elsewhere, change host in [mqtt]"
+        click.echo(f"note: {path} {note} (`evse-mqtt-bridge init` asks for the broker)", err=True)
+
+
+def print_stations(config: Path | None, *, as_json: bool) -> None:
+    """Print the stations of the configuration, as a table or as JSON, without their tokens.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+    """
+    loaded = load_config(config).config
+    rows = [
+        {
+            "name": item.name,
+            "uuid": item.uuid,
+            "alias": item.alias,
+            "edge_device_id": item.edge_device_id,
+            "interval": json.loads(number(item.station(loaded.polling).interval)),
+            "token": "file" if item.token_file else "set",
+        }
+        for item in loaded.stations
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        print_table(["name", "uuid", "alias", "edge device", "interval", "token"], [[*row.values()] for row in rows])
+    else:
+        click.echo("no station is configured; add one with `evse-mqtt-bridge station add`")
+
+
+def remove_from_file(config: Path | None, name: str, *, confirmed: bool) -> None:
+    """Remove a station from the configuration file.
+
+    Args:
+        config: The configuration file, as named on the command line.
+        name: Uuid, alias or name of the station.
+        confirmed: Whether to remove it without a question.
+
+    Raises:
+        EditError: There is no such station, there are several, or the file cannot be edited.
+        ConfigError: The configuration is wrong.
+        click.Abort: The user does not confirm.
+    """
+    path = choose_file(config, os.environ) or DEFAULT_FILE
+    text = read_text(path)
+    stations = read_toml(text, path).get("stations", [])
+    edited = remove_station(text, name)
+    found = stations[find_station(stations, name)]
+    title = clean(str(found.get("name") or found.get("alias") or found.get("uuid")))
+    if sys.stdin.isatty() and not confirmed:
+        click.confirm(f"Remove {title} ({found.get('uuid')}) from {path}?", abort=True)
+    try:
+        parse(edited, path, os.environ)
+    except ConfigError:
+        parse(text, path, os.environ)  # errors that were there before are reported with the line numbers of the file
+        raise
+    save(path, edited)
+    click.echo(f"removed {title} from {path}")
+
+
+def _token(file: Path | None, *, token_stdin: bool, folder: Path) -> Fields:
+    """Return the key that holds the token: `token_file`, relative to the configuration's folder, or `token`.
+
+    Raises:
+        click.UsageError: The token is missing, not text, or given twice.
+    """
+    if file is not None and token_stdin:
+        raise click.UsageError("--token-file and --token-stdin exclude each other.")
+    if file is not None:
+        return {"token_file": relative_to_config(folder, str(file))}
+    if token_stdin:
+        try:
+            token = sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise click.UsageError("--token-stdin: standard input is not UTF-8 text.") from None
+        if not token:
+            raise click.UsageError("--token-stdin: standard input is empty; expected the token.")
+        return {"token": token}
+    if sys.stdin.isatty():
+        return {"token": click.prompt("Token (hidden)", hide_input=True)}
+    raise click.UsageError("The token is missing: add --token-file or --token-stdin, or use a terminal.")
+
+
+def _parse_with_station(edited: str, path: Path, fields: Fields) -> Loaded:
+    """Return the configuration with the new station.
+
+    Raises:
+        EditError: An option of the station is wrong, or the environment replaces the stations of the file.
+    """
+    try:
+        loaded = parse(edited, path, os.environ)
+    except ConfigError as error:
+        raise EditError("\n".join(_with_option(problem) for problem in error.problems)) from None
+    if all(item.uuid != fields["uuid"] for item in loaded.config.stations):
+        raise EditError("EVSE_MQTT_BRIDGE__STATIONS replaces the stations of the file; add the station there")
+    return loaded
+
+
+def _with_option(problem: Problem) -> str:
+    """Return a problem with the name of the option that caused it, instead of the key in the file."""
+    key = problem.key.rpartition(".")[2]
+    # the token has no option of its name
+    option = {"token": "the token", "token_file": "--token-file"}.get(key) or f"--{key.replace('_', '-')}"
+    return f"{option if key in _OPTION_KEYS else problem.key}: {problem.message}"
+
+
+def _poll(loaded: Loaded, uuid: str, title: str) -> None:
+    """Poll the station once and print its plugs.
+
+    Raises:
+        EditError: The API rejects the station.
+        UnavailableError: The API does not answer.
+    """
+    station = next(item for item in loaded.config.stations if item.uuid == uuid)
+    outcome = asyncio.run(poll_once(loaded.config.cloud, [station]))[0]
+    if isinstance(outcome, Failure):
+        raise poll_error(outcome, f"{title} was not added", "; --no-check adds it without polling it")
+    print_plugs(outcome)

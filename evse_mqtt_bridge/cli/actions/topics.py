@@ -1,0 +1,162 @@
+"""Lists the topics of a configuration in four formats, with the plugs known to the broker or the cloud."""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from evse_mqtt_bridge.cli.common.options import load_config
+from evse_mqtt_bridge.cloud.poll_once import poll_once
+from evse_mqtt_bridge.config.plan import publishing_plan
+from evse_mqtt_bridge.config.schema import Config, Mqtt
+from evse_mqtt_bridge.domain.availability import MAX_PLUGS, with_topics
+from evse_mqtt_bridge.domain.model import Failure
+from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.publishing.asyncapi import Broker, document
+from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind
+from evse_mqtt_bridge.publishing.manifest import read_station
+from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.support.errors import UnavailableError
+from evse_mqtt_bridge.support.text import clean
+
+__all__ = ["CSV_COLUMNS", "list_topics"]
+
+CSV_COLUMNS = ("topic", "type", "unit", "description", "quality_topic", "time_topic", "device")
+"""Columns of the tag list."""
+
+_KIND_WIDTH = max(len(kind) for kind in Kind)
+
+Plugs = Mapping[str, tuple[str, ...]]
+"""Plug uuids by station uuid."""
+
+
+def list_topics(config: Path | None, *, output: str, online: bool) -> None:
+    """Print the topics.
+
+    Args:
+        config: The configuration file, as named on the command line.
+        output: "text", "json", "csv" or "asyncapi".
+        online: Whether to get the plugs from the broker or the cloud, too.
+
+    Raises:
+        UnavailableError: The plugs of a station are unknown; the list was printed without them.
+        ConfigError: The configuration is wrong.
+    """
+    loaded = load_config(config).config
+    plan = publishing_plan(loaded)
+    plugs, errors = asyncio.run(_find_plugs(loaded, plan)) if online and plan.stations else ({}, [])
+    stations = tuple(plan.stations.values())
+    inventory = Inventory(plan.topics, plan.client_id, loaded.mqtt.qos, stations, plan.place, plugs)
+    click.echo(_render(inventory, loaded.mqtt, output), nl=False)
+    for error in errors:
+        click.echo(error, err=True)
+    if errors:
+        raise UnavailableError("the plugs of some stations are unknown; see above")
+    if stations and not online:
+        click.echo("only plugs that have an alias are listed; --online lists all plugs", err=True)
+
+
+def _render(inventory: Inventory, settings: Mqtt, output: str) -> str:
+    match output:
+        case "asyncapi":
+            return _json(document(inventory, _broker(settings)))
+        case "json":
+            return _json({"contract": CONTRACT_VERSION, "topics": [_as_json(row) for row in catalogue(inventory)]})
+        case "csv":
+            return _as_csv(catalogue(inventory))
+        case _:
+            return _as_text(list(catalogue(inventory)))
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _as_text(rows: Sequence[Row]) -> str:
+    """Return one line per topic, aligned for reading and easy to grep."""
+    # topics of discovery are much longer than the others and may exceed the column
+    width = max(len(row.topic) for row in rows if not row.channel.startswith("discovery."))
+    return "".join(
+        f"{row.topic:<{width}}  {row.kind:<{_KIND_WIDTH}} {row.unit:<2} {_plain(row.description)}\n" for row in rows
+    )
+
+
+def _as_json(row: Row) -> dict[str, object]:
+    content = asdict(row)
+    names = {"kind": "type", "quality": "quality_topic", "time": "time_topic"}
+    return {names.get(name, name): value for name, value in content.items()}
+
+
+def _as_csv(rows: Iterable[Row]) -> str:
+    """Return one line per tag, without topics whose payload is JSON, as no tag can hold that."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        if row.kind is not Kind.JSON:
+            content = _as_json(row) | {"description": _plain(row.description)}
+            writer.writerow([content[column] for column in CSV_COLUMNS])
+    return text.getvalue()
+
+
+def _plain(description: str) -> str:
+    """Return a description without its Markdown."""
+    return description.replace("`", "")
+
+
+def _broker(settings: Mqtt) -> Broker:
+    return Broker(
+        host=settings.host,
+        port=settings.effective_port,
+        protocol=settings.protocol,
+        keepalive=settings.keepalive,
+        tls=settings.tls is not None,
+        login=bool(settings.username),
+        certificate=settings.tls is not None and bool(settings.tls.cert_file),
+    )
+
+
+async def _find_plugs(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
+    """Return the plugs of each station, and an error for each station whose plugs are unknown.
+
+    The broker comes first: what a running bridge retains there is what it publishes, including plugs that are missing
+    in the cloud's answers, and reading it puts no load on the cloud.
+    """
+    broker_errors = []
+    try:
+        plugs = await _plugs_from_broker(config.mqtt, plan)
+    except UnavailableError as error:
+        plugs, broker_errors = {}, [str(error)]
+    unknown = [station for station in config.stations if station.uuid not in plugs]
+    if not unknown:
+        return plugs, []
+    errors = []
+    for settings, answer in zip(unknown, await poll_once(config.cloud, unknown), strict=True):
+        station = plan.stations[settings.uuid]
+        outcome = with_topics(answer, station)
+        if isinstance(outcome, Failure):
+            errors.append(f"{clean(station.title)}: {outcome.reason}: {outcome.detail}")
+        else:
+            plugs[station.uuid] = tuple(plug.plug_uuid for plug in outcome.plugs[:MAX_PLUGS])
+    return plugs, [*broker_errors, *errors] if errors else []
+
+
+async def _plugs_from_broker(settings: Mqtt, plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return the plugs in the manifest entries of the bridge; none if it is not online."""
+    filters = [plan.topics.availability, plan.topics.ledger_filter]
+    async with one_shot(settings, "topics") as client:
+        retained = await client.retained(filters)
+    if retained.get(plan.topics.availability) != b"online":
+        return {}
+    entries = (read_station(plan.topics, *item, plan.client_id) for item in retained.items())
+    return {
+        entry.uuid: tuple(entry.plugs)
+        for entry in entries
+        if entry is not None and entry.plugs and entry.uuid in plan.stations
+    }

@@ -1,0 +1,107 @@
+"""The few settings that the command `health` needs, read with the standard library alone.
+
+The schema (config/schema.py) decides what is right. This module accepts plain, valid values only and leaves every other
+case to the complete loader, which also explains what is wrong. It does not look at settings that it does not need: a
+running bridge keeps its configuration when the file becomes wrong, and stays healthy.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evse_mqtt_bridge.config.location import VARIABLE_PREFIX
+
+__all__ = ["HealthSettings", "read_health_settings"]
+
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_CLIENT_ID_LENGTH = 128
+_PORTS = range(1, 65536)
+_HTTP_KEYS = ("enabled", "host", "port")
+_TEXT_KEYS = frozenset({"host", "client_id"})
+
+
+class HealthSettings(NamedTuple):
+    """What `health` needs to know; the defaults are those of the schema.
+
+    Attributes:
+        enabled: Whether the bridge serves /healthz (`http.enabled`).
+        host: Name or address that the bridge listens on (`http.host`).
+        port: Port that the bridge listens on, 1 to 65535 (`http.port`).
+        client_id: MQTT client ID of the bridge (`mqtt.client_id`).
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = 9480
+    client_id: str = "evse-mqtt-bridge"
+
+
+def read_health_settings(path: Path | None, environ: Mapping[str, str]) -> HealthSettings | None:
+    """Return the settings from the file at `path` and the environment; `None` if the complete loader has to decide."""
+    try:
+        data = tomllib.loads(path.read_bytes().decode().removeprefix("\ufeff")) if path is not None else {}
+        variables = _variables(environ)
+        http = _table(data, variables, "http", _HTTP_KEYS)
+        mqtt = _table(data, variables, "mqtt", ("host", "client_id"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    has_unknown_keys = not http.keys() <= set(_HTTP_KEYS)
+    if has_unknown_keys or not isinstance(mqtt.get("host"), str):
+        return None
+    client_id = {"client_id": mqtt["client_id"]} if "client_id" in mqtt else {}
+    settings = HealthSettings(**http, **client_id)
+    return settings if _is_valid(settings) else None
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that set settings, with their names in capitals.
+
+    Raises:
+        ValueError: A variable is set twice, or sets a whole table or an unknown setting.
+    """
+    variables: dict[str, str] = {}
+    known = {f"{VARIABLE_PREFIX}HTTP__{key.upper()}" for key in _HTTP_KEYS}
+    for name, value in environ.items():
+        key = name.upper()
+        if not key.startswith(VARIABLE_PREFIX):
+            continue
+        is_unknown = key.startswith(f"{VARIABLE_PREFIX}HTTP") and key not in known
+        if key in variables or is_unknown or key == f"{VARIABLE_PREFIX}MQTT":
+            raise ValueError(name)
+        variables[key] = value
+    return variables
+
+
+def _table(data: dict[str, Any], variables: Mapping[str, str], name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return one table of the file, overlaid with the variables that set `keys`.
+
+    Raises:
+        ValueError: It is not a table, or a variable is not JSON.
+    """
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise ValueError(name)  # noqa: TRY004  # handled like every other wrong value
+    for key in keys:
+        text = variables.get(f"{VARIABLE_PREFIX}{name}__{key}".upper())
+        if text is not None:
+            table[key] = text if key in _TEXT_KEYS else json.loads(text.lower())
+    return table
+
+
+def _is_valid(settings: HealthSettings) -> bool:
+    """Return whether the schema accepts the settings as they are."""
+    enabled, host, port, client_id = settings
+    return (
+        isinstance(enabled, bool)
+        and isinstance(host, str)
+        and _HOST.fullmatch(host) is not None
+        and host.count(":") != 1
+        and type(port) is int  # a bool is an int, too
+        and port in _PORTS
+        and isinstance(client_id, str)
+        and 0 < len(client_id) <= _CLIENT_ID_LENGTH
+        and client_id.isprintable()
+    )

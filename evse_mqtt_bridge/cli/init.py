@@ -13,9 +13,7 @@ __all__ = ["init"]
 _STATION_KEYS = ("edge_device_id", "uuid", "token_file", "name", "alias")
 
 
-def _parse_stations(
-    _context: click.Context, _option: click.Parameter, values: Sequence[str]
-) -> list[dict[str, str]]:
+def _parse_stations(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> list[dict[str, str]]:
     """Return the fields of each `--station key=value,key=value`.
 
     A value is read as CSV: a part that contains a comma is written in double quotes, together with its key.
@@ -52,7 +50,9 @@ def _parse_station(value: str) -> dict[str, str]:
 @click.option("--cert-file", metavar="FILE", default="", help="Client certificate, if the broker requires one.")
 @click.option("--key-file", metavar="FILE", default="", help="Key of the client certificate.")
 @click.option("--username", metavar="NAME", help="User name on the broker.  [default: none]")
-@click.option("--password-file", metavar="FILE", help="File that contains the password. The configuration refers to it.")
+@click.option(
+    "--password-file", metavar="FILE", help="File that contains the password. The configuration refers to it."
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
 @click.option("--cloud-url", metavar="URL", default="", help="Another address of the API, such as that of a simulator.")
 @click.option("--cloud-ca-file", metavar="FILE", default="", help="CA to trust there, in addition to the system's CAs.")
@@ -66,9 +66,7 @@ def _parse_station(value: str) -> dict[str, str]:
 @click.option("--no-stations", is_flag=True, help="Configure no station; add them later with `station add`.")
 @click.option("--token-stdin", is_flag=True, help="Read a line of standard input per station without token_file.")
 @click.option("--interval", metavar="SECONDS", type=float, help="Time between two polls of a station.  [default: 30]")
-@click.option(
-    "--homeassistant/--no-homeassistant", default=None, help="Whether to publish discovery.  [default: yes]"
-)
+@click.option("--homeassistant/--no-homeassistant", default=None, help="Whether to publish discovery.  [default: yes]")
 @click.option("--no-input", is_flag=True, help="Ask no questions, even in a terminal.")
 @click.option("--skip-tests", is_flag=True, help="Test neither the broker nor the stations.")
 @click.option("--anyway", is_flag=True, help="Write the configuration even if a test fails.")

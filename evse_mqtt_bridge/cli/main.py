@@ -34,7 +34,9 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # same
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a character that the terminal cannot encode must not end a command
+                stream.reconfigure(
+                    errors="replace"
+                )  # a character that the terminal cannot encode must not end a command
         try:
             return super().invoke(ctx)
         except BridgeError as error:

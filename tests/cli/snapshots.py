@@ -1,4 +1,4 @@
-"""Pictures of bridges that do not run, and a server that shows what it is told to."""
+"""Snapshots of bridges that do not run, and a server that serves them."""
 
 import threading
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from evse_mqtt_bridge.observability.snapshot import (
 )
 from tests.harness.net import HOST
 
-__all__ = ["AT", "Shown", "picture", "plug", "served", "station"]
+__all__ = ["AT", "OFFLINE", "REJECTED", "SITE", "SnapshotServer", "plug", "serve_snapshot", "snapshot", "station"]
 
 AT = datetime(2026, 3, 25, 11, 12, 20, tzinfo=UTC)
 
@@ -41,15 +41,15 @@ _PLUG = PlugSnapshot(
 )
 
 
-def plug(name: str = "Plug 1", **changed: Any) -> PlugSnapshot:  # noqa: ANN401  # as replace has it
-    """A plug that charges, but for what is `changed`."""
+def plug(name: str = "Plug 1", **changed: Any) -> PlugSnapshot:  # noqa: ANN401  # passed on to replace
+    """Return a plug that charges, with these attributes changed."""
     return replace(_PLUG, name=name, uuid=name.lower().replace(" ", "-")[:64], **changed)
 
 
 def station(name: str, *plugs: PlugSnapshot, **changed: Any) -> StationSnapshot:  # noqa: ANN401  # same
-    """A station that is online, but for what is `changed`; its alias is its name in small letters, with hyphens."""
+    """Return a station that is online, with these attributes changed; its alias is derived from its name."""
     alias = name.lower().replace(" ", "-")
-    well = StationSnapshot(
+    healthy = StationSnapshot(
         uuid=f"uuid-of-{alias}",
         name=name,
         topic=f"evse/{alias}",
@@ -64,12 +64,12 @@ def station(name: str, *plugs: PlugSnapshot, **changed: Any) -> StationSnapshot:
         plugs=plugs,
         revision=7,
     )
-    return replace(well, **changed)
+    return replace(healthy, **changed)
 
 
-def picture(*stations: StationSnapshot, **changed: Any) -> Snapshot:  # noqa: ANN401  # same
-    """A bridge that is well, with these stations, but for what is `changed`."""
-    well = Snapshot(
+def snapshot(*stations: StationSnapshot, **changed: Any) -> Snapshot:  # noqa: ANN401  # same
+    """Return a healthy bridge with these stations, with these attributes changed."""
+    healthy = Snapshot(
         at=AT,
         bridge=BridgeSnapshot(
             version="1.2.3",
@@ -84,45 +84,75 @@ def picture(*stations: StationSnapshot, **changed: Any) -> Snapshot:  # noqa: AN
         stations=stations,
         revision=7,
     )
-    return replace(well, **changed)
+    return replace(healthy, **changed)
+
+
+REJECTED: dict[str, Any] = {
+    "reason": Reason.UNAUTHORIZED,
+    "since": AT - timedelta(minutes=125),
+    "consecutive_failures": 9,
+    "error": "HTTP 401 Unauthorized: the token was rejected",
+    "error_at": AT - timedelta(seconds=12),
+}
+"""Changes that make a station one whose token the cloud rejects."""
+
+OFFLINE: dict[str, Any] = {"status": "offline", "reason": Reason.OFFLINE, "since": AT - timedelta(seconds=40)}
+"""Changes that make a plug offline."""
+
+SITE = (
+    station("Garage north", plug("Left"), plug("Right", status="idle", power=0.0)),
+    station(
+        "Garage south", *(plug(name, reason=Reason.UNAUTHORIZED, power=None) for name in ("Left", "Right")), **REJECTED
+    ),
+    station("Yard", plug("Plug 1", **OFFLINE)),
+    station("Attic", reason=None, since=None, polled=None),
+)
+"""Stations in various states."""
 
 
 @dataclass
-class Shown:
-    """What is answered at `url`; `asked` are the paths that were asked for."""
+class SnapshotServer:
+    """A server at `url`.
+
+    Attributes:
+        url: Address of the server.
+        body: Body of every response.
+        status: Status of every response.
+        paths: Paths that were requested.
+    """
 
     url: str
     body: bytes = b""
     status: int = 200
-    asked: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
-    def show(self, shown: Snapshot) -> None:
-        """Answer with this picture."""
-        self.body, self.status = to_json(shown), 200
+    def serve(self, served: Snapshot) -> None:
+        """Respond with this snapshot from now on."""
+        self.body, self.status = to_json(served), 200
 
 
 @contextmanager
-def served(*stations: StationSnapshot, **changed: Any) -> Iterator[Shown]:  # noqa: ANN401  # same
-    """A server that shows the picture of `picture`, and whatever it is told later."""
+def serve_snapshot(*stations: StationSnapshot, **changed: Any) -> Iterator[SnapshotServer]:  # noqa: ANN401  # same
+    """Yield a server of `snapshot(...)`, whose response can be changed later."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            shown.asked.append(self.path)
-            self.send_response(shown.status)
-            self.send_header("Content-Length", str(len(shown.body)))
+            page.paths.append(self.path)
+            self.send_response(page.status)
+            self.send_header("Content-Length", str(len(page.body)))
             self.end_headers()
-            self.wfile.write(shown.body)
+            self.wfile.write(page.body)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer((HOST, 0), Handler) as server:
-        shown = Shown(f"http://{HOST}:{server.server_address[1]}")
-        shown.show(picture(*stations, **changed))
+        page = SnapshotServer(f"http://{HOST}:{server.server_address[1]}")
+        page.serve(snapshot(*stations, **changed))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
-            yield shown
+            yield page
         finally:
             server.shutdown()
             thread.join(10)

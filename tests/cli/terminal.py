@@ -1,4 +1,4 @@
-"""A command on a terminal of its own, as a person has it before them."""
+"""A command in a pseudo-terminal, for tests of prompts."""
 
 import os
 import pty
@@ -17,8 +17,8 @@ __all__ = ["OWN_TERMINAL", "Terminal"]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
-# The terminal becomes that of the new session, so that Ctrl-C and hidden questions work as they do for people; also
-# where the tests were started in the background, whose processes ignore the one.
+# Makes the terminal the controlling one of the new session, so that Ctrl-C and hidden prompts work. Restores SIGINT,
+# which processes of a background job ignore.
 OWN_TERMINAL = (
     "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -26,7 +26,7 @@ OWN_TERMINAL = (
 
 
 class Terminal:
-    """`evse-mqtt-bridge ARGUMENTS`; a context manager, which always ends it. `shown` is all that was shown."""
+    """`evse-mqtt-bridge ARGUMENTS` in a terminal; a context manager that always ends the process."""
 
     def __init__(self, *arguments: str | Path, cwd: Path) -> None:
         self._ours, theirs = pty.openpty()
@@ -55,61 +55,60 @@ class Terminal:
         os.close(self._ours)
 
     @property
-    def shown(self) -> str:
-        """Everything so far, in plain lines without colours."""
+    def output(self) -> str:
+        """The whole output so far, without colours."""
         return _COLOUR.sub("", self._raw.decode(errors="replace").replace("\r\n", "\n"))
 
     @property
     def command_line(self) -> str:
-        """What the list of processes shows of it, its children and what they were started with."""
+        """The arguments of the process, as the process list shows them."""
         return Path(f"/proc/{self._process.pid}/cmdline").read_text().replace("\0", " ")
 
-    def asked(self, question: str, timeout: float = 20) -> None:
-        """Returns when `question` was shown, after the one before."""
+    def expect(self, text: str, timeout: float = 20) -> None:
+        """Wait for a text after the previous one."""
         deadline = time.monotonic() + timeout
-        while (at := self.shown.find(question, self._seen)) < 0:
-            left = deadline - time.monotonic()
-            assert left > 0, f"not asked {question!r}; shown was:\n{self.shown}"
-            assert self._read(left), f"ended without {question!r}; shown was:\n{self.shown}"
-        self._seen = at + len(question)
+        while (at := self.output.find(text, self._seen)) < 0:
+            remaining = deadline - time.monotonic()
+            assert remaining > 0, f"timed out waiting for {text!r}; output:\n{self.output}"
+            assert self._read(remaining), f"ended without {text!r}; output:\n{self.output}"
+        self._seen = at + len(text)
 
-    def answer(self, question: str, line: str) -> None:
-        """Waits for a question and types a line."""
-        self.asked(question)
+    def answer(self, prompt: str, line: str) -> None:
+        """Wait for a prompt and type a line."""
+        self.expect(prompt)
         os.write(self._ours, line.encode() + b"\n")
 
     def press(self, key: bytes) -> None:
-        """Presses a key, by what it sends; Ctrl-C is 3.
+        """Press a key, given by the bytes that it sends; Ctrl-C is 3.
 
-        As a person does, once the command waits for it: a signal that comes just before Python begins to read is not
-        seen before the next key.
+        Wait until the command waits for input: Python does not notice a signal that arrives just before it reads.
         """
         before = None
-        while (now := self._work_done()) != before:
+        while (now := self._activity()) != before:
             before = now
-            time.sleep(0.03)  # to wait for a key leaves no event behind
+            time.sleep(0.03)  # nothing reports that a process started to wait for a key
         os.write(self._ours, key)
 
-    def ended(self, timeout: float = 20) -> int:
-        """The exit code, when it has ended by itself and all was read."""
+    def wait(self, timeout: float = 20) -> int:
+        """Return the exit code, after the process ended by itself and its output was read."""
         deadline = time.monotonic() + timeout
         while self._read(max(0.0, deadline - time.monotonic())):
-            assert time.monotonic() < deadline, f"still running; shown was:\n{self.shown}"
+            assert time.monotonic() < deadline, f"still running; output:\n{self.output}"
         return self._process.wait(timeout)
 
-    def _work_done(self) -> tuple[str, ...]:
-        """The state of the process (proc(5): running, sleeping) and its processor time; a new one while it runs."""
+    def _activity(self) -> tuple[str, ...]:
+        """Return the CPU time of the process and whether it sleeps (proc(5)); a new value while it runs."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (*fields[11:13], fields[0] if fields[0] == "S" else str(time.monotonic()))
 
     def _read(self, timeout: float) -> bool:
-        """Reads what there is; false when there will be no more."""
+        """Read available output; return false at its end."""
         ready, _, _ = select.select([self._ours], [], [], timeout)
         if not ready:
             return True
         try:
             content = os.read(self._ours, 65_536)
-        except OSError:  # nobody has the other end open any more
+        except OSError:  # the process closed its end
             return False
         self._raw += content
         return bool(content)

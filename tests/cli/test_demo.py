@@ -1,15 +1,14 @@
-"""The demo as a user starts it, on both brokers; and the parts of it that decide something."""
+"""`demo` as a user starts it, on both brokers, and its choice of broker and port."""
 
-import asyncio
 import json
 import socket
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 
-from evse_mqtt_bridge.cli.demo import PlugRow, plug_rows
-from evse_mqtt_bridge.publishing.topics import Topics
+from evse_mqtt_bridge.cli.demo import demo as demo_command
 from evse_mqtt_bridge.simulator.broker import HOST, BrokerKind, choose, embedded_broker, free_port
 from evse_mqtt_bridge.support.errors import UnavailableError
 from tests.harness import BridgeProcess, Observer
@@ -22,7 +21,7 @@ def _plug_prefixes(observer: Observer) -> set[str]:
 
 
 @pytest.mark.parametrize(("broker", "protocol", "name"), [("mosquitto", "5", "Mosquitto"), ("amqtt", "3.1.1", "amqtt")])
-def test_the_demo_publishes_on_its_broker_and_ends_with_ctrl_c(broker: str, protocol: str, name: str) -> None:
+def test_demo_each_broker_publishes_until_ctrl_c(broker: str, protocol: str, name: str) -> None:
     port = some_port()
     with BridgeProcess("demo", "--broker", broker, "--port", str(port), "--stations", "2", "--plugs", "2") as demo:
         demo.wait_for_line(rf"broker +{name} on 127\.0\.0\.1, port {port}(, MQTT 3.1.1 only)?$", 20, stream="stdout")
@@ -41,14 +40,14 @@ def test_the_demo_publishes_on_its_broker_and_ends_with_ctrl_c(broker: str, prot
             demo.wait_for_line(r"Simulated station 2, Plug 2: \w+, \S+ W, .* of \d+ A, online", 20, stream="stdout")
             demo.interrupt()
             demo.assert_exit(0)
-            if broker == "mosquitto":  # amqtt may end before it has told every client
+            if broker == "mosquitto":  # amqtt may stop before it has forwarded the message
                 observer.wait_for("evse/bridge/availability", "offline")
         assert demo.stderr == []
-        assert demo.stdout[-1].startswith("ended: bridge (offline)")
+        assert demo.stdout[-1].startswith("stopped the bridge (offline)")
     assert not is_listening(port)
 
 
-def test_the_demo_takes_another_port_where_its_own_is_taken_and_ends_by_itself() -> None:
+def test_demo_port_taken_uses_another_and_stops_in_time() -> None:
     with socket.create_server((HOST, 0)) as other:
         taken = other.getsockname()[1]
         with BridgeProcess("demo", "--port", str(taken), "--seconds", "1") as demo:
@@ -57,14 +56,14 @@ def test_the_demo_takes_another_port_where_its_own_is_taken_and_ends_by_itself()
             demo.assert_exit(0, 20)
 
 
-def test_auto_is_mosquitto_where_it_is_installed_and_else_amqtt(tmp_path: Path) -> None:
+def test_choose_auto_prefers_mosquitto(tmp_path: Path) -> None:
     assert choose(BrokerKind.AUTO, path=str(tmp_path)) is BrokerKind.AMQTT
     program = tmp_path / "mosquitto"
     program.touch(mode=0o755)
     assert choose(BrokerKind.AUTO, path=str(tmp_path)) is BrokerKind.MOSQUITTO
 
 
-def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choose_broker_missing_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnavailableError, match="install the package mosquitto"):
         choose(BrokerKind.MOSQUITTO, path=str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
@@ -74,51 +73,29 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         choose(BrokerKind.AUTO, path=str(tmp_path))
 
 
-def test_a_broker_is_not_taken_for_another_program_on_its_port() -> None:
-    async def start(port: int) -> None:
-        async with embedded_broker(port):
-            pytest.fail("it started on a port that is taken")
-
+async def test_embedded_broker_port_taken_raises() -> None:
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UnavailableError, match=f"port {port} .* is taken"):
-            asyncio.run(start(port))
+            async with embedded_broker(port):
+                pytest.fail("it started on a port that is taken")
         assert free_port(port) != port
     assert free_port(port) == port
 
 
-def test_a_broker_that_ends_at_once_is_told_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_embedded_broker_exits_at_once_reports_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "mosquitto"
     program.write_text("#!/bin/sh\necho no memory left >&2\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-
-    async def start() -> None:
+    with pytest.raises(UnavailableError, match="Mosquitto ended at once: no memory left"):
         async with embedded_broker(some_port(), BrokerKind.MOSQUITTO):
             pytest.fail("it started")
 
-    with pytest.raises(UnavailableError, match="Mosquitto ended at once: no memory left"):
-        asyncio.run(start())
 
-
-def test_rows_are_what_the_topics_tell() -> None:
-    left, right = "evse/garage/a1/", "evse/garage/b2/"
-    topics = {
-        right + "availability": "offline",
-        right + "availability_reason": "stale",
-        left + "label": "Left\x1b[31m",
-        left + "status": "charging",
-        left + "power": "7107",
-        left + "current_l1": "10.3",
-        left + "current_l2": "10.3",
-        left + "dyn_current_limit": "12",
-        left + "availability": "online",
-        left + "availability_reason": "online",
-        "evse/garage/availability": "online",
-        "evse/bridge/availability": "online",
-        "homeassistant/sensor/x/power/config": "{}",
-    }
-    assert plug_rows(Topics("evse"), topics, {"garage": "Garage north"}) == [
-        PlugRow("Garage north", "Left [31m", "charging", "7107 W", "10.3 / 10.3 / - A", "12 A", "online"),
-        PlugRow("Garage north", "b2", available="offline: stale", currents="- / - / - A"),
-    ]
+def test_demo_broker_option_offers_every_kind() -> None:
+    (option,) = (parameter for parameter in demo_command.params if parameter.name == "broker")
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == [kind.value for kind in BrokerKind]

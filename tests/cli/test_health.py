@@ -1,4 +1,4 @@
-"""`health`: what the bridge says of itself, and where it does not, what its broker says."""
+"""`health`: asks the bridge, else its broker."""
 
 import signal
 import threading
@@ -20,7 +20,7 @@ AVAILABILITY = "evse/bridge/availability"
 
 
 class Listener(HTTPServer):
-    """Answers every request alike."""
+    """An HTTP server that gives every request the same response."""
 
     status = 200
     name = "evse-mqtt-bridge"
@@ -36,7 +36,7 @@ class Listener(HTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Listener
 
-    def do_GET(self) -> None:  # http.server calls it so
+    def do_GET(self) -> None:  # name given by http.server
         self.server.paths.append(self.path)
         self.send_response_only(self.server.status)
         self.send_header("Server", self.server.name)
@@ -47,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing is logged."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture
 def tables(broker: Mosquitto, cloud: CloudServer) -> dict[str, Any]:
-    """A bridge that serves /healthz, and whose only station answers."""
+    """A configuration of a bridge that serves /healthz, and whose only station answers."""
     cloud.answer(EXAMPLE_EVSE, status_example())
     return config_tables(
         broker, cloud, polling={"stale_after": 0}, http={"enabled": True, "host": "127.0.0.1", "port": free_port()}
@@ -71,8 +71,8 @@ def tables(broker: Mosquitto, cloud: CloudServer) -> dict[str, Any]:
 
 def _health(tmp_path: Path, tables: dict[str, Any]) -> tuple[int, str]:
     config = write_config(tmp_path / "config.toml", tables)
-    ended = CliRunner().invoke(cli, ["health", "--config", str(config)])
-    return ended.exit_code, ended.output.strip()
+    result = CliRunner().invoke(cli, ["health", "--config", str(config)])
+    return result.exit_code, result.output.strip()
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def _health(tmp_path: Path, tables: dict[str, Any]) -> tuple[int, str]:
         (200, "evse-mqtt-bridge", b"", (0, "status 200")),
         (503, "evse-mqtt-bridge", b"the poller is late\n", (69, "the poller is late")),
         (503, "evse-mqtt-bridge", b"one\x1b[2J\nother\xff\n", (69, "one [2J\nother\ufffd")),
-        (404, "evse-mqtt-bridge", b"words", (69, "is no bridge")),
-        (302, "evse-mqtt-bridge", b"words", (69, "is no bridge")),
-        (200, "nginx", b"words", (69, "is no bridge")),
+        (404, "evse-mqtt-bridge", b"text", (69, "is not a bridge")),
+        (302, "evse-mqtt-bridge", b"text", (69, "is not a bridge")),
+        (200, "nginx", b"text", (69, "is not a bridge")),
     ],
 )
-def test_what_listens_is_asked(
+def test_health_listener_answers_reports_its_response(
     tmp_path: Path,
     tables: dict[str, Any],
     listener: Listener,
@@ -98,26 +98,28 @@ def test_what_listens_is_asked(
 ) -> None:
     listener.status, listener.name, listener.body = status, name, body
     tables["http"]["port"] = listener.server_port
-    code, words = _health(tmp_path, tables)
+    code, text = _health(tmp_path, tables)
     assert code == expected[0]
-    assert expected[1] in words
+    assert expected[1] in text
     assert listener.paths == ["/healthz"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
-def test_wherever_it_listens_it_is_found(tmp_path: Path, tables: dict[str, Any], listener: Listener, host: str) -> None:
+def test_health_any_host_setting_finds_the_bridge(
+    tmp_path: Path, tables: dict[str, Any], listener: Listener, host: str
+) -> None:
     tables["http"] = {"enabled": True, "host": host, "port": listener.server_port}
     assert _health(tmp_path, tables) == (0, "all is well")
 
 
-def test_what_listens_and_is_no_web_server_is_no_bridge(tmp_path: Path, tables: dict[str, Any]) -> None:
-    tables["http"]["port"] = tables["mqtt"]["port"]  # the broker hangs up on what is no MQTT
-    code, words = _health(tmp_path, tables)
+def test_health_other_protocol_on_port_fails(tmp_path: Path, tables: dict[str, Any]) -> None:
+    tables["http"]["port"] = tables["mqtt"]["port"]  # the broker closes connections that are not MQTT
+    code, text = _health(tmp_path, tables)
     assert code == 69
-    assert "does not answer" in words or "is no bridge" in words
+    assert "does not answer" in text or "is not a bridge" in text
 
 
-def test_a_running_bridge_is_well_until_its_loop_stands_still(
+def test_health_running_bridge_passes_until_it_hangs(
     tmp_path: Path, tables: dict[str, Any], observer: Observer
 ) -> None:
     with BridgeProcess.run(write_config(tmp_path / "config.toml", tables)) as bridge:
@@ -126,12 +128,12 @@ def test_a_running_bridge_is_well_until_its_loop_stands_still(
         other = {**tables, "mqtt": {**tables["mqtt"], "client_id": "another"}}
         assert "another bridge answers" in _health(tmp_path, other)[1]
         bridge.send_signal(signal.SIGSTOP)
-        code, words = _health(tmp_path, tables)
+        code, text = _health(tmp_path, tables)
         assert code == 69
-        assert "does not answer" in words
+        assert "does not answer" in text
 
 
-def test_where_nothing_listens_the_broker_is_asked(tmp_path: Path, tables: dict[str, Any], observer: Observer) -> None:
+def test_health_nothing_listens_asks_the_broker(tmp_path: Path, tables: dict[str, Any], observer: Observer) -> None:
     assert _health(tmp_path, tables) == (69, "the bridge is not known to the broker")
     observer.publish(AVAILABILITY, "online", retain=True)
     assert _health(tmp_path, tables) == (0, "online")
@@ -139,7 +141,7 @@ def test_where_nothing_listens_the_broker_is_asked(tmp_path: Path, tables: dict[
     assert _health(tmp_path, tables) == (69, "the bridge is offline")
 
 
-def test_where_another_bridge_has_the_port_the_broker_is_asked(
+def test_health_other_bridge_on_port_asks_the_broker(
     tmp_path: Path, tables: dict[str, Any], listener: Listener, observer: Observer
 ) -> None:
     tables["http"]["port"] = listener.server_port
@@ -148,15 +150,15 @@ def test_where_another_bridge_has_the_port_the_broker_is_asked(
     assert _health(tmp_path, tables) == (0, "all is well")
     listener.client_id = "north"
     observer.publish(AVAILABILITY, "online", retain=True)
-    code, words = _health(tmp_path, tables)
+    code, text = _health(tmp_path, tables)
     assert code == 0
-    assert f"another bridge answers at 127.0.0.1:{listener.server_port}, north" in words
-    assert words.endswith("online")
+    assert f"another bridge answers at 127.0.0.1:{listener.server_port}, north" in text
+    assert text.endswith("online")
     observer.publish(AVAILABILITY, "offline", retain=True)
     assert _health(tmp_path, tables)[0] == 69
 
 
-def test_where_the_page_is_off_its_address_is_not_asked(
+def test_health_page_disabled_asks_only_the_broker(
     tmp_path: Path, tables: dict[str, Any], listener: Listener, observer: Observer
 ) -> None:
     tables["http"] = {"enabled": False, "port": listener.server_port}
@@ -165,8 +167,35 @@ def test_where_the_page_is_off_its_address_is_not_asked(
     assert listener.paths == []
 
 
-def test_where_neither_is_there_it_is_told(tmp_path: Path, tables: dict[str, Any], broker: Mosquitto) -> None:
+def test_health_no_bridge_no_broker_names_the_broker(tmp_path: Path, tables: dict[str, Any], broker: Mosquitto) -> None:
     broker.stop()
-    code, words = _health(tmp_path, tables)
+    code, text = _health(tmp_path, tables)
     assert code == 69
-    assert f"broker {broker.host}:{broker.port}" in words
+    assert f"broker {broker.host}:{broker.port}" in text
+
+
+@pytest.mark.parametrize("text", ["[mqtt\n", '[mqtt]\nhost = "h"\n[http]\nport = 0\n', "[http]\nport = 9480\n"])
+def test_health_wrong_configuration_exits_with_78(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(text)
+    result = CliRunner().invoke(cli, ["health", "--config", str(config)])
+    assert result.exit_code == 78
+    assert result.stderr.startswith(str(config))
+
+
+def test_health_file_missing_exits_with_78(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["health", "--config", str(tmp_path / "missing.toml")])
+    assert result.exit_code == 78
+    assert "missing.toml" in result.stderr
+
+
+def test_health_other_setting_wrong_matters_only_without_a_bridge(
+    tmp_path: Path, tables: dict[str, Any], listener: Listener
+) -> None:
+    tables["polling"] = {"interval": "often"}
+    tables["http"]["port"] = listener.server_port
+    assert _health(tmp_path, tables) == (0, "all is well")
+    tables["http"]["port"] = free_port()
+    code, text = _health(tmp_path, tables)
+    assert code == 78
+    assert "polling.interval" in text

@@ -1,4 +1,4 @@
-"""`init` with nobody there to be asked: every answer from options, files, standard input or the environment."""
+"""`init` without prompts: answers from options, files, standard input and the environment."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ STATION = f"edge_device_id=edge-1,uuid={EXAMPLE_EVSE}"
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     code: int
     stdout: str
@@ -34,7 +34,7 @@ class Result:
 
 
 @pytest.fixture(autouse=True)
-def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("EVSE_MQTT_BRIDGE")]:
         monkeypatch.delenv(name)
 
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asked(cloud: CloudServer) -> CloudServer:
+def api(cloud: CloudServer) -> CloudServer:
     cloud.answer(EXAMPLE_EVSE, status_example(), token=TOKEN)
     return cloud
 
@@ -61,8 +61,8 @@ def run(folder: Path, *arguments: str, stdin: str | bytes = "", env: Mapping[str
     return Result(result.exit_code, result.stdout, result.stderr)
 
 
-def at(broker: Mosquitto, asked: CloudServer) -> tuple[str, ...]:
-    return ("--host", broker.host, "--port", str(broker.port), "--cloud-url", asked.url)
+def addresses(broker: Mosquitto, api: CloudServer) -> tuple[str, ...]:
+    return ("--host", broker.host, "--port", str(broker.port), "--cloud-url", api.url)
 
 
 def tables(folder: Path) -> dict[str, object]:
@@ -70,38 +70,42 @@ def tables(folder: Path) -> dict[str, object]:
     return {name: table for name, table in content.items() if table}
 
 
-def test_all_is_tried_and_written_without_a_question(folder: Path, broker: Mosquitto, asked: CloudServer) -> None:
+def test_init_all_answers_given_tests_and_writes(folder: Path, broker: Mosquitto, api: CloudServer) -> None:
     result = run(
-        folder, *at(broker, asked), "--station", f"{STATION},name=North,alias=n", "--token-stdin", stdin=f"{TOKEN}\n"
+        folder,
+        *addresses(broker, api),
+        "--station",
+        f"{STATION},name=North,alias=n",
+        "--token-stdin",
+        stdin=f"{TOKEN}\n",
     )
     assert result.code == 0
     assert result.stdout == (
-        f"Trying 127.0.0.1:{broker.port} ...\n"
+        f"Connecting to 127.0.0.1:{broker.port} ...\n"
         "  the broker accepted the connection\n\n"
-        "Asking North ...\n"
+        "Polling North ...\n"
         "plug                              label   status    power \n"
         "6bbf9fd56dc24f9697b078d5d8ccda84  Plug 1  idle      0 W   \n"
         "c99838f9eb5b423d98f8ba33389a255c  Plug 2  charging  7107 W\n\n"
-        "wrote config.toml, readable for its owner alone\n"
+        "wrote config.toml, readable by its owner only\n"
         "Next:\n"
-        "  evse-mqtt-bridge check --online   try all of it again\n"
-        "  evse-mqtt-bridge run              the bridge, until Ctrl-C\n"
-        "While it runs, http://127.0.0.1:9480 shows what it knows.\n"
+        "  evse-mqtt-bridge check --online   test the broker and the stations again\n"
+        "  evse-mqtt-bridge run              run the bridge until Ctrl-C\n"
+        "While the bridge runs, its status page is at http://127.0.0.1:9480\n"
     )
     assert result.stderr == ""
     assert [path.name for path in folder.iterdir()] == ["config.toml"]
     assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o600
     assert tables(folder) == {
         "mqtt": {"host": "127.0.0.1", "port": broker.port},
-        "cloud": {"base_url": asked.url},
+        "cloud": {"base_url": api.url},
         "polling": {"interval": 30},
         "homeassistant": {"enabled": True},
         "stations": [{"edge_device_id": "edge-1", "uuid": EXAMPLE_EVSE, "token": TOKEN, "name": "North", "alias": "n"}],
     }
 
 
-def test_every_question_has_an_option() -> None:
-    """What the dialogue asks, and the option that answers it."""
+def test_init_options_cover_every_question() -> None:
     known = {option for parameter in init.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert known >= {
         *("--host", "--port", "--tls", "--no-tls", "--ca-file", "--username", "--password-file", "--password-stdin"),
@@ -109,7 +113,7 @@ def test_every_question_has_an_option() -> None:
     }
 
 
-def test_no_option_takes_a_secret() -> None:
+def test_init_options_take_no_secret() -> None:
     for parameter in init.params:
         assert isinstance(parameter, click.Option)
         if parameter.name in ("password_stdin", "token_stdin"):
@@ -119,7 +123,7 @@ def test_no_option_takes_a_secret() -> None:
             assert "token" not in str(parameter.name)
 
 
-def test_the_password_comes_first_and_then_the_tokens(folder: Path) -> None:
+def test_init_stdin_password_precedes_tokens(folder: Path) -> None:
     result = run(
         folder,
         *("--host", "h", "--username", "bridge", "--password-stdin", "--token-stdin", "--skip-tests"),
@@ -150,26 +154,22 @@ def test_the_password_comes_first_and_then_the_tokens(folder: Path) -> None:
     ]
 
 
-def test_secrets_stay_in_the_environment_where_they_are_there(
-    folder: Path, broker: Mosquitto, asked: CloudServer
-) -> None:
+def test_init_secrets_in_environment_are_not_written(folder: Path, broker: Mosquitto, api: CloudServer) -> None:
     secrets = {
         "EVSE_MQTT_BRIDGE__MQTT__PASSWORD": PASSWORD,
         "EVSE_MQTT_BRIDGE__STATIONS__0__TOKEN": TOKEN,
         "EVSE_MQTT_BRIDGE__LOG__LEVEL": "debug",
     }
-    result = run(folder, *at(broker, asked), "--username", "bridge", "--station", STATION, env=secrets)
+    result = run(folder, *addresses(broker, api), "--username", "bridge", "--station", STATION, env=secrets)
     assert result.code == 0
-    assert result.stderr == (
-        "note: EVSE_MQTT_BRIDGE__LOG__LEVEL from the environment wins over what is answered here\n"
-    )
+    assert result.stderr == ("note: EVSE_MQTT_BRIDGE__LOG__LEVEL in the environment overrides the answer given here\n")
     text = (folder / "config.toml").read_text()
     assert PASSWORD not in text
     assert TOKEN not in text
     assert load(folder / "config.toml", secrets).config.stations[0].token.get_secret_value() == TOKEN
 
 
-def test_files_are_named_from_the_folder_of_the_configuration(folder: Path) -> None:
+def test_init_files_are_relative_to_the_configuration(folder: Path) -> None:
     for name in ("p", "t"):
         (folder / name).write_text("secret\n")
     result = run(
@@ -191,7 +191,7 @@ def test_files_are_named_from_the_folder_of_the_configuration(folder: Path) -> N
         ([], {"EVSE_MQTT_BRIDGE__MQTT__PASSWORD": "p", "EVSE_MQTT_BRIDGE__MQTT__USERNAME": "bridge"}),
     ],
 )
-def test_a_secret_is_never_taken_for_another(options: list[str], environment: dict[str, str], folder: Path) -> None:
+def test_init_stdin_unneeded_secret_is_skipped(options: list[str], environment: dict[str, str], folder: Path) -> None:
     result = run(
         folder,
         *("--host", "h", *options, "--password-stdin", "--token-stdin", "--skip-tests"),
@@ -207,24 +207,28 @@ def test_a_secret_is_never_taken_for_another(options: list[str], environment: di
 
 
 @pytest.mark.parametrize(
-    ("options", "stdin", "said"),
+    ("options", "stdin", "error"),
     [
         (
             ["--host", "h", "--password-stdin", "--token-stdin", "--skip-tests", "--station", STATION],
             "password\ntoken\n",
-            "--password-file and --password-stdin are of no use without --username.",
+            "--password-file and --password-stdin need --username.",
         ),
         (
             ["--host", "h", "--password-file", "p", "--skip-tests", "--no-stations"],
             "",
-            "--password-file and --password-stdin are of no use without --username.",
+            "--password-file and --password-stdin need --username.",
         ),
-        (["--host", "h", "--station", "edge_device_id=1,uuid=a\nb"], "", "expected key=value,key=value in one line"),
-        ([], "", "--host is missing; it answers: Broker, name or address"),
-        (["--host", "h", "--skip-tests"], "", "--station is missing, once for each; --no-stations enters none."),
+        (["--host", "h", "--station", "edge_device_id=1,uuid=a\nb"], "", "expected key=value,key=value on one line"),
+        ([], "", "--host is missing; it answers the question: Broker host"),
+        (
+            ["--host", "h", "--skip-tests"],
+            "",
+            "--station is missing; repeat it for each station, or add --no-stations.",
+        ),
         (["--host", "a b"], "", '--host: expected a host name or IP address, without "mqtt://"'),
         (["--host", "h", "--port", "0"], "", "--port: expected a whole number from 1 to 65535"),
-        (["--host", "h", "--username", "u"], "", "The password is missing: give --password-file or --password-stdin."),
+        (["--host", "h", "--username", "u"], "", "The password is missing: add --password-file or --password-stdin."),
         (
             ["--host", "h", "--username", "u", "--password-stdin"],
             "",
@@ -233,12 +237,12 @@ def test_a_secret_is_never_taken_for_another(options: list[str], environment: di
         (
             ["--host", "h", "--skip-tests", "--station", "edge_device_id=1,uuid=a"],
             "",
-            "The token of a is missing: put token_file=FILE into --station, or give --token-stdin.",
+            "The token of a is missing: add token_file=FILE to --station, or --token-stdin.",
         ),
         (
             ["--host", "h", "--skip-tests", "--station", "edge_device_id=1,uuid=a", "--token-stdin"],
             f"{TOKEN} \n",
-            "--token-stdin: line 1 of standard input, the token of a, cannot be it: expected 1 to 4096 visible ASCII",
+            "--token-stdin: line 1 of standard input, the token of a, is invalid: expected 1 to 4096 visible ASCII",
         ),
         (
             ["--host", "h", "--skip-tests", "--station", "edge_device_id=1,uuid=a", "--token-stdin"],
@@ -248,18 +252,18 @@ def test_a_secret_is_never_taken_for_another(options: list[str], environment: di
         (
             ["--host", "h", "--station", f"edge_device_id=1,uuid=a,token={TOKEN}"],
             "",
-            "a token is a secret, and options are seen by everybody; use token_file, or --token-stdin",
+            "a token is a secret, and every user can see options; use token_file or --token-stdin",
         ),
         (
             ["--host", "h", "--station", "edge_device_id=1,uid=a"],
             "",
-            "expected each of edge_device_id, uuid, token_file, name, alias once at most, as key=value",
+            "expected each of edge_device_id, uuid, token_file, name, alias at most once, as key=value",
         ),
         (["--host", "h", "--station", "name=x"], "", "edge_device_id and uuid: missing"),
         (
             ["--host", "h", "--skip-tests", "--station", "edge_device_id=1,uuid=a b,token_file=t"],
             "",
-            "--station (the one with number 1): uuid: expected 1 to 64 of the characters A-Z a-z 0-9 _ -",
+            "--station (number 1): uuid: expected 1 to 64 of the characters A-Z a-z 0-9 _ -",
         ),
         (
             ["--host", "h", "--skip-tests", "--no-stations", "--interval", "0"],
@@ -272,45 +276,45 @@ def test_a_secret_is_never_taken_for_another(options: list[str], environment: di
         (["--no-tls", "--ca-file", "p"], "", "--no-tls and files for TLS exclude each other."),
     ],
 )
-def test_an_answer_that_is_missing_or_cannot_be_is_told_by_its_option(
-    options: list[str], stdin: str | bytes, said: str, folder: Path
+def test_init_missing_or_invalid_answer_names_the_option(
+    options: list[str], stdin: str | bytes, error: str, folder: Path
 ) -> None:
     result = run(folder, *options, stdin=stdin)
     assert result.code == 2
-    assert said in result.stderr
+    assert error in result.stderr
     assert list(folder.iterdir()) == []
 
 
-def test_a_broker_that_is_away_ends_it_unless_it_is_to_be_written_anyway(folder: Path) -> None:
+def test_init_broker_down_fails_unless_anyway(folder: Path) -> None:
     port = free_port()
     options = ("--host", "127.0.0.1", "--port", str(port), "--no-stations")
-    said = f"broker 127.0.0.1:{port}: Connection refused"
+    error = f"broker 127.0.0.1:{port}: Connection refused"
     result = run(folder, *options)
-    assert (result.code, result.stderr) == (69, f"{said}; --anyway writes it all the same\n")
+    assert (result.code, result.stderr) == (69, f"{error}; use --anyway to write it anyway\n")
     assert list(folder.iterdir()) == []
     result = run(folder, *options, "--anyway")
     assert result.code == 0
-    assert result.stderr.startswith(f"{said}; it is written anyway\n")
+    assert result.stderr.startswith(f"{error}; written anyway\n")
     assert tables(folder)["mqtt"] == {"host": "127.0.0.1", "port": port}
 
 
-@pytest.mark.parametrize(("is_away", "code", "word"), [(False, 1, "unauthorized"), (True, 69, "unreachable")])
-def test_a_station_that_is_refused_ends_it_unless_it_is_to_be_written_anyway(
-    is_away: bool, code: int, word: str, folder: Path, broker: Mosquitto, asked: CloudServer
+@pytest.mark.parametrize(("is_down", "code", "reason"), [(False, 1, "unauthorized"), (True, 69, "unreachable")])
+def test_init_station_rejected_fails_unless_anyway(
+    is_down: bool, code: int, reason: str, folder: Path, broker: Mosquitto, api: CloudServer
 ) -> None:
-    if is_away:
-        asked.stop()
-    options = (*at(broker, asked), "--station", STATION, "--token-stdin")
+    if is_down:
+        api.stop()
+    options = (*addresses(broker, api), "--station", STATION, "--token-stdin")
     result = run(folder, *options, stdin="wrong")
     assert result.code == code
-    assert result.stderr.startswith(f"{EXAMPLE_EVSE}: {word}: ")
-    assert result.stderr.endswith("; --anyway writes it all the same\n")
+    assert result.stderr.startswith(f"{EXAMPLE_EVSE}: {reason}: ")
+    assert result.stderr.endswith("; use --anyway to write it anyway\n")
     assert list(folder.iterdir()) == []
     assert run(folder, *options, "--anyway", stdin="wrong").code == 0
     assert len(load(folder / "config.toml", {}).config.stations) == 1
 
 
-def test_a_file_that_cannot_be_used_is_told_without_a_line(folder: Path) -> None:
+def test_init_unusable_ca_file_is_reported_without_a_line(folder: Path) -> None:
     (folder / "ca.pem").write_text("hello")
     result = run(folder, "--host", "h", "--ca-file", "ca.pem", "--no-stations", "--skip-tests")
     assert (result.code, result.stderr) == (
@@ -320,46 +324,46 @@ def test_a_file_that_cannot_be_used_is_told_without_a_line(folder: Path) -> None
     assert [path.name for path in folder.iterdir()] == ["ca.pem"]
 
 
-def test_files_that_no_question_can_mend_are_told_before_the_first_one(folder: Path) -> None:
+def test_init_missing_files_are_reported_first(folder: Path) -> None:
     for option, key in (("--cloud-ca-file", "cloud.ca_file"), ("--cert-file", "mqtt.tls.cert_file")):
         result = run(folder, "--host", "127.0.0.1", "--port", str(free_port()), option, "gone.pem")
         assert (result.code, result.stdout) == (78, "")
         assert result.stderr == f"{key}: {folder}/gone.pem cannot be read: No such file or directory\n"
 
 
-def test_whole_numbers_are_written_as_such(folder: Path) -> None:
+def test_init_whole_interval_is_written_as_integer(folder: Path) -> None:
     assert run(folder, *READY, "--interval", "15").code == 0
     assert "\ninterval = 15\n" in (folder / "config.toml").read_text()
 
 
-# the file
+# --- the file
 
 READY = ("--host", "h", "--no-stations", "--skip-tests")
 
 
-def test_a_file_that_is_there_stays_as_it_is(folder: Path) -> None:
+def test_init_file_exists_leaves_it_unchanged(folder: Path) -> None:
     (folder / "config.toml").write_text("mine")
     (folder / "config.toml").chmod(0o640)
     result = run(folder, *READY)
     assert result.code == 1
-    assert result.stderr.startswith("config.toml is there already, and stays as it is; ")
+    assert result.stderr.startswith("config.toml exists and was not changed; ")
     assert (folder / "config.toml").read_text() == "mine"
     assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o640
 
 
-def test_a_link_to_nothing_is_there_too(folder: Path) -> None:
+def test_init_dangling_link_counts_as_existing(folder: Path) -> None:
     (folder / "config.toml").symlink_to("elsewhere.toml")
     assert run(folder, *READY).code == 1
     assert [path.name for path in folder.iterdir()] == ["config.toml"]
 
 
-def test_force_keeps_what_was_there_beside_it(folder: Path) -> None:
+def test_init_force_keeps_the_previous_file(folder: Path) -> None:
     for content, kept in (("first", "config.toml.bak"), ("second", "config.toml.bak2")):
         (folder / "config.toml").write_text(content)
         (folder / "config.toml").chmod(0o644)
         result = run(folder, *READY, "--force")
         assert result.code == 0
-        assert f"kept config.toml as {kept}\n" in result.stdout
+        assert f"kept the previous config.toml as {kept}\n" in result.stdout
         assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o600
         assert load(folder / "config.toml", {}).config.mqtt.host == "h"
     assert sorted(path.name for path in folder.iterdir()) == ["config.toml", "config.toml.bak", "config.toml.bak2"]
@@ -368,30 +372,30 @@ def test_force_keeps_what_was_there_beside_it(folder: Path) -> None:
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
 
 
-def test_what_fails_after_force_leaves_no_copy_behind(folder: Path) -> None:
+def test_init_force_test_fails_leaves_no_copy(folder: Path) -> None:
     (folder / "config.toml").write_text("mine")
     assert run(folder, "--host", "127.0.0.1", "--port", str(free_port()), "--no-stations", "--force").code == 69
     assert [path.name for path in folder.iterdir()] == ["config.toml"]
     assert (folder / "config.toml").read_text() == "mine"
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_tried(folder: Path) -> None:
+def test_init_folder_missing_is_reported_first(folder: Path) -> None:
     result = run(folder, "--config", "no/config.toml", "--host", "127.0.0.1", "--port", "1", "--no-stations")
     assert (result.code, result.stdout) == (1, "")
-    assert result.stderr == "no/config.toml cannot be written: the folder is not there\n"
+    assert result.stderr == "no/config.toml cannot be written: the folder does not exist\n"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "code", "said"),
+    ("name", "value", "code", "error"),
     [
         ("EVSE_MQTT_BRIDGE__MQTT__HOTS", "h", 78, "EVSE_MQTT_BRIDGE__MQTT__HOTS: unknown variable; "),
-        ("EVSE_MQTT_BRIDGE__STATIONS", "[]", 1, "EVSE_MQTT_BRIDGE__STATIONS takes the place of the stations "),
+        ("EVSE_MQTT_BRIDGE__STATIONS", "[]", 1, "EVSE_MQTT_BRIDGE__STATIONS replaces the stations "),
     ],
 )
-def test_an_environment_that_would_be_in_the_way_is_told_first(
-    name: str, value: str, code: int, said: str, folder: Path
+def test_init_conflicting_variable_is_reported_first(
+    name: str, value: str, code: int, error: str, folder: Path
 ) -> None:
     result = run(folder, *READY, env={name: value})
     assert (result.code, result.stdout) == (code, "")
-    assert result.stderr.startswith(said)
+    assert result.stderr.startswith(error)
     assert list(folder.iterdir()) == []

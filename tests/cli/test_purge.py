@@ -25,7 +25,7 @@ OTHER = "another-station"
 
 @pytest.fixture
 def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
-    """A configuration with two stations, of whose bridge the topics are on the broker, beside those of others."""
+    """A configuration whose two stations a bridge published before; the broker also retains foreign topics."""
     cloud.answer(EXAMPLE_EVSE, status_example())
     plug = {**status_example()[0], "plug_uuid": "p", "evse_uuid": OTHER}
     cloud.answer(OTHER, [plug])
@@ -45,37 +45,35 @@ def topics(broker: Mosquitto) -> set[str]:
     return set(retained_messages(broker.port))
 
 
-def test_a_bridge_that_is_given_up_leaves_nothing(config: Path, broker: Mosquitto) -> None:
+def test_purge_all_clears_only_topics_of_the_bridge(config: Path, broker: Mosquitto) -> None:
     before = topics(broker)
     assert {"evse/bridge/info", f"evse/{OTHER}/p/state"} < before
     plain = run_command("purge", "--yes", "--config", config)
-    assert (plain.returncode, plain.stderr) == (0, "nothing is left over\n")
-    shown = run_command("purge", "--all", "--config", config)
+    assert (plain.returncode, plain.stderr) == (0, "nothing to clear\n")
+    listed = run_command("purge", "--all", "--config", config)
     count = len(before - FOREIGN.keys())
-    assert shown.returncode == 0
-    assert set(shown.stdout.splitlines()) == before - FOREIGN.keys()
-    clearing = f"evse-mqtt-bridge purge --all --yes --config {config}"
-    assert shown.stderr == f"topics that can be cleared: {count}; clear them with: {clearing}\n"
+    assert listed.returncode == 0
+    assert set(listed.stdout.splitlines()) == before - FOREIGN.keys()
+    command = f"evse-mqtt-bridge purge --all --yes --config {config}"
+    assert listed.stderr == f"{count} topics can be cleared; to clear, run: {command}\n"
     assert topics(broker) == before
     cleared = run_command("purge", "--all", "--yes", "--config", config)
     assert (cleared.returncode, cleared.stderr) == (0, f"cleared: {count}\n")
     assert topics(broker) == set(FOREIGN)
 
 
-def test_what_the_user_may_not_read_is_cleared_by_what_the_bridge_says_of_it(
-    tmp_path: Path, cloud: CloudServer
-) -> None:
-    """By the rules that docs/security.md gives: discovery may be written, and not read."""
+def test_purge_unreadable_discovery_is_cleared_by_manifest(tmp_path: Path, cloud: CloudServer) -> None:
+    """With the access rules of docs/security.md, the bridge may write discovery but not read it."""
     cloud.answer(EXAMPLE_EVSE, status_example())
     page = (Path(__file__).parents[2] / "docs/security.md").read_text()
     rules = page[page.index("user bridge\n") :].split("```")[0]
-    (tmp_path / "acl").write_text(rules + "\nuser looker\ntopic readwrite #\n")
+    (tmp_path / "acl").write_text(rules + "\nuser reader\ntopic readwrite #\n")
     with Mosquitto(tmp_path / "broker", extra=[f"acl_file {tmp_path / 'acl'}"]) as broker:
         tables = config_tables(
             broker, cloud, mqtt={"username": "bridge", "password": "any"}, polling={"stale_after": 0}
         )
         config = write_config(tmp_path / "config.toml", tables)
-        with Observer(broker.port, username="looker", password="any") as observer:
+        with Observer(broker.port, username="reader", password="any") as observer:
             with BridgeProcess.run(config) as bridge:
                 observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
                 bridge.stop()
@@ -85,13 +83,13 @@ def test_what_the_user_may_not_read_is_cleared_by_what_the_bridge_says_of_it(
 
 
 @pytest.mark.parametrize("qos", [1, 2])
-def test_what_the_user_may_not_clear_is_not_said_to_be_cleared(tmp_path: Path, cloud: CloudServer, qos: int) -> None:
+def test_purge_broker_refuses_counts_nothing_as_cleared(tmp_path: Path, cloud: CloudServer, qos: int) -> None:
     rules = tmp_path / "acl"
-    rules.write_text("user bridge\ntopic read #\nuser looker\ntopic readwrite #\n")
+    rules.write_text("user bridge\ntopic read #\nuser reader\ntopic readwrite #\n")
     login = {"username": "bridge", "password": "any", "qos": qos}
     with Mosquitto(tmp_path / "broker", extra=[f"acl_file {rules}"]) as broker:
         config = write_config(tmp_path / "config.toml", config_tables(broker, cloud, mqtt=login))
-        with Observer(broker.port, username="looker", password="any") as observer:
+        with Observer(broker.port, username="reader", password="any") as observer:
             info = {"uuid": OTHER, "published_by": "evse-mqtt-bridge", "plugs": {}}
             observer.publish(f"evse/{OTHER}/info", json.dumps(info), retain=True)
             refused = run_command("purge", "--yes", "--config", config)
@@ -101,20 +99,20 @@ def test_what_the_user_may_not_clear_is_not_said_to_be_cleared(tmp_path: Path, c
             assert observer.retained
 
 
-def test_a_bridge_that_is_online_is_not_given_up(config: Path, broker: Mosquitto, observer: Observer) -> None:
+def test_purge_all_bridge_online_clears_nothing(config: Path, broker: Mosquitto, observer: Observer) -> None:
     with BridgeProcess.run(config) as bridge:
         observer.wait_for("evse/bridge/availability", "online")
         observer.wait_for(f"evse/{OTHER}/availability", "online")
         before = topics(broker)
         refused = run_command("purge", "--all", "--yes", "--config", config)
         assert (refused.returncode, refused.stdout) == (1, "")
-        assert refused.stderr.startswith("the bridge is online, and nothing was cleared; stop it first, ")
+        assert refused.stderr.startswith("the bridge is online, so nothing was cleared; stop it first ")
         assert "mosquitto_pub -r -t evse/bridge/availability -m offline" in refused.stderr
         assert topics(broker) == before
         bridge.stop()
 
 
-def test_without_all_the_configuration_is_kept(config: Path, broker: Mosquitto, cloud: CloudServer) -> None:
+def test_purge_without_all_keeps_configured_stations(config: Path, broker: Mosquitto, cloud: CloudServer) -> None:
     before = topics(broker)
     write_config(config, config_tables(broker, cloud, polling={"stale_after": 0}))
     cleared = run_command("purge", "--yes", "--config", config)

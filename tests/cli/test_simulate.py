@@ -1,3 +1,5 @@
+"""`simulate`: the server as a user starts it, and the configuration that it prints."""
+
 import json
 import ssl
 import tomllib
@@ -8,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from evse_mqtt_bridge.cli.actions.simulate import configuration_text
 from evse_mqtt_bridge.cli.main import cli
-from evse_mqtt_bridge.cli.simulate import configuration_text
 from evse_mqtt_bridge.config.schema import Config, StationConfig
 from evse_mqtt_bridge.simulator.simulation import example_station, living_stations
 from tests.harness import Authority, BridgeProcess, run_command, status_example
@@ -33,7 +35,7 @@ def _get(config: Config, station: StationConfig, context: ssl.SSLContext | None 
         return answer
 
 
-def test_stations_are_served_as_its_stdout_says() -> None:
+def test_simulate_stdout_is_a_configuration_of_its_stations() -> None:
     with BridgeProcess("simulate", "--port", "0", "--stations", "4", "--plugs", "3", "--seed", "9") as process:
         url = _address(process)
         last = process.wait_for_line('alias = "simulated-4"', stream="stdout").string
@@ -47,10 +49,10 @@ def test_stations_are_served_as_its_stdout_says() -> None:
             age = datetime.now(UTC) - datetime.fromisoformat(answer[0]["time"])
             assert timedelta(0) <= age < timedelta(hours=1)
         process.stop()
-        assert process.stderr == [f"Simulating 4 stations at {url}. Ctrl-C ends it."]
+        assert process.stderr == [f"Simulating 4 stations at {url}. Press Ctrl-C to stop."]
 
 
-def test_ctrl_c_ends_it_with_exit_code_0() -> None:
+def test_simulate_ctrl_c_exits_with_0() -> None:
     with BridgeProcess("simulate", "--port", "0") as process:
         _address(process)
         process.interrupt()
@@ -58,7 +60,7 @@ def test_ctrl_c_ends_it_with_exit_code_0() -> None:
         assert len(process.stderr) == 1
 
 
-def test_the_published_example_is_served_and_requests_are_told() -> None:
+def test_simulate_example_verbose_logs_requests() -> None:
     with BridgeProcess("simulate", "--port", "0", "--example", "--verbose", "--speed", "60") as process:
         url = _address(process)
         station = example_station()
@@ -68,11 +70,13 @@ def test_the_published_example_is_served_and_requests_are_told() -> None:
         assert answer == expected
         process.wait_for_line("^Published example: status 200$")
         process.stop()
-        assert process.stderr[0] == f"Simulating 1 station at {url}, 60 times as fast as life. Ctrl-C ends it."
+        assert (
+            process.stderr[0] == f"Simulating 1 station at {url}, 60 times as fast as real time. Press Ctrl-C to stop."
+        )
         assert station.token not in process.stderr_text
 
 
-def test_tls_and_the_address_of_its_ca(authority: Authority) -> None:
+def test_simulate_certificate_serves_tls_and_names_the_ca(authority: Authority) -> None:
     certificate = authority.issue("simulator")
     files = ("--cert-file", certificate.cert_file, "--key-file", certificate.key_file)
     with BridgeProcess("simulate", "--port", "0", "--stations", "1", *files) as process:
@@ -84,7 +88,7 @@ def test_tls_and_the_address_of_its_ca(authority: Authority) -> None:
         process.stop()
 
 
-def test_a_taken_port_is_one_line_and_exit_code_1() -> None:
+def test_simulate_port_taken_is_one_line_and_exit_code_1() -> None:
     with BridgeProcess("simulate", "--port", "0") as process:
         port = _address(process).rpartition(":")[2]
         other = run_command("simulate", "--port", port)
@@ -96,7 +100,7 @@ def test_a_taken_port_is_one_line_and_exit_code_1() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "complaint"),
+    ("arguments", "code", "error"),
     [
         (["--example", "--stations", "3"], 2, "leave --stations out"),
         (["--example", "--plugs", "2"], 2, "leave --plugs out"),
@@ -107,24 +111,24 @@ def test_a_taken_port_is_one_line_and_exit_code_1() -> None:
         (["--host", "no such host"], 1, "cannot listen on no such host port"),
     ],
 )
-def test_what_cannot_be_done_is_told(arguments: list[str], code: int, complaint: str) -> None:
+def test_simulate_invalid_option_is_reported(arguments: list[str], code: int, error: str) -> None:
     result = CliRunner().invoke(cli, ["simulate", "--port", "0", *arguments])
     assert result.exit_code == code
     assert isinstance(result.exception, SystemExit)
-    assert complaint in result.stderr
+    assert error in result.stderr
     assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("count", "speed", "interval"), [(3, 1, 30), (3, 3, 10), (3, 60, 1), (3, 0.1, 300), (800, 60, 20), (4000, 1, 100)]
 )
-def test_the_configuration_polls_as_often_as_the_speed_needs(count: int, speed: float, interval: int) -> None:
+def test_configuration_text_interval_follows_speed(count: int, speed: float, interval: int) -> None:
     config = _config(configuration_text(living_stations(count), "http://127.0.0.1:3032", speed))
     assert config.polling.interval == interval
     assert len(config.stations) == count
     assert count / config.polling.interval <= config.cloud.max_requests_per_second
 
 
-def test_a_path_with_quotes_stays_what_it_is() -> None:
+def test_configuration_text_path_with_quotes_is_escaped() -> None:
     config = _config(configuration_text((example_station(),), "https://localhost:1", cert_file='/a "b"\\c.pem'))
     assert config.cloud.ca_file == '/a "b"\\c.pem'

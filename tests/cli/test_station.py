@@ -1,4 +1,4 @@
-"""`station add`, `list`, `remove` as a user runs them, against a real HTTP server."""
+"""`station add`, `list` and `remove`, against a real HTTP server."""
 
 import contextlib
 import json
@@ -44,7 +44,7 @@ def config(tmp_path: Path, cloud: CloudServer) -> Path:
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     returncode: int
     stdout: str
@@ -60,12 +60,12 @@ def run(config: Path, *arguments: str, stdin: str | bytes = "") -> Result:
     return Result(result.exit_code, result.stdout, result.stderr)
 
 
-def test_a_station_is_asked_for_shown_and_written(config: Path, cloud: CloudServer) -> None:
+def test_add_station_answers_shows_plugs_and_writes(config: Path, cloud: CloudServer) -> None:
     before = config.read_text()
     result = run(config, *ADD, "--name", "Garage north", "--alias", "north", "--token-stdin", stdin=TOKEN + "\n")
     assert (result.returncode, result.stderr) == (0, "")
-    for plug, words in zip(EXAMPLE_PLUGS, ("Plug 1 +idle +0 W", "Plug 2 +charging +7107 W"), strict=True):
-        assert re.search(f"{plug} +{words}", result.stdout)
+    for plug, cells in zip(EXAMPLE_PLUGS, ("Plug 1 +idle +0 W", "Plug 2 +charging +7107 W"), strict=True):
+        assert re.search(f"{plug} +{cells}", result.stdout)
     assert result.stdout.endswith(f"added Garage north to {config}\n")
     assert config.read_text() == before + (
         f'\n[[stations]]\nedge_device_id = "edge-1"\nuuid = "{EXAMPLE_EVSE}"\ntoken = "{TOKEN}"\n'
@@ -75,7 +75,7 @@ def test_a_station_is_asked_for_shown_and_written(config: Path, cloud: CloudServ
     assert [request.headers["evsetoken"] for request in cloud.requests] == [TOKEN]
 
 
-def test_a_token_file_stays_its_place_and_is_named_from_the_folder_of_the_configuration(config: Path) -> None:
+def test_add_token_file_is_referred_to_relatively(config: Path) -> None:
     (config.parent / "secrets").mkdir()
     (config.parent / "secrets" / "north").write_text(TOKEN + "\n")
     assert run(config, *ADD, "--token-file", "secrets/north").returncode == 0
@@ -85,14 +85,14 @@ def test_a_token_file_stays_its_place_and_is_named_from_the_folder_of_the_config
 
 
 @pytest.fixture
-def a_first_station(config: Path) -> str:
-    """Has a station in the file."""
+def text_with_station(config: Path) -> str:
+    """The text of a configuration with a station."""
     run(config, *ADD, "--token-stdin", "--no-check", "--alias", "north", stdin="t")
     return config.read_text()
 
 
 @pytest.mark.parametrize(
-    ("options", "said", "code"),
+    ("options", "error", "code"),
     [
         (
             ["--uuid", "b", "--alias", "a/b"],
@@ -105,41 +105,41 @@ def a_first_station(config: Path) -> str:
             ["--uuid", "b"],
             (
                 "b was not added: not_found: HTTP 404 Not Found: no such station, or the path is not the API's; "
-                "--no-check adds it without asking the API\n"
+                "--no-check adds it without polling it\n"
             ),
             1,
         ),
     ],
 )
-def test_what_cannot_be_added_is_told_and_nothing_is_written(
-    options: list[str], said: str, code: int, config: Path, a_first_station: str
+def test_add_invalid_station_is_reported_and_not_written(
+    options: list[str], error: str, code: int, config: Path, text_with_station: str
 ) -> None:
     result = run(config, "station", "add", "--edge-device-id", "e", *options, "--token-stdin", stdin=TOKEN)
-    assert (result.returncode, result.stdout, result.stderr) == (code, "", said)
-    assert config.read_text() == a_first_station
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", error)
+    assert config.read_text() == text_with_station
 
 
-def test_a_token_that_cannot_be_one_is_told_by_no_option_that_there_is_not(config: Path) -> None:
+def test_add_invalid_token_is_not_reported_as_an_option(config: Path) -> None:
     result = run(config, *ADD, "--token-stdin", stdin=f"{TOKEN} x")
-    said = "the token: expected 1 to 4096 visible ASCII characters, no spaces (it is sent in a header)\n"
-    assert (result.returncode, result.stderr) == (1, said)
+    error = "the token: expected 1 to 4096 visible ASCII characters, no spaces (it is sent in a header)\n"
+    assert (result.returncode, result.stderr) == (1, error)
 
 
 @pytest.mark.parametrize(
-    ("stdin", "said"),
+    ("stdin", "error"),
     [
         ("", "--token-stdin: standard input is empty; expected the token."),
         ("\n", "--token-stdin: standard input is empty; expected the token."),
         (b"\xff\n", "--token-stdin: standard input is not UTF-8 text."),
     ],
 )
-def test_standard_input_without_a_token_is_told(stdin: str | bytes, said: str, config: Path) -> None:
+def test_add_stdin_without_token_is_a_usage_error(stdin: str | bytes, error: str, config: Path) -> None:
     result = run(config, *ADD, "--token-stdin", stdin=stdin)
     assert result.returncode == 2
-    assert said in result.stderr
+    assert error in result.stderr
 
 
-def test_a_token_file_that_is_none_is_told_by_its_option(config: Path) -> None:
+def test_add_token_file_missing_names_the_option(config: Path) -> None:
     result = run(config, *ADD, "--token-file", "nowhere")
     assert (result.returncode, result.stderr) == (
         1,
@@ -147,7 +147,7 @@ def test_a_token_file_that_is_none_is_told_by_its_option(config: Path) -> None:
     )
 
 
-def test_a_token_that_the_api_refuses_is_not_written(config: Path) -> None:
+def test_add_token_rejected_is_not_written(config: Path) -> None:
     before = config.read_text()
     result = run(config, *ADD, "--token-stdin", stdin="wrong")
     assert result.returncode == 1
@@ -155,7 +155,7 @@ def test_a_token_that_the_api_refuses_is_not_written(config: Path) -> None:
     assert config.read_text() == before
 
 
-def test_a_cloud_that_is_away_gives_another_exit_code(config: Path, cloud: CloudServer) -> None:
+def test_add_cloud_down_exits_with_69(config: Path, cloud: CloudServer) -> None:
     before = config.read_text()
     cloud.stop()
     result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
@@ -166,7 +166,7 @@ def test_a_cloud_that_is_away_gives_another_exit_code(config: Path, cloud: Cloud
     assert len(load(config, {}).config.stations) == 1
 
 
-def test_labels_cannot_break_the_table(config: Path, cloud: CloudServer) -> None:
+def test_add_hostile_label_cannot_break_the_table(config: Path, cloud: CloudServer) -> None:
     answer = status_example()
     answer[0]["plug_label"] = "[red]\x1b[31m\nnext"
     cloud.answer(EXAMPLE_EVSE, answer)
@@ -176,7 +176,7 @@ def test_labels_cannot_break_the_table(config: Path, cloud: CloudServer) -> None
 
 
 @pytest.mark.parametrize("content", [None, "", "\n"])
-def test_a_configuration_is_begun_where_there_is_none(content: str | None, tmp_path: Path) -> None:
+def test_add_no_configuration_creates_one(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     if content is not None:
         path.write_text(content)
@@ -184,8 +184,8 @@ def test_a_configuration_is_begun_where_there_is_none(content: str | None, tmp_p
     result = run(path, *ADD, "--token-stdin", "--no-check", stdin=TOKEN)
     assert result.returncode == 0
     assert result.stderr == (
-        f"note: {path} is new, and takes the broker to be on this machine; where it is not, change [mqtt] host "
-        "(`evse-mqtt-bridge init` would have asked)\n"
+        f"note: {path} is new and expects the broker on this machine; if it is elsewhere, change host in [mqtt] "
+        "(`evse-mqtt-bridge init` asks for the broker)\n"
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     loaded = load(path, {})
@@ -193,14 +193,14 @@ def test_a_configuration_is_begun_where_there_is_none(content: str | None, tmp_p
     assert [station.uuid for station in loaded.config.stations] == [EXAMPLE_EVSE]
 
 
-def test_a_token_in_a_file_that_others_can_read_gets_a_warning(config: Path) -> None:
+def test_add_file_readable_by_others_warns(config: Path) -> None:
     config.chmod(0o644)
     result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
     assert result.returncode == 0
     assert result.stderr.startswith(f"warning: {config}: contains secrets that other users can read")
 
 
-def test_a_wrong_configuration_is_not_edited(config: Path) -> None:
+def test_add_wrong_configuration_is_not_edited(config: Path) -> None:
     config.write_text('[mqtt]\nhost = "h"\nhots = 1\n')
     result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
     assert result.returncode == 78
@@ -209,26 +209,26 @@ def test_a_wrong_configuration_is_not_edited(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "error"),
     [
-        ([], "The token is missing: give --token-file or --token-stdin, or run this on a terminal."),
+        ([], "The token is missing: add --token-file or --token-stdin, or use a terminal."),
         (["--token-stdin", "--token-file", "x"], "--token-file and --token-stdin exclude each other."),
         (["--token", "x"], "No such option"),
     ],
 )
-def test_how_a_token_is_given(options: list[str], said: str, config: Path) -> None:
+def test_add_token_options_invalid_is_a_usage_error(options: list[str], error: str, config: Path) -> None:
     result = run(config, *ADD, *options)
     assert result.returncode == 2
-    assert said in result.stderr
+    assert error in result.stderr
 
 
-# list
+# --- list
 
 
-def test_the_list_says_where_tokens_come_from_and_never_tokens(config: Path, a_first_station: str) -> None:
+def test_list_shows_sources_of_tokens_but_no_token(config: Path, text_with_station: str) -> None:
     (config.parent / "t").write_text(TOKEN)
     config.write_text(
-        a_first_station
+        text_with_station
         + f'\n[[stations]]\nedge_device_id = "2"\nuuid = "b"\ntoken = "{TOKEN}"\nname = "Tür [b]"\ninterval = 5\n'
         + '\n[[stations]]\nedge_device_id = "3"\nuuid = "c"\ntoken_file = "t"\n'
     )
@@ -244,25 +244,25 @@ def test_the_list_says_where_tokens_come_from_and_never_tokens(config: Path, a_f
     assert re.search(r" c +3 +30 +file", table[3])
 
 
-def test_an_empty_list_says_what_to_do(config: Path) -> None:
+def test_list_no_station_suggests_station_add(config: Path) -> None:
     assert run(config, "station", "list").stdout == (
         "no station is configured; add one with `evse-mqtt-bridge station add`\n"
     )
     assert run(config, "station", "list", "--json").stdout == "[]\n"
 
 
-# remove
+# --- remove
 
 
 @pytest.mark.parametrize("name", [EXAMPLE_EVSE, "north"])
-@pytest.mark.usefixtures("a_first_station")
-def test_a_station_is_removed_and_all_else_stays(name: str, config: Path, cloud: CloudServer) -> None:
+@pytest.mark.usefixtures("text_with_station")
+def test_remove_station_keeps_the_rest_of_the_file(name: str, config: Path, cloud: CloudServer) -> None:
     result = run(config, "station", "remove", name)
     assert (result.returncode, result.stdout, result.stderr) == (0, f"removed north from {config}\n", "")
     assert config.read_text() == HEAD.format(url=cloud.url)
 
 
-def test_a_station_whose_token_file_is_gone_can_be_removed(config: Path) -> None:
+def test_remove_station_without_its_token_file_succeeds(config: Path) -> None:
     text = config.read_text()
     config.write_text(text + '\n[[stations]]\nedge_device_id = "1"\nuuid = "a"\ntoken_file = "gone"\n')
     assert run(config, "station", "list").returncode == 78
@@ -270,16 +270,16 @@ def test_a_station_whose_token_file_is_gone_can_be_removed(config: Path) -> None
     assert config.read_text() == text
 
 
-def test_what_is_wrong_elsewhere_is_told_with_the_lines_of_the_file(config: Path, a_first_station: str) -> None:
-    config.write_text(a_first_station + "\n[log]\nlevel = 1\n")
+def test_remove_wrong_configuration_names_original_lines(config: Path, text_with_station: str) -> None:
+    config.write_text(text_with_station + "\n[log]\nlevel = 1\n")
     result = run(config, "station", "remove", "north")
     assert result.returncode == 78
-    line = a_first_station.count("\n") + 3
+    line = text_with_station.count("\n") + 3
     assert result.stderr.startswith(f"{config}:{line}: log.level: expected ")
     assert EXAMPLE_EVSE in config.read_text()
 
 
-def test_a_station_that_is_not_there_is_told(config: Path) -> None:
+def test_remove_unknown_station_is_reported(config: Path) -> None:
     result = run(config, "station", "remove", "x")
     assert (result.returncode, result.stderr) == (
         1,
@@ -287,17 +287,17 @@ def test_a_station_that_is_not_there_is_told(config: Path) -> None:
     )
 
 
-# on a terminal
+# --- in a terminal
 
 Terminal = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def terminal(config: Path) -> Iterator[Terminal]:
-    """Runs a command on a terminal of its own and types one line when it has asked for it."""
+    """Runs a command in a terminal and types one line at a prompt."""
     ours, theirs = pty.openpty()
 
-    def start(*arguments: str, asked: str, typed: str) -> tuple[int, str]:
+    def start(*arguments: str, prompt: str, typed: str) -> tuple[int, str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "evse_mqtt_bridge", *arguments],
             stdin=theirs,
@@ -306,33 +306,33 @@ def terminal(config: Path) -> Iterator[Terminal]:
             cwd=config.parent,
             env=clean_environment(),
         )
-        shown = b""
-        while asked.encode() not in shown:
-            shown += os.read(ours, 4096)
+        output = b""
+        while prompt.encode() not in output:
+            output += os.read(ours, 4096)
         os.write(ours, typed.encode())
         code = process.wait(20)
         os.set_blocking(ours, False)
         with contextlib.suppress(BlockingIOError):
             while True:
-                shown += os.read(ours, 4096)
-        return code, shown.decode().replace("\r\n", "\n")
+                output += os.read(ours, 4096)
+        return code, output.decode().replace("\r\n", "\n")
 
     yield start
     os.close(ours)
     os.close(theirs)
 
 
-def test_a_token_is_asked_for_and_not_shown(config: Path, terminal: Terminal) -> None:
-    code, shown = terminal(*ADD, asked="Token (is not shown): ", typed=f"{TOKEN}\n")
-    assert code == 0, shown
-    assert TOKEN not in shown
+def test_add_token_prompt_is_hidden(config: Path, terminal: Terminal) -> None:
+    code, output = terminal(*ADD, prompt="Token (hidden): ", typed=f"{TOKEN}\n")
+    assert code == 0, output
+    assert TOKEN not in output
     assert load(config, {}).config.stations[0].token.get_secret_value() == TOKEN
 
 
-@pytest.mark.parametrize(("typed", "code", "left"), [("n\n", 1, 1), ("y\n", 0, 0)])
-@pytest.mark.usefixtures("a_first_station")
-def test_removing_is_asked_for(typed: str, code: int, left: int, config: Path, terminal: Terminal) -> None:
-    got, shown = terminal("station", "remove", "north", asked="[y/N]: ", typed=typed)
-    assert got == code, shown
-    assert f"Remove north ({EXAMPLE_EVSE}) from config.toml? [y/N]: " in shown
-    assert len(load(config, {}).config.stations) == left
+@pytest.mark.parametrize(("typed", "code", "count"), [("n\n", 1, 1), ("y\n", 0, 0)])
+@pytest.mark.usefixtures("text_with_station")
+def test_remove_asks_for_confirmation(typed: str, code: int, count: int, config: Path, terminal: Terminal) -> None:
+    got, output = terminal("station", "remove", "north", prompt="[y/N]: ", typed=typed)
+    assert got == code, output
+    assert f"Remove north ({EXAMPLE_EVSE}) from config.toml? [y/N]: " in output
+    assert len(load(config, {}).config.stations) == count

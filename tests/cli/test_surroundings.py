@@ -1,4 +1,4 @@
-"""Where a command stands: streams that are closed, letters that cannot be written, files that may not be read."""
+"""Commands in unusual environments: closed streams, limited encodings, unreadable files."""
 
 import os
 import subprocess
@@ -33,20 +33,20 @@ def _run(
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
-def test_a_stream_that_is_closed_costs_what_would_have_gone_there_alone(config: Path, closed: int) -> None:
-    ended = _run("station", "remove", "--yes", "u", "--config", config, closed=closed)
-    assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False)
+def test_command_stream_closed_still_succeeds(config: Path, closed: int) -> None:
+    result = _run("station", "remove", "--yes", "u", "--config", config, closed=closed)
+    assert (result.returncode, b"Traceback" in result.stderr) == (0, False)
     assert _STATION not in config.read_text()
 
 
 @pytest.mark.parametrize("command", [("station", "list"), ("station", "remove", "--yes", "u")])
-def test_letters_that_cannot_be_written_are_replaced(config: Path, command: tuple[str, ...]) -> None:
-    ended = _run(*command, "--config", config, env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
-    assert (ended.returncode, ended.stderr) == (0, b"")
-    assert "Säule ?".encode("latin-1") in ended.stdout
+def test_command_unencodable_output_is_replaced(config: Path, command: tuple[str, ...]) -> None:
+    result = _run(*command, "--config", config, env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert "Säule ?".encode("latin-1") in result.stdout
 
 
-def test_whether_a_file_may_be_read_is_seen_when_it_is_read(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not by click before: its exit code is 2, after which a service manager would start the bridge again for ever."""
+def test_command_file_access_is_left_to_the_loader(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 2, which click would use, makes a service manager restart the bridge again and again."""
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     assert CliRunner().invoke(cli, ["check", "--config", str(config)]).exit_code == 0

@@ -1,4 +1,4 @@
-"""`topics`: its four forms, and where it has the plugs from."""
+"""`topics`: its four formats, and where it gets the plugs from."""
 
 import csv
 import io
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from evse_mqtt_bridge.cli.actions.topics import CSV_COLUMNS
 from evse_mqtt_bridge.cli.main import cli
-from evse_mqtt_bridge.cli.topics import _CSV_COLUMNS
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness import CloudServer, Mosquitto, Observer, config_tables, station_table, write_config
 from tests.harness.asyncapi import channel_by_topic, document_errors
@@ -38,11 +38,11 @@ def _topics(config: Path, *options: str) -> Result:
 
 @pytest.fixture
 def offline(tmp_path: Path) -> Path:
-    """Two stations, one with an alias for one of its plugs; nothing of it answers."""
+    """A configuration of two stations, one with an alias for one of its plugs; broker and cloud do not answer."""
     return write_config(tmp_path / "config.toml", _TABLES)
 
 
-def test_listing_is_a_line_for_each_topic_with_type_unit_and_meaning(offline: Path) -> None:
+def test_topics_text_has_a_line_per_topic(offline: Path) -> None:
     result = _topics(offline)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -56,7 +56,7 @@ def test_listing_is_a_line_for_each_topic_with_type_unit_and_meaning(offline: Pa
     assert "`" not in result.stdout
 
 
-def test_json_has_the_same_topics_in_the_same_order(offline: Path) -> None:
+def test_topics_json_lists_the_topics_of_the_text(offline: Path) -> None:
     content = json.loads(_topics(offline, "--json").stdout)
     assert content["contract"] == 1
     assert [row["topic"] for row in content["topics"]] == [
@@ -76,7 +76,7 @@ def test_json_has_the_same_topics_in_the_same_order(offline: Path) -> None:
     }
 
 
-def test_csv_is_a_tag_list_of_plain_values(offline: Path) -> None:
+def test_topics_csv_is_a_tag_list_of_plain_values(offline: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(_topics(offline, "--csv").stdout)))
     by_topic = {row["topic"]: row for row in rows}
     assert by_topic["evse/garage-north/left/current_l2"] == {
@@ -93,13 +93,13 @@ def test_csv_is_a_tag_list_of_plain_values(offline: Path) -> None:
     assert not [topic for topic in by_topic if topic.startswith("homeassistant/") or topic.endswith("/state")]
 
 
-def test_the_document_explains_every_column_of_the_tag_list() -> None:
+def test_docs_topics_explain_every_csv_column() -> None:
     text = (Path(__file__).parent.parent.parent / "docs" / "topics.md").read_text()
     table = text.partition("### Tag lists")[2].partition("###")[0]
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(_CSV_COLUMNS)
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(CSV_COLUMNS)
 
 
-def test_asyncapi_is_a_valid_document(offline: Path) -> None:
+def test_topics_asyncapi_is_a_valid_document(offline: Path) -> None:
     content = json.loads(_topics(offline, "--asyncapi").stdout)
     assert document_errors(content) == []
     assert content["servers"]["broker"]["host"] == "localhost:1883"
@@ -107,20 +107,20 @@ def test_asyncapi_is_a_valid_document(offline: Path) -> None:
     assert content["components"]["parameters"]["plug"]["examples"] == ["left"]
 
 
-def test_forms_exclude_each_other(offline: Path) -> None:
+def test_topics_two_formats_are_a_usage_error(offline: Path) -> None:
     result = _topics(offline, "--json", "--csv")
     assert result.exit_code == 2
     assert "exclude" in result.stderr
 
 
-def test_wrong_configuration_is_told_in_one_line(tmp_path: Path) -> None:
+def test_topics_wrong_configuration_exits_with_78(tmp_path: Path) -> None:
     config = write_config(tmp_path / "config.toml", {"mqtt": {"hots": "localhost"}, "stations": []})
     result = _topics(config)
     assert (result.exit_code, result.stdout) == (78, "")
     assert "hots" in result.stderr
 
 
-def test_without_stations_there_are_the_bridges_topics(tmp_path: Path) -> None:
+def test_topics_no_stations_lists_topics_of_the_bridge(tmp_path: Path) -> None:
     tables = {"mqtt": {"host": "localhost"}, "homeassistant": {"enabled": False}, "stations": []}
     result = _topics(write_config(tmp_path / "config.toml", tables), "--online")
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["evse/bridge/availability", "evse/bridge/info"]
@@ -132,14 +132,16 @@ def test_without_stations_there_are_the_bridges_topics(tmp_path: Path) -> None:
 
 @pytest.fixture
 def cloud_only(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
-    """The example's station on a broker where no bridge has been; the API wants its token."""
+    """A configuration of the example station. No bridge published on the broker; the API requires the token."""
     cloud.answer(EXAMPLE_EVSE, status_example(), token=f"token-{EXAMPLE_EVSE}")
     stations = [station_table(alias="north", plugs={_CHARGING: "left"})]
     return write_config(tmp_path / "config.toml", config_tables(broker, cloud, stations))
 
 
-def _say(observer: Observer, availability: str, plugs: dict[str, str], owner: str = "evse-mqtt-bridge") -> None:
-    """What a bridge keeps on the broker."""
+def _publish_manifest(
+    observer: Observer, availability: str, plugs: dict[str, str], owner: str = "evse-mqtt-bridge"
+) -> None:
+    """Publish what a bridge retains on the broker."""
     topics = Topics("evse")
     info = {
         "uuid": EXAMPLE_EVSE,
@@ -152,18 +154,16 @@ def _say(observer: Observer, availability: str, plugs: dict[str, str], owner: st
 
 
 def _plugs(config: Path) -> list[str]:
-    """The plugs' levels in the document's topics, with --online."""
+    """Return the topic levels of the plugs that --online finds."""
     result = _topics(config, "--asyncapi", "--online")
     assert (result.exit_code, result.stderr) == (0, "")
     channels = channel_by_topic(json.loads(result.stdout))
     return [topic.split("/")[2] for topic, channel in channels.items() if channel == "plug.power"]
 
 
-def test_running_bridge_tells_its_plugs_and_the_api_is_not_asked(
-    cloud_only: Path, cloud: CloudServer, observer: Observer
-) -> None:
-    # by another alias, as before a change that the bridge has not taken over yet; one plug is missing in the answers
-    _say(observer, "online", {_CHARGING: "right", "c" * 32: "c" * 32})
+def test_topics_online_bridge_running_polls_nothing(cloud_only: Path, cloud: CloudServer, observer: Observer) -> None:
+    # one plug with an alias that the bridge has not reloaded yet, and one that is missing in the cloud's answers
+    _publish_manifest(observer, "online", {_CHARGING: "right", "c" * 32: "c" * 32})
     assert _plugs(cloud_only) == ["left", "c" * 32]
     assert cloud.requests == []
 
@@ -175,22 +175,22 @@ def test_running_bridge_tells_its_plugs_and_the_api_is_not_asked(
         ("online", {}, "evse-mqtt-bridge"),
         ("online", {"d" * 32: "left"}, "another-bridge"),
     ],
-    ids=["has ended", "has not seen them", "is another"],
+    ids=["offline", "not polled yet", "another bridge"],
 )
-def test_where_the_bridge_does_not_tell_the_api_is_asked(
+def test_topics_online_no_manifest_polls_the_api(
     cloud_only: Path, cloud: CloudServer, observer: Observer, availability: str, plugs: dict[str, str], owner: str
 ) -> None:
-    _say(observer, availability, plugs, owner)
+    _publish_manifest(observer, availability, plugs, owner)
     assert _plugs(cloud_only) == [_IDLE, "left"]
     assert len(cloud.requests) == 1
 
 
-def test_where_there_is_no_broker_the_api_is_enough(cloud_only: Path, broker: Mosquitto) -> None:
+def test_topics_online_broker_down_polls_the_api(cloud_only: Path, broker: Mosquitto) -> None:
     broker.stop()
     assert _plugs(cloud_only) == [_IDLE, "left"]
 
 
-def test_station_that_nobody_knows_is_told_and_the_list_is_printed(
+def test_topics_online_unknown_plugs_reports_after_the_list(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer
 ) -> None:
     cloud.answer(EXAMPLE_EVSE, status_example())
@@ -202,8 +202,8 @@ def test_station_that_nobody_knows_is_told_and_the_list_is_printed(
     assert result.exit_code == 69
     assert f"evse/{EXAMPLE_EVSE}/{_IDLE}/power " in result.stdout
     assert f"evse/{_OTHER}/{{plug}}/power " in result.stdout
-    told = result.stderr.splitlines()
-    assert len(told) == 3
-    assert told[0].startswith(f"broker 127.0.0.1:{broker.port}: ")
-    assert told[1].startswith("Garage south: unauthorized")
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"broker 127.0.0.1:{broker.port}: ")
+    assert lines[1].startswith("Garage south: unauthorized")
     assert "Traceback" not in result.stderr

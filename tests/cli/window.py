@@ -1,4 +1,4 @@
-"""A window for tests of what is drawn anew again and again: its frames, its size, its keys."""
+"""A pseudo-terminal for tests of full-screen views: frames, window size, keys."""
 
 import contextlib
 import fcntl
@@ -27,9 +27,12 @@ _HOME = "\x1b[H"
 
 
 class Window:
-    """`evse-mqtt-bridge ARGUMENTS` in a window of this size; use it as a context manager, which always ends it.
+    """`evse-mqtt-bridge ARGUMENTS` in a window; a context manager that always ends the process.
 
-    `raw` is all that it wrote. A frame is what it wrote since it last went to the upper left corner.
+    A frame is the output between two moves of the cursor to the upper remaining corner.
+
+    Attributes:
+        raw: The whole output, with escape sequences.
     """
 
     def __init__(self, *arguments: str | Path, columns: int = 80, lines: int = 24) -> None:
@@ -69,11 +72,11 @@ class Window:
 
     @property
     def frames(self) -> list[str]:
-        """The frames so far, without colours; the last one may not be whole."""
+        """The frames so far, without colours; the last one may be incomplete."""
         return [_ESCAPES.sub("", frame).replace("\r\n", "\n") for frame in self.raw.split(_HOME)[1:]]
 
     def resize(self, columns: int, lines: int) -> None:
-        """Make the window this large."""
+        """Set the size of the window."""
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def press(self, keys: str) -> None:
@@ -81,30 +84,30 @@ class Window:
         os.write(self._ours, keys.encode())
 
     def terminate(self) -> None:
-        """Ask the process to end, as a service manager does (SIGTERM)."""
+        """Send SIGTERM, as a service manager does."""
         self._process.terminate()
 
     def wait_for_frame(self, pattern: str, timeout: float = 15, *, since: int = 0) -> str:
-        """The first whole frame from number `since` on in which `pattern` is found."""
-        wanted = re.compile(pattern)
+        """Return the first complete frame from number `since` on that contains `pattern`."""
+        expected = re.compile(pattern)
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
                 for frame in self.frames[since:]:
-                    if "Ctrl-C ends it" in frame and wanted.search(frame):
+                    if "Ctrl-C to quit" in frame and expected.search(frame):
                         return frame
-                left = deadline - time.monotonic()
-                assert left > 0, f"no frame with {pattern!r} after {timeout} s; the last: {self.frames[-1:]}"
-                self._changed.wait(left)
+                remaining = deadline - time.monotonic()
+                assert remaining > 0, f"no frame with {pattern!r} after {timeout} s; the last: {self.frames[-1:]}"
+                self._changed.wait(remaining)
 
     def wait(self, timeout: float = 10) -> int:
-        """The exit code, once it has ended and its last word was read."""
+        """Return the exit code, after the process ended and its output was read."""
         code = self._process.wait(timeout)
         self._reader.join(timeout)
         return code
 
     def _read(self) -> None:
-        with contextlib.suppress(OSError):  # nobody has the other end open any more
+        with contextlib.suppress(OSError):  # the process closed its end
             while part := os.read(self._ours, 65536):
                 with self._changed:
                     self.raw += part.decode(errors="replace")

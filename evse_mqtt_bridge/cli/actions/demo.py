@@ -39,7 +39,7 @@ _OFFLINE_TIMEOUT = 1.0  # seconds
 _COLOURS = {"charging": "green", "recently_started_charging": "green", "discharging": "green", "error": "red"}
 
 
-def run_demo(
+def run_demo(  # noqa: PLR0913  # one argument per option
     *, stations: int, plugs: int, seed: int, speed: float, port: int, broker: str, seconds: float | None
 ) -> None:
     """Run the demo until SIGINT, SIGTERM or SIGHUP.

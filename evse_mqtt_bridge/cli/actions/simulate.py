@@ -77,14 +77,12 @@ async def _serve(server: SimulatorServer, stations: Sequence[SimulatedStation], 
     async with server:
         click.echo(configuration_text(stations, server.url, speed, cert_file), nl=False)
         count = "1 station" if len(stations) == 1 else f"{len(stations)} stations"
-        pace = "" if speed == 1 else f" at {speed:g} times real speed"
-        click.echo(f"Simulating {count}{pace} at {server.url}. Press Ctrl-C to stop.", err=True)
+        pace = "" if speed == 1 else f", {speed:g} times as fast as real time"
+        click.echo(f"Simulating {count} at {server.url}{pace}. Press Ctrl-C to stop.", err=True)
         await stop.wait()
 
 
-def configuration_text(
-    stations: Sequence[SimulatedStation], url: str, speed: float = 1.0, cert_file: str = ""
-) -> str:
+def configuration_text(stations: Sequence[SimulatedStation], url: str, speed: float = 1.0, cert_file: str = "") -> str:
     """Return a configuration file for stations that are served at `url`.
 
     Args:

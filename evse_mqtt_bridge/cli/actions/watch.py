@@ -22,7 +22,7 @@ __all__ = ["frame", "watch_status"]
 
 _REFRESH = 1.0  # seconds
 _MAX_LOAD = 0.1
-"""Share of the time that fetching may take. Large snapshots cost the bridge CPU time, so they are fetched less often."""
+"""Share of the time that fetching may take: large snapshots cost the bridge CPU time, so fetch them less often."""
 _QUIT_HINT = "Ctrl-C to quit"
 
 

@@ -52,8 +52,8 @@ def read_health_settings(path: Path | None, environ: Mapping[str, str]) -> Healt
     if has_unknown_keys or not isinstance(mqtt.get("host"), str):
         return None
     client_id = {"client_id": mqtt["client_id"]} if "client_id" in mqtt else {}
-    settings = HealthSettings(**http, **client_id)
-    return settings if _is_valid(settings) else None
+    values = {**HealthSettings()._asdict(), **http, **client_id}
+    return HealthSettings(**values) if _are_valid(**values) else None
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -91,9 +91,8 @@ def _table(data: dict[str, Any], variables: Mapping[str, str], name: str, keys: 
     return table
 
 
-def _is_valid(settings: HealthSettings) -> bool:
-    """Return whether the schema accepts the settings as they are."""
-    enabled, host, port, client_id = settings
+def _are_valid(*, enabled: object, host: object, port: object, client_id: object) -> bool:
+    """Return whether the schema accepts the values as they are."""
     return (
         isinstance(enabled, bool)
         and isinstance(host, str)

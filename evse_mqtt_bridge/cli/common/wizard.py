@@ -325,9 +325,7 @@ class Wizard:
         )
         stations = [replace(station, token_file=relative(station.token_file)) for station in answers.stations]
         cloud_ca_file = relative(answers.cloud_ca_file)
-        return render_answers(
-            replace(answers, broker=located_broker, stations=stations, cloud_ca_file=cloud_ca_file)
-        )
+        return render_answers(replace(answers, broker=located_broker, stations=stations, cloud_ca_file=cloud_ca_file))
 
     def _config(self, answers: Answers, environ: Mapping[str, str]) -> Config:
         """Return the configuration that the answers and the environment make.

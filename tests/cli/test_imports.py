@@ -1,0 +1,107 @@
+"""Which modules the light commands import: their start must stay fast."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import click
+import pytest
+
+from evse_mqtt_bridge.cli.main import cli
+from tests.harness.bridge import clean_environment
+
+HEAVY = frozenset(
+    {
+        "aiohttp",
+        "asyncio",
+        "httpx",
+        "paho",
+        "prometheus_client",
+        "pycurl",
+        "pydantic",
+        "rich",
+        "structlog",
+        "tomlkit",
+    }
+)
+"""Packages that cost more than all that a light command does."""
+
+LIGHT_ROOMS = frozenset({"cli", "config", "support", "web"})
+"""Parts of the bridge of which light commands import some modules."""
+
+_PROGRAM = """\
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+from evse_mqtt_bridge.__main__ import main
+sys.argv[1:] = json.loads(sys.argv[1])
+main()
+"""
+
+
+class _Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:  # name given by http.server
+        self.send_response_only(200)
+        self.send_header("Server", "evse-mqtt-bridge")
+        self.end_headers()
+        self.wfile.write(b"ok\n")
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[Path]:
+    """The configuration of a bridge that is healthy."""
+    with HTTPServer(("127.0.0.1", 0), _Healthy) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        path = tmp_path / "config.toml"
+        path.write_text(f'[mqtt]\nhost = "localhost"\n[http]\nport = {server.server_port}\n')
+        yield path
+        server.shutdown()
+        thread.join()
+
+
+def _imported(*arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> set[str]:
+    """Run a command that succeeds and return the modules that it imported."""
+    command = [sys.executable, "-c", _PROGRAM, json.dumps([str(argument) for argument in arguments])]
+    result = subprocess.run(
+        command, cwd=cwd, env=clean_environment(env), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return set(json.loads(result.stderr.splitlines()[-1]))
+
+
+def _assert_light(modules: set[str]) -> None:
+    assert {name.partition(".")[0] for name in modules} & HEAVY == set()
+    rooms = {name.split(".")[1] for name in modules if name.startswith("evse_mqtt_bridge.")}
+    assert rooms - {"__main__"} <= LIGHT_ROOMS
+
+
+def _help_arguments() -> list[list[str]]:
+    assert isinstance(cli, click.Group)
+    context = click.Context(cli)
+    commands = [[name] for name in cli.list_commands(context)]
+    commands += [["station", name] for name in ("add", "list", "remove")]
+    return [["--help"], *([*command, "--help"] for command in commands)]
+
+
+@pytest.mark.parametrize("arguments", [["--version"], *_help_arguments()], ids=" ".join)
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    _assert_light(_imported(*arguments))
+
+
+def test_health_bridge_answers_imports_nothing_heavy(config: Path) -> None:
+    _assert_light(_imported("health", "--config", config))
+
+
+def test_health_environment_only_imports_nothing_heavy(config: Path, tmp_path: Path) -> None:
+    port = config.read_text().rpartition(" = ")[2].strip()
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    environment = {"EVSE_MQTT_BRIDGE__MQTT__HOST": "localhost", "evse_mqtt_bridge__http__port": port}
+    _assert_light(_imported("health", cwd=folder, env=environment))

@@ -1,0 +1,62 @@
+"""Rows of stations and plugs as text."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from evse_mqtt_bridge.cli.common.tables import TopicRow, reading_lines, topic_rows
+from evse_mqtt_bridge.domain.model import PlugReading
+from evse_mqtt_bridge.publishing.topics import Topics
+
+
+@pytest.mark.parametrize(
+    ("plug", "line"),
+    [
+        (PlugReading("p1"), "p1  -  -  - / - / - A  of -  -"),
+        (
+            PlugReading(
+                "p1",
+                label="[red]\x1b[31m\n中文",
+                status="charging",
+                power=-7.5,
+                current_l1=1e-7,
+                time=datetime(2024, 3, 25, 11, 12, 17, 851_000, UTC),
+            ),
+            "[red] [31m 中文  charging  -7.5 W  0.0000001 / - / - A  of -  2024-03-25T11:12:17Z",
+        ),
+    ],
+)
+def test_reading_lines_plug_formats_every_cell(plug: PlugReading, line: str) -> None:
+    assert list(reading_lines([plug])) == [line]
+
+
+def test_reading_lines_several_plugs_are_aligned() -> None:
+    plugs = [PlugReading("p1", label="中文", status="idle"), PlugReading("p2", label="four", status="charging")]
+    assert list(reading_lines(plugs)) == [
+        "中文  idle      -  - / - / - A  of -  -",
+        "four  charging  -  - / - / - A  of -  -",
+    ]
+    assert list(reading_lines([])) == []
+
+
+def test_topic_rows_payloads_become_cells() -> None:
+    left, right = "evse/garage/a1/", "evse/garage/b2/"
+    topics = {
+        right + "availability": "offline",
+        right + "availability_reason": "stale",
+        left + "label": "Left\x1b[31m",
+        left + "status": "charging",
+        left + "power": "7107",
+        left + "current_l1": "10.3",
+        left + "current_l2": "10.3",
+        left + "dyn_current_limit": "12",
+        left + "availability": "online",
+        left + "availability_reason": "online",
+        "evse/garage/availability": "online",
+        "evse/bridge/availability": "online",
+        "homeassistant/sensor/x/power/config": "{}",
+    }
+    assert topic_rows(Topics("evse"), topics, {"garage": "Garage north"}) == [
+        TopicRow("Garage north", "Left [31m", "charging", "7107 W", "10.3 / 10.3 / - A", "12 A", "online"),
+        TopicRow("Garage north", "b2", availability="offline: stale", currents="- / - / - A"),
+    ]

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from evse_mqtt_bridge.cli.common.render import UNLIMITED, fit_height, heading, listing
 from evse_mqtt_bridge.domain.model import Reason
-from evse_mqtt_bridge.observability.reason_texts import REASONS, WAITING
+from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS, WAITING_TEXT
 from evse_mqtt_bridge.observability.snapshot import (
     Health,
     Snapshot,
@@ -84,8 +84,8 @@ def test_heading_summarizes_bridge_broker_and_stations() -> None:
         "no connection to the broker: refused",
     )
     unhealthy = snapshot(
-        broker=replace(snapshot().broker, connected=False, trouble="refused"),
-        health=Health(healthy=False, ready=False, words=problems),
+        broker=replace(snapshot().broker, connected=False, error="refused"),
+        health=Health(healthy=False, ready=False, messages=problems),
     )
     lines = [line.text.plain for line in heading(unhealthy)]
     assert lines[0] == "evse-mqtt-bridge 1.2.3: NOT HEALTHY, broker NOT CONNECTED, 0 of 0 plugs online"
@@ -95,7 +95,7 @@ def test_heading_summarizes_bridge_broker_and_stations() -> None:
 
 @pytest.mark.parametrize("reason", [None, *Reason])
 def test_listing_each_reason_is_spelled_out(reason: Reason | None) -> None:
-    text = WAITING if reason is None else REASONS[reason]
+    text = WAITING_TEXT if reason is None else REASON_TEXTS[reason]
     (_, line) = _text(snapshot(station("Yard", plug(reason=reason))), 160)
     assert text in line
 

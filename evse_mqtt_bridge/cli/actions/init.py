@@ -14,7 +14,7 @@ from evse_mqtt_bridge.cli.common.status_client import page_address
 from evse_mqtt_bridge.cli.common.wizard import GivenAnswers, Wizard
 from evse_mqtt_bridge.config import environment
 from evse_mqtt_bridge.config.answers import value_error
-from evse_mqtt_bridge.config.edit import back_up, create_file, save
+from evse_mqtt_bridge.config.files import back_up, create_file, save
 from evse_mqtt_bridge.config.load import Loaded, parse
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 from evse_mqtt_bridge.config.schema_index import KeyPath, format_path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.observability.log import make_logger
+from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.service import supervisor
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
 
@@ -29,7 +30,7 @@ def run_bridge(config: Path | None) -> None:
     loaded = load_config(config)
     log = make_logger(loaded.config.log.level, loaded.config.log.format)
     for warning in loaded.warnings:
-        log.warning("configuration", detail=warning)
+        log_event(log, LogEvent.CONFIGURATION_WARNING, detail=warning)
 
     async def main() -> None:
         controls = supervisor.Controls()

@@ -13,7 +13,8 @@ from evse_mqtt_bridge.cli.common.poll_errors import poll_error
 from evse_mqtt_bridge.cli.common.prompts import relative_to_config
 from evse_mqtt_bridge.cli.common.tables import print_plugs, print_table
 from evse_mqtt_bridge.cloud.poll_once import poll_once
-from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station, save
+from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station
+from evse_mqtt_bridge.config.files import save
 from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 from evse_mqtt_bridge.domain.model import Failure

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from evse_mqtt_bridge.cli.common.render import fit_height, heading, listing
 from evse_mqtt_bridge.cli.common.status_client import StatusClient, bridge_address, select_stations
-from evse_mqtt_bridge.observability.event_log import duration
 from evse_mqtt_bridge.observability.snapshot import Snapshot
+from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.errors import UnavailableError
 
 __all__ = ["frame", "watch_status"]
@@ -83,7 +83,7 @@ def _watch(
         try:
             _, snapshot = client.fetch()
         except UnavailableError as error:
-            age = f"last update {duration(started_at - fetched_at)} ago: " if snapshot else ""
+            age = f"last update {format_duration(started_at - fetched_at)} ago: " if snapshot else ""
             error_line = f"{age}{error}; retrying"
         else:
             fetched_at = time.monotonic()

@@ -76,7 +76,7 @@ def heading(snapshot: Snapshot) -> list[Line]:
         Text(f"broker    {clean(broker.address, 300)}, {connection}", style="" if broker.connected else "red"),
         Text(f"cloud     {clean(bridge.cloud, 300)}"),
         Text(f"stations  {stations} of {len(snapshot.stations)} online; {usage}"),
-        *(Text(f"warning   {clean(problem, ERROR_LENGTH)}", style="yellow") for problem in health.words),
+        *(Text(f"warning   {clean(problem, ERROR_LENGTH)}", style="yellow") for problem in health.messages),
     ]
     return [Line(line) for line in lines]
 

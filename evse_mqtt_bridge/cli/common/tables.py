@@ -15,11 +15,11 @@ from rich.text import Text
 
 from evse_mqtt_bridge.domain.model import PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import meaning
-from evse_mqtt_bridge.observability.event_log import duration
-from evse_mqtt_bridge.observability.reason_texts import why
+from evse_mqtt_bridge.observability.reason_texts import reason_text
 from evse_mqtt_bridge.observability.snapshot import PlugSnapshot, StationSnapshot
 from evse_mqtt_bridge.publishing.messages import number, timestamp
 from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
+from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = [
@@ -57,7 +57,7 @@ def measurement(value: float | None, unit: str, digits: int | None = None) -> st
 def elapsed(at: datetime, since: datetime) -> str:
     """Return the time from `since` to `at`; below ten seconds without tenths, which would flicker in a live view."""
     seconds = max((at - since).total_seconds(), 0.0)
-    return f"{seconds:.0f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004  # ten seconds
+    return f"{seconds:.0f} s" if seconds < 10 else format_duration(seconds)  # noqa: PLR2004  # ten seconds
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -172,7 +172,7 @@ def _rank_of_reason(reason: Reason | None) -> Rank:
 
 
 def _availability(at: datetime, reason: Reason | None, since: datetime | None) -> str:
-    return why(reason) + (f" (for {elapsed(at, since)})" if since is not None and reason is not None else "")
+    return reason_text(reason) + (f" (for {elapsed(at, since)})" if since is not None and reason is not None else "")
 
 
 def _age(at: datetime, time: datetime) -> str:

@@ -203,11 +203,17 @@ class Listeners(Listener):
 
     def __init__(self, listeners: tuple[Listener, ...]) -> None:
         self._listeners = listeners
+        # There are thousands of polls per second, so listeners without a method of their own are left out of the loop.
+        self._on_poll_completed = tuple(
+            listener.poll_completed
+            for listener in listeners
+            if type(listener).poll_completed is not Listener.poll_completed
+        )
 
     def poll_completed(self, event: PollCompleted) -> None:
         """Pass the event on; so for the other methods."""
-        for listener in self._listeners:
-            listener.poll_completed(event)
+        for listen in self._on_poll_completed:
+            listen(event)
 
     def state_aged(self, event: StateAged) -> None:
         """See `poll_completed`."""

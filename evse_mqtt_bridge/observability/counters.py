@@ -43,14 +43,15 @@ class Counters(events.Listener):
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Count a poll by outcome and duration."""
-        if isinstance(event.outcome, Failure):
-            self.failures[event.outcome.reason] += 1
+        outcome, seconds = event.outcome, event.seconds
+        if isinstance(outcome, Failure):
+            self.failures[outcome.reason] += 1
         else:
             self.successes += 1
-            if event.outcome.notes:
+            if outcome.notes:
                 self.unusual_answers += 1
-        self.durations[bisect_left(DURATION_BUCKETS, event.seconds)] += 1
-        self.total_duration += event.seconds
+        self.durations[bisect_left(DURATION_BUCKETS, seconds)] += 1
+        self.total_duration += seconds
 
     def broker_connected(self, event: events.BrokerConnected) -> None:  # noqa: ARG002  # it has no attributes
         """Count a connection."""

@@ -108,7 +108,7 @@ class EventLog(events.Listener):
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Log what the poll changed. Nothing has changed after most polls, and they are many."""
-        station, old, new, outcome = event.station, event.old, event.new, event.outcome
+        station, old, new, outcome, _, _ = event
         if isinstance(outcome, Failure):
             name, reason = clean(station.title), outcome.reason
             log_event(self.log, LogEvent.POLL_FAILED, station=name, reason=reason, detail=outcome.detail)

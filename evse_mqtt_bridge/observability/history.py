@@ -102,7 +102,8 @@ class History(events.Listener):
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Record a poll and what it changed."""
-        uuid, outcome, at = event.station.uuid, event.outcome, event.moment.utc
+        station, old, new, outcome, moment, _ = event
+        uuid, at = station.uuid, moment.utc
         history = self._stations.get(uuid)
         if history is None:
             history = self._stations[uuid] = StationHistory()
@@ -112,7 +113,7 @@ class History(events.Listener):
             history.error, history.error_at = outcome.detail, at
         else:
             history.note = _shorten(outcome.notes) if outcome.notes else ""
-        _record_changes(history, event.old, event.new, at)
+        _record_changes(history, old, new, at)
 
     def state_aged(self, event: events.StateAged) -> None:
         """Record plugs whose measurements became too old."""

@@ -25,7 +25,7 @@ def choose_file(named: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file to load: `named`, else EVSE_MQTT_BRIDGE_CONFIG, else config.toml in the working directory.
 
     Return `None` if none is named, config.toml does not exist, and the environment names the broker: then the
-    environment can hold the whole configuration.
+    environment can contain the complete configuration.
     """
     if named is not None:
         return named

@@ -41,7 +41,7 @@ def client_context(section: str, ca_file: str = "", cert_file: str = "", key_fil
 
 
 def check_ca_file(section: str, ca_file: str) -> None:
-    """Check that `ca_file` can be used, without loading the system's CAs, which takes some 20 ms.
+    """Check that `ca_file` can be used, without loading the system's CAs, which takes about 30 ms.
 
     Raises:
         ConfigError: The file cannot be read or is not PEM.

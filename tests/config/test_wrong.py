@@ -98,7 +98,7 @@ TABLE = [
         "config.toml:1: interval: unknown key; did you mean polling.interval?",
     ),
     Wrong(
-        "unlike-any-key", MQTT + "[log]\nzzz = 1\n", "config.toml:4: log.zzz: unknown key; known keys: level, format"
+        "key-without-similar-key", MQTT + "[log]\nzzz = 1\n", "config.toml:4: log.zzz: unknown key; known keys: level, format"
     ),
     Wrong(
         "a-key-that-breaks-lines",
@@ -139,7 +139,7 @@ TABLE = [
         "put text in double quotes",
     ),
     Wrong(
-        "no-number",
+        "nan-for-a-number",
         MQTT + "[polling]\ninterval = nan\n",
         "config.toml:4: polling.interval: expected a number from 1 to 86400",
     ),
@@ -281,7 +281,7 @@ TABLE = [
         "config.toml:4: polling.stale_after: must be more than polling.interval, which is 30, or 0 for no limit",
     ),
     Wrong(
-        "password-of-nobody",
+        "password-without-username",
         MQTT + f'password = "{SECRET}"\n',
         "config.toml:3: mqtt.password: requires mqtt.username; set it as well",
     ),
@@ -414,7 +414,7 @@ TABLE = [
         env(STATIONS__0__NAME="M\udcfcnchen"),
     ),
     Wrong(
-        "a-host-that-cannot-be",
+        "invisible-character-in-a-host",
         GOOD + '[cloud]\nbase_url = "https://cloud\\u200b.example.com"\n',
         'config.toml:8: cloud.base_url: expected a URL such as "https://cloud.example.com:3032", '
         "without a user name or password",
@@ -426,19 +426,19 @@ TABLE = [
         env(MQTT__TLS='{"ca_file": "", "ca_file": ""}'),
     ),
     Wrong(
-        "in-json-variable",
+        "error-in-json-variable",
         GOOD,
         f"EVSE_MQTT_BRIDGE__STATIONS: stations[0].uuid: expected {ID_TEXT}",
         env(STATIONS=f'[{{"edge_device_id": "1", "uuid": "+", "token": "{SECRET}"}}]'),
     ),
     Wrong(
-        "a-gap",
+        "gap-in-station-variables",
         GOOD,
         "EVSE_MQTT_BRIDGE__STATIONS__2__TOKEN: stations[2].token: stations are numbered from 0, without gaps",
         env(STATIONS__2__TOKEN=SECRET),
     ),
     Wrong(
-        "half-a-station",
+        "incomplete-station-in-variables",
         GOOD,
         f"EVSE_MQTT_BRIDGE__STATIONS__1__EDGE_DEVICE_ID: stations[1].edge_device_id: is missing; expected {ID_TEXT}",
         env(STATIONS__1__UUID="b", STATIONS__1__TOKEN=SECRET),

@@ -98,7 +98,9 @@ TABLE = [
         "config.toml:1: interval: unknown key; did you mean polling.interval?",
     ),
     Wrong(
-        "key-without-similar-key", MQTT + "[log]\nzzz = 1\n", "config.toml:4: log.zzz: unknown key; known keys: level, format"
+        "key-without-similar-key",
+        MQTT + "[log]\nzzz = 1\n",
+        "config.toml:4: log.zzz: unknown key; known keys: level, format",
     ),
     Wrong(
         "a-key-that-breaks-lines",

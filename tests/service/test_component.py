@@ -7,20 +7,20 @@ import pytest
 from evse_mqtt_bridge.service.components.component import BackgroundTask
 
 
-async def _until_cancelled(ended: list[str]) -> None:
+async def _until_cancelled(cancelled: list[str]) -> None:
     try:
         await asyncio.Event().wait()
     finally:
-        ended.append("cancelled")
+        cancelled.append("task")
 
 
 async def test_stop_running_task_waits_for_its_end() -> None:
-    ended: list[str] = []
+    cancelled: list[str] = []
     task = BackgroundTask("test")
-    task.start(_until_cancelled(ended))
+    task.start(_until_cancelled(cancelled))
     await asyncio.sleep(0)
     await task.stop()
-    assert (ended, task.current) == (["cancelled"], None)
+    assert (cancelled, task.current) == (["task"], None)
 
 
 async def test_stop_without_start_does_nothing() -> None:
@@ -56,10 +56,10 @@ async def test_stop_task_that_fails_on_cancellation_raises() -> None:
 
 
 async def test_start_after_stop_runs_again() -> None:
-    ended: list[str] = []
+    cancelled: list[str] = []
     task = BackgroundTask("test")
     for _ in range(2):
-        task.start(_until_cancelled(ended))
+        task.start(_until_cancelled(cancelled))
         await asyncio.sleep(0)
         await task.stop()
-    assert ended == ["cancelled", "cancelled"]
+    assert cancelled == ["task", "task"]

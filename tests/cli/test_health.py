@@ -189,7 +189,7 @@ def test_health_file_missing_exits_with_78(tmp_path: Path) -> None:
     assert "missing.toml" in result.stderr
 
 
-def test_health_other_setting_wrong_matters_only_without_a_bridge(
+def test_health_unrelated_error_matters_only_without_bridge(
     tmp_path: Path, tables: dict[str, Any], listener: Listener
 ) -> None:
     tables["polling"] = {"interval": "often"}

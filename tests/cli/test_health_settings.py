@@ -45,14 +45,14 @@ def test_health_settings_defaults_are_those_of_the_schema() -> None:
         (f"{_BROKER}[http]\nport = 0\n", {f"{_PREFIX}HTTP__PORT": "80"}),
     ],
 )
-def test_read_health_settings_valid_agrees_with_the_loader(tmp_path: Path, text: str, environ: dict[str, str]) -> None:
+def test_read_health_settings_valid_agrees_with_loader(tmp_path: Path, text: str, environ: dict[str, str]) -> None:
     path = _write(tmp_path, text)
     settings = read_health_settings(path, environ)
     assert settings is not None
     assert settings == _of_loader(path, environ)
 
 
-def test_read_health_settings_environment_only_agrees_with_the_loader() -> None:
+def test_read_health_settings_environment_agrees_with_loader() -> None:
     environ = {f"{_PREFIX}MQTT__HOST": "broker", f"{_PREFIX}HTTP__PORT": "9999"}
     assert read_health_settings(None, environ) == _of_loader(None, environ)
 

@@ -113,7 +113,7 @@ def test_init_options_cover_every_question() -> None:
     }
 
 
-def test_init_options_take_no_secret() -> None:
+def test_init_options_accept_no_secret() -> None:
     for parameter in init.params:
         assert isinstance(parameter, click.Option)
         if parameter.name in ("password_stdin", "token_stdin"):
@@ -331,7 +331,7 @@ def test_init_missing_files_are_reported_first(folder: Path) -> None:
         assert result.stderr == f"{key}: {folder}/gone.pem cannot be read: No such file or directory\n"
 
 
-def test_init_whole_interval_is_written_as_integer(folder: Path) -> None:
+def test_init_integral_interval_is_written_as_integer(folder: Path) -> None:
     assert run(folder, *READY, "--interval", "15").code == 0
     assert "\ninterval = 15\n" in (folder / "config.toml").read_text()
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from evse_mqtt_bridge.cli.common.given_answers import GivenAnswers
 from evse_mqtt_bridge.cli.common.options import config_argument
 from evse_mqtt_bridge.cli.common.status_client import page_address
-from evse_mqtt_bridge.cli.common.wizard import GivenAnswers, Wizard
+from evse_mqtt_bridge.cli.common.wizard import Wizard
 from evse_mqtt_bridge.config import environment
 from evse_mqtt_bridge.config.answers import value_error
 from evse_mqtt_bridge.config.files import back_up, create_file, save

@@ -141,15 +141,15 @@ class SecretReader:
         """
         content = self.stream.readline(_MAX_LINE)
         self._lines += 1
-        place = f"{option}: line {self._lines} of standard input, {purpose},"
+        source = f"{option}: line {self._lines} of standard input, {purpose},"
         if not content:
-            raise click.UsageError(f"{place} is missing")
+            raise click.UsageError(f"{source} is missing")
         try:
             text = content.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
-            raise click.UsageError(f"{place} is not UTF-8 text") from None
+            raise click.UsageError(f"{source} is not UTF-8 text") from None
         if error := value_error(path, text):
-            raise click.UsageError(f"{place} is invalid: {error}")
+            raise click.UsageError(f"{source} is invalid: {error}")
         return text
 
 

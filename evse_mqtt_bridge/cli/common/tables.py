@@ -252,9 +252,9 @@ def topic_rows(layout: Topics, topics: Mapping[str, str], names: Mapping[str, st
     """
     plugs: dict[tuple[str, str], dict[str, str]] = {}
     for topic, payload in topics.items():
-        place = layout.read(topic)
-        if isinstance(place, PlugPlace):
-            plugs.setdefault((place.station, place.plug), {})[place.field] = clean(payload)
+        parsed = layout.read(topic)
+        if isinstance(parsed, PlugPlace):
+            plugs.setdefault((parsed.station, parsed.plug), {})[parsed.field] = clean(payload)
     rows = (
         TopicRow(
             station=names.get(station, station),

@@ -1,1 +1,1 @@
-"""A stand-in for the vendor's cloud, with stations that live."""
+"""A simulator of the vendor's cloud API, and the embedded broker of the demo."""

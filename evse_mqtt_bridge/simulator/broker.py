@@ -1,7 +1,7 @@
-"""A broker that lives as long as a demonstration: Mosquitto where it is installed, else amqtt (the extra `demo`).
+"""The embedded broker of the demo: Mosquitto if it is installed, otherwise amqtt (the extra `demo`).
 
-Both run as a child process of its own session, so that a Ctrl-C in the terminal does not end them before the bridge
-could say goodbye. They listen on 127.0.0.1 alone, keep nothing, and ask for no password.
+The broker is a child process in its own session, so that Ctrl-C in the terminal does not stop it before the bridge has
+published that it is offline. It listens on 127.0.0.1 only, persists nothing, and has no authentication.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ from typing import IO, Literal
 
 from evse_mqtt_bridge.support.errors import UnavailableError
 
-__all__ = ["HOST", "BrokerKind", "EmbeddedBroker", "choose", "embedded_broker", "free_port"]
+__all__ = ["HOST", "BrokerKind", "EmbeddedBroker", "choose_broker", "embedded_broker", "free_port"]
 
 HOST = "127.0.0.1"
 
-START_LIMIT = 15.0
-"""Seconds that a broker may take until it accepts connections."""
+_START_TIMEOUT = 15.0
+"""Seconds until a started broker must accept connections."""
 
-STOP_LIMIT = 5.0
-"""Seconds that a broker may take to end by itself."""
+_STOP_TIMEOUT = 5.0
+"""Seconds until a terminated broker is killed."""
 
 _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
-"""Where packages put Mosquitto, and where users do not have their PATH."""
+"""Where packages install Mosquitto, outside of the PATH of most users."""
 
 
 class BrokerKind(StrEnum):
-    """Which broker to start."""
+    """The broker to start."""
 
     AUTO = "auto"
     MOSQUITTO = "mosquitto"
@@ -45,7 +45,7 @@ class BrokerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBroker:
-    """A running broker; `protocol` is the newest MQTT version that it speaks."""
+    """A running broker; `protocol` is the newest MQTT version that it supports."""
 
     name: str
     port: int
@@ -54,16 +54,16 @@ class EmbeddedBroker:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recipe:
+class _Launch:
     name: str
     protocol: Literal["5", "3.1.1"]
     command: tuple[str, ...]
     config: str
 
 
-def free_port(wanted: int) -> int:
-    """`wanted` where nobody listens on it, else a port that the system picks."""
-    for port in (wanted, 0):
+def free_port(preferred: int) -> int:
+    """Return the preferred port if it is free, otherwise one that the system selects."""
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -73,11 +73,15 @@ def free_port(wanted: int) -> int:
     raise UnavailableError(f"no free port on {HOST}")
 
 
-def choose(kind: BrokerKind, path: str | None = None) -> BrokerKind:
-    """The broker that `kind` stands for on this machine; `path` takes PATH's place.
+def choose_broker(kind: BrokerKind, path: str | None = None) -> BrokerKind:
+    """Return the broker to start: `kind`, or for `AUTO` the first one that is installed.
+
+    Args:
+        kind: the requested broker.
+        path: directories to search for Mosquitto, instead of PATH and the system directories.
 
     Raises:
-        UnavailableError: it is not installed; the text says what to install.
+        UnavailableError: the broker is not installed; the text names the package to install.
     """
     mosquitto = _mosquitto(path) is not None
     amqtt = importlib.util.find_spec("amqtt") is not None
@@ -97,19 +101,19 @@ def choose(kind: BrokerKind, path: str | None = None) -> BrokerKind:
 
 @asynccontextmanager
 async def embedded_broker(port: int, kind: BrokerKind = BrokerKind.AUTO) -> AsyncIterator[EmbeddedBroker]:
-    """Starts a broker on `port` of 127.0.0.1, and ends it.
+    """Run a broker on a port of 127.0.0.1.
 
     Raises:
-        UnavailableError: there is none to start, or it did not start; the text says why.
+        UnavailableError: no broker is installed, the port is in use, or the broker does not start.
     """
-    recipe = _mosquitto_recipe(port) if choose(kind) is BrokerKind.MOSQUITTO else _amqtt_recipe(port)
+    launch = _mosquitto_launch(port) if choose_broker(kind) is BrokerKind.MOSQUITTO else _amqtt_launch(port)
     if free_port(port) != port:
-        raise UnavailableError(f"port {port} of {HOST} is taken by another program")
+        raise UnavailableError(f"port {port} of {HOST} is in use by another program")
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as config, tempfile.TemporaryFile() as output:
-        config.write(recipe.config)
+        config.write(launch.config)
         config.flush()
         process = await asyncio.create_subprocess_exec(
-            *recipe.command,
+            *launch.command,
             config.name,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
@@ -117,10 +121,10 @@ async def embedded_broker(port: int, kind: BrokerKind = BrokerKind.AUTO) -> Asyn
             start_new_session=True,
         )
         try:
-            await _started(process, port, recipe.name, output)
-            yield EmbeddedBroker(recipe.name, port, recipe.protocol)
+            await _wait_until_started(process, port, launch.name, output)
+            yield EmbeddedBroker(launch.name, port, launch.protocol)
         finally:
-            await _end(process)
+            await _terminate(process)
 
 
 def _mosquitto(path: str | None = None) -> str | None:
@@ -129,7 +133,7 @@ def _mosquitto(path: str | None = None) -> str | None:
     return shutil.which("mosquitto", path=path)
 
 
-def _mosquitto_recipe(port: int) -> _Recipe:
+def _mosquitto_launch(port: int) -> _Launch:
     lines = (
         f"listener {port} {HOST}",
         "allow_anonymous true",
@@ -139,32 +143,32 @@ def _mosquitto_recipe(port: int) -> _Recipe:
         "log_type error",
         "log_type warning",
     )
-    return _Recipe("Mosquitto", "5", (_mosquitto() or "mosquitto", "-c"), "\n".join(lines) + "\n")
+    return _Launch("Mosquitto", "5", (_mosquitto() or "mosquitto", "-c"), "\n".join(lines) + "\n")
 
 
-def _amqtt_recipe(port: int) -> _Recipe:
+def _amqtt_launch(port: int) -> _Launch:
     config = {
         "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}},
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     }
     command = (sys.executable, "-m", "amqtt.scripts.broker_script", "-c")
-    return _Recipe("amqtt", "3.1.1", command, json.dumps(config))  # JSON is YAML, which amqtt reads
+    return _Launch("amqtt", "3.1.1", command, json.dumps(config))  # JSON is YAML, which amqtt reads
 
 
-async def _started(process: asyncio.subprocess.Process, port: int, name: str, output: IO[bytes]) -> None:
+async def _wait_until_started(process: asyncio.subprocess.Process, port: int, name: str, output: IO[bytes]) -> None:
     try:
-        async with asyncio.timeout(START_LIMIT):
-            while not await _accepts(port):
+        async with asyncio.timeout(_START_TIMEOUT):
+            while not await _is_listening(port):
                 if process.returncode is not None:
                     output.seek(0)
                     lines = output.read().decode(errors="replace").split("\n")
-                    raise UnavailableError(f"{name} ended at once: {'; '.join(filter(None, lines[-4:]))}")
+                    raise UnavailableError(f"{name} exited at startup: {'; '.join(filter(None, lines[-4:]))}")
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise UnavailableError(f"{name} does not listen on port {port} after {START_LIMIT:g} s") from None
+        raise UnavailableError(f"{name} did not listen on port {port} within {_START_TIMEOUT:g} s") from None
 
 
-async def _accepts(port: int) -> bool:
+async def _is_listening(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection(HOST, port)
     except OSError:
@@ -175,11 +179,11 @@ async def _accepts(port: int) -> bool:
     return True
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _terminate(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
-        async with asyncio.timeout(STOP_LIMIT):
+        async with asyncio.timeout(_STOP_TIMEOUT):
             await process.wait()
     except TimeoutError:
         process.kill()

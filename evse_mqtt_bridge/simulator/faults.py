@@ -1,4 +1,4 @@
-"""Which answers of the simulated API are faults, and of which kind, decided by a seed and not by chance."""
+"""Faults that the simulated API injects into its responses, selected by a seed."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,23 +9,26 @@ __all__ = ["NO_FAULTS", "Fault", "Faults"]
 
 
 class Fault(StrEnum):
-    """A way in which an answer goes wrong, each as likely as the others; the value says it in a log line."""
+    """A kind of faulty response; all kinds are equally likely. The value is the text in a log line."""
 
     SERVER_ERROR = "status 500"
     UNAVAILABLE = "status 503 with Retry-After as a date"
     RATE_LIMITED = "status 429 with Retry-After in seconds"
-    SLOW = "an answer that comes too late"
-    DROPPED = "a connection closed without an answer"
-    TRUNCATED = "JSON cut off in the middle"
-    HTML = "a web page instead of JSON"
+    SLOW = "response delayed"
+    DROPPED = "connection closed without a response"
+    TRUNCATED = "truncated JSON"
+    HTML = "HTML page instead of JSON"
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """A share `rate` (0 to 1) of the answers are faults, always the same for the same `seed`.
+    """Selects faults; the same seed selects the same faults.
 
-    `slow` is how late a slow answer comes, in seconds: by default later than the bridge waits. `retry_after` is what
-    429 and 503 ask for, in seconds.
+    Attributes:
+        seed: any integer.
+        rate: share of faulty responses, 0 to 1.
+        slow: delay of a slow response in seconds; by default longer than the bridge's timeout.
+        retry_after: Retry-After of status 429 and 503 in seconds.
     """
 
     seed: int = 1
@@ -34,17 +37,17 @@ class Faults:
     retry_after: int = 5
 
     def of(self, uuid: str, number: int) -> Fault | None:
-        """The fault of the answer to request number `number` for station `uuid`, where it is to be one.
+        """Return the fault for request number `number` to the station `uuid`; `None` for a correct response.
 
-        Requests are counted per station, so that how those for several stations interleave makes no difference.
+        Requests are counted per station, so that their order across stations does not matter.
         """
         if not self.rate:
             return None
         seeded_random = SeededRandom("fault", self.seed, uuid, number)
-        if seeded_random.roll() >= self.rate:
+        if seeded_random.random() >= self.rate:
             return None
         kinds = tuple(Fault)
-        return kinds[int(seeded_random.roll() * len(kinds))]
+        return kinds[int(seeded_random.random() * len(kinds))]
 
 
 NO_FAULTS = Faults()

@@ -1,4 +1,4 @@
-"""Numbers between 0 and 1 that are the same for the same place, on every machine and with every Python."""
+"""Pseudo-random numbers that depend on a key only, on every machine and with every Python version."""
 
 import hashlib
 import struct
@@ -7,21 +7,21 @@ __all__ = ["SeededRandom"]
 
 
 class SeededRandom:
-    """Sixteen numbers for `place` (numbers and words), each as good as random.
+    """Sixteen uniformly distributed numbers for a key of numbers and strings.
 
-    A hash, since seeding one of the generators of `random` for a few numbers costs ten times as much.
+    The numbers come from a hash, because seeding a generator of the `random` module takes ten times as long.
     """
 
     __slots__ = ("_numbers",)
 
-    def __init__(self, *place: object) -> None:
-        self._numbers = iter(struct.unpack("<16I", hashlib.blake2b(repr(place).encode()).digest()))
+    def __init__(self, *key: object) -> None:
+        self._numbers = iter(struct.unpack("<16I", hashlib.blake2b(repr(key).encode()).digest()))
 
-    def roll(self) -> float:
-        """The next one, from 0 up to but not including 1; StopIteration where all are used."""
+    def random(self) -> float:
+        """Return the next number, at least 0 and less than 1; raise StopIteration after sixteen numbers."""
         number: int = next(self._numbers)
         return number / 2**32
 
-    def between(self, low: float, high: float) -> float:
-        """The next one, spread from `low` to `high`."""
-        return low + (high - low) * self.roll()
+    def uniform(self, low: float, high: float) -> float:
+        """Return the next number, scaled to the range from `low` to `high`."""
+        return low + (high - low) * self.random()

@@ -1,4 +1,4 @@
-"""The HTTP front of a simulation: the vendor's status request, with tokens, faults and TLS."""
+"""HTTP server of the simulated API: status requests with tokens, faults and TLS."""
 
 import asyncio
 import json
@@ -25,25 +25,32 @@ from evse_mqtt_bridge.support.text import clean
 __all__ = ["STATUS_PATH", "SimulatorError", "SimulatorServer"]
 
 STATUS_PATH = "/edgedevices/{edge_device_id}/evses/{uuid}/status"
-"""The path of the vendor's API."""
+"""Path of the status request in the vendor's API."""
 
-_WEB_PAGE = "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body><h1>Back soon</h1></body></html>\n"
+_HTML_PAGE = "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body><h1>Back soon</h1></body></html>\n"
 
 
 class SimulatorError(BridgeError):
-    """The simulator cannot be started as asked."""
+    """The simulator cannot listen on its address."""
 
 
 class SimulatorServer:
-    """Serves `simulation` while its context is entered; `port` 0 takes any that is free.
+    """Serves a simulation, as an async context manager.
 
-    `now` is the time of day in UTC. `on_request` gets a line without secrets for each request.
+    Args:
+        simulation: the stations to serve.
+        host: name or address to listen on.
+        port: port to listen on; 0 selects a free port.
+        faults: the faults to inject into responses.
+        tls: the TLS context; `None` serves plain HTTP.
+        now: returns the current time with a time zone.
+        on_request: called with one line for each request; it contains no tokens.
 
     Raises:
-        SimulatorError: on entering, where `host` and `port` cannot be listened on.
+        SimulatorError: on entering the context, if the server cannot listen on `host` and `port`.
     """
 
-    def __init__(  # noqa: PLR0913  # settings by keyword, each with a default
+    def __init__(  # noqa: PLR0913  # optional settings, by keyword
         self,
         simulation: Simulation,
         host: str = "127.0.0.1",
@@ -66,13 +73,13 @@ class SimulatorServer:
         app.router.add_get(STATUS_PATH, self._status, allow_head=False)
         app.router.add_route("*", r"/{path:[\s\S]*}", self._unknown)
         log = logging.getLogger(__name__)
-        log.addFilter(_is_the_simulators_fault)
-        # Slow answers end with their client, and with the server.
+        log.addFilter(_is_server_error)
+        # Cancelled handlers end delayed responses when the client disconnects or the server stops.
         self._runner = web.AppRunner(app, logger=log, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
 
     @property
     def url(self) -> str:
-        """What `cloud.base_url` has to be on this machine; `port` is known once the context is entered."""
+        """Value for `cloud.base_url` on this machine; port 0 is replaced when the context is entered."""
         return f"{'https' if self._tls else 'http'}://{host_and_port(local_address(self.host), self.port)}"
 
     async def __aenter__(self) -> Self:
@@ -81,8 +88,9 @@ class SimulatorServer:
             await web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls).start()
         except OSError as error:
             await self._runner.cleanup()
+            reason = _listen_error(error)
             raise SimulatorError(
-                f"cannot listen on {self.host} port {self.port}: {_reason(error)}; choose another --port or --host"
+                f"cannot listen on {self.host} port {self.port}: {reason}; choose another --port or --host"
             ) from None
         self.port = self._runner.addresses[0][1]
         return self
@@ -102,20 +110,20 @@ class SimulatorServer:
             return await self._unknown(request)
         if request.headers.get("evsetoken") != station.token:
             self._on_request(f"{station.name}: status 401")
-            return web.json_response({"message": "no token, or not this station's"}, status=401)
+            return web.json_response({"message": "missing or wrong token"}, status=401)
         number = self._requests[station.uuid]
         self._requests[station.uuid] += 1
         fault = self._faults.of(station.uuid, number)
         self._on_request(f"{station.name}: {fault or 'status 200'}")
-        return await self._answer(request, station, fault)
+        return await self._respond(request, station, fault)
 
-    async def _answer(self, request: web.Request, station: SimulatedStation, fault: Fault | None) -> web.Response:
-        body = json.dumps(self._simulation.answer(station, self._now()))
+    async def _respond(self, request: web.Request, station: SimulatedStation, fault: Fault | None) -> web.Response:
+        body = json.dumps(self._simulation.response(station, self._now()))
         match fault:
             case Fault.SERVER_ERROR:
                 return web.json_response({"message": "internal server error"}, status=500)
             case Fault.UNAVAILABLE:
-                # By the clock of the Date header, which is the machine's.
+                # Relative to the Date header, which has the time of this machine.
                 until = datetime.now(UTC) + timedelta(seconds=self._faults.retry_after)
                 headers = {"Retry-After": format_datetime(until, usegmt=True)}
                 return web.json_response({"message": "unavailable"}, status=503, headers=headers)
@@ -129,20 +137,20 @@ class SimulatorServer:
             case Fault.TRUNCATED:
                 body = body[: len(body) // 2]
             case Fault.HTML:
-                return web.Response(text=_WEB_PAGE, content_type="text/html")
+                return web.Response(text=_HTML_PAGE, content_type="text/html")
         return web.json_response(text=body)
 
 
-def _is_the_simulators_fault(record: logging.LogRecord) -> bool:
-    """Whether a line of aiohttp's is worth a look: what is no HTTP is the client's fault, and answered with 400."""
+def _is_server_error(record: logging.LogRecord) -> bool:
+    """Whether a log record of aiohttp reports a bug, and not a malformed request, which gets status 400."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def _reason(error: OSError) -> str:
-    """Why an address cannot be listened on, without the address, which asyncio puts into its own text."""
+def _listen_error(error: OSError) -> str:
+    """Return why the server cannot listen, without the address, which asyncio adds to its own text."""
     if isinstance(error, socket.gaierror):
-        return clean(error.strerror or "the name could not be resolved", 160)
+        return clean(error.strerror or "the host name cannot be resolved", 160)
     if error.errno:
         return os.strerror(error.errno).lower()
-    # From Python 3.13 on asyncio tells neither number nor reason where it could bind to no address of a name.
-    return "the address is taken, or not this machine's"
+    # Since Python 3.13 the error of asyncio has no errno if no address of a host name can be used.
+    return "the address is in use, or is not an address of this machine"

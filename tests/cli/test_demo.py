@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from evse_mqtt_bridge.cli.demo import demo as demo_command
-from evse_mqtt_bridge.simulator.broker import HOST, BrokerKind, choose, embedded_broker, free_port
+from evse_mqtt_bridge.simulator.broker import HOST, BrokerKind, choose_broker, embedded_broker, free_port
 from evse_mqtt_bridge.support.errors import UnavailableError
 from tests.harness import BridgeProcess, Observer
 from tests.harness import free_port as some_port
@@ -57,26 +57,26 @@ def test_demo_port_taken_uses_another_and_stops_in_time() -> None:
 
 
 def test_choose_auto_prefers_mosquitto(tmp_path: Path) -> None:
-    assert choose(BrokerKind.AUTO, path=str(tmp_path)) is BrokerKind.AMQTT
+    assert choose_broker(BrokerKind.AUTO, path=str(tmp_path)) is BrokerKind.AMQTT
     program = tmp_path / "mosquitto"
     program.touch(mode=0o755)
-    assert choose(BrokerKind.AUTO, path=str(tmp_path)) is BrokerKind.MOSQUITTO
+    assert choose_broker(BrokerKind.AUTO, path=str(tmp_path)) is BrokerKind.MOSQUITTO
 
 
 def test_choose_broker_missing_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnavailableError, match="install the package mosquitto"):
-        choose(BrokerKind.MOSQUITTO, path=str(tmp_path))
+        choose_broker(BrokerKind.MOSQUITTO, path=str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(UnavailableError, match="pip install"):
-        choose(BrokerKind.AMQTT, path=str(tmp_path))
+        choose_broker(BrokerKind.AMQTT, path=str(tmp_path))
     with pytest.raises(UnavailableError, match="no broker is installed"):
-        choose(BrokerKind.AUTO, path=str(tmp_path))
+        choose_broker(BrokerKind.AUTO, path=str(tmp_path))
 
 
 async def test_embedded_broker_port_taken_raises() -> None:
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UnavailableError, match=f"port {port} .* is taken"):
+        with pytest.raises(UnavailableError, match=f"port {port} .* is in use"):
             async with embedded_broker(port):
                 pytest.fail("it started on a port that is taken")
         assert free_port(port) != port
@@ -90,7 +90,7 @@ async def test_embedded_broker_exits_at_once_reports_its_output(
     program.write_text("#!/bin/sh\necho no memory left >&2\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(UnavailableError, match="Mosquitto ended at once: no memory left"):
+    with pytest.raises(UnavailableError, match="Mosquitto exited at startup: no memory left"):
         async with embedded_broker(some_port(), BrokerKind.MOSQUITTO):
             pytest.fail("it started")
 

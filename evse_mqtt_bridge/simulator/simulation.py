@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from evse_mqtt_bridge.simulator.scenario import SITE_SIZE, ConstantPlug, Measurement, PlugScenario
 
-__all__ = ["SimulatedPlug", "SimulatedStation", "Simulation", "example_station", "simulated_stations"]
+__all__ = ["SimulatedPlug", "SimulatedStation", "Simulation", "example_station", "generate_stations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Simulation:
         }
 
 
-def simulated_stations(count: int, plugs: int = 2, seed: int = 1) -> tuple[SimulatedStation, ...]:
+def generate_stations(count: int, plugs: int = 2, seed: int = 1) -> tuple[SimulatedStation, ...]:
     """Return `count` stations with `plugs` plugs each; the same seed gives the same ids, tokens and measurements."""
     return tuple(
         SimulatedStation(

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from evse_mqtt_bridge.cli.actions.simulate import configuration_text
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.schema import Config, StationConfig
-from evse_mqtt_bridge.simulator.simulation import example_station, simulated_stations
+from evse_mqtt_bridge.simulator.simulation import example_station, generate_stations
 from tests.harness import Authority, BridgeProcess, run_command, status_example
 
 
@@ -42,9 +42,7 @@ def test_simulate_stdout_is_a_configuration_of_its_stations() -> None:
         process.wait_for_line("^plugs = ", stream="stdout", since=process.stdout.index(last))
         config = _config("\n".join(process.stdout))
         assert config.cloud.base_url == url
-        assert [station.uuid for station in config.stations] == [
-            station.uuid for station in simulated_stations(4, 3, 9)
-        ]
+        assert [station.uuid for station in config.stations] == [station.uuid for station in generate_stations(4, 3, 9)]
         for station in config.stations:
             answer = _get(config, station)
             assert [plug["plug_uuid"] for plug in answer] == list(station.plugs)
@@ -125,7 +123,7 @@ def test_simulate_invalid_option_is_reported(arguments: list[str], code: int, er
     ("count", "speed", "interval"), [(3, 1, 30), (3, 3, 10), (3, 60, 1), (3, 0.1, 300), (800, 60, 20), (4000, 1, 100)]
 )
 def test_configuration_text_interval_follows_speed(count: int, speed: float, interval: int) -> None:
-    config = _config(configuration_text(simulated_stations(count), "http://127.0.0.1:3032", speed))
+    config = _config(configuration_text(generate_stations(count), "http://127.0.0.1:3032", speed))
     assert config.polling.interval == interval
     assert len(config.stations) == count
     assert count / config.polling.interval <= config.cloud.max_requests_per_second

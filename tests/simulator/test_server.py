@@ -13,12 +13,12 @@ import pytest
 
 from evse_mqtt_bridge.simulator.faults import Fault, Faults
 from evse_mqtt_bridge.simulator.server import SimulatorError, SimulatorServer
-from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, simulated_stations
+from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, generate_stations
 from evse_mqtt_bridge.support.tls import server_context
 from tests.harness import Authority, free_port
 
 START = datetime(2024, 3, 25, 11, 12, 15, tzinfo=UTC)
-STATIONS = simulated_stations(6, 3)
+STATIONS = generate_stations(6, 3)
 RESPONSE_TIMEOUT = 10
 """Seconds within which an undelayed response arrives on any machine."""
 

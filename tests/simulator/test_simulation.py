@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.domain.model import Reading
 from evse_mqtt_bridge.simulator.scenario import TICK, PlugScenario
-from evse_mqtt_bridge.simulator.simulation import Simulation, example_station, simulated_stations
+from evse_mqtt_bridge.simulator.simulation import Simulation, example_station, generate_stations
 from tests.harness import status_example
 
 START = datetime(2024, 3, 25, 11, 12, 15, tzinfo=UTC)
@@ -30,7 +30,7 @@ def test_example_station_matches_published_example() -> None:
 
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(), st.floats(0, 1e7), st.floats(0.01, 3600))
 def test_response_of_any_simulation_is_valid(count: int, plugs: int, seed: int, elapsed: float, speed: float) -> None:
-    simulation = Simulation(simulated_stations(count, plugs, seed), START, speed)
+    simulation = Simulation(generate_stations(count, plugs, seed), START, speed)
     station = simulation.stations[-1]
     response = simulation.response(station, START + timedelta(seconds=elapsed))
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(plug["time"])) for plug in response)
@@ -42,24 +42,24 @@ def test_response_of_any_simulation_is_valid(count: int, plugs: int, seed: int, 
 
 
 def test_simulated_ids_are_unique_and_depend_on_seed() -> None:
-    stations = simulated_stations(50, 3, seed=7)
-    assert stations == simulated_stations(50, 3, seed=7)
+    stations = generate_stations(50, 3, seed=7)
+    assert stations == generate_stations(50, 3, seed=7)
     ids = [station.uuid for station in stations] + [plug.uuid for station in stations for plug in station.plugs]
     assert all(re.fullmatch("[0-9a-f]{32}", uuid) for uuid in ids + [station.edge_device_id for station in stations])
     assert len(set(ids)) == 50 + 150
     assert len({station.token for station in stations}) == 50
     assert all(station.token.startswith("simulated-") for station in stations)
     assert all(station.token not in repr(stations) for station in stations)
-    others = simulated_stations(50, 3, seed=8)
+    others = generate_stations(50, 3, seed=8)
     assert not {station.uuid for station in stations} & {station.uuid for station in others}
 
 
 def test_simulated_stations_do_not_depend_on_count() -> None:
-    assert simulated_stations(20)[:3] == simulated_stations(3)
+    assert generate_stations(20)[:3] == generate_stations(3)
 
 
 def test_response_with_speed_keeps_real_measurement_times() -> None:
-    stations = simulated_stations(1, 1)
+    stations = generate_stations(1, 1)
     normal, accelerated = Simulation(stations, START), Simulation(stations, START, 60)
     minute, hour = START + timedelta(minutes=1), START + timedelta(hours=1)
     slow, fast = normal.response(stations[0], hour)[0], accelerated.response(stations[0], minute)[0]
@@ -80,7 +80,7 @@ def test_response_time_advances_by_ticks_in_utc() -> None:
 
 @pytest.mark.parametrize(("device", "uuid"), [(0, 5), (1, 0)])
 def test_find_returns_station_for_its_own_device_only(device: int, uuid: int) -> None:
-    stations = simulated_stations(8)
+    stations = generate_stations(8)
     simulation = Simulation(stations, START)
     assert simulation.find(stations[5].edge_device_id, stations[5].uuid) is stations[5]
     assert simulation.find(stations[4 * device].edge_device_id, stations[uuid].uuid) is None

@@ -27,7 +27,7 @@ from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.service import supervisor
 from evse_mqtt_bridge.simulator.broker import BrokerKind, EmbeddedBroker, embedded_broker, free_port
 from evse_mqtt_bridge.simulator.server import SimulatorServer
-from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, simulated_stations
+from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, generate_stations
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["run_demo"]
@@ -56,7 +56,7 @@ def run_demo(  # noqa: PLR0913  # one argument per option
     Raises:
         UnavailableError: No broker is installed, or it does not start.
     """
-    simulated = simulated_stations(stations, plugs, seed)
+    simulated = generate_stations(stations, plugs, seed)
     asyncio.run(_run(simulated, speed, port, BrokerKind(broker), seconds))
 
 

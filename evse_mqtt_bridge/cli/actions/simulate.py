@@ -12,7 +12,7 @@ import tomlkit
 
 from evse_mqtt_bridge.simulator.faults import Faults
 from evse_mqtt_bridge.simulator.server import SimulatorServer
-from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, example_station, simulated_stations
+from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation, example_station, generate_stations
 from evse_mqtt_bridge.support.tls import server_context
 
 __all__ = ["configuration_text", "serve", "simulated_stations"]
@@ -26,7 +26,7 @@ _POLLS_PER_SECOND = 40
 
 def simulated_stations(stations: int, plugs: int, seed: int, *, example: bool) -> tuple[SimulatedStation, ...]:
     """Return so many stations with so many plugs each, or the station of the vendor's published example."""
-    return (example_station(),) if example else simulated_stations(stations, plugs, seed)
+    return (example_station(),) if example else generate_stations(stations, plugs, seed)
 
 
 def serve(  # noqa: PLR0913  # one argument per option

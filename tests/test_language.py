@@ -24,7 +24,6 @@ _NOT_YET: tuple[str, ...] = (
     "evse_mqtt_bridge/web/",
     "tests/cli/",
     "tests/cloud/",
-    "tests/docs/",
     "tests/domain/",
     "tests/mqtt/",
     "tests/packaging/",

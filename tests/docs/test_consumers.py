@@ -1,4 +1,4 @@
-"""What the pages for consumers show is true: topics, types, entity ids, flows, files and lists."""
+"""Topics, types, entity ids, flows, files and lists on the pages for consumers match the bridge."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ FIELDS: dict[str, Field] = {
         for field in PLUG_FIELDS
     },
 }
-"""Every topic of the station that the pages take for an example."""
+"""Every topic of the example station on the pages."""
 
 IOBROKER_TYPES = {
     Kind.NUMBER: "number",
@@ -65,7 +65,7 @@ def _block(page: str, language: str, containing: str = "") -> str:
 
 
 def _rows(text: str, heading: str) -> list[list[str]]:
-    """The cells of the table that begins with this heading, without its first two lines."""
+    """Return the cells of the table with this heading, without its first two lines."""
     table = text[text.index(heading) :].split("\n\n", 1)[0]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
@@ -78,8 +78,8 @@ def _quoted(cell: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_topic_on_the_page_is_one_of_the_contract(page: str) -> None:
-    # What stands there with a trailing slash or alone is a prefix.
+def test_topics_on_page_are_in_the_contract(page: str) -> None:
+    # A level alone, or with a trailing slash, is a prefix and does not match.
     named = set(re.findall(r"(?<![\w/.-])evse/[\w+#/-]*[\w+#]", PAGES[page]))
     assert named
     for topic in named:
@@ -87,17 +87,17 @@ def test_every_topic_on_the_page_is_one_of_the_contract(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_page_says_what_it_was_tried_with(page: str) -> None:
+def test_page_states_tested_version(page: str) -> None:
     assert re.search(r"^Tried with .* \d|not run ", PAGES[page], re.MULTILINE)
 
 
-def test_pictures_are_small() -> None:
-    pictures = list((DOCS / "images").iterdir())
-    assert pictures
-    for picture in pictures:
-        assert picture.suffix == ".png"
-        assert picture.stat().st_size < 200_000
-        assert any(f"](images/{picture.name})" in page.read_text() for page in DOCS.glob("*.md"))
+def test_images_are_small_and_used() -> None:
+    images = list((DOCS / "images").iterdir())
+    assert images
+    for image in images:
+        assert image.suffix == ".png"
+        assert image.stat().st_size < 200_000
+        assert any(f"](images/{image.name})" in page.read_text() for page in DOCS.glob("*.md"))
 
 
 # --- Home Assistant
@@ -128,7 +128,7 @@ def _strings(content: object) -> Iterator[str]:
                 yield from _strings(value)
 
 
-def test_home_assistant_blocks_are_yaml_with_entity_ids_of_discovery() -> None:
+def test_home_assistant_yaml_uses_discovered_entity_ids() -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```", PAGES["home-assistant"], re.DOTALL | re.MULTILINE)
     contents: list[Any] = [yaml.safe_load(block) for block in blocks]
     named = {text for text in _strings(contents) if re.match(r"(binary_)?sensor\.", text)}
@@ -144,7 +144,7 @@ def _flows() -> list[Path]:
 
 
 @pytest.mark.parametrize("file", _flows(), ids=lambda file: file.stem)
-def test_flow_is_whole_and_of_core_nodes(file: Path) -> None:
+def test_flow_is_consistent_and_uses_core_nodes(file: Path) -> None:
     nodes: list[dict[str, Any]] = json.loads(file.read_text())
     by_id = {node["id"]: node for node in nodes}
     assert len(by_id) == len(nodes)
@@ -159,7 +159,7 @@ def test_flow_is_whole_and_of_core_nodes(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", _flows(), ids=lambda file: file.stem)
-def test_flow_reads_topics_of_the_contract_and_writes_none(file: Path) -> None:
+def test_flow_only_reads_topics_of_the_contract(file: Path) -> None:
     nodes: list[dict[str, Any]] = json.loads(file.read_text())
     inputs = [node for node in nodes if node["type"] == "mqtt in"]
     assert inputs
@@ -172,15 +172,15 @@ def test_flow_reads_topics_of_the_contract_and_writes_none(file: Path) -> None:
             assert not node["topic"].startswith("evse/")
 
 
-def test_flows_share_one_broker() -> None:
+def test_flows_share_one_broker_without_credentials() -> None:
     brokers = [node for file in _flows() for node in json.loads(file.read_text()) if node["type"] == "mqtt-broker"]
     assert len(brokers) == len(_flows())
     assert all(broker == brokers[0] for broker in brokers)
     assert not {"credentials", "user", "password"} & brokers[0].keys()
 
 
-def test_flows_name_fields_of_state() -> None:
-    """What functions read of a plug, as `plug.power` or by its key, is in `state`."""
+def test_flows_read_existing_keys_of_state() -> None:
+    """Functions read a key as `plug.power`, or in a loop over a list of keys."""
     known = {field.name for field in PLUG_FIELDS} - {"state"}
     for file in _flows():
         for node in json.loads(file.read_text()):
@@ -191,20 +191,20 @@ def test_flows_name_fields_of_state() -> None:
             assert read <= known, file.name
 
 
-def test_node_red_table_of_types() -> None:
-    told = {
+def test_node_red_types_match_the_contract() -> None:
+    documented = {
         name: cells[1].split()[0]
         for cells in _rows(PAGES["node-red"], "| topic | `msg.payload`")
         for name in _quoted(cells[0])
     }
-    assert told == {field.name: NODE_RED_TYPES[field.kind] for field in FIELDS.values()}
+    assert documented == {field.name: NODE_RED_TYPES[field.kind] for field in FIELDS.values()}
 
 
 # --- openHAB
 
 
 def _channels() -> dict[str, tuple[str, dict[str, str]]]:
-    """Channel uid -> type and parameters."""
+    """Return the type and the parameters of each channel, by its uid."""
     channels = {}
     thing = ""
     for line in _block("openhab", "java", "Bridge mqtt:broker").splitlines():
@@ -217,7 +217,7 @@ def _channels() -> dict[str, tuple[str, dict[str, str]]]:
     return channels
 
 
-def test_openhab_channels_fit_their_topics() -> None:
+def test_openhab_channels_match_their_topics() -> None:
     channels = _channels()
     assert len(channels) == 1 + 2 + 12
     for kind, settings in channels.values():
@@ -233,7 +233,7 @@ def test_openhab_channels_fit_their_topics() -> None:
         assert (kind, {key: value for key, value in settings.items() if key != "stateTopic"}) == expected
 
 
-def test_openhab_things_depend_on_an_availability_topic() -> None:
+def test_openhab_things_have_an_availability_topic() -> None:
     things = re.findall(
         r'availabilityTopic="([^"]+)", payloadAvailable="([^"]+)", payloadNotAvailable="([^"]+)"', PAGES["openhab"]
     )
@@ -242,7 +242,7 @@ def test_openhab_things_depend_on_an_availability_topic() -> None:
         assert (FIELDS[topic].name, available, unavailable) == ("availability", "online", "offline")
 
 
-def test_openhab_items_fit_their_channels() -> None:
+def test_openhab_items_match_their_channels() -> None:
     channels = _channels()
     kinds = {"string": "String", "switch": "Switch", "datetime": "DateTime"}
     dimensions = {"W": "Number:Power", "A": "Number:ElectricCurrent"}
@@ -259,31 +259,33 @@ def test_openhab_items_fit_their_channels() -> None:
     assert set(re.findall(r"\b(?:GarageNorth|EvseBridge)_\w+", _block("openhab", "java", "rule "))) <= names
 
 
-def test_openhab_discovered_channels_are_the_entities() -> None:
-    told = {name: cells[1] for cells in _rows(PAGES["openhab"], "| channel | item |") for name in _quoted(cells[0])}
+def test_openhab_discovered_channels_match_the_entities() -> None:
+    documented = {
+        name: cells[1] for cells in _rows(PAGES["openhab"], "| channel | item |") for name in _quoted(cells[0])
+    }
     units = {"W": "Number:Power", "A": "Number:ElectricCurrent"}
-    assert told == {
+    assert documented == {
         entity.field: "Switch"
         if entity.platform == "binary_sensor"
         else units.get(str(entity.options.get("unit_of_measurement")), "String")
         for entity in PLUG_ENTITIES
     }
-    assert f"has {len(told)} channels" in PAGES["openhab"]
+    assert f"has {len(documented)} channels" in PAGES["openhab"]
 
 
 # --- ioBroker
 
 
-def test_iobroker_object_tree_is_the_contract_of_a_plug() -> None:
-    told = {_quoted(cells[0])[0]: cells[1] for cells in _rows(PAGES["iobroker"], "| object | type |")}
-    assert told == {
+def test_iobroker_object_tree_matches_the_contract() -> None:
+    documented = {_quoted(cells[0])[0]: cells[1] for cells in _rows(PAGES["iobroker"], "| object | type |")}
+    assert documented == {
         topic.removeprefix("evse/").replace("/", "."): IOBROKER_TYPES[field.kind]
         for topic, field in FIELDS.items()
         if "/left/" not in topic
     }
 
 
-def test_iobroker_objects_named_elsewhere_exist() -> None:
+def test_iobroker_objects_in_examples_exist() -> None:
     known = {"mqtt.0." + topic.replace("/", ".") for topic in FIELDS}
     shown = json.loads(_block("iobroker", "json"))
     assert shown["_id"] in known
@@ -295,20 +297,20 @@ def test_iobroker_objects_named_elsewhere_exist() -> None:
     assert named | set(re.findall(r'getState\("([^"]+)"\)', code)) <= known
 
 
-def test_iobroker_longest_object_id() -> None:
+def test_iobroker_limit_of_object_ids_is_correct() -> None:
     uuid = "0" * 32
     longest = max(len(f"mqtt.0.evse.{uuid}.{uuid}.{field.name}") for field in PLUG_FIELDS)
     assert f"more than {len('evse') + 100 - longest} characters" in PAGES["iobroker"]
 
 
 @pytest.mark.parametrize("allowed", ["read", "readwrite"])
-def test_iobroker_access_rules_let_read_and_not_write(tmp_path: Path, allowed: str) -> None:
+def test_iobroker_access_rules_allow_only_reading(tmp_path: Path, allowed: str) -> None:
     power = "evse/garage-north/right/power"
     rules = _block("iobroker", "", "user iobroker")
     assert rules == "user iobroker\ntopic read evse/#\n"
     folder = tmp_path / "broker"
     folder.mkdir()
-    markers = "topic readwrite observer-marker/#"  # of the observers themselves
+    markers = "topic readwrite observer-marker/#"  # topics of the test clients
     rules = rules.replace("topic read ", f"topic {allowed} ")
     (folder / "acl").write_text(f"{rules}{markers}\n\nuser bridge\ntopic readwrite #\n")
     with (
@@ -327,7 +329,7 @@ def test_iobroker_access_rules_let_read_and_not_write(tmp_path: Path, allowed: s
 # --- SCADA
 
 
-def test_scada_tag_list_is_what_the_command_prints(tmp_path: Path) -> None:
+def test_scada_tag_list_is_the_output_of_topics(tmp_path: Path) -> None:
     station = {
         "edge_device_id": "edge-1",
         "uuid": STATION.uuid,
@@ -347,16 +349,16 @@ def test_scada_tag_list_is_what_the_command_prints(tmp_path: Path) -> None:
         assert row["time_topic"] in {"", *FIELDS}
 
 
-def test_scada_tags_are_the_topics_below_a_folder() -> None:
+def test_scada_tags_match_their_topics() -> None:
     for topic, tag, kind in _rows(PAGES["scada"], "| topic | tag |"):
         (name,) = _quoted(topic)
         assert _quoted(tag) == [name.replace("evse/", "EVSE/", 1)]
         field = FIELDS[name]
-        words = {Kind.NUMBER: f"floating point, {field.unit}", Kind.BOOLEAN: "Boolean", Kind.TIME: "date and time, UTC"}
-        assert kind.startswith(words.get(field.kind, "string"))
+        types = {Kind.NUMBER: f"floating point, {field.unit}", Kind.BOOLEAN: "Boolean", Kind.TIME: "date and time, UTC"}
+        assert kind.startswith(types.get(field.kind, "string"))
 
 
-def test_scada_subscriptions_yield_every_plain_value() -> None:
+def test_scada_subscriptions_cover_all_plain_values() -> None:
     filters = next(
         _quoted(cells[1]) for cells in _rows(PAGES["scada"], "| setting | value |") if cells[0] == "Subscriptions"
     )
@@ -365,6 +367,6 @@ def test_scada_subscriptions_yield_every_plain_value() -> None:
     assert all(any(covers(name, topic) for topic in FIELDS) for name in filters)
 
 
-def test_no_topic_is_a_folder_of_another() -> None:
+def test_no_topic_is_a_parent_of_another() -> None:
     for topic in FIELDS:
         assert not any(other.startswith(f"{topic}/") for other in FIELDS)

@@ -1,4 +1,4 @@
-"""Every TOML block and every command line in the documents is true."""
+"""The TOML examples, command lines and links on all pages are valid."""
 
 import re
 import shlex
@@ -16,6 +16,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 
 
 def _blocks(language: str) -> list[tuple[str, str]]:
+    """Return the name and the text of every fenced block in a language."""
     return [
         (f"{page.name}-{number}", block)
         for page in PAGES
@@ -26,7 +27,7 @@ def _blocks(language: str) -> list[tuple[str, str]]:
 
 
 def _commands() -> list[str]:
-    """Command lines in indented blocks, with continuation lines joined and comments cut."""
+    """Return the commands in indented blocks, with continuation lines joined and comments removed."""
     text = "\n".join(page.read_text() for page in PAGES)
     text = re.sub(r" *\\\n *", " ", text)
     lines = re.findall(r"^    (?:/\S*/)?evse-mqtt-bridge ([^\n#]*)", text, re.MULTILINE)
@@ -34,10 +35,10 @@ def _commands() -> list[str]:
 
 
 @pytest.mark.parametrize("block", [block for _, block in _blocks("toml")], ids=[name for name, _ in _blocks("toml")])
-def test_toml_block_is_a_configuration_or_a_part_of_one(tmp_path: Path, block: str, authority: Authority) -> None:
-    # Files that an example names are made here, whatever their folder.
-    own = authority.issue("example")
-    content = {"ca_file": authority.ca_file, "cert_file": own.cert_file, "key_file": own.key_file}
+def test_toml_block_is_a_valid_configuration(tmp_path: Path, block: str, authority: Authority) -> None:
+    # Create the files that the example names, in the same folder.
+    client = authority.issue("example")
+    content = {"ca_file": authority.ca_file, "cert_file": client.cert_file, "key_file": client.key_file}
     for key, path in re.findall(r'^(\w+_file) = "(.+)"$', block, re.MULTILINE):
         file = tmp_path / Path(path).name
         file.write_text(content[key].read_text() if key in content else "secret\n")
@@ -48,31 +49,31 @@ def test_toml_block_is_a_configuration_or_a_part_of_one(tmp_path: Path, block: s
 
 
 @pytest.mark.parametrize("line", _commands())
-def test_command_line_exists(line: str) -> None:
+def test_documented_command_and_options_exist(line: str) -> None:
     command: click.Command = cli
-    words = shlex.split(line)
+    arguments = shlex.split(line)
     context = click.Context(cli)
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        found = command.get_command(context, words.pop(0))
-        assert found is not None, f"no such command: {line}"
-        command = found
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        subcommand = command.get_command(context, arguments.pop(0))
+        assert subcommand is not None, f"no such command: {line}"
+        command = subcommand
     options = {option for item in command.params for option in (*item.opts, *item.secondary_opts)}
     known = options | {"--help", "-h", "--version"}
-    assert {word.split("=")[0] for word in words if word.startswith("-")} <= known
+    assert {argument.split("=")[0] for argument in arguments if argument.startswith("-")} <= known
 
 
-def test_something_is_tested() -> None:
+def test_pages_have_examples() -> None:
     assert len(_blocks("toml")) >= 3
     assert len(_commands()) >= 8
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", page.read_text()):
-        path, _, anchor = target.partition("#")
+def test_links_between_pages_lead_to_headings(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
         linked = (page.parent / path).resolve()
-        assert linked.exists(), f"{page.name} links to {target}"
+        assert linked.exists(), f"{page.name} links to {link}"
         if anchor:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
             slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-            assert anchor in slugs, f"{page.name} links to {target}"
+            assert anchor in slugs, f"{page.name} links to {link}"

@@ -1,7 +1,6 @@
-"""The flows of docs/node-red/ do what docs/node-red.md says, in Node-RED itself, fed by the bridge itself.
+"""The flows in docs/node-red/ work as docs/node-red.md describes, in a real Node-RED with a real bridge.
 
-These tests run where a `node-red` command is on PATH; what can be said of the flows without it stands in
-test_consumers.py.
+These tests need the command `node-red` on PATH. test_consumers.py checks the flows without Node-RED.
 """
 
 import json
@@ -29,7 +28,7 @@ from tests.harness.net import HOST, wait_until_listening
 DOCS = Path(__file__).parents[2] / "docs"
 FLOWS = DOCS / "node-red"
 SHOWN = [line.strip() for line in (DOCS / "node-red.md").read_text().splitlines() if line.startswith("    ")]
-"""What the page shows of alarms and points."""
+"""Alarms and points in the examples of the page."""
 COMMAND = shutil.which("node-red")
 
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="no node-red command on PATH")
@@ -41,7 +40,7 @@ SETTINGS = """module.exports = {
 }
 """
 
-# What the tests add: the type of everything that arrives from a plain subscription, and a way to see what a flow says.
+# Nodes that the tests add: they publish the type of each message that arrives, and the output of the flows.
 PROBES: list[dict[str, Any]] = [
     {"id": "probes", "type": "tab", "label": "probes"},
     {
@@ -66,7 +65,7 @@ PROBES: list[dict[str, Any]] = [
 
 
 class Database:
-    """Stands in for a database that takes lines over HTTP, and keeps what came."""
+    """A database stub that accepts lines over HTTP and stores them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -99,7 +98,7 @@ class Database:
 
 
 def _flows(broker: Mosquitto, protocol: str, database: Database) -> list[dict[str, Any]]:
-    """All flows as they are, but for the addresses, the seconds until an alarm, and where the end of each leads."""
+    """Return all flows with test addresses, a shorter alarm delay, and debug nodes that publish their input."""
     nodes: dict[str, dict[str, Any]] = {}
     for file in sorted(FLOWS.glob("*.json")):
         nodes.update({node["id"]: node for node in json.loads(file.read_text())})
@@ -124,7 +123,7 @@ def _flows(broker: Mosquitto, protocol: str, database: Database) -> list[dict[st
 
 
 class NodeRed:
-    """Node-RED with the flows of a folder; yields its address."""
+    """A Node-RED process with the flows in a folder, as a context manager that returns its URL."""
 
     def __init__(self, folder: Path) -> None:
         self._port = free_port()
@@ -144,7 +143,7 @@ class NodeRed:
 
     def __enter__(self) -> str:
         try:
-            wait_until_listening(self._port, self._gone, timeout=60)
+            wait_until_listening(self._port, self._exit_reason, timeout=60)
         except BaseException:
             self.__exit__()
             raise
@@ -159,11 +158,11 @@ class NodeRed:
             self._process.wait()
         self._output.close()
 
-    def _gone(self) -> str | None:
+    def _exit_reason(self) -> str | None:
         if self._process.poll() is None:
             return None
         self._output.seek(0)
-        return f"node-red ended with {self._process.returncode}:\n{self._output.read()}"
+        return f"node-red exited with {self._process.returncode}:\n{self._output.read()}"
 
 
 RIGHT = "evse/garage-north/right/"
@@ -177,7 +176,7 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The bridge, what it asks, an observer of its broker, a database, and a Node-RED with all of the flows."""
+    """The bridge, its cloud, an observer of its broker, a database, and Node-RED with all flows."""
 
     bridge: BridgeProcess
     cloud: CloudServer
@@ -186,33 +185,33 @@ class Site:
     url: str
 
     def answer(self, **right: object) -> None:
-        """The published example, whose time is years ago, with some of its right plug changed."""
+        """Let the cloud answer with the vendor's example, changed for the right plug."""
         self.cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(**right)])
 
     def publish_plug(self, name: str, **changed: object) -> None:
-        """A plug as the bridge would publish it, of a station that it does not have."""
+        """Publish the state of a plug of a station that the bridge does not have."""
         state = {**json.loads(self.observer.latest[f"{RIGHT}state"]), **changed}
         self.observer.publish(f"evse/{name}/state", json.dumps(state))
 
     @property
     def page(self) -> str:
-        """The table, with the slashes that its template escapes."""
+        """The HTML of the table, with unescaped slashes."""
         with urlopen(f"{self.url}/evse", timeout=5) as answer:
             text: str = answer.read().decode()
         return text.replace("&#x2F;", "/")
 
     def alarms(self, start: int = 0) -> list[str]:
-        """What the alarm said after the first `start` messages."""
+        """The texts of the alarms after the first `start` messages."""
         return [json.loads(payload)["payload"] for payload in self.observer.payloads("probe/evse_alarm", start)]
 
     @property
     def load(self) -> tuple[float | None, list[str]]:
-        """The sum of the site, and which plugs are not in it."""
+        """The total power, and the names of the plugs that are left out."""
         content = json.loads(self.observer.latest.get("probe/evse_load", '{"payload": -1, "left_out": []}'))
         return content["payload"], content["left_out"]
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Returns once the condition is true."""
+        """Wait until the condition is true."""
         self.observer.wait(condition, timeout=20, what=what)
 
 
@@ -244,14 +243,14 @@ def site(
 
 
 @pytest.mark.parametrize("site", ["5", "3.1.1"], indirect=True)
-def test_plain_topics_arrive_with_their_types(site: Site) -> None:
+def test_plain_topics_arrive_with_documented_types(site: Site) -> None:
     types = {f"{RIGHT}{field}": kind for field, kind in TYPES.items()}
     types |= {"evse/bridge/info": "object", "evse/bridge/availability": "string"}
     for topic, kind in types.items():
         assert site.observer.wait_for(f"probe/type/{topic}") == kind, topic
 
 
-def test_the_table_shows_live_values_alone(site: Site) -> None:
+def test_table_shows_only_live_values(site: Site) -> None:
     site.wait(lambda: "<td>garage-north/right</td><td>Plug 2</td><td>charging</td>" in site.page, "the charging plug")
     assert '<td class="number">7107 W</td>' in site.page
     assert site.page.count("<tr class=") == 2
@@ -275,15 +274,15 @@ def test_the_table_shows_live_values_alone(site: Site) -> None:
     assert "7107" not in site.page
 
 
-def test_the_alarm_says_who_and_why_once(site: Site) -> None:
+def test_alarm_reports_each_problem_once(site: Site) -> None:
     site.answer(status="error")
     site.wait(lambda: site.alarms() == ["garage-north/right: problem (error)"], "the problem")
     site.answer()
-    site.wait(lambda: site.alarms()[1:] == ["garage-north/right: over, was problem (error)"], "the end of it")
+    site.wait(lambda: site.alarms()[1:] == ["garage-north/right: over, was problem (error)"], "the end of the problem")
     site.answer(status="offline")
     site.wait(lambda: site.alarms()[2:] == ["garage-north/right: not available (offline)"], "the outage")
 
-    # A whole station is said once, and not for each of its plugs.
+    # An outage of a station is reported once, not once per plug.
     start = site.observer.count
     site.cloud.stop()
     site.wait(lambda: site.alarms(start) == ["garage-north: not available (unreachable)"], "the station")
@@ -295,7 +294,7 @@ def test_the_alarm_says_who_and_why_once(site: Site) -> None:
     ]
     site.wait(lambda: sorted(site.alarms(start)[1:]) == over, "the end of both")
 
-    # What is over within the time is not said.
+    # A problem that is over within ALARM_AFTER is not reported.
     start = site.observer.count
     away = {"availability": "offline", "availability_reason": "stale"}
     site.publish_plug("hall/short", **away)
@@ -307,7 +306,7 @@ def test_the_alarm_says_who_and_why_once(site: Site) -> None:
     assert {line for line in SHOWN if re.match("garage|bridge", line)} <= set(site.alarms())
 
 
-def test_the_load_leaves_out_what_is_not_live(site: Site) -> None:
+def test_load_excludes_values_that_are_not_live(site: Site) -> None:
     site.wait(lambda: site.load == (7107, []), "the whole site")
     site.answer(power=-3600.5)
     site.wait(lambda: site.load == (-3600.5, []), "a plug that discharges")
@@ -320,10 +319,10 @@ def test_the_load_leaves_out_what_is_not_live(site: Site) -> None:
     site.answer()
     site.wait(lambda: site.load == (7107, out[1:]), "the plug that is back")
     site.bridge.stop()
-    site.wait(lambda: site.load[0] is None, "nothing known, which is not 0 W")
+    site.wait(lambda: site.load[0] is None, "an unknown load instead of 0 W")
 
 
-def test_points_go_to_the_database_with_the_time_of_the_measurement(site: Site) -> None:
+def test_points_have_the_time_of_the_measurement(site: Site) -> None:
     def lines() -> list[str]:
         return [line for line in site.database.lines if "plug=right" in line]
 

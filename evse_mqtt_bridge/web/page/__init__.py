@@ -1,7 +1,7 @@
-"""The status page: one document that needs nothing else, put together when the bridge starts.
+"""The status page: one HTML document without external resources, assembled when the bridge starts.
 
-Its script and style stand in it, and its content security policy allows these two alone, by their hashes. What it says
-of reasons and statuses, and which topics it lists, comes from the tables that the bridge itself works by.
+The script and the style are embedded, and the content security policy allows only these two, by their hashes. The texts
+of reasons, the meanings of statuses and the lists of topics come from the tables that the bridge itself uses.
 """
 
 import base64
@@ -20,18 +20,18 @@ __all__ = ["Document", "document"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The page, and its content security policy."""
+    """The HTML of the page and its content security policy."""
 
     html: bytes = field(repr=False)
     policy: str
 
 
 def document() -> Document:
-    """The page, from its three files and the tables."""
+    """Return the page, assembled from its three files and the tables."""
     script, style = _file("page.js"), _file("page.css")
     html = _file("index.html")
-    for place, text in (("/*style*/", style), ("/*script*/", script), ("/*tables*/", _tables())):
-        html = html.replace(place, text, 1)
+    for marker, text in (("/*style*/", style), ("/*script*/", script), ("/*tables*/", _tables())):
+        html = html.replace(marker, text, 1)
     return Document(html.encode(), content_security_policy(_hash(script), _hash(style)))
 
 
@@ -44,16 +44,16 @@ def _hash(text: str) -> str:
 
 
 def _tables() -> str:
-    """What the script knows of topics, reasons and statuses, as JSON that cannot end its element."""
+    """Return topics, reasons and statuses as JSON that is safe inside of a script element."""
     tables = {
         "reasons": REASON_TEXTS,
         "waiting": WAITING_TEXT,
         "statuses": {status: asdict(meaning) for status, meaning in STATUSES.items()},
-        "plug": list(map(_topic, PLUG_FIELDS)),
-        "station": list(map(_topic, STATION_FIELDS)),
+        "plug": list(map(_topic_row, PLUG_FIELDS)),
+        "station": list(map(_topic_row, STATION_FIELDS)),
     }
     return json.dumps(tables, default=dict, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _topic(each: Field) -> tuple[str, str, str]:
-    return each.name, each.unit, each.description.replace("`", "")
+def _topic_row(topic: Field) -> tuple[str, str, str]:
+    return topic.name, topic.unit, topic.description.replace("`", "")

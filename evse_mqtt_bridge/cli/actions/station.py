@@ -17,7 +17,7 @@ from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remo
 from evse_mqtt_bridge.config.files import save
 from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
-from evse_mqtt_bridge.domain.model import Failure
+from evse_mqtt_bridge.domain.model import Failure, station_title
 from evse_mqtt_bridge.publishing.messages import number
 from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem
 from evse_mqtt_bridge.support.text import clean
@@ -75,7 +75,7 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
         **_token(token_file, token_stdin=token_stdin, folder=path.parent),
         **{key: value for key, value in (("name", name), ("alias", alias)) if value},
     }
-    title = name or alias or uuid
+    title = station_title(name, alias, uuid)
     edited = add_station(text, fields)
     loaded = _parse_with_station(edited, path, fields)
     if is_polled:
@@ -133,7 +133,7 @@ def remove_from_file(config: Path | None, name: str, *, confirmed: bool) -> None
     stations = read_toml(text, path).get("stations", [])
     edited = remove_station(text, name)
     found = stations[find_station(stations, name)]
-    title = clean(str(found.get("name") or found.get("alias") or found.get("uuid")))
+    title = clean(station_title(*(str(found.get(key, "")) for key in ("name", "alias", "uuid"))))
     if sys.stdin.isatty() and not confirmed:
         click.confirm(f"Remove {title} ({found.get('uuid')}) from {path}?", abort=True)
     try:

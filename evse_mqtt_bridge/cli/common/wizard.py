@@ -318,7 +318,7 @@ async def _poll(settings: Cloud, station: StationConfig) -> None:
         EditError: The API rejects the station.
         UnavailableError: The API does not answer.
     """
-    title = clean(station.name or station.alias or station.uuid)
+    title = clean(station.title)
     click.echo(f"Polling {title} ...")
     outcome = (await poll_once(settings, [station]))[0]
     if isinstance(outcome, Failure):

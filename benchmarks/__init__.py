@@ -1,1 +1,1 @@
-"""What the project's claims about speed, size and endurance rest on: `make bench`, `make soak`, and README.md."""
+"""Measures the project's claims about speed, size and endurance: `make bench`, `make soak`, and README.md."""

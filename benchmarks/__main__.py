@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART ...]`: measures, prints tables, and with --write puts them into docs/performance.md."""
+"""Measures the bridge and prints tables; with --write, also puts them into docs/performance.md."""
 
 import argparse
 import signal
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.faults import faults
 from benchmarks.latency import latency
-from benchmarks.machine import description, stay_aside
+from benchmarks.machine import description, leave_measured_core
 from benchmarks.metrics import metrics
 from benchmarks.profile import profile
 from benchmarks.report import Table, write
@@ -30,17 +30,17 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
 
 
 def main() -> None:
-    """Measure what was asked for, one part after the other."""
+    """Run the selected parts, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="*", help=f"what to measure: {', '.join(_PARTS)}; all of it by default")
-    parser.add_argument("--quick", action="store_true", help="a first look, with few stations and short spans")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("part", nargs="*", help=f"what to measure: {', '.join(_PARTS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="use few stations and short runs, for a first impression")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
     options = parser.parse_args()
     unknown = set(options.part) - _PARTS.keys()
     if unknown:
-        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that every process is ended
-    stay_aside()
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; choose from {', '.join(_PARTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all processes are stopped
+    leave_measured_core()
     print(description())
     for name in options.part or _PARTS:
         began = time.monotonic()
@@ -50,8 +50,8 @@ def main() -> None:
             print(f"\n{table.name}\n\n{table}\n")
         print(f"{name} took {time.monotonic() - began:.0f} s\n", flush=True)
         if options.write:
-            for unmarked in write(tables, conditions):
-                print(f"docs/performance.md has no marks for {unmarked}")
+            for name_without_marks in write(tables, conditions):
+                print(f"docs/performance.md has no marks for the table {name_without_marks}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The floor of publishing: the same kind of messages through the bridge's own MQTT connection, made beforehand.
+"""The minimum cost of publishing: prepared messages sent over the bridge's own MQTT connection.
 
-A script, run as a process; it ends by a signal.
+A script that runs as a process until it gets a signal.
 """
 
 import argparse
@@ -17,7 +17,7 @@ _TOPICS = 10_000
 
 
 async def publish(port: int, qos: int) -> None:
-    """Publish as often as the broker takes it, until the connection ends."""
+    """Publish as fast as the broker accepts messages, until the connection ends."""
     uuids = map(uuid_of, range(_TOPICS))
     messages = itertools.cycle([Message(f"evse/{uuid}/{plugs_of(uuid)[1]}/power", b"7107.25") for uuid in uuids])
     connection = None
@@ -27,16 +27,16 @@ async def publish(port: int, qos: int) -> None:
             connection.publish(next(messages))
 
     handlers = Handlers(lambda *_: None, lambda *_: None, pump)
-    met = await connect(Mqtt(host="127.0.0.1", port=port, qos=qos, client_id="bare"), None, None, handlers)
-    if isinstance(met, Disconnected):
-        raise UnavailableError(met.detail)
-    connection = met
+    result = await connect(Mqtt(host="127.0.0.1", port=port, qos=qos, client_id="bare"), None, None, handlers)
+    if isinstance(result, Disconnected):
+        raise UnavailableError(result.detail)
+    connection = result
     pump()
     await connection.tend()
 
 
 def main() -> None:
-    """Run until ended."""
+    """Run until the process gets a signal."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--broker", type=int, required=True)
     parser.add_argument("--qos", type=int, required=True)

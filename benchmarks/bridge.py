@@ -1,4 +1,4 @@
-"""The bridge as a user runs it, `evse-mqtt-bridge run`, as a client under measurement."""
+"""The bridge under measurement, started as a user does: `evse-mqtt-bridge run`."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ class Bridge(Client):
         super().__init__(rig, [sys.executable, "-m", "evse_mqtt_bridge", "run", "--config", config], environment)
 
     def reload(self, stations: range) -> None:
-        """Give it other stations (SIGHUP)."""
+        """Reload a configuration with other stations (SIGHUP)."""
         self._rig.write_config(self._settings, stations)
         self.signal(signal.SIGHUP)
 
@@ -45,12 +45,12 @@ def availability_topics(stations: range) -> frozenset[str]:
 
 
 def watch_availability(rig: Rig) -> Subscriber:
-    """A subscriber to every availability topic. That of a plug is the last that is published of it."""
+    """A subscriber to every availability topic. The availability of a plug is the last message published for it."""
     return Subscriber(rig.broker.port, "evse/+/availability", "evse/+/+/availability")
 
 
 def topics_of(stations: range) -> set[str]:
-    """Every topic that is retained for these stations, discovery included."""
+    """Every topic that is retained for these stations, including discovery."""
     topics = set(BridgeEntry(_TOPICS, _CLIENT_ID, _DISCOVERY).all_topics())
     for uuid in map(uuid_of, stations):
         plugs = plugs_of(uuid)
@@ -60,13 +60,16 @@ def topics_of(stations: range) -> set[str]:
 
 
 def retained_topics(rig: Rig, count: int, timeout: float) -> set[str]:
-    """Every topic that the broker retains, after `timeout` seconds at the latest where there are less than `count`.
+    """Every topic that the broker retains, read by a new subscription.
 
-    Read by a subscription made anew, so that it is the broker's word and not that of a passer-by.
+    Args:
+        rig: the broker to read from.
+        count: number of topics to wait for.
+        timeout: seconds after which to return with fewer topics.
     """
     topics: set[str] = set()
     with Subscriber(rig.broker.port, "#", on_message=lambda topic, _: topics.add(topic)) as reader:
         with contextlib.suppress(TimeoutError):
             reader.wait(lambda _: len(topics) >= count, timeout, "retained topics")
-        time.sleep(1)  # for those that should not be there
+        time.sleep(1)  # for topics that should not exist
     return topics

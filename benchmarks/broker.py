@@ -1,4 +1,4 @@
-"""Mosquitto as the broker, without persistence, and what it tells of its traffic."""
+"""Mosquitto without persistence, and its own message counters."""
 
 import getpass
 import math
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.machine import pinned
+from benchmarks.machine import pin
 from benchmarks.subscriber import Subscriber
 from tests.harness.mosquitto import mosquitto_path
 from tests.harness.net import HOST, free_port, wait_until_listening
@@ -16,13 +16,13 @@ from tests.harness.net import HOST, free_port, wait_until_listening
 __all__ = ["Broker"]
 
 _RECEIVED = "$SYS/broker/messages/received"
-"""MQTT packets that came: all but a few are publications, of which Mosquitto 2.0 keeps no right count."""
+"""MQTT packets received. Nearly all are PUBLISH packets, which Mosquitto 2.0 does not count correctly."""
 
 _RETAINED = "$SYS/broker/retained messages/count"
 
 
 class Broker:
-    """A running Mosquitto as long as its context is entered, always on the same port; `stop` loses what it retains."""
+    """A Mosquitto that keeps its port; use it as a context manager. `stop` loses all retained messages."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -30,7 +30,7 @@ class Broker:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._counter: Subscriber | None = None
-        self._ticks: list[tuple[float, int]] = []
+        self._counts: list[tuple[float, int]] = []
         self._retained = 0
 
     def __enter__(self) -> Self:
@@ -43,7 +43,7 @@ class Broker:
         self.stop()
 
     def start(self) -> None:
-        """Listen; after `stop` again, with nothing retained."""
+        """Start the broker without any retained message."""
         config = self._folder / "mosquitto.conf"
         config.write_text(
             f"user {getpass.getuser()}\n"
@@ -52,18 +52,18 @@ class Broker:
             "max_queued_messages 0\nsys_interval 1\nlog_type error\nlog_dest stderr\n"
         )
         self._process = process = subprocess.Popen(
-            pinned([mosquitto_path(), "-c", config]), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            pin([mosquitto_path(), "-c", config]), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            wait_until_listening(self.port, lambda: None if process.poll() is None else "Mosquitto ended")
+            wait_until_listening(self.port, lambda: None if process.poll() is None else "Mosquitto exited")
         except BaseException:
             self.stop()
             raise
-        self._ticks, self._retained = [], 0
-        self._counter = Subscriber(self.port, _RECEIVED, _RETAINED, on_message=self._tick).__enter__()
+        self._counts, self._retained = [], 0
+        self._counter = Subscriber(self.port, _RECEIVED, _RETAINED, on_message=self._count).__enter__()
 
     def stop(self) -> None:
-        """End it without a word to anybody (SIGKILL)."""
+        """Kill the broker, so that it sends nothing more (SIGKILL)."""
         if self._counter is not None:
             self._counter.close()
             self._counter = None
@@ -73,18 +73,18 @@ class Broker:
             self._process = None
 
     def messages_per_second(self, since: float) -> float:
-        """How many publications came since a moment (`time.monotonic`), by its own count, which it tells each second.
+        """Packets received per second since a moment of `time.monotonic`, by the broker's count of each second.
 
-        Not a number where it had no time to tell it twice.
+        NaN if the broker has published fewer than two counts.
         """
-        ticks = [tick for tick in list(self._ticks) if tick[0] >= since]
-        if len(ticks) < 2:
+        counts = [count for count in list(self._counts) if count[0] >= since]
+        if len(counts) < 2:
             return math.nan
-        (began, first), (ended, last) = ticks[0], ticks[-1]
-        return (last - first) / (ended - began)
+        (first_at, first), (last_at, last) = counts[0], counts[-1]
+        return (last - first) / (last_at - first_at)
 
     def wait_for_retained(self, count: int, timeout: float) -> None:
-        """Return when it retains so many messages, by its own count, which has some fifty of its own in it.
+        """Wait until the broker retains `count` messages, by its own count, which includes about fifty of its own.
 
         Raises:
             TimeoutError: it does not within `timeout` seconds.
@@ -95,8 +95,8 @@ class Broker:
                 raise TimeoutError(f"waited {timeout:g} s for {count} retained messages, there are {self._retained}")
             time.sleep(0.05)
 
-    def _tick(self, topic: str, payload: bytes) -> None:
+    def _count(self, topic: str, payload: bytes) -> None:
         if topic == _RETAINED:
             self._retained = int(payload)
         else:
-            self._ticks.append((time.monotonic(), int(payload)))
+            self._counts.append((time.monotonic(), int(payload)))

@@ -1,4 +1,4 @@
-"""How well stations keep their cadence, from the times at which the cloud was asked."""
+"""Measures how regularly stations are polled, from the times in the cloud's log."""
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -11,17 +11,23 @@ __all__ = ["Cadence", "cadence", "polls"]
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """How far the gaps between two polls of a station are from the interval, as shares of it."""
+    """The deviation of the gaps between polls of a station from the interval.
+
+    Attributes:
+        gaps: number of gaps.
+        p99: 99th percentile of the deviation, as a share of the interval.
+        worst: largest deviation, as a share of the interval.
+        within: share of gaps that deviate by at most 5 % of the interval, from 0 to 1.
+    """
 
     gaps: int
     p99: float
     worst: float
     within: float
-    """The share of gaps that are off by at most 5 % of the interval."""
 
 
 def polls(log: Path, since: float = 0.0, until: float = float("inf")) -> dict[str, list[float]]:
-    """When each station was asked (seconds, UTC), by uuid, from the cloud's log."""
+    """The times of each station's polls (seconds, UTC) by uuid, between `since` and `until`, from the cloud's log."""
     times: dict[str, list[float]] = defaultdict(list)
     for at, uuid in _lines(log):
         if since <= at <= until:
@@ -30,17 +36,23 @@ def polls(log: Path, since: float = 0.0, until: float = float("inf")) -> dict[st
 
 
 def cadence(times: Mapping[str, Sequence[float]], interval: float, without: Container[str] = ()) -> Cadence:
-    """The cadence of all stations but some, by uuid; `interval` in seconds."""
-    off = sorted(
+    """The cadence of all stations together.
+
+    Args:
+        times: poll times by uuid.
+        interval: the configured interval in seconds.
+        without: uuids of stations to leave out.
+    """
+    deviations = sorted(
         abs(after - before - interval) / interval
-        for uuid, asked in times.items()
+        for uuid, poll_times in times.items()
         if uuid not in without
-        for before, after in pairwise(asked)
+        for before, after in pairwise(poll_times)
     )
-    if not off:
+    if not deviations:
         return Cadence(0, 0.0, 0.0, 0.0)
-    within = sum(1 for share in off if share <= 0.05) / len(off)
-    return Cadence(len(off), off[len(off) * 99 // 100], off[-1], within)
+    within = sum(1 for share in deviations if share <= 0.05) / len(deviations)
+    return Cadence(len(deviations), deviations[len(deviations) * 99 // 100], deviations[-1], within)
 
 
 def _lines(log: Path) -> Iterator[tuple[float, str]]:
@@ -50,5 +62,5 @@ def _lines(log: Path) -> Iterator[tuple[float, str]]:
 
 
 def _complete(lines: Iterable[str]) -> Iterator[list[str]]:
-    """The fields of each line but one that is being written."""
+    """The fields of each line, without a last line that is still being written."""
     return (line.split() for line in lines if line.endswith("\n"))

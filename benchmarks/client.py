@@ -1,4 +1,4 @@
-"""A client under measurement: a process on a core of its own, judged by what cloud, broker and kernel count."""
+"""A client under measurement: a process on its own core, measured by the counters of cloud, broker and kernel."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.machine import Usage, pinned, usage
+from benchmarks.machine import Usage, pin, usage
 from benchmarks.rig import Rig
 
 __all__ = ["Client", "Figures", "script"]
@@ -18,17 +18,20 @@ _ROOT = Path(__file__).parent.parent
 
 
 def script(name: str, **options: object) -> list[str]:
-    """The command of one of the scripts beside this module; an option `broker=1` becomes `--broker 1`."""
-    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    return [sys.executable, "-m", f"benchmarks.{name}", *words]
+    """The command that runs a script of this package; an option `broker=1` becomes `--broker 1`."""
+    arguments = [argument for key, value in options.items() for argument in (f"--{key}", str(value))]
+    return [sys.executable, "-m", f"benchmarks.{name}", *arguments]
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was seen of a client within a span of time.
+    """What was measured of a client within a period.
 
-    `polls` and `messages` (not a number where not known) are per second, `cpu` in seconds per second, `memory` resident
-    at the end in bytes.
+    Attributes:
+        polls: per second.
+        messages: per second; NaN if unknown.
+        cpu: CPU seconds per second.
+        memory: resident memory at the end, in bytes.
     """
 
     polls: float
@@ -38,12 +41,12 @@ class Figures:
 
     @property
     def cpu_per_poll(self) -> float:
-        """Milliseconds; infinite where nothing was polled."""
+        """CPU milliseconds per poll; infinite without polls."""
         return self.cpu / self.polls * 1000 if self.polls else float("inf")
 
 
 class Client:
-    """A running client as long as its context is entered; `output` holds what it wrote, stderr included."""
+    """A client process; use it as a context manager. `output` is the file with its stdout and stderr."""
 
     def __init__(self, rig: Rig, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
         self.output = rig.folder / "client.log"
@@ -51,7 +54,7 @@ class Client:
         self.began = time.monotonic()
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                pinned(command, measured=True),
+                pin(command, measured=True),
                 cwd=_ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -80,11 +83,11 @@ class Client:
 
     @property
     def usage(self) -> Usage:
-        """What it has used so far."""
+        """The resources used so far."""
         return usage(self.pid)
 
     def lines(self, containing: str) -> int:
-        """How many lines of its output have this in them."""
+        """Number of occurrences of a text in its output."""
         return self.output.read_text(errors="replace").count(containing)
 
     def signal(self, number: int) -> None:
@@ -92,35 +95,41 @@ class Client:
         self._process.send_signal(number)
 
     def wait(self, condition: Callable[[], object], timeout: float, what: str) -> float:
-        """Seconds until `condition` held.
+        """Wait until `condition` is true and return how long that took, in seconds.
+
+        Args:
+            condition: function without arguments, polled every 50 ms.
+            timeout: in seconds.
+            what: name of the condition, for errors.
 
         Raises:
-            TimeoutError: it did not within `timeout` seconds.
-            RuntimeError: the client ended.
+            TimeoutError: the condition is not true within `timeout` seconds.
+            RuntimeError: the client has exited.
         """
         began = time.monotonic()
         while not condition():
             if self._process.poll() is not None:
-                raise RuntimeError(f"ended while waiting for {what}: {self.tail()}")
+                raise RuntimeError(f"the client exited while waiting for {what}: {self.tail()}")
             if time.monotonic() - began > timeout:
                 raise TimeoutError(f"waited {timeout:g} s for {what}: {self.tail()}")
             time.sleep(0.05)
         return time.monotonic() - began
 
     def wait_for_polls(self, count: int, timeout: float) -> float:
-        """Seconds until the cloud was asked so often."""
+        """Wait until the cloud has received `count` polls and return how long that took, in seconds."""
         return self.wait(lambda: self._rig.cloud.polls() >= count, timeout, f"{count} polls")
 
     def figures(self, seconds: float) -> Figures:
-        """What it does within this span."""
+        """Measure the client for this many seconds."""
         began, polls, cpu = time.monotonic(), self._rig.cloud.polls(), self.usage.cpu
         time.sleep(seconds)
         used, polls = self.usage, self._rig.cloud.polls() - polls
-        span = time.monotonic() - began
+        elapsed = time.monotonic() - began
         if self._process.poll() is not None:
-            raise RuntimeError(f"ended while it was measured: {self.tail()}")
-        return Figures(polls / span, self._rig.broker.messages_per_second(began), (used.cpu - cpu) / span, used.memory)
+            raise RuntimeError(f"the client exited while it was measured: {self.tail()}")
+        messages = self._rig.broker.messages_per_second(began)
+        return Figures(polls / elapsed, messages, (used.cpu - cpu) / elapsed, used.memory)
 
     def tail(self) -> str:
-        """The end of its output."""
+        """The last 2000 characters of its output."""
         return self.output.read_text(errors="replace")[-2000:]

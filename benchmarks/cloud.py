@@ -1,8 +1,8 @@
-"""nginx as the vendor's API: any number of stations over TLS, a chosen share of which have something new to tell.
+"""nginx as the vendor's API: any number of stations over TLS, of which a chosen share changes with each answer.
 
-Each station has two plugs. An answer is made of the address that was asked, so that stations cost nothing. `time` is
-nginx's own, to the millisecond, from which latency is measured. The last hex digit of a station's uuid puts it into one
-of 16 groups, which can be given a trouble while all of it runs.
+Each station has two plugs. nginx derives the answer from the requested path, so that additional stations cost nothing.
+`time` is nginx's clock in milliseconds, which the latency measurement uses. The last hex digit of a station's uuid
+assigns it to one of 16 groups; a fault can be started for a group at any time.
 """
 
 import getpass
@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.machine import pinned
+from benchmarks.machine import pin
 from tests.harness.certificates import Authority
 from tests.harness.net import HOST, free_port, wait_until_listening
 
-__all__ = ["Cloud", "DisconnectReason", "plugs_of", "uuid_of"]
+__all__ = ["Cloud", "StationFault", "plugs_of", "uuid_of"]
 
 _CONFIG = string.Template("""
 daemon off; worker_processes 1; worker_rlimit_nofile 16384;
@@ -35,10 +35,10 @@ http {
   keepalive_requests 1000000000; keepalive_timeout 300s; default_type application/json;
   open_file_cache off;
 
-  split_clients $$request_id $$moves { $share* 0; }
+  split_clients $$request_id $$varies { $share* 0; }
   map $$msec $$fraction { "~(?<tail>\\d\\d\\.\\d\\d\\d)$$" $$tail; }
-  map $$moves $$power { 1 70$$fraction; 0 7107.0; }
-  map $$moves $$current { 1 1$$fraction; 0 10.3; }
+  map $$varies $$power { 1 70$$fraction; 0 7107.0; }
+  map $$varies $$current { 1 1$$fraction; 0 10.3; }
   map "$$time_iso8601 $$msec" $$now { "~^(?<seconds>[^+]+).*\\.(?<ms>\\d\\d\\d)$$" "$${seconds}.$${ms}Z"; }
 
   server {
@@ -49,7 +49,7 @@ http {
     listen $host:$port ssl backlog=4096; server_name localhost;
     ssl_certificate $cert; ssl_certificate_key $key; ssl_protocols TLSv1.2 TLSv1.3;
     location ~ "^/edgedevices/[^/]+/evses/(?<u>[0-9a-f](?<rest>[0-9a-f]{30}(?<group>[0-9a-f])))/status$$" {
-      $troubles
+      $faults
       return 200 '[{"time":"$$now","plug_uuid":"a$$rest","plug_label":"Plug 1","evse_uuid":"$$u","status":"idle","current_l1":0,"current_l2":0,"current_l3":0,"power":0,"dyn_current_limit":6},{"time":"$$now","plug_uuid":"b$$rest","plug_label":"Plug 2","evse_uuid":"$$u","status":"charging","current_l1":$$current,"current_l2":$$current,"current_l3":$$current,"power":$$power,"dyn_current_limit":12}]';
     }
     location / { return 404; }
@@ -58,19 +58,19 @@ http {
 """)  # noqa: E501  # nginx cannot break a literal
 
 
-class DisconnectReason(StrEnum):
-    """What a group of stations can be given instead of an answer; the value is what nginx does."""
+class StationFault(StrEnum):
+    """What nginx does instead of answering a group of stations; the value is the directive."""
 
     SERVER_ERROR = "return 500"
     WEB_PAGE = "return 200 '<html>down for maintenance</html>'"
-    CUT_OFF = """return 200 '[{"time":"$now","plug_uu'"""
+    TRUNCATED = """return 200 '[{"time":"$now","plug_uu'"""
     UNAUTHORIZED = "return 401"
     NOT_FOUND = "return 404"
     CLOSED = "return 444"
 
 
 def uuid_of(number: int) -> str:
-    """The uuid of a station of the benchmarks; groups of 16 in a row differ in their last digit."""
+    """The uuid of station `number`; 16 consecutive numbers differ in the last digit."""
     return f"{number:032x}"
 
 
@@ -80,10 +80,12 @@ def plugs_of(uuid: str) -> tuple[str, str]:
 
 
 class Cloud:
-    """A running nginx as long as its context is entered, always on the same ports.
+    """An nginx that keeps its ports; use it as a context manager.
 
-    A share `changing` (0 to 1) of a station's answers differs from the one before. `log` writes the time and address of
-    each poll to `polls_log`, and lets stations be given troubles.
+    Args:
+        folder: folder for its configuration, certificates and logs.
+        changing: share of answers that differ from the previous one of the same station, from 0 to 1.
+        log: write the time and path of each poll to `polls_log`, and allow faults of stations.
     """
 
     def __init__(self, folder: Path, *, changing: float, log: bool = False) -> None:
@@ -110,62 +112,62 @@ class Cloud:
 
     @property
     def url(self) -> str:
-        """What goes into `cloud.base_url`."""
+        """The value for `cloud.base_url`."""
         return f"https://localhost:{self._port}"
 
     def context(self) -> ssl.SSLContext:
-        """A context that trusts this cloud."""
+        """A TLS context that trusts this server."""
         return ssl.create_default_context(cafile=str(self.ca_file))
 
     def start(self) -> None:
-        """Listen; after `stop` again."""
+        """Start listening."""
         config = self._folder / "nginx.conf"
         config.write_text(self._text())
         self._counts = 0
         self._process = process = subprocess.Popen(
-            pinned([_nginx(), "-p", self._folder, "-e", self._folder / "error.log", "-c", config]),
+            pin([_nginx(), "-p", self._folder, "-e", self._folder / "error.log", "-c", config]),
             stdin=subprocess.DEVNULL,
             env={**os.environ, "TZ": "UTC"},
         )
 
-        def gone() -> str | None:
-            return f"nginx ended: {(self._folder / 'error.log').read_text()}" if process.poll() is not None else None
+        def exit_reason() -> str | None:
+            return f"nginx exited: {(self._folder / 'error.log').read_text()}" if process.poll() is not None else None
 
         try:
-            wait_until_listening(self._port, gone)
+            wait_until_listening(self._port, exit_reason)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Close every connection, and refuse those that come."""
+        """Close all connections and stop listening."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
 
     def polls(self) -> int:
-        """Polls since the start."""
+        """The number of polls since the start."""
         with urllib.request.urlopen(f"http://{HOST}:{self._stub_port}/polls", timeout=5) as answer:
             numbers = answer.read().split(b"requests")[1].split()
-        self._counts += 1  # it counts being asked, too
+        self._counts += 1  # nginx counts this request too
         return int(numbers[2]) - self._counts
 
-    def give(self, trouble: DisconnectReason, group: str) -> None:
-        """Stations whose uuid ends in `group`, a hex digit, get this from now on."""
-        self._flag(trouble, group).touch()
+    def start_fault(self, fault: StationFault, group: str) -> None:
+        """Start a fault for the stations whose uuid ends in `group`, a hex digit."""
+        self._flag(fault, group).touch()
 
-    def mend(self, trouble: DisconnectReason, group: str) -> None:
-        """These stations get answers again."""
-        self._flag(trouble, group).unlink()
+    def end_fault(self, fault: StationFault, group: str) -> None:
+        """End a fault, so that these stations get answers again."""
+        self._flag(fault, group).unlink()
 
-    def _flag(self, trouble: DisconnectReason, group: str) -> Path:
-        return self._folder / f"{trouble.name}-{group}"
+    def _flag(self, fault: StationFault, group: str) -> Path:
+        return self._folder / f"{fault.name}-{group}"
 
     def _text(self) -> str:
-        # Two answers in a row differ unless neither moves: 1 - (1 - p)^2 of them, for a share p that moves.
-        moving = 1 - (1 - self._changing) ** 0.5
-        troubles = [f"if (-f {self._folder}/{kind.name}-$group) {{ {kind.value}; }}" for kind in DisconnectReason]
+        # If a share p of the answers has new values, 1 - (1 - p)^2 of them differ from the previous answer.
+        varying = 1 - (1 - self._changing) ** 0.5
+        faults = [f"if (-f {self._folder}/{kind.name}-$group) {{ {kind.value}; }}" for kind in StationFault]
         return _CONFIG.substitute(
             folder=self._folder,
             user=f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
@@ -174,14 +176,14 @@ class Cloud:
             stub_port=self._stub_port,
             cert=self._certificate.cert_file,
             key=self._certificate.key_file,
-            share=f"{moving * 100:.2f}% 1; " if moving else "",
+            share=f"{varying * 100:.2f}% 1; " if varying else "",
             polls_log=f"{self.polls_log} polls buffer=64k flush=1s" if self._log else "off",
-            troubles="\n      ".join(troubles) if self._log else "",
+            faults="\n      ".join(faults) if self._log else "",
         )
 
 
 def _nginx() -> str:
     path = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
     if path is None:
-        raise SystemExit("the benchmarks need nginx: `make bench` installs it where apt is there")
+        raise SystemExit("the benchmarks need nginx; `make bench` installs it with apt")
     return path

@@ -1,4 +1,4 @@
-"""How much is measured: for the record, or for a first look."""
+"""The extent of a measurement: a full run, or a quick one for a first impression."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,25 @@ __all__ = ["FULL", "QUICK", "Effort"]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Times in seconds; `rounds` is how often what is compared takes turns, `flat_out` how many stations it asks.
+    """The extent of each measurement.
 
-    `paced` stations at 10 s are a rate of a tenth as many per second. `sizes` are the numbers of stations of the scale
-    measurement, `crowd` that of the fault measurement.
+    Attributes:
+        rounds: number of times that each compared variant runs, alternating with the others.
+        seconds: duration of a measurement at full load.
+        full_load_stations: number of stations at full load.
+        paced_stations: number of stations at an interval of 10 s.
+        paced_seconds: duration of a measurement at that interval.
+        sizes: numbers of stations for the scale measurement.
+        fault_stations: number of stations for the fault measurement.
     """
 
     rounds: int
     seconds: float
-    flat_out: int
-    paced: int
+    full_load_stations: int
+    paced_stations: int
     paced_seconds: float
     sizes: tuple[int, ...]
-    crowd: int
+    fault_stations: int
 
 
 FULL = Effort(2, 6.0, 15_000, 5_000, 20.0, (500, 5_000, 20_000), 5_000)

@@ -1,7 +1,7 @@
-"""The fault contract with thousands of stations: some fail in each way, the cloud goes, the broker goes, all return.
+"""The fault contract with thousands of stations: some fail in each way, the cloud stops, the broker restarts empty.
 
-What must hold: who fails is told, with the right reason, and nobody else; the others keep their cadence; requests, log
-lines and memory stay bounded; in the end the broker retains the whole picture and nothing else.
+What must hold: each failing station, and no other, is unavailable with the right reason; the others keep their cadence;
+requests, log lines and memory stay bounded; at the end the broker retains every topic and no other.
 """
 
 import time
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.bridge import Bridge, availability_topics, retained_topics, topics_of, watch_availability
 from benchmarks.cadence import cadence, polls
-from benchmarks.cloud import DisconnectReason, uuid_of
+from benchmarks.cloud import StationFault, uuid_of
 from benchmarks.effort import Effort
 from benchmarks.report import Table
 from benchmarks.rig import Rig, Settings
@@ -22,130 +22,146 @@ _INTERVAL = 10.0
 _WITHOUT_BROKER = 15.0
 
 _REASONS = {
-    DisconnectReason.SERVER_ERROR: "server_error",
-    DisconnectReason.WEB_PAGE: "invalid_response",
-    DisconnectReason.CUT_OFF: "invalid_response",
-    DisconnectReason.UNAUTHORIZED: "unauthorized",
-    DisconnectReason.NOT_FOUND: "not_found",
-    DisconnectReason.CLOSED: "unreachable",
+    StationFault.SERVER_ERROR: "server_error",
+    StationFault.WEB_PAGE: "invalid_response",
+    StationFault.TRUNCATED: "invalid_response",
+    StationFault.UNAUTHORIZED: "unauthorized",
+    StationFault.NOT_FOUND: "not_found",
+    StationFault.CLOSED: "unreachable",
 }
-_GROUPS = {trouble: format(number, "x") for number, trouble in enumerate(_REASONS)}
-"""One station of 16 for each trouble, by the last digit of its uuid."""
+_GROUPS = {fault: format(number, "x") for number, fault in enumerate(_REASONS)}
+"""The group of each fault: one station in 16, by the last digit of its uuid."""
 
-_REJECTED = frozenset({DisconnectReason.UNAUTHORIZED, DisconnectReason.NOT_FOUND})
-"""These are looked at every 15 minutes only, so they do not come back within the measurement."""
+_REJECTED = frozenset({StationFault.UNAUTHORIZED, StationFault.NOT_FOUND})
+"""The bridge polls these stations every 15 minutes only, so they do not recover during the measurement."""
 
 Row = tuple[str, ...]
 
 
 def faults(effort: Effort) -> Iterator[Table]:
-    """With `effort.crowd` stations at 10 s."""
-    count = effort.crowd
+    """Run the scenario with `effort.fault_stations` stations at an interval of 10 s."""
+    count = effort.fault_stations
     print(f"faults: {count} stations")
     stations = range(count)
     rows: list[Row] = []
     with Rig(changing=0.1, log=True) as rig, Bridge(rig, Settings(interval=_INTERVAL), stations) as bridge:
         with Subscriber(rig.broker.port, "evse/+/availability_reason") as reasons:
-            course = _Course(rig, bridge, reasons, stations)
-            for step in (course.start, course.some_fail, course.most_mend, course.cloud_goes, course.cloud_returns):
+            scenario = _Scenario(rig, bridge, reasons, stations)
+            for step in (
+                scenario.start,
+                scenario.some_stations_fail,
+                scenario.most_stations_recover,
+                scenario.cloud_stops,
+                scenario.cloud_returns,
+            ):
                 rows.append(step())
                 print(f"faults: {rows[-1][0]}: {rows[-1][1]}")
-        rows.append(course.broker_forgets())
-    columns = (f"with {count:,} stations at 10 s", "seen", "wrong topics", "RSS MB", "open files", "log lines so far")
+        rows.append(scenario.broker_restarts_empty())
+    columns = (f"with {count:,} stations at 10 s", "result", "wrong topics", "RSS MB", "open files", "log lines so far")
     yield Table("faults", columns, tuple(rows))
 
 
 @dataclass(slots=True)
-class _Course:
-    """The steps, in order; each returns its row. `wanted` is the reason that each station should have, by uuid."""
+class _Scenario:
+    """The steps in their order; each returns its row of the table.
+
+    Attributes:
+        rig: cloud and broker.
+        bridge: the bridge under measurement.
+        reasons: subscriber to the availability reasons of stations.
+        stations: numbers of the stations.
+        expected: expected availability reason by uuid.
+    """
 
     rig: Rig
     bridge: Bridge
     reasons: Subscriber
     stations: range
-    wanted: dict[str, str] = field(default_factory=dict)
+    expected: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> Row:
         """All stations answer."""
-        self.wanted = {uuid_of(number): "online" for number in self.stations}
-        seconds = self._told()
-        self.rig.broker.wait_for_retained(len(topics_of(self.stations)), self._patience)
-        time.sleep(1.5 * _INTERVAL)  # until the stations are on their grid
-        return self._row("nothing", f"all online after {seconds:.0f} s")
+        self.expected = {uuid_of(number): "online" for number in self.stations}
+        seconds = self._wait_for_reasons()
+        self.rig.broker.wait_for_retained(len(topics_of(self.stations)), self._timeout)
+        time.sleep(1.5 * _INTERVAL)  # until polls are evenly distributed
+        return self._row("no fault", f"all online after {seconds:.0f} s")
 
-    def some_fail(self) -> Row:
-        """One group in each way; the others must not notice."""
+    def some_stations_fail(self) -> Row:
+        """Start each fault for one group; the other stations must not be affected."""
         began = time.time()
-        for trouble, group in _GROUPS.items():
-            self.rig.cloud.give(trouble, group)
-            self._want(_REASONS[trouble], group)
-        failing = {uuid for uuid, reason in self.wanted.items() if reason != "online"}
-        seconds = self._told()
-        asked = polls(self.rig.cloud.polls_log, began)
-        others = cadence(asked, _INTERVAL, without=failing)
-        rejected = max(len(asked[uuid]) for uuid in failing if self.wanted[uuid] in ("unauthorized", "not_found"))
-        found = (
-            f"each has its reason after {seconds:.0f} s; of the others' polls {others.within:.2%} within 5 % of their "
-            f"time, the worst {others.worst:.1%} off; those rejected were asked {rejected} time(s)"
+        for fault, group in _GROUPS.items():
+            self.rig.cloud.start_fault(fault, group)
+            self._expect(_REASONS[fault], group)
+        failing = {uuid for uuid, reason in self.expected.items() if reason != "online"}
+        seconds = self._wait_for_reasons()
+        times = polls(self.rig.cloud.polls_log, began)
+        others = cadence(times, _INTERVAL, without=failing)
+        rejected = max(len(times[uuid]) for uuid in failing if self.expected[uuid] in ("unauthorized", "not_found"))
+        result = (
+            f"each has its reason after {seconds:.0f} s; of the others' polls {others.within:.2%} within 5 % of the "
+            f"interval, worst deviation {others.worst:.1%}; rejected stations polled {rejected} time(s)"
         )
-        return self._row(f"{len(_GROUPS)} of 16 stations fail, in six ways", found)
+        return self._row(f"{len(_GROUPS)} of 16 stations fail, in six ways", result)
 
-    def most_mend(self) -> Row:
-        """Those that are not only probed come back by themselves."""
-        for trouble in _GROUPS.keys() - _REJECTED:
-            self.rig.cloud.mend(trouble, _GROUPS[trouble])
-            self._want("online", _GROUPS[trouble])
-        return self._row("four of the ways are over", f"those stations are back after {self._told():.0f} s")
+    def most_stations_recover(self) -> Row:
+        """End the faults of all stations that are not rejected; they recover by themselves."""
+        for fault in _GROUPS.keys() - _REJECTED:
+            self.rig.cloud.end_fault(fault, _GROUPS[fault])
+            self._expect("online", _GROUPS[fault])
+        return self._row("four of the faults end", f"those stations are back after {self._wait_for_reasons():.0f} s")
 
-    def cloud_goes(self) -> Row:
-        """Connections are refused."""
+    def cloud_stops(self) -> Row:
+        """Stop the cloud, so that connections are refused."""
         self.rig.cloud.stop()
-        online = self.wanted
-        self.wanted = {uuid: "unreachable" if reason == "online" else reason for uuid, reason in online.items()}
-        row = self._row("the cloud refuses connections", f"told of every station after {self._told():.0f} s")
-        self.wanted = online
+        online = self.expected
+        self.expected = {uuid: "unreachable" if reason == "online" else reason for uuid, reason in online.items()}
+        row = self._row(
+            "the cloud refuses connections", f"every station unavailable after {self._wait_for_reasons():.0f} s"
+        )
+        self.expected = online
         return row
 
     def cloud_returns(self) -> Row:
-        """All come back by themselves."""
+        """Start the cloud; all stations recover by themselves."""
         self.rig.cloud.start()
-        return self._row("the cloud is back", f"the last station is back after {self._told():.0f} s")
+        return self._row("the cloud is back", f"the last station is back after {self._wait_for_reasons():.0f} s")
 
-    def broker_forgets(self) -> Row:
-        """It is away, and comes back with nothing retained."""
+    def broker_restarts_empty(self) -> Row:
+        """Stop the broker for a while and start it without retained messages."""
         self.rig.broker.stop()
         time.sleep(_WITHOUT_BROKER)
         self.rig.broker.start()
         began = time.monotonic()
-        topics, wanted = availability_topics(self.stations), topics_of(self.stations)
-        with watch_availability(self.rig) as watching:
-            watching.wait(lambda latest: latest.keys() == topics, self._patience, "the whole picture")
-        self.rig.broker.wait_for_retained(len(wanted), self._patience)
+        topics, expected = availability_topics(self.stations), topics_of(self.stations)
+        with watch_availability(self.rig) as subscriber:
+            subscriber.wait(lambda latest: latest.keys() == topics, self._timeout, "every availability topic")
+        self.rig.broker.wait_for_retained(len(expected), self._timeout)
         seconds = time.monotonic() - began
-        wrong = wanted ^ retained_topics(self.rig, len(wanted), self._patience)
-        found = f"all of {len(wanted):,} topics are there {seconds:.0f} s after its return"
-        return self._row(f"the broker is away for {_WITHOUT_BROKER:.0f} s and forgets", found, len(wrong))
+        wrong = expected ^ retained_topics(self.rig, len(expected), self._timeout)
+        result = f"all {len(expected):,} topics republished {seconds:.0f} s after the restart"
+        return self._row(f"the broker is down for {_WITHOUT_BROKER:.0f} s and restarts empty", result, len(wrong))
 
     @property
-    def _patience(self) -> float:
+    def _timeout(self) -> float:
         return 300 + len(self.stations) / 25
 
-    def _want(self, reason: str, group: str) -> None:
-        self.wanted.update((uuid, reason) for uuid in self.wanted if uuid.endswith(group))
+    def _expect(self, reason: str, group: str) -> None:
+        self.expected.update((uuid, reason) for uuid in self.expected if uuid.endswith(group))
 
-    def _told(self) -> float:
-        """Seconds until every station's reason is the one it should be."""
-        return self.reasons.wait(lambda latest: not _wrong(latest, self.wanted), self._patience, "every reason")
+    def _wait_for_reasons(self) -> float:
+        """Wait until every station has the expected reason and return how long that took, in seconds."""
+        return self.reasons.wait(lambda latest: not _wrong(latest, self.expected), self._timeout, "every reason")
 
-    def _row(self, fault: str, found: str, wrong: int | None = None) -> Row:
+    def _row(self, fault: str, result: str, wrong: int | None = None) -> Row:
         if wrong is None:
-            wrong = _wrong(self.reasons.snapshot(), self.wanted)
+            wrong = _wrong(self.reasons.snapshot(), self.expected)
         used, lines = self.bridge.usage, self.bridge.lines("\n")
-        return fault, found, f"{wrong:,}", f"{used.memory / 2**20:.0f}", str(used.files), f"{lines:,}"
+        return fault, result, f"{wrong:,}", f"{used.memory / 2**20:.0f}", str(used.files), f"{lines:,}"
 
 
-def _wrong(latest: Mapping[str, bytes], wanted: Mapping[str, str]) -> int:
-    """How many stations' reasons are not what they should be."""
+def _wrong(latest: Mapping[str, bytes], expected: Mapping[str, str]) -> int:
+    """The number of stations whose reason is not the expected one."""
     return sum(
-        1 for uuid, reason in wanted.items() if latest.get(f"evse/{uuid}/availability_reason") != reason.encode()
+        1 for uuid, reason in expected.items() if latest.get(f"evse/{uuid}/availability_reason") != reason.encode()
     )

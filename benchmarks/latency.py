@@ -1,7 +1,7 @@
-"""At an ordinary pace: what a poll costs, and how long after the answer its last message reaches a subscriber.
+"""At an ordinary rate: the CPU cost of a poll, and the time from its answer to its last message at a subscriber.
 
-The answer carries the server's own time in `time`; the subscriber compares it with its clock, which is the same
-machine's. nginx tells whole milliseconds that are over, so that what is measured is up to 1 ms too long.
+The server puts its own time into `time` in the answer; the subscriber compares it with the clock of the same machine.
+nginx rounds down to milliseconds, so that the measured latency is up to 1 ms too long.
 """
 
 import statistics
@@ -13,7 +13,7 @@ from datetime import datetime
 from benchmarks.bridge import Bridge, availability_topics, watch_availability
 from benchmarks.client import Client, Figures, script
 from benchmarks.effort import Effort
-from benchmarks.node_red import NodeRed, why_not
+from benchmarks.node_red import NodeRed, missing_reason
 from benchmarks.report import Table
 from benchmarks.rig import Rig, Settings
 from benchmarks.subscriber import Subscriber
@@ -26,18 +26,18 @@ _LAST_FIELD = "dyn_current_limit"
 
 
 @dataclass(slots=True)
-class _Delays:
-    """Milliseconds from answer to subscriber, from what a callback of a subscriber is given."""
+class _Latencies:
+    """Collects latencies, in milliseconds from the answer to the subscriber's callback."""
 
     values: list[float] = field(default_factory=list)
     _times: dict[str, str] = field(default_factory=dict)
 
     def of_state(self, _topic: str, payload: bytes) -> None:
-        """The bridge says `state` last of a plug's values, and the time stands in it."""
+        """Add a message of the bridge, which publishes `state` last of a plug's topics, with the time in it."""
         self._add(payload.partition(b'"time":"')[2].partition(b'"')[0].decode())
 
     def of_fields(self, topic: str, payload: bytes) -> None:
-        """Others say the fields in the order of the answer, the time first."""
+        """Add a message of another client, which publishes the fields in the order of the answer, the time first."""
         prefix, _, name = topic.rpartition("/")
         if name == "time":
             self._times[prefix] = payload.decode()
@@ -48,72 +48,74 @@ class _Delays:
         self.values.append((time.time() - datetime.fromisoformat(measured).timestamp()) * 1000)
 
     def percentile(self, percent: int) -> float:
-        """In milliseconds."""
+        """A percentile of the latencies, in milliseconds."""
         return statistics.quantiles(self.values, n=100)[percent - 1]
 
 
 def latency(effort: Effort) -> Iterator[Table]:
-    """CPU per poll and latency at a tenth of `effort.paced` polls per second."""
-    runs: list[tuple[str, Callable[[Rig, Effort], tuple[Figures, _Delays]]]] = [
+    """Measure CPU per poll and latency at a tenth of `effort.paced_stations` polls per second."""
+    runs: list[tuple[str, Callable[[Rig, Effort], tuple[Figures, _Latencies]]]] = [
         ("plain loop, requests and paho", _loop),
         ("bridge, QoS 0", lambda rig, effort: _bridge(rig, effort, 0)),
         ("bridge, QoS 1", lambda rig, effort: _bridge(rig, effort, 1)),
     ]
-    if not why_not():
+    if not missing_reason():
         runs.insert(0, ("Node-RED flow", _node_red))
     rows = []
     loop = float("nan")
-    for words, run in runs:
-        print(f"paced: {words}")
+    for name, run in runs:
+        print(f"paced: {name}")
         with Rig(changing=0.1) as rig:
-            figures, delays = run(rig, effort)
+            figures, latencies = run(rig, effort)
         if run is _loop:
             loop = figures.cpu_per_poll
-        rows.append((words, figures, delays))
+        rows.append((name, figures, latencies))
     columns = ("", "polls/s", "CPU ms per poll", "of the loop's", "p50 ms", "p95 ms", "p99 ms", "samples", "RSS MB")
     yield Table("latency", columns, tuple(_row(*row, loop) for row in rows))
 
 
-def _row(words: str, figures: Figures, delays: _Delays, loop: float) -> tuple[str, ...]:
+def _row(name: str, figures: Figures, latencies: _Latencies, loop: float) -> tuple[str, ...]:
     return (
-        words,
+        name,
         f"{figures.polls:,.0f}",
         f"{figures.cpu_per_poll:.3f}",
         f"{figures.cpu_per_poll / loop:.2f}",
-        *(f"{delays.percentile(percent):.1f}" for percent in (50, 95, 99)),
-        f"{len(delays.values):,}",
+        *(f"{latencies.percentile(percent):.1f}" for percent in (50, 95, 99)),
+        f"{len(latencies.values):,}",
         f"{figures.memory / 2**20:.0f}",
     )
 
 
-def _loop(rig: Rig, effort: Effort) -> tuple[Figures, _Delays]:
-    rate = effort.paced / _INTERVAL
-    where = {"cloud": rig.cloud.url, "ca": rig.cloud.ca_file, "broker": rig.broker.port}
-    with Client(rig, script("plain_loop", **where, stations=effort.paced, rate=rate)) as client:
-        return _measured(rig, client, effort, of_state=False)
+def _loop(rig: Rig, effort: Effort) -> tuple[Figures, _Latencies]:
+    rate = effort.paced_stations / _INTERVAL
+    addresses = {"cloud": rig.cloud.url, "ca": rig.cloud.ca_file, "broker": rig.broker.port}
+    with Client(rig, script("plain_loop", **addresses, stations=effort.paced_stations, rate=rate)) as client:
+        return _measure(rig, client, effort, of_state=False)
 
 
-def _node_red(rig: Rig, effort: Effort) -> tuple[Figures, _Delays]:
-    with NodeRed(rig, effort.paced, effort.paced / _INTERVAL) as client:
-        return _measured(rig, client, effort, of_state=False)
+def _node_red(rig: Rig, effort: Effort) -> tuple[Figures, _Latencies]:
+    with NodeRed(rig, effort.paced_stations, effort.paced_stations / _INTERVAL) as client:
+        return _measure(rig, client, effort, of_state=False)
 
 
-def _bridge(rig: Rig, effort: Effort, qos: int) -> tuple[Figures, _Delays]:
-    stations = range(effort.paced)
+def _bridge(rig: Rig, effort: Effort, qos: int) -> tuple[Figures, _Latencies]:
+    stations = range(effort.paced_stations)
     topics = availability_topics(stations)
     settings = Settings(interval=_INTERVAL, qos=qos, discovery=False)
-    with watch_availability(rig) as watching, Bridge(rig, settings, stations) as client:
-        watching.wait(lambda latest: latest.keys() == topics, 2 * _START, f"{effort.paced} stations to be published")
-        time.sleep(1.5 * _INTERVAL)  # until the stations are on their grid
-        return _measured(rig, client, effort, of_state=True)
+    with watch_availability(rig) as subscriber, Bridge(rig, settings, stations) as client:
+        subscriber.wait(
+            lambda latest: latest.keys() == topics, 2 * _START, f"{effort.paced_stations} stations to be published"
+        )
+        time.sleep(1.5 * _INTERVAL)  # until polls are evenly distributed
+        return _measure(rig, client, effort, of_state=True)
 
 
-def _measured(rig: Rig, client: Client, effort: Effort, *, of_state: bool) -> tuple[Figures, _Delays]:
-    client.wait_for_polls(round(effort.paced / _INTERVAL), _START)
-    delays = _Delays()
+def _measure(rig: Rig, client: Client, effort: Effort, *, of_state: bool) -> tuple[Figures, _Latencies]:
+    client.wait_for_polls(round(effort.paced_stations / _INTERVAL), _START)
+    latencies = _Latencies()
     filters = ("evse/+/+/state",) if of_state else ("evse/+/+/time", f"evse/+/+/{_LAST_FIELD}")
-    receive = delays.of_state if of_state else delays.of_fields
+    receive = latencies.of_state if of_state else latencies.of_fields
     with Subscriber(rig.broker.port, *filters, on_message=receive):
-        time.sleep(2)  # what was retained before has come
-        delays.values.clear()
-        return client.figures(effort.paced_seconds), delays
+        time.sleep(2)  # until the retained messages have arrived
+        latencies.values.clear()
+        return client.figures(effort.paced_seconds), latencies

@@ -1,6 +1,7 @@
-"""This machine: a core for what is measured and the others for the rest, what a process costs, and a line for reports.
+"""Assigns CPU cores, measures a process, and describes this machine.
 
-Linux only: it reads /proc and uses taskset.
+The measured process has one core for itself; everything else shares the others. Linux only: this module reads /proc and
+uses taskset.
 """
 
 import os
@@ -15,7 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["Usage", "description", "pinned", "stay_aside", "usage"]
+__all__ = ["Usage", "description", "leave_measured_core", "pin", "usage"]
 
 _PACKAGES = ("aiohttp", "httpx", "paho-mqtt", "pycurl", "pydantic", "requests")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -24,7 +25,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has used: `cpu` in seconds since its start, `memory` resident in bytes, open `files`."""
+    """The resources that a process uses.
+
+    Attributes:
+        cpu: CPU seconds since its start.
+        memory: resident memory in bytes.
+        files: number of open files.
+    """
 
     cpu: float
     memory: int
@@ -32,34 +39,34 @@ class Usage:
 
 
 def usage(pid: int) -> Usage:
-    """What process `pid` has used so far.
+    """The resources that process `pid` uses.
 
     Raises:
         OSError: there is no such process.
     """
     proc = Path("/proc") / str(pid)
-    # the name, in brackets, may hold spaces
+    # the process name, in brackets, may contain spaces
     fields = (proc / "stat").read_text().rpartition(")")[2].split()
     pages = int((proc / "statm").read_text().split()[1])
     return Usage((int(fields[11]) + int(fields[12])) / _TICKS, pages * _PAGE, len(list((proc / "fd").iterdir())))
 
 
-def pinned(command: Sequence[str | Path], *, measured: bool = False) -> list[str]:
-    """`command`, bound to the core for what is measured, or to all others; unbound on a machine with one core."""
-    words = [str(word) for word in command]
-    own, others = _cores()
-    return ["taskset", "--cpu-list", own if measured else others, *words] if others else words
+def pin(command: Sequence[str | Path], *, measured: bool = False) -> list[str]:
+    """The command, pinned to the measured process's core or to all others; not pinned on a machine with one core."""
+    arguments = [str(argument) for argument in command]
+    measured_core, others = _cores()
+    return ["taskset", "--cpu-list", measured_core if measured else others, *arguments] if others else arguments
 
 
-def stay_aside() -> None:
-    """Keep this process off the core of what is measured."""
+def leave_measured_core() -> None:
+    """Pin this process to the cores other than the measured process's."""
     _, others = _cores()
     if others:
         os.sched_setaffinity(0, {int(core) for core in others.split(",")})
 
 
 def description() -> str:
-    """The machine and the versions that figures depend on, in one line."""
+    """The machine and the versions that results depend on, in one line."""
     memory = os.sysconf("SC_PHYS_PAGES") * _PAGE / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return (
@@ -71,10 +78,10 @@ def description() -> str:
 
 @cache
 def _cores() -> tuple[str, str]:
-    """The core for what is measured, and the others, as taskset takes them; the others are empty where it cannot be."""
+    """The measured process's core and the others, in taskset's format; no others if nothing can be pinned."""
     first, *others = sorted(os.sched_getaffinity(0))
     if not others or shutil.which("taskset") is None:
-        print("one core only, or no taskset: nothing is bound, figures are rougher", file=sys.stderr)
+        print("only one core, or no taskset: processes are not pinned, results are less precise", file=sys.stderr)
         return str(first), ""
     return str(first), ",".join(map(str, others))
 
@@ -86,6 +93,8 @@ def _processor() -> str:
 
 def _tool(name: str, option: str) -> str:
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-    told = subprocess.run([shutil.which(name, path=path) or name, option], capture_output=True, text=True, check=False)
-    found = re.search(r"(\d+\.\d+(\.\d+)?)", told.stdout + told.stderr)
+    result = subprocess.run(
+        [shutil.which(name, path=path) or name, option], capture_output=True, text=True, check=False
+    )
+    found = re.search(r"(\d+\.\d+(\.\d+)?)", result.stdout + result.stderr)
     return f"{name} {found[1] if found else 'of unknown version'}"

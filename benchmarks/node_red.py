@@ -1,4 +1,4 @@
-"""A Node-RED flow of four nodes that does the same: node_red_flow.json, in a real Node-RED, without its editor."""
+"""A Node-RED flow of four nodes for the same task: node_red_flow.json, run by Node-RED without its editor."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.client import Client
 from benchmarks.rig import Rig
 
-__all__ = ["NodeRed", "why_not"]
+__all__ = ["NodeRed", "missing_reason"]
 
 _FLOW = Path(__file__).with_name("node_red_flow.json")
 _SETTINGS = """
@@ -19,13 +19,13 @@ _AT_ONCE = 20
 _BURSTS = 10
 
 
-def why_not() -> str:
-    """Why there is no Node-RED to measure; empty where there is one."""
+def missing_reason() -> str:
+    """Why Node-RED cannot be measured; empty if it can."""
     return "" if _command() else "no node-red on PATH, and NODE_RED names no command that starts one"
 
 
 class NodeRed(Client):
-    """The flow for stations 0 up to `stations`: as fast as it can, or `rate` polls per second, in ten bursts each."""
+    """The flow for a number of stations: as fast as it can, or at `rate` polls per second, in ten bursts per second."""
 
     def __init__(self, rig: Rig, stations: int, rate: float = 0) -> None:
         home = rig.folder / "node-red"
@@ -46,9 +46,9 @@ class NodeRed(Client):
 
 
 def _command() -> list[str]:
-    """How Node-RED is started: NODE_RED, as a shell would split it, or what is on PATH."""
-    named = shlex.split(os.environ.get("NODE_RED", ""))
-    if named:
-        return named if shutil.which(named[0]) else []
+    """The command that starts Node-RED: NODE_RED, split as by a shell, or `node-red` on PATH; empty if neither."""
+    configured = shlex.split(os.environ.get("NODE_RED", ""))
+    if configured:
+        return configured if shutil.which(configured[0]) else []
     found = shutil.which("node-red")
     return [found] if found else []

@@ -1,7 +1,7 @@
-"""What a user would write: ask each station in turn, publish every field of the answer.
+"""The script that a user would write: poll each station in turn, publish every field of the answer.
 
-A script, run as a process: `python -m benchmarks.plain_loop --cloud URL --ca FILE --broker PORT --stations N`; with
-`--rate` it asks so many times per second, else as often as it can. It ends by a signal.
+It runs as a process until it gets a signal: `python -m benchmarks.plain_loop --cloud URL --ca FILE --broker PORT
+--stations N`. With `--rate` it makes that many polls per second, otherwise as many as it can.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from benchmarks.cloud import uuid_of
 
 
 def main() -> None:
-    """Run until ended."""
+    """Run until the process gets a signal."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cloud", required=True)
     parser.add_argument("--ca", required=True)
@@ -29,7 +29,7 @@ def main() -> None:
     client.connect("127.0.0.1", options.broker)
     client.loop_start()
     session = requests.Session()
-    session.trust_env = False  # looking for proxies in the environment takes a third of the time of each request
+    session.trust_env = False  # a third of each request's time would go into reading proxies from the environment
     session.verify = options.ca
     began = time.monotonic()
     for number in itertools.count():

@@ -1,4 +1,4 @@
-"""Tables of figures, as text, and written into docs/performance.md between the marks that name them."""
+"""Formats tables of results, and writes them into docs/performance.md between the marks with their names."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,14 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a measurement found; `name` is that of its marks in the page, `notes` stand below it."""
+    """The results of a measurement.
+
+    Attributes:
+        name: name of the marks in the page.
+        columns: headings.
+        rows: cells.
+        notes: paragraphs below the table.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -32,7 +39,7 @@ class Table:
 
 
 def spread(values: Sequence[float], form: str = ".0f") -> str:
-    """The median of some values, and their range where there are several: `7,100 (6,900-7,300)`; `-` where unknown."""
+    """The median of some values, with their range if there are several: `7,100 (6,900-7,300)`; `-` if unknown."""
     ordered = sorted(value for value in values if math.isfinite(value))
     if not ordered:
         return "-"
@@ -43,7 +50,7 @@ def spread(values: Sequence[float], form: str = ".0f") -> str:
 
 
 def write(tables: Iterable[Table], conditions: str, page: Path = PAGE) -> list[str]:
-    """Put tables into a page, each with the conditions it was measured under; returns the names it has no marks for."""
+    """Write tables into a page, each with its conditions; returns the names of tables without marks in the page."""
     text = page.read_text()
     unknown = []
     for table in tables:

@@ -1,4 +1,4 @@
-"""The rig: the cloud, the broker, and the configuration of the bridge between them, in a folder that is removed."""
+"""The test rig: cloud, broker, and the bridge's configuration, in a temporary folder."""
 
 import tempfile
 from contextlib import ExitStack
@@ -15,9 +15,13 @@ __all__ = ["Rig", "Settings"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a measurement asks of the bridge; `interval` in seconds, from 1.
+    """The bridge's settings in a measurement; the request rate is not limited.
 
-    `connections` are the requests that may be under way at once; their rate has no limit.
+    Attributes:
+        interval: polling interval in seconds, from 1.
+        qos: MQTT QoS, 0 or 1.
+        discovery: whether Home Assistant discovery is published.
+        connections: maximum number of concurrent requests.
     """
 
     interval: float = 10.0
@@ -27,12 +31,12 @@ class Settings:
 
 
 class Rig:
-    """A cloud and a broker as long as the context is entered; see `Cloud` for the arguments."""
+    """A running cloud and broker; use it as a context manager. See `Cloud` for the arguments."""
 
     def __init__(self, *, changing: float = 0.1, log: bool = False) -> None:
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="evse-bench-")))
-        self.folder.chmod(0o755)  # started as root, nginx and Mosquitto may become another user
+        self.folder.chmod(0o755)  # nginx and Mosquitto started as root may switch to another user
         self.cloud = Cloud(self.folder / "cloud", changing=changing, log=log)
         self.broker = Broker(self.folder / "broker")
         self.config = self.folder / "config.toml"
@@ -52,7 +56,7 @@ class Rig:
         self._stack.close()
 
     def write_config(self, settings: Settings, stations: range) -> Path:
-        """The bridge's configuration for the stations with these numbers."""
+        """Write the bridge's configuration for the stations with these numbers and return its path."""
         head = (
             f'[mqtt]\nhost = "127.0.0.1"\nport = {self.broker.port}\nqos = {settings.qos}\n'
             f'[cloud]\nbase_url = "{self.cloud.url}"\nca_file = "{self.cloud.ca_file}"\n'
@@ -66,8 +70,8 @@ class Rig:
             f'token = "token-{number:026}"\nname = "Garage {number:05}"\n'
             for number in stations
         )
-        beside = self.config.with_suffix(".part")
-        beside.touch(mode=0o600)
-        beside.write_text(head + "".join(tables))
-        beside.replace(self.config)
+        temporary = self.config.with_suffix(".part")
+        temporary.touch(mode=0o600)
+        temporary.write_text(head + "".join(tables))
+        temporary.replace(self.config)
         return self.config

@@ -1,4 +1,4 @@
-"""Where the time of a running bridge goes, part by part and in place, as py-spy sees it from outside."""
+"""Samples a running bridge with py-spy and attributes its CPU time to parts of the package."""
 
 import re
 import shutil
@@ -7,57 +7,58 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-__all__ = ["AGENDA", "ANSWER", "LOOP", "PUBLISHING", "REQUEST", "STATE", "WATCHING", "sampled", "shares"]
+__all__ = ["ANSWER", "LOOP", "OBSERVABILITY", "PUBLISHING", "REQUEST", "SCHEDULING", "STATE", "sampled", "shares"]
 
-REQUEST = "the request: libcurl, TLS, sockets"
-ANSWER = "the answer, from bytes to a validated reading"
-STATE = "the state moved on, what changed put into words"
+REQUEST = "request: libcurl, TLS, sockets"
+ANSWER = "parsing and validation of the answer"
+STATE = "state and rendering of changed messages"
 PUBLISHING = "publishing: paho, socket"
-AGENDA = "turns: workers and agenda"
-WATCHING = "log, history and counts"
-LOOP = "the event loop, and what belongs to none of these"
+SCHEDULING = "scheduling: workers and schedule"
+OBSERVABILITY = "log, history and counters"
+LOOP = "event loop and everything else"
 
 _PARTS = {
     "cloud/wire.py": ANSWER,
     "cloud/": REQUEST,
-    "broker/outbox.py": STATE,
-    "broker/": PUBLISHING,
-    "bridge.py": STATE,
-    "core/schedule.py": AGENDA,
-    "core/": STATE,
-    "polling.py": AGENDA,
-    "app.py": AGENDA,
-    "event_log.py": WATCHING,
-    "monitor/": WATCHING,
+    "domain/": STATE,
+    "mqtt/": PUBLISHING,
+    "observability/": OBSERVABILITY,
+    "polling/": SCHEDULING,
+    "publishing/": STATE,
+    "service/": SCHEDULING,
+    "web/": OBSERVABILITY,
 }
-"""By the beginning of a path within the package; the first that fits counts."""
+"""Part by the beginning of a path within the package; the first match counts."""
 
 _FRAME = re.compile(r"\((?:.*/)?evse_mqtt_bridge/(?P<path>[^:)]*)")
 _PER_SECOND = 200
 
 
 def sampled(pid: int, seconds: int, folder: Path) -> dict[str, float] | None:
-    """The share of each part in the time of process `pid`; `None` where py-spy is not there or may not look."""
+    """Sample process `pid` and return each part's share of the time, from 0 to 1.
+
+    None if py-spy is not installed or not permitted to inspect the process.
+    """
     tool = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
     if tool is None:
         return None
     output = folder / "samples"
     command = [tool, "record", "--format", "raw", "--rate", str(_PER_SECOND), "--duration", str(seconds)]
-    ended = subprocess.run([*command, "--output", output, "--pid", str(pid)], capture_output=True, check=False)
-    return shares(output.read_text()) if ended.returncode == 0 else None
+    result = subprocess.run([*command, "--output", output, "--pid", str(pid)], capture_output=True, check=False)
+    return shares(output.read_text()) if result.returncode == 0 else None
 
 
 def shares(samples: str) -> dict[str, float]:
-    """The same, from py-spy's lines: a stack, from its outermost frame to its innermost, and how often it was seen."""
-    seen: Counter[str] = Counter()
+    """Each part's share of the samples in py-spy's raw format: a stack, outermost frame first, and its count."""
+    counts: Counter[str] = Counter()
     for line in samples.splitlines():
-        stack, _, times = line.rpartition(" ")
-        seen[_part(stack)] += int(times)
-    return {part: times / seen.total() for part, times in seen.items()}
+        stack, _, count = line.rpartition(" ")
+        counts[_part(stack)] += int(count)
+    return {part: count / counts.total() for part, count in counts.items()}
 
 
 def _part(stack: str) -> str:
-    """The part that the innermost frame of the bridge's own belongs to; what it calls of others is done for it."""
+    """The part of the innermost frame within the package; libraries count for the part that calls them."""
     for frame in reversed(stack.split(";")):
         if found := _FRAME.search(frame):
             path = found["path"]

@@ -1,4 +1,4 @@
-"""Cost that grows in a straight line: start, cadence, memory, reload and a broker that forgot, for more stations."""
+"""How costs grow with the number of stations: start, cadence, memory, reload, and a broker that restarts empty."""
 
 import time
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from benchmarks.rig import Rig, Settings
 __all__ = ["scale"]
 
 _INTERVAL = 10.0
-_WINDOWS = 3.2  # intervals, so that each station is asked three times
-_PATIENCE = 30  # intervals
+_WINDOW = 3.2  # in intervals, so that each station is polled three times
+_MAX_INTERVALS = 30  # intervals
 
 
 @dataclass(frozen=True, slots=True)
-class _Effort:
-    """What something took: seconds, and CPU seconds of the bridge."""
+class _Cost:
+    """The duration of an event in seconds, and the bridge's CPU seconds for it."""
 
     seconds: float
     cpu: float
@@ -29,21 +29,33 @@ class _Effort:
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """What was seen with so many stations."""
+    """The results for one number of stations.
+
+    Attributes:
+        stations: the number.
+        start: from the start of the process until every topic is published.
+        steady: in normal operation.
+        cadence: in normal operation.
+        reload: after a reload that replaces a tenth of the stations.
+        disturbed: cadence of the other stations during reload and reconnect.
+        reconnect: after a restart of the broker without retained messages.
+        missing: number of topics missing at the end.
+        surplus: number of topics at the end that should not exist.
+    """
 
     stations: int
-    start: _Effort
+    start: _Cost
     steady: Figures
     cadence: Cadence
-    reload: _Effort
+    reload: _Cost
     disturbed: Cadence
-    reconnect: _Effort
+    reconnect: _Cost
     missing: int
     surplus: int
 
 
 def scale(effort: Effort) -> Iterator[Table]:
-    """With Home Assistant discovery, QoS 1, an interval of 10 s, one station in ten changing."""
+    """Measure with Home Assistant discovery, QoS 1, an interval of 10 s, and one station in ten changing."""
     sizes = []
     for stations in effort.sizes:
         print(f"scale: {stations} stations")
@@ -57,8 +69,8 @@ _COLUMNS = (
     "stations",
     "polls/s",
     "polls within 5 % of 10 s",
-    "p99 off",
-    "worst off",
+    "p99 deviation",
+    "worst deviation",
     "CPU of a core",
     "CPU ms per poll",
     "RSS MB",
@@ -68,11 +80,11 @@ _EVENTS = (
     "stations",
     "start s",
     "CPU ms per station",
-    "a tenth replaced s",
-    "CPU ms per station replaced",
-    "broker forgot s",
+    "tenth replaced s",
+    "CPU ms per replaced station",
+    "broker restarted empty s",
     "CPU ms per station",
-    "worst gap of the others s",
+    "worst gap of other stations s",
 )
 
 
@@ -108,25 +120,25 @@ def _events(size: _Size) -> tuple[str, ...]:
 def _notes(sizes: list[_Size]) -> Iterator[str]:
     wrong = [size for size in sizes if size.missing or size.surplus]
     for size in wrong:
-        yield f"With {size.stations:,} stations, {size.missing} topics were missing and {size.surplus} too many."
+        yield f"With {size.stations:,} stations, {size.missing} topics were missing and {size.surplus} were unexpected."
     if not wrong:
-        yield "After all of it the broker retained each topic of the configuration, discovery included, and no other."
+        yield "At the end the broker retained every topic of the configuration, including discovery, and no other."
 
 
 def _measure(count: int) -> _Size:
-    patience = 60 + count / 50
+    timeout = 60 + count / 50
     stations, others = range(count), range(count // 10, count + count // 10)
     with Rig(changing=0.1, log=True) as rig, Bridge(rig, Settings(interval=_INTERVAL), stations) as bridge:
         start = _until_published(rig, bridge, stations, bridge.began, 0.0)
         time.sleep(1.5 * _INTERVAL)
-        _until_on_their_grid(rig, count)
+        _wait_for_steady_rate(rig, count)
 
         began = time.time()
-        steady = bridge.figures(_WINDOWS * _INTERVAL)
+        steady = bridge.figures(_WINDOW * _INTERVAL)
         undisturbed = cadence(polls(rig.cloud.polls_log, began), _INTERVAL)
 
         disturbed_from = time.time()
-        reload = _until_replaced(rig, bridge, others, patience)
+        reload = _until_replaced(rig, bridge, others, timeout)
         time.sleep(_INTERVAL)
 
         rig.broker.stop()
@@ -135,47 +147,55 @@ def _measure(count: int) -> _Size:
         time.sleep(1.5 * _INTERVAL)
         times = polls(rig.cloud.polls_log, disturbed_from)
 
-        wanted = topics_of(others)
-        retained = retained_topics(rig, len(wanted), patience)
-        # those that came and went have no cadence to keep
-        strangers = {uuid_of(number) for number in {*stations} ^ {*others}}
+        expected = topics_of(others)
+        retained = retained_topics(rig, len(expected), timeout)
+        # replaced stations have no continuous cadence
+        replaced = {uuid_of(number) for number in {*stations} ^ {*others}}
         return _Size(
             count,
             start,
             steady,
             undisturbed,
             reload,
-            cadence(times, _INTERVAL, without=strangers),
+            cadence(times, _INTERVAL, without=replaced),
             reconnect,
-            len(wanted - retained),
-            len(retained - wanted),
+            len(expected - retained),
+            len(retained - expected),
         )
 
 
-def _until_published(rig: Rig, bridge: Bridge, stations: range, began: float, cpu: float) -> _Effort:
-    """From `began` until every topic is there, to the second, and what it cost above `cpu`."""
-    patience = 60 + len(stations) / 50
+def _until_published(rig: Rig, bridge: Bridge, stations: range, began: float, cpu: float) -> _Cost:
+    """Wait until every topic is published.
+
+    Args:
+        rig: cloud and broker.
+        bridge: the bridge under measurement.
+        stations: numbers of the stations.
+        began: start of the measured duration, which is accurate to a second.
+        cpu: the bridge's CPU seconds at that moment.
+    """
+    timeout = 60 + len(stations) / 50
     topics = availability_topics(stations)
-    with watch_availability(rig) as watching:
-        watching.wait(lambda latest: latest.keys() == topics, patience, f"{len(stations)} stations to be published")
-    rig.broker.wait_for_retained(len(topics_of(stations)), patience)
-    return _Effort(time.monotonic() - began, bridge.usage.cpu - cpu)
+    with watch_availability(rig) as subscriber:
+        subscriber.wait(lambda latest: latest.keys() == topics, timeout, f"{len(stations)} stations to be published")
+    rig.broker.wait_for_retained(len(topics_of(stations)), timeout)
+    return _Cost(time.monotonic() - began, bridge.usage.cpu - cpu)
 
 
-def _until_on_their_grid(rig: Rig, count: int) -> None:
-    """Until no more is polled than the interval asks for: what the start made late catches up with its grid."""
-    for _ in range(_PATIENCE):
+def _wait_for_steady_rate(rig: Rig, count: int) -> None:
+    """Wait until no more polls are made than the interval requires; polls delayed by the start are caught up first."""
+    for _ in range(_MAX_INTERVALS):
         polls = rig.cloud.polls()
         time.sleep(_INTERVAL)
         if rig.cloud.polls() - polls <= 1.02 * count:
             return
 
 
-def _until_replaced(rig: Rig, bridge: Bridge, stations: range, patience: float) -> _Effort:
-    """From the signal until those that came are there, and what went is cleared."""
+def _until_replaced(rig: Rig, bridge: Bridge, stations: range, timeout: float) -> _Cost:
+    """Reload other stations and wait until new ones are published and removed ones are cleared."""
     topics = availability_topics(stations)
     cpu = bridge.usage.cpu
-    with watch_availability(rig) as watching:
+    with watch_availability(rig) as subscriber:
         bridge.reload(stations)
-        seconds = watching.wait(lambda latest: latest.keys() == topics, patience, "other stations")
-    return _Effort(seconds, bridge.usage.cpu - cpu)
+        seconds = subscriber.wait(lambda latest: latest.keys() == topics, timeout, "other stations")
+    return _Cost(seconds, bridge.usage.cpu - cpu)

@@ -1,4 +1,4 @@
-"""What each step of the line costs by itself, in this process: microseconds of a poll, bytes of a station."""
+"""The cost of each step of a poll, measured in this process: CPU microseconds per poll, bytes per station."""
 
 import asyncio
 import json
@@ -29,15 +29,21 @@ _INTERVAL = 10
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Microseconds of a poll; `taken` is the state moved on and what changed put into words, by share that changed."""
+    """CPU microseconds per poll.
 
-    parsed: float
-    taken: dict[float, float]
-    scheduled: float
+    Attributes:
+        parse: parsing and validation of the answer.
+        apply: advancing the state and rendering changed messages, by the share of stations that change.
+        schedule: taking a due poll from the schedule and adding the next one.
+    """
+
+    parse: float
+    apply: dict[float, float]
+    schedule: float
 
 
-class _Nowhere:
-    """Draws the news of a bridge to its end, as a broker does that is quick."""
+class _ImmediatePublisher:
+    """Renders all messages of a change at once, as with a fast broker."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
@@ -57,41 +63,41 @@ class _Nowhere:
 
 
 def costs(config_file: Path) -> Costs:
-    """Of the stations of a configuration."""
+    """Measure the steps of a poll for the stations of a configuration."""
     config = load(config_file, {}).config
     bridge = Bridge(publishing_plan(config), _BEGAN)
     uuids = [entry.uuid for entry in config.stations]
-    _take(bridge, _answers(uuids, 0, 0.0), 0)
-    parsed, taken = [], {}
+    _apply(bridge, _answers(uuids, 0, 0.0), 0)
+    parse_costs, apply_costs = [], {}
     for round_number, share in enumerate((0.0, 0.1, 0.5, 1.0), start=1):
         bodies = [(uuid, _body(uuid, round_number, changed)) for uuid, changed in _changes(uuids, share)]
         began = time.perf_counter()
         outcomes = [(uuid, parse(body, uuid)) for uuid, body in bodies]
-        parsed.append((time.perf_counter() - began) / len(uuids) * 1e6)
-        taken[share] = _take(bridge, outcomes, round_number) / len(uuids) * 1e6
-    return Costs(min(parsed), taken, _schedule(uuids))
+        parse_costs.append((time.perf_counter() - began) / len(uuids) * 1e6)
+        apply_costs[share] = _apply(bridge, outcomes, round_number) / len(uuids) * 1e6
+    return Costs(min(parse_costs), apply_costs, _schedule_cost(uuids))
 
 
-def _take(bridge: Bridge, outcomes: Iterable[tuple[str, Outcome]], round_number: int) -> float:
-    """Seconds that one round of outcomes takes; no heartbeat is due in it."""
+def _apply(bridge: Bridge, outcomes: Iterable[tuple[str, Outcome]], round_number: int) -> float:
+    """Apply one outcome per station and return the seconds that took; no heartbeat falls due."""
     moment = Moment(float(round_number * _INTERVAL), _BEGAN + timedelta(seconds=round_number * _INTERVAL))
-    nowhere = _Nowhere(bridge)
+    publisher = _ImmediatePublisher(bridge)
     began = time.perf_counter()
     for uuid, outcome in outcomes:
-        bridge.take(uuid, outcome, moment, nowhere)
+        bridge.take(uuid, outcome, moment, publisher)
     return time.perf_counter() - began
 
 
-def _schedule(uuids: list[str]) -> float:
-    agenda = Schedule()
+def _schedule_cost(uuids: list[str]) -> float:
+    schedule = Schedule()
     for number, uuid in enumerate(uuids):
-        agenda.put(uuid, number / len(uuids))
+        schedule.put(uuid, number / len(uuids))
     began = time.perf_counter()
     for _ in uuids:
-        turn = agenda.pop(1.0)
-        if turn is None:
-            raise RuntimeError("everything is due")
-        agenda.put(turn[0], turn[1] + 1.0)
+        due_poll = schedule.pop(1.0)
+        if due_poll is None:
+            raise RuntimeError("every poll must be due")
+        schedule.put(due_poll[0], due_poll[1] + 1.0)
     return (time.perf_counter() - began) / len(uuids) * 1e6
 
 
@@ -105,7 +111,7 @@ def _answers(uuids: list[str], round_number: int, share: float) -> list[tuple[st
 
 
 def _body(uuid: str, round_number: int, changed: bool) -> bytes:  # noqa: FBT001  # a column of a table
-    """The answer of a station, as the cloud of the benchmarks gives it."""
+    """A station's answer, as the benchmarks' cloud sends it."""
     at = (_BEGAN + timedelta(seconds=round_number * _INTERVAL)).isoformat(timespec="milliseconds")
     current, power = (10.0 + round_number / 8, 7000.0 + round_number) if changed else (10.3, 7107.0)
     plugs = [
@@ -122,7 +128,7 @@ def _body(uuid: str, round_number: int, changed: bool) -> bytes:  # noqa: FBT001
 
 
 def memory(config_file: Path) -> dict[str, float]:
-    """Bytes of a station, by what holds them: Python's own count of what is allocated and kept."""
+    """Bytes per station by component, as tracemalloc counts them."""
     parts: dict[str, float] = {}
     kept: list[object] = []
     stations = load(config_file, {}).config.stations
@@ -135,14 +141,14 @@ def memory(config_file: Path) -> dict[str, float]:
 
     tracemalloc.start()
     try:
-        part("the configuration, as read", lambda: load(config_file, {}).config)
+        part("configuration", lambda: load(config_file, {}).config)
         config = kept[0]
         if not isinstance(config, Config):
-            raise TypeError("what is kept first is the configuration")
-        part("the request, made once", lambda: _requests(config))
-        part("the state, with two plugs that have answered", lambda: _states(config))
-        part("the place on the agenda", lambda: _filled_schedule(config))
-        parts["a task asleep, which there are none of"] = asyncio.run(_tasks(count)) / count
+            raise TypeError("the first part must be the configuration")
+        part("prepared request", lambda: _requests(config))
+        part("state with two plugs", lambda: _states(config))
+        part("schedule entry", lambda: _filled_schedule(config))
+        parts["a sleeping task, for comparison"] = asyncio.run(_tasks(count)) / count
     finally:
         tracemalloc.stop()
     return parts
@@ -157,20 +163,20 @@ def _requests(config: Config) -> list[object]:
 
 def _states(config: Config) -> Bridge:
     bridge = Bridge(publishing_plan(config), _BEGAN)
-    for entry in config.stations:  # one answer at a time, as they come
-        _take(bridge, _answers([entry.uuid], 0, 0.0), 0)
+    for entry in config.stations:  # one answer at a time, as in operation
+        _apply(bridge, _answers([entry.uuid], 0, 0.0), 0)
     return bridge
 
 
 def _filled_schedule(config: Config) -> Schedule:
-    agenda = Schedule()
+    schedule = Schedule()
     for number, entry in enumerate(config.stations):
-        agenda.put(entry.uuid, float(number))
-    return agenda
+        schedule.put(entry.uuid, float(number))
+    return schedule
 
 
 async def _tasks(count: int) -> int:
-    """Bytes of so many tasks, each asleep until its next poll."""
+    """Bytes of `count` tasks that sleep."""
     before, _ = tracemalloc.get_traced_memory()
     tasks = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(count)]
     await asyncio.sleep(0)

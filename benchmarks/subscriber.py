@@ -1,4 +1,4 @@
-"""A subscriber that costs little: the newest payload of each topic, or a callback, and waiting for a condition."""
+"""A subscriber with little overhead: it keeps the newest payload of each topic, or calls a callback."""
 
 import threading
 import time
@@ -13,14 +13,18 @@ from tests.harness.net import HOST
 
 __all__ = ["Subscriber"]
 
-_LOOK = 0.05
-"""Seconds between two looks at a condition."""
+_PAUSE = 0.05
+"""Seconds between two evaluations of a condition."""
 
 
 class Subscriber:
-    """Subscribes to `filters` at QoS 0 as long as its context is entered.
+    """Subscribes at QoS 0; use it as a context manager.
 
-    Without `on_message`, `latest` holds the newest payload by topic, without the topics that were cleared.
+    Args:
+        port: the broker's port on this machine.
+        filters: topic filters.
+        on_message: called with topic and payload of each message, in paho's thread. Without it, `latest` holds the
+            newest payload by topic, without cleared topics.
     """
 
     def __init__(self, port: int, *filters: str, on_message: Callable[[str, bytes], None] | None = None) -> None:
@@ -40,7 +44,7 @@ class Subscriber:
         self._client.loop_start()
         if not self._subscribed.wait(10):
             self.close()
-            raise TimeoutError("the broker did not take the subscription within 10 s")
+            raise TimeoutError("the broker did not acknowledge the subscription within 10 s")
         return self
 
     def __exit__(
@@ -49,15 +53,20 @@ class Subscriber:
         self.close()
 
     def close(self) -> None:
-        """End the connection; what came can still be read."""
+        """Disconnect; the received messages remain available."""
         self._client.disconnect()
         self._client.loop_stop()
 
     def wait(self, condition: Callable[[dict[str, bytes]], object], timeout: float, what: str) -> float:
-        """Seconds until `condition` held of what came.
+        """Wait until `condition` is true and return how long that took, in seconds.
+
+        Args:
+            condition: function of `latest`.
+            timeout: in seconds.
+            what: name of the condition, for the error.
 
         Raises:
-            TimeoutError: it did not within `timeout` seconds; `what` says what that would have been.
+            TimeoutError: the condition is not true within `timeout` seconds.
         """
         began = time.monotonic()
         while True:
@@ -66,23 +75,23 @@ class Subscriber:
                     return time.monotonic() - began
             if time.monotonic() - began > timeout:
                 raise TimeoutError(f"waited {timeout:g} s for {what}")
-            time.sleep(_LOOK)
+            time.sleep(_PAUSE)
 
     def snapshot(self) -> dict[str, bytes]:
         """A copy of `latest`."""
         with self._lock:
             return dict(self.latest)
 
-    # paho's thread
+    # Everything below runs in paho's thread.
 
-    def _subscribe(self, client: Client, *_: Any) -> None:  # noqa: ANN401  # what paho tells besides is of no interest
+    def _subscribe(self, client: Client, *_: Any) -> None:  # noqa: ANN401  # further arguments of paho are not used
         client.subscribe([(topic_filter, 0) for topic_filter in self._filters])
 
     def _receive(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         self._on_message(message.topic, bytes(message.payload))
 
     def _keep(self, topic: str, payload: bytes) -> None:
-        # Nobody is woken: a look now and then is cheaper than one for each message.
+        # No notification: evaluating the condition every 50 ms is cheaper than for each message.
         with self._lock:
             if payload:
                 self.latest[topic] = payload

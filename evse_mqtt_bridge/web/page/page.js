@@ -398,8 +398,8 @@
       `${broker.address}, since ${formatTime(since)} (${formatAge(now() - since)})`);
     const all = [...stations.values()], online = all.filter(({ data }) => data.reason === "online").length;
     const answered = all.filter(({ data }) => data.reason !== null).length;
-    const [level, text] = !answered ? ["none", "no response yet"] : online === answered ? ["ok", "responding"]
-      : online ? ["warning", `responding for ${online} of ${answered}`] : ["error", "no usable response"];
+    const [level, text] = !answered ? ["none", "no answer yet"] : online === answered ? ["ok", "responding"]
+      : online ? ["warning", `responding for ${online} of ${answered}`] : ["error", "no usable answer"];
     renderComponent("cloud", level, text, bridge.cloud);
     setText($("client-id"), bridge.client_id === "evse-mqtt-bridge" ? "" : bridge.client_id);
     setText($("about"), `Version ${bridge.version}, topics under ${bridge.base_topic}/`);

@@ -1,6 +1,6 @@
-"""The container image, run in place: its own root file system, read-only, in namespaces of its own, as its own user.
+"""Runs the container image without a container engine: its root file system read-only, own namespaces, own user.
 
-There is no container engine in it, only buildah to read the image and util-linux to enter it; all of it needs root.
+buildah reads the image and util-linux creates the namespaces; both need root.
 """
 
 import json
@@ -34,7 +34,7 @@ exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" "$@"
 
 
 class Image:
-    """A local image with its root file system mounted; use it as a context manager."""
+    """A local image whose root file system is mounted at `root`; use it as a context manager."""
 
     def __init__(self, tag: str) -> None:
         inspected = json.loads(_buildah("inspect", "--type", "image", tag))
@@ -56,20 +56,27 @@ class Image:
 
     @property
     def health_command(self) -> list[str]:
-        """What the health check runs."""
+        """The command of the image's health check."""
         form, *command = self.config["Healthcheck"]["Test"]
         assert form == "CMD"
         return list(command)
 
     def start(self, config: Path, log: Path, *arguments: str, env: Mapping[str, str] | None = None) -> "Container":
-        """The image's entry point, with `config` mounted at /config; its output goes to the file `log`."""
+        """Start the image's entry point.
+
+        Args:
+            config: folder to mount at /config.
+            log: file for stdout and stderr.
+            arguments: arguments for the entry point instead of the image's default.
+            env: additional environment variables.
+        """
         command = [*self.config["Entrypoint"], *(arguments or self.config["Cmd"])]
         return Container(self._command(config, command, env or {}), log)
 
     def run(
         self, config: Path, command: Sequence[str], env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Another command in a container like it, run to its end."""
+        """Run another command in a second container and wait for its exit."""
         return subprocess.run(
             self._command(config, command, env or {}), capture_output=True, text=True, timeout=30, check=False
         )
@@ -82,7 +89,7 @@ class Image:
 
 
 class Container:
-    """A running container; use it as a context manager, which always ends it."""
+    """A running container; use it as a context manager, which always stops it."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._log = log
@@ -101,31 +108,31 @@ class Container:
         try:
             self._process.wait(10)
         finally:
-            self._process.kill()  # takes its child along
+            self._process.kill()  # kills its child too
             self._process.wait()
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self._log.read_text(errors="replace")
 
     @property
     def pid(self) -> int:
-        """The bridge's process, which is the first one inside."""
+        """The process id of the bridge, which is the first process in the container."""
         parent = self._process.pid
         return int(Path(f"/proc/{parent}/task/{parent}/children").read_text())
 
     def status(self) -> dict[str, str]:
-        """What the kernel says of the bridge's process."""
+        """The kernel's status of the bridge's process."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Sends the bridge a signal."""
+        """Send the bridge a signal."""
         os.kill(self.pid, number)
 
     def wait(self, timeout: float = 10) -> int:
-        """The exit code, once it has ended by itself."""
+        """Wait for the process to exit and return its exit code."""
         return self._process.wait(timeout)
 
 

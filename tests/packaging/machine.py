@@ -1,6 +1,6 @@
-"""A machine with systemd as its first process, in namespaces of its own, on the root file system of an image.
+"""A machine with systemd as its first process, in its own namespaces, on the root file system of an image.
 
-It shares the network with the tests, and its changes are thrown away with it. Needs root, buildah and util-linux.
+It shares the network with the tests, and its changes are discarded at the end. Needs root, buildah and util-linux.
 """
 
 import os
@@ -45,7 +45,7 @@ exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c '
 
 
 class Machine:
-    """Boots when it is entered; `root` is its file system, as it is seen from outside."""
+    """A machine that boots when its context is entered; `root` is its file system, seen from outside."""
 
     def __init__(self, image: str) -> None:
         self._image = image
@@ -59,7 +59,7 @@ class Machine:
         self.root = Path(_output("buildah", "mount", self._container))
         unified = Path("/sys/fs/cgroup/unified")
         self._cgroup = Path(tempfile.mkdtemp(prefix="test-", dir=unified if unified.exists() else unified.parent))
-        # its shell enters a cgroup of its own, which then is all that it sees of them
+        # the shell enters its own cgroup, which then is the root of all cgroups that it sees
         enter = 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
         namespaces = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child"]
         self._process = subprocess.Popen(
@@ -72,7 +72,7 @@ class Machine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None:
-            self._process.kill()  # takes its child along, and that all of its processes
+            self._process.kill()  # kills its child too, and with it all processes of the machine
             self._process.wait()
         self._wait(lambda: "populated 0" in (self._cgroup / "cgroup.events").read_text(), 10)
         for folder, _, _ in os.walk(self._cgroup, topdown=False):
@@ -81,7 +81,7 @@ class Machine:
         _output("buildah", "rm", self._container)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """A command inside, run to its end."""
+        """Run a command inside and wait for its exit."""
         assert self._process is not None
         parent = self._process.pid
         first = Path(f"/proc/{parent}/task/{parent}/children").read_text().strip()
@@ -92,27 +92,27 @@ class Machine:
         )
 
     def wait_until_booted(self, timeout: float = 30) -> None:
-        """Returns when the manager takes commands."""
+        """Wait until the service manager accepts commands."""
         self._wait(lambda: self.run("systemctl", "is-active", "basic.target").stdout.strip() == "active", timeout)
 
     def properties(self, unit: str, *names: str) -> Mapping[str, str]:
-        """What the manager knows of a unit."""
-        shown = self.run("systemctl", "show", unit, *(f"--property={name}" for name in names)).stdout
-        return dict(line.split("=", 1) for line in shown.splitlines())
+        """Properties of a unit, by name, as the service manager reports them."""
+        output = self.run("systemctl", "show", unit, *(f"--property={name}" for name in names)).stdout
+        return dict(line.split("=", 1) for line in output.splitlines())
 
     def wait_for(self, unit: str, timeout: float = 30, **properties: str) -> None:
-        """Returns when the unit's properties are these."""
+        """Wait until the unit has these properties."""
         self._wait(lambda: self.properties(unit, *properties) == properties, timeout)
 
     def journal(self, unit: str) -> str:
-        """What a unit has said."""
+        """The unit's messages in the journal."""
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").stdout
 
-    def _wait(self, is_so: Callable[[], bool], timeout: float) -> None:
+    def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while not is_so():
-            assert time.monotonic() < deadline, f"not so after {timeout} s"
-            time.sleep(0.1)  # there is no event to wait for on this side
+        while not condition():
+            assert time.monotonic() < deadline, f"the condition is not true after {timeout} s"
+            time.sleep(0.1)  # there is no event to wait for from outside
 
 
 def _output(*command: str) -> str:

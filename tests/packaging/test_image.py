@@ -1,6 +1,6 @@
-"""The container image as it is run: it publishes, is healthy or not, and may do nothing else.
+"""The running container image: it publishes, reports its health, and has no further rights.
 
-`make image-test` builds the image and names it in IMAGE; without that there is nothing to test.
+`make image-test` builds the image and sets IMAGE to its name; without IMAGE these tests are skipped.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.harness.net import free_port
 from tests.packaging.container import Container, Image
 
 if not os.environ.get("IMAGE"):
-    pytest.skip("there is no image to test: make image-test", allow_module_level=True)
+    pytest.skip("no image to test; use make image-test", allow_module_level=True)
 
 AVAILABILITY = "evse/bridge/availability"
 PLUG = status_example()[1]["plug_uuid"]
@@ -34,7 +34,7 @@ def image() -> Iterator[Image]:
 
 @pytest.fixture
 def cloud(authority: Authority) -> Iterator[CloudServer]:
-    """The cloud over TLS, as the vendor's is."""
+    """The cloud over TLS, like the vendor's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate = authority.issue("cloud")
     context.load_cert_chain(certificate.cert_file, certificate.key_file)
@@ -45,7 +45,7 @@ def cloud(authority: Authority) -> Iterator[CloudServer]:
 
 @pytest.fixture
 def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer, authority: Authority) -> Path:
-    """What is mounted at /config: the file, and beside it the token and the CA, readable for the image's user alone."""
+    """The folder to mount at /config: configuration, token and CA, readable only by the image's user."""
     folder = tmp_path / "config"
     folder.mkdir(mode=0o700)
     (folder / "garage.token").write_text(f"token-{EXAMPLE_EVSE}\n")
@@ -73,7 +73,7 @@ def container(image: Image, config: Path, tmp_path: Path, observer: Observer) ->
         yield running
 
 
-def test_it_publishes_and_ends_in_good_order(container: Container, observer: Observer) -> None:
+def test_container_publishes_and_shuts_down_cleanly(container: Container, observer: Observer) -> None:
     observer.wait_for(f"evse/{EXAMPLE_EVSE}/{PLUG}/power", "7107")
     observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
     container.send_signal(signal.SIGTERM)
@@ -82,7 +82,7 @@ def test_it_publishes_and_ends_in_good_order(container: Container, observer: Obs
     assert "rror" not in container.log
 
 
-def test_its_health_follows_its_event_loop(image: Image, config: Path, container: Container) -> None:
+def test_health_check_fails_while_the_process_is_suspended(image: Image, config: Path, container: Container) -> None:
     healthy = image.run(config, image.health_command)
     assert healthy.returncode == 0, healthy.stderr + container.log
     container.send_signal(signal.SIGSTOP)
@@ -93,15 +93,17 @@ def test_its_health_follows_its_event_loop(image: Image, config: Path, container
     assert image.run(config, image.health_command).returncode == 0
 
 
-def test_its_health_ends_with_it(image: Image, config: Path, container: Container, observer: Observer) -> None:
+def test_health_check_fails_after_shutdown(
+    image: Image, config: Path, container: Container, observer: Observer
+) -> None:
     container.send_signal(signal.SIGTERM)
     container.wait(5)
     observer.wait_for(AVAILABILITY, "offline")
-    ended = image.run(config, image.health_command)
-    assert (ended.returncode, ended.stderr.strip()) == (69, "the bridge is offline")
+    result = image.run(config, image.health_command)
+    assert (result.returncode, result.stderr.strip()) == (69, "the bridge is offline")
 
 
-def test_its_process_has_no_rights(container: Container) -> None:
+def test_process_has_no_capabilities_and_its_own_user(container: Container) -> None:
     status = container.status()
     assert status["Uid"].split() == ["10001"] * 4
     assert status["Gid"].split() == ["10001"] * 4
@@ -110,20 +112,20 @@ def test_its_process_has_no_rights(container: Container) -> None:
     assert status["NSpid"].split()[1:] == ["1"]
 
 
-def test_its_root_is_read_only_in_these_tests(image: Image, config: Path) -> None:
+def test_root_file_system_is_read_only_in_these_tests(image: Image, config: Path) -> None:
     for path in ("/opt/bridge/file", "/config/file", "/run/file"):
-        tried = image.run(config, ["python3", "-c", f"open({path!r}, 'w')"])
-        assert "Read-only file system" in tried.stderr
+        result = image.run(config, ["python3", "-c", f"open({path!r}, 'w')"])
+        assert "Read-only file system" in result.stderr
 
 
-def test_it_takes_a_changed_file_over(config: Path, container: Container, observer: Observer) -> None:
+def test_sighup_reloads_the_changed_file(config: Path, container: Container, observer: Observer) -> None:
     file = config / "config.toml"
     file.write_text(file.read_text() + '\n[homeassistant]\ndiscovery_prefix = "other"\n')
     container.send_signal(signal.SIGHUP)
     observer.wait(lambda: any(topic.startswith("other/") for topic in observer.latest))
 
 
-def test_a_wrong_configuration_is_told(image: Image, config: Path, tmp_path: Path) -> None:
+def test_invalid_configuration_exits_with_78(image: Image, config: Path, tmp_path: Path) -> None:
     file = config / "config.toml"
     file.write_text(file.read_text().replace("[mqtt]", "[mqt]"))
     with image.start(config, tmp_path / "container.log") as running:
@@ -131,19 +133,19 @@ def test_a_wrong_configuration_is_told(image: Image, config: Path, tmp_path: Pat
         assert "config.toml:1: mqt" in running.log
 
 
-def test_it_holds_the_fast_transport_and_nothing_to_build_with(image: Image, config: Path) -> None:
+def test_image_has_pycurl_but_no_build_tools(image: Image, config: Path) -> None:
     assert image.run(config, ["python3", "-c", "import pycurl"]).returncode == 0
     assert image.run(config, ["python3", "-c", "import pip"]).returncode != 0
     assert not (image.root / "src").exists()
 
 
-def test_nothing_of_the_builder_is_left(image: Image) -> None:
+def test_image_has_no_traces_of_the_build(image: Image) -> None:
     assert not [variable for variable in image.config["Env"] if variable.startswith("PIP")]
     assert not (image.root / "etc/pip.conf").exists()
     assert not list((image.root / "mnt").iterdir())
 
 
-def test_what_it_says_of_itself(image: Image) -> None:
+def test_image_metadata_is_complete(image: Image) -> None:
     assert image.config["User"] == "10001:10001"
     assert image.config["WorkingDir"] == "/config"
     assert list(image.config["ExposedPorts"]) == ["9480/tcp"]

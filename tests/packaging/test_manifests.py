@@ -1,4 +1,4 @@
-"""The files for compose and Kubernetes: they agree with the image, the configuration's schema and each other."""
+"""The files for Compose and Kubernetes match the image, the configuration's schema and each other."""
 
 import re
 import shutil
@@ -38,12 +38,12 @@ KUBERNETES_ENVIRONMENT: dict[str, str] = {variable["name"]: variable["value"] fo
 
 
 def _secret_files(text: str) -> set[str]:
-    """The files that a configuration takes secrets from."""
+    """The files from which a configuration reads secrets."""
     return set(re.findall(r'^\w+_file = "(.+)"$', text, re.MULTILINE))
 
 
 def _with_secrets(text: str, folder: Path) -> str:
-    """The configuration with its secrets in `folder`; each is `secret`."""
+    """The configuration with its secret files in `folder`; each file contains `secret`."""
     for file in _secret_files(text):
         (folder / Path(file).name).write_text("secret\n")
         text = text.replace(file, str(folder / Path(file).name))
@@ -59,7 +59,7 @@ def _loaded(text: str, environment: dict[str, str], folder: Path) -> Config:
 # The image
 
 
-def test_the_image_installs_what_is_locked_with_libcurl() -> None:
+def test_image_installs_locked_packages_and_pycurl() -> None:
     def pins(name: str) -> dict[str, str]:
         text = (ROOT / f"requirements/{name}.txt").read_text()
         return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
@@ -69,7 +69,7 @@ def test_the_image_installs_what_is_locked_with_libcurl() -> None:
     assert "requirements/image.txt" in DOCKERFILE
 
 
-def test_the_image_is_what_the_manifests_take_it_for() -> None:
+def test_image_user_folder_and_port_match_the_manifests() -> None:
     assert f"USER {IMAGE_USER}:{IMAGE_USER}\n" in DOCKERFILE
     assert "WORKDIR /config\n" in DOCKERFILE
     assert f"EXPOSE {PAGE_PORT}\n" in DOCKERFILE
@@ -79,7 +79,7 @@ def test_the_image_is_what_the_manifests_take_it_for() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_each_service_may_do_little_and_is_watched(name: str) -> None:
+def test_compose_service_is_restricted_and_has_health_check(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -90,7 +90,7 @@ def test_each_service_may_do_little_and_is_watched(name: str) -> None:
     assert name == "bridge" or re.search(r":\d+$", service["image"]), "no tag"
 
 
-def test_each_secret_volume_and_network_is_there_and_used() -> None:
+def test_compose_secrets_volumes_and_networks_are_all_used() -> None:
     for kind in ("secrets", "networks"):
         used = {name for service in SERVICES.values() for name in service.get(kind, [])}
         assert used == COMPOSED[kind].keys()
@@ -104,14 +104,14 @@ def test_each_secret_volume_and_network_is_there_and_used() -> None:
     assert (COMPOSE / BRIDGE["build"] / "Dockerfile").exists()
 
 
-def test_secrets_of_compose_are_never_committed() -> None:
+def test_compose_secrets_are_excluded_from_git() -> None:
     folder = COMPOSE / "secrets"
     for secret in COMPOSED["secrets"].values():
         assert (COMPOSE / secret["file"]).parent == folder
     assert "\n*\n" in (folder / ".gitignore").read_text()
 
 
-def test_compose_gives_the_bridge_what_its_configuration_names(tmp_path: Path) -> None:
+def test_compose_mounts_all_files_of_the_configuration(tmp_path: Path) -> None:
     text = (COMPOSE / "bridge/config.toml").read_text()
     config = _loaded(text, BRIDGE["environment"], tmp_path)
     assert config.mqtt.host in SERVICES
@@ -120,14 +120,14 @@ def test_compose_gives_the_bridge_what_its_configuration_names(tmp_path: Path) -
     assert BRIDGE["volumes"] == ["./bridge:/config:ro"]
 
 
-def test_the_page_is_published_for_the_machine_alone(tmp_path: Path) -> None:
+def test_compose_publishes_ports_only_on_loopback(tmp_path: Path) -> None:
     config = _loaded((COMPOSE / "bridge/config.toml").read_text(), BRIDGE["environment"], tmp_path)
     assert config.http.host == "0.0.0.0"
     assert BRIDGE["ports"] == [f"127.0.0.1:{config.http.port}:{config.http.port}"]
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["node-red"]["ports"])
 
 
-def test_the_healthcheck_of_compose_is_the_image_s() -> None:
+def test_compose_health_check_equals_that_of_the_image() -> None:
     check = BRIDGE["healthcheck"]
     found = re.search(r"^HEALTHCHECK (.*) CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     assert found
@@ -140,7 +140,7 @@ def test_the_healthcheck_of_compose_is_the_image_s() -> None:
 
 @pytest.fixture
 def composed_broker(tmp_path: Path) -> Iterator[int]:
-    """Mosquitto with the configuration of compose, its paths and port aside; yields the port."""
+    """Starts Mosquitto with the configuration for Compose, except for paths and port; yields the port."""
     passwords = tmp_path / "passwords"
     passwords.touch(mode=0o600)
     program = shutil.which("mosquitto_passwd") or "mosquitto_passwd"
@@ -163,32 +163,30 @@ def composed_broker(tmp_path: Path) -> Iterator[int]:
         [mosquitto_path(), "-c", file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as broker:
         try:
-            wait_until_listening(port, lambda: None if broker.poll() is None else f"ended with {broker.returncode}")
+            wait_until_listening(port, lambda: None if broker.poll() is None else f"exited with {broker.returncode}")
             yield port
         finally:
             broker.terminate()
 
 
-def test_bridge_and_broker_of_compose_understand_each_other(
-    tmp_path: Path, composed_broker: int, cloud: CloudServer
-) -> None:
+def test_compose_bridge_connects_to_compose_broker(tmp_path: Path, composed_broker: int, cloud: CloudServer) -> None:
     cloud.answer(EXAMPLE_EVSE, status_example(), token="secret")
     config = tmp_path / "config.toml"
     config.write_text(_with_secrets((COMPOSE / "bridge/config.toml").read_text(), tmp_path))
-    elsewhere = {
+    overrides = {
         "EVSE_MQTT_BRIDGE__MQTT__HOST": HOST,
         "EVSE_MQTT_BRIDGE__MQTT__PORT": str(composed_broker),
         "EVSE_MQTT_BRIDGE__CLOUD__BASE_URL": cloud.url,
         "EVSE_MQTT_BRIDGE__HTTP__ENABLED": "false",
     }
     with (
-        BridgeProcess.run(config, env=elsewhere),
+        BridgeProcess.run(config, env=overrides),
         Observer(composed_broker, username="node-red", password="secret") as observer,
     ):
         observer.wait_for("evse/garage-north/availability", "online")
 
 
-def test_node_red_s_healthcheck_tells_whether_it_answers(cloud: CloudServer) -> None:
+def test_node_red_health_check_fails_without_a_server(cloud: CloudServer) -> None:
     form, *command = SERVICES["node-red"]["healthcheck"]["test"]
     assert (form, command[:2]) == ("CMD", ["node", "-e"])
     if not shutil.which("node"):
@@ -201,7 +199,7 @@ def test_node_red_s_healthcheck_tells_whether_it_answers(cloud: CloudServer) -> 
 # Kubernetes
 
 
-def test_kustomization_has_all_of_them_and_the_image_of_this_version() -> None:
+def test_kustomization_has_all_resources_and_this_version() -> None:
     kustomization = MANIFESTS["kustomization"]
     assert {Path(name).stem for name in kustomization["resources"]} == MANIFESTS.keys() - {"kustomization"}
     [image] = kustomization["images"]
@@ -209,7 +207,7 @@ def test_kustomization_has_all_of_them_and_the_image_of_this_version() -> None:
     assert image["newTag"] == __version__
 
 
-def test_kustomize_renders_it() -> None:
+def test_kustomize_renders_all_resources() -> None:
     if not shutil.which("kubectl"):
         pytest.skip("kubectl is not installed")
     rendered = subprocess.run(["kubectl", "kustomize", KUBERNETES], capture_output=True, text=True, check=True).stdout
@@ -219,7 +217,7 @@ def test_kustomize_renders_it() -> None:
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"evse-mqtt-bridge:{__version__}"
 
 
-def test_everything_stands_in_one_namespace_and_carries_one_label() -> None:
+def test_resources_share_one_namespace_and_label() -> None:
     labels = {"app.kubernetes.io/name": "evse-mqtt-bridge"}
     namespace = MANIFESTS["namespace"]["metadata"]["name"]
     for name in ("configmap", "secret", "deployment", "service"):
@@ -230,7 +228,7 @@ def test_everything_stands_in_one_namespace_and_carries_one_label() -> None:
     assert MANIFESTS["service"]["spec"]["selector"] == labels
 
 
-def test_the_pod_fits_the_restricted_profile() -> None:
+def test_pod_meets_the_restricted_security_profile() -> None:
     assert MANIFESTS["namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     context = POD["securityContext"]
     assert context["runAsNonRoot"] is True
@@ -244,25 +242,25 @@ def test_the_pod_fits_the_restricted_profile() -> None:
     assert POD["automountServiceAccountToken"] is False
 
 
-def test_there_is_never_a_second_bridge() -> None:
+def test_deployment_never_runs_two_bridges() -> None:
     assert MANIFESTS["deployment"]["spec"]["replicas"] == 1
     assert MANIFESTS["deployment"]["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_what_is_mounted_is_what_the_configuration_names(tmp_path: Path) -> None:
+def test_pod_mounts_all_files_of_the_configuration(tmp_path: Path) -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in CONTAINER["volumeMounts"]}
     volumes = {volume.pop("name"): volume for volume in [dict(volume) for volume in POD["volumes"]]}
     assert mounts["config"] == "/config"
     assert volumes["config"]["configMap"]["name"] == MANIFESTS["configmap"]["metadata"]["name"]
     assert volumes["secrets"]["secret"] == {"secretName": MANIFESTS["secret"]["metadata"]["name"], "defaultMode": 0o440}
-    handed_over = {f"{mounts['secrets']}/{key}" for key in MANIFESTS["secret"]["stringData"]}
-    assert handed_over == _secret_files(KUBERNETES_TEXT)
+    mounted = {f"{mounts['secrets']}/{key}" for key in MANIFESTS["secret"]["stringData"]}
+    assert mounted == _secret_files(KUBERNETES_TEXT)
     assert _loaded(KUBERNETES_TEXT, KUBERNETES_ENVIRONMENT, tmp_path).stations
     assert "change-me" not in KUBERNETES_TEXT
     assert tomllib.loads(KUBERNETES_TEXT)["stations"][0].keys() >= {"token_file"}
 
 
-def test_the_ports_are_the_bridge_s(tmp_path: Path) -> None:
+def test_kubernetes_ports_match_the_configuration(tmp_path: Path) -> None:
     config = _loaded(KUBERNETES_TEXT, KUBERNETES_ENVIRONMENT, tmp_path)
     assert config.http.host == "0.0.0.0"
     [port] = CONTAINER["ports"]
@@ -274,14 +272,14 @@ def test_the_ports_are_the_bridge_s(tmp_path: Path) -> None:
     assert {probe["httpGet"]["port"] for probe in probes} == {port["name"]}
 
 
-def test_the_bridge_answers_where_it_is_asked(
+def test_bridge_serves_all_probe_and_metrics_paths(
     tmp_path: Path, broker: Mosquitto, observer: Observer, cloud: CloudServer
 ) -> None:
     cloud.answer(EXAMPLE_EVSE, status_example(), token="secret")
     config = tmp_path / "config.toml"
     config.write_text(_with_secrets(KUBERNETES_TEXT, tmp_path))
     port = free_port()
-    elsewhere = {
+    overrides = {
         **KUBERNETES_ENVIRONMENT,
         "EVSE_MQTT_BRIDGE__MQTT__HOST": broker.host,
         "EVSE_MQTT_BRIDGE__MQTT__PORT": str(broker.port),
@@ -292,7 +290,7 @@ def test_the_bridge_answers_where_it_is_asked(
     paths = {CONTAINER[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
     paths.add(MANIFESTS["service"]["metadata"]["annotations"]["prometheus.io/path"])
     assert len(paths) == 3
-    with BridgeProcess.run(config, env=elsewhere):
+    with BridgeProcess.run(config, env=overrides):
         observer.wait_for("evse/garage-north/availability", "online")
         for path in paths:
             with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=10) as answer:

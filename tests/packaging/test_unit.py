@@ -1,6 +1,6 @@
-"""The unit, run by a real systemd with everything that it restricts.
+"""The unit file, run by systemd with all its restrictions.
 
-`make image-test` builds an image with systemd in it and names it in SYSTEMD_IMAGE; without it there is nothing to test.
+`make image-test` builds an image with systemd and sets SYSTEMD_IMAGE to its name; without it these tests are skipped.
 """
 
 import os
@@ -17,7 +17,7 @@ from tests.harness.net import free_port
 from tests.packaging.machine import Machine
 
 if not os.environ.get("SYSTEMD_IMAGE"):
-    pytest.skip("there is no image with systemd to test with: make image-test", allow_module_level=True)
+    pytest.skip("no image with systemd; use make image-test", allow_module_level=True)
 
 ROOT = Path(__file__).parents[2]
 UNIT = "evse-mqtt-bridge.service"
@@ -81,8 +81,8 @@ def config(booted: Machine, broker: Mosquitto, cloud: CloudServer) -> Path:
 
 
 @pytest.fixture
-def machine(booted: Machine, config: Path, observer: Observer) -> Iterator[Machine]:  # noqa: ARG001  # it is read there
-    """The machine, with the bridge started, and stopped in the end."""
+def machine(booted: Machine, config: Path, observer: Observer) -> Iterator[Machine]:  # noqa: ARG001  # the unit reads it
+    """The machine with the bridge running; the bridge is stopped after the test."""
     started = booted.run("systemctl", "start", UNIT)
     assert started.returncode == 0, started.stderr + booted.journal(UNIT)
     observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
@@ -91,21 +91,21 @@ def machine(booted: Machine, config: Path, observer: Observer) -> Iterator[Machi
     booted.run("systemctl", "reset-failed", UNIT)
 
 
-def test_it_runs_with_its_credentials_and_ends_in_good_order(machine: Machine, observer: Observer) -> None:
+def test_unit_runs_with_credentials_and_shuts_down_cleanly(machine: Machine, observer: Observer) -> None:
     state = machine.properties(UNIT, "ActiveState", "MainPID", "StatusText")
     assert state["ActiveState"] == "active"
     assert "1 stations online" in state["StatusText"]
     owner = int(machine.run("stat", "--format=%u", f"/proc/{state['MainPID']}").stdout)
     assert 61184 <= owner <= 65519, "no dynamic user"
-    handed_over = machine.run("ls", "-l", CREDENTIALS).stdout
-    assert len(re.findall(r"^-r--------.* secrets_", handed_over, re.MULTILINE)) == 2
+    credentials = machine.run("ls", "-l", CREDENTIALS).stdout
+    assert len(re.findall(r"^-r--------.* secrets_", credentials, re.MULTILINE)) == 2
 
     assert machine.run("systemctl", "stop", UNIT).returncode == 0
     observer.wait_for(AVAILABILITY, "offline")
     assert machine.properties(UNIT, "Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
 
 
-def test_a_reload_takes_a_changed_file_over(machine: Machine, config: Path, observer: Observer) -> None:
+def test_reload_applies_the_changed_file(machine: Machine, config: Path, observer: Observer) -> None:
     config.write_text(f'{config.read_text()}alias = "north"\n')
     reloaded = machine.run("systemctl", "reload", UNIT)
     assert reloaded.returncode == 0, reloaded.stderr
@@ -113,7 +113,7 @@ def test_a_reload_takes_a_changed_file_over(machine: Machine, config: Path, obse
     machine.wait_for(UNIT, ActiveState="active", NRestarts="0")
 
 
-def test_one_that_hangs_is_started_anew(machine: Machine, observer: Observer) -> None:
+def test_watchdog_restarts_a_hanging_bridge(machine: Machine, observer: Observer) -> None:
     hanging = machine.properties(UNIT, "MainPID")["MainPID"]
     start = observer.count
     assert machine.run("sh", "-c", f"kill -STOP {hanging}").returncode == 0
@@ -122,7 +122,7 @@ def test_one_that_hangs_is_started_anew(machine: Machine, observer: Observer) ->
     observer.wait(lambda: "online" in observer.payloads(AVAILABILITY, start))
 
 
-def test_a_wrong_configuration_is_not_tried_again(booted: Machine, config: Path) -> None:
+def test_invalid_configuration_is_not_restarted(booted: Machine, config: Path) -> None:
     config.write_text("[mqtt]\nhost = 1\n")
     assert booted.run("systemctl", "start", UNIT).returncode != 0
     booted.wait_for(UNIT, ActiveState="failed", ExecMainStatus="78")
@@ -130,8 +130,8 @@ def test_a_wrong_configuration_is_not_tried_again(booted: Machine, config: Path)
     booted.run("systemctl", "reset-failed", UNIT)
 
 
-def test_it_is_as_closed_as_it_looks(machine: Machine) -> None:
-    """A process in the service's place can write nowhere, and become nobody else."""
+def test_process_is_restricted_as_the_unit_declares(machine: Machine) -> None:
+    """The process cannot write anywhere and cannot gain privileges."""
     pid = machine.properties(UNIT, "MainPID")["MainPID"]
     status = machine.run("cat", f"/proc/{pid}/status").stdout
     found = dict(re.findall(r"^(\w+):\s+(\S+)", status, re.MULTILINE))

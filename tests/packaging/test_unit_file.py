@@ -1,4 +1,4 @@
-"""The bridge as a service: what its manager hears of the whole process, and the unit that has it started."""
+"""The bridge as a systemd service: the notifications of the running process, and the unit file."""
 
 import os
 import re
@@ -27,8 +27,8 @@ STATES = {"READY", "RELOADING", "STOPPING"}
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[ServiceManager]:
-    with ServiceManager(tmp_path / "notify") as listening:
-        yield listening
+    with ServiceManager(tmp_path / "notify") as started:
+        yield started
 
 
 @pytest.fixture
@@ -38,16 +38,16 @@ def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
 
 
 def _state(manager: ServiceManager) -> dict[str, str]:
-    """The next message that changes the state; those that tell of signs of life and words are passed over."""
+    """The next message that changes the state; skips watchdog and status messages."""
     while not STATES & (message := manager.next_message()).keys():
         pass
     return message
 
 
-def test_each_state_is_told_when_it_is_reached(
+def test_service_manager_is_notified_of_each_state(
     manager: ServiceManager, config: Path, broker: Mosquitto, bridge_process: Callable[..., BridgeProcess]
 ) -> None:
-    broker.stop()  # which is no reason for not being ready: it is waited for as long as it takes
+    broker.stop()  # the bridge is ready without a broker: it retries as long as necessary
     bridge = bridge_process(config, env=manager.environment)
     started = manager.next_message()
     assert started["READY"] == "1"
@@ -63,7 +63,7 @@ def test_each_state_is_told_when_it_is_reached(
     config.write_text("[mqtt")
     bridge.send_signal(signal.SIGHUP)
     assert _state(manager)["RELOADING"] == "1"
-    assert _state(manager)["READY"] == "1"  # with the configuration that it had
+    assert _state(manager)["READY"] == "1"  # with the current configuration
     assert "is not valid TOML" in bridge.stderr_text
 
     bridge.terminate()
@@ -72,7 +72,7 @@ def test_each_state_is_told_when_it_is_reached(
     manager.drain()
 
 
-def test_a_wrong_configuration_is_never_ready(
+def test_invalid_configuration_never_reports_ready(
     manager: ServiceManager, config: Path, bridge_process: Callable[..., BridgeProcess]
 ) -> None:
     config.write_text("[mqtt")
@@ -80,7 +80,7 @@ def test_a_wrong_configuration_is_never_ready(
     assert manager.receives_nothing(0.1)
 
 
-def test_signs_of_life_come_from_the_event_loop(
+def test_watchdog_messages_stop_while_suspended(
     manager: ServiceManager, config: Path, bridge_process: Callable[..., BridgeProcess]
 ) -> None:
     bridge = bridge_process(config, env={**manager.environment, "WATCHDOG_USEC": "1000000"})
@@ -94,7 +94,7 @@ def test_signs_of_life_come_from_the_event_loop(
     manager.next_message_with("WATCHDOG")
 
 
-def test_no_sign_of_life_is_given_where_none_is_asked_for(
+def test_watchdog_of_another_process_is_not_notified(
     manager: ServiceManager, config: Path, observer: Observer, bridge_process: Callable[..., BridgeProcess]
 ) -> None:
     other = {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
@@ -113,7 +113,7 @@ def _settings(text: str) -> dict[str, list[str]]:
     return found
 
 
-def test_the_unit_says_what_is_so() -> None:
+def test_unit_settings_match_the_bridge() -> None:
     unit = _settings(UNIT)
     assert unit["RestartPreventExitStatus"] == [str(ConfigError.exit_code)]
     [start] = unit["ExecStart"]
@@ -126,16 +126,16 @@ def test_the_unit_says_what_is_so() -> None:
 
 
 def _systemd() -> int:
-    """The version of systemd's tools."""
+    """The major version of systemd's tools."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
-    said = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True).stdout
-    return int(said.split()[1])
+    version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(version.split()[1])
 
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """The unit, with a program that exists."""
+    """The unit file with a program that exists on this machine."""
     file = tmp_path / "evse-mqtt-bridge.service"
     text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT, flags=re.MULTILINE)
     if _systemd() < 253:
@@ -144,24 +144,24 @@ def unit(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_unit_is_understood(unit: Path) -> None:
+def test_unit_passes_systemd_analyze_verify(unit: Path) -> None:
     verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
 
-def test_the_unit_leaves_little_open(unit: Path) -> None:
-    judged = subprocess.run(
+def test_unit_exposure_is_low_and_documented(unit: Path) -> None:
+    result = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=13", unit],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert judged.returncode == 0, judged.stdout
-    found = re.search(r"exposure level for \S+ ([0-9.]+)", judged.stdout)
-    told = re.search(r"`systemd-analyze security` rates it ([0-9.]+)", PAGE)
-    assert found
-    assert told
-    assert abs(float(found[1]) - float(told[1])) < 0.25  # versions differ a little
+    assert result.returncode == 0, result.stdout
+    actual = re.search(r"exposure level for \S+ ([0-9.]+)", result.stdout)
+    documented = re.search(r"`systemd-analyze security` rates it ([0-9.]+)", PAGE)
+    assert actual
+    assert documented
+    assert abs(float(actual[1]) - float(documented[1])) < 0.25  # versions of systemd differ a little
 
 
 def _example() -> str:
@@ -170,7 +170,7 @@ def _example() -> str:
     return example
 
 
-def test_the_page_names_secrets_as_the_unit_loads_them() -> None:
+def test_documented_secrets_match_the_unit() -> None:
     [loaded] = _settings(UNIT)["LoadCredential"]
     name, folder = loaded.split(":")
     named = re.findall(r'_file = "(.+)/(.+)"', _example())
@@ -180,25 +180,25 @@ def test_the_page_names_secrets_as_the_unit_loads_them() -> None:
         assert f"{folder}/{file}" in PAGE
 
 
-def test_the_example_runs_with_its_credentials(tmp_path: Path, cloud: CloudServer) -> None:
-    """As systemd hands them over: a folder that the service's user alone may read, with a file for each."""
+def test_documented_example_runs_with_credentials(tmp_path: Path, cloud: CloudServer) -> None:
+    """Credentials as systemd provides them: a folder that only the service's user can read, with one file for each."""
     credentials = tmp_path / "credentials"
     credentials.mkdir(mode=0o700)
     for file in re.findall(r'_file = "(.+)"', _example()):
-        handed_over = credentials / file.replace("/", "_")
-        handed_over.write_text("secret\n")
-        handed_over.chmod(0o400)
+        credential = credentials / file.replace("/", "_")
+        credential.write_text("secret\n")
+        credential.chmod(0o400)
     credentials.chmod(0o500)
     passwords = tmp_path / "passwords"
     passwords.touch(mode=0o600)
     subprocess.run([_mosquitto_passwd(), "-b", passwords, "bridge", "secret"], check=True, capture_output=True)
-    subprocess.run([_mosquitto_passwd(), "-b", passwords, "looker", "look"], check=True, capture_output=True)
+    subprocess.run([_mosquitto_passwd(), "-b", passwords, "observer", "password"], check=True, capture_output=True)
     cloud.answer(EXAMPLE_EVSE, status_example(), token="secret")
     config = tmp_path / "config.toml"
     config.write_text(_example())
     config.chmod(0o644)
     with Mosquitto(tmp_path / "broker", anonymous=False, extra=[f"password_file {passwords}"]) as broker:
-        elsewhere = {
+        overrides = {
             "EVSE_MQTT_BRIDGE__MQTT__HOST": broker.host,
             "EVSE_MQTT_BRIDGE__MQTT__PORT": str(broker.port),
             "EVSE_MQTT_BRIDGE__CLOUD__BASE_URL": cloud.url,
@@ -206,25 +206,25 @@ def test_the_example_runs_with_its_credentials(tmp_path: Path, cloud: CloudServe
             "CREDENTIALS_DIRECTORY": str(credentials),
         }
         with (
-            BridgeProcess.run(config, env=elsewhere) as bridge,
-            Observer(broker.port, username="looker", password="look") as observer,
+            BridgeProcess.run(config, env=overrides) as bridge,
+            Observer(broker.port, username="observer", password="password") as observer,
         ):
             observer.wait_for("evse/garage-north/availability", "online")
             assert "other users can read" not in bridge.stderr_text  # the file itself contains no secret
 
 
-def test_a_credential_can_be_named_by_the_environment(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> None:
+def test_credential_file_is_set_by_the_environment(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> None:
     (tmp_path / "mqtt.password").write_text("secret\n")
     tables = config_tables(broker, cloud, [station_table()], mqtt={"username": "bridge"})
     config = write_config(tmp_path / "config.toml", tables)
     variable = re.findall(r"^Environment=(\w+)=%d/(\S+)$", PAGE, re.MULTILINE)
     assert variable == [("EVSE_MQTT_BRIDGE__MQTT__PASSWORD_FILE", "mqtt.password")]
     environment = {name: str(tmp_path / file) for name, file in variable}
-    checked = run_command("check", "--config", config, env=environment)
-    assert checked.returncode == 0, checked.stderr
+    result = run_command("check", "--config", config, env=environment)
+    assert result.returncode == 0, result.stderr
 
 
 def _mosquitto_passwd() -> str:
     path = shutil.which("mosquitto_passwd")
-    assert path, "it comes with Mosquitto"
+    assert path, "mosquitto_passwd, which is part of Mosquitto, is missing"
     return path

@@ -43,7 +43,7 @@ class Aggregates:
 
 
 def aggregate(states: Iterable[StationState]) -> Aggregates:
-    """The aggregates of these stations."""
+    """Return the aggregates of these stations."""
     stations: Counter[Reason | None] = Counter()
     plugs: Counter[Reason | None] = Counter()
     online = available = charging = 0  # plain numbers: an enum as a key costs more than the rest of an iteration
@@ -70,6 +70,6 @@ def aggregate(states: Iterable[StationState]) -> Aggregates:
 
 
 def _by_state(states: Iterable[str], by_reason: Counter[Reason | None]) -> dict[str, int]:
-    """The counts by the name of the state, with a zero for each state that does not occur."""
+    """Return the counts by name of the state, with a zero for each state that does not occur."""
     counts = {WAITING if reason is None else reason.value: count for reason, count in by_reason.items()}
     return {state: counts.get(state, 0) for state in states}

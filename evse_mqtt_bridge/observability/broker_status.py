@@ -23,19 +23,19 @@ class BrokerStatus(events.Listener):
         self.error = ""
 
     def snapshot(self, address: str) -> BrokerSnapshot:
-        """The status of the broker at `address` (host and port). Before the first attempt it begins now."""
+        """Return the status of the broker at `address` (host and port). Before the first attempt, `since` is now."""
         return BrokerSnapshot(address, self.connected, self._since or self._utc(), self.error)
 
     def broker_connected(self, event: events.BrokerConnected) -> None:  # noqa: ARG002  # it has no attributes
-        """The connection begins now."""
+        """Start a connection now."""
         self.connected, self.error, self._since = True, "", self._utc()
 
     def broker_disconnected(self, event: events.BrokerDisconnected) -> None:
-        """Keep the error; failed attempts that follow do not change the time."""
+        """Keep the error. The time is that of the first failure in a row."""
         if self.connected or self._since is None:
             self._since = self._utc()
         self.connected, self.error = False, event.detail
 
     def broker_changed(self, event: events.BrokerChanged) -> None:  # noqa: ARG002  # any change closes the connection
-        """The bridge itself closed the connection, which is not an error."""
+        """Start without a connection and without an error, because the bridge itself closed the old connection."""
         self.connected, self.error, self._since = False, "", self._utc()

@@ -94,9 +94,9 @@ class EventLog(events.Listener):
         self._disconnects_logged: set[events.DisconnectReason] = set()
 
     def tick(self) -> None:
-        """Write lines that no event triggers: how many were suppressed, and that an unstable connection now lasts.
+        """Write the lines that no event triggers. Call it every few seconds.
 
-        To be called every few seconds.
+        These are the number of suppressed lines, and the connection that lasts again after unstable ones.
         """
         now = self._now()
         if self._connected_at is not None and self._disconnects_logged and now - self._connected_at >= STEADY_AFTER:
@@ -107,7 +107,7 @@ class EventLog(events.Listener):
     # Stations and plugs
 
     def poll_completed(self, event: events.PollCompleted) -> None:
-        """Log what the poll changed. Nothing has changed after most polls, and they are many."""
+        """Log what the poll changed. It runs thousands of times per second, mostly without a change."""
         station, old, new, outcome, _, _ = event
         if isinstance(outcome, Failure):
             name, reason = clean(station.title), outcome.reason
@@ -128,7 +128,7 @@ class EventLog(events.Listener):
         self._plugs_changed(event.station, event.old.plugs, event.new.plugs)
 
     def station_removed(self, event: events.StationRemoved) -> None:
-        """Forget the outages of a station; its removal is part of the reload that is logged."""
+        """Forget the outages of a station. The reload that removed it has a line of its own."""
         self._outages.pop(event.uuid, None)
 
     def _log_notes(self, station: Station, notes: tuple[str, ...]) -> None:
@@ -207,7 +207,7 @@ class EventLog(events.Listener):
     # The broker
 
     def broker_changed(self, event: events.BrokerChanged) -> None:
-        """Forget what was logged of the previous broker; outages of stations are kept."""
+        """Forget what was logged about the previous broker. Outages of stations are kept."""
         self._broker_address, self._client_id = event.address, event.client_id
         self._disconnects_logged.clear()
         self._rejections.clear()
@@ -215,7 +215,7 @@ class EventLog(events.Listener):
         self._was_connected = False
 
     def broker_connected(self, event: events.BrokerConnected) -> None:  # noqa: ARG002  # it has no attributes
-        """Log the connection; after an unstable one only once it lasts, which `tick` observes."""
+        """Log the connection. After unstable ones, `tick` logs it once it has lasted."""
         self._connected_at = self._now()
         if self._disconnects_logged & _UNSTABLE:
             log_event(self.log, LogEvent.BROKER_RECONNECTED, broker=self._broker_address)

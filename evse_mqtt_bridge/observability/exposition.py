@@ -74,7 +74,7 @@ class MetricInputs:
 
 
 def exposition(inputs: MetricInputs, accept: str = "") -> tuple[bytes, str]:
-    """The metrics and their content type: OpenMetrics if an Accept header asks for it, else Prometheus' text format."""
+    """Return the metrics and their content type: OpenMetrics if `accept` asks for it, else Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_InputsCollector(inputs))
     ProcessCollector(registry=registry)
@@ -83,7 +83,7 @@ def exposition(inputs: MetricInputs, accept: str = "") -> tuple[bytes, str]:
 
 
 def _with_known_versions(accept: str) -> str:
-    """The parts of an Accept header whose version exists: prometheus_client would promise any version."""
+    """Return the parts of an Accept header whose version exists: prometheus_client would promise any version."""
     parts = accept.split(",")
     return ",".join(part for part in parts if set(_VERSION.findall(part)) <= _KNOWN_VERSIONS)
 
@@ -95,7 +95,7 @@ class _InputsCollector(Collector):
     inputs: MetricInputs
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics except those of the process."""
+        """Yield all metrics except those of the process."""
         yield from _bridge_metrics(self.inputs)
         yield from _poll_metrics(self.inputs)
         yield from _station_metrics(self.inputs)

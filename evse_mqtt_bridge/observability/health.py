@@ -51,7 +51,7 @@ class HealthInputs:
 
 
 def evaluate(inputs: HealthInputs) -> Health:
-    """Liveness and readiness, with a message for everything that needs attention."""
+    """Return liveness and readiness, with a message for everything that needs attention."""
     healthy, messages = _evaluate_polling(inputs)
     if inputs.loop_lag > LAG_THRESHOLD:
         messages.append(f"the event loop was held up for {inputs.loop_lag:.1f} s within the last minute")
@@ -65,7 +65,7 @@ def evaluate(inputs: HealthInputs) -> Health:
 
 
 def _evaluate_polling(inputs: HealthInputs) -> tuple[bool, list[str]]:
-    """Whether polling works, and messages about it."""
+    """Return whether polling works, and messages about it."""
     # While the loop was held up, or the machine asleep, no poll could complete: the same time is granted to catch up.
     limit = inputs.request_timeout + inputs.request_spacing + STUCK_AFTER + inputs.loop_lag
     if inputs.longest_request > limit:

@@ -1,7 +1,7 @@
 """Keeps what the status page shows of the past: times of changes, the last error, and the power of the last hour.
 
-The state of a station (domain/model.py) has what its messages are made of. The history has the rest. It receives every
-poll, so it does little while nothing changes.
+The state of a station (domain/model.py) contains what its messages are rendered from; the history contains the rest.
+It receives every poll, so it does little while nothing changes.
 """
 
 from array import array
@@ -49,7 +49,7 @@ class PowerSeries:
         self._powers.append(value)
 
     def steps(self) -> Iterator[tuple[int, float | None]]:
-        """Each step: the minute in which it begins, counted since 1970-01-01 in UTC, and the power (`None`: a gap)."""
+        """Yield each step: its first minute, counted since 1970-01-01 in UTC, and the power (`None`: a gap)."""
         for minute, power in zip(self._minutes, self._powers, strict=True):
             yield minute, power if power == power else None  # noqa: PLR0124  # NaN alone is not equal to itself
 
@@ -97,7 +97,7 @@ class History(events.Listener):
         self._stations: dict[str, StationHistory] = {}
 
     def station(self, uuid: str) -> StationHistory:
-        """The history of a station; an empty one before its first poll."""
+        """Return the history of a station; an empty one before its first poll."""
         return self._stations.get(uuid) or StationHistory()
 
     def poll_completed(self, event: events.PollCompleted) -> None:
@@ -159,11 +159,11 @@ def _record_plug(history: StationHistory, before: PlugState | None, plug: PlugSt
 
 
 def _live_power(plug: PlugState) -> float | None:
-    """The power of an available plug. What was measured before an outage does not continue through it."""
+    """Return the power of an available plug; `None` during an outage, when the last measurement is out of date."""
     return plug.reading.power if plug.reading and plug.reason is Reason.ONLINE else None
 
 
 def _shorten(notes: tuple[str, ...]) -> str:
-    """The first notes and the number of further ones, because an answer may have thousands."""
+    """Return the first notes and the number of further ones, because an answer may have thousands."""
     more = len(notes) - _NOTES_LIMIT
     return "; ".join(notes[:_NOTES_LIMIT] if more <= 0 else (*notes[:_NOTES_LIMIT], f"and {more} more"))

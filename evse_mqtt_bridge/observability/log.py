@@ -7,16 +7,21 @@ the text alone: people read it, and programs that filter by id read JSON.
 import contextlib
 import io
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-__all__ = ["Logger", "make_logger"]
+__all__ = ["LEVELS", "Level", "Logger", "make_logger"]
 
 Logger = FilteringBoundLogger
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+Level = Literal["debug", "info", "warning", "error"]
+
+LEVELS: Mapping[Level, int] = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "error": 40})
+"""The number of each level; a logger writes the lines of its own level and above."""
 
 
 class _LenientStream(io.TextIOBase):
@@ -36,11 +41,11 @@ class _LenientStream(io.TextIOBase):
 
 
 def make_logger(
-    level: Literal["debug", "info", "warning", "error"] = "info",
+    level: Level = "info",
     form: Literal["console", "json"] = "console",
     stream: TextIO | None = None,
 ) -> Logger:
-    """A logger with its own settings; structlog's global ones stay unchanged.
+    """Return a logger with its own settings; structlog's global ones stay unchanged.
 
     Tracebacks are plain in both forms, because structlog's rich ones show local variables, and with them tokens.
     """
@@ -65,7 +70,7 @@ def make_logger(
     logger: Logger = structlog.wrap_logger(
         structlog.PrintLogger(cast("TextIO", _LenientStream(stream))),
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         cache_logger_on_first_use=True,
     )
     return logger

@@ -1,15 +1,10 @@
 """The table of everything that the bridge logs: a stable id, a level, a text and a meaning per kind of log line."""
 
 from enum import Enum
-from typing import Literal
 
-from evse_mqtt_bridge.observability.log import Logger
+from evse_mqtt_bridge.observability.log import LEVELS, Level, Logger
 
-__all__ = ["Level", "LogEvent", "log_event"]
-
-Level = Literal["debug", "info", "warning", "error"]
-
-_LEVEL_NUMBERS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+__all__ = ["LogEvent", "log_event"]
 
 
 class LogEvent(Enum):
@@ -20,16 +15,6 @@ class LogEvent(Enum):
         text: the message of the line. Details go into fields.
         meaning: what happened and what to do, as Markdown for docs/operations.md.
     """
-
-    def __init__(self, level: Level, text: str, meaning: str) -> None:
-        self.level = level
-        self.text = text
-        self.meaning = meaning
-
-    @property
-    def id(self) -> str:
-        """The id in log lines: the name in lower case."""
-        return self.name.lower()
 
     # The process
     BRIDGE_STARTED = (
@@ -227,7 +212,17 @@ class LogEvent(Enum):
         "While stopping. The broker publishes `offline` itself, as the bridge's will.",
     )
 
+    def __init__(self, level: Level, text: str, meaning: str) -> None:
+        self.level = level
+        self.text = text
+        self.meaning = meaning
+
+    @property
+    def id(self) -> str:
+        """The id in log lines: the name in lower case."""
+        return self.name.lower()
+
 
 def log_event(log: Logger, event: LogEvent, **fields: object) -> None:
     """Write one line: the text of `event` with its id and `fields`."""
-    log.log(_LEVEL_NUMBERS[event.level], event.text, event_id=event.id, **fields)
+    log.log(LEVELS[event.level], event.text, event_id=event.id, **fields)

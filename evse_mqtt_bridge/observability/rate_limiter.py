@@ -17,7 +17,7 @@ class RateLimiter:
     _suppressed: int = 0
 
     def allows(self, now: float) -> bool:
-        """Whether one more line may be written. A line that may not is counted as suppressed."""
+        """Return whether one more line may be written, and count it as suppressed if not."""
         if now - self._minute_began >= _MINUTE and not self._suppressed:
             self._begin_minute(now)
         if self._passed < self.limit:
@@ -27,7 +27,7 @@ class RateLimiter:
         return False
 
     def pop_suppressed(self, now: float) -> int:
-        """How many lines were suppressed, once their minute is over. The next minute then begins."""
+        """Return how many lines were suppressed, once their minute is over. Then the next minute begins."""
         if now - self._minute_began < _MINUTE or not self._suppressed:
             return 0
         suppressed, self._suppressed = self._suppressed, 0

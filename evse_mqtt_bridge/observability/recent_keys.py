@@ -16,7 +16,7 @@ class RecentKeys:
         return len(self._keys)
 
     def add(self, key: Key) -> bool:
-        """Add a key; returns whether it is new."""
+        """Add a key and return whether it is new."""
         if key in self._keys:
             return False
         while len(self._keys) >= self._limit:

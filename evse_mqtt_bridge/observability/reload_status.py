@@ -25,9 +25,9 @@ class ReloadStatus(events.Listener):
         self.last_accepted = True
 
     def configuration_applied(self, event: events.ConfigurationApplied) -> None:  # noqa: ARG002  # the time matters
-        """The configuration is in force from now on."""
+        """Keep the time at which the configuration came into force."""
         self.configured, self.last_accepted = self._utc(), True
 
     def configuration_rejected(self, event: events.ConfigurationRejected) -> None:  # noqa: ARG002  # as above
-        """The current configuration stays in force."""
+        """Keep that the last reload was rejected."""
         self.last_accepted = False

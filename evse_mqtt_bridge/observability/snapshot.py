@@ -1,8 +1,8 @@
 """The snapshot of a running bridge: the one value that the status page, `status`, `watch` and scripts show.
 
 It is made on request from the states of the stations and the history; nothing is kept for it. It contains addresses,
-names and measurements, and no secret. `/api/picture` serves it as JSON (`to_json`, `from_json`), whose keys are fixed:
-where an attribute has another name, an alias keeps the key.
+names and measurements, but no secrets. `/api/picture` serves it as JSON (`to_json`, `from_json`). The keys are part of
+the API: if an attribute has another name, an alias keeps the key.
 
 Thousands of stations take a while. So their snapshots are made one by one (`station_snapshots`) and serialised one by
 one (`station_json`); `snapshot_json` joins the pieces.
@@ -146,7 +146,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole bridge.
+    """The bridge with its broker and all stations.
 
     Attributes:
         at: when the snapshot was made, in UTC.
@@ -166,23 +166,23 @@ _STATION = TypeAdapter(StationSnapshot)
 
 
 def to_json(snapshot: Snapshot) -> bytes:
-    """A snapshot as JSON. Times are ISO 8601 in UTC with `Z`."""
+    """Return a snapshot as JSON. Times are ISO 8601 in UTC with `Z`."""
     return snapshot_json(snapshot, map(station_json, snapshot.stations))
 
 
 def station_json(station: StationSnapshot) -> bytes:
-    """One station as JSON, as it appears in the JSON of a snapshot."""
+    """Return one station as JSON, as it appears in the JSON of a snapshot."""
     return _STATION.dump_json(station, by_alias=True)
 
 
 def snapshot_json(snapshot: Snapshot, stations: Iterable[bytes]) -> bytes:
-    """The JSON of a snapshot with the JSON of these stations instead of its own."""
+    """Return the JSON of a snapshot, with the JSON of these stations instead of its own."""
     without_stations = _SNAPSHOT.dump_json(snapshot, exclude={"stations"}, by_alias=True)
     return b"".join((without_stations[:-1], b',"stations":[', b",".join(stations), b"]}"))
 
 
 def from_json(text: bytes) -> Snapshot:
-    """The snapshot from its JSON.
+    """Return the snapshot from its JSON.
 
     Raises:
         ValueError: the text is not the JSON of a snapshot, or is that of another version of the bridge.
@@ -201,16 +201,19 @@ class StationStates(Protocol):
         """The plan in force."""
 
     def state(self, uuid: str) -> StationState:
-        """The state of a station of the plan."""
+        """Return the state of a station of the plan."""
 
 
 def station_snapshots(
     states: StationStates, history: History, after: int = -1, *, steps: bool = True
 ) -> Iterator[StationSnapshot]:
-    """The snapshots of the stations that changed after revision `after`; by default of all stations.
+    """Yield the snapshot of each station, made when the caller requests it.
 
-    Each one is made when the caller asks for the next. The iteration ends early if another plan comes into force
-    meanwhile. Without `steps` the power of the last hour is left out.
+    The iteration ends early if another plan comes into force meanwhile.
+
+    Args:
+        after: skip stations that have not changed since this revision of the history; -1 skips none.
+        steps: whether to include the power of the last hour.
     """
     plan = states.plan
     for uuid, station in plan.stations.items():
@@ -224,7 +227,12 @@ def station_snapshots(
 def station_snapshot(
     plan: Plan, station: Station, state: StationState, history: StationHistory, *, steps: bool = True
 ) -> StationSnapshot:
-    """One station, from its state and its history."""
+    """Return the snapshot of one station, made from its state and its history.
+
+    Args:
+        plan: has the topics.
+        steps: whether to include the power of the last hour.
+    """
     return StationSnapshot(
         uuid=station.uuid,
         name=station.title,

@@ -1,4 +1,4 @@
-"""What is known of reloads."""
+"""When the configuration came into force, and whether the last reload was accepted."""
 
 from datetime import timedelta
 

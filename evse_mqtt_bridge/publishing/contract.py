@@ -57,7 +57,7 @@ BRIDGE_FIELDS = (
 )
 
 STATION_FIELDS = (
-    Field("info", Kind.JSON, "uuid, name and plugs of the station, and the bridge that publishes it"),
+    Field("info", Kind.JSON, "UUID, name and plugs of the station, and the bridge that publishes it"),
     Field("availability_reason", Kind.TEXT, "`online`, or the reason why the station is unavailable"),
     Field("availability", Kind.TEXT, "`online` while the API returns valid data for the station, else `offline`"),
 )

@@ -31,7 +31,7 @@ _KINDS: Mapping[Kind, Schema] = {
 }
 _DISCOVERED = {
     "type": ["object", "null"],
-    "description": "where and in which form discovery is published; `null`: nowhere",
+    "description": "prefix and form of discovery; `null` if it is not published",
     "properties": {"prefix": {"type": "string"}, "form": {"enum": ["entity", "device"]}},
     "required": ["prefix", "form"],
 }
@@ -107,12 +107,12 @@ def _state() -> dict[str, Schema]:
 def _bridge_info() -> dict[str, Schema]:
     return {
         "name": {"const": "evse-mqtt-bridge"},
-        "version": {"type": "string", "description": "the bridge's version"},
-        "contract": {"const": CONTRACT_VERSION, "description": "the version of the topic contract"},
-        "client_id": {"type": "string", "description": "the bridge's MQTT client id"},
-        "base_topic": {"type": "string", "description": "what every topic of the bridge begins with"},
-        "started": {**_KINDS[Kind.TIME], "description": "when the bridge was started"},
-        "stations": {"type": "integer", "minimum": 0, "description": "how many stations are configured"},
+        "version": {"type": "string", "description": "version of the bridge"},
+        "contract": {"const": CONTRACT_VERSION, "description": "version of the topic contract"},
+        "client_id": {"type": "string", "description": "MQTT client id of the bridge"},
+        "base_topic": {"type": "string", "description": "common prefix of all topics of the bridge"},
+        "started": {**_KINDS[Kind.TIME], "description": "start time of the bridge"},
+        "stations": {"type": "integer", "minimum": 0, "description": "number of configured stations"},
         "discovery": _DISCOVERED,
     }
 
@@ -120,15 +120,15 @@ def _bridge_info() -> dict[str, Schema]:
 def _station_info() -> dict[str, Schema]:
     plug = {"topic": {"type": "string"}, "label": {"type": ["string", "null"]}}
     return {
-        "uuid": {"type": "string", "description": "the station's uuid"},
-        "name": {"type": "string", "description": "what people call it"},
+        "uuid": {"type": "string", "description": "UUID of the station"},
+        "name": {"type": "string", "description": "name of the station"},
         "plugs": {
             "type": "object",
-            "description": "by plug uuid: the level that stands for the plug in topics, and the plug's label",
+            "description": "by plug UUID: the topic level and the label of the plug",
             "additionalProperties": {"type": "object", "properties": plug, "required": list(plug)},
         },
-        "published_by": {"type": "string", "description": "the MQTT client id of the bridge that publishes it"},
-        "contract": {"const": CONTRACT_VERSION, "description": "the version of the topic contract"},
+        "published_by": {"type": "string", "description": "MQTT client id of the bridge that publishes the station"},
+        "contract": {"const": CONTRACT_VERSION, "description": "version of the topic contract"},
         "discovery": _DISCOVERED,
     }
 

@@ -9,8 +9,8 @@ import itertools
 
 from benchmarks.cloud import plugs_of, uuid_of
 from evse_mqtt_bridge.config.schema import Mqtt
-from evse_mqtt_bridge.domain.model import Message
 from evse_mqtt_bridge.mqtt.connection import Disconnected, Handlers, connect
+from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.errors import UnavailableError
 
 _TOPICS = 10_000
@@ -32,7 +32,7 @@ async def publish(port: int, qos: int) -> None:
         raise UnavailableError(result.detail)
     connection = result
     pump()
-    await connection.tend()
+    await connection.keep_alive()
 
 
 def main() -> None:

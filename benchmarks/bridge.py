@@ -10,14 +10,16 @@ from benchmarks.client import Client
 from benchmarks.cloud import plugs_of, uuid_of
 from benchmarks.rig import Rig, Settings
 from benchmarks.subscriber import Subscriber
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, DiscoveryPlace, StationEntry
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.topics import Topics
 
 __all__ = ["Bridge", "availability_topics", "retained_topics", "topics_of", "watch_availability"]
 
 _TOPICS = Topics("evse")
 _CLIENT_ID = "evse-mqtt-bridge"
-_DISCOVERY = DiscoveryPlace("homeassistant", "entity")
+_LOCATIONS = (PlainLocation(_TOPICS), DiscoveryLocation("homeassistant", "entity"))
 
 
 class Bridge(Client):
@@ -51,10 +53,10 @@ def watch_availability(rig: Rig) -> Subscriber:
 
 def topics_of(stations: range) -> set[str]:
     """Every topic that is retained for these stations, including discovery."""
-    topics = set(BridgeEntry(_TOPICS, _CLIENT_ID, _DISCOVERY).all_topics())
+    topics = set(BridgeEntry(_TOPICS, _CLIENT_ID, _LOCATIONS).all_topics())
     for uuid in map(uuid_of, stations):
         plugs = plugs_of(uuid)
-        entry = StationEntry(_TOPICS, uuid, uuid, dict(zip(plugs, plugs, strict=True)), {}, _DISCOVERY)
+        entry = StationEntry(_TOPICS, uuid, uuid, dict(zip(plugs, plugs, strict=True)), {}, _LOCATIONS)
         topics.update(entry.all_topics())
     return topics
 

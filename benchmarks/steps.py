@@ -16,10 +16,10 @@ from evse_mqtt_bridge.config.load import load
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.model import Message, Outcome, StationState
+from evse_mqtt_bridge.domain.model import Outcome
+from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.polling.schedule import Schedule
-from evse_mqtt_bridge.publishing.migration import Transition
-from evse_mqtt_bridge.publishing.publication import Bridge
+from evse_mqtt_bridge.publishing.publication import Publication
 
 __all__ = ["Costs", "costs", "memory"]
 
@@ -42,30 +42,32 @@ class Costs:
     schedule: float
 
 
-class _ImmediatePublisher:
-    """Renders all messages of a change at once, as with a fast broker."""
+class _Bridge:
+    """Stations whose changes are rendered at once, as with a fast broker."""
 
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
+    def __init__(self, config: Config) -> None:
+        plan = publishing_plan(config)
+        self.stations = Stations(plan.stations, plan.rules)
+        self._publication = Publication(plan, self.stations, _BEGAN)
+        self._publication.connected()
+        self._publication.restored()
+        self._publish()
 
-    def publish(self, key: str, told: StationState) -> None:
-        for _ in self._bridge.news(key, told):
+    def poll(self, uuid: str, outcome: Outcome, moment: Moment) -> None:
+        """Take the outcome of a poll, and render what it changed."""
+        event = self.stations.apply_outcome(uuid, outcome, moment, 0.0)
+        if self._publication.station_changed(event.station, event.old, event.new):
+            self._publish()
+
+    def _publish(self) -> None:
+        while self._publication.next_message() is not None:
             pass
-
-    def publish_last(self, messages: Iterable[Message]) -> None:
-        raise NotImplementedError
-
-    def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
-        raise NotImplementedError
-
-    def change(self, transition: Transition) -> None:
-        raise NotImplementedError
 
 
 def costs(config_file: Path) -> Costs:
     """Measure the steps of a poll for the stations of a configuration."""
     config = load(config_file, {}).config
-    bridge = Bridge(publishing_plan(config), _BEGAN)
+    bridge = _Bridge(config)
     uuids = [entry.uuid for entry in config.stations]
     _apply(bridge, _answers(uuids, 0, 0.0), 0)
     parse_costs, apply_costs = [], {}
@@ -78,13 +80,12 @@ def costs(config_file: Path) -> Costs:
     return Costs(min(parse_costs), apply_costs, _schedule_cost(uuids))
 
 
-def _apply(bridge: Bridge, outcomes: Iterable[tuple[str, Outcome]], round_number: int) -> float:
+def _apply(bridge: _Bridge, outcomes: Iterable[tuple[str, Outcome]], round_number: int) -> float:
     """Apply one outcome per station and return the seconds that took; no heartbeat falls due."""
     moment = Moment(float(round_number * _INTERVAL), _BEGAN + timedelta(seconds=round_number * _INTERVAL))
-    publisher = _ImmediatePublisher(bridge)
     began = time.perf_counter()
     for uuid, outcome in outcomes:
-        bridge.take(uuid, outcome, moment, publisher)
+        bridge.poll(uuid, outcome, moment)
     return time.perf_counter() - began
 
 
@@ -161,8 +162,8 @@ def _requests(config: Config) -> list[object]:
     ]
 
 
-def _states(config: Config) -> Bridge:
-    bridge = Bridge(publishing_plan(config), _BEGAN)
+def _states(config: Config) -> _Bridge:
+    bridge = _Bridge(config)
     for entry in config.stations:  # one answer at a time, as in operation
         _apply(bridge, _answers([entry.uuid], 0, 0.0), 0)
     return bridge

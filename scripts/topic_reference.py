@@ -12,9 +12,11 @@ from pathlib import Path
 
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason, Station
 from evse_mqtt_bridge.domain.statuses import STATUSES, UNKNOWN, Meaning
-from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue, symbolic
-from evse_mqtt_bridge.publishing.contract import Kind
-from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace, Form
+from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue, symbolic
+from evse_mqtt_bridge.publishing.contract import Kind, TopicRow
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.payload_schemas import examples, schema
 from evse_mqtt_bridge.publishing.topics import Topics
 
@@ -83,17 +85,18 @@ def sections() -> dict[str, str]:
 
 
 def _inventory(form: Form | None) -> Inventory:
-    discovery = DiscoveryPlace("<prefix>", form) if form else None
-    stations = (Station("", 1),)
-    return symbolic(Inventory(Topics("<base>"), "evse-mqtt-bridge", 1, stations, discovery))
+    topics, stations = Topics("<base>"), (Station("", 1),)
+    plain = PlainLocation(topics)
+    locations = (plain, DiscoveryLocation("<prefix>", form)) if form else (plain,)
+    return symbolic(Inventory(topics, "evse-mqtt-bridge", 1, stations, locations))
 
 
-def _topic(row: Row) -> str:
+def _topic(row: TopicRow) -> str:
     topic = re.sub(r"{(\w+)}", r"<\1>", row.topic)
     return f"`{topic}`"
 
 
-def _topic_cells(row: Row) -> tuple[str, ...]:
+def _topic_cells(row: TopicRow) -> tuple[str, ...]:
     return _topic(row), _TYPES[row.kind], row.unit, row.description
 
 
@@ -107,7 +110,7 @@ def _reason_cells(reason: Reason) -> tuple[str, ...]:
     return f"`{reason.value}`", "station, plug" if reason in STATION_REASONS else "plug", REASONS[reason]
 
 
-def _object(row: Row) -> str:
+def _object(row: TopicRow) -> str:
     """Return the keys of a JSON payload, and an example."""
     content = json.loads(examples()[row.channel])
     properties = schema(row)["properties"]

@@ -12,10 +12,13 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.domain.model import Message, PlugState, Station, StationState
-from evse_mqtt_bridge.publishing import messages
-from evse_mqtt_bridge.publishing.outputs import homeassistant
-from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
+from evse_mqtt_bridge.domain.model import PlugState, Station, StationState
+from evse_mqtt_bridge.publishing.manifest import station_info
+from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.topics import Topics
 
 __all__ = [
@@ -188,7 +191,8 @@ def expected_topics(model: Model) -> dict[str, str]:
     """Payload by topic of everything that must be retained, without the time at which the bridge started."""
     topics = Topics(model.settings.base)
     discovery = Discovery(topics, model.settings.prefix, model.settings.form, 1, CLIENT_ID, __version__)
-    discovery_info = {"prefix": model.settings.prefix, "form": model.settings.form}
+    location = DiscoveryLocation(model.settings.prefix, model.settings.form)
+    locations = (PlainLocation(topics), location)
     info = {
         "name": "evse-mqtt-bridge",
         "version": __version__,
@@ -196,7 +200,7 @@ def expected_topics(model: Model) -> dict[str, str]:
         "client_id": CLIENT_ID,
         "base_topic": model.settings.base,
         "stations": len(model.stations),
-        "discovery": discovery_info,
+        "discovery": dict(location.manifest_value()),
     }
     expected = {topics.availability: "online", topics.info: json.dumps(info)}
     expected |= _payloads(homeassistant.bridge(discovery))
@@ -205,7 +209,7 @@ def expected_topics(model: Model) -> dict[str, str]:
         state = StationState(
             plugs={plug: PlugState(plug, label=published_plug.plug.label) for plug, published_plug in published.items()}
         )
-        expected |= _payloads([messages.station_info(topics, station, state, CLIENT_ID, discovery_info)])
+        expected |= _payloads([station_info(topics, station, state, CLIENT_ID, locations)])
         expected |= _payloads(homeassistant.station(discovery, station))
         expected |= {
             topics.station(station.topic_id, name): value for name, value in _availability(soak_station.reason).items()

@@ -1,32 +1,51 @@
-"""Derives the publishing plan from a configuration."""
+"""From a configuration to the publishing plan that it asks for."""
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Rules
-from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
+from evse_mqtt_bridge.publishing.orphans import Ownership
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.homeassistant.output import HomeAssistant
+from evse_mqtt_bridge.publishing.outputs.plain import PlainTopics
+from evse_mqtt_bridge.publishing.outputs.protocol import Output
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["publishing_plan"]
+__all__ = ["ownership", "publishing_plan"]
 
 
 def publishing_plan(config: Config) -> Plan:
     """Return the stations, topics and rules of a configuration, without connections and secrets."""
     topics = Topics(config.mqtt.base_topic)
-    settings = config.homeassistant
-    discovery = Discovery(
-        topics=topics,
-        prefix=settings.discovery_prefix,
-        form=settings.discovery,
-        qos=config.mqtt.qos,
-        bridge_id=config.mqtt.client_id,
-        version=__version__,
-    )
+    plain = PlainTopics(topics)
     return Plan(
         topics=topics,
         client_id=config.mqtt.client_id,
         stations={entry.uuid: entry.station(config.polling) for entry in config.stations},
         rules=Rules(config.polling.offline_after, config.polling.stale_after, config.polling.heartbeat),
-        discovery=discovery if settings.enabled else None,
-        birth_topic=settings.status_topic if settings.enabled else "",
+        outputs=(plain, _home_assistant(config, topics)) if config.homeassistant.enabled else (plain,),
+        birth_topic=config.homeassistant.status_topic if config.homeassistant.enabled else "",
+    )
+
+
+def ownership(config: Config) -> Ownership:
+    """Return what belongs to the bridge of a configuration; discovery is searched for even where it is off."""
+    plan, settings = publishing_plan(config), config.homeassistant
+    plain, *_ = plan.locations
+    searched = (plain, DiscoveryLocation(settings.discovery_prefix, settings.discovery))
+    return Ownership(plan.topics, plan.client_id, plan.stations, plan.locations, searched)
+
+
+def _home_assistant(config: Config, topics: Topics) -> Output:
+    settings = config.homeassistant
+    return HomeAssistant(
+        Discovery(
+            topics=topics,
+            prefix=settings.discovery_prefix,
+            form=settings.discovery,
+            qos=config.mqtt.qos,
+            bridge_id=config.mqtt.client_id,
+            version=__version__,
+        )
     )

@@ -11,7 +11,6 @@ __all__ = [
     "PLUG_ONLY_REASONS",
     "STATION_REASONS",
     "Failure",
-    "Message",
     "Outcome",
     "PlugReading",
     "PlugState",
@@ -189,12 +188,3 @@ class StationState:
     reason: Reason | None = None
     consecutive_failures: int = 0
     plugs: Mapping[str, PlugState] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One retained message; an empty payload clears the topic."""
-
-    topic: str
-    payload: bytes
-    json: bool = False

@@ -31,15 +31,19 @@ class Stations:
         return self._stations
 
     def state(self, uuid: str) -> StationState:
-        """What is known of a configured station.
+        """Return what is known of a configured station.
 
         Raises:
             KeyError: it is not configured.
         """
         return self._states[uuid]
 
+    def find(self, uuid: str) -> StationState | None:
+        """Return what is known of a station; `None` where it is not configured."""
+        return self._states.get(uuid)
+
     def apply_outcome(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> PollCompleted:
-        """Advance a station by the outcome of one poll, which took `seconds`."""
+        """Advance a station by the outcome of one poll, which took `seconds`; returns the event."""
         station, old = self._stations[uuid], self._states[uuid]
         outcome = with_topics(outcome, station)
         new = self._states[uuid] = advance(old, outcome, self._rules, moment)

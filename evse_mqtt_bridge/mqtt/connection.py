@@ -1,7 +1,8 @@
-"""One MQTT connection, from connecting to its end, with paho driven by the event loop.
+"""One MQTT connection, from connecting to its end; the event loop drives paho without a thread.
 
-A connection is never used twice: paho would replay what was in flight when the last one was lost, and those are values
-of then. It sends and it counts what is not acknowledged; what to send, and when to connect again, is decided elsewhere.
+A connection is never reused: paho would replay what was in flight when the last one was lost, and those values are out
+of date. A connection sends, and counts what is not acknowledged. What to send, and when to reconnect, is decided
+elsewhere.
 """
 
 import asyncio
@@ -18,32 +19,33 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from evse_mqtt_bridge.config.schema import Mqtt
+from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.domain.model import Message
 from evse_mqtt_bridge.mqtt.paho_compat import read_every_text
+from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.text import clean
 from evse_mqtt_bridge.support.threads import in_daemon_thread
+from evse_mqtt_bridge.support.tls import client_context
 
-__all__ = ["Connection", "DisconnectReason", "Disconnected", "connect"]
+__all__ = ["Connection", "Disconnected", "Handlers", "connect", "tls_context"]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for name resolution, TCP, TLS and the broker's CONNACK, each."""
 
 WINDOW = 20
-"""Publications that may wait for their acknowledgement at once; more does not make paho faster."""
+"""Messages that may be unacknowledged at once; more does not make paho faster."""
 
 ACKNOWLEDGE_LIMIT = 60.0
-"""Seconds without any acknowledgement after which a connection is given up, though the broker may answer pings."""
+"""Seconds without any acknowledgement after which a connection is dropped, even if the broker answers pings."""
 
 WINDOW_QOS_0 = 500
-"""The same at QoS 0, where only the socket is waited for: what is written in one turn of the loop, some 10 ms."""
+"""The same at QoS 0, where only the socket limits: what one iteration of the loop writes, in some 10 ms."""
 
 WILL_DELAY = 5
-"""Seconds that an MQTT 5 broker waits with the will, so that a quick reconnect shows no `offline`."""
+"""Seconds for which an MQTT 5 broker delays the will, so that a quick reconnect shows no `offline`."""
 
 SESSION_EXPIRY = 30
-"""Seconds that an MQTT 5 broker keeps the session; longer than the will's delay, or it would cut that short."""
+"""Seconds for which an MQTT 5 broker keeps the session; the end of the session would cut the will's delay short."""
 
 _INCOMING_LIMIT = 1024 * 1024
 _PUBLISH_OVERHEAD = 32
@@ -54,39 +56,51 @@ read_every_text()
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """How a connection, or the attempt at one, ended."""
+    """Why a connection, or an attempt at one, ended; `detail` is for people."""
 
-    trouble: DisconnectReason
+    reason: DisconnectReason
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What a connection calls on the event loop."""
+    """What a connection calls, on the event loop.
+
+    Attributes:
+        received: a message arrived: topic, payload, whether it was retained.
+        rejected: the broker rejected a message: topic and why.
+        room_available: messages were acknowledged, so there is room for others.
+    """
 
     received: Callable[[str, bytes, bool], None]
-    """Topic, payload, whether it was retained."""
-    refused: Callable[[str, str], None]
-    """Topic of a publication that the broker will not have, and why."""
-    drained: Callable[[], None]
-    """There is room for another publication."""
+    rejected: Callable[[str, str], None]
+    room_available: Callable[[], None]
+
+
+def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
+    """Return a context that verifies the broker, and presents a client certificate where one is configured.
+
+    Raises:
+        ConfigError: a file cannot be read, is not PEM, or the key does not belong to the certificate.
+    """
+    return None if tls is None else client_context("mqtt.tls", tls.ca_file, tls.cert_file, tls.key_file)
 
 
 async def connect(
     settings: Mqtt, tls: ssl.SSLContext | None, will: Message | None, handlers: Handlers
 ) -> "Connection | Disconnected":
-    """A connection that the broker has accepted, or why there is none."""
+    """Return a connection that the broker has accepted, or why there is none."""
     connection = Connection(settings, tls, will, handlers)
     try:
-        ended = await connection.open()
+        result = await connection.open()
     except BaseException:
         connection.abort()
         raise
-    return connection if ended is None else ended
+    return connection if result is None else result
 
 
 class Connection:
-    """See the module; `ended` is done when the connection is."""
+    """See the module. The future `ended` is done when the connection has ended."""
 
     def __init__(self, settings: Mqtt, tls: ssl.SSLContext | None, will: Message | None, handlers: Handlers) -> None:
         self._loop = asyncio.get_running_loop()
@@ -94,7 +108,7 @@ class Connection:
         self._handlers = handlers
         self._in_flight: dict[int, str] = {}
         self._progress = self._loop.time()
-        self._draining = False
+        self._is_notifying = False
         self._window = WINDOW
         self._qos = settings.qos
         self._packet_limit: int | None = None
@@ -104,8 +118,8 @@ class Connection:
         self._subscribed: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         self.ended: asyncio.Future[Disconnected] = self._loop.create_future()
         self._is_v5 = settings.protocol == "5"
-        self._given_up = False
-        self._json: Properties | None = None
+        self._is_aborted = False
+        self._properties: dict[str, Properties] = {}
         self._client = self._make_client(tls, will)
 
     def _make_client(self, tls: ssl.SSLContext | None, will: Message | None) -> Client:
@@ -116,16 +130,13 @@ class Connection:
             clean_session=None if self._is_v5 else True,
             reconnect_on_failure=False,
         )
-        client.max_inflight_messages_set(0)  # bounded by the window here; paho's own bound costs a scan per PUBACK
+        client.max_inflight_messages_set(0)  # the window here is the limit; paho's own costs a scan per PUBACK
         client.connect_timeout = CONNECT_TIMEOUT
         if self._settings.username:
             password = self._settings.password
             client.username_pw_set(self._settings.username, password.get_secret_value() if password else None)
         if tls is not None:
             client.tls_set_context(tls)
-        if self._is_v5:
-            self._json = _properties(PacketTypes.PUBLISH)
-            self._json.ContentType = "application/json"
         if will is not None:
             delayed = _properties(PacketTypes.WILLMESSAGE)
             delayed.WillDelayInterval = WILL_DELAY
@@ -144,11 +155,11 @@ class Connection:
         return client
 
     async def open(self) -> Disconnected | None:
-        """Connect and wait for the broker's CONNACK; `None` when it accepted."""
+        """Connect and wait for the broker's CONNACK; returns `None` when the broker accepts."""
         try:
             await in_daemon_thread(self._connect_blocking, "mqtt-connect")
         except (OSError, ValueError) as error:
-            return _words_for(error)
+            return _translated(error)
         sock = self._client.socket()
         if not isinstance(sock, socket.socket):
             return Disconnected(DisconnectReason.UNREACHABLE, "the connection was closed at once")
@@ -161,18 +172,16 @@ class Connection:
             self._flush()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                ended = await self._accepted
+                result = await self._accepted
         except TimeoutError:
-            ended = Disconnected(
-                DisconnectReason.UNREACHABLE, f"it did not answer CONNECT within {CONNECT_TIMEOUT:g} s"
-            )
-        if ended is not None:
+            detail = f"the broker did not answer CONNECT within {CONNECT_TIMEOUT:g} s"
+            result = Disconnected(DisconnectReason.UNREACHABLE, detail)
+        if result is not None:
             self.abort()
-            if ended.trouble is DisconnectReason.LOST:
-                return Disconnected(
-                    DisconnectReason.UNREACHABLE, "it closed the connection instead of answering CONNECT"
-                )
-        return ended
+            if result.reason is DisconnectReason.LOST:
+                detail = "the broker closed the connection instead of answering CONNECT"
+                return Disconnected(DisconnectReason.UNREACHABLE, detail)
+        return result
 
     def _connect_blocking(self) -> None:
         properties = None
@@ -189,44 +198,48 @@ class Connection:
                 properties=properties,
             )
         except BaseException as error:
-            _close_what_was_begun(error)
+            _close_sockets_of(error)
             raise
         sock = self._client.socket()
-        if self._given_up and sock is not None:
+        if self._is_aborted and sock is not None:
             sock.close()
 
-    async def tend(self) -> Disconnected:
-        """Keep the connection alive until it ends, and say how it did."""
+    async def keep_alive(self) -> Disconnected:
+        """Keep the connection alive until it ends; returns why it ended."""
         while not self.ended.done():
             await asyncio.wait((self.ended,), timeout=1.0)
             self._client.loop_misc()
             if self._in_flight and self._loop.time() - self._progress > ACKNOWLEDGE_LIMIT:
-                self._end(Disconnected(DisconnectReason.LOST, f"it acknowledged nothing for {ACKNOWLEDGE_LIMIT:g} s"))
+                self._end(
+                    Disconnected(DisconnectReason.LOST, f"the broker acknowledged nothing for {ACKNOWLEDGE_LIMIT:g} s")
+                )
         return self.ended.result()
 
     @property
     def has_room(self) -> bool:
-        """Whether another publication may be sent."""
+        """Whether another message may be sent."""
         return len(self._in_flight) < self._window and not self.ended.done()
 
     @property
     def in_flight(self) -> int:
-        """Publications without acknowledgement."""
+        """Unacknowledged messages."""
         return len(self._in_flight)
 
     def publish(self, message: Message) -> bool:
-        """Send one retained message, to be called only while there `has_room`; returns whether it is on its way."""
+        """Send a message, which requires `has_room`; returns whether it was sent."""
         if self._packet_limit is not None:
             size = len(message.payload) + len(message.topic.encode()) + _PUBLISH_OVERHEAD
             if size > self._packet_limit:
-                self._handlers.refused(message.topic, f"{size} bytes are more than the {self._packet_limit} it takes")
+                self._handlers.rejected(
+                    message.topic, f"{size} bytes exceed the broker's limit of {self._packet_limit}"
+                )
                 return False
         info = self._client.publish(
             message.topic,
             message.payload,
-            qos=self._qos,
-            retain=True,
-            properties=self._json if message.json and message.payload else None,
+            qos=self._qos if message.qos is None else min(message.qos, self._qos),
+            retain=message.retain,
+            properties=self._properties_of(message),
         )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
@@ -235,18 +248,29 @@ class Connection:
         self._in_flight[info.mid] = message.topic
         return True
 
-    def catch_up(self) -> None:
-        """Look for acknowledgements now.
+    def _properties_of(self, message: Message) -> Properties | None:
+        """Return the PUBLISH properties of a message, the same object for all messages of a content type."""
+        content_type = message.content_type
+        if not content_type or not self._is_v5 or not message.payload:
+            return None
+        properties = self._properties.get(content_type)
+        if properties is None:
+            properties = self._properties[content_type] = _properties(PacketTypes.PUBLISH)
+            properties.ContentType = content_type
+        return properties
 
-        A loop that is busy with polls comes to them once in as many polls as there are connections, and would make
-        polls in the time that telling their news takes.
+    def read_acknowledgements(self) -> None:
+        """Read acknowledgements now, instead of when the event loop gets to them.
+
+        A loop that is full of polls gets to them once per round through all connections to the cloud. It would spend
+        the time on polls that publishing their changes needs.
         """
         if self._socket is not None:
             self._flush()
             self._read()
 
     async def subscribe(self, filters: list[str]) -> list[str]:
-        """Subscribe, at QoS 0, and return the filters that the broker refused."""
+        """Subscribe at QoS 0; returns the filters that the broker rejected."""
         options: list[tuple[str, Any]] = [
             (topic_filter, SubscribeOptions(qos=0) if self._is_v5 else 0) for topic_filter in filters
         ]
@@ -256,7 +280,9 @@ class Connection:
         answer = self._subscribed[mid] = self._loop.create_future()
         await asyncio.wait((answer, self.ended), return_when=asyncio.FIRST_COMPLETED, timeout=CONNECT_TIMEOUT)
         if not answer.done():
-            self._end(Disconnected(DisconnectReason.LOST, f"it did not answer SUBSCRIBE within {CONNECT_TIMEOUT:g} s"))
+            self._end(
+                Disconnected(DisconnectReason.LOST, f"the broker did not answer SUBSCRIBE within {CONNECT_TIMEOUT:g} s")
+            )
             return []
         return [name for name, code in zip(filters, answer.result(), strict=False) if code.value >= _FAILED]
 
@@ -265,23 +291,23 @@ class Connection:
         self._client.unsubscribe(filters)
 
     def disconnect(self) -> None:
-        """End the connection in good order; the broker then keeps the will to itself."""
+        """End the connection with DISCONNECT; the broker then discards the will."""
         self._client.disconnect()
         self._client.loop_write()
         self.abort()
 
     def abort(self) -> None:
-        """Drop the connection without a word, so that the broker publishes the will."""
-        self._given_up = True
+        """Drop the connection without DISCONNECT, so that the broker publishes the will."""
+        self._is_aborted = True
         self._client.on_disconnect = None
         sock, self._socket = self._socket, None
         if sock is not None:
             self._loop.remove_reader(sock)
             self._loop.remove_writer(sock)
             sock.close()
-        self._end(Disconnected(DisconnectReason.LOST, "closed by the bridge"))
+        self._end(Disconnected(DisconnectReason.LOST, "the bridge closed the connection"))
 
-    # What paho calls, all on the event loop
+    # Called by paho, on the event loop
 
     def _on_connect(
         self, _client: Client, _userdata: object, _flags: ConnectFlags, code: ReasonCode, properties: Properties | None
@@ -296,37 +322,39 @@ class Connection:
         self._qos = min(self._qos, getattr(properties, "MaximumQoS", self._qos))
         if self._qos == 0:
             self._window = WINDOW_QOS_0
-            self._client.on_publish = None  # it tells no more than that the socket took it, and costs a third of it
+            self._client.on_publish = (
+                None  # it only reports that the socket took the message, for a third of the whole cost
+            )
         self._accepted.set_result(None)
 
     def _on_disconnect(
         self, _client: Client, _userdata: object, flags: DisconnectFlags, code: ReasonCode, _properties: object
     ) -> None:
         if str(code) == "Session taken over":
-            ended = Disconnected(DisconnectReason.TAKEN_OVER, "another client took over this client id")
+            result = Disconnected(DisconnectReason.TAKEN_OVER, "another client took over this client id")
         elif flags.is_disconnect_packet_from_server:
-            ended = Disconnected(DisconnectReason.LOST, f"the broker ended it: {clean(str(code))}")
+            result = Disconnected(DisconnectReason.LOST, f"the broker closed the connection: {clean(str(code))}")
         elif str(code) == "Keep alive timeout":
-            ended = Disconnected(DisconnectReason.LOST, "the broker did not answer any more")
+            result = Disconnected(DisconnectReason.LOST, "the broker stopped answering")
         else:
-            ended = Disconnected(DisconnectReason.LOST, "the connection broke off")
-        self._end(ended)
+            result = Disconnected(DisconnectReason.LOST, "the connection was lost")
+        self._end(result)
 
     def _on_publish(self, _client: Client, _userdata: object, mid: int, code: ReasonCode, _properties: object) -> None:
         topic = self._in_flight.pop(mid, None)
         if topic is not None and code.value >= _FAILED:
-            self._handlers.refused(topic, clean(str(code)))
+            self._handlers.rejected(topic, clean(str(code)))
         self._made_progress()
 
     def _made_progress(self) -> None:
         self._progress = self._loop.time()
-        if not self._draining:  # once per turn of the loop
-            self._draining = True
-            self._loop.call_soon(self._drained)
+        if not self._is_notifying:  # once per iteration of the loop
+            self._is_notifying = True
+            self._loop.call_soon(self._notify)
 
-    def _drained(self) -> None:
-        self._draining = False
-        self._handlers.drained()
+    def _notify(self) -> None:
+        self._is_notifying = False
+        self._handlers.room_available()
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         try:
@@ -349,14 +377,14 @@ class Connection:
             self._loop.remove_writer(sock)
 
     def _on_write_wanted(self, _client: Client, _userdata: object, _sock: object) -> None:
-        # Once per turn of the loop, for all that was published in it.
+        # Once per iteration of the loop, for everything that was published in it.
         self._loop.call_soon(self._flush)
 
-    # What the event loop calls
+    # Called by the event loop
 
     def _read(self) -> None:
         self._client.loop_read()
-        # TLS may have decrypted more than was asked for, which the selector does not see.
+        # TLS may have decrypted more than was read, which the selector does not see.
         while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             self._client.loop_read()
 
@@ -376,15 +404,15 @@ class Connection:
             self._in_flight.clear()
             self._made_progress()
 
-    def _end(self, ended: Disconnected) -> None:
+    def _end(self, result: Disconnected) -> None:
         if not self._accepted.done():
-            self._accepted.set_result(ended)
+            self._accepted.set_result(result)
         if not self.ended.done():
-            self.ended.set_result(ended)
+            self.ended.set_result(result)
 
 
-def _close_what_was_begun(error: BaseException) -> None:
-    """Close the sockets of the calls that failed: paho leaves one whose handshake failed to the garbage collector."""
+def _close_sockets_of(error: BaseException) -> None:
+    """Close the sockets of the failed calls: paho leaves a socket whose handshake failed to the garbage collector."""
     trace = error.__traceback__
     while trace is not None:
         for value in trace.tb_frame.f_locals.values():
@@ -398,27 +426,28 @@ def _properties(packet_type: int) -> Properties:
 
 
 def _refusal(code: ReasonCode) -> Disconnected:
-    words = clean(str(code))
-    if words == "QoS not supported":  # of the will, which is said before the broker tells what it supports
-        return Disconnected(DisconnectReason.REFUSED, f"{words}: set mqtt.qos = 0")
-    if words in ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method"):
-        return Disconnected(DisconnectReason.LOGIN, words)
-    return Disconnected(DisconnectReason.REFUSED, words)
+    detail = clean(str(code))
+    if detail == "QoS not supported":  # that of the will, which is sent before the broker reports what it supports
+        return Disconnected(DisconnectReason.REFUSED, f"{detail}: set mqtt.qos = 0")
+    if detail in ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method"):
+        return Disconnected(DisconnectReason.LOGIN, detail)
+    return Disconnected(DisconnectReason.REFUSED, detail)
 
 
-def _words_for(error: Exception) -> Disconnected:
+def _translated(error: Exception) -> Disconnected:
     match error:
         case ssl.SSLCertVerificationError():
-            return Disconnected(DisconnectReason.TLS, f"the certificate was refused: {clean(error.verify_message)}")
+            return Disconnected(
+                DisconnectReason.TLS, f"the broker's certificate was rejected: {clean(error.verify_message)}"
+            )
         case ssl.SSLError():
             return Disconnected(DisconnectReason.TLS, clean(error.reason or str(error)))
         case socket.gaierror() | UnicodeError():  # the latter for a label that is empty or too long
-            told = error.strerror if isinstance(error, OSError) else None
-            return Disconnected(
-                DisconnectReason.UNREACHABLE, f"name not resolved: {clean(told or 'no host is called so')}"
-            )
+            cause = error.strerror if isinstance(error, OSError) else None
+            detail = f"name not resolved: {clean(cause or 'no such host')}"
+            return Disconnected(DisconnectReason.UNREACHABLE, detail)
         case TimeoutError():
-            return Disconnected(DisconnectReason.UNREACHABLE, "it did not answer in time")
+            return Disconnected(DisconnectReason.UNREACHABLE, "the broker did not answer in time")
         case OSError():
             return Disconnected(DisconnectReason.UNREACHABLE, clean(error.strerror or type(error).__name__))
     return Disconnected(DisconnectReason.REFUSED, clean(str(error)))

@@ -1,4 +1,4 @@
-"""A short one_shot to the broker: connect, read what is retained, maybe clear some of it, and leave."""
+"""The one-shot client: connects beside a running bridge, reads what is retained, clears some of it, disconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -6,14 +6,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.config.schema import Mqtt
-from evse_mqtt_bridge.domain.model import Message
-from evse_mqtt_bridge.mqtt import connection as mqtt
-from evse_mqtt_bridge.mqtt.session import tls_context
+from evse_mqtt_bridge.domain.events import DisconnectReason
+from evse_mqtt_bridge.mqtt.connection import Connection, Disconnected, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.retained import RetainedReader
+from evse_mqtt_bridge.mqtt.sender import Sender
+from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.errors import UnavailableError
 
-__all__ = ["OneShotClient", "one_shot"]
+__all__ = ["ACKNOWLEDGE_LIMIT", "OneShotClient", "one_shot_client"]
 
-_QUIET = 1.0
+_RETAINED_PAUSE = 1.0
 
 ACKNOWLEDGE_LIMIT = 30.0
 """Seconds without any acknowledgement after which publishing is given up."""
@@ -21,125 +23,120 @@ ACKNOWLEDGE_LIMIT = 30.0
 
 @dataclass(slots=True)
 class OneShotClient:
-    """What can be done during a one_shot."""
+    """What can be done on the connection.
 
-    connection: mqtt.Connection | None = None
-    refused: dict[str, str] = field(default_factory=dict)
+    Attributes:
+        rejected: why the broker rejected a message, by topic.
+    """
+
+    rejected: dict[str, str] = field(default_factory=dict)
+    _connection: Connection | None = None
+    _reader: RetainedReader | None = None
     _retained: dict[str, bytes] = field(default_factory=dict)
-    _heard: asyncio.Event = field(default_factory=asyncio.Event)
-    _waiting: Iterator[Message] = field(default_factory=lambda: iter(()))
-    _acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
-    _is_done: bool = False
+    _pending: Iterator[Message] = field(default_factory=lambda: iter(()))
+    _sender: Sender = field(init=False)
 
-    async def retained(self, filters: list[str], quiet: float = _QUIET) -> dict[str, bytes]:
-        """What is retained under these filters, once nothing came for `quiet` seconds.
+    def __post_init__(self) -> None:
+        self._sender = Sender(lambda: next(self._pending, None))
+
+    def use(self, connection: Connection) -> None:
+        """Use this connection, which the broker accepted."""
+        self._connection = self._sender.connection = connection
+        self._reader = RetainedReader(connection)
+
+    async def retained(self, filters: list[str], pause: float = _RETAINED_PAUSE) -> dict[str, bytes]:
+        """Return what is retained under these filters, once nothing arrives for `pause` seconds.
 
         Raises:
-            UnavailableError: the broker refused a subscription, or the connection was lost.
+            UnavailableError: the broker rejected a subscription, or the connection was lost.
         """
-        refused = await self._there.subscribe(filters)
-        self._must_stand()
-        if refused:
-            raise UnavailableError(f"the broker refused to let this user read {', '.join(refused)}")
-        while True:
-            self._heard.clear()
-            try:
-                async with asyncio.timeout(quiet):
-                    await self._heard.wait()
-            except TimeoutError:
-                self._must_stand()
-                return dict(self._retained)
-
-    def _must_stand(self) -> None:
-        """A connection that was lost in the middle has not said all that there is."""
-        if self._there.ended.done():
-            raise UnavailableError(f"the broker was lost while it was read: {self._there.ended.result().detail}")
+        if self._reader is None:
+            raise RuntimeError("not connected")
+        rejected = await self._reader.read(filters, pause)
+        if self._reader.connection.ended.done():  # then not everything has arrived
+            detail = self._reader.connection.ended.result().detail
+            raise UnavailableError(f"the connection to the broker was lost while reading: {detail}")
+        if rejected:
+            raise UnavailableError(f"the broker does not allow this user to read {', '.join(rejected)}")
+        return dict(self._retained)
 
     async def publish(self, messages: Iterable[Message]) -> None:
-        """Publish, and wait for the acknowledgements; what was refused is in `refused`.
+        """Publish, and wait for the acknowledgements; what was rejected is in `rejected`.
 
         Raises:
-            UnavailableError: the broker went away, or acknowledged nothing for ACKNOWLEDGE_LIMIT.
+            UnavailableError: the connection was lost, or the broker acknowledged nothing for ACKNOWLEDGE_LIMIT.
         """
-        self._waiting = iter(messages)
-        self._is_done = False
-        self._pump()
-        while not self._is_done:
-            self._acknowledged.clear()
-            heard = asyncio.create_task(self._acknowledged.wait(), name="one_shot-publish")
-            parties = (heard, self._there.ended)
-            done, _ = await asyncio.wait(parties, timeout=ACKNOWLEDGE_LIMIT, return_when=asyncio.FIRST_COMPLETED)
-            heard.cancel()
-            if heard not in done:
+        if self._connection is None:
+            raise RuntimeError("not connected")
+        self._pending = iter(messages)
+        self._sender.drained.clear()
+        self._sender.pump()
+        while not self._sender.drained.is_set():
+            self._sender.progressed.clear()
+            progressed = asyncio.create_task(self._sender.progressed.wait(), name="one-shot-publish")
+            waits = (progressed, self._connection.ended)
+            done, _ = await asyncio.wait(waits, timeout=ACKNOWLEDGE_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+            progressed.cancel()
+            if progressed not in done:
                 raise UnavailableError("the broker did not acknowledge everything: try again")
 
-    @property
-    def _there(self) -> mqtt.Connection:
-        if self.connection is None:
-            raise RuntimeError("not connected")
-        return self.connection
+    # Called by the connection
 
-    def received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # what MQTT delivers
-        """A message came."""
+    def message_received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # as MQTT delivers it
+        """A message arrived."""
         if retained:
             self._retained[topic] = payload
-            self._heard.set()
+            if self._reader is not None:
+                self._reader.message_arrived()
 
-    def refuse(self, topic: str, reason: str) -> None:
-        """The broker will not have a publication."""
-        self.refused[topic] = reason
+    def message_rejected(self, topic: str, detail: str) -> None:
+        """The broker rejected a message."""
+        self.rejected[topic] = detail
 
-    def drained(self) -> None:
-        """There is room for another publication."""
-        self._pump()
-        self._acknowledged.set()
-
-    def _pump(self) -> None:
-        while self._there.has_room:
-            message = next(self._waiting, None)
-            if message is None:
-                self._is_done = not self._there.in_flight
-                return
-            self._there.publish(message)
+    def room_available(self) -> None:
+        """The broker acknowledged messages."""
+        self._sender.room_available()
 
 
 @asynccontextmanager
-async def one_shot(settings: Mqtt, purpose: str) -> AsyncIterator[OneShotClient]:
-    """Connect beside a running bridge, as client id `<client_id>-<purpose>`, with no will.
+async def one_shot_client(settings: Mqtt, purpose: str) -> AsyncIterator[OneShotClient]:
+    """Connect beside a running bridge, with the client id `<client_id>-<purpose>` and without a will.
 
     Raises:
         ConfigError: a TLS file cannot be used.
         UnavailableError: there is no connection, and why.
     """
-    guest = OneShotClient()
-    handlers = mqtt.Handlers(guest.received, guest.refuse, guest.drained)
-    # at QoS 2 paho does not tell of what is refused
+    client = OneShotClient()
+    handlers = Handlers(client.message_received, client.message_rejected, client.room_available)
+    # at QoS 2 paho does not report rejected messages
     settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}", "qos": min(1, settings.qos)})
-    met = await mqtt.connect(settings, tls_context(settings.tls), None, handlers)
-    if isinstance(met, mqtt.Disconnected):
-        advice = _advice(met, tls=settings.tls is not None)
-        raise UnavailableError(f"broker {settings.address}: {met.detail}{advice}")
-    guest.connection = met
-    tending = asyncio.create_task(met.tend(), name="one_shot-tend")
+    result = await connect(settings, tls_context(settings.tls), None, handlers)
+    if isinstance(result, Disconnected):
+        advice = _advice(result, tls=settings.tls is not None)
+        raise UnavailableError(f"broker {settings.address}: {result.detail}{advice}")
+    client.use(result)
+    keeping_alive = asyncio.create_task(result.keep_alive(), name="one-shot-keep-alive")
     try:
-        yield guest
+        yield client
     finally:
-        tending.cancel()
-        met.disconnect()
+        keeping_alive.cancel()
+        result.disconnect()
 
 
-def _advice(ended: mqtt.Disconnected, *, tls: bool) -> str:
-    """What to look at first, where that can be told."""
-    right_port = "; does it speak TLS on this port?" if tls else "; does it speak MQTT without TLS on this port?"
-    match ended.trouble:
-        case mqtt.DisconnectReason.LOGIN:
+def _advice(disconnected: Disconnected, *, tls: bool) -> str:
+    """Return what to check first, where the error allows a guess."""
+    port_advice = "; does it speak TLS on this port?" if tls else "; does it speak MQTT without TLS on this port?"
+    match disconnected.reason:
+        case DisconnectReason.LOGIN:
             return "; check user name, password and what the broker allows this user"
-        case mqtt.DisconnectReason.TLS if "match" in ended.detail or "not valid for" in ended.detail:
-            return "; name the broker as its certificate does"
-        case mqtt.DisconnectReason.TLS if "certificate was refused" in ended.detail:
+        case DisconnectReason.TLS if "match" in disconnected.detail or "not valid for" in disconnected.detail:
+            return "; use the broker name that its certificate has"
+        case DisconnectReason.TLS if "certificate was rejected" in disconnected.detail:
             return "; does mqtt.tls.ca_file name the CA that signed it?"
-        case mqtt.DisconnectReason.TLS:
-            return right_port
-        case mqtt.DisconnectReason.UNREACHABLE if "closed the connection" in ended.detail or "reset" in ended.detail:
-            return right_port
+        case DisconnectReason.TLS:
+            return port_advice
+        case DisconnectReason.UNREACHABLE if (
+            "closed the connection" in disconnected.detail or "reset" in disconnected.detail
+        ):
+            return port_advice
     return ""

@@ -1,8 +1,8 @@
-"""Lets paho read every text that MQTT 5 allows in a property.
+"""Makes paho read every text that MQTT 5 allows in a property.
 
-paho 2.2 takes U+FEFF for malformed and ends the connection. The standard allows it: [MQTT-1.5.4-3] says that it is
-never to be left out. Brokers pass it on, so that one retained message with it in a user property, on a topic that is
-read at the start, would keep the bridge off its broker for good.
+paho 2.2 treats U+FEFF as malformed and ends the connection. The standard allows it ([MQTT-1.5.4-3]: it is never to be
+stripped), and brokers pass it on. So one retained message with U+FEFF in a user property, on a topic that the bridge
+reads at the start, would keep the bridge off its broker for good.
 """
 
 from paho.mqtt import properties
@@ -12,11 +12,11 @@ __all__ = ["read_every_text", "read_text"]
 
 
 def read_text(buffer: bytes, limit: int) -> tuple[str, int]:
-    """A text and the bytes that it takes, at most `limit` of them; in place of paho's `readUTF`.
+    """Return a text and its length in bytes, at most `limit`; replaces paho's `readUTF`.
 
     Raises:
-        MalformedPacket: it is longer than that, or has U+0000 in it.
-        UnicodeDecodeError: it is not UTF-8; surrogates are not.
+        MalformedPacket: the text is longer than that, or contains U+0000.
+        UnicodeDecodeError: the text is not UTF-8, in which surrogates are invalid.
     """
     length = int.from_bytes(buffer[:2], "big")
     if limit < 2 or length > limit - 2 or len(buffer) < 2 + length:  # noqa: PLR2004  # the length takes two bytes
@@ -28,5 +28,5 @@ def read_text(buffer: bytes, limit: int) -> tuple[str, int]:
 
 
 def read_every_text() -> None:
-    """Have paho read texts so."""
+    """Replace paho's reader by `read_text`."""
     properties.readUTF = read_text

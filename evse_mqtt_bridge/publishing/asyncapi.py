@@ -12,11 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue, symbolic
-from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind
-from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace
+from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue, symbolic
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind, TopicRow
 from evse_mqtt_bridge.publishing.payload_schemas import examples, schema
-from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.net import host_and_port
 
 __all__ = ["Broker", "document"]
@@ -106,7 +104,7 @@ def _security(broker: Broker) -> dict[str, Any]:
     return (login if broker.login else {}) | (certificate if broker.certificate else {})
 
 
-def _channel(row: Row) -> dict[str, Any]:
+def _channel(row: TopicRow) -> dict[str, Any]:
     names = _names(row.topic)
     channel: dict[str, Any] = {
         "address": row.topic,
@@ -119,7 +117,7 @@ def _channel(row: Row) -> dict[str, Any]:
     return channel | {key: topic for key, topic in beside.items() if topic}
 
 
-def _operation(row: Row) -> dict[str, Any]:
+def _operation(row: TopicRow) -> dict[str, Any]:
     return {
         "action": "send",
         "channel": _ref("channels", row.channel),
@@ -128,7 +126,7 @@ def _operation(row: Row) -> dict[str, Any]:
     }
 
 
-def _message(row: Row, example: bytes | None, *, is_v5: bool) -> dict[str, Any]:
+def _message(row: TopicRow, example: bytes | None, *, is_v5: bool) -> dict[str, Any]:
     is_json = row.kind is Kind.JSON
     message: dict[str, Any] = {
         "name": row.channel,
@@ -151,10 +149,10 @@ def _parameters(inventory: Inventory) -> dict[str, Any]:
     uuids = {station.uuid: list(inventory.plugs_of(station)) for station in stations}
     ids = {station.topic_id: [station.plugs.get(uuid, uuid) for uuid in uuids[station.uuid]] for station in stations}
     return {
-        "base_topic": {"description": "What every topic begins with.", "enum": [inventory.topics.base]},
-        "discovery_prefix": {
-            "description": "What every discovery topic begins with.",
-            "enum": [inventory.discovery.prefix if inventory.discovery else ""],
+        **{
+            name: {"description": description, "enum": [location.prefix]}
+            for location in inventory.locations
+            for name, description in (location.prefix_parameter,)
         },
         "evse": {"description": "A station: its alias, else its uuid.", "enum": list(ids)},
         "plug": _plug_parameter("A plug: its alias, else its uuid.", ids, certain=certain),
@@ -174,13 +172,12 @@ def _plug_parameter(description: str, of_stations: Mapping[str, list[str]], *, c
 
 
 def _without_braces(inventory: Inventory) -> Inventory:
-    """The same with parameters for prefixes that have a brace, which an address can only have around a parameter."""
-    topics, discovery = inventory.topics, inventory.discovery
-    if re.search("[{}]", topics.base):
-        topics = Topics("{base_topic}")
-    if discovery is not None and re.search("[{}]", discovery.prefix):
-        discovery = DiscoveryPlace("{discovery_prefix}", discovery.form)
-    return replace(inventory, topics=topics, discovery=discovery)
+    """Return the inventory with a parameter for each prefix that has a brace, which addresses use for parameters."""
+    locations = tuple(
+        location.with_prefix(f"{{{location.prefix_parameter[0]}}}") if re.search("[{}]", location.prefix) else location
+        for location in inventory.locations
+    )
+    return replace(inventory, locations=locations)
 
 
 def _names(address: str) -> list[str]:

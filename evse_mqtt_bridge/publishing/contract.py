@@ -1,11 +1,12 @@
-"""The topic contract as tables: one row a topic, from which messages, discovery and every reference are made.
+"""The topic contract as tables, one row per topic. Messages, discovery and every reference are made from them.
 
-`CONTRACT_VERSION` changes when a consumer could notice: a topic, a type or a meaning that went or changed.
+`CONTRACT_VERSION` changes when a consumer could notice: a topic, a type or a meaning was removed or changed.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from evse_mqtt_bridge.domain.model import PlugReading
 from evse_mqtt_bridge.domain.statuses import meaning
@@ -18,7 +19,9 @@ __all__ = [
     "STATION_FIELDS",
     "Field",
     "Kind",
+    "Owner",
     "ReadingField",
+    "TopicRow",
 ]
 
 CONTRACT_VERSION = 1
@@ -46,9 +49,42 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ReadingField(Field):
-    """A topic whose value comes from one reading; `read` yields `None` where there is nothing to say."""
+    """A topic whose value comes from one reading; `read` returns `None` where the reading has no value for it."""
 
     read: Callable[[PlugReading], object] = lambda _: None
+
+
+Owner = Literal["bridge", "station", "plug"]
+"""What a topic describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicRow:
+    """One retained topic of a configuration, as the catalogue lists it.
+
+    Attributes:
+        channel: its place in the contract, such as `plug.power`: the same for every plug.
+        topic: the topic itself.
+        kind: what its payload is.
+        unit: empty where there is none.
+        description: for people, in Markdown.
+        device: the station or plug, for people.
+        quality: the topic that reads `online` while the value may be used; empty for none.
+        time: the topic that carries the time of measurement; empty for none.
+        qos: 0 to 2.
+        retained: whether the broker keeps it.
+    """
+
+    channel: str
+    topic: str
+    kind: Kind
+    unit: str
+    description: str
+    device: str
+    quality: str
+    time: str
+    qos: int = 0
+    retained: bool = True
 
 
 BRIDGE_FIELDS = (

@@ -1,121 +1,175 @@
-"""What the bridge published in an earlier life, read back from the broker, and what of it must go.
+"""The manifest: what the bridge published, in retained `info` topics, so that a later run can clear it.
 
-The retained `info` of each station and of the bridge are its memory: they live where the retained topics live, so
-they are lost exactly when there is nothing left to clear, and they need no volume, no file and no second truth. Only
-entries that name this bridge's client id count; what anybody else published is never touched.
+The `info` of each station and of the bridge are entries of the manifest. They live where the retained topics live: they
+are lost exactly when there is nothing left to clear, and they need no volume, no file and no second source of truth.
+Only entries that name this bridge's client id count; what others published is never touched.
 
-Whoever may publish there can forge an entry. So what the bridge cannot have written, by the rules for ids, aliases and
-prefixes, is not believed; a topic that is made of an entry is one that every broker takes.
+Whoever may publish on these topics can forge an entry. So entries that the bridge cannot have written, by the rules for
+ids, aliases and prefixes, are ignored; every broker accepts a topic that is made from an entry.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from datetime import datetime
+from typing import cast
 
 from evse_mqtt_bridge.domain.availability import MAX_PLUGS
 from evse_mqtt_bridge.domain.identifiers import is_alias, is_id
 from evse_mqtt_bridge.domain.model import Station, StationState
-from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, STATION_FIELDS
-from evse_mqtt_bridge.publishing.outputs import homeassistant
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
+from evse_mqtt_bridge.publishing.message import JSON, Message
+from evse_mqtt_bridge.publishing.outputs.protocol import Location
+from evse_mqtt_bridge.publishing.outputs.registry import MANIFEST_KEYS, locations_from_manifest
+from evse_mqtt_bridge.publishing.payloads import json_object, json_payload, timestamp
 from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics
 
-__all__ = ["BridgeEntry", "DiscoveryPlace", "StationEntry", "json_object", "read_bridge", "read_station"]
-
-Form = Literal["entity", "device"]
-
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""What no broker takes in a topic; all else may have stood in a configuration."""
+__all__ = [
+    "BridgeEntry",
+    "BridgeInfo",
+    "Entry",
+    "StationEntry",
+    "bridge_info",
+    "read_bridge",
+    "read_station",
+    "station_info",
+]
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_LONGEST_PREFIX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class DiscoveryPlace:
-    """Where and in which form discovery was published."""
-
-    prefix: str
-    form: Form
-
-    def as_dict(self) -> dict[str, str]:
-        """As it stands in `info`."""
-        return {"prefix": self.prefix, "form": self.form}
+_LONGEST_BASE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class StationEntry:
-    """What is, or was, published for one station; `plugs` maps plug uuids to topic ids, `labels` to labels."""
+    """What is published for one station.
+
+    Attributes:
+        topics: the base topic.
+        topic_id: the station's level in topics.
+        uuid: the station's uuid.
+        plugs: topic ids by plug uuid.
+        labels: labels by plug uuid.
+        locations: where the outputs publish, in the order of publishing.
+    """
 
     topics: Topics
     topic_id: str
     uuid: str
     plugs: Mapping[str, str]
     labels: Mapping[str, str | None]
-    discovery: DiscoveryPlace | None
+    locations: tuple[Location, ...]
 
     @classmethod
     def of(
-        cls, topics: Topics, station: Station, state: StationState, discovery: DiscoveryPlace | None
+        cls, topics: Topics, station: Station, state: StationState, locations: tuple[Location, ...]
     ) -> "StationEntry":
-        """What is published for `station` in this state."""
-        plugs = {uuid: station.plugs.get(uuid, uuid) for uuid in state.plugs}
+        """Return the entry of a station in a state."""
+        plugs = {uuid: station.plug_topic_id(uuid) for uuid in state.plugs}
         labels = {uuid: plug.label for uuid, plug in state.plugs.items()}
-        return cls(topics, station.topic_id, station.uuid, plugs, labels, discovery)
+        return cls(topics, station.topic_id, station.uuid, plugs, labels, locations)
 
     @property
-    def record(self) -> str:
-        """The topic of the `info` that tells of all this."""
+    def topic(self) -> str:
+        """The topic of the entry itself."""
         return self.topics.station(self.topic_id, "info")
 
-    def discovery_topics(self) -> list[str]:
-        """Its discovery topics."""
-        if self.discovery is None:
-            return []
-        prefix, form = self.discovery.prefix, self.discovery.form
-        topics = [topic for plug in self.plugs for topic in homeassistant.plug_topics(prefix, form, self.uuid, plug)]
-        return [*topics, *homeassistant.station_topics(prefix, form, self.uuid)]
+    def topics_at(self, location: Location) -> dict[str, str]:
+        """Return the topics of one location, and for each the uuid of the plug whose values it carries, or nothing."""
+        return location.station_topics(self.uuid, self.topic_id, self.plugs)
 
     def all_topics(self) -> dict[str, str]:
-        """Every topic of it and the plug that it speaks of, by uuid (empty: the station), in the order of clearing.
+        """Return every topic, as `topics_at` does, in the order of clearing.
 
-        Discovery goes first, so that entities go before their topics do; `info` last: while it stands, an interrupted
-        clean-up is taken up again.
+        Discovery goes first, so that entities are removed before their topics. The entry goes last: while it stands, an
+        interrupted clean-up is resumed.
         """
-        topics = dict.fromkeys(self.discovery_topics(), "")
-        for uuid, topic_id in self.plugs.items():
-            topics.update((self.topics.plug(self.topic_id, topic_id, field.name), uuid) for field in PLUG_FIELDS)
-        names = [field.name for field in STATION_FIELDS if field.name != "info"]
-        return topics | {self.topics.station(self.topic_id, name): "" for name in names} | {self.record: ""}
+        topics: dict[str, str] = {}
+        for location in reversed(self.locations):
+            topics.update(self.topics_at(location))
+        return topics | {self.topic: ""}
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeEntry:
-    """What is, or was, published for the bridge itself."""
+    """What is published for the bridge itself; see `StationEntry`."""
 
     topics: Topics
     client_id: str
-    discovery: DiscoveryPlace | None
+    locations: tuple[Location, ...]
 
     @property
-    def record(self) -> str:
-        """The topic of the `info` that tells of all this."""
+    def topic(self) -> str:
+        """The topic of the entry itself."""
         return self.topics.info
 
-    def discovery_topics(self) -> list[str]:
-        """Its discovery topics."""
-        if self.discovery is None:
-            return []
-        return list(homeassistant.bridge_topics(self.discovery.prefix, self.discovery.form, self.client_id))
+    def topics_at(self, location: Location) -> dict[str, str]:
+        """Return the topics of one location; none of them carries values of a plug."""
+        return dict.fromkeys(location.bridge_topics(self.client_id), "")
 
     def all_topics(self) -> dict[str, str]:
-        """Every topic of it, `info` last, each with an empty text, for it speaks of no plug."""
-        return dict.fromkeys((*self.discovery_topics(), *self.topics.bridge), "")
+        """Return every topic in the order of clearing, the entry last."""
+        topics: dict[str, str] = {}
+        for location in reversed(self.locations):
+            topics.update(self.topics_at(location))
+        return topics | {self.topic: ""}
+
+
+Entry = StationEntry | BridgeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeInfo:
+    """The content of the bridge's entry.
+
+    Attributes:
+        version: the bridge's version.
+        client_id: its MQTT client id.
+        started: when it started, in UTC.
+        stations: how many stations are configured.
+        locations: where its outputs publish.
+    """
+
+    version: str
+    client_id: str
+    started: datetime
+    stations: int
+    locations: tuple[Location, ...]
+
+
+def station_info(
+    topics: Topics, station: Station, state: StationState, owner: str, locations: tuple[Location, ...]
+) -> Message:
+    """Return the entry of a station as a message; `owner` is the client id of the bridge that publishes it."""
+    content = {
+        "uuid": station.uuid,
+        "name": station.title,
+        "plugs": {
+            uuid: {"topic": station.plug_topic_id(uuid), "label": plug.label} for uuid, plug in state.plugs.items()
+        },
+        "published_by": owner,
+        "contract": CONTRACT_VERSION,
+        **_recorded(locations),
+    }
+    return Message(topics.station(station.topic_id, "info"), json_payload(content), JSON)
+
+
+def bridge_info(topics: Topics, info: BridgeInfo) -> Message:
+    """Return the bridge's entry as a message."""
+    content = {
+        "name": "evse-mqtt-bridge",
+        "version": info.version,
+        "contract": CONTRACT_VERSION,
+        "client_id": info.client_id,
+        "base_topic": topics.base,
+        "started": timestamp(info.started),
+        "stations": info.stations,
+        **_recorded(info.locations),
+    }
+    return Message(topics.info, json_payload(content), JSON)
 
 
 def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> StationEntry | None:
-    """The entry that a retained `info` of a station holds; `None` where it is not one that `owner` published."""
+    """Return the entry in a retained `info` of a station; `None` where `owner` did not publish it."""
     place = topics.read(topic)
     if place is None or place.field != "info":
         return None
@@ -135,38 +189,24 @@ def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> Stat
                 topic_ids[plug], labels[plug] = topic_id, label
             case _:
                 return None
-    return StationEntry(topics, place.station, cast("str", uuid), topic_ids, labels, _discovery(content))
+    locations = locations_from_manifest(topics, content)
+    return StationEntry(topics, place.station, cast("str", uuid), topic_ids, labels, locations)
 
 
 def read_bridge(topic: str, payload: bytes, owner: str) -> BridgeEntry | None:
-    """The entry that a retained `bridge/info` holds, under whatever base; `None` where it is not `owner`'s."""
-    if not topic.endswith(f"/{BRIDGE}/info"):  # most are a station's, and twenty thousand of them take a while to read
+    """Return the entry in a retained `bridge/info` under any base topic; `None` where `owner` did not publish it."""
+    if not topic.endswith(f"/{BRIDGE}/info"):  # most are stations', and parsing twenty thousand of them takes a while
         return None
     content = json_object(payload)
     if content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != owner:
         return None
     base = content.get("base_topic")
-    if not isinstance(base, str) or len(base) > _LONGEST_PREFIX or Topics(base).info != topic:
+    if not isinstance(base, str) or len(base) > _LONGEST_BASE or Topics(base).info != topic:
         return None
-    return BridgeEntry(Topics(base), owner, _discovery(content))
+    return BridgeEntry(Topics(base), owner, locations_from_manifest(Topics(base), content))
 
 
-def _discovery(content: Mapping[str, object]) -> DiscoveryPlace | None:
-    match content.get("discovery"):
-        case {"prefix": str(prefix), "form": "entity" | "device" as form} if _is_prefix(prefix):
-            return DiscoveryPlace(prefix, form)
-    return None
-
-
-def _is_prefix(text: str) -> bool:
-    plain = not _UNFIT.search(text) and not set(text) & set("+#") and not text.startswith("$")
-    return plain and all(text.split("/")) and len(text) <= _LONGEST_PREFIX
-
-
-def json_object(payload: bytes) -> dict[str, object]:
-    """The JSON object that a payload is; an empty one where it is none."""
-    try:
-        content = json.loads(payload)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _recorded(locations: tuple[Location, ...]) -> dict[str, dict[str, str] | None]:
+    """Return the keys of an entry that record the locations; `null` where an output is off."""
+    recorded = {location.manifest_key: dict(location.manifest_value()) for location in locations}
+    return {key: recorded.get(key) for key in MANIFEST_KEYS}

@@ -1,68 +1,98 @@
 """The way from what was published to what is wanted, where the order matters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from evse_mqtt_bridge.domain.model import Message
-from evse_mqtt_bridge.publishing import messages
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
-from evse_mqtt_bridge.publishing.outputs import homeassistant
+from evse_mqtt_bridge.publishing.manifest import Entry
+from evse_mqtt_bridge.publishing.message import Message, clear
+from evse_mqtt_bridge.publishing.outputs.protocol import Location
 
-__all__ = ["Change", "Transition", "transition"]
+__all__ = ["Change", "Migration", "migration"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What `was` published, and what is `now` (`None`: nothing) in its place."""
+    """An entry that was published, and its successor; `None` where there is none."""
 
-    was: StationEntry | BridgeEntry
-    now: StationEntry | BridgeEntry | None
+    old: Entry
+    new: Entry | None
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
-    """`steps` come before the whole picture, each when the one before it has been taken in; `last` comes after it.
+class Migration:
+    """The messages of a migration.
 
-    `records` are the topics of the `info` that tell of what goes last. Until that is done they are all that tells of
-    it, so nothing else may be said there before.
+    Attributes:
+        stages: published before the full republish, each stage when the one before it is acknowledged.
+        last: published after the full republish.
+        deferred_entries: topics of manifest entries that alone describe what `last` clears. Nothing else may be
+            published there before.
     """
 
-    steps: tuple[tuple[Message, ...], ...]
+    stages: tuple[tuple[Message, ...], ...]
     last: tuple[Message, ...]
-    records: frozenset[str] = frozenset()
+    deferred_entries: frozenset[str] = frozenset()
 
 
-def transition(changes: Iterable[Change]) -> Transition:
-    """What to say so that nothing is left of what was, and entities that only change their form are kept.
+def migration(changes: Iterable[Change]) -> Migration:
+    """Return the messages that leave nothing of the old entries behind, and keep entities that only change their form.
 
-    Discovery that something else takes the place of is cleared before that is published. Home Assistant keeps the
-    entities and their history of what moves within its prefix; see outputs/homeassistant/migration.py. All
-    else is cleared last, or with the old form where the record is to tell of the new one by then.
+    Topics whose location hands over to a successor are cleared before the successor is published. All others are
+    cleared last; or together with the topics that are handed over in stages, because the new entry of the station is
+    published right after those stages and no longer describes the rest.
     """
-    moved: list[str] = []
-    replaced: list[str] = []
-    gone: list[str] = []
-    records: set[str] = set()
+    staged: list[tuple[tuple[Message, ...], ...]] = []
+    cleared_first: list[str] = []
+    cleared_last: list[str] = []
+    deferred: set[str] = set()
     for change in changes:
-        was, now = change.was, change.now
-        if was == now:
+        if change.old == change.new:
             continue
-        before, after = was.all_topics(), now.all_topics() if now else {}
-        # An alias may have gone from one plug to another; its topics are others' then.
-        kept = {topic for topic, plug in before.items() if after.get(topic) == plug}
-        discovered = [topic for topic in was.discovery_topics() if topic not in kept] if now else []
-        kept.update(discovered)
-        going = [topic for topic in before if topic not in kept]
-        moves = now and now.discovery and was.discovery and now.discovery.prefix == was.discovery.prefix
-        moved += discovered if moves else ()
-        replaced += discovered
-        if moves and discovered:
-            # After the steps of a move, the record has to tell of the new form before that is published, or is
-            # another's, and then tells no more of what goes: so that goes with the old form.
-            replaced += [topic for topic in going if topic != was.record]
-            gone += [topic for topic in going if topic == was.record]
-        elif going:
-            gone += going
-            records.add(was.record)
-    steps = (homeassistant.migration(moved), homeassistant.placeholder(moved), tuple(messages.clear(replaced)))
-    return Transition(tuple(step for step in steps if step), tuple(messages.clear(gone)), frozenset(records))
+        removed = _removed_topics(change)
+        early: list[str] = []
+        stages: list[tuple[tuple[Message, ...], ...]] = []
+        for topics, location in _handed_over(change, removed):
+            handover = location.handover(topics, _successor(change, location))
+            if handover is not None:
+                early += topics
+                stages += [handover.stages] if handover.stages else []
+        cleared_first += early
+        staged += stages
+        rest = [topic for topic in removed if topic not in set(early)]
+        if stages:
+            # After these stages the entry has to record the new location, or belongs to another station.
+            cleared_first += [topic for topic in rest if topic != change.old.topic]
+            cleared_last += [topic for topic in rest if topic == change.old.topic]
+        elif rest:
+            cleared_last += rest
+            deferred.add(change.old.topic)
+    stages_of_all = (*_merged(staged), tuple(clear(cleared_first)))
+    return Migration(tuple(stage for stage in stages_of_all if stage), tuple(clear(cleared_last)), frozenset(deferred))
+
+
+def _removed_topics(change: Change) -> list[str]:
+    """Return the old topics that the new entry lacks, or has for another plug: an alias may have moved."""
+    after = change.new.all_topics() if change.new else {}
+    return [topic for topic, plug in change.old.all_topics().items() if after.get(topic) != plug]
+
+
+def _handed_over(change: Change, removed: list[str]) -> Iterator[tuple[tuple[str, ...], Location]]:
+    """Yield the removed topics of each location; nothing for a station that is removed as a whole."""
+    if change.new is None:
+        return
+    for location in change.old.locations:
+        at_location = change.old.topics_at(location)
+        if topics := tuple(topic for topic in removed if topic in at_location):
+            yield topics, location
+
+
+def _successor(change: Change, location: Location) -> Location | None:
+    locations = change.new.locations if change.new else ()
+    return next((other for other in locations if other.manifest_key == location.manifest_key), None)
+
+
+def _merged(staged: list[tuple[tuple[Message, ...], ...]]) -> Iterator[tuple[Message, ...]]:
+    """Yield the first stages of all handovers as one stage, then the second stages, and so on."""
+    for stages in zip_longest(*staged, fillvalue=()):
+        yield tuple(message for stage in stages for message in stage)

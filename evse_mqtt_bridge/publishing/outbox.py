@@ -1,77 +1,78 @@
-"""What waits to be said: which stations have news, and what goes before and after them.
+"""The outbox: which messages are pending, and which of them is next.
 
-A station with news waits as what the broker was told of it last, and is put into words when its turn comes, from what
-is known then. So a broker that is slow costs one older state of a station at most, each value goes out once as it is in
-the end, and twenty thousand stations that answer for the first time do not stand in memory as a million messages.
+A changed station is queued with the state published last, and rendered when it reaches the front. So a slow broker
+costs one older state per station at most, each value goes out once, as it is in the end, and twenty thousand stations
+that answer for the first time do not stand in memory as a million messages. The full republish is rendered lazily, too.
 
-The whole picture is drawn in the same way. While both wait, news and picture take turns: neither is held up by the
-other's end. What goes last is what must not be seen before the rest: clearing topics that went.
+While both are pending, changes and full republish alternate: neither waits for the end of the other. What consumers
+must not see before everything else, such as the clearing of removed topics, goes last.
 """
 
-from collections import OrderedDict  # taking the first out of a dict costs a look at all that went before it
+from collections import OrderedDict  # removing the first key of a dict takes time for all keys removed before it
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from evse_mqtt_bridge.domain.model import Message
+from evse_mqtt_bridge.publishing.message import Message
 
 __all__ = ["Outbox"]
 
-_Told = TypeVar("_Told")
+_State = TypeVar("_State")
 
 
 @dataclass(slots=True)
-class Outbox(Generic[_Told]):
-    """Not bounded by a number, but by the stations that exist: each waits at most once.
+class Outbox(Generic[_State]):
+    """Pending messages. Their number is bounded by the stations: each is queued at most once.
 
-    `draw` puts into words what the broker does not know yet of a key, after what it was told (`None`: nothing).
+    Attributes:
+        render: renders what the broker lacks of a key, given the state published last (`None`: everything).
     """
 
-    draw: Callable[[str, _Told | None], Iterator[Message]]
+    render: Callable[[str, _State | None], Iterator[Message]]
     _first: Iterator[Message] = field(default_factory=lambda: iter(()))
-    _waiting: OrderedDict[str, _Told | None] = field(default_factory=OrderedDict)
-    _news: Iterator[Message] = field(default_factory=lambda: iter(()))
-    _picture: Iterator[Message] = field(default_factory=lambda: iter(()))
+    _queue: OrderedDict[str, _State | None] = field(default_factory=OrderedDict)
+    _change: Iterator[Message] = field(default_factory=lambda: iter(()))
+    _republish: Iterator[Message] = field(default_factory=lambda: iter(()))
     _last: OrderedDict[str, Message] = field(default_factory=OrderedDict)
-    _is_pictures_turn: bool = True
+    _is_republish_next: bool = True
 
     def put_first(self, messages: Iterable[Message]) -> None:
-        """Say these before all else; what is left of earlier ones is given up for them."""
+        """Publish these before everything else; they replace earlier ones that are still pending."""
         self._first = iter(messages)
 
-    def put(self, key: str, told: _Told | None) -> None:
-        """`key` has news; `told` is what the broker was told of it, where it was not waiting already."""
-        if told is None:
-            self._waiting[key] = None
+    def put_change(self, key: str, last_published: _State | None) -> None:
+        """Queue a changed key with its state published last; a queued key keeps the state that it was queued with."""
+        if last_published is None:
+            self._queue[key] = None
         else:
-            self._waiting.setdefault(key, told)
+            self._queue.setdefault(key, last_published)
 
-    def waits(self, key: str) -> bool:
-        """Whether there is news of `key` that was not begun."""
-        return key in self._waiting
+    def is_queued(self, key: str) -> bool:
+        """Return whether a change of `key` is queued and not yet being rendered."""
+        return key in self._queue
 
     def put_last(self, messages: Iterable[Message]) -> None:
-        """Say these when nothing else waits, in this order; each replaces what waits to be last on its topic.
+        """Publish these when nothing else is pending, in this order.
 
-        One whose topic is said in the meantime is called off.
+        Each replaces an earlier one for its topic, and is dropped if its topic is published in the meantime.
         """
         for message in messages:
             self._last.pop(message.topic, None)
             self._last[message.topic] = message
 
-    def refill(self, picture: Iterable[Message]) -> None:
-        """Say what `picture` yields; what is left of an earlier one is given up for it."""
-        self._picture = iter(picture)
+    def put_republish(self, messages: Iterable[Message]) -> None:
+        """Publish what `messages` yields; it replaces a full republish that is under way."""
+        self._republish = iter(messages)
 
-    def take(self) -> Message | None:
-        """The next message, or `None`."""
-        self._is_pictures_turn = not self._is_pictures_turn
+    def next_message(self) -> Message | None:
+        """Return the next message, or `None`."""
+        self._is_republish_next = not self._is_republish_next
         message = next(self._first, None)
         if message is None:
-            if self._is_pictures_turn:
-                message = next(self._picture, None) or self._take_news()
+            if self._is_republish_next:
+                message = next(self._republish, None) or self._next_change()
             else:
-                message = self._take_news() or next(self._picture, None)
+                message = self._next_change() or next(self._republish, None)
         if not self._last:
             return message
         if message is None:
@@ -79,21 +80,21 @@ class Outbox(Generic[_Told]):
         self._last.pop(message.topic, None)
         return message
 
-    def _take_news(self) -> Message | None:
-        message = next(self._news, None)
-        while message is None and self._waiting:
-            self._news = self.draw(*self._waiting.popitem(last=False))
-            message = next(self._news, None)
+    def _next_change(self) -> Message | None:
+        message = next(self._change, None)
+        while message is None and self._queue:
+            self._change = self.render(*self._queue.popitem(last=False))
+            message = next(self._change, None)
         return message
 
-    def interrupt(self) -> None:
-        """Forget the news and the picture, for another picture to come; what goes first and last still goes."""
-        self._waiting.clear()
-        self._news = iter(())
-        self._picture = iter(())
+    def drop_changes(self) -> None:
+        """Drop changes and full republish, because another full republish follows; what goes first and last stays."""
+        self._queue.clear()
+        self._change = iter(())
+        self._republish = iter(())
 
-    def empty(self) -> None:
-        """Forget all of it."""
-        self.interrupt()
+    def drop_all(self) -> None:
+        """Drop every pending message."""
+        self.drop_changes()
         self._first = iter(())
         self._last.clear()

@@ -10,11 +10,11 @@ from typing import Any
 
 from evse_mqtt_bridge.domain.model import STATION_REASONS, PlugReading, PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.domain.statuses import STATUSES
-from evse_mqtt_bridge.publishing import messages
-from evse_mqtt_bridge.publishing.catalogue import Row
-from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, READING_FIELDS, Field, Kind
-from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace
-from evse_mqtt_bridge.publishing.messages import BridgeInfo
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, READING_FIELDS, Field, Kind, TopicRow
+from evse_mqtt_bridge.publishing.manifest import BridgeInfo, bridge_info, station_info
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation, PlainTopics, bridge_availability
+from evse_mqtt_bridge.publishing.outputs.protocol import Stage
 from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
 
 __all__ = ["Schema", "examples", "schema"]
@@ -38,7 +38,7 @@ _DISCOVERED = {
 _EXAMPLE_TIME = datetime(2024, 3, 25, 11, 12, 17, 851_000, UTC)
 
 
-def schema(row: Row) -> Schema:
+def schema(row: TopicRow) -> Schema:
     """The schema of a payload; objects may get further keys without another contract version."""
     owner, _, name = row.channel.partition(".")
     match owner, name:
@@ -69,20 +69,22 @@ def examples() -> dict[str, bytes]:
     plug = PlugState(reading.plug_uuid, reading.label, reading, reason=Reason.ONLINE)
     state = StationState(Reason.ONLINE, plugs={plug.uuid: plug})
     station = Station("25104c56d7f848af830af4300193efb3", 30, "Garage north", "garage-north", {plug.uuid: "left"})
-    topics, owner, discovery = Topics("evse"), "evse-mqtt-bridge", DiscoveryPlace("homeassistant", "entity").as_dict()
-    said = {
-        "bridge.availability": messages.bridge_availability(topics, online=True).payload,
-        "bridge.info": messages.bridge_info(topics, BridgeInfo("0.1.0", owner, _EXAMPLE_TIME, 1, discovery)).payload,
+    topics, owner = Topics("evse"), "evse-mqtt-bridge"
+    locations = (PlainLocation(topics), DiscoveryLocation("homeassistant", "entity"))
+    payloads = {
+        "bridge.availability": bridge_availability(topics, online=True).payload,
+        "bridge.info": bridge_info(topics, BridgeInfo("0.1.0", owner, _EXAMPLE_TIME, 1, locations)).payload,
     }
+    output = PlainTopics(topics)
     for message in (
-        messages.station_info(topics, station, state, owner, discovery),
-        *messages.values(topics, station, state),
-        *messages.availability(topics, station, state),
+        station_info(topics, station, state, owner, locations),
+        *output.station(Stage.VALUES, station, None, state),
+        *output.station(Stage.AVAILABILITY, station, None, state),
     ):
         place = topics.read(message.topic)
         if place is not None:
-            said[f"{'plug' if isinstance(place, PlugPlace) else 'station'}.{place.field}"] = message.payload
-    return said
+            payloads[f"{'plug' if isinstance(place, PlugPlace) else 'station'}.{place.field}"] = message.payload
+    return payloads
 
 
 def _value(each: Field, owner: str) -> Schema:

@@ -1,357 +1,324 @@
-"""The line for one station, and the set of stations: outcome -> state -> news -> messages -> broker.
+"""The publication: what the broker shows, and what has to be published so that it shows the current state.
 
-Nothing here waits or looks at a clock. What comes in is an outcome, a configuration, or what the broker remembers of an
-earlier life; what goes out are messages.
+A sans-I/O state machine: the session feeds it with what happens on the connection, pulls messages while the connection
+has room, and does the waiting. The rules:
+
+- While there is no connection, nothing is queued. After each connect, everything is published, read from the states as
+  the broker takes it: one message per topic, with the newest value.
+- Before that, the manifest is read: the retained `info` topics that a previous run, or this one, published. From them
+  follows a migration: stages that have to be acknowledged one by one before anything else is published, and topics that
+  are cleared after everything else.
+- A changed configuration leads to a migration as well. If it has no stages and changes nothing but stations, only those
+  are published; if it does, the full republish follows. Migrations queue up; only the last one leads to the republish.
+- A manifest entry that alone describes what has to be cleared is published after that was cleared.
+- When a consumer announces its start, everything is published again, and pending changes with it.
+- When the bridge stops, `offline` is the last message.
 """
 
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
-from typing import Protocol
+from enum import Enum
 
-from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.domain.availability import (
-    Moment,
-    advance,
-    age,
-    forget_plugs_without_topics,
-    remember,
-    with_topics,
-)
-from evse_mqtt_bridge.domain.model import Message, Outcome, Station, StationState
-from evse_mqtt_bridge.publishing import messages
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry, read_bridge, read_station
-from evse_mqtt_bridge.publishing.messages import BridgeInfo
-from evse_mqtt_bridge.publishing.migration import Change, Transition, transition
-from evse_mqtt_bridge.publishing.outputs import homeassistant
+from evse_mqtt_bridge.domain.model import Station, StationState
+from evse_mqtt_bridge.domain.stations import Stations
+from evse_mqtt_bridge.publishing.comparison import has_changes, has_same_labels, is_published_alike
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, read_bridge, read_station
+from evse_mqtt_bridge.publishing.message import Message, clear
+from evse_mqtt_bridge.publishing.migration import Change, Migration, migration
+from evse_mqtt_bridge.publishing.outbox import Outbox
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.topics import Topics
+from evse_mqtt_bridge.publishing.renderer import BRIDGE_KEY, Renderer
+from evse_mqtt_bridge.publishing.topics import Topics, covers
 
-__all__ = ["THE_BRIDGE", "Bridge", "Publisher"]
-
-THE_BRIDGE = ""
-"""The key of what the bridge says of itself, where others are uuids of stations."""
+__all__ = ["Phase", "Publication", "Subscriptions"]
 
 
-_Speak = Callable[[Station, StationState], Iterator[Message]]
+class Phase(Enum):
+    """Where a connection stands."""
+
+    OFFLINE = "no connection"
+    RESTORING = "the manifest is being read"
+    MIGRATING = "the stages of a migration are being published"
+    LIVE = "everything, then changes, are being published"
+    CLOSING = "`offline` is being published"
 
 
-class Publisher(Protocol):
-    """Where news goes; what there is without a connection may be dropped, since the whole picture follows one."""
+_TRANSITIONS: Mapping[tuple[Phase, str], frozenset[Phase]] = {
+    (Phase.OFFLINE, "connected"): frozenset({Phase.RESTORING}),
+    (Phase.RESTORING, "restored"): frozenset({Phase.RESTORING, Phase.MIGRATING, Phase.LIVE}),
+    (Phase.MIGRATING, "stage_acknowledged"): frozenset({Phase.MIGRATING, Phase.LIVE}),
+    (Phase.MIGRATING, "reconfigured"): frozenset({Phase.MIGRATING}),
+    (Phase.LIVE, "reconfigured"): frozenset({Phase.MIGRATING, Phase.LIVE}),
+    **{
+        (phase, "closing"): frozenset({Phase.CLOSING})
+        for phase in (Phase.RESTORING, Phase.MIGRATING, Phase.LIVE, Phase.CLOSING)
+    },
+    **{(phase, "disconnected"): frozenset({Phase.OFFLINE}) for phase in Phase},
+}
+"""The phases that each method may lead to. A combination that is missing is an error in the session."""
 
-    def publish(self, key: str, told: StationState) -> None:
-        """A station has news, for a broker that was told of this state; `Bridge.news` has the words."""
 
-    def publish_last(self, messages: Iterable[Message]) -> None:
-        """Say these after all that waits."""
+@dataclass(frozen=True, slots=True)
+class Subscriptions:
+    """Topic filters to subscribe to.
 
-    def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
-        """Say all that there is of these stations, and `last` after all that waits, less what was said by then."""
+    Attributes:
+        lasting: for as long as the connection lasts.
+        retained: only until the broker has delivered what is retained there.
+    """
 
-    def change(self, transition: Transition) -> None:
-        """Go through a transition's steps, then say the whole picture, what the transition has last, and late infos."""
+    lasting: tuple[str, ...]
+    retained: tuple[str, ...]
 
 
-class Bridge:
-    """The stations of a plan and what is known of them; `started` is when, in UTC."""
+class Publication:
+    """See the module. Every method returns at once; none of them calls back.
 
-    def __init__(self, plan: Plan, started: datetime) -> None:
-        self._plan = plan
-        self._started = started
-        self._states = {uuid: StationState() for uuid in plan.stations}
-        # Topics of `info` that are said last on this connection; see Transition.records.
-        self._late: set[str] = set()
-        # The stations whose values the picture on its way has not come to, by uuid, each with the state in which it
-        # told discovery.
-        self._untold: dict[str, StationState | None] = {}
+    Args:
+        plan: what the configuration asks for.
+        stations: the states; a previous run's plugs are restored into them.
+        started: when the bridge started, in UTC.
+    """
+
+    def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
+        self._renderer = Renderer(plan, stations, started)
+        self._stations = stations
+        self._phase = Phase.OFFLINE
+        self._outbox: Outbox[StationState] = Outbox(self._renderer.change)
+        self._retained: dict[str, bytes] = {}
+        self._manifest_filters: tuple[str, ...] = ()
+        self._migration: Migration | None = None
+        self._stages: deque[tuple[Message, ...]] = deque()
+        self._migrations: deque[Migration] = deque()
+
+    @property
+    def phase(self) -> Phase:
+        """Where the connection stands."""
+        return self._phase
 
     @property
     def plan(self) -> Plan:
         """The plan in force."""
-        return self._plan
+        return self._renderer.plan
 
     @property
     def started(self) -> datetime:
         """When the bridge started, in UTC."""
-        return self._started
+        return self._renderer.started
 
-    def state(self, uuid: str) -> StationState:
-        """What is known of a station of the plan."""
-        return self._states[uuid]
+    @property
+    def deferred_entries(self) -> frozenset[str]:
+        """Topics of manifest entries that are published only after a clean-up that is still pending."""
+        return frozenset(self._renderer.deferred_entries)
 
-    # The line
+    def will(self) -> Message:
+        """Return what the broker publishes when the bridge is lost, and the bridge when it stops."""
+        return self._renderer.availability(online=False)
 
-    def take(self, uuid: str, outcome: Outcome, moment: Moment, publisher: Publisher) -> Outcome:
-        """One poll's outcome for a station of the plan: what it changes is published.
+    # The connection
 
-        Returns the outcome as it was taken, without plugs that have no topic.
+    def connected(self) -> Subscriptions:
+        """The broker accepted a connection; its retained manifest has to be read first."""
+        self._enter(Phase.RESTORING, "connected")
+        self._outbox.drop_all()
+        birth = (self.plan.birth_topic,) if self.plan.birth_topic else ()
+        self._manifest_filters = (self.plan.topics.manifest_filter, *Topics.bridge_info_filters())
+        return Subscriptions(birth, self._manifest_filters)
+
+    def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
+        """Take a message from the broker; returns whether it is a birth message: `republish` after a random pause."""
+        if retained:
+            if self._phase is Phase.RESTORING:
+                self._retained[topic] = payload
+            return False
+        return payload == b"online" and self._phase is Phase.LIVE and covers(self.plan.birth_topic, topic)
+
+    def restored(self) -> Subscriptions | None:
+        """The broker has delivered what is retained under the last subscriptions.
+
+        Returns:
+            Further subscriptions, for base topics that only the manifest names; `None` when there are none, and
+            publishing begins.
         """
-        station, old = self._plan.stations[uuid], self._states[uuid]
-        outcome = with_topics(outcome, station)
-        new = self._states[uuid] = advance(old, outcome, self._plan.rules, moment)
-        if messages.has_changes(old, new):
-            self._tell_news(station, old, new, publisher)
-        return outcome
+        client_id = self.plan.client_id
+        bridges = [bridge for item in self._retained.items() if (bridge := read_bridge(*item, client_id))]
+        bases = dict.fromkeys((self.plan.topics, *(bridge.topics for bridge in bridges)))
+        missing = tuple(sorted({base.manifest_filter for base in bases} - set(self._manifest_filters)))
+        if missing:
+            self._enter(Phase.RESTORING, "restored")
+            self._manifest_filters += missing
+            return Subscriptions((), missing)
+        stations = [
+            station
+            for base in bases
+            for item in self._retained.items()
+            if (station := read_station(base, *item, client_id))
+        ]
+        self._retained = {}
+        for entry in stations:
+            self._stations.restore_plugs(entry.uuid, entry.labels)
+        first = self._migration_from([*stations, *bridges])
+        self._renderer.deferred_entries = set(first.deferred_entries)
+        self._enter(Phase.MIGRATING if first.stages else Phase.LIVE, "restored")
+        self._begin(first)
+        return None
 
-    def _tell_news(self, station: Station, old: StationState, new: StationState, publisher: Publisher) -> None:
-        if gone := self._topics_gone(station, old, new):
-            # What the broker was told holds no more: a plug that comes back before its end was said must be told again.
-            publisher.publish_anew([station.uuid], [*messages.clear(gone), self._info(station, new)])
+    @property
+    def manifest_filters(self) -> tuple[str, ...]:
+        """The subscriptions that were needed to read the manifest, and are not needed any more."""
+        return self._manifest_filters
+
+    def closing(self) -> None:
+        """The bridge stops: only `offline` is published any more."""
+        self._enter(Phase.CLOSING, "closing")
+        self._outbox.drop_all()
+        self._outbox.put_first([self.will()])
+
+    def disconnected(self) -> None:
+        """The connection ended."""
+        self._enter(Phase.OFFLINE, "disconnected")
+        self._outbox.drop_all()
+        self._retained = {}
+        self._stages.clear()
+        self._migrations.clear()
+
+    # Messages
+
+    def next_message(self) -> Message | None:
+        """Return the next message to publish; `None` while there is none."""
+        return self._outbox.next_message()
+
+    def stage_acknowledged(self) -> None:
+        """Everything is acknowledged while migrating, and consumers had time to process it: go on to the next stage."""
+        if self._phase is not Phase.MIGRATING:
             return
-        if not _are_called_alike(old, new) and self._record_of(station) in self._late:
-            publisher.publish_last([self._info(station, new)])
-        publisher.publish(station.uuid, old)
+        if self._stages:
+            self._outbox.put_first(self._stages.popleft())
+            return
+        self._finish()
 
-    def age(self, moment: Moment, publisher: Publisher) -> Iterator[tuple[Station, StationState, StationState]]:
-        """Time has passed without polls: what became too old is published; yields each station that this changed."""
-        for uuid, station in self._plan.stations.items():
-            old = self._states[uuid]
-            new = age(old, self._plan.rules, moment)
-            if new is not old:
-                self._states[uuid] = new
-                publisher.publish(uuid, old)
-                yield station, old, new
+    def station_changed(self, station: Station, old: StationState, new: StationState) -> bool:
+        """Queue what a poll, or the passing of time, changed; returns whether it changed anything."""
+        if not has_changes(old, new):
+            return False
+        if removed := self._removed_topics(station, old, new):
+            # The state published last no longer counts: a plug that comes back before its topics are cleared has to be
+            # published again as a whole.
+            self._put_again([station.uuid], [*clear(removed), self._renderer.station_info(station, new)])
+        elif self._phase is Phase.LIVE:
+            is_deferred = self._renderer.station_entry_topic(station) in self._renderer.deferred_entries
+            if is_deferred and not has_same_labels(old, new):
+                self._outbox.put_last([self._renderer.station_info(station, new)])
+            self._outbox.put_change(station.uuid, old)
+        return True
 
-    def _topics_gone(self, station: Station, old: StationState, new: StationState) -> list[str]:
-        """What plugs that went leave; the station's `info` then has to follow its end."""
+    def _removed_topics(self, station: Station, old: StationState, new: StationState) -> list[str]:
+        """Return the topics of removed plugs; the station's manifest entry then has to follow their clearing."""
         if old.plugs.keys() <= new.plugs.keys():
             return []
-        self._late.add(self._record_of(station))
-        kept = self._entry(self._plan, station, new).all_topics()
-        return [topic for topic in self._entry(self._plan, station, old).all_topics() if topic not in kept]
+        self._renderer.deferred_entries.add(self._renderer.station_entry_topic(station))
+        kept = self._renderer.station_entry(station, new).all_topics()
+        return [topic for topic in self._renderer.station_entry(station, old).all_topics() if topic not in kept]
+
+    def republish(self) -> None:
+        """Publish everything again."""
+        if self._phase is Phase.LIVE:
+            self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
 
     # Another configuration
 
-    def apply(self, plan: Plan, publisher: Publisher) -> None:
-        """Go over to another plan: what stayed the same keeps its state and is not said again, what went is cleared."""
-        old = self._plan
-        same = {uuid for uuid, station in plan.stations.items() if _is_said_alike(old.stations.get(uuid), station)}
-        is_moved = (plan.topics, plan.place) != (old.topics, old.place)
-        before = [
-            self._entry(old, station, self._states[uuid])
-            for uuid, station in old.stations.items()
-            if is_moved or uuid not in same
-        ]
-        told_late = set(self.late_infos())
-        self._plan = plan
-        self._states = {
-            uuid: forget_plugs_without_topics(self._states.get(uuid, StationState()), station)
-            for uuid, station in plan.stations.items()
+    def reconfigured(self, plan: Plan) -> None:
+        """Go over to another plan: what stays the same is not published again, what is removed is cleared."""
+        renderer, old = self._renderer, self.plan
+        unchanged = {
+            uuid for uuid, station in plan.stations.items() if is_published_alike(old.stations.get(uuid), station)
         }
-        way = self._retire(before, [BridgeEntry(old.topics, old.client_id, old.place)])
-        self._late = set(way.records) if way.steps else self._late | way.records
-        if way.steps or (plan.topics, plan.client_id, plan.discovery) != (old.topics, old.client_id, old.discovery):
-            publisher.change(way)
-            return
-        infos = (info for info in self.late_infos() if info.topic in way.records or info not in told_late)
-        publisher.publish_anew([THE_BRIDGE, *(uuid for uuid in plan.stations if uuid not in same)], [*way.last, *infos])
-
-    # What the session asks: the picture
-
-    @property
-    def birth_topic(self) -> str:
-        """Where a consumer says that it has started; empty: nowhere."""
-        return self._plan.birth_topic
-
-    @property
-    def memory_filters(self) -> list[str]:
-        """Each station's `info`, and every bridge's, since this one may have had another base topic."""
-        return [self._plan.topics.ledger_filter, *Topics.bridge_info_filters()]
-
-    def more_memory_filters(self, retained: Mapping[str, bytes]) -> list[str]:
-        """The stations' `info` under base topics that this bridge had before."""
-        entries = (read_bridge(topic, payload, self._plan.client_id) for topic, payload in retained.items())
-        topics = {entry.topics.ledger_filter for entry in entries if entry is not None}
-        return sorted(topics - {self._plan.topics.ledger_filter})
-
-    def recall(self, retained: Mapping[str, bytes]) -> Transition:
-        """What to say before the picture and after it, for what an earlier life left; its plugs are remembered."""
-        client_id = self._plan.client_id
-        bridges = [bridge for item in retained.items() if (bridge := read_bridge(*item, client_id))]
-        bases = {self._plan.topics, *(bridge.topics for bridge in bridges)}
-        stations = [
-            station for base in bases for item in retained.items() if (station := read_station(base, *item, client_id))
+        is_moved = (plan.topics, plan.locations) != (old.topics, old.locations)
+        entries: list[Entry] = [
+            renderer.station_entry(station, self._stations.state(uuid))
+            for uuid, station in old.stations.items()
+            if is_moved or uuid not in unchanged
         ]
-        for entry in stations:
-            if known := self._plan.stations.get(entry.uuid):
-                state = remember(self._states[entry.uuid], entry.labels)
-                self._states[entry.uuid] = forget_plugs_without_topics(state, known)
-        way = self._retire(stations, bridges)
-        self._late = set(way.records)
-        return way
-
-    def late_infos(self) -> Iterator[Message]:
-        """Each `info` that is said last, after what went is cleared."""
-        if not self._late:
+        entries.append(renderer.bridge_entry())
+        infos_before = set(renderer.deferred_infos())
+        unrecorded = tuple(renderer.unrecorded_infos())
+        renderer.plan = plan
+        self._stations.reconfigure(plan.stations, plan.rules)
+        new = self._migration_from(entries)
+        deferred = renderer.deferred_entries
+        renderer.deferred_entries = set(new.deferred_entries) if new.stages else deferred | new.deferred_entries
+        if new.stages or (plan.topics, plan.client_id, plan.outputs) != (old.topics, old.client_id, old.outputs):
+            # Before a stage touches discovery, the broker must have the entry that records it.
+            stages = (unrecorded, *new.stages) if unrecorded and new.stages else new.stages
+            self._put_migration(replace(new, stages=stages))
             return
-        for station in self._plan.stations.values():
-            if self._record_of(station) in self._late:
-                yield self._info(station, self._states[station.uuid])
-        if self._plan.topics.info in self._late:
-            yield self._bridge_info()
+        infos = [
+            info for info in renderer.deferred_infos() if info.topic in new.deferred_entries or info not in infos_before
+        ]
+        changed = [uuid for uuid in plan.stations if uuid not in unchanged]
+        renderer.unrecorded.update(changed)
+        self._put_again([BRIDGE_KEY, *changed], [*new.last, *infos])
 
-    def whole(self, waits: Callable[[str], bool] = lambda _: False) -> Iterator[Message]:
-        """Begin a picture: everything that is known, read from the state as it is drawn.
-
-        A station of which news `waits` (by uuid) is told by that; see `news`.
-        """
-        untold = self._untold = dict.fromkeys(self._plan.stations)
-        return self._whole(untold, waits)
-
-    def _whole(self, untold: dict[str, StationState | None], waits: Callable[[str], bool]) -> Iterator[Message]:
-        yield from self._in_time(self._bridge_info())
-        if self._plan.discovery:
-            yield from homeassistant.bridge(self._plan.discovery)
-        yield from self._picture(untold, waits)
-        yield messages.bridge_availability(self._plan.topics, online=True)
-
-    def will(self) -> Message:
-        """What is said when the bridge ends, by itself or by the broker."""
-        return messages.bridge_availability(self._plan.topics, online=False)
-
-    def news(self, key: str, told: StationState | None) -> Iterator[Message]:
-        """What a broker that was told this of a station does not know yet; with `None`, all that there is of it.
-
-        It is all too where the picture on its way has not told the station, which it then leaves out: as stations that
-        answer for the first time have news while the first picture is said, most would be said twice.
-
-        The words are to the end those of the state in which they were begun, so that the broker then shows that very
-        state, and what changed in the meantime is news after it.
-        """
-        if key == THE_BRIDGE:
-            yield from self._in_time(self._bridge_info())
-        elif station := self._plan.stations.get(key):
-            discovered = told
-            if key in self._untold:
-                by_picture = self._untold.pop(key)
-                discovered, told = by_picture if told else None, None
-            yield from self._as_begun(station, discovered, told)
-
-    # Within
-
-    def _picture(self, untold: dict[str, StationState | None], waits: Callable[[str], bool]) -> Iterator[Message]:
-        """All stations: discovery, then values, then availability; less those that go or have news in the meantime."""
-        stations = list(self._plan.stations.values())
-        for station in stations:
-            state = self._states.get(station.uuid)
-            if (yield from self._tell(station, partial(self._discovery, None), untold, waits)):
-                untold[station.uuid] = state
-        for station in stations:
-            yield from self._tell(station, self._values, untold, waits)
-        for station in stations:
-            if (yield from self._tell(station, self._availability, untold, waits)):
-                del untold[station.uuid]
-
-    def _tell(
-        self, station: Station, speak: _Speak, untold: Container[str], waits: Callable[[str], bool]
-    ) -> Generator[Message, None, bool]:
-        """What `speak` says of a station as it is now, unless news tells it; returns whether it came to its end."""
-        uuid = station.uuid
-
-        def is_due() -> bool:
-            return uuid in untold and not waits(uuid) and _is_said_alike(self._plan.stations.get(uuid), station)
-
-        if not is_due():
-            return False
-        for message in speak(station, self._states[uuid]):
-            if not is_due():
-                return False
-            yield message
-        return is_due()
-
-    def _as_begun(
-        self, station: Station, discovered: StationState | None, told: StationState | None
-    ) -> Iterator[Message]:
-        """The news of a station as it is now, less what must not be said any more when its turn comes."""
-        uuid = station.uuid
-        state = self._states[uuid]
-        for message in self._news_of(discovered, told, station, state):
-            if not _is_said_alike(self._plan.stations.get(uuid), station):
-                return
-            now = self._states[uuid]
-            if now is not state and not state.plugs.keys() <= now.plugs.keys():
-                return  # all of it waits to be told anew
-            yield message
-
-    def _news_of(
-        self, discovered: StationState | None, told: StationState | None, station: Station, state: StationState
-    ) -> Iterator[Message]:
-        yield from self._discovery(discovered, station, state)
-        yield from messages.changes(self._plan.topics, station, told or StationState(), state)
-
-    def _discovery(self, told: StationState | None, station: Station, state: StationState) -> Iterator[Message]:
-        """`info` and discovery, where they are news after `told`."""
-        if told is None or not _are_called_alike(told, state):
-            # `info` goes first: whatever interrupts the rest, a later run then knows what was begun.
-            yield from self._in_time(self._info(station, state))
-        if self._plan.discovery:
-            if told is None:
-                yield from homeassistant.station(self._plan.discovery, station)
-            for uuid, plug in state.plugs.items():
-                known = told.plugs.get(uuid) if told else None
-                if known is None or known.label != plug.label:
-                    yield from homeassistant.plug(self._plan.discovery, station, uuid, plug.label)
-
-    def _values(self, station: Station, state: StationState) -> Iterator[Message]:
-        return messages.values(self._plan.topics, station, state)
-
-    def _availability(self, station: Station, state: StationState) -> Iterator[Message]:
-        return messages.availability(self._plan.topics, station, state)
-
-    def _in_time(self, info: Message) -> tuple[Message, ...]:
-        """An `info`, where it may be said before what went is cleared."""
-        return () if info.topic in self._late else (info,)
-
-    def _bridge_info(self) -> Message:
-        info = BridgeInfo(
-            version=__version__,
-            client_id=self._plan.client_id,
-            started=self._started,
-            stations=len(self._plan.stations),
-            discovery=self._plan.place.as_dict() if self._plan.place else None,
-        )
-        return messages.bridge_info(self._plan.topics, info)
-
-    def _record_of(self, station: Station) -> str:
-        return self._plan.topics.station(station.topic_id, "info")
-
-    def _info(self, station: Station, state: StationState) -> Message:
-        place = self._plan.place.as_dict() if self._plan.place else None
-        return messages.station_info(self._plan.topics, station, state, self._plan.client_id, place)
-
-    @staticmethod
-    def _entry(plan: Plan, station: Station, state: StationState) -> StationEntry:
-        return StationEntry.of(plan.topics, station, state, plan.place)
-
-    def _retire(self, stations: Iterable[StationEntry], bridges: Iterable[BridgeEntry]) -> Transition:
-        """From entries of before to what the plan wants; the bridges' last, since they tell where stations' are."""
-        heir = BridgeEntry(self._plan.topics, self._plan.client_id, self._plan.place)
+    def _migration_from(self, entries: Iterable[Entry]) -> Migration:
+        """Return the way from these entries to the plan. The bridge's entries come last: they name the base topics."""
         changes = []
-        for entry in stations:
-            station = self._plan.stations.get(entry.uuid)
-            changes.append(Change(entry, self._entry_of(station) if station else None))
-        return transition([*changes, *(Change(bridge, heir) for bridge in bridges)])
+        for entry in entries:
+            if isinstance(entry, BridgeEntry):
+                changes.append(Change(entry, self._renderer.bridge_entry()))
+            else:
+                station = self.plan.stations.get(entry.uuid)
+                state = self._stations.state(entry.uuid) if station else None
+                successor = self._renderer.station_entry(station, state) if station and state else None
+                changes.append(Change(entry, successor))
+        return migration(changes)
 
-    def _entry_of(self, station: Station) -> StationEntry:
-        return self._entry(self._plan, station, self._states[station.uuid])
+    def _put_again(self, keys: Iterable[str], last: Iterable[Message]) -> None:
+        """Publish everything of these stations, and `last` after whatever is pending."""
+        if self._phase is Phase.LIVE:
+            for key in keys:
+                self._outbox.put_change(key, None)
+        if self._phase in (Phase.LIVE, Phase.MIGRATING):
+            self._outbox.put_last(last)
 
+    def _put_migration(self, new: Migration) -> None:
+        """Begin a migration, or queue it behind the one under way."""
+        if self._phase is Phase.MIGRATING:
+            self._enter(Phase.MIGRATING, "reconfigured")
+            self._migrations.append(new)
+            self._outbox.drop_changes()  # they would be rendered by the plan that the migration leads to
+        elif self._phase is Phase.LIVE:
+            self._enter(Phase.MIGRATING if new.stages else Phase.LIVE, "reconfigured")
+            self._begin(new)
 
-def _are_called_alike(old: StationState, new: StationState) -> bool:
-    """Whether two states of a station have the same plugs by the same labels."""
-    if len(old.plugs) != len(new.plugs):
-        return False
-    for uuid, plug in new.plugs.items():  # a loop, since this is asked for each poll
-        before = old.plugs.get(uuid)
-        if before is None or before.label != plug.label:
-            return False
-    return True
+    def _begin(self, new: Migration) -> None:
+        self._outbox.drop_changes()
+        self._migration = new
+        self._stages = deque(new.stages)
+        if self._stages:
+            self._outbox.put_first(self._stages.popleft())
+        else:
+            self._finish()
 
+    def _finish(self) -> None:
+        """Publish everything, then what the migration clears, then deferred entries; or begin the next migration."""
+        finished, self._migration = self._migration, None
+        following = self._migrations.popleft() if self._migrations else None
+        if following is None:
+            self._enter_live()
+        self._outbox.put_last([*(finished.last if finished else ()), *self._renderer.deferred_infos()])
+        if following is not None:
+            self._begin(following)
 
-def _is_said_alike(was: Station | None, station: Station) -> bool:
-    """Whether what is published of a station is the same."""
-    return was is station or (was is not None and _said_of(was) == _said_of(station))
+    def _enter_live(self) -> None:
+        if self._phase is Phase.MIGRATING:
+            self._enter(Phase.LIVE, "stage_acknowledged")
+        self._renderer.unrecorded = set(self.plan.stations)
+        self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
 
-
-def _said_of(station: Station) -> tuple[object, ...]:
-    """What messages are made of: all but the interval."""
-    return station.uuid, station.name, station.alias, station.plugs
+    def _enter(self, phase: Phase, by: str) -> None:
+        """Go over to a phase. Raises RuntimeError where the table does not have the transition: a bug in the caller."""
+        if phase not in _TRANSITIONS.get((self._phase, by), frozenset()):
+            raise RuntimeError(f"{by}() in phase {self._phase.name}")
+        self._phase = phase

@@ -56,7 +56,7 @@ class Topics:
         return tuple(f"{self.base}/{BRIDGE}/{field.name}" for field in BRIDGE_FIELDS)
 
     @cached_property
-    def ledger_filter(self) -> str:
+    def manifest_filter(self) -> str:
         """The subscription that yields each station's `info`, and the bridge's own."""
         return f"{self.base}/+/info"
 

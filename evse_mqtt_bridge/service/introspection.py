@@ -43,7 +43,7 @@ class Introspection:
     @property
     def plan(self) -> Plan:
         """The publishing plan in force."""
-        return self._publishing.bridge.plan
+        return self._publishing.plan
 
     def summary(self) -> Snapshot:
         """A snapshot without stations."""
@@ -54,7 +54,7 @@ class Introspection:
                 version=__version__,
                 client_id=mqtt.client_id,
                 base_topic=mqtt.base_topic,
-                started=self._publishing.bridge.started,
+                started=self._publishing.publication.started,
                 cloud=self._polling.settings.base_url,
                 transport=self._polling.transport_name,
             ),
@@ -66,7 +66,7 @@ class Introspection:
 
     def stations(self, after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:
         """Snapshots of the stations that were polled after revision `after`; with their power history if `steps`."""
-        return station_snapshots(self._publishing.bridge, self._observers.history, after, steps=steps)
+        return station_snapshots(self._publishing, self._observers.history, after, steps=steps)
 
     def health(self) -> Health:
         """Liveness and readiness, with a text for each problem."""
@@ -74,18 +74,18 @@ class Introspection:
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that an Accept header asks for, and their content type."""
-        observers, bridge = self._observers, self._publishing.bridge
+        observers, publishing = self._observers, self._publishing
         inputs = MetricInputs(
             at=self._clock.utc(),
             build=Build(__version__, platform.python_version(), transport=self._polling.transport_name),
-            started=bridge.started,
+            started=publishing.publication.started,
             configured=observers.reload_status.configured,
             last_reload_accepted=observers.reload_status.last_accepted,
             connected=observers.broker_status.connected,
-            published=self._publishing.session.published,
+            published=publishing.session.published,
             counters=observers.counters,
             health=self._health_inputs(),
-            aggregates=aggregate(map(bridge.state, bridge.plan.stations)),
+            aggregates=aggregate(map(publishing.state, publishing.plan.stations)),
         )
         return exposition(inputs, accept)
 
@@ -95,9 +95,9 @@ class Introspection:
 
     def status_line(self) -> str:
         """The state of the bridge in one line."""
-        bridge = self._publishing.bridge
-        online = sum(bridge.state(uuid).reason is Reason.ONLINE for uuid in bridge.plan.stations)
-        return "; ".join((f"{online} of {len(bridge.plan.stations)} stations online", *self.health().messages))
+        publishing, uuids = self._publishing, self.plan.stations
+        online = sum(publishing.state(uuid).reason is Reason.ONLINE for uuid in uuids)
+        return "; ".join((f"{online} of {len(uuids)} stations online", *self.health().messages))
 
     def _health_inputs(self) -> HealthInputs:
         now = self._clock.monotonic()

@@ -12,8 +12,8 @@ import yaml  # type: ignore[import-untyped]  # it has no stubs; it comes with th
 
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.publishing.contract import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS, Field, Kind
-from evse_mqtt_bridge.publishing.outputs import homeassistant
-from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import PLUG_ENTITIES
 from evse_mqtt_bridge.publishing.topics import Topics, covers
 from tests.harness import Mosquitto, Observer, run_command, write_config

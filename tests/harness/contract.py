@@ -14,8 +14,10 @@ from typing import Any
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue, symbolic
-from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
-from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace, Form
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, TopicRow
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.payload_schemas import schema
 from evse_mqtt_bridge.publishing.topics import Topics
 
@@ -33,17 +35,12 @@ def contract_file(version: int) -> Path:
 
 def contract() -> dict[str, Any]:
     """The contract in force, from the code's tables: topics, types, units, payloads, and the meaning of statuses."""
-    rows = {
-        row.topic: row
-        for form in _FORMS
-        for row in catalogue(
-            symbolic(
-                Inventory(
-                    Topics("evse"), "evse-mqtt-bridge", 1, (Station("", 1),), DiscoveryPlace("homeassistant", form)
-                )
-            )
-        )
-    }
+    topics, stations = Topics("evse"), (Station("", 1),)
+    rows: dict[str, TopicRow] = {}
+    for form in _FORMS:
+        locations = (PlainLocation(topics), DiscoveryLocation("homeassistant", form))
+        inventory = symbolic(Inventory(topics, "evse-mqtt-bridge", 1, stations, locations))
+        rows |= {row.topic: row for row in catalogue(inventory)}
     return {
         "contract": CONTRACT_VERSION,
         "topics": {

@@ -1,4 +1,4 @@
-"""When the next connection is tried: soon after an absence, later after short ones, never more than six in a minute."""
+"""Reconnects: soon after an absence, later after short connections, at most six connections a minute."""
 
 import pytest
 from hypothesis import given
@@ -17,29 +17,29 @@ def _failed(times: int) -> Reconnect:
 
 
 @pytest.mark.parametrize(("attempts", "bound"), [(1, 1), (2, 2), (3, 4), (4, 5), (5, 5), (100, 5)])
-def test_an_absent_broker_is_looked_for_every_few_seconds(attempts: int, bound: float) -> None:
+def test_absent_broker_is_retried_every_few_seconds(attempts: int, bound: float) -> None:
     state = _failed(attempts)
     assert state.wait(0, 0) == bound / 2
     assert state.wait(0, 0.999999) == pytest.approx(bound)
 
 
-def test_a_broker_that_says_no_is_asked_less_and_less() -> None:
+def test_refusing_broker_is_retried_less_and_less() -> None:
     state, waits = Reconnect(), []
     for _ in range(7):
         state = state.failed(refused=True)
         waits.append(state.wait(0, 0.999999))
     assert waits == pytest.approx([1, 2, 4, 8, 16, 30, 30], rel=1e-3)
-    assert state.failed().wait(0, 0.999999) == pytest.approx(1), "one that is gone is looked for"
+    assert state.failed().wait(0, 0.999999) == pytest.approx(1), "an absent one is retried soon"
 
 
-def test_a_broker_that_is_absent_for_weeks_is_still_looked_for() -> None:
+def test_broker_absent_for_weeks_is_still_retried() -> None:
     assert 2.5 <= Reconnect(absent=10**6).wait(0, 0.5) <= 5
     assert 15 <= Reconnect(short_lived=10**6).wait(0, 0.5) <= 30
     assert 15 <= Reconnect(refused=10**6).wait(0, 0.5) <= 30
     assert _failed(2000).wait(0, 0.5) <= 5
 
 
-def test_a_connection_that_does_not_last_makes_the_next_one_wait_longer() -> None:
+def test_short_connections_make_the_next_wait_longer() -> None:
     state, now, waits = Reconnect(), 0.0, []
     for _ in range(7):
         state = state.connected(now).lost(now + 1)
@@ -48,33 +48,33 @@ def test_a_connection_that_does_not_last_makes_the_next_one_wait_longer() -> Non
     assert waits == pytest.approx([1, 2, 4, 8, 16, 30, 30], rel=1e-3)
 
 
-def test_one_that_lasted_a_minute_starts_anew() -> None:
+def test_connection_of_a_minute_resets_the_wait() -> None:
     state = Reconnect()
-    for turn in range(5):
-        state = state.connected(turn * 100).lost(turn * 100 + 1)
+    for number in range(5):
+        state = state.connected(number * 100).lost(number * 100 + 1)
     assert state.wait(401, 0.999999) == pytest.approx(16, rel=1e-3)
     state = state.connected(500).lost(560)
     assert state.wait(560, 0.999999) == pytest.approx(1)
 
 
-def test_an_absence_in_between_does_not_make_short_ones_forgotten() -> None:
+def test_absence_does_not_reset_short_connections() -> None:
     state = Reconnect()
-    for turn in range(4):
-        state = state.connected(turn * 100).lost(turn * 100 + 1)
+    for number in range(4):
+        state = state.connected(number * 100).lost(number * 100 + 1)
     state = state.failed().connected(400).lost(401)
     assert state.wait(401, 0.999999) == pytest.approx(16, rel=1e-3)
 
 
-def test_a_connection_after_failures_forgets_them() -> None:
+def test_connection_resets_failed_attempts() -> None:
     state = _failed(20).connected(0).lost(100)
     assert state.wait(100, 0.999999) == pytest.approx(1)
 
 
 @given(st.lists(st.tuples(st.floats(0, 70), _chances, st.booleans()), min_size=20, max_size=60))
-def test_there_are_at_most_six_connections_in_a_minute(lives: list[tuple[float, float, bool]]) -> None:
-    """However long connections last, and whatever attempts fail in between."""
+def test_at_most_six_connections_a_minute(connections: list[tuple[float, float, bool]]) -> None:
+    """However long connections last, and whichever attempts fail in between."""
     state, now, connected = Reconnect(), 0.0, []
-    for lasted, chance, accepted in lives:
+    for lasted, chance, accepted in connections:
         if accepted:
             connected.append(now)
             state = state.connected(now)

@@ -1,67 +1,71 @@
-"""The session with a real broker: changes that overtake each other, and polls that leave the event loop no time."""
+"""The session with a real broker: overtaken changes, birth messages, and polls that leave the event loop no time."""
 
 import asyncio
 import contextlib
 import gc
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
-from evse_mqtt_bridge.domain.availability import Rules
+from evse_mqtt_bridge.domain.events import Listener
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.mqtt import connection as mqtt
-from evse_mqtt_bridge.mqtt import session as sessions
-from evse_mqtt_bridge.mqtt.session import Session
-from evse_mqtt_bridge.publishing import messages
-from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery, Form
+from evse_mqtt_bridge.mqtt.session import Session, Timing
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.publication import Bridge
-from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness import Mosquitto, Observer
-from tests.harness.samples import NOW, at, plug_reading, reading
+from tests.harness.samples import at, plug_reading, reading
+from tests.publishing.bridge import Bridge, plan
 
 _NORTH, _SOUTH = Station("e1", 30, alias="north"), Station("e2", 30)
+_QUICK = Timing(retained_pause=0.2, stage_pause=0.05, birth_spread=0.1)
 
 
-class _Log:
-    """Expects nothing but a connection that stands."""
+class _Recorder(Listener):
+    """Records the names of the events."""
 
-    def broker_connected(self) -> None:
-        pass
+    def __init__(self) -> None:
+        self.events: list[str] = []
 
-    def broker_ended(self, ended: mqtt.Disconnected, _wait: float) -> None:
-        raise AssertionError(ended)
-
-    def publish_refused(self, topic: str, reason: str) -> None:
-        raise AssertionError(topic, reason)
-
-    def subscription_refused(self, topic_filter: str) -> None:
-        raise AssertionError(topic_filter)
-
-    def birth_seen(self) -> None:
-        pass
-
-    def farewell_failed(self) -> None:
-        raise AssertionError
+    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401  # any attribute
+        if hasattr(Listener, name) and not name.startswith("_"):
+            return lambda event: self.events.append(type(event).__name__)
+        return super().__getattribute__(name)
 
 
-def _plan(*stations: Station, form: Form) -> Plan:
-    topics = Topics("evse")
-    discovery = Discovery(topics, "ha", form, 1, "me", "1")
-    return Plan(topics, "me", {station.uuid: station for station in stations}, Rules(), discovery)
+class _RunningSession:
+    """A bridge whose session runs against a broker."""
+
+    def __init__(self, bridge: Bridge, session: Session, recorder: _Recorder) -> None:
+        self.bridge = bridge
+        self.session = session
+        self.recorder = recorder
+
+    def poll(self, uuid: str, power: float = 7107.0, seconds: float = 0) -> None:
+        event = self.bridge.stations.apply_outcome(uuid, reading(plug_reading(power=power)), at(seconds), 0.1)
+        self.session.station_changed(event.station, event.old, event.new)
+
+    def everything(self) -> dict[str, str]:
+        return {topic: payload.decode() for topic, payload in self.bridge.everything().items()}
 
 
-def _whole(bridge: Bridge) -> dict[str, str]:
-    """What the broker is to show in the end."""
-    return {message.topic: message.payload.decode() for message in bridge.whole()}
-
-
-def _open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+@asynccontextmanager
+async def _running(broker: Mosquitto, configured: Plan, timing: Timing, qos: int = 1) -> AsyncIterator[_RunningSession]:
+    bridge, recorder = Bridge(configured), _Recorder()
+    settings = Mqtt(host=broker.host, port=broker.port, client_id="me", qos=qos)
+    session = Session(settings, bridge.publication, recorder, lambda: 0.5, timing)
+    task = asyncio.create_task(session.run())
+    await _until(lambda: session.connected)
+    yield _RunningSession(bridge, session, recorder)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -70,118 +74,82 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_what_waits_is_not_put_into_words_of_the_plan_that_a_transition_is_to_lead_to() -> None:
-    bridge = Bridge(_plan(_NORTH, _SOUTH, form="entity"), NOW)
-    session = Session(Mqtt(host="broker.example"), bridge, _Log(), lambda: 0.0)
-    session._open = session._greeted = True
-    bridge.take("e1", reading(), at(0), session)
-    session.repeat()
-    assert session._outbox.take() is not None, "both wait"
-    bridge.apply(_plan(_NORTH, _SOUTH, form="device"), session)
-    assert session._outbox.take() is None, "until the steps of the transition come"
-
-
-def test_a_record_that_changes_during_a_transition_is_said_at_its_end() -> None:
-    """Before, it would no longer tell of what is cleared last, if the connection were lost in between."""
-    bridge = Bridge(_plan(_NORTH, form="entity"), NOW)
-    session = Session(Mqtt(host="broker.example"), bridge, _Log(), lambda: 0.0)
-    record = messages.station_info(Topics("evse"), _NORTH, bridge.state("e1"), "me", None)
-    session._greeted = True
-    session.publish_last([record])
-    assert session._outbox.take() is None
-    session._open = True
-    session.publish_last([record])
-    assert session._outbox.take() == record
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        [_plan(_NORTH, _SOUTH, form="device"), _plan(_NORTH, form="device")],
-        [_plan(_NORTH, form="entity"), _plan(_NORTH, form="device")],
-        [_plan(_NORTH, _SOUTH, form="device"), _plan(_NORTH, _SOUTH, form="entity"), _plan(_NORTH, form="device")],
+        [plan(_NORTH, _SOUTH, form="device"), plan(_NORTH, form="device")],
+        [plan(_NORTH, form="entity"), plan(_NORTH, form="device")],
+        [plan(_NORTH, _SOUTH, form="device"), plan(_NORTH, _SOUTH, form="entity"), plan(_NORTH, form="device")],
     ],
-    ids=["a station goes during a change of form", "the form changes while a station goes", "there and back"],
+    ids=["station removed during a change of form", "form changed while a station is removed", "there and back"],
 )
-def test_a_change_that_overtakes_another_leaves_nothing_behind(
-    broker: Mosquitto, observer: Observer, changes: list[Plan], monkeypatch: pytest.MonkeyPatch
+async def test_overtaken_change_leaves_nothing_behind(
+    broker: Mosquitto, observer: Observer, changes: list[Plan]
 ) -> None:
-    monkeypatch.setattr(sessions, "STEP_PAUSE", 0.05)
-    monkeypatch.setattr(sessions, "QUIET", 0.2)
-
-    async def work() -> None:
-        bridge = Bridge(_plan(_NORTH, _SOUTH, form="entity"), NOW)
-        session = Session(Mqtt(host=broker.host, port=broker.port, client_id="me"), bridge, _Log(), lambda: 0.0)
-        running = asyncio.create_task(session.run())
-        await _until(lambda: session.connected)
+    async with _running(broker, plan(_NORTH, _SOUTH, form="entity"), _QUICK) as running:
         for uuid in ("e1", "e2"):
-            bridge.take(uuid, reading(), at(0), session)
-        for plan in changes:
-            bridge.apply(plan, session)
-        await _until(lambda: session.connected)
-        expected = _whole(bridge)
+            running.poll(uuid)
+        for change in changes:
+            running.session.reconfigure(change)
+        await _until(lambda: running.session.connected)
+        expected = running.everything()
         with contextlib.suppress(TimeoutError):
             await _until(lambda: observer.retained == expected)
         assert observer.retained == expected
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-
-    asyncio.run(work())
 
 
-@pytest.mark.parametrize("said", [b"", b"no TLS at all\r\n"])
-def test_a_handshake_that_fails_leaves_no_socket_open(said: bytes) -> None:
-    """Not even until the garbage collector comes: with a broker that fails for hours, there would be many."""
+async def test_session_reports_connection_and_birth_message(broker: Mosquitto, observer: Observer) -> None:
+    configured = replace(plan(_NORTH, form="entity"), birth_topic="ha/status")
+    async with _running(broker, configured, _QUICK) as running:
+        await _until(lambda: observer.retained == running.everything())
+        published = running.session.published
+        observer.publish("ha/status", "online", retain=False)
+        await _until(lambda: "ConsumerStarted" in running.recorder.events)
+        await _until(lambda: running.session.published >= published + len(running.everything()))
+        assert running.recorder.events == ["BrokerConnected", "ConsumerStarted"]
+    assert observer.retained["evse/bridge/availability"] == "offline"
+
+
+@pytest.mark.parametrize("answer", [b"", b"no TLS at all\r\n"])
+async def test_failed_handshake_leaves_no_socket_open(answer: bytes) -> None:
+    """Not even until the garbage collector runs: with a broker that fails for hours, they would pile up."""
 
     async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
+        writer.write(answer)
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
-    async def work() -> None:
+    gc.collect()
+    gc.disable()
+    try:
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
         async with server:
             settings = Mqtt(host="127.0.0.1", port=server.sockets[0].getsockname()[1], tls=Tls())
             handlers = mqtt.Handlers(lambda *_: None, lambda *_: None, lambda: None)
-            tls, opened = sessions.tls_context(settings.tls), []
+            tls, opened = mqtt.tls_context(settings.tls), []
             for _ in range(8):
                 assert isinstance(await mqtt.connect(settings, tls, None, handlers), mqtt.Disconnected)
                 opened.append(_open_files())
             assert opened[-1] - opened[0] < 4, opened
-
-    gc.collect()
-    gc.disable()
-    try:
-        asyncio.run(work())
     finally:
         gc.enable()
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_polls_that_leave_the_loop_no_time_are_told_of_all_the_same(
-    broker: Mosquitto, observer: Observer, qos: int
-) -> None:
-    """More is told than may be sent without an acknowledgement, though the loop turns but once."""
+async def test_polls_without_a_pause_are_published(broker: Mosquitto, observer: Observer, qos: int) -> None:
+    """More is published than may be unacknowledged, within one iteration of the event loop."""
     enough = 5 * mqtt.WINDOW_QOS_0
-
-    async def work() -> None:
-        bridge = Bridge(_plan(_NORTH, _SOUTH, form="entity"), NOW)
-        settings = Mqtt(host=broker.host, port=broker.port, client_id="me", qos=qos)
-        session = Session(settings, bridge, _Log(), lambda: 0.0)
-        running = asyncio.create_task(session.run())
-        await _until(lambda: session.connected)
-        before, until = session.published, time.monotonic() + 10
+    async with _running(broker, plan(_NORTH, _SOUTH, form="entity"), Timing(), qos) as running:
+        before, until = running.session.published, time.monotonic() + 10
         for number in itertools.count():
-            bridge.take("e1" if number % 2 else "e2", reading(plug_reading(power=number / 10)), at(number), session)
-            if session.published - before > enough or time.monotonic() > until:
+            running.poll("e1" if number % 2 else "e2", number / 10, number)
+            if running.session.published - before > enough or time.monotonic() > until:
                 break
-        assert session.published - before > enough
-        last = _whole(bridge)
-        await _until(lambda: observer.retained == last)
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-
-    asyncio.run(work())
+        assert running.session.published - before > enough
+        expected = running.everything()
+        await _until(lambda: observer.retained == expected)

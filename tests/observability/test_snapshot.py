@@ -33,7 +33,7 @@ from tests.harness.samples import NOW, outcomes, plug_reading, reading
 _GARAGE = Station("s1", 30.0, name="Garage north", alias="garage", plugs={"p1": "left"})
 _YARD = Station("s2", 60.0)
 _RULES = Rules(stale_after=0)
-_PLAN = Plan(Topics("evse"), "bridge", {"s1": _GARAGE, "s2": _YARD}, _RULES)
+_PLAN = Plan(Topics("evse"), "bridge", {"s1": _GARAGE, "s2": _YARD}, _RULES, ())
 
 
 class _Bridge:

@@ -1,139 +1,95 @@
-"""A session and its broker in one, as a model: the real outbox, drained when told, into a dict of retained topics.
-
-What it does is what broker/session.py does, without time: nothing is kept while there is no connection; a transition
-drops what waits, except for what goes last; its steps are taken in one by one, and that with them; then comes the whole
-picture, drawn as it is sent.
-"""
+"""A broker as a model: it stores retained topics, and takes messages from a publication when a test lets it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from evse_mqtt_bridge.domain.model import Message, StationState
-from evse_mqtt_bridge.publishing.migration import Transition
-from evse_mqtt_bridge.publishing.outbox import Outbox
-from evse_mqtt_bridge.publishing.publication import Bridge
+from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
 from evse_mqtt_bridge.publishing.topics import covers
 
 __all__ = ["ModelBroker"]
 
 
 class ModelBroker:
-    """`retained` is what the broker holds; `foreign` is what others keep there, which the bridge must not touch.
+    """A broker, and a session without time.
 
-    `conflicts` are devices that were discovered in both forms at once, of which Home Assistant complains. `window` is
-    how many messages the broker takes in at once, whenever something is said.
+    Attributes:
+        foreign: what others keep on the broker; the bridge must not touch it.
+        retained: what the broker stores.
+        conflicts: devices that were discovered in both forms at once, about which Home Assistant warns.
     """
 
     def __init__(self, foreign: Mapping[str, bytes] | None = None) -> None:
         self.foreign = dict(foreign or {})
         self.retained = dict(self.foreign)
         self.conflicts: list[str] = []
-        self.window = 0
-        self._outbox: Outbox[StationState] = Outbox(self._draw)
-        self._bridge: Bridge | None = None
+        self._publication: Publication | None = None
 
     @property
     def connected(self) -> bool:
-        return self._bridge is not None
+        return self._publication is not None
 
     @property
-    def ours(self) -> dict[str, bytes]:
+    def own(self) -> dict[str, bytes]:
         """What is retained besides what others keep there."""
         return {topic: payload for topic, payload in self.retained.items() if topic not in self.foreign}
 
-    # what the bridge calls
-
-    def publish(self, key: str, told: StationState) -> None:
-        if self.connected:
-            self._outbox.put(key, told)
-            self.deliver(self.window)
-
-    def publish_last(self, messages: Iterable[Message]) -> None:
-        if self.connected:
-            self._outbox.put_last(messages)
-            self.deliver(self.window)
-
-    def publish_anew(self, keys: Iterable[str], last: Iterable[Message]) -> None:
-        if self.connected:
-            for key in keys:
-                self._outbox.put(key, None)
-            self._outbox.put_last(last)
-            self.deliver(self.window)
-
-    def repeat(self) -> None:
-        if self._bridge is not None:
-            self._outbox.refill(self._bridge.whole(self._outbox.waits))
-            self.deliver(self.window)
-
-    def change(self, transition: Transition) -> None:
-        if self._bridge is not None:
-            self._introduce(self._bridge, transition)
-
-    # what happens to it
-
-    def connect(self, bridge: Bridge) -> None:
+    def connect(self, publication: Publication) -> None:
         """The bridge connects, or connects again."""
         self.disconnect()
-        self._bridge = bridge
-        told = self._read(bridge.memory_filters)
-        told |= self._read(bridge.more_memory_filters(told))
-        self._introduce(bridge, bridge.recall(told))
+        self._publication = publication
+        subscriptions: Subscriptions | None = publication.connected()
+        while subscriptions is not None:
+            for topic, payload in self._matching(subscriptions.retained):
+                publication.received(topic, payload, retained=True)
+            subscriptions = publication.restored()
 
     def disconnect(self) -> None:
-        self._bridge = None
-        self._outbox.empty()
+        """The connection is lost; what was pending is dropped."""
+        publication, self._publication = self._publication, None
+        if publication is not None:
+            publication.disconnected()
 
-    def forget(self) -> None:
+    def lose_memory(self) -> None:
         """The broker loses what it retained; others publish theirs again."""
         self.retained = dict(self.foreign)
 
     def deliver(self, count: int | None = None) -> list[Message]:
-        """Take in this many messages, or all that wait, and return them."""
+        """Take this many messages, or all that are pending, and return them."""
         delivered: list[Message] = []
-        while self.connected and (count is None or len(delivered) < count):
-            message = self._outbox.take()
-            if message is None:
+        while self._publication is not None and (count is None or len(delivered) < count):
+            message = self._publication.next_message()
+            if message is not None:
+                self._store(message)
+                delivered.append(message)
+            elif self._publication.phase is Phase.MIGRATING:
+                self._publication.stage_acknowledged()
+            else:
                 break
-            self._receive(message)
-            delivered.append(message)
         return delivered
 
-    def _draw(self, key: str, told: StationState | None) -> Iterator[Message]:
-        assert self._bridge is not None, "nothing waits without a connection"
-        return self._bridge.news(key, told)
-
-    def _introduce(self, bridge: Bridge, transition: Transition) -> None:
-        self._outbox.interrupt()
-        for step in transition.steps:
-            self._outbox.put_first(step)
-            self.deliver()
-        self._outbox.refill(bridge.whole(self._outbox.waits))
-        self._outbox.put_last([*transition.last, *bridge.late_infos()])
-        self.deliver(self.window)
-
-    def _read(self, filters: Iterable[str]) -> dict[str, bytes]:
+    def _matching(self, filters: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         wanted = list(filters)
-        return {
-            topic: payload
-            for topic, payload in self.retained.items()
-            if any(covers(topic_filter, topic) for topic_filter in wanted)
-        }
+        for topic, payload in list(self.retained.items()):
+            if any(covers(topic_filter, topic) for topic_filter in wanted):
+                yield topic, payload
 
-    def _receive(self, message: Message) -> None:
+    def _store(self, message: Message) -> None:
         assert message.topic not in self.foreign, f"{message.topic} is not the bridge's"
+        assert message.retain
         if message.payload:
             self.retained[message.topic] = message.payload
         else:
             self.retained.pop(message.topic, None)
-        if message.topic.endswith("/config") and _stands(message.payload):
+        if message.topic.endswith("/config") and _is_discovery(message.payload):
             self._look_for_the_other_form(message.topic)
 
     def _look_for_the_other_form(self, topic: str) -> None:
         prefix, platform, device, *_ = topic.split("/")
         for other, payload in self.retained.items():
-            is_same = other.startswith(f"{prefix}/") and f"/{device}/" in other and _stands(payload)
+            is_same = other.startswith(f"{prefix}/") and f"/{device}/" in other and _is_discovery(payload)
             if is_same and (other.split("/")[1] == "device") != (platform == "device"):
                 self.conflicts.append(f"{topic} and {other} at once")
 
 
-def _stands(payload: bytes) -> bool:
+def _is_discovery(payload: bytes) -> bool:
     return bool(payload) and b"migrat" not in payload

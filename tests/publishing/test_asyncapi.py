@@ -10,20 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.domain.availability import Rules
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Outcome, Station
 from evse_mqtt_bridge.publishing.asyncapi import Broker, document
 from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
 from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
-from evse_mqtt_bridge.publishing.manifest import DiscoveryPlace, Form
-from evse_mqtt_bridge.publishing.outputs import homeassistant
-from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
+from evse_mqtt_bridge.publishing.message import JSON
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
+from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import STATION_ENTITIES
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
+from evse_mqtt_bridge.publishing.outputs.protocol import Location
 from evse_mqtt_bridge.publishing.payload_schemas import examples
-from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.publication import Bridge
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness.asyncapi import channel_by_topic, document_errors, payload_errors
-from tests.harness.samples import NOW, PLUGS, at, outcomes
+from tests.harness.samples import PLUGS, at, outcomes
+from tests.publishing.bridge import Bridge, plan
 from tests.publishing.model_broker import ModelBroker
 
 _NORTH = Station("n" * 32, 30, "Garage north", "garage-north", {"p1": "left"})
@@ -32,9 +33,14 @@ _BROKER = Broker("broker.example.com", 1883, "5", 30)
 _CERTAIN = {_NORTH.uuid: ("p1", "p2"), _SOUTH.uuid: ("p3",)}
 
 
+def _locations(base: str, prefix: str, form: Form | None) -> tuple[Location, ...]:
+    plain = PlainLocation(Topics(base))
+    return (plain, DiscoveryLocation(prefix, form)) if form else (plain,)
+
+
 def _inventory(form: Form | None = "entity", **changed: object) -> Inventory:
-    place = DiscoveryPlace("homeassistant", form) if form else None
-    inventory = Inventory(Topics("evse"), "evse-mqtt-bridge", 1, (_NORTH, _SOUTH), place, _CERTAIN)
+    locations = _locations("evse", "homeassistant", form)
+    inventory = Inventory(Topics("evse"), "evse-mqtt-bridge", 1, (_NORTH, _SOUTH), locations, _CERTAIN)
     return replace(inventory, **changed)  # type: ignore[arg-type]  # as the tests name them
 
 
@@ -46,8 +52,8 @@ _INVENTORIES = {
     "some plugs unknown": _inventory(plugs={_NORTH.uuid: ("p1",)}),
     "no alias": _inventory(stations=(_SOUTH,), plugs={}),
     "no station": _inventory(stations=()),
-    "braces in prefixes": _inventory(topics=Topics("site {1}"), discovery=DiscoveryPlace("ha{}", "entity")),
-    "slashes in prefixes": _inventory(topics=Topics("a/b"), discovery=DiscoveryPlace("c/d", "device")),
+    "braces in prefixes": _inventory(topics=Topics("site {1}"), locations=_locations("site {1}", "ha{}", "entity")),
+    "slashes in prefixes": _inventory(topics=Topics("a/b"), locations=_locations("a/b", "c/d", "device")),
 }
 _BROKERS = {
     "plain": _BROKER,
@@ -98,12 +104,12 @@ def test_damaged_document_is_not_valid(damage: Callable[[dict[str, Any]], None])
 @pytest.mark.parametrize(
     "name", ["entity form", "device form", "no discovery", "no station", "braces in prefixes", "slashes in prefixes"]
 )
-def test_topics_are_those_of_the_catalog(name: str) -> None:
+def test_topics_are_those_of_the_catalogue(name: str) -> None:
     inventory = _INVENTORIES[name]
     assert channel_by_topic(document(inventory, _BROKER)) == {row.topic: row.channel for row in catalogue(inventory)}
 
 
-def test_ids_are_all_of_them_where_they_are_certain_else_examples() -> None:
+def test_ids_are_an_enum_where_certain_else_examples() -> None:
     def parameters(inventory: Inventory) -> dict[str, Any]:
         found: dict[str, Any] = document(inventory, _BROKER)["components"]["parameters"]
         return found
@@ -121,7 +127,7 @@ def test_ids_are_all_of_them_where_they_are_certain_else_examples() -> None:
     assert parameters(_inventory(None, stations=())) == {}
 
 
-def test_server_says_where_and_how_but_no_secret() -> None:
+def test_server_has_address_and_settings_but_no_secret() -> None:
     broker = Broker("fd00::1", 8883, "5", 25, tls=True, login=True, certificate=True)
     content = document(_inventory(qos=2), broker)
     assert content["servers"]["broker"] == {
@@ -143,7 +149,7 @@ def test_server_says_where_and_how_but_no_secret() -> None:
     assert content["info"]["version"] == f"{CONTRACT_VERSION}.0.0"
 
 
-def test_messages_carry_quality_of_service_unit_and_content_type() -> None:
+def test_messages_have_qos_unit_and_content_type() -> None:
     content = document(_inventory(qos=2), _BROKER)
     for operation in content["operations"].values():
         assert operation["action"] == "send"
@@ -160,7 +166,7 @@ def test_messages_carry_quality_of_service_unit_and_content_type() -> None:
     assert "bindings" not in old["components"]["messages"]["plug.state"]
 
 
-def test_every_value_has_an_example_and_it_fits() -> None:
+def test_every_value_has_a_valid_example() -> None:
     content = document(_inventory(None), _BROKER)
     assert examples().keys() == content["channels"].keys()
     for channel, payload in examples().items():
@@ -168,14 +174,14 @@ def test_every_value_has_an_example_and_it_fits() -> None:
 
 
 @pytest.mark.parametrize("channel", ["bridge.info", "station.info", "plug.state"])
-def test_objects_have_exactly_the_keys_that_their_schema_requires(channel: str) -> None:
+def test_objects_have_the_keys_that_their_schema_requires(channel: str) -> None:
     schema = document(_inventory(), _BROKER)["components"]["schemas"][channel]
     keys = list(json.loads(examples()[channel]))
     assert keys == schema["required"] == list(schema["properties"])
 
 
-def test_a_stations_reasons_are_those_that_discovery_offers() -> None:
-    offered = {entity.field: entity.options.get("options") for entity in homeassistant.STATION_ENTITIES}
+def test_station_reasons_are_those_of_discovery() -> None:
+    offered = {entity.field: entity.options.get("options") for entity in STATION_ENTITIES}
     assert offered["availability_reason"] == [reason.value for reason in STATION_REASONS]
 
 
@@ -197,27 +203,25 @@ def test_a_stations_reasons_are_those_that_discovery_offers() -> None:
         ("discovery.plug.power", "[]"),
     ],
 )
-def test_other_payloads_do_not_fit(channel: str, payload: str) -> None:
+def test_invalid_payload_is_rejected(channel: str, payload: str) -> None:
     assert payload_errors(document(_inventory(), _BROKER), channel, payload)
 
 
 @given(st.lists(outcomes, min_size=1, max_size=6), st.sampled_from(["entity", "device"]))
-def test_whatever_is_polled_all_that_is_published_is_in_the_document_and_fits(
-    polled: list[Outcome], form: Form
-) -> None:
+def test_every_published_message_fits_the_document(polled: list[Outcome], form: Form) -> None:
     inventory = _inventory(form, stations=(_NORTH,), plugs={_NORTH.uuid: PLUGS})
     content = document(inventory, _BROKER)
-    topics = channel_by_topic(content)
-    discovery = Discovery(inventory.topics, "homeassistant", form, 1, inventory.client_id, "0.1.0")
-    bridge = Bridge(Plan(inventory.topics, inventory.client_id, {_NORTH.uuid: _NORTH}, Rules(), discovery), NOW)
+    channels = channel_by_topic(content)
+    bridge = Bridge(plan(_NORTH, form=form, prefix="homeassistant", client_id=inventory.client_id))
     broker = ModelBroker()
-    broker.connect(bridge)
-    said = broker.deliver()
+    broker.connect(bridge.publication)
+    messages = broker.deliver()
     for number, outcome in enumerate(polled):
-        bridge.take(_NORTH.uuid, outcome, at(30 * number), broker)
-        said += broker.deliver()
-    broker.repeat()
-    for message in (*said, *broker.deliver(), bridge.will()):
-        assert payload_errors(content, topics[message.topic], message.payload.decode()) == []
-        message_of = content["components"]["messages"][topics[message.topic]]
-        assert message.json is (message_of["contentType"] == "application/json")
+        bridge.poll(_NORTH.uuid, outcome, at(30 * number))
+        messages += broker.deliver()
+    bridge.publication.republish()
+    for message in (*messages, *broker.deliver(), bridge.publication.will()):
+        channel = channels[message.topic]
+        assert payload_errors(content, channel, message.payload.decode()) == []
+        is_json = content["components"]["messages"][channel]["contentType"] == JSON
+        assert (message.content_type == JSON) is is_json

@@ -4,52 +4,62 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.domain.statuses import STATUSES
-from evse_mqtt_bridge.publishing import catalogue as catalog_module
-from evse_mqtt_bridge.publishing import payload_schemas as payloads
-from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue
-from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, Field, Kind
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, DiscoveryPlace, Form, StationEntry
-from evse_mqtt_bridge.publishing.outputs.homeassistant import PLUG_ENTITIES
+from evse_mqtt_bridge.publishing import payload_schemas
+from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, Field, Kind, TopicRow
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
+from evse_mqtt_bridge.publishing.outputs import plain
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
+from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import PLUG_ENTITIES
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness.contract import contract, contract_file, differences
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.publishing.outputs.protocol import Location
 
 _NORTH = Station("n" * 32, 30, "Garage north", "garage-north", {"p1": "left"})
 _SOUTH = Station("s" * 32, 30)
 
 
 def _inventory(form: Form | None = "entity", **changed: object) -> Inventory:
-    place = DiscoveryPlace("homeassistant", form) if form else None
+    topics = Topics("site/evse")
+    locations: tuple[Location, ...] = (PlainLocation(topics),)
+    if form:
+        locations += (DiscoveryLocation("homeassistant", form),)
     plugs = {_NORTH.uuid: ("p1", "p2"), _SOUTH.uuid: ("p3",)}
-    inventory = Inventory(Topics("site/evse"), "bridge 1", 1, (_NORTH, _SOUTH), place, plugs)
+    inventory = Inventory(topics, "bridge 1", 1, (_NORTH, _SOUTH), locations, plugs)
     return replace(inventory, **changed)  # type: ignore[arg-type]  # as the tests name them
 
 
-def _rows(inventory: Inventory) -> dict[str, Row]:
+def _rows(inventory: Inventory) -> dict[str, TopicRow]:
     rows = list(catalogue(inventory))
     by_topic = {row.topic: row for row in rows}
-    assert len(by_topic) == len(rows), "a topic stands there twice"
+    assert len(by_topic) == len(rows), "each topic once"
     return by_topic
 
 
 @pytest.mark.parametrize("form", ["entity", "device", None])
-def test_it_has_exactly_the_topics_that_the_bridge_would_clear(form: Form | None) -> None:
+def test_catalogue_has_the_topics_that_a_purge_clears(form: Form | None) -> None:
     inventory = _inventory(form)
-    ours = set(BridgeEntry(inventory.topics, inventory.client_id, inventory.discovery).all_topics())
+    own = set(BridgeEntry(inventory.topics, inventory.client_id, inventory.locations).all_topics())
     for station in inventory.stations:
-        plugs = {uuid: station.plugs.get(uuid, uuid) for uuid in inventory.plugs[station.uuid]}
+        plugs = {uuid: station.plug_topic_id(uuid) for uuid in inventory.plugs[station.uuid]}
         entry = StationEntry(
-            inventory.topics, station.topic_id, station.uuid, plugs, dict.fromkeys(plugs), inventory.discovery
+            inventory.topics, station.topic_id, station.uuid, plugs, dict.fromkeys(plugs), inventory.locations
         )
-        ours.update(entry.all_topics())
-    assert _rows(inventory).keys() == ours
+        own.update(entry.all_topics())
+    assert _rows(inventory).keys() == own
 
 
-def test_plugs_are_the_known_ones_else_those_with_an_alias_else_a_placeholder() -> None:
+def test_plugs_are_known_ones_else_aliases_else_placeholder() -> None:
     def places(inventory: Inventory) -> list[str]:
         found = [row.topic.removeprefix("site/evse/") for row in catalogue(inventory) if row.channel == "plug.power"]
         return [topic.removesuffix("/power") for topic in found]
@@ -62,7 +72,7 @@ def test_plugs_are_the_known_ones_else_those_with_an_alias_else_a_placeholder() 
     assert unknown[1] == f"homeassistant/sensor/evse_{south}_{{plug_uuid}}/power/config"
 
 
-def test_rows_say_what_the_tables_say() -> None:
+def test_rows_have_what_the_contract_tables_have() -> None:
     rows = _rows(_inventory(qos=2))
     power = rows["site/evse/garage-north/left/power"]
     assert (power.channel, power.kind, power.unit, power.device) == (
@@ -80,7 +90,7 @@ def test_rows_say_what_the_tables_say() -> None:
 
 
 @pytest.mark.parametrize("form", ["entity", "device", None])
-def test_quality_and_time_are_topics_that_exist_and_end_at_the_bridge(form: Form | None) -> None:
+def test_quality_topics_lead_to_the_bridges_availability(form: Form | None) -> None:
     rows = _rows(_inventory(form))
     for row in rows.values():
         if row.channel.startswith("discovery."):
@@ -95,7 +105,7 @@ def test_quality_and_time_are_topics_that_exist_and_end_at_the_bridge(form: Form
         assert last.channel == "bridge.availability"
 
 
-def test_what_is_unavailable_with_its_plug_in_home_assistant_has_the_plugs_quality() -> None:
+def test_quality_of_live_entities_is_the_plugs_availability() -> None:
     rows = {row.channel: row for row in catalogue(_inventory())}
     live = {entity.field for entity in PLUG_ENTITIES if entity.live}
     assert live
@@ -115,7 +125,7 @@ def test_contract_changes_with_its_version_alone() -> None:
     lines = "\n".join(found)
     assert not found, (
         f"the topic contract changed, and CONTRACT_VERSION is still {CONTRACT_VERSION}:\n{lines}\n"
-        "Consumers notice what went or changed: undo it, or raise CONTRACT_VERSION in publishing/contract.py "
+        "Consumers notice what was removed or changed: undo it, or raise CONTRACT_VERSION in publishing/contract.py "
         f"and run `python -m tests.harness.contract`. What was only added is added to {kept.name} by hand."
     )
 
@@ -138,7 +148,7 @@ def _other_kind(field: Field) -> Field:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "pattern"),
     [
         (
             _renamed,
@@ -151,13 +161,13 @@ def _other_kind(field: Field) -> Field:
     ],
 )
 def test_change_of_the_tables_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, change: Callable[[Field], Field], words: str
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Field], Field], pattern: str
 ) -> None:
     before = contract()
     fields = tuple(change(field) if field.name == "power" else field for field in PLUG_FIELDS)
-    monkeypatch.setattr(catalog_module, "PLUG_FIELDS", fields)
-    monkeypatch.setattr(payloads, "PLUG_FIELDS", fields)
-    assert re.search(words, "\n".join(differences(before, contract())), re.MULTILINE)
+    monkeypatch.setattr(plain, "PLUG_FIELDS", fields)
+    monkeypatch.setattr(payload_schemas, "PLUG_FIELDS", fields)
+    assert re.search(pattern, "\n".join(differences(before, contract())), re.MULTILINE)
 
 
 def test_change_of_what_a_status_means_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,9 +176,9 @@ def test_change_of_what_a_status_means_is_noticed(monkeypatch: pytest.MonkeyPatc
     assert differences(before, contract()) == ["changed: statuses > stopped > vehicle_connected: null -> true"]
 
 
-def test_topic_that_went_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removed_topic_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     before = contract()
-    monkeypatch.setattr(catalog_module, "BRIDGE_FIELDS", ())
+    monkeypatch.setattr(plain, "BRIDGE_FIELDS", ())
     found = differences(before, contract())
     assert found
     assert all(line.startswith("removed: topics > evse/bridge/") for line in found)

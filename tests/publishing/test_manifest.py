@@ -1,7 +1,7 @@
-"""The bridge's memory on the broker: what it wrote it reads back, and what others wrote there it does not believe."""
+"""The manifest: entries are read back as they were written, and forged ones are ignored."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -9,14 +9,26 @@ from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import MAX_PLUGS
 from evse_mqtt_bridge.domain.model import PlugState, Station, StationState
-from evse_mqtt_bridge.publishing import messages
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, DiscoveryPlace, StationEntry, read_bridge, read_station
+from evse_mqtt_bridge.publishing.manifest import (
+    BridgeEntry,
+    BridgeInfo,
+    StationEntry,
+    bridge_info,
+    read_bridge,
+    read_station,
+    station_info,
+)
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness.samples import NOW
 
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.publishing.outputs.protocol import Location
+
 _TOPICS = Topics("evse")
 _TOPIC = "evse/garage/info"
-_PLACE = DiscoveryPlace("homeassistant", "entity")
+_DISCOVERY = DiscoveryLocation("homeassistant", "entity")
 _INFO: dict[str, Any] = {
     "uuid": "e1",
     "name": "Garage",
@@ -38,26 +50,27 @@ def _read(content: object, topic: str = _TOPIC) -> StationEntry | None:
     return read_station(_TOPICS, topic, payload, "me")
 
 
-@pytest.mark.parametrize("place", [_PLACE, DiscoveryPlace("ha/x", "device"), None])
-def test_what_was_published_is_read_back(place: DiscoveryPlace | None) -> None:
+@pytest.mark.parametrize("discovery", [_DISCOVERY, DiscoveryLocation("ha/x", "device"), None])
+def test_entries_are_read_back_as_written(discovery: DiscoveryLocation | None) -> None:
     station = Station("e1", 30, name="Garage ⚡\n", alias="garage", plugs={"p1": "left"})
     state = StationState(plugs={"p1": PlugState("p1", "Plug \n 1"), "p2": PlugState("p2")})
-    info = messages.station_info(_TOPICS, station, state, "me", place.as_dict() if place else None)
+    locations: tuple[Location, ...] = (PlainLocation(_TOPICS), *((discovery,) if discovery else ()))
+    info = station_info(_TOPICS, station, state, "me", locations)
     entry = read_station(_TOPICS, info.topic, info.payload, "me")
-    assert entry == StationEntry.of(_TOPICS, station, state, place)
-    bridge = messages.bridge_info(_TOPICS, messages.BridgeInfo("1", "me", NOW, 1, place.as_dict() if place else None))
-    assert read_bridge(bridge.topic, bridge.payload, "me") == BridgeEntry(_TOPICS, "me", place)
+    assert entry == StationEntry.of(_TOPICS, station, state, locations)
+    bridge = bridge_info(_TOPICS, BridgeInfo("1", "me", NOW, 1, locations))
+    assert read_bridge(bridge.topic, bridge.payload, "me") == BridgeEntry(_TOPICS, "me", locations)
 
 
-def test_an_entry_names_every_topic_that_stands_for_it() -> None:
+def test_entry_has_every_topic_in_the_order_of_clearing() -> None:
     entry = _read(_INFO)
     assert entry is not None
     topics = list(entry.all_topics())
     assert {"evse/garage/left/power", "evse/garage/p2/state", "evse/garage/availability"} <= set(topics)
-    assert topics[-1] == _TOPIC, "while it stands, an interrupted clean-up is taken up again"
+    assert topics[-1] == _TOPIC, "while it stands, an interrupted clean-up is resumed"
     assert [topic.startswith("homeassistant/") for topic in topics] == sorted(
         (topic.startswith("homeassistant/") for topic in topics), reverse=True
-    ), "discovery goes before the topics that it speaks of"
+    ), "discovery goes before the topics that it refers to"
     assert {entry.all_topics()[topic] for topic in topics if topic.startswith("evse/garage/left/")} == {"p1"}
     assert entry.all_topics()["evse/garage/availability"] == ""
     bridge = read_bridge("evse/bridge/info", json.dumps(_BRIDGE).encode(), "me")
@@ -118,7 +131,7 @@ def _with_plug(uuid: str = "p1", **changed: object) -> dict[str, Any]:
         _with_plug(label="a\ud800b"),
     ],
 )
-def test_what_the_bridge_cannot_have_written_is_not_believed(content: object) -> None:
+def test_entry_that_no_bridge_can_write_is_ignored(content: object) -> None:
     assert _read(content) is None
 
 
@@ -135,7 +148,7 @@ def test_what_the_bridge_cannot_have_written_is_not_believed(content: object) ->
         "evse//info",
     ],
 )
-def test_an_info_in_a_place_where_no_station_stands_is_not_believed(topic: str) -> None:
+def test_entry_on_a_topic_of_no_station_is_ignored(topic: str) -> None:
     assert _read(_INFO, topic) is None
 
 
@@ -163,20 +176,20 @@ def test_an_info_in_a_place_where_no_station_stands_is_not_believed(topic: str) 
         {"prefix": "x" * 201, "form": "entity"},
     ],
 )
-def test_a_place_of_discovery_that_no_broker_would_take_is_left_out(place: object) -> None:
+def test_impossible_discovery_location_is_left_out(place: object) -> None:
     entry = _read(_with(discovery=place))
     assert entry is not None
-    assert entry.discovery is None
+    assert entry.locations == (PlainLocation(_TOPICS),)
     bridge = read_bridge("evse/bridge/info", json.dumps({**_BRIDGE, "discovery": place}).encode(), "me")
     assert bridge is not None
-    assert bridge.discovery is None
+    assert bridge.locations == (PlainLocation(_TOPICS),)
 
 
 @pytest.mark.parametrize("prefix", ["haus\xa0x", "a\u200bb", "a/b"])
-def test_any_place_of_discovery_that_a_configuration_may_name_is_believed(prefix: str) -> None:
+def test_any_configurable_discovery_prefix_is_accepted(prefix: str) -> None:
     entry = _read(_with(discovery={"prefix": prefix, "form": "entity"}))
     assert entry is not None
-    assert entry.discovery == DiscoveryPlace(prefix, "entity")
+    assert entry.locations == (PlainLocation(_TOPICS), DiscoveryLocation(prefix, "entity"))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +208,7 @@ def test_any_place_of_discovery_that_a_configuration_may_name_is_believed(prefix
         ("evse/bridge/info", []),
     ],
 )
-def test_another_bridges_info_is_not_this_ones(topic: str, content: object) -> None:
+def test_entry_of_another_bridge_is_ignored(topic: str, content: object) -> None:
     assert read_bridge(topic, json.dumps(content).encode(), "me") is None
 
 
@@ -207,7 +220,7 @@ _json = st.recursive(
 
 
 @given(st.fixed_dictionaries({}, optional={key: _json | st.just(value) for key, value in {**_INFO, **_BRIDGE}.items()}))
-def test_whatever_is_retained_there_every_topic_that_comes_of_it_can_be_published(content: dict[str, Any]) -> None:
+def test_topics_of_arbitrary_entries_can_be_published(content: dict[str, Any]) -> None:
     payload = json.dumps(content).encode()
     for entry in (_read(payload), read_bridge("evse/bridge/info", payload, "me")):
         for topic in entry.all_topics() if entry else ():

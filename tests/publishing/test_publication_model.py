@@ -1,31 +1,35 @@
-"""Whatever happens, in whatever order: in the end the broker holds what the bridge knows, and nothing of what went.
+"""Whatever happens, in any order: in the end the broker shows what the bridge knows, and nothing else of its own.
 
-Polls, other configurations, connections lost in mid-sentence, brokers that forget and bridges that are started again,
-against a model of the broker. What may stand there besides the whole picture is the last payload of a value that went,
-or of a plug that an earlier life knew, and only on topics of that very plug.
+Polls, other configurations, connections lost halfway, brokers that lose their memory and bridges that are started again
+drive the real Publication against a model of the broker that only stores topics. What may be there besides a full
+republish is the last payload of a value that is no longer known, or of a plug that a previous run knew, and only on
+topics of that very plug.
 
-What is not promised: that all is cleaned up when a change of the configuration is interrupted twice, by another change
-and by a lost connection or the end of the process, since the one `info` of a station cannot tell of both; and that no
-device is seen in both forms of discovery when a change is overtaken by another one.
+Two things are not promised: that everything is cleaned up when a change of the configuration is interrupted twice, by
+another change and by a lost connection or the end of the process, because the one manifest entry of a station cannot
+describe both; and that no device is seen in both forms of discovery when a change is overtaken by another one.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Rules
-from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading, Reason, Station
+from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason, Station
 from evse_mqtt_bridge.publishing.manifest import StationEntry
-from evse_mqtt_bridge.publishing.outputs.homeassistant import Discovery
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.publication import Bridge
+from evse_mqtt_bridge.publishing.publication import Phase
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness.samples import FAILURES, NOW, at
+from tests.publishing.bridge import Bridge, plan
 from tests.publishing.model_broker import ModelBroker
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.publishing.outputs.protocol import Location
 
 _STATIONS = ("e1", "e2", "e3")
 _PLUGS = ("p1", "p2")
@@ -57,14 +61,13 @@ def _plans(draw: st.DrawFn) -> Plan:
         if draw(st.sampled_from([True, True, True, False]))
     }
     places: list[tuple[str, Any]] = [("ha", "entity"), ("ha", "device"), ("ha2", "entity")]
-    place = draw(st.sampled_from([None, *places]))
-    discovery = Discovery(topics, place[0], place[1], 1, "me", "1") if place else None
-    return Plan(topics, "me", stations, Rules(heartbeat=0), discovery)
+    prefix, form = draw(st.sampled_from([("ha", None), *places]))
+    return plan(*stations.values(), form=form, prefix=prefix, base=topics.base, rules=Rules(heartbeat=0))
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """What an answer has to say of a plug; the values themselves tell whose they are."""
+    """What an answer has of a plug; the values show which plug they belong to."""
 
     status: str | None
     has_power: bool
@@ -86,12 +89,12 @@ def _owner(station: str, plug: str) -> int:
 
 
 def _reading(station: str, plug: str, shape: _Shape, now: float) -> PlugReading:
-    turn = int(now) % 10
+    digit = int(now) % 10
     return PlugReading(
         plug,
-        label=f"{station}/{plug}/{turn}" if shape.has_label else None,
+        label=f"{station}/{plug}/{digit}" if shape.has_label else None,
         status=shape.status,
-        power=float(_owner(station, plug) * 10 + turn) if shape.has_power else None,
+        power=float(_owner(station, plug) * 10 + digit) if shape.has_power else None,
         time=(NOW + timedelta(seconds=int(now))).replace(microsecond=_owner(station, plug)) if shape.has_time else None,
     )
 
@@ -110,21 +113,22 @@ def _is_of(station: str, plug: str, field: str, payload: bytes) -> bool:
     return True
 
 
-class BridgeAndBroker(RuleBasedStateMachine):
+class PublicationAndBroker(RuleBasedStateMachine):
     """See the module."""
 
     def __init__(self) -> None:
         super().__init__()
         self.broker = ModelBroker(_FOREIGN)
         self.now = 0.0
-        self.unsettled_plans = 1
+        self.window = 0
+        self.pending_plans = 1
         self.was_interrupted = False
 
-    @initialize(plan=_plans(), window=st.sampled_from([0, 0, 1, 20]))
-    def start(self, plan: Plan, window: int) -> None:
-        self.broker.window = window
-        self.bridge = Bridge(plan, NOW)
-        self.broker.connect(self.bridge)
+    @initialize(first=_plans(), window=st.sampled_from([0, 0, 1, 20]))
+    def start(self, first: Plan, window: int) -> None:
+        self.window = window
+        self.bridge = Bridge(first)
+        self.broker.connect(self.bridge.publication)
 
     @rule(
         index=st.integers(0, 2),
@@ -132,43 +136,50 @@ class BridgeAndBroker(RuleBasedStateMachine):
         wait=st.sampled_from([1.0, 30.0, 30.0, FORGET_AFTER]),
         delivered=st.integers(0, 40),
     )
-    def reading(self, index: int, shapes: list[_Shape | str], wait: float, delivered: int) -> None:
-        """A station answers, when some of what waits has been delivered."""
+    def answer(self, index: int, shapes: list[_Shape | str], wait: float, delivered: int) -> None:
+        """A station answers, when some of what is pending has been delivered."""
         self.broker.deliver(delivered)
-        told = dict(zip(_PLUGS, shapes, strict=True))
-        wrong = frozenset(plug for plug, shape in told.items() if shape == "wrong")
+        answered = dict(zip(_PLUGS, shapes, strict=True))
+        wrong = frozenset(plug for plug, shape in answered.items() if shape == "wrong")
         self.now += wait
-        for station in self._one_of_the_stations(index):
+        for station in self._one_station(index):
             plugs = [
-                _reading(station, plug, shape, self.now) for plug, shape in told.items() if isinstance(shape, _Shape)
+                _reading(station, plug, shape, self.now)
+                for plug, shape in answered.items()
+                if isinstance(shape, _Shape)
             ]
-            self.bridge.take(station, Reading(tuple(plugs), wrong), at(self.now), self.broker)
-        self.unsettled_plans += bool(
-            self.unsettled_plans and self.bridge._late
-        )  # a new plug is recorded only when what went is cleared
+            self._poll(station, Reading(tuple(plugs), wrong))
+        # a new plug is recorded in the manifest only when the clearing of removed topics is done
+        self.pending_plans += bool(self.pending_plans and self.bridge.publication.deferred_entries)
 
     @rule(index=st.integers(0, 2), reason=st.sampled_from(FAILURES), wait=st.sampled_from([1.0, 30.0, FORGET_AFTER]))
     def fail(self, index: int, reason: Reason, wait: float) -> None:
         self.now += wait
-        for station in self._one_of_the_stations(index):
-            self.bridge.take(station, Failure(reason), at(self.now), self.broker)
+        for station in self._one_station(index):
+            self._poll(station, Failure(reason))
 
-    def _one_of_the_stations(self, index: int) -> list[str]:
+    def _poll(self, station: str, outcome: Outcome) -> None:
+        self.bridge.poll(station, outcome, at(self.now))
+        self.broker.deliver(self.window)
+
+    def _one_station(self, index: int) -> list[str]:
         stations = list(self.bridge.plan.stations)
         return stations[index % len(stations) :][:1] if stations else []
 
-    @rule(plan=_plans())
-    def apply(self, plan: Plan) -> None:
+    @rule(other=_plans())
+    def reconfigure(self, other: Plan) -> None:
         self._before_a_change()
-        self.bridge.apply(plan, self.broker)
+        self.bridge.publication.reconfigured(other)
+        self.broker.deliver(self.window)
 
     @rule(count=st.sampled_from([1, 2, 5, 10, 20, 50]))
     def deliver_some(self, count: int) -> None:
         self.broker.deliver(count)
 
     @rule()
-    def a_consumer_starts(self) -> None:
-        self.broker.repeat()
+    def consumer_starts(self) -> None:
+        self.bridge.publication.republish()
+        self.broker.deliver(self.window)
 
     @rule()
     def lose_the_connection(self) -> None:
@@ -176,74 +187,79 @@ class BridgeAndBroker(RuleBasedStateMachine):
         self.broker.disconnect()
 
     @rule()
-    def connect_again(self) -> None:
+    def reconnect(self) -> None:
         self._before_an_interruption()
-        self.broker.connect(self.bridge)
+        self.broker.connect(self.bridge.publication)
 
     @rule()
-    def lose_the_connection_and_the_brokers_memory(self) -> None:
+    def lose_the_connection_and_the_retained_topics(self) -> None:
         self._before_an_interruption()
         self.broker.disconnect()
-        self.broker.forget()
+        self.broker.lose_memory()
 
-    @rule(plan=_plans() | st.none())
-    def start_again(self, plan: Plan | None) -> None:
+    @rule(other=_plans() | st.none())
+    def restart(self, other: Plan | None) -> None:
         self._before_an_interruption()
-        if plan:
+        if other:
             self._before_a_change()
         self.broker.disconnect()
-        self.bridge = Bridge(plan or self.bridge.plan, NOW)
-        self.broker.connect(self.bridge)
+        self.bridge = Bridge(other or self.bridge.plan)
+        self.broker.connect(self.bridge.publication)
 
     def _before_a_change(self) -> None:
         if self.was_interrupted:
-            self._settle_if_need_be()
-        self.unsettled_plans += 1
+            self._complete()
+        self.pending_plans += 1
 
     def _before_an_interruption(self) -> None:
-        if self.unsettled_plans > 1:
-            self._settle_if_need_be()
-        self.was_interrupted = self.unsettled_plans > 0
+        if self.pending_plans > 1:
+            self._complete()
+        self.was_interrupted = self.pending_plans > 0
 
-    def _settle_if_need_be(self) -> None:
+    def _complete(self) -> None:
         if not self.broker.connected:
-            self.broker.connect(self.bridge)
-        self.settle()
+            self.broker.connect(self.bridge.publication)
+        self.check()
 
     @precondition(lambda self: self.broker.connected)
     @rule()
-    def all_is_delivered(self) -> None:
-        self.settle()
+    def deliver_everything(self) -> None:
+        self.check()
 
-    def settle(self) -> None:
-        """All that waits is delivered: the broker shows what the bridge knows."""
+    def check(self) -> None:
+        """Deliver everything that is pending: the broker shows what the bridge knows."""
         self.broker.deliver()
-        assert not self.broker.conflicts or self.unsettled_plans > 1
+        assert self.bridge.publication.phase is Phase.LIVE
+        assert not self.broker.conflicts or self.pending_plans > 1
         self.broker.conflicts.clear()
-        self.unsettled_plans, self.was_interrupted = 0, False
-        held = self.broker.ours
-        fresh = Bridge(self.bridge.plan, NOW)
-        fresh._states = self.bridge._states
-        whole = {message.topic: message.payload for message in fresh.whole()}
-        wrong = {topic: (held.get(topic), payload) for topic, payload in whole.items() if held.get(topic) != payload}
+        self.pending_plans, self.was_interrupted = 0, False
+        shown, expected = self.broker.own, self.bridge.everything()
+        wrong = {
+            topic: (shown.get(topic), payload) for topic, payload in expected.items() if shown.get(topic) != payload
+        }
         assert not wrong, "the broker does not show what the bridge knows"
-        kept = {topic: payload for topic, payload in held.items() if topic not in whole}
+        rest = {topic: payload for topic, payload in shown.items() if topic not in expected}
         for station in self.bridge.plan.stations.values():
-            state = self.bridge.state(station.uuid)
-            entry = StationEntry.of(self.bridge.plan.topics, station, state, None)
-            for plug, topic_id in entry.plugs.items():
-                prefix = entry.topics.plug(entry.topic_id, topic_id)
-                for topic in [topic for topic in kept if topic.startswith(prefix)]:
-                    assert _is_of(station.uuid, plug, topic.removeprefix(prefix), held[topic]), f"{topic}: another's"
-            kept = {topic: payload for topic, payload in kept.items() if topic not in entry.all_topics()}
-        note(f"left over: {sorted(kept)}")
-        assert not kept, "something is left of what went"
+            rest = self._without_old_values(station, rest)
+        note(f"left behind: {sorted(rest)}")
+        assert not rest, "something is left of what was removed"
         assert {topic: self.broker.retained.get(topic) for topic in _FOREIGN} == _FOREIGN
+
+    def _without_old_values(self, station: Station, rest: dict[str, bytes]) -> dict[str, bytes]:
+        """Return the rest without old values of this station's plugs, which must be their own."""
+        none: tuple[Location, ...] = ()
+        entry = StationEntry.of(self.bridge.plan.topics, station, self.bridge.state(station.uuid), none)
+        for plug, topic_id in entry.plugs.items():
+            prefix = entry.topics.plug(entry.topic_id, topic_id)
+            for topic in [topic for topic in rest if topic.startswith(prefix)]:
+                assert _is_of(station.uuid, plug, topic.removeprefix(prefix), rest[topic]), f"{topic}: another plug's"
+        known = {topic for location in self.bridge.plan.locations for topic in entry.topics_at(location)}
+        return {topic: payload for topic, payload in rest.items() if topic not in known}
 
     def teardown(self) -> None:
         if hasattr(self, "bridge"):
-            self._settle_if_need_be()
+            self._complete()
 
 
-TestBridgeAndBroker = BridgeAndBroker.TestCase
-TestBridgeAndBroker.settings = settings(max_examples=80, stateful_step_count=25)
+TestPublicationAndBroker = PublicationAndBroker.TestCase
+TestPublicationAndBroker.settings = settings(max_examples=80, stateful_step_count=25)

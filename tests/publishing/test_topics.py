@@ -28,7 +28,7 @@ def test_what_is_built_is_read_back(base: str, station: str, plug: str) -> None:
     for field in PLUG_FIELDS:
         assert topics.read(topics.plug(station, plug, field.name)) == PlugPlace(station, plug, field.name)
     assert topics.plug(station, plug, "power").startswith(topics.plug(station, plug))
-    assert covers(topics.ledger_filter, topics.station(station, "info"))
+    assert covers(topics.manifest_filter, topics.station(station, "info"))
 
 
 @pytest.mark.parametrize(

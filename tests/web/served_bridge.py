@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.events import PollCompleted, StationRemoved
+from evse_mqtt_bridge.domain.events import StationRemoved
 from evse_mqtt_bridge.domain.model import Outcome, PlugReading, Reading
 from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.snapshot import (
@@ -22,11 +22,10 @@ from evse_mqtt_bridge.observability.snapshot import (
     station_snapshots,
 )
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.publication import Bridge
 from evse_mqtt_bridge.web.handlers import Handlers
 from evse_mqtt_bridge.web.server import Server
 from tests.harness.net import HOST, free_port
-from tests.publishing.model_broker import ModelBroker
+from tests.publishing.bridge import Bridge
 
 __all__ = ["PASSWORD", "TOKEN", "ServerThread", "StubBridge", "minutes_ago", "reading", "station", "utc_now"]
 
@@ -72,7 +71,7 @@ class StubBridge:
     def __init__(self, stations: Sequence[StationConfig], started: datetime | None = None) -> None:
         self._bridge = Bridge(publishing_plan(_config(stations)), started or utc_now())
         self.history = History()
-        self.broker = BrokerSnapshot("broker.example:1883", True, self._bridge.started, "")  # noqa: FBT003  # connected
+        self.broker = BrokerSnapshot("broker.example:1883", True, self._bridge.publication.started, "")  # noqa: FBT003  # connected
         self.current_health = Health(healthy=True, ready=True, messages=())
         self.summary_calls = 0
         self.failures: list[BaseException] = []
@@ -80,11 +79,7 @@ class StubBridge:
     def poll(self, uuid: str, outcome: Outcome, at: datetime | None = None) -> None:
         """Apply the outcome of a poll."""
         at = at or utc_now()
-        old = self._bridge.state(uuid)
-        moment = Moment(at.timestamp(), at)
-        outcome = self._bridge.take(uuid, outcome, moment, ModelBroker())
-        station, new = self._bridge.plan.stations[uuid], self._bridge.state(uuid)
-        self.history.poll_completed(PollCompleted(station, old, new, outcome, moment, 0.1))
+        self.history.poll_completed(self._bridge.poll(uuid, outcome, Moment(at.timestamp(), at)))
 
     def poll_all(self, outcome: Callable[[], Outcome] = reading) -> None:
         """Apply an outcome to every station."""
@@ -94,7 +89,7 @@ class StubBridge:
     def reload(self, stations: Sequence[StationConfig]) -> None:
         """Replace the stations of the configuration."""
         before = set(self._bridge.plan.stations)
-        self._bridge.apply(publishing_plan(_config(stations)), ModelBroker())
+        self._bridge.publication.reconfigured(publishing_plan(_config(stations)))
         for uuid in before - set(self._bridge.plan.stations):
             self.history.station_removed(StationRemoved(uuid))
 
@@ -109,7 +104,7 @@ class StubBridge:
         return Snapshot(
             at=utc_now(),
             bridge=BridgeSnapshot(
-                "1.2.3", "evse-mqtt-bridge", "evse", self._bridge.started, "https://cloud.example", ""
+                "1.2.3", "evse-mqtt-bridge", "evse", self._bridge.publication.started, "https://cloud.example", ""
             ),
             broker=self.broker,
             health=self.current_health,

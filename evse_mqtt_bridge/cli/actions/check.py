@@ -12,7 +12,7 @@ from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.availability import with_topics
 from evse_mqtt_bridge.domain.model import Failure
-from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.support.errors import UnavailableError
 from evse_mqtt_bridge.support.text import clean
 
@@ -45,7 +45,7 @@ async def _test_services(config: Config) -> bool:
 
 async def _test_broker(settings: Mqtt) -> bool:
     try:
-        async with one_shot(settings, "check"):
+        async with one_shot_client(settings, "check"):
             click.echo(f"broker {settings.address}: connection accepted")
     except UnavailableError as error:
         click.echo(str(error), err=True)

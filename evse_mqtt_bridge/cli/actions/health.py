@@ -102,10 +102,10 @@ def _ask_broker(config: Path | None) -> str:
 
 
 async def _retained_availability(config: Path | None) -> str:
-    from evse_mqtt_bridge.mqtt.one_shot import one_shot  # noqa: PLC0415  # as above
+    from evse_mqtt_bridge.mqtt.one_shot import one_shot_client  # noqa: PLC0415  # as above
     from evse_mqtt_bridge.publishing.topics import Topics  # noqa: PLC0415  # as above
 
     settings = load_config(config).config.mqtt
     topic = Topics(settings.base_topic).availability
-    async with one_shot(settings, "health") as client:
-        return (await client.retained([topic], quiet=0.5)).get(topic, b"").decode(errors="replace")
+    async with one_shot_client(settings, "health") as client:
+        return (await client.retained([topic], pause=0.5)).get(topic, b"").decode(errors="replace")

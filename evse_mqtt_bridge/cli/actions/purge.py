@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from evse_mqtt_bridge.cli.common.options import config_argument, load_config
-from evse_mqtt_bridge.config.plan import publishing_plan
+from evse_mqtt_bridge.config.plan import ownership
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.mqtt.one_shot import one_shot
-from evse_mqtt_bridge.publishing.messages import clear
-from evse_mqtt_bridge.publishing.orphans import Holding, is_online, orphans
+from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
+from evse_mqtt_bridge.publishing.message import clear
+from evse_mqtt_bridge.publishing.orphans import is_online, orphans
 from evse_mqtt_bridge.support.errors import UnavailableError
 
 __all__ = ["purge_topics"]
@@ -71,12 +71,11 @@ class _Result:
 
 
 async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Result:
-    plan = publishing_plan(config)
-    holding = Holding(plan.topics, plan.client_id, plan.stations, plan.place, config.homeassistant.discovery_prefix)
-    async with one_shot(config.mqtt, "purge") as client:
-        retained = await client.retained(holding.filters)
-        topics = orphans(retained, holding, everything=everything)
-        online_topic = holding.topics.availability if is_online(retained, holding) else ""
+    owned = ownership(config)
+    async with one_shot_client(config.mqtt, "purge") as client:
+        retained = await client.retained(owned.filters)
+        topics = orphans(retained, owned, everything=everything)
+        online_topic = owned.topics.availability if is_online(retained, owned) else ""
         if confirmed and topics and not (everything and online_topic):
             await client.publish(clear(topics))
-        return _Result(topics, sorted(client.refused), online_topic)
+        return _Result(topics, sorted(client.rejected), online_topic)

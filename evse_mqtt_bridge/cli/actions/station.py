@@ -18,7 +18,7 @@ from evse_mqtt_bridge.config.files import save
 from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 from evse_mqtt_bridge.domain.model import Failure, station_title
-from evse_mqtt_bridge.publishing.messages import number
+from evse_mqtt_bridge.publishing.payloads import number
 from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem
 from evse_mqtt_bridge.support.text import clean
 

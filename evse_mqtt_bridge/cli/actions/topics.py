@@ -16,10 +16,10 @@ from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.availability import MAX_PLUGS, with_topics
 from evse_mqtt_bridge.domain.model import Failure
-from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.publishing.asyncapi import Broker, document
-from evse_mqtt_bridge.publishing.catalogue import Inventory, Row, catalogue
-from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind
+from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind, TopicRow
 from evse_mqtt_bridge.publishing.manifest import read_station
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.support.errors import UnavailableError
@@ -52,7 +52,7 @@ def list_topics(config: Path | None, *, output: str, online: bool) -> None:
     plan = publishing_plan(loaded)
     plugs, errors = asyncio.run(_find_plugs(loaded, plan)) if online and plan.stations else ({}, [])
     stations = tuple(plan.stations.values())
-    inventory = Inventory(plan.topics, plan.client_id, loaded.mqtt.qos, stations, plan.place, plugs)
+    inventory = Inventory(plan.topics, plan.client_id, loaded.mqtt.qos, stations, plan.locations, plugs)
     click.echo(_render(inventory, loaded.mqtt, output), nl=False)
     for error in errors:
         click.echo(error, err=True)
@@ -78,7 +78,7 @@ def _json(content: object) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _as_text(rows: Sequence[Row]) -> str:
+def _as_text(rows: Sequence[TopicRow]) -> str:
     """Return one line per topic, aligned for reading and easy to grep."""
     # topics of discovery are much longer than the others and may exceed the column
     width = max(len(row.topic) for row in rows if not row.channel.startswith("discovery."))
@@ -87,13 +87,13 @@ def _as_text(rows: Sequence[Row]) -> str:
     )
 
 
-def _as_json(row: Row) -> dict[str, object]:
+def _as_json(row: TopicRow) -> dict[str, object]:
     content = asdict(row)
     names = {"kind": "type", "quality": "quality_topic", "time": "time_topic"}
     return {names.get(name, name): value for name, value in content.items()}
 
 
-def _as_csv(rows: Iterable[Row]) -> str:
+def _as_csv(rows: Iterable[TopicRow]) -> str:
     """Return one line per tag, without topics whose payload is JSON, as no tag can hold that."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -149,8 +149,8 @@ async def _find_plugs(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
 
 async def _plugs_from_broker(settings: Mqtt, plan: Plan) -> dict[str, tuple[str, ...]]:
     """Return the plugs in the manifest entries of the bridge; none if it is not online."""
-    filters = [plan.topics.availability, plan.topics.ledger_filter]
-    async with one_shot(settings, "topics") as client:
+    filters = [plan.topics.availability, plan.topics.manifest_filter]
+    async with one_shot_client(settings, "topics") as client:
         retained = await client.retained(filters)
     if retained.get(plan.topics.availability) != b"online":
         return {}

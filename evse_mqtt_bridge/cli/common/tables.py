@@ -17,7 +17,7 @@ from evse_mqtt_bridge.domain.model import PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import meaning
 from evse_mqtt_bridge.observability.reason_texts import reason_text
 from evse_mqtt_bridge.observability.snapshot import PlugSnapshot, StationSnapshot
-from evse_mqtt_bridge.publishing.messages import number, timestamp
+from evse_mqtt_bridge.publishing.payloads import number, timestamp
 from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
 from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.text import clean

@@ -19,7 +19,7 @@ from evse_mqtt_bridge.config.load import parse
 from evse_mqtt_bridge.config.schema import Cloud, Config, HomeAssistant, Mqtt, Polling, StationConfig
 from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, variable_name
 from evse_mqtt_bridge.domain.model import Failure
-from evse_mqtt_bridge.mqtt.one_shot import one_shot
+from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.support.errors import BridgeError, ConfigError, EditError, UnavailableError
 from evse_mqtt_bridge.support.text import clean
 
@@ -307,7 +307,7 @@ async def _connect(settings: Mqtt) -> None:
         UnavailableError: The broker does not answer, or rejects the connection.
     """
     click.echo(f"Connecting to {settings.address} ...")
-    async with one_shot(settings, "init"):
+    async with one_shot_client(settings, "init"):
         click.echo("  the broker accepted the connection\n")
 
 

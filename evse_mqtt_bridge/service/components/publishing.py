@@ -1,14 +1,15 @@
-"""Publishing as a component: what is published, and the session with the broker."""
-
-from dataclasses import dataclass
+"""Publishing as a component: the states of the stations, what is published of them, and the session with the broker."""
 
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
-from evse_mqtt_bridge.domain import events
-from evse_mqtt_bridge.mqtt.connection import Disconnected
-from evse_mqtt_bridge.mqtt.session import Session, tls_context
+from evse_mqtt_bridge.domain.events import BrokerChanged, Listener
+from evse_mqtt_bridge.domain.model import StationState
+from evse_mqtt_bridge.domain.stations import Stations
+from evse_mqtt_bridge.mqtt.connection import tls_context
+from evse_mqtt_bridge.mqtt.session import Session
 from evse_mqtt_bridge.polling.poller import Clock
-from evse_mqtt_bridge.publishing.publication import Bridge
+from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.publishing.publication import Publication
 from evse_mqtt_bridge.service.components.component import BackgroundTask
 
 __all__ = ["Publishing"]
@@ -17,18 +18,29 @@ __all__ = ["Publishing"]
 class Publishing:
     """Keeps the topics on the broker up to date."""
 
-    def __init__(self, config: Config, clock: Clock, listener: events.Listener) -> None:
+    def __init__(self, config: Config, clock: Clock, listener: Listener) -> None:
+        plan = publishing_plan(config)
         self.task = BackgroundTask("session")
-        self.bridge = Bridge(publishing_plan(config), clock.utc())
+        self.stations = Stations(plan.stations, plan.rules)
+        self.publication = Publication(plan, self.stations, clock.utc())
         self._settings = config.mqtt
         self._clock = clock
         self._listener = listener
-        self.session = Session(config.mqtt, self.bridge, _SessionEvents(listener), clock.chance)
+        self.session = self._new_session()
 
     @property
     def settings(self) -> Mqtt:
         """The settings of the session in use."""
         return self._settings
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+        return self.publication.plan
+
+    def state(self, uuid: str) -> StationState:
+        """What is known of a configured station."""
+        return self.stations.state(uuid)
 
     async def prepare(self, new: Config) -> None:
         """Read the certificates; each connection reads them again. See `Component`."""
@@ -43,38 +55,15 @@ class Publishing:
         await self.task.stop()
 
     def reconfigure(self, new: Config) -> None:
-        """Go over to other topics and stations; a session that was stopped is replaced. Its states stay."""
-        self.bridge.apply(publishing_plan(new), self.session)
-        self.session.listen()
+        """Go over to other topics and stations; a session that was stopped is replaced. The states stay."""
+        self.session.reconfigure(publishing_plan(new))
         if new.mqtt == self._settings:
             return
         self._settings = new.mqtt
         published = self.session.published
-        self.session = Session(new.mqtt, self.bridge, _SessionEvents(self._listener), self._clock.chance)
-        self.session.published = published
-        self._listener.broker_changed(events.BrokerChanged(new.mqtt.address, new.mqtt.client_id))
+        self.session = self._new_session()
+        self.session.continue_count(published)
+        self._listener.broker_changed(BrokerChanged(new.mqtt.address, new.mqtt.client_id))
 
-
-@dataclass(frozen=True, slots=True)
-class _SessionEvents:
-    """Turns what the session reports into events."""
-
-    listener: events.Listener
-
-    def broker_connected(self) -> None:
-        self.listener.broker_connected(events.BrokerConnected())
-
-    def broker_ended(self, ended: Disconnected, wait: float) -> None:
-        self.listener.broker_disconnected(events.BrokerDisconnected(ended.trouble, ended.detail, wait))
-
-    def publish_refused(self, topic: str, reason: str) -> None:
-        self.listener.publish_rejected(events.PublishRejected(topic, reason))
-
-    def subscription_refused(self, topic_filter: str) -> None:
-        self.listener.subscription_rejected(events.SubscriptionRejected(topic_filter))
-
-    def birth_seen(self) -> None:
-        self.listener.consumer_started(events.ConsumerStarted())
-
-    def farewell_failed(self) -> None:
-        self.listener.offline_not_acknowledged(events.OfflineNotAcknowledged())
+    def _new_session(self) -> Session:
+        return Session(self._settings, self.publication, self._listener, self._clock.chance)

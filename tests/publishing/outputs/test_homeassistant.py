@@ -12,18 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.domain.model import Message, Reason, Station
+from evse_mqtt_bridge.domain.model import Reason, Station
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS
-from evse_mqtt_bridge.publishing.outputs import homeassistant
-from evse_mqtt_bridge.publishing.outputs.homeassistant import (
+from evse_mqtt_bridge.publishing.message import JSON, Message
+from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery, Form
+from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import (
     BRIDGE_ENTITIES,
     PLUG_ENTITIES,
     STATION_ENTITIES,
-    Discovery,
     Entity,
-    Form,
 )
+from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import migration, placeholder
 from evse_mqtt_bridge.publishing.topics import Topics
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text(encoding="utf-8")
@@ -43,7 +44,7 @@ ENTITY = Discovery(TOPICS, "homeassistant", "entity", 1, "evse-mqtt-bridge", "1.
 DEVICE = replace(ENTITY, form="device")
 BOTH = pytest.mark.parametrize("discovery", [ENTITY, DEVICE], ids=["entity", "device"])
 
-# What Home Assistant takes as a discovery topic (its discovery.py, TOPIC_MATCHER).
+# What Home Assistant accepts as a discovery topic (its discovery.py, TOPIC_MATCHER).
 TOPIC = re.compile(r"homeassistant/(sensor|binary_sensor)/[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]+/config")
 DEVICE_TOPIC = re.compile(r"homeassistant/device/[a-zA-Z0-9_-]+/config")
 
@@ -70,10 +71,10 @@ ROOT_KEYS = {"availability", "availability_mode", "components", "device", "origi
 
 
 def configs(messages: tuple[Message, ...]) -> dict[str, dict[str, Any]]:
-    """Each entity by unique id, as Home Assistant sees it: with what it inherits, its key and its device."""
+    """The entities by unique id, as Home Assistant sees them: with inherited keys, key and device."""
     found: dict[str, dict[str, Any]] = {}
     for message in messages:
-        assert message.json
+        assert message.content_type == JSON
         payload = json.loads(message.payload)
         levels = message.topic.split("/")
         if levels[1] == "device":
@@ -107,7 +108,7 @@ def device_name(messages: tuple[Message, ...]) -> str:
     return str(names.pop())
 
 
-def test_both_forms_say_the_same() -> None:
+def test_both_forms_have_the_same_entities() -> None:
     assert configs(everything(ENTITY)) == configs(everything(DEVICE))
     assert len(configs(everything(ENTITY))) == 1 + 2 + 11
 
@@ -119,7 +120,7 @@ def test_one_message_per_entity_or_per_device() -> None:
 
 
 @BOTH
-def test_the_topics_to_clear_are_those_published(discovery: Discovery) -> None:
+def test_topics_to_clear_are_those_published(discovery: Discovery) -> None:
     prefix, form = discovery.prefix, discovery.form
     assert tuple(message.topic for message in everything(discovery)) == (
         *homeassistant.bridge_topics(prefix, form, discovery.bridge_id),
@@ -129,7 +130,7 @@ def test_the_topics_to_clear_are_those_published(discovery: Discovery) -> None:
 
 
 @BOTH
-def test_only_keys_that_home_assistant_2025_4_and_openhab_take(discovery: Discovery) -> None:
+def test_keys_are_accepted_by_home_assistant_and_openhab(discovery: Discovery) -> None:
     for config in configs(everything(discovery)).values():
         assert config.pop("device").keys() <= DEVICE_KEYS
         assert config.pop("origin") == {"name": "evse-mqtt-bridge", "sw_version": "1.2.3"}
@@ -138,7 +139,7 @@ def test_only_keys_that_home_assistant_2025_4_and_openhab_take(discovery: Discov
 
 
 @BOTH
-def test_devices_hang_below_each_other(discovery: Discovery) -> None:
+def test_via_device_links_plug_station_and_bridge(discovery: Discovery) -> None:
     devices = {config["device_id"]: config["device"] for config in configs(everything(discovery)).values()}
     assert {key: (device["identifiers"], device.get("via_device")) for key, device in devices.items()} == {
         BRIDGE_ID: ([BRIDGE_ID], None),
@@ -154,7 +155,7 @@ def test_devices_hang_below_each_other(discovery: Discovery) -> None:
 
 
 @BOTH
-def test_every_topic_is_one_of_the_contract(discovery: Discovery) -> None:
+def test_topics_are_those_of_the_contract(discovery: Discovery) -> None:
     contract = {*TOPICS.bridge}
     for config in configs(everything(discovery)).values():
         for topic in (config["state_topic"], *(entry["topic"] for entry in config.get("availability", []))):
@@ -178,7 +179,7 @@ ALL_THREE = [*BRIDGE_ALONE, "evse/garage-north/availability", "evse/garage-north
 
 
 @BOTH
-def test_what_explains_an_outage_outlives_it(discovery: Discovery) -> None:
+def test_entities_that_explain_an_outage_stay_available(discovery: Discovery) -> None:
     found = {config["key"]: config for config in configs(homeassistant.plug(discovery, STATION, LEFT, None)).values()}
     visible = {"status", "availability_reason", "time"}
     assert {key: [entry["topic"] for entry in config["availability"]] for key, config in found.items()} == {
@@ -191,7 +192,7 @@ def test_what_explains_an_outage_outlives_it(discovery: Discovery) -> None:
     assert "availability" not in bridge
 
 
-def test_the_device_form_says_what_is_shared_once() -> None:
+def test_device_form_has_shared_keys_once() -> None:
     (message,) = homeassistant.plug(DEVICE, STATION, LEFT, "Plug 1")
     payload = json.loads(message.payload)
     live = {entity.field for entity in PLUG_ENTITIES if entity.live}
@@ -202,14 +203,16 @@ def test_the_device_form_says_what_is_shared_once() -> None:
     )
 
 
-def test_status_is_an_enum_of_the_table_that_refuses_no_word() -> None:
+def test_status_is_an_enum_with_unknown_as_fallback() -> None:
     options = plug(ENTITY)["status"]
     assert options["options"] == list(STATUSES)
     assert "state_class" not in options
     assert "unit_of_measurement" not in options
-    words = re.fullmatch(r"{% if value in \[(.*)] %}{{ value }}{% else %}unknown{% endif %}", options["value_template"])
-    assert words
-    assert words[1] == ", ".join(f"'{word}'" for word in STATUSES)
+    template = re.fullmatch(
+        r"{% if value in \[(.*)] %}{{ value }}{% else %}unknown{% endif %}", options["value_template"]
+    )
+    assert template
+    assert template[1] == ", ".join(f"'{status}'" for status in STATUSES)
     assert "unknown" in STATUSES
 
 
@@ -249,7 +252,7 @@ def test_classes_and_units(key: str, device_class: str, category: str | None, mo
 
 
 @pytest.mark.parametrize("entities", [BRIDGE_ENTITIES, STATION_ENTITIES])
-def test_connections_say_online_and_offline(entities: tuple[Entity, ...]) -> None:
+def test_connection_entities_are_online_or_offline(entities: tuple[Entity, ...]) -> None:
     (connection,) = (entity for entity in entities if entity.field == "availability")
     assert connection.options == {
         "device_class": "connectivity",
@@ -285,7 +288,7 @@ def test_names(name: str, alias: str, plug_alias: str, label: str | None, statio
     [
         ("garage-north", "left", "sensor.garage_north_left_current_limit"),
         ("Halle_2", "P1", "sensor.halle_2_p1_current_limit"),
-        ("süd", "1", "sensor.süd_1_current_limit"),  # Home Assistant makes sud of it
+        ("süd", "1", "sensor.süd_1_current_limit"),  # Home Assistant turns it into sud
         ("garage-north", "", None),
         ("", "left", None),
     ],
@@ -308,9 +311,7 @@ def test_without_aliases_state_topics_have_uuids() -> None:
 
 @BOTH
 @given(name=st.text(), label=st.none() | st.text())
-def test_text_from_outside_changes_a_device_name_and_nothing_else(
-    discovery: Discovery, name: str, label: str | None
-) -> None:
+def test_foreign_text_changes_device_names_alone(discovery: Discovery, name: str, label: str | None) -> None:
     def nameless(messages: tuple[Message, ...]) -> list[tuple[str, dict[str, Any]]]:
         contents = [(message.topic, json.loads(message.payload)) for message in messages]
         for _, content in contents:
@@ -324,7 +325,7 @@ def test_text_from_outside_changes_a_device_name_and_nothing_else(
 
 
 @given(client_id=st.text(min_size=1, max_size=128), other=st.text(min_size=1, max_size=128))
-def test_any_client_id_makes_an_id_of_its_own(client_id: str, other: str) -> None:
+def test_each_client_id_has_its_own_device_id(client_id: str, other: str) -> None:
     messages = homeassistant.bridge(replace(ENTITY, bridge_id=client_id))
     (entity,) = homeassistant.bridge_topics("homeassistant", "entity", client_id)
     (device,) = homeassistant.bridge_topics("homeassistant", "device", client_id)
@@ -335,7 +336,7 @@ def test_any_client_id_makes_an_id_of_its_own(client_id: str, other: str) -> Non
 
 
 @pytest.mark.parametrize("client_id", ["a.b", "a b", "a/b", "a+b", "ä", "a\ud800"])
-def test_client_ids_that_clean_alike_stay_apart(client_id: str) -> None:
+def test_client_ids_that_clean_alike_have_own_device_ids(client_id: str) -> None:
     assert homeassistant.bridge_topics("p", "device", client_id) != homeassistant.bridge_topics("p", "device", "a_b")
     assert device_name(homeassistant.bridge(replace(ENTITY, bridge_id=client_id)))
 
@@ -357,23 +358,21 @@ def test_any_uuid_makes_topics_that_home_assistant_reads(evse: str, plug_uuid: s
         assert DEVICE_TOPIC.fullmatch(topic)
 
 
-def test_a_name_that_cannot_be_encoded_is_replaced() -> None:
+def test_name_that_cannot_be_encoded_is_replaced() -> None:
     assert device_name(homeassistant.station(ENTITY, replace(STATION, name="a\ud800b"))) == "a b"
 
 
 @pytest.mark.parametrize("form", ["entity", "device"])
 @pytest.mark.parametrize("prefix", ["homeassistant", "site/device", "device"])
-def test_changing_the_form_unloads_every_old_topic(prefix: str, form: Form) -> None:
+def test_migration_unloads_every_old_topic(prefix: str, form: Form) -> None:
     topics = homeassistant.plug_topics(prefix, form, EVSE, LEFT)
-    assert homeassistant.migration(topics) == tuple(
-        Message(topic, b'{"migrate_discovery":true}', json=True) for topic in topics
-    )
-    placeholders = homeassistant.placeholder(topics)
+    assert migration(topics) == tuple(Message(topic, b'{"migrate_discovery":true}', JSON) for topic in topics)
+    placeholders = placeholder(topics)
     if form == "entity":
         assert placeholders == ()
         return
     (message,) = placeholders
-    assert (message.topic, message.json) == (f"{prefix}/device/evse_{EVSE}_{LEFT}/config", True)
+    assert (message.topic, message.content_type) == (f"{prefix}/device/evse_{EVSE}_{LEFT}/config", JSON)
     assert json.loads(message.payload) == {
         "device": {"identifiers": [f"evse_{EVSE}_{LEFT}"]},
         "origin": {"name": "evse-mqtt-bridge"},
@@ -412,7 +411,7 @@ def test_documented_entity_ids_are_real() -> None:
     assert mentioned <= real
 
 
-def test_the_documented_table_is_the_entities() -> None:
+def test_documented_table_lists_the_entities() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in DOCUMENT.splitlines() if line[:1] == "|"]
     documented = [
         (device, name, kind.split(",")[0], needs)

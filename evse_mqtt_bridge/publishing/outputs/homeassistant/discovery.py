@@ -1,33 +1,33 @@
-"""Discovery messages for the bridge, a station and a plug, and the topics that they stand on.
+"""Discovery messages for the bridge, a station and a plug, and the topics of these messages.
 
-- Device ids, unique ids and topics are made of uuids and the client id alone, and are the same in both forms, so that
-  neither an alias, a name nor the form costs an entity its history. Text from outside stands in names only, cleaned.
-- Each plug is a device below its station's, which is one below the bridge's (`via_device`). Publish from the top down
-  and clear from the bottom up: Home Assistant makes a nameless stub of a `via_device` that it does not know.
+- Device ids, unique ids and topics are made of uuids and the client id alone, and are the same in both forms. So
+  neither an alias, a name nor the form costs an entity its history. Only names contain text from outside, cleaned.
+- Each plug is a device below its station's device, which is below the bridge's device (`via_device`). Publish from the
+  top down and clear from the bottom up: Home Assistant makes a nameless stub of a `via_device` that it does not know.
 - Entity form: every message has its own availability list, mode and qos (openHAB keeps one availability tracker per
-  thing), device and origin. Home Assistant and openHAB ignore root keys that they do not know there, so
-  `default_entity_id` (Home Assistant 2025.10) does no harm in older ones; `object_id`, which it replaces, has been
-  complained about since 2025.10 and without effect since 2026.4, so it is left out. Unknown keys in `device` and
-  `origin` are refused by both.
-- Device form: availability, mode and qos stand once, at the root, and are inherited by every component that has none
-  of its own. Unknown root keys are refused. Spelled-out and abbreviated keys mean the same.
-- No `expire_after`: with retained topics a replay would revive the value.
+  thing), device and origin. Home Assistant and openHAB ignore unknown root keys in this form, so `default_entity_id`
+  (Home Assistant 2025.10) does no harm in older versions. `object_id`, which it replaces, is left out: Home Assistant
+  warns about it since 2025.10 and ignores it since 2026.4. Both refuse unknown keys in `device` and `origin`.
+- Device form: availability, mode and qos stand once, at the root; every component without its own inherits them.
+  Unknown root keys are refused. Spelled-out and abbreviated keys mean the same.
+- No `expire_after`: a replay of retained topics would revive the value.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from evse_mqtt_bridge.domain.model import Message, Station
+from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import (
     BRIDGE_ENTITIES,
     PLUG_ENTITIES,
     STATION_ENTITIES,
     Entity,
 )
+from evse_mqtt_bridge.publishing.payloads import json_payload
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.text import clean
 
@@ -47,17 +47,23 @@ Form = Literal["entity", "device"]
 """One message per entity, or one per device."""
 
 ORIGIN = "evse-mqtt-bridge"
-"""Who publishes, as Home Assistant shows it."""
+"""The name of the publisher, as Home Assistant shows it."""
 
-_SHORT = 8  # characters of a uuid in a name, where there is nothing better to call a thing
+_SHORT = 8
+"""Characters of a uuid in a name, where the thing has no other name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """Where and how discovery is published.
 
-    `prefix` is the discovery prefix, `qos` (0 to 2) what consumers are to subscribe with, `bridge_id` the MQTT client
-    id, `version` the bridge's.
+    Attributes:
+        topics: the plain topics that the entities read.
+        prefix: the discovery prefix.
+        form: one message per entity, or one per device.
+        qos: 0 to 2, with which consumers are to subscribe.
+        bridge_id: the bridge's MQTT client id.
+        version: the bridge's version.
     """
 
     topics: Topics
@@ -70,10 +76,14 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class _Device:
-    """One device as both forms need it.
+    """One device, as both forms need it.
 
-    `info` is what Home Assistant shows of it, `state` the prefix of its state topics. `always` and `live` are the
-    availability topics of its entities. `handle`, where there is one, begins their entity ids.
+    Attributes:
+        info: what Home Assistant shows about the device.
+        state: the prefix of its state topics.
+        always: availability topics of the entities that stay available during an outage.
+        live: availability topics of the entities that do not.
+        handle: the start of the entity ids; empty to let Home Assistant make them from the names.
     """
 
     id: str
@@ -86,7 +96,7 @@ class _Device:
 
 
 def bridge(discovery: Discovery) -> tuple[Message, ...]:
-    """The bridge's device; to be published before the stations'."""
+    """Return the messages of the bridge's device. Publish them before those of stations."""
     device_id = _bridge_id(discovery.bridge_id)
     name = clean(discovery.bridge_id) or ORIGIN
     info = {
@@ -96,12 +106,12 @@ def bridge(discovery: Discovery) -> tuple[Message, ...]:
         "sw_version": discovery.version,
     }
     state = discovery.topics.availability.removesuffix("availability")
-    # no availability list: its one entity is there to say `offline`
+    # no availability list: the one entity exists to show `offline`
     return _messages(discovery, _Device(device_id, info, BRIDGE_ENTITIES, state))
 
 
 def station(discovery: Discovery, station: Station) -> tuple[Message, ...]:
-    """A station's device, without its plugs; to be published before theirs."""
+    """Return the messages of a station's device, without its plugs. Publish them before those of plugs."""
     device_id = _station_id(station.uuid)
     info = {
         "identifiers": [device_id],
@@ -117,7 +127,7 @@ def station(discovery: Discovery, station: Station) -> tuple[Message, ...]:
 
 
 def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | None) -> tuple[Message, ...]:
-    """A plug's device; `label` is the vendor's, of any content."""
+    """Return the messages of a plug's device. `label` comes from the vendor and may have any content."""
     alias = station.plugs.get(plug_uuid, "")
     device_id = _plug_id(station.uuid, plug_uuid)
     info = {
@@ -136,17 +146,17 @@ def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | No
 
 
 def bridge_topics(prefix: str, form: Form, bridge_id: str) -> tuple[str, ...]:
-    """The discovery topics of a bridge; `bridge_id` is its client id."""
+    """Return the discovery topics of a bridge, whose MQTT client id is `bridge_id`."""
     return _topics(prefix, form, _bridge_id(bridge_id), BRIDGE_ENTITIES)
 
 
 def station_topics(prefix: str, form: Form, station_uuid: str) -> tuple[str, ...]:
-    """The discovery topics of a station, without its plugs'."""
+    """Return the discovery topics of a station, without those of its plugs."""
     return _topics(prefix, form, _station_id(station_uuid), STATION_ENTITIES)
 
 
 def plug_topics(prefix: str, form: Form, station_uuid: str, plug_uuid: str) -> tuple[str, ...]:
-    """The discovery topics of a plug."""
+    """Return the discovery topics of a plug."""
     return _topics(prefix, form, _plug_id(station_uuid, plug_uuid), PLUG_ENTITIES)
 
 
@@ -161,7 +171,7 @@ def _messages(discovery: Discovery, device: _Device) -> tuple[Message, ...]:
     else:
         payloads = [{**shared, **_availability(device.live), "components": _components(device)}]
     topics = _topics(discovery.prefix, discovery.form, device.id, device.entities)
-    return tuple(Message(topic, _dump(payload), json=True) for topic, payload in zip(topics, payloads, strict=True))
+    return tuple(Message(topic, json_payload(payload), JSON) for topic, payload in zip(topics, payloads, strict=True))
 
 
 def _components(device: _Device) -> dict[str, object]:
@@ -169,7 +179,7 @@ def _components(device: _Device) -> dict[str, object]:
         entity.field: {
             "platform": entity.platform,
             **_config(device, entity),
-            # its own, where the root's list is not for it
+            # a list of its own, where that of the root does not apply
             **({} if entity.live else _availability(device.always)),
         }
         for entity in device.entities
@@ -183,7 +193,7 @@ def _config(device: _Device, entity: Entity) -> dict[str, object]:
         "state_topic": device.state + entity.field,
         **entity.options,
     }
-    # without a handle Home Assistant makes the entity id of the device's and the entity's name
+    # without a handle Home Assistant makes the entity id from the names of the device and the entity
     if device.handle:
         object_id = re.sub(r"\W+", "_", f"{device.handle}_{entity.name}".lower())
         config["default_entity_id"] = f"{entity.platform}.{object_id}"
@@ -206,7 +216,7 @@ def _title(station: Station) -> str:
 
 def _bridge_id(client_id: str) -> str:
     cleaned = re.sub(r"[^A-Za-z0-9_-]", "_", client_id)
-    if cleaned != client_id:  # two client ids must not end up as one device
+    if cleaned != client_id:  # two client ids must not become one device
         cleaned += "_" + hashlib.sha256(client_id.encode(errors="replace")).hexdigest()[:_SHORT]
     return f"evse_bridge_{cleaned}"
 
@@ -217,7 +227,3 @@ def _station_id(uuid: str) -> str:
 
 def _plug_id(station_uuid: str, plug_uuid: str) -> str:
     return f"evse_{station_uuid}_{plug_uuid}"
-
-
-def _dump(content: object) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

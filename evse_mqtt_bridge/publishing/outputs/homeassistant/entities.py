@@ -1,8 +1,9 @@
-"""Which entities a bridge, a station and a plug have in Home Assistant.
+"""The entities of a bridge, a station and a plug in Home Assistant.
 
-What explains an outage (status, reason, connection, time of the last measurement) stays visible through it and
-depends on the bridge alone; what would mislead (measurements, flags) is unavailable meanwhile. Icons stand where Home
-Assistant has no fitting one for the device class. `entity_category` is never `config`, which it refuses on sensors.
+Entities that explain an outage (status, reason, connection, time of the last measurement) stay available during it and
+depend on the bridge alone. Entities that would mislead (measurements, flags) are unavailable meanwhile. Icons are set
+where Home Assistant has no fitting one for the device class. `entity_category` is never `config`, which Home Assistant
+refuses on sensors.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,9 +19,12 @@ __all__ = ["BRIDGE_ENTITIES", "PLUG_ENTITIES", "STATION_ENTITIES", "Entity"]
 class Entity:
     """One entity of a device.
 
-    `platform` is Home Assistant's ("sensor", "binary_sensor"); `field` is the last level of the state topic and the
-    key in ids; `options` is what else the platform's schema takes. A `live` entity is unavailable when its station or
-    plug is.
+    Attributes:
+        platform: Home Assistant's name, such as "sensor" or "binary_sensor".
+        field: the last level of the state topic, and the key in ids.
+        name: as Home Assistant shows it.
+        options: further keys of the platform's schema.
+        live: whether the entity is unavailable while its station or plug is.
     """
 
     platform: str
@@ -66,14 +70,14 @@ def _reason(reasons: Iterable[Reason]) -> Entity:
 
 
 def _status() -> Entity:
-    # Home Assistant refuses a word that is not among the options, with a warning, and goes on showing the one before;
-    # statements instead of an inline `if`, which not every consumer's template engine knows
-    words = list(STATUSES)
+    # Home Assistant refuses a value that is not among the options, with a warning, and keeps the one before.
+    # Statements instead of an inline `if`, because not every consumer's template engine has one.
+    statuses = list(STATUSES)
     options = {
         "device_class": "enum",
         "icon": "mdi:ev-station",
-        "options": words,
-        "value_template": f"{{% if value in {words} %}}{{{{ value }}}}{{% else %}}unknown{{% endif %}}",
+        "options": statuses,
+        "value_template": f"{{% if value in {statuses} %}}{{{{ value }}}}{{% else %}}unknown{{% endif %}}",
     }
     return Entity("sensor", "status", "Status", options)
 
@@ -88,7 +92,7 @@ STATION_ENTITIES = (
     _connection(),
     _reason(STATION_REASONS),
 )
-"""A charging station: whether and why not the cloud answers for it."""
+"""A charging station: whether the cloud answers for it, and why not."""
 
 PLUG_ENTITIES = (
     _status(),

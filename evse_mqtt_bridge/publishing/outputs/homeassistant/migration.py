@@ -1,46 +1,46 @@
-"""Changing between the entity form and the device form with entities, ids and history kept, and without a warning.
+"""Changes between the entity form and the device form; entities, ids and history are kept, without a warning.
 
 For any number of devices at once, in either direction, with a pause after each of the steps 1 to 3:
 
 1. `migration(old topics)`: Home Assistant unloads the entities and keeps their registry entries.
-2. `placeholder(old topics)`: for the device form; none for the entity form.
+2. `placeholder(old topics)`: for topics of the device form alone.
 3. An empty payload on each of the old topics.
-4. The other form's messages.
+4. The messages of the other form.
 
-Whatever remembers which form is published must say the new one between steps 3 and 4: repeating steps 1 to 3 does
-nothing before step 4, and after it makes Home Assistant warn of a conflict for each entity.
+The manifest must record the new form between steps 3 and 4: repeating steps 1 to 3 before step 4 does nothing, and
+after it makes Home Assistant warn of a conflict for each entity.
 
-The pause gives Home Assistant time to unload; one second is ample. With 2,401 entities on two shared cores even none at
-all went through both ways without a warning. If a device's message comes while one of its components is still
-unloading, the rest of the message is dropped, and sending it again, unchanged, mends that.
+The pause gives Home Assistant time to unload; one second is ample. With 2,401 entities on two shared cores, both
+directions went through without a warning even with no pause at all. If the message of a device arrives while one of its
+components is still unloading, Home Assistant drops the rest of the message; sending it again, unchanged, repairs that.
 
 Home Assistant's documentation clears the old topics last. That works too, but every cleared topic then counts as a
 conflicting message for entities that are loaded from another topic: one warning for each entity.
 """
 
-import json
 from collections.abc import Iterable
 
-from evse_mqtt_bridge.domain.model import Message
+from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN
+from evse_mqtt_bridge.publishing.payloads import json_payload
 
 __all__ = ["migration", "placeholder"]
 
 
 def migration(topics: Iterable[str]) -> tuple[Message, ...]:
-    """Step 1: unloads what was discovered on `topics`, of either form, and keeps its registry entries."""
-    return tuple(Message(topic, b'{"migrate_discovery":true}', json=True) for topic in topics)
+    """Return step 1: it unloads what was discovered on `topics`, in either form, and keeps the registry entries."""
+    return tuple(Message(topic, b'{"migrate_discovery":true}', JSON) for topic in topics)
 
 
 def placeholder(topics: Iterable[str]) -> tuple[Message, ...]:
-    """Step 2: makes those of `topics` that are of the device form fit to be cleared.
+    """Return step 2: it makes those of `topics` that are of the device form fit to be cleared.
 
-    Home Assistant warns when a device topic is cleared for which it knows no component. So the unloaded device gets one
-    that leaves no trace, a tag scanner on a topic that nobody publishes, and it is this that clearing removes. The
-    device itself stays as long as one of its entities is enabled; one whose entities are all disabled is removed with
-    one warning, and comes back as it was with the other form.
+    Home Assistant warns when a device topic is cleared for which it knows no component. So the unloaded device gets a
+    component that leaves no trace, a tag scanner on a topic without publisher, and clearing removes this one. The
+    device itself stays as long as one of its entities is enabled. A device whose entities are all disabled is removed
+    with one warning, and comes back as it was with the other form.
 
-    A bridge that is killed between steps 2 and 3 begins anew with step 1, which unloads the placeholder by halves: all
+    A bridge that is killed between steps 2 and 3 starts again with step 1, which half-unloads the placeholder: all
     entities are kept, and Home Assistant warns once if that device is removed before its next restart.
     """
     return tuple(_placeholder(topic) for topic in topics if _is_device(topic))
@@ -57,4 +57,4 @@ def _placeholder(topic: str) -> Message:
         "origin": {"name": ORIGIN},
         "components": {"migration": {"platform": "tag", "topic": f"{prefix}/migration"}},
     }
-    return Message(topic, json.dumps(content, separators=(",", ":")).encode(), json=True)
+    return Message(topic, json_payload(content), JSON)

@@ -1,7 +1,7 @@
-"""Payloads: every topic of the vendor's example, numbers, times, flags, and what is not published."""
+"""Plain topics: every topic of the vendor's example, numbers, times, flags, changes, and what is not published."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -12,35 +12,46 @@ from hypothesis import strategies as st
 
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.domain.availability import Rules, advance
-from evse_mqtt_bridge.domain.model import Message, PlugReading, PlugState, Reading, Reason, Station, StationState
-from evse_mqtt_bridge.publishing import messages
+from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, READING_FIELDS, STATION_FIELDS, Kind
+from evse_mqtt_bridge.publishing.manifest import BridgeInfo, bridge_info, station_info
+from evse_mqtt_bridge.publishing.message import JSON, Message, clear
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainTopics, bridge_availability
+from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+from evse_mqtt_bridge.publishing.payloads import number, timestamp
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness.samples import NOW, at, failure, plug_reading, plug_readings, reading
 
 _TOPICS = Topics("evse")
 _STATION = Station("e1", 30, name="Garage", alias="garage", plugs={"p2": "left"})
-_EXAMPLE = (Path(__file__).parent.parent / "fixtures" / "status-example.json").read_bytes()
+_EXAMPLE = (Path(__file__).parents[2] / "fixtures" / "status-example.json").read_bytes()
 _EVSE = "25104c56d7f848af830af4300193efb3"
 _PLUG_1, _PLUG_2 = "6bbf9fd56dc24f9697b078d5d8ccda84", "c99838f9eb5b423d98f8ba33389a255c"
 
 
-def _tree(said: Iterable[Message]) -> dict[str, str]:
-    return {message.topic: message.payload.decode() for message in said}
+def _changes(station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
+    """What the output publishes, stage by stage."""
+    for stage in Stage:
+        yield from PlainTopics(_TOPICS).station(stage, station, old, new)
 
 
-def _told(one: PlugReading) -> dict[str, str]:
+def _tree(messages: Iterable[Message]) -> dict[str, str]:
+    return {message.topic: message.payload.decode() for message in messages}
+
+
+def _published(one: PlugReading) -> dict[str, str]:
     """What is published for a plug, by the last level of the topic."""
     state = advance(StationState(), reading(one), Rules(), at(0))
-    tree = _tree(messages.changes(_TOPICS, _STATION, StationState(), state))
+    tree = _tree(_changes(_STATION, StationState(), state))
     return {topic.rsplit("/", 1)[1]: payload for topic, payload in tree.items() if topic.startswith("evse/garage/p1/")}
 
 
-def test_the_vendors_example_gives_each_topic_of_the_contract() -> None:
-    got = parse(_EXAMPLE, _EVSE)
-    assert isinstance(got, Reading)
-    state = advance(StationState(), got, Rules(), at(0))
-    tree = _tree(messages.changes(_TOPICS, Station(_EVSE, 30), StationState(), state))
+def test_vendors_example_publishes_each_topic_of_the_contract() -> None:
+    outcome = parse(_EXAMPLE, _EVSE)
+    assert isinstance(outcome, Reading)
+    state = advance(StationState(), outcome, Rules(), at(0))
+    tree = _tree(_changes(Station(_EVSE, 30), StationState(), state))
     one, two = f"evse/{_EVSE}/{_PLUG_1}/", f"evse/{_EVSE}/{_PLUG_2}/"
     states = [json.loads(tree.pop(prefix + "state")) for prefix in (one, two)]
     assert tree == {
@@ -91,25 +102,28 @@ def test_the_vendors_example_gives_each_topic_of_the_contract() -> None:
     assert (states[0]["status"], states[0]["power"], states[0]["charging"]) == ("idle", 0, False)
 
 
-def test_the_contract_knows_no_other_topics() -> None:
+def test_contract_has_no_other_topics() -> None:
     measured = {"status", "power", "current_l1", "current_l2", "current_l3", "dyn_current_limit", "time", "label"}
-    told = {"charging", "vehicle_connected", "problem", "availability", "availability_reason", "state"}
-    assert {field.name for field in PLUG_FIELDS} == measured | told
+    derived = {"charging", "vehicle_connected", "problem", "availability", "availability_reason", "state"}
+    assert {field.name for field in PLUG_FIELDS} == measured | derived
     assert {field.name for field in STATION_FIELDS} == {"availability", "availability_reason", "info"}
 
 
-def test_only_objects_are_marked_as_json() -> None:
+def test_json_objects_alone_have_a_content_type() -> None:
     state = advance(StationState(), reading(), Rules(), at(0))
-    said = [*messages.changes(_TOPICS, _STATION, StationState(), state), *messages.clear(["evse/a/b/state"])]
-    said.append(messages.station_info(_TOPICS, _STATION, state, "me", None))
-    assert {message.topic for message in said if message.json} == {"evse/garage/p1/state", "evse/garage/info"}
+    messages = [*_changes(_STATION, StationState(), state), *clear(["evse/a/b/state"])]
+    messages.append(station_info(_TOPICS, _STATION, state, "me", ()))
+    assert {message.topic for message in messages if message.content_type == JSON} == {
+        "evse/garage/p1/state",
+        "evse/garage/info",
+    }
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_what_has_no_value_has_no_message_and_is_null_or_empty_in_the_state(nothing: str | None) -> None:
-    told = _told(PlugReading("p1", status=nothing, label=nothing))
-    state = json.loads(told.pop("state"))
-    assert told == {"availability": "online", "availability_reason": "online"}
+def test_missing_value_is_null_in_state_and_not_published(nothing: str | None) -> None:
+    published = _published(PlugReading("p1", status=nothing, label=nothing))
+    state = json.loads(published.pop("state"))
+    assert published == {"availability": "online", "availability_reason": "online"}
     assert state.pop("label") == state.pop("status") == nothing
     assert state.pop("availability") == state.pop("availability_reason") == "online"
     assert set(state.values()) == {None}
@@ -118,19 +132,19 @@ def test_what_has_no_value_has_no_message_and_is_null_or_empty_in_the_state(noth
 @pytest.mark.parametrize(
     ("status", "flags"), [("stopped", {"charging", "problem"}), ("offline", set()), ("new", set())]
 )
-def test_a_flag_is_published_only_where_the_status_tells(status: str, flags: set[str]) -> None:
-    told = _told(plug_reading(status=status))
-    assert told.keys() & {"charging", "vehicle_connected", "problem"} == flags
-    assert told["status"] == status
+def test_flag_is_published_only_where_the_status_decides(status: str, flags: set[str]) -> None:
+    published = _published(plug_reading(status=status))
+    assert published.keys() & {"charging", "vehicle_connected", "problem"} == flags
+    assert published["status"] == status
 
 
 @given(plug_readings("p1"))
 def test_every_payload_is_of_its_kind(one: PlugReading) -> None:
-    told = _told(one)
-    state = json.loads(told["state"])
+    published = _published(one)
+    state = json.loads(published["state"])
     assert state.keys() == {field.name for field in PLUG_FIELDS} - {"state"}
     for field in READING_FIELDS:
-        payload = told.get(field.name)
+        payload = published.get(field.name)
         if payload is None:
             assert state[field.name] in (None, "")
             continue
@@ -168,20 +182,20 @@ def test_every_payload_is_of_its_kind(one: PlugReading) -> None:
         (0.1 + 0.2, "0.30000000000000004"),
     ],
 )
-def test_a_number_is_said_in_its_shortest_decimal_form(value: float, text: str) -> None:
-    assert messages.number(value) == text
+def test_number_has_its_shortest_decimal_form(value: float, text: str) -> None:
+    assert number(value) == text
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**18), 10**18))
-def test_a_number_is_plain_and_exact(value: float) -> None:
-    text = messages.number(value)
+def test_number_is_plain_and_exact(value: float) -> None:
+    text = number(value)
     assert float(text) == float(value)
     whole, _, fraction = text.removeprefix("-").partition(".")
     assert whole.isdecimal()
     assert whole == "0" or not whole.startswith("0")
     assert "." not in text or (fraction.isdecimal() and not fraction.endswith("0"))
     assert text != "-0"
-    assert len(text) <= len(format(Decimal(repr(value)), "f")), "no digit more than it takes"
+    assert len(text) <= len(format(Decimal(repr(value)), "f")), "no superfluous digit"
 
 
 @pytest.mark.parametrize(
@@ -194,8 +208,8 @@ def test_a_number_is_plain_and_exact(value: float) -> None:
         (datetime(1, 1, 1, 0, 0, 0, 0, UTC), "0001-01-01T00:00:00.000Z"),
     ],
 )
-def test_a_time_is_said_in_utc_to_the_millisecond_or_finer(time: datetime, text: str) -> None:
-    assert messages.timestamp(time) == text
+def test_timestamp_is_utc_to_the_millisecond_or_finer(time: datetime, text: str) -> None:
+    assert timestamp(time) == text
 
 
 # Changes
@@ -203,76 +217,75 @@ def test_a_time_is_said_in_utc_to_the_millisecond_or_finer(time: datetime, text:
 
 def _steps(*answers: Reading, every: float = 1) -> list[dict[str, str]]:
     """What each of these polls publishes."""
-    state, said = StationState(), []
+    state, published = StationState(), []
     for index, one in enumerate(answers):
         before, state = state, advance(state, one, Rules(), at(index * every))
-        said.append(_tree(messages.changes(_TOPICS, _STATION, before, state)))
-    return said
+        published.append(_tree(_changes(_STATION, before, state)))
+    return published
 
 
-def test_nothing_is_published_again_while_nothing_changes() -> None:
+def test_unchanged_answer_publishes_nothing() -> None:
     again = [_steps(reading(), reading(), reading(), every=seconds)[1:] for seconds in (1, 100)]
     assert again == [[{}, {}], [{}, {}]]
 
 
-def test_what_changes_is_published_alone_with_its_time_and_the_state() -> None:
+def test_changed_value_is_published_with_time_and_state() -> None:
     later = NOW + timedelta(seconds=1)
-    said = _steps(reading(), reading(plug_reading(power=11.0, time=later)))[1]
-    assert said.keys() == {"evse/garage/p1/power", "evse/garage/p1/time", "evse/garage/p1/state"}
-    assert json.loads(said["evse/garage/p1/state"])["power"] == 11
+    published = _steps(reading(), reading(plug_reading(power=11.0, time=later)))[1]
+    assert published.keys() == {"evse/garage/p1/power", "evse/garage/p1/time", "evse/garage/p1/state"}
+    assert json.loads(published["evse/garage/p1/state"])["power"] == 11
 
 
-def test_a_time_that_did_not_move_is_not_published_again() -> None:
-    said = _steps(reading(), reading(plug_reading(power=11.0)))[1]
-    assert said.keys() == {"evse/garage/p1/power", "evse/garage/p1/state"}
+def test_unchanged_time_is_not_published_again() -> None:
+    published = _steps(reading(), reading(plug_reading(power=11.0)))[1]
+    assert published.keys() == {"evse/garage/p1/power", "evse/garage/p1/state"}
 
 
-def test_a_value_that_went_stays_on_its_topic_and_is_null_in_the_state() -> None:
-    said = _steps(reading(), reading(plug_reading(power=None)))[1]
-    assert said.keys() == {"evse/garage/p1/state"}
-    assert json.loads(said["evse/garage/p1/state"])["power"] is None
+def test_vanished_value_keeps_its_topic_and_is_null_in_state() -> None:
+    published = _steps(reading(), reading(plug_reading(power=None)))[1]
+    assert published.keys() == {"evse/garage/p1/state"}
+    assert json.loads(published["evse/garage/p1/state"])["power"] is None
 
 
-def test_aliases_take_the_uuids_place_and_labels_never_do() -> None:
+def test_topics_have_aliases_and_never_labels() -> None:
     label = "a/+/#\n" * 1000
-    said = _steps(reading(plug_reading("p1", label=label), plug_reading("p2", label=label)))[0]
-    assert {topic.rsplit("/", 1)[0] for topic in said} == {"evse/garage", "evse/garage/p1", "evse/garage/left"}
-    assert said["evse/garage/left/label"] == label
+    published = _steps(reading(plug_reading("p1", label=label), plug_reading("p2", label=label)))[0]
+    assert {topic.rsplit("/", 1)[0] for topic in published} == {"evse/garage", "evse/garage/p1", "evse/garage/left"}
+    assert published["evse/garage/left/label"] == label
 
 
-def test_time_and_state_tell_the_same_time_when_a_failure_makes_the_state_known() -> None:
+def test_time_and_state_agree_when_a_failure_publishes_state() -> None:
     later = NOW + timedelta(seconds=5)
     first = advance(StationState(), reading(), Rules(), at(0))
     quiet = advance(first, reading(plug_reading(time=later)), Rules(heartbeat=3600), at(5))
-    assert list(messages.changes(_TOPICS, _STATION, first, quiet)) == [], "within a heartbeat"
+    assert list(_changes(_STATION, first, quiet)) == [], "within a heartbeat"
     down = advance(quiet, failure(Reason.UNAUTHORIZED), Rules(), at(10))
-    said = _tree(messages.changes(_TOPICS, _STATION, quiet, down))
-    assert json.loads(said["evse/garage/p1/state"])["time"] == messages.timestamp(later)
-    assert said["evse/garage/p1/time"] == messages.timestamp(later)
+    published = _tree(_changes(_STATION, quiet, down))
+    assert json.loads(published["evse/garage/p1/state"])["time"] == timestamp(later)
+    assert published["evse/garage/p1/time"] == timestamp(later)
 
 
-def test_a_plug_that_nothing_is_known_of_says_nothing() -> None:
+def test_unknown_plug_publishes_nothing() -> None:
     state = StationState(plugs={"p1": PlugState("p1", "Plug 1")})
-    assert list(messages.values(_TOPICS, _STATION, state)) == []
-    assert list(messages.availability(_TOPICS, _STATION, state)) == []
+    assert list(_changes(_STATION, None, state)) == []
 
 
-def test_a_station_that_never_answered_is_said_to_be_offline_and_nothing_more() -> None:
+def test_station_without_answer_publishes_offline_alone() -> None:
     state = advance(StationState(), failure(Reason.UNAUTHORIZED), Rules(), at(0))
-    assert _tree(messages.changes(_TOPICS, _STATION, StationState(), state)) == {
+    assert _tree(_changes(_STATION, StationState(), state)) == {
         "evse/garage/availability_reason": "unauthorized",
         "evse/garage/availability": "offline",
     }
 
 
-# Who publishes
+# Manifest entries
 
 
-def test_info_tells_who_a_station_is_and_who_publishes_it() -> None:
+def test_station_info_names_station_plugs_and_owner() -> None:
     state = advance(StationState(), reading(plug_reading("p1"), plug_reading("p2", label=None)), Rules(), at(0))
-    said = messages.station_info(_TOPICS, _STATION, state, "me", {"prefix": "homeassistant", "form": "entity"})
-    assert said.topic == "evse/garage/info"
-    assert json.loads(said.payload) == {
+    published = station_info(_TOPICS, _STATION, state, "me", (DiscoveryLocation("homeassistant", "entity"),))
+    assert published.topic == "evse/garage/info"
+    assert json.loads(published.payload) == {
         "uuid": "e1",
         "name": "Garage",
         "plugs": {"p1": {"topic": "p1", "label": "Plug 1"}, "p2": {"topic": "left", "label": None}},
@@ -282,16 +295,16 @@ def test_info_tells_who_a_station_is_and_who_publishes_it() -> None:
     }
 
 
-def test_a_name_that_cannot_be_encoded_spoils_no_info() -> None:
-    said = messages.station_info(_TOPICS, Station("e1", 30, name="a\udcffb"), StationState(), "me", None)
-    assert json.loads(said.payload)["name"] == "a?b"
+def test_station_info_replaces_what_cannot_be_encoded() -> None:
+    published = station_info(_TOPICS, Station("e1", 30, name="a\udcffb"), StationState(), "me", ())
+    assert json.loads(published.payload)["name"] == "a?b"
 
 
-def test_the_bridge_tells_what_runs_here() -> None:
-    info = messages.BridgeInfo("1.2.3", "me", NOW, 5, None)
-    said = messages.bridge_info(Topics("site/evse"), info)
-    assert said.topic == "site/evse/bridge/info"
-    assert json.loads(said.payload) == {
+def test_bridge_info_and_availability() -> None:
+    info = BridgeInfo("1.2.3", "me", NOW, 5, ())
+    published = bridge_info(Topics("site/evse"), info)
+    assert published.topic == "site/evse/bridge/info"
+    assert json.loads(published.payload) == {
         "name": "evse-mqtt-bridge",
         "version": "1.2.3",
         "contract": 1,
@@ -301,7 +314,7 @@ def test_the_bridge_tells_what_runs_here() -> None:
         "stations": 5,
         "discovery": None,
     }
-    assert [messages.bridge_availability(_TOPICS, online=online) for online in (True, False)] == [
+    assert [bridge_availability(_TOPICS, online=online) for online in (True, False)] == [
         Message("evse/bridge/availability", b"online"),
         Message("evse/bridge/availability", b"offline"),
     ]

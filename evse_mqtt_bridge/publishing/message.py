@@ -1,0 +1,31 @@
+"""The MQTT message that every output yields."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+__all__ = ["JSON", "Message", "clear"]
+
+JSON = "application/json"
+"""Content type of JSON payloads. Plain values have none, so that Node-RED parses them (MQTT 5, section 3.3.2.3.9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to publish; an empty retained payload clears the topic.
+
+    Attributes:
+        content_type: sent with MQTT 5 alone; empty for none.
+        retain: whether the broker keeps the message for later subscribers.
+        qos: 0 to 2; `None` for the configured quality of service.
+    """
+
+    topic: str
+    payload: bytes
+    content_type: str = ""
+    retain: bool = True
+    qos: int | None = None
+
+
+def clear(topics: Iterable[str]) -> Iterator[Message]:
+    """Yield the messages that delete retained topics."""
+    return (Message(topic, b"") for topic in topics)

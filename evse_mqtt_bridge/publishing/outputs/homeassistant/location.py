@@ -1,0 +1,118 @@
+"""Where discovery is published: a prefix and a form, the topics there, and how they give way to another location."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.publishing.contract import Kind, Owner, TopicRow
+from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN, Form
+from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import migration, placeholder
+from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location
+from evse_mqtt_bridge.publishing.payloads import json_object
+from evse_mqtt_bridge.publishing.topics import Topics
+
+__all__ = ["DiscoveryLocation"]
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""Characters that no broker accepts in a topic; a configuration may have had any other in its prefix."""
+
+_LONGEST_PREFIX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryLocation:
+    """A discovery prefix and a form."""
+
+    prefix: str
+    form: Form
+
+    @classmethod
+    def from_manifest(cls, content: Mapping[str, object]) -> Self | None:
+        """Return the location that a manifest entry records; `None` for none, or for one that no bridge can record."""
+        match content.get("discovery"):
+            case {"prefix": str(prefix), "form": "entity" | "device" as form} if _is_prefix(prefix):
+                return cls(prefix, form)
+        return None
+
+    @property
+    def manifest_key(self) -> str:
+        """The key in a manifest entry."""
+        return "discovery"
+
+    def manifest_value(self) -> Mapping[str, str]:
+        """Return what a manifest entry records."""
+        return {"prefix": self.prefix, "form": self.form}
+
+    @property
+    def prefix_parameter(self) -> tuple[str, str]:
+        """Name and description of the prefix in an address."""
+        return "discovery_prefix", "What every discovery topic begins with."
+
+    def with_prefix(self, prefix: str) -> "DiscoveryLocation":
+        """Return the location below another prefix."""
+        return DiscoveryLocation(prefix, self.form)
+
+    def bridge_topics(self, client_id: str) -> tuple[str, ...]:
+        """Return the discovery topics of a bridge."""
+        return discovery.bridge_topics(self.prefix, self.form, client_id)
+
+    def station_topics(self, uuid: str, topic_id: str, plugs: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002
+        """Return the discovery topics of a station, those of its plugs first. None of them carries values."""
+        topics = [topic for plug in plugs for topic in discovery.plug_topics(self.prefix, self.form, uuid, plug)]
+        return dict.fromkeys((*topics, *discovery.station_topics(self.prefix, self.form, uuid)), "")
+
+    def handover(self, topics: tuple[str, ...], successor: Location | None) -> Handover:
+        """Return how discovery moves. Home Assistant keeps entities and their history within one prefix alone."""
+        if isinstance(successor, DiscoveryLocation) and successor.prefix == self.prefix:
+            return Handover((migration(topics), placeholder(topics)))
+        return Handover()
+
+    def filters(self) -> tuple[str, ...]:
+        """Return the subscriptions to all discovery topics below the prefix."""
+        return (f"{self.prefix}/+/+/config", f"{self.prefix}/+/+/+/config")
+
+    def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
+        """Yield discovery topics of this program whose entities depend on the bridge's availability topic."""
+        availability = json.dumps(topics.availability, ensure_ascii=False).encode()
+        for topic, payload in retained.items():
+            if topic.endswith("/config") and availability in payload:
+                match json_object(payload):
+                    case {"origin": {"name": str(name)}} if name == ORIGIN:
+                        yield topic
+
+    def bridge_rows(self, client_id: str) -> Iterator[TopicRow]:
+        """Yield the discovery topics of the bridge itself."""
+        return (self._row("bridge", topic, "bridge") for topic in self.bridge_topics(client_id))
+
+    def station_rows(self, station: Station) -> Iterator[TopicRow]:
+        """Yield the discovery topics of a station, without its plugs."""
+        topics = discovery.station_topics(self.prefix, self.form, station.uuid)
+        return (self._row("station", topic, station.title) for topic in topics)
+
+    def plug_rows(self, station: Station, uuid: str, topic_id: str) -> Iterator[TopicRow]:
+        """Yield the discovery topics of a plug."""
+        topics = discovery.plug_topics(self.prefix, self.form, station.uuid, uuid)
+        return (self._row("plug", topic, f"{station.title} {topic_id}") for topic in topics)
+
+    def _row(self, owner: Owner, topic: str, device: str) -> TopicRow:
+        """Return a row, with the channel `discovery.plug.power` (entity form) or `discovery.plug` (device form)."""
+        name = topic.split("/")[-2] if self.form == "entity" else ""
+        return TopicRow(
+            channel=f"discovery.{owner}.{name}" if name else f"discovery.{owner}",
+            topic=topic,
+            kind=Kind.JSON,
+            unit="",
+            description=f"Home Assistant discovery of `{name}`" if name else f"Home Assistant discovery of the {owner}",
+            device=device,
+            quality="",
+            time="",
+        )
+
+
+def _is_prefix(text: str) -> bool:
+    is_plain = not _UNFIT.search(text) and not set(text) & set("+#") and not text.startswith("$")
+    return is_plain and all(text.split("/")) and len(text) <= _LONGEST_PREFIX

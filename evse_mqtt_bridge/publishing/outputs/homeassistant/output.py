@@ -1,0 +1,41 @@
+"""The output that publishes discovery for Home Assistant."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from evse_mqtt_bridge.domain.model import Station, StationState
+from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+
+__all__ = ["HomeAssistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAssistant:
+    """Renders discovery messages."""
+
+    discovery: Discovery
+
+    @property
+    def location(self) -> DiscoveryLocation:
+        """Prefix and form."""
+        return DiscoveryLocation(self.discovery.prefix, self.discovery.form)
+
+    def bridge(self, stage: Stage) -> Iterable[Message]:
+        """Return the bridge's device."""
+        return discovery.bridge(self.discovery) if stage is Stage.DISCOVERY else ()
+
+    def station(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
+        """Return the station's device where `old` is `None`, and the devices of plugs that are new or relabelled."""
+        return self._devices(station, old, new) if stage is Stage.DISCOVERY else ()
+
+    def _devices(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
+        if old is None:
+            yield from discovery.station(self.discovery, station)
+        for uuid, plug in new.plugs.items():
+            before = old.plugs.get(uuid) if old else None
+            if before is None or before.label != plug.label:
+                yield from discovery.plug(self.discovery, station, uuid, plug.label)

@@ -1,0 +1,208 @@
+"""The output of plain topics: one value per topic, `state` as JSON, and availability with its reason.
+
+A value that is not known is not published; `state` has `null` for it. An empty text has no topic of its own either,
+because an empty retained payload would delete the topic.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from evse_mqtt_bridge.domain.model import PlugState, Reason, Station, StationState, same_values
+from evse_mqtt_bridge.publishing.contract import (
+    BRIDGE_FIELDS,
+    PLUG_FIELDS,
+    READING_FIELDS,
+    STATION_FIELDS,
+    Field,
+    Kind,
+    Owner,
+    TopicRow,
+)
+from evse_mqtt_bridge.publishing.message import JSON, Message
+from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Stage
+from evse_mqtt_bridge.publishing.payloads import json_object, json_text, plain, timestamp
+from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
+
+__all__ = ["PlainLocation", "PlainTopics", "bridge_availability", "plug_state"]
+
+_TIME = "time"
+_VALUES = tuple(field for field in READING_FIELDS if field.name != _TIME)
+_MEASURED = frozenset(field.name for field in READING_FIELDS)
+_STATE_KEYS = frozenset(field.name for field in PLUG_FIELDS) - {"state"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainLocation:
+    """The plain topics below one base topic."""
+
+    topics: Topics
+
+    @property
+    def manifest_key(self) -> str:
+        """Nothing: the topic of a manifest entry implies the base topic."""
+        return ""
+
+    def manifest_value(self) -> Mapping[str, str]:
+        """Return nothing, see `manifest_key`."""
+        return {}
+
+    @property
+    def prefix(self) -> str:
+        """The base topic."""
+        return self.topics.base
+
+    @property
+    def prefix_parameter(self) -> tuple[str, str]:
+        """Name and description of the base topic in an address."""
+        return "base_topic", "What every topic begins with."
+
+    def with_prefix(self, prefix: str) -> "PlainLocation":
+        """Return the location below another base topic."""
+        return PlainLocation(Topics(prefix))
+
+    def bridge_topics(self, client_id: str) -> tuple[str, ...]:  # noqa: ARG002  # the protocol
+        """Return the topics of the bridge itself, without its manifest entry."""
+        return (self.topics.availability,)
+
+    def station_topics(self, uuid: str, topic_id: str, plugs: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002
+        """Return the topics of a station without its manifest entry: each with the uuid of its plug, or nothing."""
+        topics = {
+            self.topics.plug(topic_id, plug_topic_id, field.name): plug_uuid
+            for plug_uuid, plug_topic_id in plugs.items()
+            for field in PLUG_FIELDS
+        }
+        names = (field.name for field in STATION_FIELDS if field.name != "info")
+        return topics | {self.topics.station(topic_id, name): "" for name in names}
+
+    def handover(self, topics: tuple[str, ...], successor: Location | None) -> Handover | None:  # noqa: ARG002
+        """Return nothing: plain topics are cleared after their successors are published."""
+        return None
+
+    def filters(self) -> tuple[str, ...]:
+        """Return the subscription to everything below the base topic."""
+        return (f"{self.topics.base}/#",)
+
+    def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
+        """Yield the topics of each plug whose `state` has exactly the keys of the contract, and of its station."""
+        for topic, payload in retained.items():
+            place = topics.read(topic)
+            if isinstance(place, PlugPlace) and place.field == "state" and json_object(payload).keys() == _STATE_KEYS:
+                yield from (topics.plug(place.station, place.plug, field.name) for field in PLUG_FIELDS)
+                yield from (topics.station(place.station, field.name) for field in STATION_FIELDS)
+
+    def bridge_rows(self, client_id: str) -> Iterator[TopicRow]:  # noqa: ARG002  # the protocol
+        """Yield the topics of the bridge itself."""
+        prefix = self.topics.availability.removesuffix("availability")
+        return (self._row("bridge", prefix, field, "bridge") for field in BRIDGE_FIELDS)
+
+    def station_rows(self, station: Station) -> Iterator[TopicRow]:
+        """Yield the topics of a station."""
+        prefix = self.topics.station(station.topic_id)
+        return (self._row("station", prefix, field, station.title) for field in STATION_FIELDS)
+
+    def plug_rows(self, station: Station, uuid: str, topic_id: str) -> Iterator[TopicRow]:  # noqa: ARG002
+        """Yield the topics of a plug."""
+        prefix = self.topics.plug(station.topic_id, topic_id)
+        return (self._row("plug", prefix, field, f"{station.title} {topic_id}") for field in PLUG_FIELDS)
+
+    def _row(self, owner: Owner, prefix: str, field: Field, device: str) -> TopicRow:
+        topic = prefix + field.name
+        is_measured = owner == "plug" and field.name in _MEASURED
+        quality = f"{prefix}availability" if is_measured else self.topics.availability
+        return TopicRow(
+            channel=f"{owner}.{field.name}",
+            topic=topic,
+            kind=field.kind,
+            unit=field.unit,
+            description=field.description,
+            device=device,
+            quality="" if topic == quality else quality,
+            time=f"{prefix}time" if is_measured and field.kind is not Kind.TIME else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTopics:
+    """Renders values and availability below one base topic."""
+
+    topics: Topics
+
+    @property
+    def location(self) -> PlainLocation:
+        """The base topic."""
+        return PlainLocation(self.topics)
+
+    def bridge(self, stage: Stage) -> Iterable[Message]:
+        """Return `online`, as the last message of a full republish."""
+        return (bridge_availability(self.topics, online=True),) if stage is Stage.AVAILABILITY else ()
+
+    def station(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
+        """Return the values or the availability that differ between two states, or all of them."""
+        match stage:
+            case Stage.VALUES:
+                return self._values(station, old, new)
+            case Stage.AVAILABILITY:
+                return self._availability(station, old, new)
+        return ()
+
+    def _values(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
+        for uuid, plug in new.plugs.items():
+            before = old.plugs.get(uuid) if old else None
+            if before is not plug:
+                yield from _plug_values(self.topics.plug(station.topic_id, station.plug_topic_id(uuid)), before, plug)
+
+    def _availability(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
+        for uuid, plug in new.plugs.items():
+            before = old.plugs.get(uuid) if old else None
+            if plug.reason is not None and (before is None or plug.reason is not before.reason):
+                prefix = self.topics.plug(station.topic_id, station.plug_topic_id(uuid))
+                yield from _availability(prefix, plug.reason)
+        if new.reason is not None and (old is None or new.reason is not old.reason):
+            yield from _availability(self.topics.station(station.topic_id), new.reason)
+
+
+def bridge_availability(topics: Topics, *, online: bool) -> Message:
+    """Return the bridge's availability; `offline` is also its last will."""
+    return Message(topics.availability, b"online" if online else b"offline")
+
+
+def plug_state(plug: PlugState) -> bytes:
+    """Return the `state` object of a plug as JSON; its keys are the names of the plug's other topics."""
+    reading = plug.reading
+    content = {field.name: json_text(field.read(reading) if reading else None) for field in READING_FIELDS}
+    content["availability_reason"] = json_text(plug.reason)
+    content["availability"] = json_text(_online_or_offline(plug.reason) if plug.reason else None)
+    return ("{" + ",".join(f'"{name}":{text}' for name, text in content.items()) + "}").encode()
+
+
+def _plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iterator[Message]:
+    new, old = plug.reading, before.reading if before else None
+    if new is not None and not same_values(old, new):
+        for field in _VALUES:
+            value = field.read(new)
+            if value is not None and value != "" and (old is None or value != field.read(old)):
+                yield Message(prefix + field.name, plain(value).encode())
+    if before is None or plug.last_published_at != before.last_published_at:
+        if new is not None and new.time is not None and not _shows_time(before, new.time):
+            yield Message(prefix + _TIME, timestamp(new.time).encode())
+        if plug.reason is not None:
+            yield Message(prefix + "state", plug_state(plug), JSON)
+
+
+def _shows_time(before: PlugState | None, time: datetime) -> bool:
+    """Return whether a broker that shows `before` shows this time: it was published then, and not a later one."""
+    return (
+        before is not None and before.reading is not None and time == before.reading.time == before.last_published_time
+    )
+
+
+def _availability(prefix: str, reason: Reason) -> tuple[Message, Message]:
+    return (
+        Message(prefix + "availability_reason", reason.value.encode()),
+        Message(prefix + "availability", _online_or_offline(reason).encode()),
+    )
+
+
+def _online_or_offline(reason: Reason) -> str:
+    return "online" if reason is Reason.ONLINE else "offline"

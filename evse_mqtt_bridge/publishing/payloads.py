@@ -1,0 +1,60 @@
+"""Payload formats: numbers in their shortest decimal form, lower-case booleans, UTF-8 text, times in UTC with `Z`."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+__all__ = ["json_object", "json_payload", "json_text", "number", "plain", "timestamp"]
+
+_encode_text = json.JSONEncoder(ensure_ascii=False).encode
+"""Encodes a text as JSON. One encoder for all, because a `state` payload has several texts."""
+
+
+def number(value: float) -> str:
+    """Return a number in its shortest decimal form: no exponent, no trailing `.0`, no negative zero."""
+    if value == int(value):
+        return str(int(value))
+    text = repr(value)
+    return format(Decimal(text), "f") if "e" in text else text
+
+
+def timestamp(value: datetime) -> str:
+    """Return an aware time as ISO 8601 in UTC with `Z`: to the millisecond, or finer where it was measured finer."""
+    precision = "microseconds" if value.microsecond % 1000 else "milliseconds"
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def plain(value: object) -> str:
+    """Return a value as the text of a plain topic."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return number(value)
+        case datetime():
+            return timestamp(value)
+    return str(value)
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON, equal to its plain text; `None` becomes `null`."""
+    match value:
+        case None:
+            return "null"
+        case bool() | int() | float():
+            return plain(value)
+    return _encode_text(plain(value))
+
+
+def json_payload(content: object) -> bytes:
+    """Return compact UTF-8 JSON. Lone surrogates, which UTF-8 cannot express, become `?`."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def json_object(payload: bytes) -> dict[str, object]:
+    """Return the JSON object in a payload; an empty one where the payload is anything else."""
+    try:
+        content = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

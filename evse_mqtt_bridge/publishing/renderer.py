@@ -1,0 +1,197 @@
+"""Renders what the broker has to show: the full republish, and the changes of one station.
+
+Both read the states when a message is taken, not when it is queued. They share one record: which stations the full
+republish under way has not completed. A change of such a station publishes all of it, and the full republish then
+skips it. At the start, stations answer for the first time while everything is published; most would be published twice
+otherwise.
+"""
+
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from datetime import datetime
+
+from evse_mqtt_bridge import __version__
+from evse_mqtt_bridge.domain.model import Station, StationState
+from evse_mqtt_bridge.domain.stations import Stations
+from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published_alike
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, BridgeInfo, StationEntry, bridge_info, station_info
+from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.outputs.plain import bridge_availability
+from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+from evse_mqtt_bridge.publishing.plan import Plan
+
+__all__ = ["BRIDGE_KEY", "Renderer"]
+
+BRIDGE_KEY = ""
+"""The outbox key of the bridge itself; the other keys are station uuids."""
+
+
+class Renderer:
+    """Renders the states of stations through the outputs of a plan.
+
+    Attributes:
+        plan: the plan in force.
+        stations: the states; read, never changed.
+        started: when the bridge started, in UTC.
+        deferred_entries: topics of manifest entries that are published last on this connection, because until then
+            they alone describe what has to be cleared.
+        unrecorded: uuids of stations whose manifest entry is still to be published on this connection.
+    """
+
+    def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
+        self.plan = plan
+        self.stations = stations
+        self.started = started
+        self.deferred_entries: set[str] = set()
+        self.unrecorded: set[str] = set()
+        self._uncompleted: dict[str, StationState | None] = {}
+        """Stations that the full republish has not completed, each with the state in which it published discovery."""
+
+    # Messages of their own
+
+    def availability(self, *, online: bool) -> Message:
+        """Return the bridge's availability; `offline` is also its will."""
+        return bridge_availability(self.plan.topics, online=online)
+
+    def bridge_entry(self) -> BridgeEntry:
+        """Return the manifest entry of the bridge."""
+        return BridgeEntry(self.plan.topics, self.plan.client_id, self.plan.locations)
+
+    def station_entry(self, station: Station, state: StationState) -> StationEntry:
+        """Return the manifest entry of a station in a state."""
+        return StationEntry.of(self.plan.topics, station, state, self.plan.locations)
+
+    def station_entry_topic(self, station: Station) -> str:
+        """Return the topic of a station's manifest entry."""
+        return self.plan.topics.station(station.topic_id, "info")
+
+    def bridge_info(self) -> Message:
+        """Return the bridge's manifest entry as a message."""
+        plan = self.plan
+        info = BridgeInfo(__version__, plan.client_id, self.started, len(plan.stations), plan.locations)
+        return bridge_info(plan.topics, info)
+
+    def station_info(self, station: Station, state: StationState) -> Message:
+        """Return a station's manifest entry as a message."""
+        return station_info(self.plan.topics, station, state, self.plan.client_id, self.plan.locations)
+
+    def deferred_infos(self) -> Iterator[Message]:
+        """Yield the deferred manifest entries as they are to be published at the end."""
+        if not self.deferred_entries:
+            return
+        for station in self.plan.stations.values():
+            if self.station_entry_topic(station) in self.deferred_entries:
+                yield self.station_info(station, self.stations.state(station.uuid))
+        if self.plan.topics.info in self.deferred_entries:
+            yield self.bridge_info()
+
+    def unrecorded_infos(self) -> Iterator[Message]:
+        """Yield the manifest entries that are still to be published on this connection, but for deferred ones."""
+        for uuid in self.unrecorded:
+            if station := self.plan.stations.get(uuid):
+                yield from self._unless_deferred(self.station_info(station, self.stations.state(uuid)))
+
+    # The full republish
+
+    def everything(self, is_queued: Callable[[str], bool] = lambda _: False) -> Iterator[Message]:
+        """Begin a full republish: discovery of all stations, then values, then availability, the bridge's own last.
+
+        Args:
+            is_queued: whether a change of a station (by uuid) is pending; the change then publishes the station.
+        """
+        uncompleted = self._uncompleted = dict.fromkeys(self.plan.stations)
+        return self._everything(uncompleted, is_queued)
+
+    def _everything(
+        self, uncompleted: dict[str, StationState | None], is_queued: Callable[[str], bool]
+    ) -> Iterator[Message]:
+        yield from self._unless_deferred(self.bridge_info())
+        for output in self.plan.outputs:
+            yield from output.bridge(Stage.DISCOVERY)
+        stations = list(self.plan.stations.values())
+        for stage in Stage:
+            for station in stations:
+                state = self.stations.find(station.uuid)
+                if not (yield from self._one_stage(stage, station, uncompleted, is_queued)):
+                    continue
+                if stage is Stage.DISCOVERY:
+                    uncompleted[station.uuid] = state
+                elif stage is Stage.AVAILABILITY:
+                    del uncompleted[station.uuid]
+        for output in self.plan.outputs:
+            yield from output.bridge(Stage.AVAILABILITY)
+
+    def _one_stage(
+        self, stage: Stage, station: Station, uncompleted: Container[str], is_queued: Callable[[str], bool]
+    ) -> Generator[Message, None, bool]:
+        """Yield one stage of a station as it is now, and return whether it was completed.
+
+        It ends early when a change takes over the station, or when the station is removed or published otherwise.
+        """
+        uuid = station.uuid
+
+        def is_due() -> bool:
+            is_current = is_published_alike(self.plan.stations.get(uuid), station)
+            return uuid in uncompleted and not is_queued(uuid) and is_current
+
+        if not is_due():
+            return False
+        for message in self._stage(stage, station, None, self.stations.state(uuid)):
+            if not is_due():
+                return False
+            yield message
+        return is_due()
+
+    # Changes
+
+    def change(self, key: str, last_published: StationState | None) -> Iterator[Message]:
+        """Yield what a broker that shows `last_published` of a station lacks; with `None` everything of it.
+
+        All messages come from the state at the first of them, so that the broker then shows exactly that state, and
+        later changes can start from it.
+        """
+        if key == BRIDGE_KEY:
+            yield from self._unless_deferred(self.bridge_info())
+        elif station := self.plan.stations.get(key):
+            discovered = last_published
+            if key in self._uncompleted:
+                by_republish = self._uncompleted.pop(key)
+                discovered, last_published = by_republish if last_published else None, None
+            yield from self._from_one_state(station, discovered, last_published)
+
+    def _from_one_state(
+        self, station: Station, discovered: StationState | None, last_published: StationState | None
+    ) -> Iterator[Message]:
+        uuid = station.uuid
+        state = self.stations.state(uuid)
+        for message in self._stages(station, discovered, last_published, state):
+            if not is_published_alike(self.plan.stations.get(uuid), station):
+                return
+            current = self.stations.state(uuid)
+            if current is not state and not state.plugs.keys() <= current.plugs.keys():
+                return  # a plug was removed; the whole station is queued again
+            yield message
+
+    def _stages(
+        self,
+        station: Station,
+        discovered: StationState | None,
+        last_published: StationState | None,
+        state: StationState,
+    ) -> Iterator[Message]:
+        if discovered is None or not has_same_labels(discovered, state):
+            yield from self._stage(Stage.DISCOVERY, station, discovered, state)
+        yield from self._stage(Stage.VALUES, station, last_published, state)
+        yield from self._stage(Stage.AVAILABILITY, station, last_published, state)
+
+    # Both
+
+    def _stage(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
+        if stage is Stage.DISCOVERY and (old is None or not has_same_labels(old, new)):
+            # The entry goes first: if the rest is interrupted, a later run knows what was begun.
+            yield from self._unless_deferred(self.station_info(station, new))
+            self.unrecorded.discard(station.uuid)
+        for output in self.plan.outputs:
+            yield from output.station(stage, station, old, new)
+
+    def _unless_deferred(self, info: Message) -> Iterable[Message]:
+        return () if info.topic in self.deferred_entries else (info,)

@@ -163,7 +163,7 @@ def test_init_broker_rejects_prompts_again(folder: Path, strict_broker: Mosquitt
         terminal.answer("(- for none) [nowhere.pem]: ", "-")
         terminal.answer("(- for none) [bridge]: ", "")
         terminal.answer("(hidden; empty: none): ", "wrong")
-        terminal.expect("the certificate was refused: ")
+        terminal.expect("certificate was rejected: ")
         terminal.expect("; does mqtt.tls.ca_file name the CA that signed it?\n")
         terminal.answer("(retry, keep, quit) [retry]: ", "retry")
         terminal.answer("Broker host [127.0.0.1]: ", "")

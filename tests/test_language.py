@@ -13,7 +13,6 @@ _FOLDERS = ("evse_mqtt_bridge", "tests", "benchmarks", "scripts")
 
 _NOT_YET: tuple[str, ...] = (
     "benchmarks/",
-    "evse_mqtt_bridge/cli/",
     "evse_mqtt_bridge/cloud/",
     "evse_mqtt_bridge/domain/",
     "evse_mqtt_bridge/mqtt/",
@@ -21,12 +20,9 @@ _NOT_YET: tuple[str, ...] = (
     "evse_mqtt_bridge/publishing/",
     "evse_mqtt_bridge/service/components/publishing.py",
     "evse_mqtt_bridge/simulator/",
-    "evse_mqtt_bridge/web/",
-    "tests/cli/",
     "tests/cloud/",
     "tests/domain/",
     "tests/mqtt/",
-    "tests/packaging/",
     "tests/polling/",
     "tests/publishing/",
     "tests/simulator/",

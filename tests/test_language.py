@@ -18,7 +18,6 @@ _NOT_YET: tuple[str, ...] = (
     "evse_mqtt_bridge/mqtt/",
     "evse_mqtt_bridge/polling/",
     "evse_mqtt_bridge/publishing/",
-    "evse_mqtt_bridge/service/components/publishing.py",
     "tests/cloud/",
     "tests/domain/",
     "tests/mqtt/",

@@ -147,7 +147,7 @@ def _parameters(inventory: Inventory) -> dict[str, Any]:
     stations = inventory.stations
     certain = all(inventory.plugs.get(station.uuid) for station in stations)
     uuids = {station.uuid: list(inventory.plugs_of(station)) for station in stations}
-    ids = {station.topic_id: [station.plugs.get(uuid, uuid) for uuid in uuids[station.uuid]] for station in stations}
+    ids = {station.topic_id: [station.plug_topic_id(uuid) for uuid in uuids[station.uuid]] for station in stations}
     return {
         **{
             name: {"description": description, "enum": [location.prefix]}

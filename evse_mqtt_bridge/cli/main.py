@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.support.errors import BridgeError
 
 __all__ = ["cli"]
@@ -45,7 +44,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="evse-mqtt-bridge")
+@click.version_option(package_name="evse-mqtt-bridge", prog_name="evse-mqtt-bridge")
 def cli() -> None:
     """Publish EV charging stations of the CLEMAP cloud as retained MQTT topics.
 

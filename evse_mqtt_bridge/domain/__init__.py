@@ -1,1 +1,1 @@
-"""Values and rules of the field: stations, plugs, statuses, availability. Pure."""
+"""Stations, plugs, statuses and availability: values and pure functions."""

@@ -1,13 +1,15 @@
-"""What is known of a station, moved on by one poll: `advance(state, outcome, ...) -> state`.
+"""Determines the state of a station after a poll: `advance(state, outcome, ...) -> state`.
 
-A station is `online` after a good answer. A failure that more polls would not change (`unauthorized`, `not_found`) and
-an answer that is no answer (`invalid_response`) make it unavailable at once; any other only after `offline_after` of
-them in a row, so that a dropped packet disturbs nobody; but at the first one where all that is known of its plugs is
-what an earlier life published. A plug is available when its station is, the last good answer
-had it, its object was valid, its status is neither `offline` nor `cloud_offline`, and its `time` is neither older than
-`stale_after` nor in the future. Of several reasons the first in this order is told.
+A station is `online` after a valid response. A failure that further polls would not change (`unauthorized`,
+`not_found`) and an invalid response (`invalid_response`) make it unavailable at once. Any other failure counts after
+`offline_after` in a row, so that a lost packet has no effect. Exception: before the first valid response since the
+start, the first failure counts if the plugs are those of a previous run, because their retained values are old.
 
-Measurements are never touched by a failure: they stay what they were when they were measured.
+A plug is available if its station is available, the last valid response contained it, its object was valid, its status
+is neither `offline` nor `cloud_offline`, and its `time` is neither older than `stale_after` nor in the future. If
+several of these conditions fail, the first in this order is the reason.
+
+A failure never changes measurements.
 """
 
 import math
@@ -38,25 +40,31 @@ __all__ = [
     "advance",
     "age",
     "forget_plugs_without_topics",
-    "remember",
+    "restore_plugs",
     "with_topics",
 ]
 
 MAX_PLUGS = 64
-"""Plugs of one station, seen or missing, beyond which new ones are left out."""
+"""Maximum number of plugs of a station, including missing ones. Further plugs are ignored."""
 
 FORGET_AFTER = 24 * 3600.0
-"""Seconds of good answers without a plug, and without an outage of its station, after which it is taken for removed."""
+"""Seconds without a plug in the valid responses, and without an outage of its station, until it counts as removed."""
 
 FUTURE_TOLERANCE = timedelta(minutes=5)
-"""How far a measurement may lie ahead of this machine's clock before it is not believed."""
+"""How far the time of a measurement may be ahead of this machine's clock."""
 
-_AT_ONCE = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.INVALID_RESPONSE})
+_IMMEDIATE = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.INVALID_RESPONSE})
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that decide: `offline_after` in polls; `stale_after` (0: never) and `heartbeat` in seconds."""
+    """Settings for availability.
+
+    Attributes:
+        offline_after: Consecutive failures until a station is unavailable, from 1.
+        stale_after: Maximum age of a measurement, in seconds; 0: no limit.
+        heartbeat: Time after which an unchanged plug is published again, in seconds; 0: on every poll.
+    """
 
     offline_after: int = 3
     stale_after: float = 1200.0
@@ -65,14 +73,19 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When an outcome arrived: `monotonic` in seconds, for durations; `utc`, aware, to evaluate measurement times."""
+    """A point in time.
+
+    Attributes:
+        monotonic: Seconds of the monotonic clock, for durations.
+        utc: Time of day with time zone, to compare with the times of measurements.
+    """
 
     monotonic: float
     utc: datetime
 
 
 def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment) -> StationState:
-    """The state after one poll."""
+    """Return the state after one poll."""
     if isinstance(outcome, Failure):
         consecutive_failures = state.consecutive_failures + 1
         reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)
@@ -81,19 +94,19 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
         consecutive_failures = 0
         reason = Reason.ONLINE
         plugs = _merge(state, outcome, moment)
-    settled = {uuid: _settle(state.plugs.get(uuid), plug, reason, rules, moment) for uuid, plug in plugs.items()}
-    return StationState(reason, consecutive_failures, settled)
+    evaluated = {uuid: _evaluate(state.plugs.get(uuid), plug, reason, rules, moment) for uuid, plug in plugs.items()}
+    return StationState(reason, consecutive_failures, evaluated)
 
 
 def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
-    """The state when time has passed without a poll: measurements may have become too old."""
-    settled = {uuid: _settle(plug, plug, state.reason, rules, moment) for uuid, plug in state.plugs.items()}
-    changed = any(plug.reason is not state.plugs[uuid].reason for uuid, plug in settled.items())
-    return replace(state, plugs=settled) if changed else state
+    """Return the state after time has passed without a poll: measurements can become stale."""
+    evaluated = {uuid: _evaluate(plug, plug, state.reason, rules, moment) for uuid, plug in state.plugs.items()}
+    changed = any(plug.reason is not state.plugs[uuid].reason for uuid, plug in evaluated.items())
+    return replace(state, plugs=evaluated) if changed else state
 
 
-def remember(state: StationState, labels: Mapping[str, str | None]) -> StationState:
-    """`state` with plugs (uuid: label) of an earlier life; the next good answer tells whether they are still there."""
+def restore_plugs(state: StationState, labels: Mapping[str, str | None]) -> StationState:
+    """Return `state` with the plugs (uuid: label) of a previous run; the next valid response confirms or drops them."""
     plugs = dict(state.plugs)
     for uuid, label in labels.items():
         if uuid not in plugs and len(plugs) < MAX_PLUGS:
@@ -102,15 +115,15 @@ def remember(state: StationState, labels: Mapping[str, str | None]) -> StationSt
 
 
 def with_topics(outcome: Outcome, station: Station) -> Outcome:
-    """An outcome less the plugs that `station` has no topic for, with a note; a Failure where none is left."""
-    if not station.plugs or not isinstance(outcome, Reading):  # as with most polls
+    """Return an outcome without the plugs that have no topic, with a note for each; a Failure if none is left."""
+    if not station.plugs or not isinstance(outcome, Reading):  # most polls
         return outcome
     plugs = tuple(plug for plug in outcome.plugs if not station.has_no_topic_for(plug.plug_uuid))
     if len(plugs) == len(outcome.plugs):
         return outcome
-    left_out = (plug.plug_uuid for plug in outcome.plugs if station.has_no_topic_for(plug.plug_uuid))
+    ignored = (plug.plug_uuid for plug in outcome.plugs if station.has_no_topic_for(plug.plug_uuid))
     notes = (
-        f"plug {uuid} is left out: its uuid is the alias of another plug; give it an alias too" for uuid in left_out
+        f"plug {uuid} is left out: its uuid is the alias of another plug; give it an alias too" for uuid in ignored
     )
     if not plugs:
         return Failure(Reason.INVALID_RESPONSE, next(notes))
@@ -118,33 +131,33 @@ def with_topics(outcome: Outcome, station: Station) -> Outcome:
 
 
 def forget_plugs_without_topics(state: StationState, station: Station) -> StationState:
-    """`state` less the plugs that `station` has no topic for."""
+    """Return `state` without the plugs for which `station` has no topic."""
     plugs = {uuid: plug for uuid, plug in state.plugs.items() if not station.has_no_topic_for(uuid)}
     return replace(state, plugs=plugs) if len(plugs) < len(state.plugs) else state
 
 
 def _reason_of_failure(state: StationState, failure: Reason, consecutive_failures: int, rules: Rules) -> Reason | None:
     before = state.reason
-    already_down = before not in (None, Reason.ONLINE)
-    # What an earlier life published of its plugs is not to count as live for as long as nothing is known.
-    is_unproven = before is None and bool(state.plugs)
-    if already_down or is_unproven or failure in _AT_ONCE or consecutive_failures >= rules.offline_after:
+    is_unavailable = before not in (None, Reason.ONLINE)
+    # Values of a previous run must not count as current while the state of the station is unknown.
+    is_restored = before is None and bool(state.plugs)
+    if is_unavailable or is_restored or failure in _IMMEDIATE or consecutive_failures >= rules.offline_after:
         return failure
     return before
 
 
-def _merge(state: StationState, answer: Reading, moment: Moment) -> dict[str, PlugState]:
-    """The plugs after a good answer, without their reasons."""
+def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, PlugState]:
+    """Return the plugs after a valid response, without their reasons."""
     plugs: dict[str, PlugState] = {}
-    read = {reading.plug_uuid: reading for reading in answer.plugs}
+    read = {reading.plug_uuid: reading for reading in response.plugs}
     for uuid, plug in state.plugs.items():
         reading = read.pop(uuid, None)
         if reading is not None:
             label = reading.label or plug.label
-            # Each field written out: this runs for each plug of each poll, and replace() takes three times as long.
+            # Runs for each plug of each poll; replace() needs three times as long.
             at, time = plug.last_published_at, plug.last_published_time
             plugs[uuid] = PlugState(uuid, label, reading, False, None, plug.reason, at, time)  # noqa: FBT003
-        elif uuid in answer.invalid:
+        elif uuid in response.invalid:
             plugs[uuid] = replace(plug, invalid=True, missing_since=None)
         elif plug.missing_since is None or state.reason is not Reason.ONLINE:
             plugs[uuid] = replace(plug, invalid=False, missing_since=moment.monotonic)
@@ -156,28 +169,29 @@ def _merge(state: StationState, answer: Reading, moment: Moment) -> dict[str, Pl
     return plugs
 
 
-def _settle(
+def _evaluate(
     before: PlugState | None, plug: PlugState, station: Reason | None, rules: Rules, moment: Moment
 ) -> PlugState:
-    """The plug with its reason, and marked as said where `time` and `state` are to be published.
+    """Return the plug with its reason, and with a new publication time if `time` and `state` are to be published.
 
-    That is when anything but the measurement time changed, and where only that time moves, when a new beat has begun.
+    They are published if anything except the measurement time changed. If only that time changed, they are published
+    once per heartbeat.
     """
     reason = _reason_of_plug(plug, station, rules, moment)
     time = plug.reading.time if plug.reading else None
     if before is None or reason is not before.reason or not same_values(before.reading, plug.reading):
-        said = reason is not None
+        is_published = reason is not None
     else:
-        said = time != before.last_published_time and (
+        is_published = time != before.last_published_time and (
             not rules.heartbeat or _beat(plug, moment.monotonic, rules) != _beat(plug, before.last_published_at, rules)
         )
-    if said:
+    if is_published:
         return replace(plug, reason=reason, last_published_at=moment.monotonic, last_published_time=time)
     return plug if reason is plug.reason else replace(plug, reason=reason)
 
 
 def _beat(plug: PlugState, at: float, rules: Rules) -> int:
-    """Which heartbeat of its own the plug is in; plugs that began together, or changed together, beat apart."""
+    """Return the number of the current heartbeat; plugs have different phases, so that their messages spread out."""
     return math.floor(at / rules.heartbeat + crc32(plug.uuid.encode()) / 2**32)
 
 
@@ -190,9 +204,9 @@ def _reason_of_plug(plug: PlugState, station: Reason | None, rules: Rules, momen
         return Reason.INVALID_RESPONSE
     if plug.reading is None:
         return plug.reason
-    told = meaning(plug.reading.status).unavailable
-    if told is not None:
-        return told
+    reason = meaning(plug.reading.status).unavailable
+    if reason is not None:
+        return reason
     return Reason.STALE if _is_stale(plug.reading, rules, moment) else Reason.ONLINE
 
 

@@ -1,4 +1,4 @@
-"""The values that travel the line: what a poll yields, what is known of a station, what is said to the broker."""
+"""Values of the domain: stations, the outcomes of polls, and the states of stations and plugs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,18 +26,18 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class Reason(StrEnum):
-    """Why a station or a plug is, or is not, available; the words of the `availability_reason` topics."""
+    """Why a station or plug is available or not, as published in the `availability_reason` topics."""
 
     ONLINE = "online"
-    # the station's
+    # of a station
     UNREACHABLE = "unreachable"
     SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
-    # the station's or a plug's
+    # of a station or a plug
     INVALID_RESPONSE = "invalid_response"
-    # a plug's
+    # of a plug
     OFFLINE = "offline"
     CLOUD_OFFLINE = "cloud_offline"
     STALE = "stale"
@@ -52,16 +52,20 @@ STATION_REASONS = tuple(reason for reason in Reason if reason not in PLUG_ONLY_R
 
 
 def station_title(name: str, alias: str, uuid: str) -> str:
-    """What a person calls a station: its name, else its alias, else its uuid."""
+    """Return the display name of a station: its name, else its alias, else its uuid."""
     return name or alias or uuid
 
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A charging station as the user names it; holds no secret.
+    """A charging station as configured, without its token.
 
-    `uuid` is the API's `evse_uuid`; `alias` and the values of `plugs` (keyed by plug uuid) take the uuid's place
-    in topics. `interval` is in seconds, from 1.
+    Attributes:
+        uuid: The `evse_uuid` of the API.
+        interval: Polling interval in seconds, from 1.
+        name: Display name; empty: none.
+        alias: Name in topics in place of the uuid; empty: none.
+        plugs: Names of plugs in topics, by plug uuid.
     """
 
     uuid: str
@@ -72,36 +76,45 @@ class Station:
 
     @property
     def topic_id(self) -> str:
-        """The level under the base topic that stands for this station."""
+        """Return the topic level of this station, below the base topic."""
         return self.alias or self.uuid
 
     @property
     def title(self) -> str:
-        """What a person calls this station, in logs and as a device name."""
+        """Return the display name of this station, for logs and as a device name."""
         return station_title(self.name, self.alias, self.uuid)
 
     def plug_topic_id(self, uuid: str) -> str:
-        """The level under the station's topics that stands for a plug: its alias, else its uuid."""
+        """Return the topic level of a plug, below that of the station: its alias, else its uuid."""
         return self.plugs.get(uuid, uuid)
 
     def plug_title(self, uuid: str, label: str | None) -> str:
-        """What a person calls a plug: `label`, which the cloud reports, else its alias, else its uuid."""
+        """Return the display name of a plug: `label`, which the cloud reports, else its alias, else its uuid."""
         return label or self.plugs.get(uuid) or uuid
 
     def has_no_topic_for(self, plug: str) -> bool:
-        """Whether the place of this plug uuid in topics is taken: as an alias, another plug has it.
+        """Return whether this plug has no topic, because its uuid is the alias of another plug.
 
-        So the topics of a charger that was replaced can stay; the plug that had them may still be told of, by the cloud
-        for a while, and by what is retained on the broker.
+        Such an alias keeps the topics after a charger was replaced. The cloud may report the old plug for some time,
+        and retained messages on the broker may name it.
         """
         return plug not in self.plugs and plug in self.plugs.values()
 
 
 @dataclass(frozen=True, slots=True)
 class PlugReading:
-    """One plug object of one answer, validated; `None` where the answer has no value.
+    """A validated plug object of a response; `None` for missing values.
 
-    Currents and the limit in A, power in W (negative while discharging), `time` in UTC.
+    Attributes:
+        plug_uuid: The vendor's uuid of the plug.
+        label: The vendor's name of the plug.
+        status: The vendor's status, unchanged.
+        power: In W; negative while discharging.
+        current_l1: In A.
+        current_l2: In A.
+        current_l3: In A.
+        dyn_current_limit: Dynamic current limit in A.
+        time: Time of the measurement, in UTC.
     """
 
     plug_uuid: str
@@ -116,7 +129,7 @@ class PlugReading:
 
 
 def same_values(old: PlugReading | None, new: PlugReading | None) -> bool:
-    """Whether two readings of one plug differ in nothing but their time."""
+    """Return whether two readings of one plug are equal, except for their time."""
     if old is None or new is None:
         return old is new
     return (
@@ -132,9 +145,12 @@ def same_values(old: PlugReading | None, new: PlugReading | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A useful answer: at least one valid plug.
+    """A response with at least one valid plug.
 
-    `invalid` names plugs whose object was wrong; `notes` are oddities worth one line in the log.
+    Attributes:
+        plugs: The valid plugs.
+        invalid: The uuids of plugs whose object is invalid.
+        notes: Unexpected contents, one log line each.
     """
 
     plugs: tuple[PlugReading, ...]
@@ -144,9 +160,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A poll that yielded nothing useful: the station's reason, and words for the log (never a secret).
+    """A failed poll.
 
-    `retry_after` is what the cloud asked for, in seconds, already clamped.
+    Attributes:
+        reason: The reason for the station.
+        detail: A text for the log; never contains a secret.
+        retry_after: The pause that the cloud requests, in seconds, within limits; `None`: none.
     """
 
     reason: Reason
@@ -159,13 +178,17 @@ Outcome = Reading | Failure
 
 @dataclass(frozen=True, slots=True)
 class PlugState:
-    """What is known of one plug.
+    """The state of a plug.
 
-    `label` is the last one seen. `reading` is the last valid one, `None` before the first; `invalid` tells that the
-    object in the last answer was not.
-    `missing_since` is when (monotonic seconds) good answers, uninterrupted by an outage, began to lack this plug.
-    `reason` is `None` until the station told. `last_published_at` (monotonic seconds) and `last_published_time`
-    remember the last publication of `time` and `state`.
+    Attributes:
+        uuid: The vendor's uuid.
+        label: The last label in a response.
+        reading: The last valid reading; `None` before the first.
+        invalid: The object in the last response was invalid.
+        missing_since: Since when valid responses lack this plug, without an outage in between; monotonic seconds.
+        reason: Why the plug is available or not; `None` before the first response.
+        last_published_at: When `time` and `state` were published last; monotonic seconds.
+        last_published_time: The measurement time that was published last.
     """
 
     uuid: str
@@ -180,9 +203,12 @@ class PlugState:
 
 @dataclass(frozen=True, slots=True)
 class StationState:
-    """What is known of one station; `reason` is `None` until enough polls told.
+    """The state of a station.
 
-    `consecutive_failures` counts failed polls in a row; `plugs` is keyed by plug uuid, in the order of first sight.
+    Attributes:
+        reason: Why the station is available or not; `None` before enough polls.
+        consecutive_failures: Number of failed polls in a row.
+        plugs: The plugs by uuid, in the order of their first appearance.
     """
 
     reason: Reason | None = None

@@ -1,4 +1,4 @@
-"""The stations of a configuration and what is known of each: the one place where their states are kept."""
+"""Holds the configured stations and the state of each."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from evse_mqtt_bridge.domain.availability import (
     advance,
     age,
     forget_plugs_without_topics,
-    remember,
+    restore_plugs,
     with_topics,
 )
 from evse_mqtt_bridge.domain.events import PollCompleted, StateAged
@@ -18,7 +18,7 @@ __all__ = ["Stations"]
 
 
 class Stations:
-    """States of stations, by station uuid. A station without an answer has an empty state."""
+    """The states of all stations, by uuid. A station has an empty state before its first response."""
 
     def __init__(self, stations: Mapping[str, Station], rules: Rules) -> None:
         self._stations = stations
@@ -31,26 +31,26 @@ class Stations:
         return self._stations
 
     def state(self, uuid: str) -> StationState:
-        """Return what is known of a configured station.
+        """Return the state of a configured station.
 
         Raises:
-            KeyError: it is not configured.
+            KeyError: The station is not configured.
         """
         return self._states[uuid]
 
     def find(self, uuid: str) -> StationState | None:
-        """Return what is known of a station; `None` where it is not configured."""
+        """Return the state of a station, or `None` if it is not configured."""
         return self._states.get(uuid)
 
     def apply_outcome(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> PollCompleted:
-        """Advance a station by the outcome of one poll, which took `seconds`; returns the event."""
+        """Update a station with the outcome of a poll that lasted `seconds`, and return the event."""
         station, old = self._stations[uuid], self._states[uuid]
         outcome = with_topics(outcome, station)
         new = self._states[uuid] = advance(old, outcome, self._rules, moment)
         return PollCompleted(station, old, new, outcome, moment, seconds)
 
     def age(self, moment: Moment) -> Iterator[StateAged]:
-        """Judge the age of all measurements without a poll; yields the stations that this changed."""
+        """Update all stations without a poll, as measurements become stale; yield an event for each change."""
         for uuid, station in self._stations.items():
             old = self._states[uuid]
             new = age(old, self._rules, moment)
@@ -59,12 +59,12 @@ class Stations:
                 yield StateAged(station, old, new, moment)
 
     def restore_plugs(self, uuid: str, labels: Mapping[str, str | None]) -> None:
-        """Add the plugs (uuid: label) that a previous run published; a station that is not configured is skipped."""
+        """Add the plugs (uuid: label) that a previous run published; ignore a station that is not configured."""
         if station := self._stations.get(uuid):
-            self._states[uuid] = forget_plugs_without_topics(remember(self._states[uuid], labels), station)
+            self._states[uuid] = forget_plugs_without_topics(restore_plugs(self._states[uuid], labels), station)
 
     def reconfigure(self, stations: Mapping[str, Station], rules: Rules) -> None:
-        """Go over to other stations and rules; a station that stays keeps its state."""
+        """Change the stations and rules; a station that remains keeps its state."""
         self._states = {
             uuid: forget_plugs_without_topics(self._states.get(uuid, StationState()), station)
             for uuid, station in stations.items()

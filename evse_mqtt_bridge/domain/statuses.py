@@ -1,15 +1,15 @@
-"""What each status of the API means.
+"""Maps each status of the API to its meaning.
 
-The vendor's word is published verbatim; this table is what the bridge adds to it. A flag is `None` where the word
-does not tell: it is then not published, and keeps the last value that was told.
+The bridge publishes the status unchanged, and derives flags from this table. A flag is `None` if the status does not
+determine it: the bridge then does not publish the flag, and its last value remains.
 
 - `charging` and `recently_started_charging`: power flows into a connected vehicle.
-- `discharging`: power flows out of a connected vehicle, so it is connected and not charging.
-- `connected`: a vehicle is there; `idle`: none is (the API calls it "waiting for a command").
-- `stopped`: no charging; whether the vehicle is still there is not said. `starting`, `init`: neither is said.
-- `error`: control is not possible, but the values are live, so the plug stays available.
-- `offline`, `cloud_offline`: the values are not live; nothing else is said.
-- `producing` (PV systems), `unknown`, and every word that the vendor may add: nothing is said.
+- `discharging`: power flows out of a connected vehicle, which is not charging.
+- `connected`: a vehicle is connected. `idle`: none is connected (the API calls it "waiting for a command").
+- `stopped`: not charging; a vehicle may be connected. `starting`, `init`: both flags are undetermined.
+- `error`: control is not possible, but the values are current, so the plug stays available.
+- `offline`, `cloud_offline`: the values are not current; all flags are undetermined.
+- `producing` (PV systems), `unknown` and statuses that the vendor adds: all flags are undetermined.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,15 @@ __all__ = ["STATUSES", "UNKNOWN", "Meaning", "meaning"]
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a status tells; `None` where it does not."""
+    """The meaning of a status; a flag is `None` if the status does not determine it.
+
+    Attributes:
+        charging: Power flows into the vehicle.
+        vehicle_connected: A vehicle is connected.
+        problem: The plug reports an error.
+        unavailable: The reason why the plug is unavailable; `None` if it is available.
+        description: The meaning as text, for the documentation.
+    """
 
     charging: bool | None = None
     vehicle_connected: bool | None = None
@@ -50,5 +58,5 @@ STATUSES: dict[str, Meaning] = {
 
 
 def meaning(status: str | None) -> Meaning:
-    """What `status` tells; `UNKNOWN` for a word that is not in the table, or for none at all."""
+    """Return the meaning of `status`; `UNKNOWN` if it is missing or not in the table."""
     return STATUSES.get(status, UNKNOWN) if status is not None else UNKNOWN

@@ -1,4 +1,4 @@
-"""Measurements become too old also while nothing is polled."""
+"""Measurements become stale even without a poll."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,13 +14,13 @@ def _polled() -> StationState:
     return advance(StationState(), answer, RULES, Moment(0.0, NOW))
 
 
-def test_a_measurement_becomes_stale_without_a_poll() -> None:
+def test_age_after_limit_makes_plug_stale() -> None:
     later = age(_polled(), RULES, Moment(20.0, NOW + timedelta(seconds=20)))
     assert later.plugs["old"].reason is Reason.STALE
     assert later.plugs["new"].reason is Reason.ONLINE
     assert later.reason is Reason.ONLINE
 
 
-def test_nothing_changes_before() -> None:
+def test_age_before_limit_changes_nothing() -> None:
     state = _polled()
     assert age(state, RULES, Moment(5.0, NOW + timedelta(seconds=5))) is state

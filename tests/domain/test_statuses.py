@@ -1,4 +1,4 @@
-"""The status table says what the contract says, for every word of the vendor's."""
+"""The status table matches the contract, for every status of the vendor."""
 
 import pytest
 
@@ -23,21 +23,21 @@ _CONTRACT = {
 }
 
 
-@pytest.mark.parametrize(("status", "told"), _CONTRACT.items())
-def test_each_status_means_what_the_contract_says(
-    status: str, told: tuple[bool | None, bool | None, bool | None, Reason | None]
+@pytest.mark.parametrize(("status", "flags"), _CONTRACT.items())
+def test_meaning_of_known_status_matches_the_contract(
+    status: str, flags: tuple[bool | None, bool | None, bool | None, Reason | None]
 ) -> None:
-    got = meaning(status)
-    assert (got.charging, got.vehicle_connected, got.problem, got.unavailable) == told
-    assert got.description
+    actual = meaning(status)
+    assert (actual.charging, actual.vehicle_connected, actual.problem, actual.unavailable) == flags
+    assert actual.description
 
 
-def test_the_table_has_the_vendors_words_and_no_others() -> None:
+def test_statuses_are_those_of_the_vendor() -> None:
     assert STATUSES.keys() == _CONTRACT.keys()
 
 
 @pytest.mark.parametrize("status", [None, "", "rebooting", "Charging", "charging ", "OFFLINE"])
-def test_a_word_that_is_not_in_the_table_tells_nothing(status: str | None) -> None:
+def test_meaning_of_unknown_status_is_undetermined(status: str | None) -> None:
     assert meaning(status) is UNKNOWN
     assert (UNKNOWN.charging, UNKNOWN.vehicle_connected, UNKNOWN.problem, UNKNOWN.unavailable) == (
         None,

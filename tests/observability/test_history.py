@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age, remember
+from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age, restore_plugs
 from evse_mqtt_bridge.domain.events import PollCompleted, StateAged, StationRemoved
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.observability.history import HISTORY_MINUTES, History, PowerSeries, StationHistory
@@ -159,7 +159,7 @@ def test_removed_plug_is_dropped() -> None:
 
 
 def test_restored_plug_is_recorded_from_first_outcome() -> None:
-    recorded = _Recorded(remember(StationState(), {"p1": "Plug 1"}))
+    recorded = _Recorded(restore_plugs(StationState(), {"p1": "Plug 1"}))
     assert recorded.history.station("s1").plugs == {}
     assert recorded.poll(failure(Reason.UNREACHABLE)).plugs["p1"].since == recorded.now
     assert recorded.poll(reading()).plugs["p1"].since == recorded.now

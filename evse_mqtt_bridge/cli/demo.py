@@ -30,9 +30,10 @@ __all__ = ["demo"]
 def demo(  # noqa: PLR0913  # one argument per option
     *, stations: int, plugs: int, speed: float, seed: int, port: int, broker: str, seconds: float | None
 ) -> None:
-    """Try the bridge on this machine, with simulated stations and a broker. There is nothing to configure.
+    """Try the bridge with simulated stations.
 
-    Everything listens on 127.0.0.1 only. Ctrl-C stops it and leaves nothing behind.
+    The demo runs simulated stations, a broker and the bridge on this machine. There is nothing to configure. Everything
+    listens on 127.0.0.1 only. Ctrl-C stops it and leaves nothing behind.
 
     \b
     Examples:

@@ -12,10 +12,11 @@ __all__ = ["health"]
 @click.command()
 @config_option
 def health(config: Path | None) -> None:
-    """Report whether the bridge is healthy, for health checks of containers and monitoring.
+    """Report whether the bridge is healthy.
 
-    If [http] is enabled, the command asks the bridge itself, at /healthz. If nothing listens there, or another bridge
-    does, it reads the bridge's retained availability from the broker.
+    Use it for health checks of containers and monitoring. If [http] is enabled, the command asks the bridge itself, at
+    /healthz. If nothing listens there, or another bridge does, it reads the bridge's retained availability from the
+    broker.
 
     Exit codes: 0 the bridge is healthy, or its availability is `online`; 69 it is not, or neither the bridge nor the
     broker answers; 78 the configuration is wrong.

@@ -66,12 +66,18 @@ def _parse_station(value: str) -> dict[str, str]:
 @click.option("--no-stations", is_flag=True, help="Configure no station; add them later with `station add`.")
 @click.option("--token-stdin", is_flag=True, help="Read a line of standard input per station without token_file.")
 @click.option("--interval", metavar="SECONDS", type=float, help="Time between two polls of a station.  [default: 30]")
-@click.option("--homeassistant/--no-homeassistant", default=None, help="Whether to publish discovery.  [default: yes]")
+@click.option(
+    "--homeassistant/--no-homeassistant",
+    default=None,
+    help="Whether Home Assistant discovers the stations.  [default: yes]",
+)
 @click.option("--no-input", is_flag=True, help="Ask no questions, even in a terminal.")
 @click.option("--skip-tests", is_flag=True, help="Test neither the broker nor the stations.")
 @click.option("--anyway", is_flag=True, help="Write the configuration even if a test fails.")
 def init(config: Path | None, *, force: bool, **options: object) -> None:
-    """Create the first configuration: ask for the broker and the stations, test them, write the file.
+    """Create the first configuration.
+
+    The command asks for the broker and the stations, tests them, and writes the file.
 
     Options answer questions in advance. With --no-input, or without a terminal, missing answers take their default; a
     question without a default is an error. The file contains every setting with its explanation and is readable by its

@@ -56,8 +56,8 @@ def simulate(  # noqa: PLR0913  # one argument per option
     phases within the limit of a load management, and leave; now and then a plug reports an error. Use it to build flows
     and dashboards before the chargers are installed.
 
-    The command prints a complete configuration for `run` to stdout, with the address and the simulated tokens.
-    Messages go to stderr.
+    The command prints a complete configuration for `run` to stdout, with the address and the simulated tokens. Messages
+    go to stderr.
 
     \b
     Three stations, a configuration for them, and a bridge that polls them:

@@ -11,15 +11,18 @@ __all__ = ["station"]
 
 @click.group()
 def station() -> None:
-    """Add, list and remove charging stations in the configuration file.
+    """Add, list and remove stations.
 
-    Comments, blank lines and the order of the file are kept. A running bridge applies the change on SIGHUP.
+    The commands edit the configuration file and keep its comments, blank lines and order. A running bridge applies the
+    change on SIGHUP.
     """
 
 
 @station.command()
 @config_option
-@click.option("--edge-device-id", metavar="ID", required=True, help="The CLEMAP device that it is connected to.")
+@click.option(
+    "--edge-device-id", metavar="ID", required=True, help="The CLEMAP device that the station is connected to."
+)
 @click.option("--uuid", metavar="UUID", required=True, help="The vendor's uuid of the station.")
 @click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="File that contains the token.")
 @click.option("--token-stdin", is_flag=True, help="Read the token from standard input and store it in the file.")

@@ -19,11 +19,12 @@ __all__ = ["status"]
 def status(  # noqa: PLR0913  # one argument per option
     *, stations: tuple[str, ...], config: Path | None, url: str | None, unavailable: bool, as_json: bool, check: bool
 ) -> None:
-    """Show the status of a running bridge, of its broker, and of each station and plug.
+    """Show the status of a running bridge once.
 
-    STATION is a name, uuid or alias; without it, all stations are shown. The command connects to --url, else to the
-    address of [http] in the configuration, else to the default address. A wide terminal gets one table; in a narrow
-    one, plugs are listed below their stations; a pipe gets one line per plug, untruncated.
+    The output covers the bridge, its broker, and each station and plug. STATION is a name, uuid or alias; without it,
+    all stations are shown. The command connects to --url, else to the address of [http] in the configuration, else to
+    the default address. A wide terminal gets one table; in a narrow one, plugs are listed below their stations; a pipe
+    gets one line per plug, untruncated.
 
     Use --check for monitoring: the first line is a summary, and the exit code is 1 unless the bridge is healthy and
     connected to its broker, and each selected station and plug is online. After a start, that takes until each station

@@ -16,11 +16,12 @@ __all__ = ["topics"]
 @click.option("--asyncapi", "as_asyncapi", is_flag=True, help="Print an AsyncAPI 3 document with payload schemas.")
 @click.option("--online", is_flag=True, help="Get the plugs from the broker, or else from the API.")
 def topics(config: Path | None, *, as_json: bool, as_csv: bool, as_asyncapi: bool, online: bool) -> None:
-    """List every topic that the bridge publishes with this configuration.
+    """List the topics that the bridge publishes.
 
-    The configuration contains only plugs that have an alias; a station without any is listed with `{plug}`. With
-    --online, the command reads the plugs from what a running bridge retains on the broker. If no bridge with this
-    configuration is online, or it has not polled a station yet, the command polls the API.
+    The list covers every topic of this configuration. The configuration contains only plugs that have an alias; a
+    station without any is listed with `{plug}`. With --online, the command reads the plugs from what a running bridge
+    retains on the broker. If no bridge with this configuration is online, or it has not polled a station yet, the
+    command polls the API.
 
     \b
     Examples:

@@ -14,10 +14,11 @@ __all__ = ["watch"]
 @config_option
 @url_option
 def watch(*, stations: tuple[str, ...], config: Path | None, url: str | None) -> None:
-    """Show the status of a running bridge live, until Ctrl-C.
+    """Show the status of a running bridge live.
 
-    The view is that of `status`, fitted to the window: unavailable plugs first, then plugs with a problem, then plugs
-    that charge. If the bridge cannot be reached, the last view stays, and the command keeps retrying.
+    Ctrl-C quits. The view is that of `status`, fitted to the window: unavailable plugs first, then plugs with a
+    problem, then plugs that charge. If the bridge cannot be reached, the last view stays, and the command keeps
+    retrying.
 
     \b
     Examples:

@@ -4,7 +4,8 @@ import platform
 from collections.abc import Iterator
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.domain.model import Reason, StationState
+from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.aggregates import aggregate
 from evse_mqtt_bridge.observability.exposition import Build, MetricInputs, exposition
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
@@ -23,10 +24,11 @@ __all__ = ["Introspection"]
 class Introspection:
     """What the web server and the service manager read. Implements `StatusSource` of web/source.py."""
 
-    def __init__(  # noqa: PLR0913  # one argument per part that is observed
+    def __init__(  # noqa: PLR0913  # one argument per part that is described
         self,
         *,
         clock: Clock,
+        stations: Stations,
         polling: Polling,
         publishing: Publishing,
         loop_lag: LoopLag,
@@ -34,6 +36,7 @@ class Introspection:
         uncaught_errors: UncaughtErrors,
     ) -> None:
         self._clock = clock
+        self._stations = stations
         self._polling = polling
         self._publishing = publishing
         self._loop_lag = loop_lag
@@ -43,11 +46,15 @@ class Introspection:
     @property
     def plan(self) -> Plan:
         """The publishing plan in force."""
-        return self._publishing.plan
+        return self._publishing.publication.plan
+
+    def state(self, uuid: str) -> StationState:
+        """The state of a station of the plan."""
+        return self._stations.state(uuid)
 
     def summary(self) -> Snapshot:
         """A snapshot without stations."""
-        mqtt = self._publishing.settings
+        mqtt, history = self._publishing.settings, self._observers.history
         return Snapshot(
             at=self._clock.utc(),
             bridge=BridgeSnapshot(
@@ -61,31 +68,31 @@ class Introspection:
             broker=self._observers.broker_status.snapshot(mqtt.address),
             health=self.health(),
             stations=(),
-            revision=self._observers.history.revision,
+            revision=history.revision,
         )
 
     def stations(self, after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:
-        """Snapshots of the stations that were polled after revision `after`; with their power history if `steps`."""
-        return station_snapshots(self._publishing, self._observers.history, after, steps=steps)
+        """Snapshots of the stations that changed after revision `after`; with their power history if `steps`."""
+        return station_snapshots(self, self._observers.history, after, steps=steps)
 
     def health(self) -> Health:
-        """Liveness and readiness, with a text for each problem."""
+        """Liveness and readiness, with a message for everything that needs attention."""
         return evaluate(self._health_inputs())
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that an Accept header asks for, and their content type."""
-        observers, publishing = self._observers, self._publishing
+        observers = self._observers
         inputs = MetricInputs(
             at=self._clock.utc(),
             build=Build(__version__, platform.python_version(), transport=self._polling.transport_name),
-            started=publishing.publication.started,
+            started=self._publishing.publication.started,
             configured=observers.reload_status.configured,
             last_reload_accepted=observers.reload_status.last_accepted,
             connected=observers.broker_status.connected,
-            published=publishing.session.published,
+            published=self._publishing.session.published,
             counters=observers.counters,
             health=self._health_inputs(),
-            aggregates=aggregate(map(publishing.state, publishing.plan.stations)),
+            aggregates=aggregate(self._states()),
         )
         return exposition(inputs, accept)
 
@@ -95,9 +102,11 @@ class Introspection:
 
     def status_line(self) -> str:
         """The state of the bridge in one line."""
-        publishing, uuids = self._publishing, self.plan.stations
-        online = sum(publishing.state(uuid).reason is Reason.ONLINE for uuid in uuids)
-        return "; ".join((f"{online} of {len(uuids)} stations online", *self.health().messages))
+        online = sum(state.reason is Reason.ONLINE for state in self._states())
+        return "; ".join((f"{online} of {len(self._stations.all)} stations online", *self.health().messages))
+
+    def _states(self) -> Iterator[StationState]:
+        return map(self._stations.state, self._stations.all)
 
     def _health_inputs(self) -> HealthInputs:
         now = self._clock.monotonic()
@@ -111,7 +120,7 @@ class Introspection:
             on_hold=poller.held,
             connected=self._publishing.session.connected,
             broker_error=self._observers.broker_status.error,
-            stations=len(self.plan.stations),
-            request_spacing=1 / rate if rate else 0.0,
+            stations=len(self._stations.all),
             longest_request=poller.longest,
+            request_spacing=1 / rate if rate else 0.0,
         )

@@ -16,9 +16,11 @@ from typing import Any
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.load import Loaded
+from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.events import ConfigurationApplied, ConfigurationRejected, Listeners, StationRemoved
+from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.polling.poller import Clock
@@ -95,12 +97,15 @@ class Supervisor:
         self._listeners = Listeners(self._observers)
         self._logging = Logging(log, self._observers.event_log)
         self._uncaught_errors = UncaughtErrors(lambda: self._logging.logger, loop.time)
-        self._publishing = Publishing(config, clock, self._listeners)
-        self._pipeline = Pipeline(self._publishing, self._listeners)
+        plan = publishing_plan(config)
+        stations = Stations(plan.stations, plan.rules)
+        self._publishing = Publishing(config, plan, stations, clock, self._listeners)
+        self._pipeline = Pipeline(stations, self._publishing, self._listeners)
         self._polling = Polling(config, clock, self._pipeline.on_result)
         self._watchdog = Watchdog(notifier, loop.time, lambda: self._introspection.health().healthy)
         self._introspection = Introspection(
             clock=clock,
+            stations=stations,
             polling=self._polling,
             publishing=self._publishing,
             loop_lag=self._watchdog.loop_lag,

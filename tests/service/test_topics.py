@@ -143,6 +143,8 @@ def test_status_change_updates_availability_and_back(
     cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(status=status)])
     observer.wait_for(f"{CHARGING}/status", status)
     observer.wait(lambda: f'"status":"{status}"' in observer.latest[f"{CHARGING}/state"])
+    observer.wait_for(f"{CHARGING}/availability_reason", reason)
+    observer.wait_for(f"{CHARGING}/availability", availability)
     observer.sync()
     now = observer.retained
     assert now[f"{CHARGING}/availability"] == availability

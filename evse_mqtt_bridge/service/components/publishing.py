@@ -1,9 +1,8 @@
-"""Publishing as a component: the states of the stations, what is published of them, and the session with the broker."""
+"""Publishing as a component: the publication, and the session with the broker."""
 
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.events import BrokerChanged, Listener
-from evse_mqtt_bridge.domain.model import StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.mqtt.connection import tls_context
 from evse_mqtt_bridge.mqtt.session import Session
@@ -16,31 +15,19 @@ __all__ = ["Publishing"]
 
 
 class Publishing:
-    """Keeps the topics on the broker up to date."""
+    """Keeps the topics on the broker up to date. The publication outlives each session."""
 
-    def __init__(self, config: Config, clock: Clock, listener: Listener) -> None:
-        plan = publishing_plan(config)
+    def __init__(self, config: Config, plan: Plan, stations: Stations, clock: Clock, listener: Listener) -> None:
         self.task = BackgroundTask("session")
-        self.stations = Stations(plan.stations, plan.rules)
-        self.publication = Publication(plan, self.stations, clock.utc())
-        self._settings = config.mqtt
+        self.publication = Publication(plan, stations, clock.utc())
+        self.session = Session(config.mqtt, self.publication, listener, clock.chance)
         self._clock = clock
         self._listener = listener
-        self.session = self._new_session()
 
     @property
     def settings(self) -> Mqtt:
         """The settings of the session in use."""
-        return self._settings
-
-    @property
-    def plan(self) -> Plan:
-        """The plan in force."""
-        return self.publication.plan
-
-    def state(self, uuid: str) -> StationState:
-        """What is known of a configured station."""
-        return self.stations.state(uuid)
+        return self.session.settings
 
     async def prepare(self, new: Config) -> None:
         """Read the certificates; each connection reads them again. See `Component`."""
@@ -55,15 +42,13 @@ class Publishing:
         await self.task.stop()
 
     def reconfigure(self, new: Config) -> None:
-        """Go over to other topics and stations; a session that was stopped is replaced. The states stay."""
-        self.session.reconfigure(publishing_plan(new))
-        if new.mqtt == self._settings:
+        """Go over to other topics and stations. A session that was stopped is replaced, the others stay connected."""
+        plan = publishing_plan(new)
+        if new.mqtt == self.settings:
+            self.session.reconfigure(plan)
             return
-        self._settings = new.mqtt
+        self.publication.reconfigured(plan)
         published = self.session.published
-        self.session = self._new_session()
+        self.session = Session(new.mqtt, self.publication, self._listener, self._clock.chance)
         self.session.continue_count(published)
         self._listener.broker_changed(BrokerChanged(new.mqtt.address, new.mqtt.client_id))
-
-    def _new_session(self) -> Session:
-        return Session(self._settings, self.publication, self._listener, self._clock.chance)

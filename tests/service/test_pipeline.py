@@ -1,0 +1,89 @@
+"""The path of a poll result, without a broker: the state advances, the session and the listeners are notified."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from evse_mqtt_bridge.config.plan import publishing_plan
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.events import Listener, PollCompleted, StateAged
+from evse_mqtt_bridge.domain.model import Outcome, Reason, Station, StationState
+from evse_mqtt_bridge.domain.stations import Stations
+from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.service.components.publishing import Publishing
+from evse_mqtt_bridge.service.pipeline import Pipeline
+from tests.harness.samples import NOW, failure, reading
+
+_UUID = "a" * 32
+_CONFIG = Config.model_validate(
+    {
+        "mqtt": {"host": "broker.test"},
+        "polling": {"stale_after": 60},
+        "stations": [{"edge_device_id": "edge-1", "uuid": _UUID, "token": "token"}],
+    }
+)
+
+
+class _Recorder(Listener):
+    """Keeps the events, and what the session receives, in their order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+
+    def station_changed(self, _station: Station, old: StationState, new: StationState) -> None:
+        self.calls.append(("session", (old, new)))
+
+    def poll_completed(self, event: PollCompleted) -> None:
+        self.calls.append(("poll_completed", event))
+
+    def state_aged(self, event: StateAged) -> None:
+        self.calls.append(("state_aged", event))
+
+
+@pytest.fixture
+def recorder() -> _Recorder:
+    return _Recorder()
+
+
+@pytest.fixture
+def pipeline(recorder: _Recorder) -> Pipeline:
+    plan = publishing_plan(_CONFIG)
+    stations = Stations(plan.stations, plan.rules)
+    publishing = Publishing(_CONFIG, plan, stations, Clock(lambda: 0.0, lambda: 0.0, lambda: NOW), recorder)
+    publishing.session = recorder  # type: ignore[assignment]  # stands in for the session
+    return Pipeline(stations, publishing, recorder)
+
+
+def test_on_result_failures_returns_how_many_in_a_row(pipeline: Pipeline) -> None:
+    failed = failure(Reason.UNREACHABLE)
+    outcomes: list[Outcome] = [failed, failed, reading(), failed]
+    counts = [pipeline.on_result(_UUID, outcome, Moment(1.0, NOW), 0.1) for outcome in outcomes]
+    assert counts == [1, 2, 0, 1]
+
+
+def test_on_result_reaches_the_session_before_listeners(pipeline: Pipeline, recorder: _Recorder) -> None:
+    pipeline.on_result(_UUID, reading(), Moment(1.0, NOW), 0.1)
+    (session, change), (event_name, event) = recorder.calls
+    assert (session, event_name) == ("session", "poll_completed")
+    assert change == (event.old, event.new)
+    assert (event.station.uuid, event.old, event.new.reason) == (_UUID, StationState(), Reason.ONLINE)
+    assert (event.moment, event.seconds) == (Moment(1.0, NOW), 0.1)
+
+
+def test_age_without_stale_measurements_does_nothing(pipeline: Pipeline, recorder: _Recorder) -> None:
+    pipeline.on_result(_UUID, reading(), Moment(1.0, NOW), 0.1)
+    recorder.calls.clear()
+    pipeline.age(Moment(2.0, NOW + timedelta(seconds=1)))
+    assert recorder.calls == []
+
+
+def test_age_with_stale_measurements_reports_each_station(pipeline: Pipeline, recorder: _Recorder) -> None:
+    pipeline.on_result(_UUID, reading(), Moment(1.0, NOW), 0.1)
+    recorder.calls.clear()
+    pipeline.age(Moment(100.0, NOW + timedelta(seconds=99)))
+    (session, change), (event_name, event) = recorder.calls
+    assert (session, event_name) == ("session", "state_aged")
+    assert change == (event.old, event.new)
+    assert {plug.reason for plug in event.new.plugs.values()} == {Reason.STALE}

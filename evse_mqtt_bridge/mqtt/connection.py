@@ -100,7 +100,7 @@ async def connect(
 
 
 class Connection:
-    """See the module. The future `ended` is done when the connection has ended."""
+    """See the module. The future `disconnected` is done when the connection has ended."""
 
     def __init__(self, settings: Mqtt, tls: ssl.SSLContext | None, will: Message | None, handlers: Handlers) -> None:
         self._loop = asyncio.get_running_loop()
@@ -116,7 +116,7 @@ class Connection:
         self._writing = False
         self._accepted: asyncio.Future[Disconnected | None] = self._loop.create_future()
         self._subscribed: dict[int, asyncio.Future[list[ReasonCode]]] = {}
-        self.ended: asyncio.Future[Disconnected] = self._loop.create_future()
+        self.disconnected: asyncio.Future[Disconnected] = self._loop.create_future()
         self._is_v5 = settings.protocol == "5"
         self._is_aborted = False
         self._properties: dict[str, Properties] = {}
@@ -206,19 +206,19 @@ class Connection:
 
     async def keep_alive(self) -> Disconnected:
         """Keep the connection alive until it ends; returns why it ended."""
-        while not self.ended.done():
-            await asyncio.wait((self.ended,), timeout=1.0)
+        while not self.disconnected.done():
+            await asyncio.wait((self.disconnected,), timeout=1.0)
             self._client.loop_misc()
             if self._in_flight and self._loop.time() - self._progress > ACKNOWLEDGE_LIMIT:
                 self._end(
                     Disconnected(DisconnectReason.LOST, f"the broker acknowledged nothing for {ACKNOWLEDGE_LIMIT:g} s")
                 )
-        return self.ended.result()
+        return self.disconnected.result()
 
     @property
     def has_room(self) -> bool:
         """Whether another message may be sent."""
-        return len(self._in_flight) < self._window and not self.ended.done()
+        return len(self._in_flight) < self._window and not self.disconnected.done()
 
     @property
     def in_flight(self) -> int:
@@ -278,7 +278,7 @@ class Connection:
         if mid is None:
             return filters
         answer = self._subscribed[mid] = self._loop.create_future()
-        await asyncio.wait((answer, self.ended), return_when=asyncio.FIRST_COMPLETED, timeout=CONNECT_TIMEOUT)
+        await asyncio.wait((answer, self.disconnected), return_when=asyncio.FIRST_COMPLETED, timeout=CONNECT_TIMEOUT)
         if not answer.done():
             self._end(
                 Disconnected(DisconnectReason.LOST, f"the broker did not answer SUBSCRIBE within {CONNECT_TIMEOUT:g} s")
@@ -407,8 +407,8 @@ class Connection:
     def _end(self, result: Disconnected) -> None:
         if not self._accepted.done():
             self._accepted.set_result(result)
-        if not self.ended.done():
-            self.ended.set_result(result)
+        if not self.disconnected.done():
+            self.disconnected.set_result(result)
 
 
 def _close_sockets_of(error: BaseException) -> None:

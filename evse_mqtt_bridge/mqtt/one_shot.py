@@ -53,8 +53,8 @@ class OneShotClient:
         if self._reader is None:
             raise RuntimeError("not connected")
         rejected = await self._reader.read(filters, pause)
-        if self._reader.connection.ended.done():  # then not everything has arrived
-            detail = self._reader.connection.ended.result().detail
+        if self._reader.connection.disconnected.done():  # then not everything has arrived
+            detail = self._reader.connection.disconnected.result().detail
             raise UnavailableError(f"the connection to the broker was lost while reading: {detail}")
         if rejected:
             raise UnavailableError(f"the broker does not allow this user to read {', '.join(rejected)}")
@@ -74,7 +74,7 @@ class OneShotClient:
         while not self._sender.drained.is_set():
             self._sender.progressed.clear()
             progressed = asyncio.create_task(self._sender.progressed.wait(), name="one-shot-publish")
-            waits = (progressed, self._connection.ended)
+            waits = (progressed, self._connection.disconnected)
             done, _ = await asyncio.wait(waits, timeout=ACKNOWLEDGE_LIMIT, return_when=asyncio.FIRST_COMPLETED)
             progressed.cancel()
             if progressed not in done:

@@ -32,7 +32,7 @@ class RetainedReader:
         rejected = await self.connection.subscribe(filters)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                while not self.connection.ended.done():
+                while not self.connection.disconnected.done():
                     self._arrived.clear()
                     async with asyncio.timeout(pause):
                         await self._arrived.wait()

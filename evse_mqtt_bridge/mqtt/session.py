@@ -216,7 +216,7 @@ class Session:
         self._sender.drained.clear()
         self._sender.pump()
         drained = asyncio.create_task(self._sender.drained.wait(), name="mqtt-close")
-        waits = (drained, connection.ended)
+        waits = (drained, connection.disconnected)
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=self.timing.closing_limit)
         drained.cancel()
         if self._sender.drained.is_set():

@@ -52,7 +52,7 @@ def document(inventory: Inventory, broker: Broker) -> dict[str, Any]:
     rows = tuple(catalogue(symbolic(_without_braces(inventory))))
     used = {name for row in rows for name in _names(row.topic)}
     security = _security(broker)
-    said = examples()
+    payloads = examples()
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -68,7 +68,7 @@ def document(inventory: Inventory, broker: Broker) -> dict[str, Any]:
         "components": {
             "parameters": {name: parameter for name, parameter in parameters.items() if name in used},
             "messages": {
-                row.channel: _message(row, said.get(row.channel), is_v5=broker.protocol == "5") for row in rows
+                row.channel: _message(row, payloads.get(row.channel), is_v5=broker.protocol == "5") for row in rows
             },
             "schemas": {row.channel: schema(row) for row in rows},
             **({"securitySchemes": security} if security else {}),

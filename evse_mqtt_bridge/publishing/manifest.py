@@ -170,14 +170,14 @@ def bridge_info(topics: Topics, info: BridgeInfo) -> Message:
 
 def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> StationEntry | None:
     """Return the entry in a retained `info` of a station; `None` where `owner` did not publish it."""
-    place = topics.read(topic)
-    if place is None or place.field != "info":
+    parsed = topics.read(topic)
+    if parsed is None or parsed.field != "info":
         return None
     content = json_object(payload)
     if content.get("published_by") != owner:
         return None
     uuid, plugs = content.get("uuid"), content.get("plugs")
-    if not is_alias(place.station) or not is_id(uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
+    if not is_alias(parsed.station) or not is_id(uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
         return None
     topic_ids: dict[str, str] = {}
     labels: dict[str, str | None] = {}
@@ -190,7 +190,7 @@ def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> Stat
             case _:
                 return None
     locations = locations_from_manifest(topics, content)
-    return StationEntry(topics, place.station, cast("str", uuid), topic_ids, labels, locations)
+    return StationEntry(topics, parsed.station, cast("str", uuid), topic_ids, labels, locations)
 
 
 def read_bridge(topic: str, payload: bytes, owner: str) -> BridgeEntry | None:

@@ -61,7 +61,7 @@ def orphans(retained: Mapping[str, bytes], ownership: Ownership, *, everything: 
     found: tuple[Entry, ...] = (*entries, *bridges)
     own = {topic for entry in found for topic in entry.all_topics()}
     if not _belongs_to_another_bridge(retained, ownership):
-        own.update(topic for place in ownership.searched for topic in place.recognized(retained, ownership.topics))
+        own.update(topic for parsed in ownership.searched for topic in parsed.recognized(retained, ownership.topics))
         own.update(ownership.bridge_entry.all_topics())
     kept = () if everything else _kept(entries, retained, ownership)
     return sorted(((own & retained.keys()) | _unreadable(found, retained)) - set(kept))
@@ -105,6 +105,6 @@ def _kept(entries: list[StationEntry], retained: Mapping[str, bytes], ownership:
             }
             yield from replace(entry, plugs=plugs, locations=ownership.locations).all_topics()
     for topic in retained:
-        place = ownership.topics.read(topic)
-        if place is not None and place.station in by_topic_id and place.station not in recorded:
+        parsed = ownership.topics.read(topic)
+        if parsed is not None and parsed.station in by_topic_id and parsed.station not in recorded:
             yield topic

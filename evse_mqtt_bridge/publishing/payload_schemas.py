@@ -1,7 +1,7 @@
-"""What each payload looks like: a JSON Schema and an example for every row of the catalogue.
+"""Describes payloads: a JSON Schema and an example for every row of the catalogue.
 
-A schema describes what a payload stands for: the text `7107` a number, `true` a boolean. Values come from the same
-tables as the messages, and examples from the messages themselves.
+A schema describes the value that a payload stands for: the text `7107` is a number, `true` a boolean. Values come from
+the tables of the messages, and examples from the messages themselves.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from evse_mqtt_bridge.publishing.manifest import BridgeInfo, bridge_info, statio
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation, PlainTopics, bridge_availability
 from evse_mqtt_bridge.publishing.outputs.protocol import Stage
-from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
+from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 
 __all__ = ["Schema", "examples", "schema"]
 
@@ -39,7 +39,7 @@ _EXAMPLE_TIME = datetime(2024, 3, 25, 11, 12, 17, 851_000, UTC)
 
 
 def schema(row: TopicRow) -> Schema:
-    """The schema of a payload; objects may get further keys without another contract version."""
+    """Return the schema of a payload; objects may get further keys within a contract version."""
     owner, _, name = row.channel.partition(".")
     match owner, name:
         case "bridge", "info":
@@ -54,7 +54,7 @@ def schema(row: TopicRow) -> Schema:
 
 
 def examples() -> dict[str, bytes]:
-    """A payload for each channel that is not discovery's: the messages of a station with one charging plug."""
+    """Return a payload for each channel except discovery: the messages of a station with one charging plug."""
     reading = PlugReading(
         "c99838f9eb5b423d98f8ba33389a255c",
         label="Plug 2",
@@ -81,20 +81,20 @@ def examples() -> dict[str, bytes]:
         *output.station(Stage.VALUES, station, None, state),
         *output.station(Stage.AVAILABILITY, station, None, state),
     ):
-        place = topics.read(message.topic)
-        if place is not None:
-            payloads[f"{'plug' if isinstance(place, PlugPlace) else 'station'}.{place.field}"] = message.payload
+        parsed = topics.read(message.topic)
+        if parsed is not None:
+            payloads[f"{'plug' if isinstance(parsed, PlugTopic) else 'station'}.{parsed.field}"] = message.payload
     return payloads
 
 
 def _value(each: Field, owner: str) -> Schema:
-    words: dict[str, Schema] = {
+    enumerations: dict[str, Schema] = {
         "availability": {"enum": list(_AVAILABILITY)},
         "availability_reason": {"enum": [reason.value for reason in (Reason if owner == "plug" else STATION_REASONS)]},
-        "status": {"examples": list(STATUSES)},  # the vendor may add words
+        "status": {"examples": list(STATUSES)},  # the vendor may add others
     }
     unit = {"x-unit": each.unit} if each.unit else {}
-    return {**_KINDS[each.kind], "description": each.description, **unit, **words.get(each.name, {})}
+    return {**_KINDS[each.kind], "description": each.description, **unit, **enumerations.get(each.name, {})}
 
 
 def _state() -> dict[str, Schema]:

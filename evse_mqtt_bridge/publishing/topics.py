@@ -1,4 +1,4 @@
-"""The only place where a topic is built or read."""
+"""Builds and reads topics; nothing else in the package does."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,24 +6,24 @@ from typing import NamedTuple
 
 from evse_mqtt_bridge.publishing.contract import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS
 
-__all__ = ["BRIDGE", "PlugPlace", "StationPlace", "Topics", "covers"]
+__all__ = ["BRIDGE", "PlugTopic", "StationTopic", "Topics", "covers"]
 
 BRIDGE = "bridge"
-"""The level under the base topic that is the bridge's own; no station may be called so."""
+"""The level below the base topic for the bridge itself; no station may have it as its alias."""
 
 _STATION_NAMES = frozenset(field.name for field in STATION_FIELDS)
 _PLUG_NAMES = frozenset(field.name for field in PLUG_FIELDS)
 
 
-class StationPlace(NamedTuple):
-    """Where a station's topic stands: its topic id and the field."""
+class StationTopic(NamedTuple):
+    """The parts of a station's topic: its topic id and the field."""
 
     station: str
     field: str
 
 
-class PlugPlace(NamedTuple):
-    """Where a plug's topic stands: the two topic ids and the field."""
+class PlugTopic(NamedTuple):
+    """The parts of a plug's topic: both topic ids and the field."""
 
     station: str
     plug: str
@@ -32,10 +32,9 @@ class PlugPlace(NamedTuple):
 
 @dataclass(frozen=True)
 class Topics:
-    """Builds and reads the topics under `base` (one level or more, without a slash at either end).
+    """Builds and reads the topics below `base` (one level or more, without a slash at either end).
 
-    Ids are topic ids: an alias where there is one, else a uuid. They are checked where they enter (configuration,
-    answers), not here.
+    Ids are topic ids: an alias, else a uuid. They are validated at the borders (configuration, answers), not here.
     """
 
     base: str
@@ -47,7 +46,7 @@ class Topics:
 
     @cached_property
     def info(self) -> str:
-        """What runs here."""
+        """The bridge's manifest entry."""
         return f"{self.base}/{BRIDGE}/info"
 
     @cached_property
@@ -62,19 +61,19 @@ class Topics:
 
     @staticmethod
     def bridge_info_filters() -> list[str]:
-        """Subscriptions that yield the `info` of every bridge whose base has one to four levels."""
+        """Return the subscriptions to the `info` of every bridge whose base topic has one to four levels."""
         return ["/".join(["+"] * levels) + f"/{BRIDGE}/info" for levels in range(1, 5)]
 
     def station(self, station: str, field: str = "") -> str:
-        """A station's topic, or with no field the prefix of all of them."""
+        """Return a topic of a station; without a field, the prefix of all its topics."""
         return f"{self.base}/{station}/{field}"
 
     def plug(self, station: str, plug: str, field: str = "") -> str:
-        """A plug's topic, or with no field the prefix of all of them."""
+        """Return a topic of a plug; without a field, the prefix of all its topics."""
         return f"{self.base}/{station}/{plug}/{field}"
 
-    def read(self, topic: str) -> StationPlace | PlugPlace | None:
-        """Where a topic stands in the contract; `None` for one that is not of it, or is the bridge's own."""
+    def read(self, topic: str) -> StationTopic | PlugTopic | None:
+        """Return the parts of a topic of a station or plug; `None` for any other topic."""
         if not topic.startswith(self.base + "/"):
             return None
         levels = topic[len(self.base) + 1 :].split("/")
@@ -82,18 +81,18 @@ class Topics:
             return None
         match levels:
             case [station, field] if field in _STATION_NAMES:
-                return StationPlace(station, field)
+                return StationTopic(station, field)
             case [station, plug, field] if field in _PLUG_NAMES:
-                return PlugPlace(station, plug, field)
+                return PlugTopic(station, plug, field)
         return None
 
 
 def covers(topic_filter: str, topic: str) -> bool:
-    """Whether an MQTT subscription covers a topic (MQTT 5, section 4.7, without `$` topics)."""
-    wanted, got = topic_filter.split("/"), topic.split("/")
-    for index, level in enumerate(wanted):
+    """Return whether a subscription covers a topic (MQTT 5, section 4.7, without `$` topics)."""
+    filter_levels, levels = topic_filter.split("/"), topic.split("/")
+    for index, level in enumerate(filter_levels):
         if level == "#":
             return True
-        if index >= len(got) or level not in ("+", got[index]):
+        if index >= len(levels) or level not in ("+", levels[index]):
             return False
-    return len(wanted) == len(got)
+    return len(filter_levels) == len(levels)

@@ -30,13 +30,13 @@ class _SlowConnection:
         self.acknowledged = 0
         self.room_available: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[Disconnected] = self._loop.create_future()
+        self.disconnected: asyncio.Future[Disconnected] = self._loop.create_future()
         self._pause = pause
         self._limit = limit
 
     @property
     def has_room(self) -> bool:
-        return self.in_flight < 20 and not self.ended.done()
+        return self.in_flight < 20 and not self.disconnected.done()
 
     def publish(self, _message: Message) -> bool:
         self.in_flight += 1
@@ -57,7 +57,7 @@ class _SlowConnection:
         return []
 
     def end(self) -> None:
-        self.ended.set_result(Disconnected(DisconnectReason.LOST, "gone"))
+        self.disconnected.set_result(Disconnected(DisconnectReason.LOST, "gone"))
 
 
 def _client(connection: _SlowConnection) -> OneShotClient:

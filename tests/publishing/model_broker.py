@@ -81,9 +81,9 @@ class ModelBroker:
         else:
             self.retained.pop(message.topic, None)
         if message.topic.endswith("/config") and _is_discovery(message.payload):
-            self._look_for_the_other_form(message.topic)
+            self._record_conflicts(message.topic)
 
-    def _look_for_the_other_form(self, topic: str) -> None:
+    def _record_conflicts(self, topic: str) -> None:
         prefix, platform, device, *_ = topic.split("/")
         for other, payload in self.retained.items():
             is_same = other.startswith(f"{prefix}/") and f"/{device}/" in other and _is_discovery(payload)

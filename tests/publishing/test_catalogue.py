@@ -60,14 +60,14 @@ def test_catalogue_has_the_topics_that_a_purge_clears(form: Form | None) -> None
 
 
 def test_plugs_are_known_ones_else_aliases_else_placeholder() -> None:
-    def places(inventory: Inventory) -> list[str]:
+    def prefixes(inventory: Inventory) -> list[str]:
         found = [row.topic.removeprefix("site/evse/") for row in catalogue(inventory) if row.channel == "plug.power"]
         return [topic.removesuffix("/power") for topic in found]
 
     south = _SOUTH.uuid
-    assert places(_inventory()) == ["garage-north/left", "garage-north/p2", f"{south}/p3"]
-    assert places(_inventory(plugs={})) == ["garage-north/left", f"{south}/{{plug}}"]
-    assert places(_inventory(plugs={south: ("p3",)})) == ["garage-north/left", f"{south}/p3"]
+    assert prefixes(_inventory()) == ["garage-north/left", "garage-north/p2", f"{south}/p3"]
+    assert prefixes(_inventory(plugs={})) == ["garage-north/left", f"{south}/{{plug}}"]
+    assert prefixes(_inventory(plugs={south: ("p3",)})) == ["garage-north/left", f"{south}/p3"]
     unknown = [row.topic for row in catalogue(_inventory(plugs={})) if row.channel == "discovery.plug.power"]
     assert unknown[1] == f"homeassistant/sensor/evse_{south}_{{plug_uuid}}/power/config"
 

@@ -16,7 +16,7 @@ from evse_mqtt_bridge.publishing.comparison import has_changes
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.plain import PlainTopics
 from evse_mqtt_bridge.publishing.outputs.protocol import Stage
-from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
+from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 from tests.harness.samples import at, outcomes
 
 _TOPICS = Topics("evse")
@@ -69,11 +69,11 @@ def test_changes_add_up_to_everything(polls: list[tuple[Outcome, float, bool]]) 
     expected = _everything(state)
     assert {topic: broker.get(topic) for topic in expected} == expected
     for topic in broker.keys() - expected.keys():
-        place = _TOPICS.read(topic)
-        assert isinstance(place, PlugPlace)
-        if place.plug in {_STATION.plug_topic_id(uuid) for uuid in state.plugs}:  # else the plug was removed
-            published = json.loads(expected[f"evse/garage/{place.plug}/state"])
-            assert published[place.field] in (None, ""), "only missing values are left out"
+        parsed = _TOPICS.read(topic)
+        assert isinstance(parsed, PlugTopic)
+        if parsed.plug in {_STATION.plug_topic_id(uuid) for uuid in state.plugs}:  # else the plug was removed
+            published = json.loads(expected[f"evse/garage/{parsed.plug}/state"])
+            assert published[parsed.field] in (None, ""), "only missing values are left out"
 
 
 @given(_polls, st.sampled_from([1.0, 60.0, 1500.0]))

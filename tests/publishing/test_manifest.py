@@ -153,7 +153,7 @@ def test_entry_on_a_topic_of_no_station_is_ignored(topic: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "location",
     [
         None,
         "homeassistant",
@@ -176,11 +176,11 @@ def test_entry_on_a_topic_of_no_station_is_ignored(topic: str) -> None:
         {"prefix": "x" * 201, "form": "entity"},
     ],
 )
-def test_impossible_discovery_location_is_left_out(place: object) -> None:
-    entry = _read(_with(discovery=place))
+def test_impossible_discovery_location_is_left_out(location: object) -> None:
+    entry = _read(_with(discovery=location))
     assert entry is not None
     assert entry.locations == (PlainLocation(_TOPICS),)
-    bridge = read_bridge("evse/bridge/info", json.dumps({**_BRIDGE, "discovery": place}).encode(), "me")
+    bridge = read_bridge("evse/bridge/info", json.dumps({**_BRIDGE, "discovery": location}).encode(), "me")
     assert bridge is not None
     assert bridge.locations == (PlainLocation(_TOPICS),)
 

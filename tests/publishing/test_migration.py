@@ -56,7 +56,7 @@ def test_moved_or_disabled_discovery_is_cleared_first(discovery: tuple[Discovery
     assert result.last == ()
 
 
-def test_moved_alias_takes_no_value_along() -> None:
+def test_moved_alias_leaves_no_value_behind() -> None:
     old = replace(_OLD, plugs={"p1": "left", "p2": "p2"})
     result = migration([Change(old, replace(old, plugs={"p1": "p1", "p2": "left"}))])
     assert {topic.rsplit("/", 1)[0] for topic in _topics(result.last)} == {"evse/north/left", "evse/north/p2"}

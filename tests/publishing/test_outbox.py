@@ -135,7 +135,7 @@ def test_republish_is_rendered_as_it_is_taken() -> None:
     assert rendered == [0]
 
 
-def test_another_republish_replaces_the_one_under_way() -> None:
+def test_another_republish_replaces_the_pending_one() -> None:
     source = _Source()
     source.outbox.put_republish([_message("old 1"), _message("old 2")])
     source.outbox.next_message()

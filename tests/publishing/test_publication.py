@@ -204,7 +204,7 @@ def test_plug_missing_for_a_day_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("delivered", [0, 1, 2])
-def test_plug_back_before_its_removal_is_published_whole(delivered: int) -> None:
+def test_plug_back_before_its_removal_is_republished(delivered: int) -> None:
     bridge, broker = _running(plan(_NORTH, form="entity"), "e1")
     one = reading(plug_reading("p1"))
     bridge.poll("e1", reading(plug_reading("p1", power=2.0, status="idle")), at(30))
@@ -256,7 +256,7 @@ def test_replaced_plug_of_a_previous_run_is_not_published() -> None:
     assert broker.retained["evse/e2/p2/availability"] == b"online"
 
 
-def test_plug_replaced_at_run_time_takes_over_the_topics() -> None:
+def test_plug_replaced_at_run_time_inherits_the_topics() -> None:
     bridge, broker = _running(plan(_SOUTH, form="entity"), "e2")
     bridge.publication.reconfigured(plan(_REPLACED, form="entity"))
     bridge.poll("e2", reading(plug_reading("p1", power=3.0)), at(30))
@@ -414,7 +414,7 @@ def test_stations_with_swapped_aliases_show_own_values() -> None:
     assert "evse/x/p1/vehicle_connected" not in broker.retained, "`stopped` does not tell"
 
 
-def test_plug_that_takes_an_alias_does_not_take_values() -> None:
+def test_plug_with_anothers_alias_shows_own_values() -> None:
     station = Station("e1", 30, plugs={"p1": "left"})
     bridge, broker = _running(plan(station))
     bridge.poll("e1", reading(plug_reading("p1", power=1.0), plug_reading("p2", power=2.0, label=None)), at(0))

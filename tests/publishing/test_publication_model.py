@@ -60,8 +60,8 @@ def _plans(draw: st.DrawFn) -> Plan:
         for uuid, alias in zip(_STATIONS, aliases, strict=False)
         if draw(st.sampled_from([True, True, True, False]))
     }
-    places: list[tuple[str, Any]] = [("ha", "entity"), ("ha", "device"), ("ha2", "entity")]
-    prefix, form = draw(st.sampled_from([("ha", None), *places]))
+    discoveries: list[tuple[str, Any]] = [("ha", "entity"), ("ha", "device"), ("ha2", "entity")]
+    prefix, form = draw(st.sampled_from([("ha", None), *discoveries]))
     return plan(*stations.values(), form=form, prefix=prefix, base=topics.base, rules=Rules(heartbeat=0))
 
 

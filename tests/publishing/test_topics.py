@@ -1,17 +1,17 @@
-"""Topics are built and read in one place, and a subscription covers what MQTT says it does."""
+"""Topics are read as they are built, and filters cover what MQTT defines."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, STATION_FIELDS
-from evse_mqtt_bridge.publishing.topics import PlugPlace, StationPlace, Topics, covers
+from evse_mqtt_bridge.publishing.topics import PlugTopic, StationTopic, Topics, covers
 
 _bases = st.sampled_from(["evse", "site/evse", "a/b/c", "bridge", "evse/bridge"])
 _ids = st.sampled_from(["25104c56d7f848af830af4300193efb3", "garage-north", "état", "info", "availability", "state"])
 
 
-def test_the_bridges_own_topics() -> None:
+def test_topics_of_the_bridge() -> None:
     topics = Topics("site/evse")
     assert topics.availability == "site/evse/bridge/availability"
     assert topics.info == "site/evse/bridge/info"
@@ -21,12 +21,12 @@ def test_the_bridges_own_topics() -> None:
 
 
 @given(_bases, _ids, _ids)
-def test_what_is_built_is_read_back(base: str, station: str, plug: str) -> None:
+def test_read_returns_what_was_built(base: str, station: str, plug: str) -> None:
     topics = Topics(base)
     for field in STATION_FIELDS:
-        assert topics.read(topics.station(station, field.name)) == StationPlace(station, field.name)
+        assert topics.read(topics.station(station, field.name)) == StationTopic(station, field.name)
     for field in PLUG_FIELDS:
-        assert topics.read(topics.plug(station, plug, field.name)) == PlugPlace(station, plug, field.name)
+        assert topics.read(topics.plug(station, plug, field.name)) == PlugTopic(station, plug, field.name)
     assert topics.plug(station, plug, "power").startswith(topics.plug(station, plug))
     assert covers(topics.manifest_filter, topics.station(station, "info"))
 
@@ -52,7 +52,7 @@ def test_what_is_built_is_read_back(base: str, station: str, plug: str) -> None:
         "",
     ],
 )
-def test_what_is_not_of_the_contract_is_not_read(topic: str) -> None:
+def test_read_rejects_topics_outside_the_contract(topic: str) -> None:
     assert Topics("evse").read(topic) is None
 
 
@@ -76,5 +76,5 @@ def test_what_is_not_of_the_contract_is_not_read(topic: str) -> None:
         ("homeassistant/+/+/config", "homeassistant/sensor/x/y/config", False),
     ],
 )
-def test_a_subscription_covers_what_mqtt_says(topic_filter: str, topic: str, *, covered: bool) -> None:
+def test_covers_follows_mqtt(topic_filter: str, topic: str, *, covered: bool) -> None:
     assert covers(topic_filter, topic) is covered

@@ -18,7 +18,7 @@ from evse_mqtt_bridge.domain.statuses import meaning
 from evse_mqtt_bridge.observability.reason_texts import reason_text
 from evse_mqtt_bridge.observability.snapshot import PlugSnapshot, StationSnapshot
 from evse_mqtt_bridge.publishing.payloads import number, timestamp
-from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
+from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.text import clean
 
@@ -253,7 +253,7 @@ def topic_rows(layout: Topics, topics: Mapping[str, str], names: Mapping[str, st
     plugs: dict[tuple[str, str], dict[str, str]] = {}
     for topic, payload in topics.items():
         parsed = layout.read(topic)
-        if isinstance(parsed, PlugPlace):
+        if isinstance(parsed, PlugTopic):
             plugs.setdefault((parsed.station, parsed.plug), {})[parsed.field] = clean(payload)
     rows = (
         TopicRow(

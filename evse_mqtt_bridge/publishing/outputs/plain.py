@@ -22,7 +22,7 @@ from evse_mqtt_bridge.publishing.contract import (
 from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Stage
 from evse_mqtt_bridge.publishing.payloads import json_object, json_text, plain, timestamp
-from evse_mqtt_bridge.publishing.topics import PlugPlace, Topics
+from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 
 __all__ = ["PlainLocation", "PlainTopics", "bridge_availability", "plug_state"]
 
@@ -86,10 +86,10 @@ class PlainLocation:
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
         """Yield the topics of each plug whose `state` has exactly the keys of the contract, and of its station."""
         for topic, payload in retained.items():
-            place = topics.read(topic)
-            if isinstance(place, PlugPlace) and place.field == "state" and json_object(payload).keys() == _STATE_KEYS:
-                yield from (topics.plug(place.station, place.plug, field.name) for field in PLUG_FIELDS)
-                yield from (topics.station(place.station, field.name) for field in STATION_FIELDS)
+            parsed = topics.read(topic)
+            if isinstance(parsed, PlugTopic) and parsed.field == "state" and json_object(payload).keys() == _STATE_KEYS:
+                yield from (topics.plug(parsed.station, parsed.plug, field.name) for field in PLUG_FIELDS)
+                yield from (topics.station(parsed.station, field.name) for field in STATION_FIELDS)
 
     def bridge_rows(self, client_id: str) -> Iterator[TopicRow]:  # noqa: ARG002  # the protocol
         """Yield the topics of the bridge itself."""

@@ -190,9 +190,9 @@ def test_number_has_its_shortest_decimal_form(value: float, text: str) -> None:
 def test_number_is_plain_and_exact(value: float) -> None:
     text = number(value)
     assert float(text) == float(value)
-    whole, _, fraction = text.removeprefix("-").partition(".")
-    assert whole.isdecimal()
-    assert whole == "0" or not whole.startswith("0")
+    integer, _, fraction = text.removeprefix("-").partition(".")
+    assert integer.isdecimal()
+    assert integer == "0" or not integer.startswith("0")
     assert "." not in text or (fraction.isdecimal() and not fraction.endswith("0"))
     assert text != "-0"
     assert len(text) <= len(format(Decimal(repr(value)), "f")), "no superfluous digit"

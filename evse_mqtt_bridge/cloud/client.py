@@ -1,78 +1,87 @@
-"""Asks the vendor's API for one station's status, within a deadline, a size and a number of connections.
+"""Sends requests to the vendor's API, each within a deadline and a body limit, over any httpx transport.
 
-httpx is the interface. Its transport is driven directly with requests that are made once per station: what
-httpx.AsyncClient adds (cookies, redirects, authentication, header merging for each request) is not wanted here, and
-costs more than the request.
+The transport is driven directly, without httpx.AsyncClient: the bridge needs no cookies, redirects, authentication or
+per-request merging of headers, and those take more time than the request itself. The request of a station is built once.
 """
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.cloud import errors as failures
-from evse_mqtt_bridge.cloud.transport import Choice, chosen
-from evse_mqtt_bridge.cloud.transport.limits import Whole
+from evse_mqtt_bridge.cloud import errors
+from evse_mqtt_bridge.cloud.body import decoded, drain_error_body, read
+from evse_mqtt_bridge.cloud.deadlines import Deadline, Deadlines
+from evse_mqtt_bridge.cloud.transport import TransportChoice, choose_transport
+from evse_mqtt_bridge.cloud.transport.limits import BufferedBody
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
-__all__ = ["BODY_LIMIT", "CloudClient", "StationRequest", "validate"]
+__all__ = ["CloudClient", "StationRequest", "validate"]
 
-BODY_LIMIT = 1024 * 1024
-"""Bytes of an answer, decoded, beyond which it is not read further; a real one has some hundred per plug."""
-
-_HEADERS = httpx.Headers(
-    {
-        "accept": "application/json",
-        "accept-encoding": "identity",
-        "user-agent": f"evse-mqtt-bridge/{__version__}",
-    }
-)
-"""What each request has besides its token; it is copied, and never changed."""
-
-_NOTHING = httpx.ByteStream(b"")
+_OK = 200  # httpx.codes.OK, whose lookup takes time in every poll
+_NO_CONTENT = httpx.ByteStream(b"")
 
 
 @dataclass(frozen=True, slots=True)
 class StationRequest:
-    """A station's request, made once; holds the token, so it has no content in its repr."""
+    """The status request of one station, built once; the request holds the token, so the repr omits it."""
 
     uuid: str
     request: httpx.Request = field(repr=False)
 
 
-def validate(settings: Cloud) -> Choice:
-    """What is to carry the requests by these settings, without asking anybody.
+def validate(settings: Cloud) -> TransportChoice:
+    """Return the transport that these settings select, without sending a request.
 
     Raises:
         ConfigError: `transport` or `ca_file` cannot be used.
     """
-    return chosen(settings, BODY_LIMIT)
+    return choose_transport(settings)
 
 
 class CloudClient:
     """The API behind `settings.base_url`; an async context manager that owns its connections.
 
+    Args:
+        settings: The `[cloud]` section.
+        transport: Sends the requests; by default the one that the settings select. The client closes it.
+        now: Returns the current time in UTC.
+
     Raises:
-        ConfigError: on entering, where `validate` raises it.
+        ConfigError: On entering, under the conditions of `validate`.
     """
 
-    def __init__(self, settings: Cloud, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        settings: Cloud,
+        transport: httpx.AsyncBaseTransport | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._settings = settings
         self._now = now
-        self._transport: httpx.AsyncBaseTransport | None = None
-        self.transport_name = ""
-        """The library that carries the requests."""
+        self._transport = transport
+        self._headers = httpx.Headers(
+            {
+                "host": httpx.URL(settings.base_url).netloc.decode("ascii"),
+                "accept": "application/json",
+                "accept-encoding": "identity",
+                "user-agent": f"evse-mqtt-bridge/{__version__}",
+            }
+        )
+        self.transport_name = type(transport).__name__ if transport else ""
+        """The library that sends the requests, or the class of the transport given."""
 
     async def __aenter__(self) -> Self:
-        choice = validate(self._settings)
-        self.transport_name, self._transport = choice.name, choice.make()
+        self._deadlines = Deadlines(self._settings.timeout)
+        if self._transport is None:
+            choice = validate(self._settings)
+            self.transport_name, self._transport = choice.name, choice.create()
         return self
 
     async def __aexit__(
@@ -81,50 +90,48 @@ class CloudClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every connection; once is enough, and twice does no harm."""
+        """Close every connection; a second call does nothing."""
         transport, self._transport = self._transport, None
         if transport is not None:
+            self._deadlines.close()
             await transport.aclose()
 
     def prepare(self, edge_device_id: str, uuid: str, token: str) -> StationRequest:
-        """The status request of one station."""
+        """Return the status request of one station."""
         path = self._settings.status_path.format(edge_device_id=edge_device_id, uuid=uuid)
-        headers = _HEADERS.copy()  # which shares all but the list, for thousands of stations
-        headers["evsetoken"] = token
-        url = self._settings.base_url + path
-        # With a stream, httpx adds nothing of its own; `Host` is the transport's.
-        return StationRequest(uuid, httpx.Request("GET", url, headers=headers, stream=_NOTHING))
+        return StationRequest(uuid, self.build_request("GET", path, token))
 
-    async def fetch(self, target: StationRequest) -> Outcome:
-        """One poll; never raises for what the network or the server does."""
+    def build_request(self, method: str, path: str, token: str, json: Any = None) -> httpx.Request:  # noqa: ANN401
+        """Return a request with the token of a station and, unless `json` is None, with a JSON body."""
+        url = self._settings.base_url + path
+        headers = self._headers.copy()  # copies the list alone: thousands of stations share the strings
+        headers["evsetoken"] = token
+        if json is not None:
+            return httpx.Request(method, url, headers=headers, json=json)
+        # Given a stream, httpx adds no headers of its own.
+        return httpx.Request(method, url, headers=headers, stream=_NO_CONTENT)
+
+    async def fetch(self, station: StationRequest) -> Outcome:
+        """Poll one station; problems of the network or the server are returned as a Failure, never raised."""
+        body = await self.send(station.request)
+        return parse(body, station.uuid) if isinstance(body, bytes) else body
+
+    async def send(self, request: httpx.Request) -> bytes | Failure:
+        """Return the body of the answer; a Failure if there is none, or if its status is not 200."""
         if self._transport is None:
             raise RuntimeError("CloudClient is used outside of its context")
+        response: httpx.Response | None = None
         try:
-            response = await self._transport.handle_async_request(target.request)
+            with Deadline(self._deadlines) as deadline:
+                response = await self._transport.handle_async_request(request)
+                if response.status_code == _OK:
+                    stream = response.stream
+                    if isinstance(stream, BufferedBody):
+                        return decoded(response, stream.content)
+                    return decoded(response, await read(response))
         except TimeoutError:
             return Failure(Reason.UNREACHABLE, f"no complete answer within {self._settings.timeout:g} s")
-        except failures.EXPECTED as error:
-            return failures.of_error(error)
-        if response.status_code != httpx.codes.OK:
-            return failures.of_status(response.status_code, response.headers, self._now())
-        body = _body(response)
-        return parse(body, target.uuid) if isinstance(body, bytes) else body
-
-
-def _body(response: httpx.Response) -> bytes | Failure:
-    """The decoded body, or a Failure where it is too large or in an encoding that was not asked for."""
-    stream = response.stream
-    if not isinstance(stream, Whole):
-        raise TypeError("the transports here yield bodies that are there already")
-    body = stream.content
-    encoding = response.headers.get("content-encoding", "identity").lower() if response.headers else "identity"
-    if encoding in ("gzip", "deflate"):
-        try:
-            body = zlib.decompressobj(wbits=47 if encoding == "gzip" else 15).decompress(body, BODY_LIMIT + 1)
-        except zlib.error:
-            return Failure(Reason.INVALID_RESPONSE, f"the answer is not {encoding} as it says")
-    elif encoding != "identity":
-        return Failure(Reason.INVALID_RESPONSE, "a content encoding that was not asked for")
-    if len(body) > BODY_LIMIT:
-        return Failure(Reason.INVALID_RESPONSE, f"an answer larger than {BODY_LIMIT} bytes")
-    return body
+        except errors.EXPECTED as error:
+            return errors.of_error(error, is_answering=response is not None)
+        await drain_error_body(response, deadline.end)
+        return errors.of_status(response.status_code, response.headers, self._now())

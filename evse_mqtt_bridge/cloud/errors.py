@@ -1,168 +1,211 @@
-"""Foreign errors and status codes, translated once into a Failure with words for the log."""
+"""Translates the errors of every transport, and HTTP statuses, into a Failure with a text for people.
+
+One table holds the rules for libcurl's codes and for the exceptions of Python and httpx, so that the same problem has
+the same reason and text with both transports. A text is composed of what the rule provides and of messages known to
+hold no header: some exceptions carry the whole request, token included.
+"""
 
 import errno
 import os
 import re
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from socket import gaierror
 
-import aiohttp
 import httpx
 
 from evse_mqtt_bridge.cloud.retry_after import http_date, retry_after
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["EXPECTED", "CurlError", "of_error", "of_status"]
+__all__ = ["EXPECTED", "CurlError", "causes", "of_error", "of_status"]
 
 
 class CurlError(httpx.TransportError):
-    """What libcurl said of a request: its code and its words, in which there is nothing of the request's headers.
+    """libcurl could not complete a request.
 
-    `is_answering` tells whether the head of an answer had come; `os_error` is the system's number for it, or 0.
+    Attributes:
+        code: libcurl's error code (curl/curl.h).
+        text: libcurl's message, which holds no header of the request.
+        is_answering: Whether the head of an answer had arrived.
+        os_error: errno of the failed system call; 0: none. libcurl keeps it from an address that it tried in vain,
+            even if another address then answered.
     """
 
-    def __init__(self, code: int, words: str, *, is_answering: bool = False, os_error: int = 0) -> None:
-        super().__init__(words)
+    def __init__(self, code: int, text: str, *, is_answering: bool = False, os_error: int = 0) -> None:
+        super().__init__(text)
         self.code = code
-        self.words = words
+        self.text = text
         self.is_answering = is_answering
         self.os_error = os_error
 
 
-EXPECTED = (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, TimeoutError)
-"""What a request may raise that is the network's or the server's doing."""
+EXPECTED = (httpx.HTTPError, httpx.StreamError, OSError)
+"""What a request may raise because of the network or the server; OSError includes TimeoutError and TLS errors."""
 
-
-_DNS = "DNS: the name could not be resolved"
-_REFUSED = "connection refused"
 _CLOSED = "the server closed the connection without an answer"
-_ENDED = "the connection ended in mid-answer"
-_NO_HTTP = "the answer is not valid HTTP"
-_NO_WAY = "the proxy did not let the connection through"
+_CUT_OFF = "the connection ended in mid-answer"
+_CLOSED_OR_CUT_OFF = ""
+"""Stands for one of the two above, depending on whether the head of an answer had arrived."""
 
-_WORDS: tuple[tuple[tuple[type[BaseException], ...], Reason, str], ...] = (
-    # The first row that fits any link of the chain of causes, from the outside in, wins.
-    ((gaierror,), Reason.UNREACHABLE, _DNS),
-    ((ConnectionRefusedError,), Reason.UNREACHABLE, _REFUSED),
-    ((aiohttp.ClientPayloadError,), Reason.UNREACHABLE, _ENDED),
-    ((ConnectionResetError, BrokenPipeError, aiohttp.ServerDisconnectedError), Reason.UNREACHABLE, _CLOSED),
-    ((aiohttp.ClientHttpProxyError,), Reason.UNREACHABLE, _NO_WAY),
-    ((aiohttp.ClientResponseError,), Reason.INVALID_RESPONSE, _NO_HTTP),
+_NO_HTTP = "the answer is not valid HTTP"
+_REFUSED_CERTIFICATE = "TLS: the certificate was refused: "
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """The Failure for some codes of libcurl and classes of exceptions.
+
+    Attributes:
+        kinds: Codes and classes, of which one must match.
+        text: The text of the Failure; `{}` is the group of `pattern`.
+        pattern: Must match the start of the error's own message; its group is cleaned before use.
+        reason: The reason of the Failure.
+    """
+
+    kinds: tuple[int | type[BaseException], ...]
+    text: str
+    pattern: re.Pattern[str] = re.compile("")
+    reason: Reason = Reason.UNREACHABLE
+
+
+def _start(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+_RULES: tuple[_Rule, ...] = (
+    # The first rule that matches the error or any of its causes wins.
+    # Names
+    _Rule((5, 6, gaierror), "DNS: the name could not be resolved"),
+    # Certificates: libcurl words them in three ways, Python in one.
+    _Rule(
+        (60,),
+        f"{_REFUSED_CERTIFICATE}IP address mismatch, certificate is not valid for '{{}}'.",
+        _start(r"SSL.*subject name.*IP.* address '([^']*)'"),
+    ),
+    _Rule(
+        (60,),
+        f"{_REFUSED_CERTIFICATE}Hostname mismatch, certificate is not valid for '{{}}'.",
+        _start(r"SSL.*subject name.*'([^']*)'"),
+    ),
+    _Rule((60,), f"{_REFUSED_CERTIFICATE}{{}}", _start(r"SSL certificate [^:]*: (.+?)(?: \(\d+\))?$")),
+    _Rule((ssl.SSLCertVerificationError,), f"{_REFUSED_CERTIFICATE}{{}}", _start("(.+)")),
+    _Rule((60, ssl.SSLCertVerificationError), f"{_REFUSED_CERTIFICATE}it could not be verified"),
+    _Rule((77,), "TLS: there is no CA to verify the server with"),
+    # The proxy
+    _Rule((7, 56), "the proxy rejected the connection", re.compile("CONNECT|.*after CONNECT")),
+    _Rule((httpx.ProxyError,), "the proxy rejected the connection"),
+    # Answers that are not HTTP
+    _Rule((1, 8, 23, 61, 100), _NO_HTTP, reason=Reason.INVALID_RESPONSE),
+    _Rule((56,), _NO_HTTP, _start("Too (?:large|many) response headers|.*chunk"), Reason.INVALID_RESPONSE),
+    _Rule((httpx.DecodingError,), "the answer could not be decoded", reason=Reason.INVALID_RESPONSE),
+    # Connections that end early
+    _Rule((ConnectionResetError, BrokenPipeError, ssl.SSLEOFError), _CLOSED_OR_CUT_OFF),
+    _Rule((18,), _CUT_OFF),
+    _Rule((httpx.RemoteProtocolError,), _CUT_OFF, _start("peer closed connection")),
+    _Rule((httpx.RemoteProtocolError,), _CLOSED, _start("server disconnected")),
+    _Rule((httpx.RemoteProtocolError,), _NO_HTTP, reason=Reason.INVALID_RESPONSE),
+    _Rule((35, ssl.SSLError), _CLOSED, _start(".*unexpected eof")),
+    _Rule((52,), _CLOSED),
+    # TLS
+    _Rule((35,), "TLS: {}", _start(r".*error:\w+:[^:]*:[^:]*:(.+)")),
+    _Rule((ssl.SSLError,), "TLS: {}", _start("(.+)")),
+    _Rule((35, ssl.SSLError), "TLS: handshake failed"),
+    # Time
+    _Rule((httpx.PoolTimeout,), "no connection became free in time"),
+    _Rule((httpx.ConnectTimeout,), "the connection could not be established in time"),
+    _Rule((httpx.TimeoutException,), "no answer in time"),
+    # Everything else that the system or libcurl reports
+    _Rule((ConnectionRefusedError,), "connection refused"),
+    _Rule((OSError,), "{}", _start("(.+)")),
+    _Rule((55, 56, httpx.NetworkError), _CLOSED_OR_CUT_OFF),
 )
 
 _CONNECT = 7
-_BROKEN = (35, 55, 56)  # in the handshake, in sending, in receiving
-_ANY = re.compile("")
-_CURL: tuple[tuple[tuple[int, ...], re.Pattern[str], Reason, str], ...] = (
-    # libcurl's codes, as curl/curl.h numbers them, and where one stands for several things, what its words begin with.
-    # The first row that fits wins; {} is what the words say in their group.
-    ((1, 8, 23, 61, 100), _ANY, Reason.INVALID_RESPONSE, _NO_HTTP),
-    ((5, 6), _ANY, Reason.UNREACHABLE, _DNS),
-    ((18,), _ANY, Reason.UNREACHABLE, _ENDED),
-    ((35,), re.compile(".*unexpected eof"), Reason.UNREACHABLE, _CLOSED),
-    ((35,), re.compile(r".*error:\w+:[^:]*:[^:]*:(.+)"), Reason.UNREACHABLE, "TLS: {}"),
-    ((35,), _ANY, Reason.UNREACHABLE, "TLS: handshake failed"),
-    ((52,), _ANY, Reason.UNREACHABLE, _CLOSED),
-    (
-        (56,),
-        re.compile("Too (?:large|many) response headers|.*[Cc]hunk"),
-        Reason.INVALID_RESPONSE,
-        _NO_HTTP,
-    ),
-    ((7, 56), re.compile("CONNECT|.*after CONNECT"), Reason.UNREACHABLE, _NO_WAY),
-    (
-        (60,),
-        re.compile(r"SSL.*subject name.*IP.* address '([^']*)'", re.IGNORECASE),
-        Reason.UNREACHABLE,
-        "TLS: the certificate was refused: IP address mismatch, certificate is not valid for '{}'.",
-    ),
-    (
-        (60,),
-        re.compile(r"SSL.*subject name.*'([^']*)'"),
-        Reason.UNREACHABLE,
-        "TLS: the certificate was refused: Hostname mismatch, certificate is not valid for '{}'.",
-    ),
-    (
-        (60,),
-        re.compile(r"SSL certificate [^:]*: (.+?)(?: \(\d+\))?$"),
-        Reason.UNREACHABLE,
-        "TLS: the certificate was refused: {}",
-    ),
-    ((60,), _ANY, Reason.UNREACHABLE, "TLS: the certificate was refused: it could not be verified"),
-    ((77,), _ANY, Reason.UNREACHABLE, "TLS: there is no CA to verify the server with"),
-)
+_BROKEN = (35, 55, 56)  # during the handshake, while sending, while receiving
 
 
-def of_error(error: Exception) -> Failure:
-    """The Failure that an exception of EXPECTED stands for.
+def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
+    """Return the Failure for an exception of EXPECTED.
 
-    The words are made here, from the class and from texts known to hold no header: some of these exceptions carry the
-    whole request, token included, in their repr.
+    Args:
+        error: What the transport raised.
+        is_answering: Whether the head of an answer had arrived; a CurlError knows it itself.
     """
+    is_answering = is_answering or (isinstance(error, CurlError) and error.is_answering)
+    chain = list(causes(error))
+    for rule in _RULES:
+        for cause in chain:
+            if _is_of_kind(cause, rule.kinds) and (match := rule.pattern.match(_message(cause))):
+                text = rule.text.format(*map(clean, match.groups()))
+                return Failure(rule.reason, text or (_CUT_OFF if is_answering else _CLOSED))
     if isinstance(error, CurlError):
-        return _of_curl(error)
-    chain = list(_chain(error))
-    for cause in chain:
-        if isinstance(cause, ssl.SSLError) and isinstance(cause, aiohttp.ClientError):
-            continue  # it has the class of what it wraps, and not its attributes
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            told = getattr(cause, "verify_message", "") or "it could not be verified"
-            return Failure(Reason.UNREACHABLE, f"TLS: the certificate was refused: {clean(told)}")
-        if isinstance(cause, ssl.SSLError):
-            told = getattr(cause, "reason", "") or "handshake failed"  # OpenSSL's; Python's own have no such attribute
-            return Failure(Reason.UNREACHABLE, f"TLS: {clean(told).replace('_', ' ').lower()}")
-        for classes, reason, words in _WORDS:
-            if isinstance(cause, classes):
-                return Failure(reason, words)
-    told = next((cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror), "")
-    return Failure(Reason.UNREACHABLE, clean(told) or type(error).__name__)
+        return Failure(Reason.UNREACHABLE, f"{clean(error.text) or 'it failed'} (libcurl {error.code})")
+    return Failure(Reason.UNREACHABLE, type(error).__name__)
 
 
-def _of_curl(error: CurlError) -> Failure:
-    # libcurl keeps the system's number of an address that it tried in vain, whatever fails after another one answered.
-    if error.code == _CONNECT and error.os_error == errno.ECONNREFUSED:
-        return Failure(Reason.UNREACHABLE, _REFUSED)
-    if error.code in _BROKEN and error.os_error in (errno.ECONNRESET, errno.EPIPE):
-        return Failure(Reason.UNREACHABLE, _ENDED if error.is_answering else _CLOSED)
-    for codes, pattern, reason, words in _CURL:
-        if error.code in codes and (found := pattern.match(error.words)):
-            return Failure(reason, words.format(*map(clean, found.groups())))
-    if error.os_error and error.code in (_CONNECT, *_BROKEN):
-        return Failure(Reason.UNREACHABLE, os.strerror(error.os_error))
-    if error.code in _BROKEN:  # and the system had no number for it
-        return Failure(Reason.UNREACHABLE, _ENDED if error.is_answering else _CLOSED)
-    return Failure(Reason.UNREACHABLE, f"{clean(error.words) or 'it failed'} (libcurl {error.code})")
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes, the first cause last; for libcurl, that is the error of a system call."""
+    while error is not None:
+        yield error
+        if isinstance(error, CurlError) and error.os_error and _is_current(error):
+            yield OSError(error.os_error, os.strerror(error.os_error))
+        error = error.__cause__ or error.__context__
 
 
-def of_status(status: int, headers: httpx.Headers, now: datetime) -> Failure:  # noqa: PLR0911  # a row for each kind
-    """The Failure that an HTTP status other than 200 stands for; `now` is this machine's time, in UTC."""
+def _is_current(error: CurlError) -> bool:
+    """Return whether `os_error` belongs to the failure itself, not to an address tried before."""
+    return error.code == _CONNECT or (error.code in _BROKEN and error.os_error != errno.ECONNREFUSED)
+
+
+def _is_of_kind(error: BaseException, kinds: tuple[int | type[BaseException], ...]) -> bool:
+    if isinstance(error, CurlError) and error.code in kinds:
+        return True
+    return isinstance(error, tuple(kind for kind in kinds if isinstance(kind, type)))
+
+
+def _message(error: BaseException) -> str:
+    """Return the part of an error's message that rules may match and quote."""
+    match error:
+        case CurlError():
+            return error.text
+        case ssl.SSLCertVerificationError():  # Python's own instances lack the attributes of OpenSSL's
+            return getattr(error, "verify_message", "") or ""
+        case ssl.SSLError():
+            return (getattr(error, "reason", "") or "").replace("_", " ").lower()
+        case OSError():
+            return error.strerror or ""
+    return str(error)
+
+
+def of_status(status: int, headers: httpx.Headers, now: datetime) -> Failure:  # noqa: PLR0911  # one row per kind
+    """Return the Failure for an HTTP status other than 200; `now` is the time of this machine, in UTC."""
     name = _status_name(status)
     match status:
         case 401 | 403:
             return Failure(Reason.UNAUTHORIZED, f"{name}: the token was rejected")
         case 404 | 410:
             return Failure(Reason.NOT_FOUND, f"{name}: no such station, or the path is not the API's")
-        case 408 | 425:  # by RFC 9110, section 15.5.9, and RFC 8470, section 5.2, the same may be asked again
+        case 408 | 425:  # the request may be repeated: RFC 9110, section 15.5.9, and RFC 8470, section 5.2
             return Failure(Reason.UNREACHABLE, name)
         case 429:
-            return Failure(Reason.RATE_LIMITED, name, _asked_wait(headers, now))
+            return Failure(Reason.RATE_LIMITED, name, _requested_wait(headers, now))
         case _ if 300 <= status < 400:  # noqa: PLR2004  # the classes of RFC 9110, section 15
             return Failure(Reason.INVALID_RESPONSE, f"{name}: redirects are not followed")
         case _ if status >= 500:  # noqa: PLR2004  # same
-            return Failure(Reason.SERVER_ERROR, name, _asked_wait(headers, now))
+            return Failure(Reason.SERVER_ERROR, name, _requested_wait(headers, now))
     return Failure(Reason.INVALID_RESPONSE, f"{name}: not an answer to this request")
 
 
-def _asked_wait(headers: httpx.Headers, now: datetime) -> float | None:
-    """Retry-After in seconds, a date judged by the server's own clock where it tells it."""
-    asked = headers.get("retry-after")
-    if asked is None:
+def _requested_wait(headers: httpx.Headers, now: datetime) -> float | None:
+    """Return Retry-After in seconds; a date is relative to the server's own clock if the Date header has it."""
+    value = headers.get("retry-after")
+    if value is None:
         return None
-    return retry_after(asked, http_date(headers.get("date", "")) or now)
+    return retry_after(value, http_date(headers.get("date", "")) or now)
 
 
 def _status_name(status: int) -> str:
@@ -170,13 +213,3 @@ def _status_name(status: int) -> str:
         return f"HTTP {status} {HTTPStatus(status).phrase}"
     except ValueError:
         return f"HTTP {status}"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it, the first cause last; aiohttp also keeps the OS's error in an attribute."""
-    while error is not None:
-        yield error
-        wrapped = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
-        if isinstance(wrapped, BaseException):
-            yield wrapped
-        error = error.__cause__ or error.__context__

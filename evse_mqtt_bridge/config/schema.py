@@ -114,8 +114,9 @@ class Cloud(Section):
     """Maximum number of requests started per second, for all stations together. 0: no limit."""
     environment_proxy: bool = False
     """Use the proxy from the HTTPS_PROXY and NO_PROXY environment variables. It must be an http:// proxy."""
-    transport: Literal["auto", "libcurl", "aiohttp"] = "auto"
-    """HTTP library. "auto": libcurl, which needs the least CPU, if pycurl is installed, otherwise aiohttp."""
+    transport: Literal["auto", "libcurl", "httpx", "aiohttp"] = "auto"
+    """HTTP library. "auto": libcurl, which needs the least CPU, if pycurl is installed, otherwise httpx. "aiohttp" is a
+    deprecated synonym of "httpx"."""
 
 
 class Polling(Section):

@@ -21,9 +21,9 @@ def _nobody_sees_the_token(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
     errors: list[Exception] = []
     translate = failures.of_error
 
-    def of_error(error: Exception) -> Failure:
+    def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
         errors.append(error)
-        return translate(error)
+        return translate(error, is_answering=is_answering)
 
     monkeypatch.setattr(failures, "of_error", of_error)
     yield
@@ -32,7 +32,7 @@ def _nobody_sees_the_token(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
         assert TOKEN not in "".join(traceback.format_exception(error))
 
 
-@pytest.fixture(params=["libcurl", "aiohttp"])
+@pytest.fixture(params=["libcurl", "httpx"])
 def transport(request: pytest.FixtureRequest) -> Iterator[str]:
     """The transport that the settings of a test name."""
     name: str = request.param

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.cloud.client import BODY_LIMIT, CloudClient
+from evse_mqtt_bridge.cloud.client import CloudClient
+from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT
 from evse_mqtt_bridge.domain.model import Reason
 from tests.cloud.fetching import failure_of, reading_of
 from tests.cloud.loops import EXAMPLE as _EXAMPLE

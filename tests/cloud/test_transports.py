@@ -72,9 +72,9 @@ async def _kind(**changed: object) -> str:
 def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pycurl")
     assert asyncio.run(_kind(transport="auto")) == "libcurl"
-    assert asyncio.run(_kind(transport="aiohttp")) == "on_aiohttp"
+    assert asyncio.run(_kind(transport="httpx")) == "httpx_pools"
     _without_pycurl(monkeypatch)
-    assert asyncio.run(_kind(transport="auto")) == "on_aiohttp"
+    assert asyncio.run(_kind(transport="auto")) == "httpx_pools"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_libcurl_that_will_not_do(monkeypatch: pytest.MonkeyPatch, version: tuple[object, ...], words: str) -> None:
     pycurl = pytest.importorskip("pycurl")
     monkeypatch.setattr(pycurl, "version_info", lambda: version)
-    assert asyncio.run(_kind(transport="auto")) == "on_aiohttp"
+    assert asyncio.run(_kind(transport="auto")) == "httpx_pools"
     with pytest.raises(ConfigError, match=words):
         validate(settings_of("https://127.0.0.1:1", transport="libcurl"))
 

@@ -1,8 +1,7 @@
-"""What carries the requests, behind httpx's transport interface: libcurl where pycurl is installed, else aiohttp.
+"""Transports for the requests, behind httpx's interface: libcurl if pycurl is installed, else httpx's own.
 
-Both do the same to the outside: they follow no redirect, keep no cookie, decode nothing, read the body of a 200 alone
-and no more of it than allowed, give a whole request one deadline, and take nothing from the environment but a proxy,
-where they are told to. The tests of the client run on either.
+Both behave the same: they follow no redirect, keep no cookie, decode no body, and take nothing from the environment but
+a proxy if the settings ask for it. The client sets deadlines and limits the size of bodies.
 """
 
 from collections.abc import Callable
@@ -11,52 +10,61 @@ from functools import partial
 
 import httpx
 
-from evse_mqtt_bridge.cloud.transport.limits import Limits
 from evse_mqtt_bridge.config.schema import Cloud
+from evse_mqtt_bridge.support import tls
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
-from evse_mqtt_bridge.support.tls import check_ca_file, client_context
 
-__all__ = ["Choice", "Limits", "chosen"]
+__all__ = ["TransportChoice", "choose_transport"]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A transport by the `name` of its library; `make` makes it on the running event loop, `aclose()` closes it."""
+class TransportChoice:
+    """A transport, not yet created.
+
+    Attributes:
+        name: The name of its library, "libcurl" or "httpx".
+        create: Creates it on the running event loop; `aclose()` closes it.
+    """
 
     name: str
-    make: Callable[[], httpx.AsyncBaseTransport]
+    create: Callable[[], httpx.AsyncBaseTransport]
 
 
-def chosen(settings: Cloud, body_limit: int) -> Choice:
-    """The transport that `settings.transport` names; only its library is imported.
+def choose_transport(settings: Cloud) -> TransportChoice:
+    """Return the transport that `settings.transport` selects; only its library is imported.
 
     Raises:
-        ConfigError: pycurl is named and cannot be used, or `settings.ca_file` cannot be.
+        ConfigError: The settings name libcurl and it cannot be used, or `settings.ca_file` cannot be used.
     """
-    limits = Limits(settings.max_concurrency, settings.timeout, body_limit)
-    if settings.transport != "aiohttp":
-        lacking = _lacking()
-        if not lacking:
-            from evse_mqtt_bridge.cloud.transport import libcurl  # noqa: PLC0415  # an optional extra
+    if settings.transport in ("auto", "libcurl"):
+        reason = _why_libcurl_is_unusable()
+        if not reason:
+            from evse_mqtt_bridge.cloud.transport.libcurl import LibcurlTransport  # noqa: PLC0415  # an optional extra
 
-            check_ca_file("cloud", settings.ca_file)
-            make = partial(
-                libcurl.Transport, limits, ca_file=settings.ca_file, environment_proxy=settings.environment_proxy
+            tls.check_ca_file("cloud", settings.ca_file)
+            return TransportChoice(
+                "libcurl",
+                partial(
+                    LibcurlTransport,
+                    settings.max_concurrency,
+                    ca_file=settings.ca_file,
+                    environment_proxy=settings.environment_proxy,
+                ),
             )
-            return Choice("libcurl", make)
         if settings.transport == "libcurl":
-            raise ConfigError(Problem(f"libcurl cannot be used: {lacking}", key="cloud.transport"))
-    from evse_mqtt_bridge.cloud.transport import on_aiohttp  # noqa: PLC0415  # the other one needs none of it
+            raise ConfigError(Problem(f"libcurl cannot be used: {reason}", key="cloud.transport"))
+    from evse_mqtt_bridge.cloud.transport.httpx_pools import HttpxPools  # noqa: PLC0415  # libcurl needs none of it
 
-    tls = client_context("cloud", settings.ca_file)
-    other = partial(on_aiohttp.Transport, limits, tls, environment_proxy=settings.environment_proxy)
-    return Choice("aiohttp", other)
+    context = tls.client_context("cloud", settings.ca_file)
+    return TransportChoice(
+        "httpx", partial(HttpxPools, settings.max_concurrency, context, environment_proxy=settings.environment_proxy)
+    )
 
 
-def _lacking() -> str:
-    """What keeps libcurl from being used here, and what to do, or nothing."""
+def _why_libcurl_is_unusable() -> str:
+    """Return why libcurl cannot be used here, and what to do; empty: it can."""
     try:
         from evse_mqtt_bridge.cloud.transport import libcurl  # noqa: PLC0415  # an optional extra
     except ImportError:
         return "install pycurl with: pip install 'evse-mqtt-bridge[fast]'"
-    return libcurl.lacking()
+    return libcurl.why_unusable()

@@ -1,10 +1,10 @@
-"""libcurl's multi interface on the event loop: what waits for sockets and time is the loop's, transfers are libcurl's.
+"""Drives libcurl's multi interface from the event loop: the loop waits for sockets and timers, libcurl transfers.
 
-The loop watches one epoll object of its own, in which libcurl's sockets are. So a batch of them is one callback of the
-loop, and a socket that libcurl closes leaves nothing behind in the loop that would meet a later socket of the same
-number. A socket stays in the epoll object while its connection rests between two requests, since taking it out and
-putting it in again would cost two system calls for each request; if it then becomes readable, because the server
-closes it or sends what nobody asked for, it is taken out, and libcurl notices before it uses the connection again.
+The event loop watches one epoll object, which holds libcurl's sockets. So the loop makes one callback per batch of
+ready sockets, and a socket that libcurl closes leaves nothing behind in the loop that a later socket with the same
+number could meet. A socket stays in the epoll object while its connection is idle, because removing and adding it would
+cost two system calls per request. If an idle socket becomes readable, because the server closes it or sends unsolicited
+data, it is removed, and libcurl notices before it uses the connection again.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from evse_mqtt_bridge.cloud.transport.limits import RECEIVE_BUFFER
 
 __all__ = ["CurlLoop"]
 
-Finished = Callable[[pycurl.Curl, int, str], None]
-"""Is given a handle that is done with, which is free again, libcurl's code (0: all went well), and its words."""
+OnFinished = Callable[[pycurl.Curl, int, str], None]
+"""Called with a handle whose transfer has ended, libcurl's error code (0: success) and its message."""
 
 _EVENTS = {
     pycurl.POLL_NONE: 0,
@@ -29,139 +29,140 @@ _EVENTS = {
     pycurl.POLL_OUT: select.EPOLLOUT,
     pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
 }
-_READABLE = ~select.EPOLLOUT  # errors and hang-ups too: reading tells which
-_BATCH = 256
-_AGAIN = 20  # ms
+_READABLE = ~select.EPOLLOUT  # includes errors and hang-ups: reading finds out which
+_MAX_EVENTS = 256
+_RETRY_MS = 20
 
 
 class CurlLoop:
-    """Transfers of libcurl, driven by the event loop that runs when this is made."""
+    """Transfers of libcurl, driven by the event loop that runs when this object is created.
 
-    def __init__(self, finished: Finished, connections: int) -> None:
+    Args:
+        on_finished: Called at the end of each transfer.
+        connections: How many connections libcurl keeps.
+    """
+
+    def __init__(self, on_finished: OnFinished, connections: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._finished = finished
+        self._on_finished = on_finished
         self._epoll = select.epoll()
-        self._watched: dict[int, int] = {}
-        """By socket: for which events it is in the epoll object."""
+        self._registered: dict[int, int] = {}
+        """By socket: the events for which it is in the epoll object."""
         self._wanted: dict[int, int] = {}
-        """By socket: for which events libcurl waits; 0 while its connection rests."""
-        self._kick: asyncio.Handle | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        """By socket: the events that libcurl waits for; 0 while its connection is idle."""
+        self._start: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._time)
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timeout)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
-        self._loop.add_reader(self._epoll.fileno(), self._ready)
+        self._loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def add(self, curl: pycurl.Curl) -> None:
-        """Start a transfer, with the next turn of the loop; its end is told with `finished`."""
+        """Start a transfer in the next iteration of the event loop."""
         self._multi.add_handle(curl)
 
     def remove(self, curl: pycurl.Curl) -> None:
-        """Give a transfer up at once; its connection is closed, and nothing is told."""
+        """Give a transfer up at once and close its connection; `on_finished` is not called."""
         self._multi.remove_handle(curl)
 
-    def fresh(self, fd: int, _purpose: int) -> int:
-        """A SOCKOPTFUNCTION: libcurl has made a socket, whose number may have been another's before."""
-        self._watched.pop(fd, None)
+    def on_new_socket(self, fd: int, _purpose: int) -> int:
+        """Set up a socket that libcurl has created, whose number may have been another's (SOCKOPTFUNCTION)."""
+        self._registered.pop(fd, None)
         self._wanted.pop(fd, None)
-        made = socket.socket(fileno=fd)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        made.detach()
-        os.set_inheritable(fd, False)  # noqa: FBT003  # as it is called
+        created = socket.socket(fileno=fd)
+        created.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        created.detach()
+        os.set_inheritable(fd, False)  # noqa: FBT003  # as the function wants it
         return int(pycurl.SOCKOPT_OK)
 
     def close(self) -> None:
-        """Close every connection; no transfer may be under way."""
-        for waiting in (self._kick, self._alarm):
-            if waiting is not None:
-                waiting.cancel()
+        """Close every connection; the caller has removed every transfer."""
+        for handle in (self._start, self._timer):
+            if handle is not None:
+                handle.cancel()
         self._loop.remove_reader(self._epoll.fileno())
         self._multi.close()
         self._epoll.close()
-        del self._multi, self._finished  # which refer to this: without them nothing waits for the garbage collector
+        del self._multi, self._on_finished  # breaks reference cycles, so that nothing waits for garbage collection
 
-    # libcurl asks
+    # Callbacks of libcurl
 
-    def _watch(self, what: int, fd: int, _multi: object, _data: object) -> None:
+    def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
         if what == pycurl.POLL_REMOVE:
             self._wanted[fd] = 0
             return
         events = self._wanted[fd] = _EVENTS[what]
-        watched = self._watched.get(fd)
-        if watched == events:
+        registered = self._registered.get(fd)
+        if registered == events:
             return
-        if watched is None:
+        if registered is None:
             self._epoll.register(fd, events)
         else:
             self._epoll.modify(fd, events)
-        self._watched[fd] = events
+        self._registered[fd] = events
 
-    def _time(self, milliseconds: int) -> None:
+    def _on_timeout(self, milliseconds: int) -> None:
         if milliseconds == 0:
-            if self._kick is None:  # one for all that begin in this turn of the loop
-                self._kick = self._loop.call_soon(self._kicked)
+            if self._start is None:  # one callback for all transfers that start in this iteration of the loop
+                self._start = self._loop.call_soon(self._on_start)
             return
         if milliseconds < 0:
             self._due = None
             return
         due = self._due = self._loop.time() + milliseconds / 1000
-        # One that rings too early is cheaper than another for each request.
-        if self._alarm is None or due < self._alarm.when():
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = self._loop.call_at(due, self._rang)
+        # A timer that fires too early costs less than a new timer per request.
+        if self._timer is None or due < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._on_timer)
 
-    # the loop says
+    # Callbacks of the event loop
 
-    def _ready(self) -> None:
-        for fd, events in self._epoll.poll(0, _BATCH):
+    def _on_ready(self) -> None:
+        for fd, events in self._epoll.poll(0, _MAX_EVENTS):
             wanted = self._wanted.get(fd)
             if not wanted:
-                self._rest(fd)
+                self._unregister(fd)
             elif wanted == select.EPOLLIN:
-                self._act(fd, pycurl.CSELECT_IN)
+                self._multi.socket_action(fd, pycurl.CSELECT_IN)
             else:
                 write = pycurl.CSELECT_OUT if events & select.EPOLLOUT else 0
-                self._act(fd, write | (pycurl.CSELECT_IN if events & _READABLE else 0))
-        self._settle()
+                self._multi.socket_action(fd, write | (pycurl.CSELECT_IN if events & _READABLE else 0))
+        self._report_finished()
 
-    def _rest(self, fd: int) -> None:
-        self._watched.pop(fd, None)
-        with contextlib.suppress(OSError):  # it was closed in this batch
+    def _unregister(self, fd: int) -> None:
+        self._registered.pop(fd, None)
+        with contextlib.suppress(OSError):  # it was closed within this batch
             self._epoll.unregister(fd)
 
-    def _kicked(self) -> None:
-        self._kick = None
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
-        self._settle()
+    def _on_start(self) -> None:
+        self._start = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._report_finished()
 
-    def _rang(self) -> None:
-        self._alarm = None
+    def _on_timer(self) -> None:
+        self._timer = None
         due = self._due
         if due is None:
             return
         if due > self._loop.time():
-            self._alarm = self._loop.call_at(due, self._rang)
+            self._timer = self._loop.call_at(due, self._on_timer)
             return
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
-        if self._due == due:  # libcurl found it too early, and has nothing new to say
-            self._time(_AGAIN)
-        self._settle()
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        if self._due == due:  # libcurl found it too early, and sets no new timeout
+            self._on_timeout(_RETRY_MS)
+        self._report_finished()
 
-    def _act(self, fd: int, events: int) -> None:
-        self._multi.socket_action(fd, events)
-
-    def _settle(self) -> None:
-        """Tell about the transfers that have ended."""
-        more = 1
-        while more:
-            more, good, bad = self._multi.info_read()
-            for curl in good:
+    def _report_finished(self) -> None:
+        remaining = 1
+        while remaining:
+            remaining, succeeded, failed = self._multi.info_read()
+            for curl in succeeded:
                 self._multi.remove_handle(curl)
-                self._finished(curl, 0, "")
-            for curl, code, words in bad:
+                self._on_finished(curl, 0, "")
+            for curl, code, text in failed:
                 self._multi.remove_handle(curl)
-                self._finished(curl, code, words)
+                self._on_finished(curl, code, text)

@@ -1,34 +1,27 @@
-"""What bounds a request, and the answer that a transport gives."""
+"""The limits that both transports keep, and the buffered body with which libcurl answers."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 import httpx
 
-__all__ = ["KEEPALIVE", "RECEIVE_BUFFER", "Limits", "Whole", "answer"]
+__all__ = ["BODY_LIMIT", "ERROR_BODY_LIMIT", "KEEPALIVE", "RECEIVE_BUFFER", "BufferedBody", "buffered_response"]
+
+BODY_LIMIT = 1024 * 1024
+"""Largest body of an answer that is accepted, in bytes, before and after decoding. Real ones have some 200 per plug."""
+
+ERROR_BODY_LIMIT = 16 * 1024
+"""Largest body of an error answer that is read to keep its connection open, in bytes."""
 
 KEEPALIVE = 90
-"""Seconds; longer than the usual interval, so that a lone station does not shake hands for every poll."""
+"""Seconds an idle connection stays open; longer than the usual polling interval, to save a handshake per poll."""
 
 RECEIVE_BUFFER = 32 * 1024
-"""Bytes that a connection may have waiting to be read: ample for an answer, and little enough that a server which
-floods one connection does not keep the loop from all others."""
+"""Receive buffer of a connection's socket, in bytes: ample for an answer, and small enough that a server which floods
+one connection does not starve the others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many connections there may be, the seconds for a whole request, and the bytes of a body that are read.
-
-    An answer whose body is longer is returned as far as it was read, which is then more than `body`.
-    """
-
-    connections: int
-    seconds: float
-    body: int
-
-
-class Whole(httpx.AsyncByteStream):
-    """A body that is there already; `content` spares the iteration."""
+class BufferedBody(httpx.AsyncByteStream):
+    """A body that has arrived completely; reading `content` spares the iteration."""
 
     __slots__ = ("content",)
 
@@ -39,6 +32,6 @@ class Whole(httpx.AsyncByteStream):
         yield self.content
 
 
-def answer(status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> httpx.Response:
-    """A response as a transport gives it; without headers, it costs a third less to make."""
-    return httpx.Response(status, headers=headers or None, stream=Whole(body))
+def buffered_response(status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> httpx.Response:
+    """Return a response with a buffered body; without headers it takes a third less time to create."""
+    return httpx.Response(status, headers=headers or None, stream=BufferedBody(body))

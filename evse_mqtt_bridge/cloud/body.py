@@ -1,0 +1,68 @@
+"""Reads the bodies of answers from any httpx transport, within a size limit, and closes them."""
+
+import asyncio
+import contextlib
+import zlib
+
+import httpx
+
+from evse_mqtt_bridge.cloud.errors import EXPECTED
+from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT, BufferedBody
+from evse_mqtt_bridge.domain.model import Failure, Reason
+
+__all__ = ["ERROR_BODY_TIMEOUT", "decoded", "drain_error_body", "read"]
+
+ERROR_BODY_TIMEOUT = 1.0
+"""Seconds to wait for the body of an error answer, whose status has arrived already."""
+
+_WBITS = {"gzip": 47, "deflate": 15}
+"""By content encoding: the window size for zlib, with the bit that selects the format of the stream."""
+
+
+async def read(response: httpx.Response, limit: int = BODY_LIMIT) -> bytes:
+    """Return the body as received, and close it; a body beyond `limit` bytes is not read to its end."""
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("an asynchronous transport returned a response with a synchronous body")
+    body = bytearray()
+    try:
+        async for chunk in stream:
+            body += chunk
+            if len(body) > limit:
+                break
+    finally:
+        await stream.aclose()
+    return bytes(body)
+
+
+def decoded(response: httpx.Response, body: bytes) -> bytes | Failure:
+    """Return the decoded body; a Failure if it exceeds the limit or has an encoding that was not requested."""
+    encoding = response.headers.get("content-encoding", "identity").lower() if response.headers else "identity"
+    if encoding in _WBITS:
+        try:
+            body = zlib.decompressobj(wbits=_WBITS[encoding]).decompress(body, BODY_LIMIT + 1)
+        except zlib.error:
+            return Failure(Reason.INVALID_RESPONSE, f"the body is not {encoding}, as its header declares")
+    elif encoding != "identity":
+        return Failure(Reason.INVALID_RESPONSE, "the body has a content encoding that was not requested")
+    if len(body) > BODY_LIMIT:
+        return Failure(Reason.INVALID_RESPONSE, f"the body is larger than {BODY_LIMIT} bytes")
+    return body
+
+
+async def drain_error_body(response: httpx.Response, deadline: float) -> None:
+    """Read the body of an error answer and drop it, so that its connection can be used again.
+
+    The status is the outcome, whatever becomes of the body: a body that is too large, too slow or broken only costs
+    the connection.
+
+    Args:
+        response: The answer.
+        deadline: The time of the event loop at which the whole request has to end, in seconds.
+    """
+    if isinstance(response.stream, BufferedBody):
+        return
+    end = asyncio.get_running_loop().time() + ERROR_BODY_TIMEOUT
+    with contextlib.suppress(*EXPECTED):
+        async with asyncio.timeout_at(min(end, deadline)):
+            await read(response, ERROR_BODY_LIMIT)

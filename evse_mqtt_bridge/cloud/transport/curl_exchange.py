@@ -1,0 +1,268 @@
+"""One transfer of libcurl: sets a handle up for a request, and collects the answer."""
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pycurl
+
+from evse_mqtt_bridge.cloud.errors import CurlError
+from evse_mqtt_bridge.cloud.transport.authorities import authorities
+from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
+from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT, KEEPALIVE, buffered_response
+from evse_mqtt_bridge.cloud.transport.proxy import Proxy
+
+__all__ = ["Exchange", "GivenAddresses", "Prepared", "TrustedCertificates"]
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
+_INTERIM = frozenset(range(100, 200)) - {101}
+"""Statuses that another answer follows. After 101, which the bridge never requests, something else than HTTP follows."""
+
+_OK = 200
+_LONGEST_EMPTY_LINE = 2
+
+_SUPPRESS_CONNECT_HEADERS = 265
+"""CURLOPT_SUPPRESS_CONNECT_HEADERS (libcurl 7.54), for which pycurl has no name: hides the head of a proxy's answer."""
+
+GivenAddresses = dict[tuple[str, int], Sequence[str]]
+"""By host and port: the addresses that libcurl was given last. It keeps them for all handles together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as libcurl needs it, kept in the extensions of the httpx request.
+
+    Attributes:
+        url: The whole URL.
+        header_lines: One line per header, the token included.
+        host: The host to connect to, the proxy's if there is one; empty: it is an address.
+        port: The port to connect to.
+        proxy: The proxy to use, if any.
+        method: The HTTP method; empty: a GET without a body, which is libcurl's default.
+        body: The body to send; None: the request has none.
+    """
+
+    url: str
+    header_lines: list[str] = field(repr=False)
+    host: str
+    port: int
+    proxy: Proxy | None
+    method: str = ""
+    body: bytes | None = field(default=None, repr=False)
+
+
+class TrustedCertificates:
+    """The CA certificates as libcurl takes them: a file in memory, which it parses once for all connections."""
+
+    def __init__(self, ca_file: str) -> None:
+        self._pem = authorities(ca_file)
+        self._file: Path | None = None
+        self._fd = -1
+        if hasattr(os, "memfd_create"):
+            self._fd = os.memfd_create("authorities")
+            with open(self._fd, "wb", closefd=False) as file:  # a descriptor has no path
+                file.write(self._pem)
+            self._file = Path(f"/proc/self/fd/{self._fd}")
+
+    def set_on(self, curl: pycurl.Curl) -> None:
+        """Make a handle verify servers with these certificates."""
+        if not self._pem.strip():
+            curl.unsetopt(pycurl.CAINFO)
+        elif self._file is not None and self._file.exists():
+            curl.setopt(pycurl.CAINFO, str(self._file))
+        else:
+            curl.setopt(pycurl.CAINFO_BLOB, self._pem)
+
+    def close(self) -> None:
+        """Close the file in memory."""
+        if self._file is not None:
+            os.close(self._fd)
+
+
+class Exchange:
+    """A handle of libcurl, and the answer that it receives; it serves one request after the other.
+
+    Attributes:
+        curl: The handle.
+        done: Done when the transfer has ended, or when the head of an error answer has arrived.
+        code: libcurl's error code when the transfer has ended; 0: success.
+        text: libcurl's error message.
+    """
+
+    def __init__(self, loop: CurlLoop, trusted: TrustedCertificates, given_addresses: GivenAddresses) -> None:
+        self.curl = pycurl.Curl()
+        self.done: asyncio.Future[None]
+        self.code = 0
+        self.text = ""
+        self._given_addresses = given_addresses
+        self._proxy: Proxy | None = None
+        self._method = ""
+        self._head: list[bytes] = []
+        self._body: list[bytes] = []
+        self._size = 0
+        self._limit = BODY_LIMIT
+        self._status = 0
+        self._has_head = False
+        for option, value in _OPTIONS:
+            self.curl.setopt(option, value)
+        trusted.set_on(self.curl)
+        self.curl.setopt(pycurl.SOCKOPTFUNCTION, loop.on_new_socket)
+        self.curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
+        self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
+
+    def begin(self, prepared: Prepared, addresses: Sequence[str]) -> None:
+        """Set the handle up for a request; `addresses` are those of its host, if that is a name."""
+        curl = self.curl
+        curl.setopt(pycurl.URL, prepared.url)
+        curl.setopt(pycurl.HTTPHEADER, prepared.header_lines)
+        key = (prepared.host, prepared.port)
+        if addresses and addresses != self._given_addresses.get(key):
+            curl.setopt(pycurl.RESOLVE, [f"{prepared.host}:{prepared.port}:{','.join(addresses)}"])
+            self._given_addresses[key] = addresses
+        if prepared.proxy is not self._proxy and prepared.proxy != self._proxy:
+            _set_proxy(curl, prepared.proxy)
+            self._proxy = prepared.proxy
+        if prepared.method or self._method:
+            _set_method(curl, prepared.method, prepared.body)
+            self._method = prepared.method
+        self._head.clear()
+        self._body.clear()
+        self._size = self._status = 0
+        self._limit = BODY_LIMIT
+        self._has_head = False
+
+    def wake(self) -> None:
+        """Resume the request that waits for this exchange."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def close(self) -> None:
+        """Release the handle, whose callbacks refer to this object."""
+        self.curl.close()
+        del self.curl
+
+    def response(self) -> httpx.Response:
+        """Return the answer of a transfer that has ended.
+
+        Raises:
+            CurlError: The transfer failed before there was an answer.
+        """
+        code, text = self.code, self.text
+        if self._has_head:
+            head = self._checked_head()
+            if self._status != _OK:
+                return buffered_response(self._status, _fields(self._head), b"".join(self._body))
+            if code == 0 or self._size > self._limit:
+                # Of the headers of a 200, the client reads only this one.
+                fields = _fields(self._head) if b"content-encoding" in head else ()
+                return buffered_response(self._status, fields, b"".join(self._body))
+        elif code == 0:
+            code = pycurl.E_GOT_NOTHING
+        raise self._error(code, text)
+
+    def streamed_response(self, body: httpx.AsyncByteStream) -> httpx.Response:
+        """Return the error answer whose head has arrived."""
+        self._checked_head()
+        return httpx.Response(self._status, headers=_fields(self._head), stream=body)
+
+    def error_body(self) -> bytes:
+        """Return the body of an error answer whose transfer has ended.
+
+        Raises:
+            CurlError: It did not arrive completely.
+        """
+        if self.code:
+            raise self._error(self.code, self.text)
+        return b"".join(self._body)
+
+    def _checked_head(self) -> bytes:
+        """Return the head in lower case.
+
+        Raises:
+            CurlError: It has a header without a name, which libcurl accepts.
+        """
+        head = b"".join(self._head).lower()
+        if b"\n:" in head:
+            raise self._error(pycurl.E_WRITE_ERROR, "a header without a name")
+        return head
+
+    def _error(self, code: int, text: str) -> CurlError:
+        os_error = int(self.curl.getinfo(pycurl.OS_ERRNO))
+        return CurlError(code, text, is_answering=self._has_head, os_error=os_error)
+
+    # Callbacks of libcurl; -1 ends the transfer and closes its connection.
+
+    def _on_header(self, line: bytes) -> int | None:
+        self._head.append(line)
+        if len(line) > _LONGEST_EMPTY_LINE or line not in (b"\r\n", b"\n"):
+            return None
+        match = _STATUS_LINE.match(self._head[0])
+        if not match:  # libcurl accepts some lines that are not HTTP
+            return -1
+        status = self._status = int(match[1])
+        if status in _INTERIM:
+            self._head.clear()
+            return None
+        self._has_head = True
+        if status != _OK:
+            self._limit = ERROR_BODY_LIMIT
+            self.wake()
+        return None
+
+    def _on_body(self, data: bytes) -> int | None:
+        self._body.append(data)
+        self._size += len(data)
+        return None if self._size <= self._limit else -1
+
+
+_OPTIONS: tuple[tuple[int, object], ...] = (
+    (pycurl.NOSIGNAL, 1),
+    (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+    (pycurl.HTTP09_ALLOWED, 0),
+    (pycurl.HTTP_CONTENT_DECODING, 0),
+    (pycurl.FOLLOWLOCATION, 0),
+    (pycurl.PATH_AS_IS, 1),
+    (pycurl.NETRC, pycurl.NETRC_IGNORED),
+    (pycurl.PROXY, ""),  # none, whatever the environment names
+    (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),
+    (_SUPPRESS_CONNECT_HEADERS, 1),
+    (pycurl.TCP_NODELAY, 1),
+    (pycurl.MAXAGE_CONN, KEEPALIVE),
+    (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+    (pycurl.SSL_VERIFYPEER, 1),
+    (pycurl.SSL_VERIFYHOST, 2),
+)
+
+
+def _set_proxy(curl: pycurl.Curl, proxy: Proxy | None) -> None:
+    lines = ["Proxy-Connection:"]  # without a value: libcurl does not send this header
+    if proxy is not None and proxy.authorization:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
+    curl.setopt(pycurl.PROXYHEADER, lines)
+    curl.setopt(pycurl.PROXY, proxy.address if proxy else "")
+    curl.setopt(pycurl.NOPROXY, "")  # named_proxy has applied the exceptions already
+
+
+def _set_method(curl: pycurl.Curl, method: str, body: bytes | None) -> None:
+    """Set method and body of the next request; an empty method is a GET."""
+    curl.setopt(pycurl.HTTPGET, 1)
+    curl.unsetopt(pycurl.CUSTOMREQUEST)
+    if body is not None:
+        curl.setopt(pycurl.POSTFIELDS, body)
+    if method:
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
+
+
+def _fields(head: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a head; the first line is the status line."""
+    fields = []
+    for line in head[1:]:
+        name, colon, value = line.partition(b":")
+        if colon:
+            fields.append((name.strip(), value.strip()))
+    return fields

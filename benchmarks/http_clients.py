@@ -15,8 +15,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from benchmarks.cloud import uuid_of
-from evse_mqtt_bridge.cloud.client import CloudClient, validate
+from evse_mqtt_bridge.cloud.client import CloudClient
 from evse_mqtt_bridge.config.schema import Cloud
+from evse_mqtt_bridge.domain.model import Failure
 from evse_mqtt_bridge.support.tls import client_context
 
 __all__ = ["CLIENTS", "Get", "Where"]
@@ -45,16 +46,17 @@ class Where:
         return client_context("cloud", self.ca)
 
 
-async def bridge(where: Where, carried_by: str = "auto") -> Get:
+async def bridge(where: Where, transport_name: str = "auto") -> Get:
     """The bridge's transport, with requests that are made once."""
     named = {"base_url": where.cloud, "ca_file": where.ca, "max_concurrency": where.connections}
-    settings = Cloud.model_validate({**named, "transport": carried_by})
-    client, transport = CloudClient(settings), validate(settings).make()
-    targets = [client.prepare("edge", uuid_of(number), "token") for number in range(where.stations)]
+    settings = Cloud.model_validate({**named, "transport": transport_name})
+    client = await CloudClient(settings).__aenter__()
+    stations = [client.prepare("edge", uuid_of(number), "token") for number in range(where.stations)]
 
     async def get(number: int) -> None:
-        response = await transport.handle_async_request(targets[number].request)
-        _check(response.status_code)
+        body = await client.send(stations[number].request)
+        if isinstance(body, Failure):
+            raise RuntimeError(f"the cloud answered {body.detail}")  # noqa: TRY004  # no bug of the caller
 
     return get
 
@@ -128,8 +130,8 @@ async def libcurl(where: Where) -> Get:
 
 CLIENTS: dict[str, Callable[[Where], Awaitable[Get]]] = {
     "bridge": bridge,
-    "bridge-libcurl": partial(bridge, carried_by="libcurl"),
-    "bridge-aiohttp": partial(bridge, carried_by="aiohttp"),
+    "bridge-libcurl": partial(bridge, transport_name="libcurl"),
+    "bridge-httpx": partial(bridge, transport_name="httpx"),
     "aiohttp": aiohttp_session,
     "httpx": httpx_client,
     "httpx-prepared": httpx_prepared,

@@ -17,7 +17,7 @@ _VARIANTS: tuple[tuple[str, dict[str, object]], ...] = (
     ("httpx's transport, prepared requests, 10 connections", {"client": "httpx-prepared", "connections": 10}),
     ("aiohttp", {"client": "aiohttp"}),
     ("libcurl, as pycurl brings it to asyncio", {"client": "libcurl"}),
-    ("the bridge's transport on aiohttp", {"client": "bridge-aiohttp"}),
+    ("the bridge's transport on httpx", {"client": "bridge-httpx"}),
     ("the bridge's transport on libcurl", {"client": "bridge-libcurl"}),
 )
 

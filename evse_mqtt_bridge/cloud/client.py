@@ -1,7 +1,7 @@
 """Sends requests to the vendor's API, each within a deadline and a body limit, over any httpx transport.
 
 The transport is driven directly, without httpx.AsyncClient: the bridge needs no cookies, redirects, authentication or
-per-request merging of headers, and those take more time than the request itself. The request of a station is built once.
+merging of headers per request, and those take more time than the request itself. A station's request is built once.
 """
 
 from collections.abc import Callable

@@ -143,7 +143,7 @@ def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
                 text = rule.text.format(*map(clean, match.groups()))
                 return Failure(rule.reason, text or (_CUT_OFF if is_answering else _CLOSED))
     if isinstance(error, CurlError):
-        return Failure(Reason.UNREACHABLE, f"{clean(error.text) or 'it failed'} (libcurl {error.code})")
+        return Failure(Reason.UNREACHABLE, f"{clean(error.text) or 'the request failed'} (libcurl {error.code})")
     return Failure(Reason.UNREACHABLE, type(error).__name__)
 
 

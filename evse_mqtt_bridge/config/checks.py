@@ -83,6 +83,8 @@ def warnings(config: Config) -> Iterator[Issue]:
     url = urlsplit(config.cloud.base_url)
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
         yield Issue(("cloud", "base_url"), "tokens are sent unencrypted over http://; use https://")
+    if config.cloud.transport == "aiohttp":
+        yield Issue(("cloud", "transport"), '"aiohttp" is deprecated and selects httpx; set "httpx" or "auto" instead')
     limit = config.cloud.max_requests_per_second
     needed = sum(1 / (station.interval or config.polling.interval) for station in config.stations)
     if limit and needed > limit:

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the client on both transports, and a watch over what they say."""
+"""Fixtures for tests of the client on every transport, and a watch over what is logged."""
 
 import logging
 import traceback
@@ -7,46 +7,36 @@ from importlib.util import find_spec
 
 import pytest
 
-from evse_mqtt_bridge.cloud import errors as failures
+from evse_mqtt_bridge.cloud import errors
 from evse_mqtt_bridge.domain.model import Failure
-from tests.cloud.fetching import TOKEN
-from tests.cloud.loops import TRANSPORT, Loop
+from tests.cloud.clients import TOKEN, Clients
 from tests.harness.misbehaving_server import MisbehavingServer
 
 
 @pytest.fixture
-def _nobody_sees_the_token(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No exception on the way and no log line of any library has the token in it."""
+def _token_stays_secret(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail if the token is in a log line of any library, or in an exception that the client translates."""
     caplog.set_level(logging.DEBUG)
-    errors: list[Exception] = []
-    translate = failures.of_error
+    translated: list[Exception] = []
+    of_error = errors.of_error
 
-    def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
-        errors.append(error)
-        return translate(error, is_answering=is_answering)
+    def recording_of_error(error: Exception, *, is_answering: bool = False) -> Failure:
+        translated.append(error)
+        return of_error(error, is_answering=is_answering)
 
-    monkeypatch.setattr(failures, "of_error", of_error)
+    monkeypatch.setattr(errors, "of_error", recording_of_error)
     yield
     assert TOKEN not in caplog.text
-    for error in errors:
+    for error in translated:
         assert TOKEN not in "".join(traceback.format_exception(error))
 
 
 @pytest.fixture(params=["libcurl", "httpx"])
-def transport(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The transport that the settings of a test name."""
-    name: str = request.param
-    if name == "libcurl" and find_spec("pycurl") is None:
+def clients(request: pytest.FixtureRequest, _token_stays_secret: None) -> Clients:
+    """Clients with each transport that the settings can select."""
+    if request.param == "libcurl" and find_spec("pycurl") is None:
         pytest.skip("pycurl is not installed")
-    token = TRANSPORT.set(name)
-    yield name
-    TRANSPORT.reset(token)
-
-
-@pytest.fixture
-def run(_nobody_sees_the_token: None, transport: str) -> Loop:
-    """Runs a coroutine on an event loop of its own, on which requests are carried by `transport`."""
-    return Loop(transport)
+    return Clients(request.param)
 
 
 @pytest.fixture

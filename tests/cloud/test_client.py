@@ -1,24 +1,61 @@
-"""The client over real sockets: what it sends, and what it makes of each status."""
+"""What the client sends, and what it makes of each status, with every kind of transport.
 
+The two transports of the settings and httpx's own are tested with a real server, httpx.MockTransport without one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+
+import httpx
 import pytest
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud.wire import parse
-from evse_mqtt_bridge.domain.model import Reason
-from tests.cloud.fetching import TOKEN, failure_of
-from tests.cloud.loops import EXAMPLE as _EXAMPLE
-from tests.cloud.loops import Loop, ask
+from evse_mqtt_bridge.domain.model import Outcome, Reason
+from tests.cloud.clients import EXAMPLE, TOKEN, Clients, failure_of, is_example
+from tests.cloud.mock_cloud import MockCloud
 from tests.harness import Answer, CloudServer, status_example
 from tests.harness.cloud import EXAMPLE_EVSE
 
 
-def test_a_request_is_what_the_api_asks_for_and_nothing_more(run: Loop, cloud: CloudServer) -> None:
-    cloud.answer(EXAMPLE_EVSE, status_example())
-    assert run(ask(cloud.url)) == parse(_EXAMPLE, EXAMPLE_EVSE)
-    [request] = cloud.requests
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """A cloud, and clients that reach it."""
+
+    cloud: CloudServer | MockCloud
+    clients: Clients
+
+    async def poll(self, path: str = "", **changed: object) -> Outcome:
+        return await self.clients.poll(self.cloud.url + path, **changed)
+
+
+@pytest.fixture(params=["libcurl", "httpx", "AsyncHTTPTransport", "MockTransport"])
+def api(request: pytest.FixtureRequest, _token_stays_secret: None) -> Iterator[_Api]:
+    """The API, reached with each kind of transport."""
+    match request.param:
+        case "MockTransport":
+            mock = MockCloud()
+            yield _Api(mock, Clients("auto", lambda: httpx.MockTransport(mock.handle)))
+            return
+        case "libcurl" if find_spec("pycurl") is None:
+            pytest.skip("pycurl is not installed")
+        case "AsyncHTTPTransport":
+            clients = Clients("auto", partial(httpx.AsyncHTTPTransport, trust_env=False))
+        case name:
+            clients = Clients(name)
+    with CloudServer() as cloud:
+        yield _Api(cloud, clients)
+
+
+async def test_request_is_what_the_api_needs_and_no_more(api: _Api) -> None:
+    api.cloud.answer(EXAMPLE_EVSE, status_example())
+    assert await api.poll() == parse(EXAMPLE, EXAMPLE_EVSE)
+    [request] = api.cloud.requests
     assert (request.method, request.path) == ("GET", f"/edgedevices/edge-1/evses/{EXAMPLE_EVSE}/status")
     assert request.headers == {
-        "host": cloud.url.removeprefix("http://"),
+        "host": api.cloud.url.removeprefix("http://"),
         "evsetoken": TOKEN,
         "accept": "application/json",
         "accept-encoding": "identity",
@@ -26,13 +63,29 @@ def test_a_request_is_what_the_api_asks_for_and_nothing_more(run: Loop, cloud: C
     }
 
 
-def test_the_path_is_a_setting(run: Loop, cloud: CloudServer) -> None:
-    run(ask(f"{cloud.url}/api", status_path="/Status/{uuid}%20?of={edge_device_id}"))
-    assert cloud.requests[0].path == f"/api/Status/{EXAMPLE_EVSE} "
+async def test_path_is_taken_from_the_settings(api: _Api) -> None:
+    await api.poll("/api", status_path="/Status/{uuid}%20?of={edge_device_id}")
+    assert api.cloud.requests[0].path == f"/api/Status/{EXAMPLE_EVSE} "
+
+
+async def test_client_polls_again_after_an_error(api: _Api) -> None:
+    async with api.clients.client(api.cloud.url) as client:
+        station = client.prepare("edge-1", EXAMPLE_EVSE, TOKEN)
+        for _ in range(3):
+            api.cloud.answer(EXAMPLE_EVSE, Answer(b"down for maintenance", 503))
+            assert failure_of(await client.fetch(station)).reason is Reason.SERVER_ERROR
+            api.cloud.answer(EXAMPLE_EVSE, status_example())
+            assert is_example(await client.fetch(station))
+
+
+async def test_client_names_its_transport(api: _Api) -> None:
+    name = api.clients.transport if api.clients.create_transport is None else type(api.clients.create_transport())
+    async with api.clients.client(api.cloud.url) as client:
+        assert client.transport_name == getattr(name, "__name__", name)
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "reason", "retry_after", "words"),
+    ("status", "headers", "reason", "retry_after", "text"),
     [
         (401, {}, Reason.UNAUTHORIZED, None, "HTTP 401 Unauthorized: the token was rejected"),
         (403, {}, Reason.UNAUTHORIZED, None, "HTTP 403 Forbidden: the token was rejected"),
@@ -53,19 +106,13 @@ def test_the_path_is_a_setting(run: Loop, cloud: CloudServer) -> None:
         (401, {"Retry-After": "7"}, Reason.UNAUTHORIZED, None, "HTTP 401"),
     ],
 )
-def test_each_status_has_its_reason(
-    run: Loop,
-    cloud: CloudServer,
-    status: int,
-    headers: dict[str, str],
-    reason: Reason,
-    retry_after: float | None,
-    words: str,
+async def test_status_other_than_200_is_a_failure(
+    api: _Api, status: int, headers: dict[str, str], reason: Reason, retry_after: float | None, text: str
 ) -> None:
-    cloud.answer(EXAMPLE_EVSE, Answer(b"" if status == 204 else _EXAMPLE, status, headers))
-    failure = failure_of(run(ask(cloud.url)))
+    api.cloud.answer(EXAMPLE_EVSE, Answer(b"" if status == 204 else EXAMPLE, status, headers))
+    failure = failure_of(await api.poll())
     assert (failure.reason, failure.retry_after) == (reason, retry_after)
-    assert failure.detail.startswith(words)
+    assert failure.detail.startswith(text)
 
 
 @pytest.mark.parametrize(
@@ -78,23 +125,22 @@ def test_each_status_has_its_reason(
         ("Fri, 31 Dec 2199 23:59:59 GMT", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999", 3600),
     ],
 )
-def test_a_retry_after_as_a_date_is_judged_by_the_servers_clock(
-    run: Loop, cloud: CloudServer, retry_after: str, date: str, seconds: float
+async def test_retry_after_as_a_date_uses_the_servers_clock(
+    api: _Api, retry_after: str, date: str, seconds: float
 ) -> None:
-    cloud.answer(EXAMPLE_EVSE, Answer(b"", 503, {"Retry-After": retry_after, "Date": date}))
-    assert failure_of(run(ask(cloud.url))).retry_after == seconds
+    api.cloud.answer(EXAMPLE_EVSE, Answer(b"", 503, {"Retry-After": retry_after, "Date": date}))
+    assert failure_of(await api.poll()).retry_after == seconds
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 @pytest.mark.parametrize("where", ["elsewhere", "here"])
-def test_a_redirect_is_not_followed(run: Loop, cloud: CloudServer, status: int, where: str) -> None:
+async def test_redirect_is_not_followed(api: _Api, status: int, where: str) -> None:
     with CloudServer() as elsewhere:
         elsewhere.answer(EXAMPLE_EVSE, status_example())
-        run(ask(elsewhere.url))
-        assert len(elsewhere.requests) == 1, "it would tell"
-        location = f"{elsewhere.url if where == 'elsewhere' else cloud.url}/edgedevices/edge-1/evses/{EXAMPLE_EVSE}/x"
-        cloud.answer(EXAMPLE_EVSE, Answer(b"", status, {"Location": location}))
-        failure = failure_of(run(ask(cloud.url)))
+        url = elsewhere.url if where == "elsewhere" else api.cloud.url
+        location = f"{url}/edgedevices/edge-1/evses/{EXAMPLE_EVSE}/x"
+        api.cloud.answer(EXAMPLE_EVSE, Answer(b"", status, {"Location": location}))
+        failure = failure_of(await api.poll())
         assert failure.reason is Reason.INVALID_RESPONSE
         assert "redirects are not followed" in failure.detail
-        assert (len(cloud.requests), len(elsewhere.requests)) == (1, 1)
+        assert (len(api.cloud.requests), len(elsewhere.requests)) == (1, 0)

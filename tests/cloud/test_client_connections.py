@@ -1,62 +1,56 @@
-"""The client's connections, on both transports: kept, counted, given up, and never mixed up."""
+"""The connections of both transports: kept alive, counted, given up, and never mixed up."""
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+import re
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
 
-from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
 from evse_mqtt_bridge.domain.model import Failure, Reason
-from tests.cloud.fetching import TOKEN
-from tests.cloud.loops import EXAMPLE, HEADERS, Loop, ask, is_example, settings_of, target_of
+from tests.cloud.clients import EXAMPLE, HEADERS, TOKEN, Clients, is_example, request_for
+from tests.cloud.servers import serving
 from tests.harness import CloudServer, free_port, status_example
 from tests.harness.cloud import EXAMPLE_EVSE
 from tests.harness.misbehaving_server import Behaviour, MisbehavingServer, answer, raw, reset
 
 
-def test_cookies_of_one_answer_are_not_sent_with_the_next(run: Loop, cloud: CloudServer) -> None:
+async def test_cookies_are_not_sent_back(clients: Clients, cloud: CloudServer) -> None:
     cookies = {"Set-Cookie": "session=1; Path=/; Max-Age=3600"}
     cloud.answer(EXAMPLE_EVSE, status_example(), headers=cookies)
 
-    async def test() -> None:
-        async with CloudClient(settings_of(cloud.url)) as client:
-            for uuid in (EXAMPLE_EVSE, EXAMPLE_EVSE, "another"):
-                await client.fetch(target_of(client, uuid))
-
-    run(test())
+    async with clients.client(cloud.url) as client:
+        for uuid in (EXAMPLE_EVSE, EXAMPLE_EVSE, "another"):
+            await client.fetch(request_for(client, uuid))
     assert [set(request.headers) for request in cloud.requests] == [HEADERS] * 3
 
 
-def test_nothing_that_shows_a_request_shows_its_token(run: Loop, cloud: CloudServer) -> None:
-    async def test() -> StationRequest:
-        async with CloudClient(settings_of(cloud.url)) as client:
-            target = target_of(client)
-            await client.fetch(target)
-            return target
-
-    target = run(test())
-    prepared = target.request.extensions["prepared"]
+async def test_token_is_in_no_repr(clients: Clients, cloud: CloudServer) -> None:
+    async with clients.client(f"http://localhost:{cloud.port}") as client:
+        station = request_for(client)
+        await client.fetch(station)
     assert cloud.requests[0].headers["evsetoken"] == TOKEN
-    for shown in (target, prepared, target.request, target.request.extensions, [target], {"target": target}):
+    extensions = station.request.extensions
+    for shown in (station, station.request, extensions, *extensions.values(), [station], {"station": station}):
         assert TOKEN not in f"{shown!r} {shown}"
 
 
-def test_nobody_listens(run: Loop) -> None:
-    outcome = run(ask(f"http://127.0.0.1:{free_port()}"))
+async def test_closed_port_is_connection_refused(clients: Clients) -> None:
+    outcome = await clients.poll(f"http://127.0.0.1:{free_port()}")
     assert outcome == Failure(Reason.UNREACHABLE, "connection refused")
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64])
-def test_nobody_is_called_so(run: Loop, host: str) -> None:
-    """Names that are refused without asking anybody."""
-    outcome = run(ask(f"http://{host}:80"))
+async def test_invalid_host_name_cannot_be_resolved(clients: Clients, host: str) -> None:
+    """The resolver rejects these names without a lookup."""
+    outcome = await clients.poll(f"http://{host}:80")
     assert outcome == Failure(Reason.UNREACHABLE, "DNS: the name could not be resolved")
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "words"),
+    ("behaviour", "text"),
     [
         (raw(b""), "the server closed the connection without an answer"),
         (reset(), "the server closed the connection without an answer"),
@@ -68,23 +62,34 @@ def test_nobody_is_called_so(run: Loop, host: str) -> None:
         ),
     ],
 )
-def test_a_connection_that_ends_early(run: Loop, server: MisbehavingServer, behaviour: Behaviour, words: str) -> None:
+async def test_connection_that_ends_early_is_unreachable(
+    clients: Clients, server: MisbehavingServer, behaviour: Behaviour, text: str
+) -> None:
     server.set_behaviour(EXAMPLE_EVSE, behaviour)
-    assert run(ask(server.url)) == Failure(Reason.UNREACHABLE, words)
+    assert await clients.poll(server.url) == Failure(Reason.UNREACHABLE, text)
 
 
-def test_waiting_for_a_free_connection_counts(run: Loop, server: MisbehavingServer) -> None:
-    async def test() -> None:
-        async with CloudClient(settings_of(server.url, timeout=0.3, max_concurrency=1)) as client:
-            outcomes = await asyncio.gather(*(client.fetch(target_of(client, name)) for name in ("a", "b", "c")))
-            assert outcomes == [Failure(Reason.UNREACHABLE, "no complete answer within 0.3 s")] * 3
+async def test_deadline_includes_the_wait_for_a_connection(clients: Clients, server: MisbehavingServer) -> None:
+    async with clients.client(server.url, timeout=0.3, max_concurrency=1) as client:
+        outcomes = await asyncio.gather(*(client.fetch(request_for(client, name)) for name in ("a", "b", "c")))
+        assert outcomes == [Failure(Reason.UNREACHABLE, "no complete answer within 0.3 s")] * 3
 
-    run(test())
+
+_OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(EXAMPLE), EXAMPLE)
 
 
 @dataclass
-class Counter:
-    """A server in the test's own event loop that counts connections, and answers once it is let to."""
+class _CountingServer:
+    """A server in the test's own event loop that counts connections, and answers once `may_answer` is set.
+
+    Attributes:
+        answer: What it sends.
+        ever: How many connections it has accepted.
+        open: How many connections are open.
+        most: The most connections that were open at once.
+        requests: How many requests it has received.
+        received: The head and the body of each request.
+    """
 
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -93,20 +98,22 @@ class Counter:
     most: int = 0
     requests: int = 0
     url: str = ""
+    answer: bytes = _OK
+    received: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._count(1)
         try:
             while await self._one(reader, writer):
                 pass
-        except (OSError, EOFError):
-            pass
         finally:
             writer.close()
             await self._count(-1)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        self.received.append((head, await reader.readexactly(int(length[1]) if length else 0)))
         async with self.changed:
             self.requests += 1
             self.changed.notify_all()
@@ -120,7 +127,7 @@ class Counter:
             let.cancel()
             more.cancel()
             await asyncio.gather(let, more, return_exceptions=True)
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(EXAMPLE), EXAMPLE))
+        writer.write(self.answer)
         await writer.drain()
         return True
 
@@ -131,97 +138,159 @@ class Counter:
             self.most = max(self.most, self.open)
             self.changed.notify_all()
 
-    async def until(self, reached: Callable[["Counter"], bool]) -> None:
-        async with self.changed:
+    async def until(self, reached: Callable[["_CountingServer"], bool]) -> None:
+        async with asyncio.timeout(30), self.changed:
             await self.changed.wait_for(lambda: reached(self))
 
 
-def _counted(run: Loop, test: Callable[[Counter], Coroutine[object, object, None]]) -> Counter:
-    """Runs a test with a Counter; whatever it did, no connection is left when it has ended."""
-
-    async def counted() -> Counter:
-        counter = Counter()
-        server = await asyncio.start_server(counter.serve, "127.0.0.1", 0)
-        counter.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            await test(counter)
-            await counter.until(lambda counter: not counter.open)
-        finally:
-            server.close()
-        return counter
-
-    return run(counted())
+@pytest.fixture
+async def counter() -> AsyncIterator[_CountingServer]:
+    """A running server that counts connections; no connection may be left at the end of the test."""
+    counter = _CountingServer()
+    async with serving(counter.serve) as port:
+        counter.url = f"http://127.0.0.1:{port}"
+        yield counter
+        await counter.until(lambda counter: not counter.open)
 
 
-def test_one_connection_serves_one_request_after_the_other(run: Loop) -> None:
-    async def test(counter: Counter) -> None:
-        counter.may_answer.set()
-        async with CloudClient(settings_of(counter.url)) as client:
-            for uuid in (EXAMPLE_EVSE, EXAMPLE_EVSE.upper(), EXAMPLE_EVSE):
-                assert is_example(await client.fetch(target_of(client, uuid)))
-
-    counter = _counted(run, test)
+async def test_connection_serves_one_request_after_another(clients: Clients, counter: _CountingServer) -> None:
+    counter.may_answer.set()
+    async with clients.client(counter.url) as client:
+        for uuid in (EXAMPLE_EVSE, EXAMPLE_EVSE.upper(), EXAMPLE_EVSE):
+            assert is_example(await client.fetch(request_for(client, uuid)))
     assert (counter.requests, counter.ever) == (3, 1)
 
 
-@pytest.mark.parametrize(("allowed", "expected"), [(1, 1), (3, 3), (50, 12)])
-def test_there_are_never_more_connections_than_allowed(run: Loop, allowed: int, expected: int) -> None:
-    async def test(counter: Counter) -> None:
-        async with CloudClient(settings_of(counter.url, max_concurrency=allowed)) as client:
-            polls = asyncio.gather(*(client.fetch(target_of(client)) for _ in range(12)))
-            await counter.until(lambda counter: counter.requests == expected)
-            counter.may_answer.set()
-            assert all(map(is_example, await polls))
-
-    counter = _counted(run, test)
+@pytest.mark.parametrize(("allowed", "expected"), [(1, 1), (3, 3), (11, 11), (25, 12), (50, 12)])
+async def test_connections_never_exceed_the_setting(
+    clients: Clients, counter: _CountingServer, allowed: int, expected: int
+) -> None:
+    async with clients.client(counter.url, max_concurrency=allowed) as client:
+        polls = asyncio.gather(*(client.fetch(request_for(client)) for _ in range(12)))
+        await counter.until(lambda counter: counter.requests == expected)
+        counter.may_answer.set()
+        assert all(map(is_example, await polls))
     assert (counter.requests, counter.most, counter.ever) == (12, expected, expected)
 
 
-def test_a_request_that_is_cancelled_leaves_no_connection_behind(run: Loop) -> None:
-    async def test(counter: Counter) -> None:
-        async with CloudClient(settings_of(counter.url, max_concurrency=2)) as client:
-            polls = [asyncio.create_task(client.fetch(target_of(client))) for _ in range(4)]
-            await counter.until(lambda counter: counter.requests == 2)
-            for poll in polls:  # two of them under way, two in wait of a connection
-                poll.cancel()
-            assert all(
-                isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*polls, return_exceptions=True)
-            )
-            await counter.until(lambda counter: not counter.open)
-            counter.may_answer.set()
-            assert all(map(is_example, await asyncio.gather(*(client.fetch(target_of(client)) for _ in range(4)))))
+@pytest.mark.parametrize(
+    "error",
+    [
+        b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy",
+        b"HTTP/1.1 503 Busy\r\ncontent-length: 16384\r\n\r\n" + b"x" * 16384,
+        b"HTTP/1.1 503 Busy\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbusy\r\n0\r\n\r\n",
+    ],
+    ids=["no body", "small body", "largest body", "chunked body"],
+)
+async def test_error_answers_keep_their_connections(clients: Clients, counter: _CountingServer, error: bytes) -> None:
+    counter.answer = error
+    counter.may_answer.set()
+    busy = Failure(Reason.SERVER_ERROR, "HTTP 503 Service Unavailable")
+    async with clients.client(counter.url, max_concurrency=20) as client:
+        stations = [request_for(client, f"evse-{number}") for number in range(20)]
+        for _ in range(10):
+            assert await asyncio.gather(*map(client.fetch, stations)) == [busy] * 20
+    assert counter.requests == 200
+    assert (counter.ever, counter.most) == (20, 20)
 
-    counter = _counted(run, test)
+
+async def test_large_error_body_costs_only_its_connection(clients: Clients, counter: _CountingServer) -> None:
+    counter.answer = b"HTTP/1.1 503 Busy\r\ncontent-length: 999999\r\n\r\n" + b"x" * 999_999
+    counter.may_answer.set()
+    began = time.monotonic()
+    async with clients.client(counter.url) as client:
+        for _ in range(3):
+            outcome = await client.fetch(request_for(client))
+            assert outcome == Failure(Reason.SERVER_ERROR, "HTTP 503 Service Unavailable")
+        counter.answer = _OK
+        assert is_example(await client.fetch(request_for(client)))
+    assert time.monotonic() - began < 5
+    assert counter.ever == 4
+
+
+async def test_requests_with_a_body_leave_the_connection_usable(clients: Clients, counter: _CountingServer) -> None:
+    counter.may_answer.set()
+    async with clients.client(counter.url) as client:
+        requests = [
+            client.build_request("POST", "/limit", TOKEN, json={"current": 16}),
+            client.build_request("GET", "/status", TOKEN),
+            client.build_request("DELETE", "/limit", TOKEN),
+            client.build_request("DELETE", "/session", TOKEN, json=["a"]),
+            client.build_request("PUT", "/empty", TOKEN, json=""),
+            client.build_request("POST", "/limit", TOKEN, json={"current": 16}),
+            client.build_request("GET", "/status", TOKEN),
+        ]
+        for request in requests:
+            assert await client.send(request) == EXAMPLE
+    assert counter.ever == 1
+    assert [(head.split(b" HTTP", 1)[0], body) for head, body in counter.received] == [
+        (b"POST /limit", b'{"current":16}'),
+        (b"GET /status", b""),
+        (b"DELETE /limit", b""),
+        (b"DELETE /session", b'["a"]'),
+        (b"PUT /empty", b'""'),
+        (b"POST /limit", b'{"current":16}'),
+        (b"GET /status", b""),
+    ]
+    for head, body in counter.received:
+        names = [line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:] if line]
+        assert sorted(names) == sorted({*names}), "no header twice"
+        expected = {name.encode() for name in HEADERS} | ({b"content-length", b"content-type"} if body else set())
+        assert set(names) == expected
+        assert TOKEN.encode() in head
+        if body:
+            assert b"content-type: application/json" in head.lower()
+
+
+async def test_cancelled_requests_leave_no_connection(clients: Clients, counter: _CountingServer) -> None:
+    async with clients.client(counter.url, max_concurrency=2) as client:
+        polls = [asyncio.create_task(client.fetch(request_for(client))) for _ in range(4)]
+        await counter.until(lambda counter: counter.requests == 2)
+        for poll in polls:  # two of them under way, two waiting for a connection
+            poll.cancel()
+        results = await asyncio.gather(*polls, return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) for result in results)
+        await counter.until(lambda counter: not counter.open)
+        counter.may_answer.set()
+        assert all(map(is_example, await asyncio.gather(*(client.fetch(request_for(client)) for _ in range(4)))))
     assert (counter.requests, counter.most) == (6, 2)
 
 
-def test_a_request_that_took_too_long_leaves_no_connection_behind(run: Loop) -> None:
-    async def test(counter: Counter) -> None:
-        async with CloudClient(settings_of(counter.url, max_concurrency=1, timeout=0.2)) as client:
-            assert isinstance(await client.fetch(target_of(client)), Failure)
-            await counter.until(lambda counter: not counter.open)
-            counter.may_answer.set()
-            assert is_example(await client.fetch(target_of(client)))
+async def test_cancelled_waiting_request_passes_its_turn_on(clients: Clients, counter: _CountingServer) -> None:
+    async with clients.client(counter.url, max_concurrency=1) as client:
+        first, second, third = (asyncio.create_task(client.fetch(request_for(client))) for _ in range(3))
+        await counter.until(lambda counter: counter.requests == 1)
+        second.cancel()
+        counter.may_answer.set()
+        assert is_example(await first)
+        assert is_example(await third)
+        await asyncio.wait([second])
+        assert second.cancelled()
 
-    assert _counted(run, test).requests == 2
+
+async def test_request_that_times_out_leaves_no_connection(clients: Clients, counter: _CountingServer) -> None:
+    async with clients.client(counter.url, max_concurrency=1, timeout=0.2) as client:
+        assert isinstance(await client.fetch(request_for(client)), Failure)
+        await counter.until(lambda counter: not counter.open)
+        counter.may_answer.set()
+        assert is_example(await client.fetch(request_for(client)))
+    assert counter.requests == 2
 
 
-def test_a_connection_that_the_server_closed_meanwhile_harms_no_request(run: Loop, cloud: CloudServer) -> None:
+async def test_connection_closed_while_idle_harms_no_request(clients: Clients, cloud: CloudServer) -> None:
     cloud.answer(EXAMPLE_EVSE, status_example())
 
-    async def test() -> None:
-        async with CloudClient(settings_of(cloud.url)) as client:
-            assert is_example(await client.fetch(target_of(client)))
-            await asyncio.to_thread(cloud.stop)
-            refused = await client.fetch(target_of(client))
-            assert isinstance(refused, Failure)
-            await asyncio.to_thread(cloud.start)
-            assert is_example(await client.fetch(target_of(client)))
-
-    run(test())
+    async with clients.client(cloud.url) as client:
+        assert is_example(await client.fetch(request_for(client)))
+        await asyncio.to_thread(cloud.stop)
+        refused = await client.fetch(request_for(client))
+        assert isinstance(refused, Failure)
+        await asyncio.to_thread(cloud.start)
+        assert is_example(await client.fetch(request_for(client)))
 
 
-def test_bytes_after_an_answer_are_not_taken_for_the_next(run: Loop, server: MisbehavingServer) -> None:
+async def test_bytes_after_an_answer_are_not_the_next_answer(clients: Clients, server: MisbehavingServer) -> None:
     other = json.dumps([{"plug_uuid": "smuggled", "evse_uuid": None}]).encode()
 
     def head(content: bytes) -> bytes:
@@ -230,9 +299,6 @@ def test_bytes_after_an_answer_are_not_taken_for_the_next(run: Loop, server: Mis
     server.set_behaviour("first", raw(head(b"[]") + head(other)))
     server.set_behaviour(EXAMPLE_EVSE, answer(EXAMPLE))
 
-    async def test() -> None:
-        async with CloudClient(settings_of(server.url, max_concurrency=1)) as client:
-            assert isinstance(await client.fetch(target_of(client, "first")), Failure)
-            assert is_example(await client.fetch(target_of(client)))
-
-    run(test())
+    async with clients.client(server.url, max_concurrency=1) as client:
+        assert isinstance(await client.fetch(request_for(client, "first")), Failure)
+        assert is_example(await client.fetch(request_for(client)))

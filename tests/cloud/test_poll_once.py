@@ -1,4 +1,4 @@
-"""Stations asked once each: in order, and within the bounds of the configuration."""
+"""Polling stations once: in the order of the configuration, and within its limits."""
 
 import asyncio
 import time
@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from evse_mqtt_bridge.cloud.poll_once import poll_once
-from evse_mqtt_bridge.config.schema import Cloud, StationConfig
+from evse_mqtt_bridge.config.schema import StationConfig
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason
 from evse_mqtt_bridge.support.errors import ConfigError
-from tests.cloud.loops import settings_of
+from tests.cloud.clients import Clients
+from tests.cloud.servers import serving
 from tests.harness import Answer, CloudServer, Request, free_port, plug_object
 
-pytestmark = pytest.mark.usefixtures("transport")
+_BUSY = Failure(Reason.SERVER_ERROR, "HTTP 503 Service Unavailable")
 
 
 def _stations(count: int) -> list[StationConfig]:
@@ -23,19 +24,10 @@ def _stations(count: int) -> list[StationConfig]:
     ]
 
 
-def _settings(url: str, **changed: object) -> Cloud:
-    return settings_of(url, **{"max_requests_per_second": 0, **changed})
-
-
-def _survey(cloud: CloudServer, count: int, **changed: object) -> list[Outcome]:
-    return asyncio.run(asyncio.wait_for(poll_once(_settings(cloud.url, **changed), _stations(count)), 30))
-
-
-async def _head(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError:
-        return b""
+async def _poll(clients: Clients, url: str, count: int, **changed: object) -> list[Outcome]:
+    settings = clients.settings(url, **{"max_requests_per_second": 0, **changed})
+    async with asyncio.timeout(30):
+        return await poll_once(settings, _stations(count))
 
 
 def _plugs(outcome: Outcome) -> list[str]:
@@ -43,85 +35,75 @@ def _plugs(outcome: Outcome) -> list[str]:
     return [plug.plug_uuid for plug in outcome.plugs]
 
 
-def test_outcomes_come_in_the_order_of_the_stations(cloud: CloudServer) -> None:
-    """Also where the first to be asked is the last to answer, and one does not answer as it should."""
+async def test_outcomes_are_in_the_order_of_the_stations(clients: Clients, cloud: CloudServer) -> None:
+    """The first station answers last, and one fails."""
 
     def answer(request: Request) -> Answer:
         number = int(request.uuid.removeprefix("evse-"))
-        return Answer(
-            [plug_object(plug_uuid=f"plug-{number}", evse_uuid=request.uuid)], delay=0.1 if number == 0 else 0
-        )
+        body = [plug_object(plug_uuid=f"plug-{number}", evse_uuid=request.uuid)]
+        return Answer(body, delay=0.1 if number == 0 else 0)
 
     for number in range(6):
         cloud.answer(f"evse-{number}", answer, token=f"token-{number}")
     cloud.answer("evse-3", b"", status=503)
-    outcomes = _survey(cloud, 6)
-    assert outcomes[3] == Failure(Reason.SERVER_ERROR, "HTTP 503 Service Unavailable")
+    outcomes = await _poll(clients, cloud.url, 6)
+    assert outcomes[3] == _BUSY
     del outcomes[3]
     assert [_plugs(outcome) for outcome in outcomes] == [["plug-0"], ["plug-1"], ["plug-2"], ["plug-4"], ["plug-5"]]
     assert {request.edge_device_id for request in cloud.requests} == {f"edge-{number}" for number in range(6)}
 
 
 @pytest.mark.parametrize(("allowed", "expected"), [(1, 1), (3, 3), (50, 8)])
-def test_there_are_never_more_requests_under_way_than_allowed(allowed: int, expected: int) -> None:
-    """Each answer takes a while, in which all that may be under way have come."""
-    under_way = most = 0
+async def test_concurrent_requests_never_exceed_the_setting(clients: Clients, allowed: int, expected: int) -> None:
+    """Each answer takes a while, in which all concurrent requests arrive."""
+    concurrent = most = 0
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal under_way, most
-        while await _head(reader):
-            under_way += 1
-            most = max(most, under_way)
-            await asyncio.sleep(0.05)
-            under_way -= 1
+        nonlocal concurrent, most
+        while await reader.readuntil(b"\r\n\r\n"):
+            concurrent += 1
+            most = max(most, concurrent)
+            await asyncio.sleep(0.2)
+            concurrent -= 1
             writer.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
-        writer.close()
 
-    async def test() -> list[Outcome]:
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            return await poll_once(_settings(url, max_concurrency=allowed), _stations(8))
-        finally:
-            server.close()
-
-    assert (
-        asyncio.run(asyncio.wait_for(test(), 30)) == [Failure(Reason.SERVER_ERROR, "HTTP 503 Service Unavailable")] * 8
-    )
+    async with serving(handle) as port:
+        assert await _poll(clients, f"http://127.0.0.1:{port}", 8, max_concurrency=allowed) == [_BUSY] * 8
     assert most == expected
 
 
-def test_requests_start_no_quicker_than_allowed(cloud: CloudServer) -> None:
-    """Also after a station that took long, when all the others are overdue."""
+async def test_requests_never_exceed_the_rate(clients: Clients, cloud: CloudServer) -> None:
+    """After a station that takes long, all others are overdue, and still wait for their turn."""
     count, rate = 7, 20
     for number in range(count):
         body = [plug_object(plug_uuid="plug", evse_uuid=f"evse-{number}")]
         cloud.answer(f"evse-{number}", Answer(body, delay=0.35 if number == 0 else 0))
-    outcomes = _survey(cloud, count, max_concurrency=1, max_requests_per_second=rate)
+    outcomes = await _poll(clients, cloud.url, count, max_concurrency=1, max_requests_per_second=rate)
     assert [_plugs(outcome) for outcome in outcomes] == [["plug"]] * count
     starts = [request.at for request in cloud.requests]
-    # From the second on, at least as long as the rate asks for; arrivals are not to the millisecond.
+    # From the second request on, as long as the rate demands; arrivals are not exact to the millisecond.
     assert starts[-1] - starts[1] > 0.8 * (count - 2) / rate
 
 
-def test_without_a_limit_nobody_waits(cloud: CloudServer) -> None:
+async def test_requests_without_a_rate_do_not_wait(clients: Clients, cloud: CloudServer) -> None:
     for number in range(20):
         cloud.answer(f"evse-{number}", [plug_object(evse_uuid=f"evse-{number}")])
     before = time.monotonic()
-    assert len(_survey(cloud, 20)) == 20
+    assert len(await _poll(clients, cloud.url, 20)) == 20
     assert time.monotonic() - before < 5
 
 
-def test_nobody_is_asked_where_there_is_no_station(cloud: CloudServer) -> None:
-    assert _survey(cloud, 0) == []
+async def test_no_station_means_no_request(clients: Clients, cloud: CloudServer) -> None:
+    assert await _poll(clients, cloud.url, 0) == []
     assert cloud.requests == []
 
 
-def test_a_cloud_that_does_not_answer_is_an_outcome_of_each_station() -> None:
-    outcomes = asyncio.run(poll_once(settings_of(f"http://127.0.0.1:{free_port()}"), _stations(2)))
-    assert outcomes == [Failure(Reason.UNREACHABLE, "connection refused")] * 2
+async def test_unreachable_cloud_is_a_failure_of_each_station(clients: Clients) -> None:
+    settings = clients.settings(f"http://127.0.0.1:{free_port()}")
+    assert await poll_once(settings, _stations(2)) == [Failure(Reason.UNREACHABLE, "connection refused")] * 2
 
 
-def test_a_ca_file_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+async def test_unusable_ca_file_is_a_configuration_error(clients: Clients, tmp_path: Path) -> None:
+    settings = clients.settings("https://127.0.0.1:1", ca_file=str(tmp_path / "none.pem"))
     with pytest.raises(ConfigError, match=r"^cloud\.ca_file: "):
-        asyncio.run(poll_once(settings_of("https://127.0.0.1:1", ca_file=str(tmp_path / "none.pem")), _stations(1)))
+        await poll_once(settings, _stations(1))

@@ -308,6 +308,13 @@ def test_load_too_many_requests_gives_warning(tmp_path: Path) -> None:
     assert warnings_of(path, text.format(2)) == [warning]
 
 
+@pytest.mark.parametrize(("transport", "is_deprecated"), [("aiohttp", True), ("httpx", False), ("auto", False)])
+def test_load_deprecated_transport_gives_warning(transport: str, is_deprecated: bool, tmp_path: Path) -> None:
+    text = BASE + f'[cloud]\ntransport = "{transport}"\n' + STATION + TOKEN
+    warning = ':5: cloud.transport: "aiohttp" is deprecated and selects httpx; set "httpx" or "auto" instead'
+    assert warnings_of(tmp_path / "config.toml", text) == [warning] * is_deprecated
+
+
 def test_load_without_station_gives_warning(tmp_path: Path) -> None:
     warnings = warnings_of(tmp_path / "config.toml", BASE)
     assert warnings == [": stations: no station is configured; add one with `evse-mqtt-bridge station add`"]

@@ -1,11 +1,11 @@
 """One transfer of libcurl: sets a handle up for a request, and collects the answer."""
 
-import asyncio
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pycurl
@@ -16,11 +16,14 @@ from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
 from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT, KEEPALIVE, buffered_response
 from evse_mqtt_bridge.cloud.transport.proxy import Proxy
 
+if TYPE_CHECKING:
+    from asyncio import Future
+
 __all__ = ["Exchange", "GivenAddresses", "Prepared", "TrustedCertificates"]
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
 _INTERIM = frozenset(range(100, 200)) - {101}
-"""Statuses that another answer follows. After 101, which the bridge never requests, something else than HTTP follows."""
+"""Statuses that another answer follows; after 101, which the bridge never requests, something else follows."""
 
 _OK = 200
 _LONGEST_EMPTY_LINE = 2
@@ -95,7 +98,7 @@ class Exchange:
 
     def __init__(self, loop: CurlLoop, trusted: TrustedCertificates, given_addresses: GivenAddresses) -> None:
         self.curl = pycurl.Curl()
-        self.done: asyncio.Future[None]
+        self.done: Future[None]
         self.code = 0
         self.text = ""
         self._given_addresses = given_addresses

@@ -9,9 +9,10 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import httpx
 
@@ -33,10 +34,15 @@ _SOCKET_OPTIONS = ((socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER),)
 
 @dataclass(slots=True)
 class _Pool:
-    """One pool of connections; `busy` counts the requests under way."""
+    """One pool of up to `size` connections; `busy` counts the requests under way.
+
+    A retired pool gets no more requests, and is closed at the end of the last one.
+    """
 
     transport: httpx.AsyncHTTPTransport
+    size: int
     busy: int = 0
+    is_retired: bool = False
 
 
 class HttpxPools(httpx.AsyncBaseTransport):
@@ -115,16 +121,20 @@ class HttpxPools(httpx.AsyncBaseTransport):
             request = _addressed(request, address, connect_timeout)
         else:
             proxy = replace(proxy, host=address)
+        if request.url.scheme == "https":
+            request.extensions["trace"] = _HandshakeTrace().on_event
         pool = min(self._pools_of(proxy), key=lambda pool: pool.busy)
         pool.busy += 1
         try:
             response = await pool.transport.handle_async_request(request)
         except BaseException:
-            pool.busy -= 1
+            if proxy is not None and not pool.is_retired:
+                self._replace(pool, proxy)
+            await self._leave(pool)
             raise
         if not isinstance(response.stream, httpx.AsyncByteStream):
             raise TypeError("an asynchronous transport returned a response with a synchronous body")
-        response.stream = _Body(response.stream, partial(self._release, pool))
+        response.stream = _Body(response.stream, partial(self._finish, pool))
         return response
 
     def _pools_of(self, proxy: Proxy | None) -> tuple[_Pool, ...]:
@@ -134,8 +144,14 @@ class HttpxPools(httpx.AsyncBaseTransport):
             count = math.ceil(self._connections / POOL_SIZE)
             size, larger = divmod(self._connections, count)
             sizes = (size + (index < larger) for index in range(count))
-            pools = self._pools[proxy] = tuple(_Pool(self._transport(size, proxy)) for size in sizes)
+            pools = self._pools[proxy] = tuple(_Pool(self._transport(size, proxy), size) for size in sizes)
         return pools
+
+    def _replace(self, pool: _Pool, proxy: Proxy) -> None:
+        """Put a new pool in the place of one: httpcore never frees the place of a tunnel whose TLS handshake failed."""
+        pool.is_retired = True
+        fresh = _Pool(self._transport(pool.size, proxy), pool.size)
+        self._pools[proxy] = tuple(fresh if other is pool else other for other in self._pools[proxy])
 
     def _transport(self, connections: int, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
         credentials = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
@@ -149,17 +165,41 @@ class HttpxPools(httpx.AsyncBaseTransport):
             socket_options=_SOCKET_OPTIONS,
         )
 
-    def _release(self, pool: _Pool) -> None:
+    async def _leave(self, pool: _Pool) -> None:
+        """Count a request that has ended."""
         pool.busy -= 1
+        if pool.is_retired and not pool.busy:
+            await pool.transport.aclose()
+
+    async def _finish(self, pool: _Pool) -> None:
+        """Free the place of a request whose answer was closed."""
         self._slots.release()
+        await self._leave(pool)
+
+
+class _HandshakeTrace:
+    """Closes the connection of a TLS handshake that was cancelled, which httpcore leaves open."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def on_event(self, name: str, info: Mapping[str, Any]) -> None:
+        """Follow the events of a request (httpx's `trace` extension)."""
+        if name == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif name == "connection.start_tls.complete":
+            self._stream = None
+        elif name == "connection.start_tls.failed" and self._stream is not None:
+            stream, self._stream = self._stream, None
+            await stream.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, which occupies its connection until it is closed."""
 
-    def __init__(self, body: httpx.AsyncByteStream, on_closed: Callable[[], None]) -> None:
+    def __init__(self, body: httpx.AsyncByteStream, on_closed: Callable[[], Awaitable[None]]) -> None:
         self._body = body
-        self._on_closed: Callable[[], None] | None = on_closed
+        self._on_closed: Callable[[], Awaitable[None]] | None = on_closed
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._body.__aiter__()
@@ -171,7 +211,7 @@ class _Body(httpx.AsyncByteStream):
         try:
             await self._body.aclose()
         finally:
-            on_closed()
+            await on_closed()
 
 
 def _host(request: httpx.Request) -> str:
@@ -184,7 +224,7 @@ def _addressed(request: httpx.Request, address: str, connect_timeout: float | No
     if host == address:
         return request
     key = (address, connect_timeout)
-    known = request.extensions.get("addressed")
+    known: tuple[tuple[str, float | None], httpx.Request] | None = request.extensions.get("addressed")
     if known is not None and known[0] == key:
         return known[1]
     extensions = {"sni_hostname": host, "timeout": {"connect": connect_timeout}}

@@ -9,9 +9,9 @@ from typing import Any
 
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 
-__all__ = ["KEPT", "Found", "Names", "is_address", "look_up", "numeric"]
+__all__ = ["LIFETIME", "Found", "Names", "is_address", "look_up", "numeric"]
 
-KEPT = 60
+LIFETIME = 60
 """Seconds for which the addresses of a name are used."""
 
 Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
@@ -82,7 +82,7 @@ class Names:
             addresses = tuple(address for address in found if "%" not in address)
             if not addresses:
                 raise OSError(errno.EADDRNOTAVAIL, "only a link-local address is known of it; use an address itself")
-            self._known[host] = (addresses, self._now() + KEPT)
+            self._known[host] = (addresses, self._now() + LIFETIME)
         finally:
             del self._asked[host]
         return addresses

@@ -1,1 +1,1 @@
-"""When and how stations are polled."""
+"""Polling of stations: the schedule and the poller."""

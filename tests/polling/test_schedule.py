@@ -1,113 +1,172 @@
-"""When a station is polled next: its grid, backoff, probes, and what a Retry-After asks for."""
+"""The schedule returns due keys, earliest first, within its rate and never before a hold ends."""
+
+from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from evse_mqtt_bridge.domain.model import Outcome, Reason
-from evse_mqtt_bridge.polling.schedule import BACKOFF_LIMIT, PROBE_INTERVAL, DuePoll, next_due, phase
-from tests.harness.samples import failure, reading
+from evse_mqtt_bridge.polling.schedule import Schedule
 
-_chances = st.floats(0, 1, exclude_max=True)
-_intervals = st.sampled_from([1.0, 2.5, 7.0, 30.0, 60.0, 86_400.0])
-_starts = st.floats(0, 1e7)
+_keys = st.sampled_from(["a", "b", "c", "d"])
+_times = st.integers(0, 40).map(float)
 
 
-def _next(
-    outcome: Outcome, due: float, now: float, *, chance: float = 0.5, consecutive_failures: int = 1, place: float = 0.25
-) -> float:
-    return next_due(
-        outcome, DuePoll(due, now, chance), consecutive_failures=consecutive_failures, interval=30, place=place
-    )
+def _drain(schedule: Schedule, until: float, step: float = 0.001) -> list[tuple[float, str]]:
+    """Return the keys with their times up to `until`, for a caller that waits as long as the schedule requires."""
+    now, result = 0.0, []
+    while now <= until:
+        popped = schedule.pop(now)
+        if popped is not None:
+            result.append((round(now, 6), popped[0]))
+            continue
+        wait = schedule.wait(now)
+        if wait is None:
+            break
+        now += max(wait, step)
+    return result
 
 
-# The grid
+def test_pop_returns_earliest_then_first_added() -> None:
+    schedule = Schedule()
+    for key, due in (("late", 5.0), ("b", 1.0), ("a", 1.0), ("now", 0.0)):
+        schedule.put(key, due)
+    assert _drain(schedule, 10) == [(0, "now"), (1, "b"), (1, "a"), (5, "late")]
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 10, 100, 1000])
-def test_any_number_of_stations_is_spread_evenly(count: int) -> None:
-    places = sorted(phase(index) for index in range(count))
-    assert all(0 <= place < 1 for place in places)
-    gaps = [after - before for before, after in zip(places, [*places[1:], places[0] + 1], strict=True)]
-    assert max(gaps) < 2.7 / count
-    assert min(gaps) > 0.3 / count
+def test_pop_returns_due_time() -> None:
+    schedule = Schedule()
+    schedule.put("a", 3)
+    assert schedule.pop(2.9) is None
+    assert schedule.pop(10) == ("a", 3)
+    assert schedule.pop(10) is None
 
 
-@given(_intervals, _starts, st.integers(0, 100), st.floats(0, 0.4))
-def test_a_station_keeps_to_its_grid_for_ever(interval: float, start: float, index: int, share: float) -> None:
-    """Whatever an answer takes, up to nearly half an interval, polls are a whole number of intervals apart."""
-    place, due, dues = phase(index), start, []
-    for _ in range(50):
-        due = next_due(
-            reading(), DuePoll(due, due + share * interval, 0.5), consecutive_failures=0, interval=interval, place=place
-        )
-        dues.append(due)
-    assert dues == pytest.approx([dues[0] + turn * interval for turn in range(50)])
-    off_grid = (dues[0] / interval - place) % 1.0
-    assert min(off_grid, 1 - off_grid) < 1e-6
+def test_put_existing_key_changes_its_due_time() -> None:
+    schedule = Schedule()
+    schedule.put("a", 5)
+    schedule.put("a", 2)
+    schedule.put("b", 1)
+    schedule.put("b", 7)
+    assert _drain(schedule, 20) == [(2, "a"), (7, "b")]
 
 
-@given(_intervals, _starts, st.integers(0, 100), st.floats(0, 0.4))
-def test_the_first_poll_is_not_followed_by_another_at_once(
-    interval: float, start: float, index: int, share: float
-) -> None:
-    turn = DuePoll(start, start + share * interval, 0.5)
-    wait = next_due(reading(), turn, consecutive_failures=0, interval=interval, place=phase(index)) - start
-    assert 0.5 * interval - 1e-6 <= wait <= 1.5 * interval + 1e-6
+def test_removed_key_is_not_returned_until_added_again() -> None:
+    schedule = Schedule()
+    schedule.put("a", 1)
+    schedule.remove("a")
+    schedule.remove("never")
+    assert schedule.wait(0) is None
+    assert schedule.pop(5) is None
+    schedule.put("a", 8)
+    assert _drain(schedule, 20) == [(8, "a")]
 
 
-@given(_intervals, _starts, st.floats(0, 20))
-def test_turns_that_could_not_be_kept_are_left_out(interval: float, due: float, late: float) -> None:
-    now = due + late * interval
-    following = next_due(reading(), DuePoll(due, now, 0.5), consecutive_failures=0, interval=interval, place=0.25)
-    assert following > now - 1e-6
-    assert following - now <= 1.5 * interval + 1e-6
+def test_hold_delays_all_keys_and_is_not_shortened() -> None:
+    schedule = Schedule()
+    schedule.put("a", 0)
+    schedule.put("b", 12)
+    schedule.hold(10)
+    schedule.hold(5)
+    assert schedule.wait(0) == 10
+    assert _drain(schedule, 20) == [(10, "a"), (12, "b")]
 
 
-def test_an_answer_that_took_longer_than_an_interval_skips_whole_turns() -> None:
-    assert _next(reading(), due=307.5, now=308) == 337.5
-    assert _next(reading(), due=307.5, now=337) == 337.5
-    assert _next(reading(), due=307.5, now=400) == 427.5
+@pytest.mark.parametrize("rate", [0.5, 5.0, 50.0])
+def test_rate_limits_number_of_keys_per_second(rate: float) -> None:
+    schedule = Schedule(rate)
+    for index in range(100):
+        schedule.put(f"k{index}", 0)
+    times = [at for at, _ in _drain(schedule, 1000, step=1e-6)]
+    assert len(times) == 100
+    head_start = 0.1 * rate + 1
+    for index, at in enumerate(times):
+        assert index + 1 <= rate * at + head_start + 1e-3
+    assert times[-1] == pytest.approx(100 / rate, rel=0.1, abs=2 / rate), "and uses the full rate"
 
 
-# Failures
+def test_late_timer_does_not_lower_the_rate() -> None:
+    schedule = Schedule(100)
+    for index in range(1000):
+        schedule.put(f"k{index}", 0)
+    popped, now = 0, 0.0
+    while now < 5:
+        while schedule.pop(now) is not None:
+            popped += 1
+        now += (schedule.wait(now) or 0) + 0.015  # a timer that is always 15 ms late
+    assert popped == pytest.approx(500, rel=0.05)
 
 
-@given(_chances, st.integers(1, 5000), _intervals, st.sampled_from([Reason.UNREACHABLE, Reason.SERVER_ERROR]))
-def test_a_failing_station_waits_with_full_jitter_up_to_a_growing_bound(
-    chance: float, consecutive_failures: int, interval: float, reason: Reason
-) -> None:
-    turn = DuePoll(1000, 1000, chance)
-    wait = next_due(failure(reason), turn, consecutive_failures=consecutive_failures, interval=interval, place=0) - 1000
-    limit = max(BACKOFF_LIMIT, interval)
-    bound = limit if consecutive_failures > 9 else min(limit, interval * 2 ** (consecutive_failures - 1))
-    shortest = interval if reason is Reason.SERVER_ERROR else 1
-    assert shortest <= wait + 1e-9 <= max(shortest, bound) + 1e-9 <= limit + 2e-9
-    assert wait == pytest.approx(max(shortest, bound * chance))
+def test_entries_do_not_grow_with_changed_due_times() -> None:
+    schedule = Schedule()
+    for number in range(10_000):
+        schedule.put("a", number)
+        schedule.pop(number)
+        schedule.put("a", number + 1)
+    assert schedule.entries < 10
 
 
-@pytest.mark.parametrize("reason", [Reason.UNREACHABLE, Reason.RATE_LIMITED, Reason.INVALID_RESPONSE])
-def test_the_bound_doubles_with_each_miss_up_to_five_minutes(reason: Reason) -> None:
-    latest = [
-        round(_next(failure(reason), 0, 0, chance=0.999999, consecutive_failures=consecutive_failures))
-        for consecutive_failures in range(1, 8)
-    ]
-    assert latest == [30, 60, 120, 240, 300, 300, 300]
+@dataclass
+class _Naive:
+    """A simple implementation for comparison."""
+
+    due: dict[str, tuple[float, int]] = field(default_factory=dict)
+    entered: int = 0
+    held_until: float = 0.0
+
+    def put(self, key: str, due: float) -> None:
+        self.entered += 1
+        self.due[key] = (due, self.entered)
+
+    def first(self) -> tuple[str, float] | None:
+        if not self.due:
+            return None
+        key = min(self.due, key=lambda name: self.due[name])
+        return key, self.due[key][0]
 
 
-def test_a_server_that_has_too_much_to_do_is_not_asked_sooner_than_if_all_were_well() -> None:
-    for consecutive_failures, interval in ((1, 30), (4, 30), (1, 900), (20, 3600)):
-        turn = DuePoll(0, 0, 0.01)
-        for reason in (Reason.RATE_LIMITED, Reason.SERVER_ERROR):
-            assert (
-                next_due(failure(reason), turn, consecutive_failures=consecutive_failures, interval=interval, place=0)
-                == interval
-            )
-    assert _next(failure(Reason.UNREACHABLE), 0, 0, chance=0, consecutive_failures=4) == 1
+class ScheduleComparison(RuleBasedStateMachine):
+    """Compares the schedule with the simple implementation, without a rate limit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.schedule, self.naive, self.now = Schedule(), _Naive(), 0.0
+
+    @rule(key=_keys, due=_times)
+    def put(self, key: str, due: float) -> None:
+        self.schedule.put(key, due)
+        self.naive.put(key, due)
+
+    @rule(key=_keys)
+    def remove(self, key: str) -> None:
+        self.schedule.remove(key)
+        self.naive.due.pop(key, None)
+
+    @rule(until=_times)
+    def hold(self, until: float) -> None:
+        self.schedule.hold(until)
+        self.naive.held_until = max(self.naive.held_until, until)
+
+    @rule(seconds=st.integers(0, 5))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule()
+    def pop(self) -> None:
+        first = self.naive.first()
+        if first is not None and max(first[1], self.naive.held_until) > self.now:
+            first = None
+        assert self.schedule.pop(self.now) == first
+        if first is not None:
+            del self.naive.due[first[0]]
+
+    @invariant()
+    def waits_are_equal(self) -> None:
+        first = self.naive.first()
+        expected = None if first is None else max(0.0, max(first[1], self.naive.held_until) - self.now)
+        assert self.schedule.wait(self.now) == expected
 
 
-@given(_chances, st.integers(1, 100), st.sampled_from([Reason.UNAUTHORIZED, Reason.NOT_FOUND]))
-def test_a_rejected_station_is_only_probed(chance: float, consecutive_failures: int, reason: Reason) -> None:
-    wait = _next(failure(reason), 0, 10, chance=chance, consecutive_failures=consecutive_failures) - 10
-    assert 0.9 * PROBE_INTERVAL <= wait <= 1.1 * PROBE_INTERVAL
-    assert PROBE_INTERVAL == 15 * 60
+TestScheduleComparison = ScheduleComparison.TestCase
+TestScheduleComparison.settings = settings(max_examples=60, stateful_step_count=30)

@@ -1,7 +1,7 @@
-"""What happens in a running bridge, as values, and the interface of whatever observes it.
+"""Events of a running bridge, and the interface of its listeners.
 
 The supervisor calls one method of each listener per event, in the order of its tuple of listeners. A listener
-overrides the methods that it needs. It must not raise, block or keep what it is given for longer than it needs it.
+overrides the methods that it needs. It must not raise, must not block, and should not keep events.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class DisconnectReason(Enum):
-    """Why there is no connection to the broker. The values are label values of a metric.
+    """Why there is no connection to the broker; the values are label values of a metric.
 
     `TAKEN_OVER` is what the broker reported; `UNSTEADY` is what the bridge concludes where the broker
     reports nothing.
@@ -99,7 +99,7 @@ class BrokerConnected:
 
 @dataclass(frozen=True, slots=True)
 class BrokerDisconnected:
-    """A connection to the broker, or an attempt at one, ended.
+    """A connection to the broker was lost, or could not be established.
 
     Attributes:
         detail: why, for people.
@@ -128,17 +128,17 @@ class SubscriptionRejected:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStarted:
-    """A birth message arrived: a consumer of discovery started, and everything is published again."""
+    """A birth message arrived: a consumer of discovery started, and the bridge republishes everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineNotAcknowledged:
-    """The broker did not acknowledge `offline` in time; it is left to publish the will."""
+    """The broker did not acknowledge `offline` in time; it will publish the will instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationApplied:
-    """A changed configuration is in force.
+    """A changed configuration was applied.
 
     Attributes:
         stations: how many stations it has.
@@ -149,7 +149,7 @@ class ConfigurationApplied:
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationRejected:
-    """A changed configuration is wrong; the current one stays in force.
+    """A changed configuration has errors; the bridge keeps the current one.
 
     Attributes:
         problems: one line each: where, which key, what is wrong.
@@ -159,10 +159,10 @@ class ConfigurationRejected:
 
 
 class Listener:
-    """Observes a running bridge. Every method does nothing here."""
+    """Receives events; by default, every method does nothing."""
 
     def poll_completed(self, event: PollCompleted) -> None:
-        """See `PollCompleted`; so for the other methods."""
+        """See `PollCompleted`."""
 
     def state_aged(self, event: StateAged) -> None:
         """See `StateAged`."""
@@ -199,7 +199,7 @@ class Listener:
 
 
 class Listeners(Listener):
-    """Several listeners as one: each event goes to all of them, in order."""
+    """Passes each event to several listeners, in order."""
 
     def __init__(self, listeners: tuple[Listener, ...]) -> None:
         self._listeners = listeners
@@ -211,7 +211,7 @@ class Listeners(Listener):
         )
 
     def poll_completed(self, event: PollCompleted) -> None:
-        """Pass the event on; so for the other methods."""
+        """Pass the event on."""
         for listen in self._on_poll_completed:
             listen(event)
 

@@ -71,7 +71,7 @@ class Environment:
         self._config.write_text('[mqtt]\nhost = "localhost"\nbase_topick = "evse"\n')
         lines = len(self.bridge.stderr)
         self.bridge.send_signal(signal.SIGHUP)
-        self.bridge.wait_for_line("configuration is wrong", since=lines)
+        self.bridge.wait_for_line("reload failed", since=lines)
 
     def publish_foreign_topics(self) -> None:
         """Publish the retained topics of other clients."""

@@ -31,6 +31,7 @@ __all__ = [
     "station_answer",
     "uuid_of",
     "wait_for",
+    "wait_for_event",
     "wait_until_up",
 ]
 
@@ -148,10 +149,17 @@ def patched_name_lookups(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site)}
 
 
-def log_entries(bridge: BridgeProcess, message: str = "", **values: object) -> list[dict[str, Any]]:
-    """The entries of a JSON log whose message contains `message` and which have these values."""
+def log_entries(bridge: BridgeProcess, *events: str, **values: object) -> list[dict[str, Any]]:
+    """The entries of a JSON log with one of these event ids (all entries without ids) and with these values."""
     entries = [_parse_entry(line) for line in bridge.stderr]
-    return [entry for entry in entries if message in entry["message"] and values.items() <= entry.items()]
+    return [
+        entry for entry in entries if (not events or entry.get("event") in events) and values.items() <= entry.items()
+    ]
+
+
+def wait_for_event(bridge: BridgeProcess, event: str, timeout: float = 30) -> None:
+    """Waits for a log entry with this event id."""
+    bridge.wait_for_line(f'"event": "{event}"', timeout)
 
 
 def _parse_entry(line: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.faults.setup import (
     sleep_until,
     station_answer,
     uuid_of,
+    wait_for_event,
     wait_until_up,
 )
 from tests.harness import CloudServer, Mosquitto, Observer, run_command, status_example
@@ -60,11 +61,11 @@ def test_broker_restart_without_persistence_republishes_all(
         observer.sync()
         before = observer.retained
         broker.kill()
-        bridge.wait_for_line("connection to the broker lost")
+        wait_for_event(bridge, "broker_connection_lost")
         broker.start()
         with Observer(broker.port) as after:
             assert not after.latest
-            bridge.wait_for_line("connected to the broker.*after|after.*connected to the broker")
+            bridge.wait_for_line('"after": .*"event": "broker_(re)?connected"')
             began = time.monotonic()
             after.wait(lambda: after.latest == before, timeout=10, what="every retained topic")
             duration = time.monotonic() - began
@@ -83,7 +84,7 @@ class _Outage:
         wrong: number of topics with a wrong payload, missing, or unexpected.
         most_messages: highest number of messages on one topic.
         memory_growth: growth of the bridge's memory in bytes.
-        lines: log messages.
+        events: event ids in the log.
     """
 
     duration: float
@@ -91,7 +92,7 @@ class _Outage:
     wrong: int
     most_messages: int
     memory_growth: int
-    lines: list[str]
+    events: list[str]
 
 
 def _outage(folder: Path) -> _Outage:
@@ -130,7 +131,7 @@ def _outage(folder: Path) -> _Outage:
                     + len(all_topics ^ after.latest.keys()),
                     max(Counter(message.topic for message in after.messages_since()).values()),
                     growth,
-                    [entry["message"] for entry in log_entries(bridge) if entry["level"] != "debug"],
+                    [entry["event"] for entry in log_entries(bridge) if entry["level"] != "debug"],
                 )
 
 
@@ -141,9 +142,9 @@ def test_long_outage_publishes_newest_value_of_each_topic_once(tmp_path: Path, r
     assert outage.wrong == 0
     assert outage.most_messages == 1
     assert outage.memory_growth < 10_000_000
-    assert outage.lines.count("connection to the broker lost, retrying") == 1
-    assert outage.lines.count("broker unreachable, retrying") == 1
-    assert outage.lines.count("connected to the broker") == 2
+    assert outage.events.count("broker_connection_lost") == 1
+    assert outage.events.count("broker_unreachable") == 1
+    assert outage.events.count("broker_connected") == 2
     report_row(
         4,
         f"broker killed for 15 s, 40 stations: {outage.topics} topics, newest values, one message each, "
@@ -159,19 +160,19 @@ def test_broker_and_cloud_unreachable_at_start_retries(
     cloud.stop()
     broker.stop()
     with running_bridge(configure(tmp_path, broker, cloud)) as bridge:
-        bridge.wait_for_line("still no lasting connection", 30)
-        bridge.wait_for_line("station unavailable")
-        warnings = [entry["message"] for entry in log_entries(bridge) if entry["level"] in ("warning", "error")]
-        assert sorted(warnings) == ["broker unreachable, retrying", "station unavailable"]
+        wait_for_event(bridge, "broker_still_disconnected", 30)
+        wait_for_event(bridge, "station_unavailable")
+        warnings = [entry["event"] for entry in log_entries(bridge) if entry["level"] in ("warning", "error")]
+        assert sorted(warnings) == ["broker_unreachable", "station_unavailable"]
         broker.start()
         cloud.start()
         with Observer(broker.port) as observer:
             observer.wait_for(AVAILABILITY, "online", timeout=30)
             observer.wait_for(f"evse/{uuid_of(0)}/availability", "online", timeout=30)
             observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/power", "7107")
-        bridge.wait_for_line("station available again")
+        wait_for_event(bridge, "station_available_again")
     report_row(
-        5, f"warnings: {', '.join(warnings)}; then {log_entries(bridge, 'station available again')[0]['message']}"
+        5, f"warnings: {', '.join(warnings)}; then {log_entries(bridge, 'station_available_again')[0]['message']}"
     )
 
 
@@ -213,7 +214,7 @@ def _dead_peer(folder: Path) -> _DeadPeer:
             wait_until_up(observer, 0)
             proxy.blackhole()
             began = time.monotonic()
-            bridge.wait_for_line("connection to the broker lost", 20)
+            wait_for_event(bridge, "broker_connection_lost", 20)
             detected = time.monotonic() - began
             # The broker detects it too, by the keepalive, and publishes the will.
             observer.wait_for(AVAILABILITY, "offline", timeout=20)
@@ -223,7 +224,7 @@ def _dead_peer(folder: Path) -> _DeadPeer:
             reconnected = time.monotonic() - began
             changing.frozen = True
             observer.wait(lambda: changing.expected().items() <= observer.latest.items())
-            detail = log_entries(bridge, "connection to the broker lost")[0]["detail"]
+            detail = log_entries(bridge, "broker_connection_lost")[0]["detail"]
             return _DeadPeer(detected, reconnected, detail, observer.retained[AVAILABILITY])
 
 
@@ -231,7 +232,7 @@ def test_dead_connection_is_detected_by_keepalive(tmp_path: Path, report_row: Re
     """Row 4: the bridge disconnects within two keepalives and reconnects."""
     peer = _dead_peer(tmp_path)
     assert peer.detected < 2 * 5 + 2
-    assert peer.detail == "the broker did not answer any more"
+    assert peer.detail == "the broker stopped answering"
     assert peer.reconnected < 16
     assert peer.retained == "online"
     report_row(
@@ -265,11 +266,11 @@ def _frozen(folder: Path) -> _Frozen:
                 wait_until_up(before, *range(10))
             memory = resident_memory(bridge.pid)
             broker.freeze()
-            bridge.wait_for_line("connection to the broker lost", 20)
-            bridge.wait_for_line("broker unreachable", 20)
+            wait_for_event(bridge, "broker_connection_lost", 20)
+            wait_for_event(bridge, "broker_unreachable", 20)
             broker.thaw()
             thawed = time.monotonic()
-            bridge.wait_for_line("connected to the broker.*after|after.*connected to the broker", 20)
+            bridge.wait_for_line('"after": .*"event": "broker_(re)?connected"', 20)
             # The broker only now sees the connection attempts made meanwhile; their wills would be due 5 s later.
             sleep_until(thawed + 8)
             changing.frozen = True
@@ -316,7 +317,7 @@ def _flapping(folder: Path) -> _Flapping:
     with Mosquitto(folder / "broker") as broker, CloudServer() as cloud, Proxy(broker.port) as proxy:
         changing = ChangingStations(cloud, 1)
         with running_bridge(configure(folder, proxy, cloud, log={"level": "info"})) as bridge:
-            bridge.wait_for_line("connected to the broker", 30)
+            wait_for_event(bridge, "broker_connected", 30)
             proxy.cut(new_after=0.5)
             began = time.monotonic()
             sleep_until(began + 15)

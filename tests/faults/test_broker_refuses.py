@@ -22,6 +22,7 @@ from tests.faults.setup import (
     sleep_until,
     station_answer,
     uuid_of,
+    wait_for_event,
     wait_until_up,
 )
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
@@ -45,7 +46,7 @@ def test_message_denied_by_acl_is_logged_once_per_topic(
         wait_until_up(observer, 0, 1)
         cloud.wait_for_requests(8)
         observer.sync()
-        refused = log_entries(bridge, "broker rejected a message", level="error")
+        refused = log_entries(bridge, "publish_rejected", level="error")
         assert sorted(entry["topic"] for entry in refused) == [
             f"evse/{uuid_of(0)}/{PLUG}/power",
             f"evse/{uuid_of(0)}/info",
@@ -53,7 +54,7 @@ def test_message_denied_by_acl_is_logged_once_per_topic(
         ]
         assert {entry["reason"] for entry in refused} == {"Not authorized"}
         assert not [topic for topic in observer.retained if topic.endswith("/power")]
-        assert len(log_entries(bridge, "connected to the broker")) == 1
+        assert len(log_entries(bridge, "broker_connected", "broker_reconnected")) == 1
         count = len(observer.payloads(f"evse/{uuid_of(1)}/{PLUG}/state"))
         assert count > 1, "state is still published"
     report_row(
@@ -76,14 +77,14 @@ def test_message_above_max_packet_size_is_not_sent(tmp_path: Path, cloud: CloudS
             observer.wait_for(f"evse/{uuid_of(number)}/{PLUG}/availability", "online")
         cloud.wait_for_requests(6)
         observer.sync()
-        refused = log_entries(bridge, "broker rejected a message", level="error")
+        refused = log_entries(bridge, "publish_rejected", level="error")
         assert sorted(entry["topic"] for entry in refused) == [
             f"evse/{uuid_of(0)}/{PLUG}/label",
             f"evse/{uuid_of(0)}/{PLUG}/state",
             f"evse/{uuid_of(0)}/info",
         ]
-        assert all("bytes are more than the 4000 it takes" in entry["reason"] for entry in refused)
-        assert len(log_entries(bridge, "connected to the broker")) == 1
+        assert all("bytes exceed the broker's limit of 4000" in entry["reason"] for entry in refused)
+        assert len(log_entries(bridge, "broker_connected", "broker_reconnected")) == 1
         assert "oversize" not in broker.log.lower()
     report_row(17, f"too large: {len(refused)} error lines for 3 topics, {refused[0]['reason']!r}")
 
@@ -95,11 +96,11 @@ def test_broker_without_qos_1_is_reported_with_the_setting(
     cloud.answer(uuid_of(0), station_answer(0))
     with Mosquitto(tmp_path / "broker", extra=["max_qos 0"]) as broker:
         with running_bridge(configure(tmp_path / "refused", broker, cloud)) as bridge:
-            bridge.wait_for_line("broker rejected the connection")
-            (entry,) = log_entries(bridge, "broker rejected the connection")
+            wait_for_event(bridge, "broker_connection_rejected")
+            (entry,) = log_entries(bridge, "broker_connection_rejected")
             assert entry["detail"] == "QoS not supported: set mqtt.qos = 0"
         with running_bridge(configure(tmp_path / "accepted", broker, cloud, mqtt={"qos": 0})) as bridge:
-            bridge.wait_for_line("connected to the broker")
+            wait_for_event(bridge, "broker_connected")
     report_row(17, f"Maximum QoS 0: {entry['detail']}")
 
 
@@ -122,12 +123,12 @@ def test_rejected_login_is_logged_once_and_retried(
         Mosquitto(tmp_path / "broker", extra=[f"password_file {passwords}"], anonymous=False) as broker,
         running_bridge(configure(tmp_path, broker, cloud, mqtt=mqtt)) as bridge,
     ):
-        bridge.wait_for_line("still no lasting connection", 30)
+        wait_for_event(bridge, "broker_still_disconnected", 30)
         passwords.write_text(password_line("bridge", "canary-password"))
         os.kill(broker.pid, signal.SIGHUP)
         with Observer(broker.port, username="bridge", password="canary-password") as observer:
             observer.wait_for(AVAILABILITY, "online", timeout=20)
-        (entry,) = log_entries(bridge, level="error", message="login")
+        (entry,) = log_entries(bridge, "broker_login_rejected", level="error")
         assert "mqtt.password" in entry["advice"]
         assert "canary" not in bridge.stderr_text
     report_row(5, f"MQTT {protocol}: {entry['message']}: {entry['detail']}; {entry['advice']}")

@@ -63,11 +63,11 @@ def _failing(folder: Path) -> list[str]:
             assert before == [measurements(observer, number) for number in range(2)]
             assert_cadence(cloud.requests_of(uuid_of(2)))
             bridge.stop()
-        assert not log_entries(bridge, "station unavailable", station=name_of(2))
+        assert not log_entries(bridge, "station_unavailable", station=name_of(2))
         lines = []
         for number in range(2):
-            (failure,) = log_entries(bridge, "station unavailable", station=name_of(number), level="warning")
-            (recovery,) = log_entries(bridge, "station available again", station=name_of(number), level="info")
+            (failure,) = log_entries(bridge, "station_unavailable", station=name_of(number), level="warning")
+            (recovery,) = log_entries(bridge, "station_available_again", station=name_of(number), level="info")
             lines.append(f"{failure['reason']}: {failure['detail']}; {recovery['message']} after {recovery['after']}")
         return lines
 
@@ -116,7 +116,7 @@ def _retry_after(folder: Path) -> str:
             gaps[form] = max(later - earlier for earlier, later in pairwise(times[:5]))
             assert least - 0.05 <= gaps[form] < max(most, 8), form
             assert (len(clouds[form].requests) == 3) is (most > 6), form
-            assert len(log_entries(bridges[form], "cloud asked to wait")) == bool(wait), form
+            assert len(log_entries(bridges[form], "cloud_rate_limited")) == bool(wait), form
             if wait:
                 bridges[form].wait_for_line(f'"wait": "{wait}"')
         return ", ".join(f"{form}: {gap:.1f} s" for form, gap in gaps.items())
@@ -146,7 +146,7 @@ def _repeated_retry_after(folder: Path) -> str:
             began = cloud.wait_for_requests(1, timeout=30)[0].at
             sleep_until(began + 5)
             assert len(cloud.requests) <= 10 + 5 * 10
-            assert len(log_entries(bridge, "cloud asked to wait")) == 1
+            assert len(log_entries(bridge, "cloud_rate_limited")) == 1
             return (
                 f"`Retry-After: 1` in every answer for 5 s: {len(cloud.requests)} requests of 10 stations, 1 log line"
             )
@@ -212,12 +212,12 @@ def test_server_that_fails_verification_gets_no_request(
         observer.wait_for(f"trusted/{uuid_of(0)}/availability", "online", timeout=30)
         for name, detail in details.items():
             observer.wait_for(f"{name.replace(' ', '-')}/{uuid_of(0)}/availability_reason", "unreachable", timeout=30)
-            bridges[name].wait_for_line(rf'"detail": "{detail}.*"station unavailable"')
+            bridges[name].wait_for_line(rf'"detail": "{detail}.*"event": "station_unavailable"')
         for name, server in servers.items():
             assert bool(server.requests) is (name == "trusted"), name
             assert server.connections > 0 or name != "trusted"
         assert not plain.requests
-        logged = {name: log_entries(bridges[name], "station unavailable")[0]["detail"] for name in details}
+        logged = {name: log_entries(bridges[name], "station_unavailable")[0]["detail"] for name in details}
     for name, detail in logged.items():
         report_row(12, f"{name}: {detail}")
 

@@ -14,6 +14,7 @@ from tests.faults.setup import (
     running_bridge,
     station_answer,
     uuid_of,
+    wait_for_event,
     wait_until_up,
 )
 from tests.harness import CloudServer, Mosquitto, Observer, station_table
@@ -42,7 +43,7 @@ def test_rejected_station_goes_offline_and_is_not_repolled(
         for number in statuses:
             assert len(cloud.requests_of(uuid_of(number))) == 1
             (entry,) = log_entries(bridge, station=name_of(number), level="error")
-            assert entry["message"] == "station rejected"
+            assert entry["event"] == "station_rejected"
             report_row(8 if number < 2 else 9, f"{entry['reason']}: {entry['detail']}; {entry['advice']}")
         assert not log_entries(bridge, station=name_of(4), level="error")
         assert "canary" not in bridge.stderr_text
@@ -51,7 +52,7 @@ def test_rejected_station_goes_offline_and_is_not_repolled(
         configure(tmp_path, broker, cloud, stations)
         bridge.send_signal(signal.SIGHUP)
         observer.wait_for(f"evse/{uuid_of(0)}/availability", "online")
-        bridge.wait_for_line("station available again")
+        wait_for_event(bridge, "station_available_again")
         for number in (1, 2, 3):
             assert len(cloud.requests_of(uuid_of(number))) == 1, "a reload does not poll the others"
 

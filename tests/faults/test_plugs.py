@@ -86,8 +86,8 @@ def test_missing_plug_goes_offline_and_new_plug_is_announced(service: _Service, 
     service.cloud.answer(uuid_of(0), _fresh(0))
     service.wait(0, "availability", "online")
     service.wait(0, "availability_reason", "missing", OTHER)
-    service.bridge.wait_for_line(f"{name_of(0)}.*plug available again")
-    failures = log_entries(service.bridge, "plug unavailable", station=name_of(0), level="warning")
+    service.bridge.wait_for_line(f'"{name_of(0)}".*"plug_available_again"')
+    failures = log_entries(service.bridge, "plug_unavailable", station=name_of(0), level="warning")
     assert [entry["reason"] for entry in failures] == ["missing", "missing"]
     report_row(
         13, f"{failures[0]['message']}: {failures[0]['reason']}; {len(announced)} discovery topics for the new plug"
@@ -108,8 +108,8 @@ def test_plug_with_offline_status_goes_offline(
     assert service.observer.latest[f"evse/{uuid_of(number)}/availability"] == "online"
     service.cloud.answer(uuid_of(number), _fresh(number))
     service.wait(number, "availability", "online")
-    (failure,) = log_entries(service.bridge, "plug unavailable", station=name_of(number))
-    service.bridge.wait_for_line(f"{name_of(number)}.*plug available again")
+    (failure,) = log_entries(service.bridge, "plug_unavailable", station=name_of(number))
+    service.bridge.wait_for_line(f'"{name_of(number)}".*"plug_available_again"')
     report_row(14, f"{failure['level']}: {failure['message']}: {failure['reason']}")
 
 
@@ -131,7 +131,7 @@ def test_old_or_future_measurement_time_is_stale(service: _Service, report_row: 
     topic = f"evse/{uuid_of(3)}/{PLUG}"
     assert service.observer.payloads(f"{topic}/availability", start) == ["offline", "online"] * 2
     assert service.observer.payloads(f"{topic}/power", start) == []
-    reasons = [entry["reason"] for entry in log_entries(service.bridge, "plug unavailable", station=name_of(3))]
+    reasons = [entry["reason"] for entry in log_entries(service.bridge, "plug_unavailable", station=name_of(3))]
     assert reasons == ["stale", "stale"]
     report_row(
         15,
@@ -150,7 +150,7 @@ def test_unknown_status_and_field_are_logged_once(service: _Service, report_row:
     service.observer.sync()
     assert service.observer.latest[f"evse/{uuid_of(4)}/{PLUG}/availability"] == "online"
     assert not [topic for topic in service.observer.retained if "battery" in topic]
-    details = [entry["detail"] for entry in log_entries(service.bridge, "unusual answer", level="warning")]
+    details = [entry["detail"] for entry in log_entries(service.bridge, "unusual_answer", level="warning")]
     assert sorted(details) == [
         "field 'battery' is not known and was ignored",
         "status 'defrosting' is not known and was published as it is",

@@ -19,6 +19,7 @@ from tests.faults.setup import (
     station_answer,
     uuid_of,
     wait_for,
+    wait_for_event,
     wait_until_up,
 )
 from tests.harness import CloudServer, Mosquitto, Observer
@@ -82,8 +83,8 @@ def test_shutdown_publishes_offline_as_the_last_message(
         assert (published[-1].topic, published[-1].payload, published[-1].retain) == (AVAILABILITY, "offline", True)
         assert len(cloud.requests) <= requests + 20, "polling stops at once"
         wait_for(lambda: "Received DISCONNECT from evse-mqtt-bridge" in broker.log)
-        assert log_entries(bridge)[-1]["message"] == "stopped"
-        assert not log_entries(bridge, "did not acknowledge")
+        assert log_entries(bridge)[-1]["event"] == "bridge_stopped"
+        assert not log_entries(bridge, "offline_not_acknowledged")
         report_row(
             2,
             f"{number.name}: exit 0 after {duration:.1f} s; last of {len(published)} messages: {published[-1].payload}",
@@ -117,7 +118,7 @@ def test_shutdown_without_responsive_broker_succeeds(tmp_path: Path, cloud: Clou
             stack.enter_context(running_bridge(configure(tmp_path / name, address, cloud, mqtt=mqtt)))
             for name, address, mqtt in situations
         ]
-        bridges[0].wait_for_line("broker unreachable", 30)
+        wait_for_event(bridges[0], "broker_unreachable", 30)
         wait_for(lambda: len(paused.connections) == 2, 30)
         for bridge in bridges:
             bridge.stop(timeout=5)
@@ -134,7 +135,7 @@ def test_shutdown_with_frozen_broker_leaves_offline_to_the_will(
         began = time.monotonic()
         bridge.stop(timeout=5)
         assert time.monotonic() - began > 2
-        assert len(log_entries(bridge, "broker did not acknowledge offline in time", level="warning")) == 1
+        assert len(log_entries(bridge, "offline_not_acknowledged", level="warning")) == 1
         broker.thaw()
     observer.wait_for(AVAILABILITY, "offline")
 

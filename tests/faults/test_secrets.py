@@ -26,6 +26,7 @@ from tests.faults.setup import (
     running_bridge,
     station_answer,
     uuid_of,
+    wait_for_event,
     wait_until_up,
 )
 from tests.faults.test_broker_refuses import password_line
@@ -242,7 +243,7 @@ def _run_in_service(site: _Site, observer: Observer) -> None:
         valid = config.read_text()
         config.write_text(valid.replace("[polling]", "[poling]"))
         bridge.send_signal(signal.SIGHUP)
-        bridge.wait_for_line("reload failed")
+        wait_for_event(bridge, "configuration_rejected")
         config.write_text(valid)
         site.run_command("check")
         site.run_command("check", "--online")
@@ -255,7 +256,7 @@ def _run_in_service(site: _Site, observer: Observer) -> None:
         add = ["station", "add", "--edge-device-id", "edge-1", "--uuid", uuid_of(0), "--token-stdin"]
         site.run_command(*add, stdin=_REJECTED)
         site.broker.stop()
-        bridge.wait_for_line("connection to the broker lost")
+        wait_for_event(bridge, "broker_connection_lost")
         site.broker.start()
         observer.wait(lambda: observer.payloads(AVAILABILITY)[-1] == "online")
     site.collect_log("a bridge in service", bridge)
@@ -273,9 +274,9 @@ def _run_with_careless_server(site: _Site) -> None:
             site.second_home, site.broker, server, site.stations(), mqtt=mqtt, polling=polling, http=http
         )
         with running_bridge(config, env=site.environment) as bridge:
-            bridge.wait_for_line("broker rejected the login")
+            wait_for_event(bridge, "broker_login_rejected")
             for number in range(6):
-                bridge.wait_for_line(f"{name_of(number)}.*station unavailable")
+                bridge.wait_for_line(f'"{name_of(number)}".*"station_unavailable"')
             site.collect_pages(http["port"])
         site.collect_log("a bridge with a careless server", bridge)
 

@@ -1,4 +1,4 @@
-"""docs/architecture.md lists every module of the package, with one sentence each."""
+"""docs/architecture.md lists every module of the package with its sentence, and only files that exist."""
 
 import ast
 import re
@@ -6,37 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from scripts.module_reference import DOCUMENT, modules, refreshed
+
 _ROOT = Path(__file__).parent.parent
 _PACKAGE = _ROOT / "evse_mqtt_bridge"
-_HEADING = "## Modules"
+_PAGE = (_ROOT / DOCUMENT).read_text()
 
 
-def _has_code(path: Path) -> bool:
-    """Return whether a module contains more than a docstring."""
-    return len(ast.parse(path.read_text()).body) > 1 or path.name != "__init__.py"
+def test_module_list_is_current() -> None:
+    assert refreshed(_PAGE) == _PAGE, "run `python -m scripts.module_reference`"
 
 
-@pytest.fixture(name="rows")
-def _rows() -> dict[str, str]:
-    """Return the sentence of each module, by its path in the package, from the tables below the heading."""
-    _, found, rest = (_ROOT / "docs" / "architecture.md").read_text().partition(f"\n{_HEADING}\n")
-    if not found:
-        pytest.skip(f"docs/architecture.md has no section {_HEADING!r} yet")
-    section = re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0]
-    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.*) \|$", section, re.MULTILINE)
-    assert len(rows) == len(dict(rows)), "a module is listed twice"
-    return dict(rows)
+def test_module_list_is_complete() -> None:
+    listed = set(re.findall(r"^\| `([\w/]+\.py)` \|", _PAGE, re.MULTILINE))
+    rooms = {path.name for path in _PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("_")}
+    assert listed == {path for room in rooms for path, _ in modules(room)}
+    assert len(listed) > 100
 
 
-def test_module_list_is_complete_and_current(rows: dict[str, str]) -> None:
-    modules = {path.relative_to(_PACKAGE).as_posix() for path in _PACKAGE.rglob("*.py") if _has_code(path)}
-    assert rows.keys() - modules == set(), "these modules no longer exist"
-    assert modules - rows.keys() == set(), "these modules are missing"
-
-
-def test_module_list_has_one_sentence_each(rows: dict[str, str]) -> None:
-    wrong = {path: sentence for path, sentence in rows.items() if not re.fullmatch(r"[^a-z].*[^.]\.", sentence)}
-    assert wrong == {}
+def test_module_sentences_end_with_a_full_stop() -> None:
+    rooms = [path.name for path in _PACKAGE.iterdir() if (path / "__init__.py").exists()]
+    assert [path for room in rooms for path, text in modules(room) if not re.fullmatch(r".{20,160}\.", text)] == []
 
 
 def test_every_module_has_a_docstring() -> None:
@@ -45,3 +35,8 @@ def test_every_module_has_a_docstring() -> None:
         for path in _PACKAGE.rglob("*.py")
         if not ast.get_docstring(ast.parse(path.read_text()))
     ] == []
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\b(?:[a-z_]+/)+[a-z_]+\.py\b", _PAGE))))
+def test_page_names_files_that_exist(path: str) -> None:
+    assert (_PACKAGE / path).exists() or (_ROOT / path).exists()

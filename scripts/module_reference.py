@@ -1,0 +1,74 @@
+"""Generates the list of modules in docs/architecture.md from the docstrings of the modules.
+
+    python -m scripts.module_reference
+
+Run it in the project's directory.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["DOCUMENT", "modules", "refreshed", "tables"]
+
+DOCUMENT = Path("docs/architecture.md")
+_PACKAGE = Path(__file__).parent.parent / "evse_mqtt_bridge"
+
+_BEGIN = "<!-- generated from the docstrings: begin -->\n"
+_END = "<!-- generated from the docstrings: end -->\n"
+
+_ROOMS = (
+    "cli",
+    "service",
+    "web",
+    "observability",
+    "cloud",
+    "mqtt",
+    "polling",
+    "simulator",
+    "config",
+    "publishing",
+    "domain",
+    "support",
+)
+"""The rooms in the order of the layers, the one that imports all others first."""
+
+
+def modules(room: str) -> Iterator[tuple[str, str]]:
+    """Yield the path of each module of a room, relative to the package, and the first paragraph of its docstring."""
+    for path in sorted((_PACKAGE / room).rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        if path.name == "__init__.py" and len(tree.body) == 1:
+            continue  # a docstring alone
+        text = (ast.get_docstring(tree) or "").partition("\n\n")[0]
+        yield path.relative_to(_PACKAGE).as_posix(), " ".join(text.split())
+
+
+def tables() -> str:
+    """Return a heading, the sentence of the room and a table of its modules for each room, as Markdown."""
+    parts = []
+    for room in _ROOMS:
+        sentence = (ast.get_docstring(ast.parse((_PACKAGE / room / "__init__.py").read_text())) or "").partition(
+            "\n\n"
+        )[0]
+        rows = [f"| `{path}` | {text} |" for path, text in modules(room)]
+        lines = (f"### {room}/", "", " ".join(sentence.split()), "", "| module | |", "| --- | --- |", *rows, "")
+        parts.append("\n".join(lines))
+    return "\n".join(parts)
+
+
+def refreshed(page: str) -> str:
+    """Return `page` with new tables between the two marks.
+
+    Raises:
+        ValueError: a mark is missing.
+    """
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError("the marks of the list of modules are missing")
+    return f"{before}{_BEGIN}\n{tables()}\n{_END}{after}"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(refreshed(DOCUMENT.read_text()))

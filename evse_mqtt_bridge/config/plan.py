@@ -1,4 +1,4 @@
-"""From a configuration to the publishing plan that it asks for."""
+"""Derives the publishing plan from a configuration."""
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.schema import Config
@@ -30,7 +30,7 @@ def publishing_plan(config: Config) -> Plan:
 
 
 def ownership(config: Config) -> Ownership:
-    """Return what belongs to the bridge of a configuration; discovery is searched for even where it is off."""
+    """Return how to recognize the topics of the bridge; discovery topics are included even if discovery is disabled."""
     plan, settings = publishing_plan(config), config.homeassistant
     plain, *_ = plan.locations
     searched = (plain, DiscoveryLocation(settings.discovery_prefix, settings.discovery))

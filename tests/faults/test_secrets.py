@@ -29,7 +29,7 @@ from tests.faults.setup import (
     wait_for_event,
     wait_until_up,
 )
-from tests.faults.test_broker_refuses import password_line
+from tests.faults.test_broker_rejects import password_line
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, run_command, station_table
 from tests.harness.configuration import write_config
 from tests.harness.misbehaving_server import Behaviour, MisbehavingServer, answer

@@ -22,7 +22,7 @@ __all__ = ["Introspection"]
 
 
 class Introspection:
-    """What the web server and the service manager read. Implements `StatusSource` of web/source.py."""
+    """The view of the bridge that the web server (as `StatusSource`) and the service manager read."""
 
     def __init__(  # noqa: PLR0913  # one argument per part that is described
         self,

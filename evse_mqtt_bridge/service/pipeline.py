@@ -13,7 +13,7 @@ __all__ = ["Pipeline"]
 
 
 class Pipeline:
-    """Joins polling, states, publishing and listeners. No other place does."""
+    """The only place that joins polling, states, publishing and listeners."""
 
     def __init__(self, stations: Stations, publishing: Publishing, listener: Listener) -> None:
         self._stations = stations
@@ -28,7 +28,7 @@ class Pipeline:
         return event.new.consecutive_failures
 
     def age(self, moment: Moment) -> None:
-        """Publish which measurements became too old, while polls pause and so do not show it."""
+        """Publish which plugs became stale. Needed only while polling pauses, because each poll does it otherwise."""
         for event in self._stations.age(moment):
             self._publishing.session.station_changed(event.station, event.old, event.new)
             self._listener.state_aged(event)

@@ -7,8 +7,8 @@ A reload prepares what can fail, stops what cannot go on, reconfigures, and star
 Results flow from polling to publishing. So polling stops before publishing, and starts after it. The web server only
 shows what there is, and comes last.
 
-All `reconfigure` steps run without giving control back to the event loop. So no poll completes, and no message arrives,
-while one component has the new configuration and another one still has the old.
+The `reconfigure` steps between the last stop and the first start never give control back to the event loop. So no poll
+completes, and no message arrives, while one component has the new configuration and another one has the old.
 
 The rules are the table below. Each of its rows applies if one of its sections of the configuration changed.
 """
@@ -32,7 +32,7 @@ class ComponentName(Enum):
 
 
 class Action(Enum):
-    """What a step does with a component. Only `PREPARE` may reject the new configuration."""
+    """What a step does with a component: a method of `Component`. Only `PREPARE` may reject the configuration."""
 
     PREPARE = "prepare"
     STOP = "stop"
@@ -45,8 +45,10 @@ class Step:
     """One step of a reload.
 
     Attributes:
-        sections: sections of the configuration of which at least one has to change for the step to be needed.
-        reason: why the step stands where it stands.
+        action: what to do.
+        component: with which component.
+        sections: the step is needed if at least one of these sections of the configuration changed.
+        reason: why the step has its place in the order.
     """
 
     action: Action
@@ -63,7 +65,7 @@ _STEPS = (
         Action.PREPARE,
         ComponentName.PUBLISHING,
         frozenset({"mqtt"}),
-        "A broken certificate rejects the new configuration while everything still runs.",
+        "An unusable certificate rejects the new configuration while everything still runs.",
     ),
     Step(
         Action.PREPARE,
@@ -123,7 +125,7 @@ _STEPS = (
         Action.START,
         ComponentName.POLLING,
         frozenset({"cloud"}),
-        "Results have somewhere to go by now.",
+        "The session accepts results by now.",
     ),
     Step(
         Action.START,
@@ -148,7 +150,7 @@ class ReloadPlan:
 
     @classmethod
     def between(cls, old: Config, new: Config) -> Self:
-        """The plan that leads from one configuration to another."""
+        """Return the plan that leads from one configuration to another."""
         changed = {name for name in Config.model_fields if getattr(old, name) != getattr(new, name)}
         steps = tuple(step for step in _STEPS if step.sections & changed)
         removed = {entry.uuid for entry in old.stations} - {entry.uuid for entry in new.stations}

@@ -2,8 +2,8 @@
 
     startup -> supervise (-> reload)* -> shutdown
 
-The components (service/components) own the tasks, the pipeline (service/pipeline.py) takes each poll result to the
-broker and to the listeners, and the plan of a reload (service/reload_plan.py) says what it stops, changes and starts.
+The components (service/components) own the tasks. The pipeline (service/pipeline.py) passes each poll result to the
+session and to the listeners. The reload plan (service/reload_plan.py) lists what a reload stops, changes and starts.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from evse_mqtt_bridge.support.threads import in_daemon_thread
 __all__ = ["Controls", "Supervisor", "run"]
 
 _TICK = 10.0
-"""Seconds at most between two rounds of periodic work."""
+"""Maximum pause between two rounds of periodic work, in seconds."""
 
 _NO_SERVICE_MANAGER = ServiceNotifier()
 
@@ -154,7 +154,7 @@ class Supervisor:
             stop.cancel()
 
     async def reload(self, load: Callable[[], Loaded], stop: asyncio.Future[Any]) -> None:
-        """Go over to the configuration that `load` reads, or keep the current one if that one is wrong.
+        """Switch to the configuration that `load` reads, or keep the current one if the new one is invalid.
 
         Gives up if `stop` is done before `load` returns.
         """
@@ -203,7 +203,7 @@ class Supervisor:
             request.cancel()
 
     async def _watch_until(self, *awaited: asyncio.Future[Any]) -> None:
-        """Wait for one of these, and do periodic work meanwhile; raises what a component raised, which is a bug."""
+        """Wait for one of these, and do the periodic work meanwhile. Raises the bug if a component fails."""
         while not any(future.done() for future in awaited):
             tasks = [task.current for task in (self._polling.task, self._publishing.task, self._watchdog.task)]
             watched = [self._uncaught_errors.bug, *(task for task in tasks if task is not None)]
@@ -217,7 +217,7 @@ class Supervisor:
         """Do the periodic work."""
         self._observers.event_log.tick()
         self._notifier.status(self._introspection.status_line())
-        if self._polling.poller.held:  # then no poll shows that measurements became too old
+        if self._polling.poller.held:  # without polls, nothing else notices stale measurements
             self._pipeline.age(Moment(self._clock.monotonic(), self._clock.utc()))
         await self._web_server.retry()
 

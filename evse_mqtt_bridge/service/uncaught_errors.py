@@ -1,4 +1,4 @@
-"""Decides about exceptions that nothing catches: a bug ends the process, an error of the system is logged."""
+"""Handles exceptions that nothing else catches: a bug ends the process, an error of the system is logged."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,6 +17,7 @@ class UncaughtErrors:
     """Receives exceptions from callbacks of the event loop and from requests to the status page.
 
     Args:
+        log: returns the logger in use.
         now: monotonic seconds.
     """
 
@@ -28,7 +29,7 @@ class UncaughtErrors:
         self._rate_limiter = RateLimiter(LINES_PER_MINUTE)
 
     def handle(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """Take the place of asyncio's exception handler: a bug in a callback must not pass unnoticed."""
+        """Replace asyncio's exception handler, which only logs: a bug in a callback must not pass unnoticed."""
         error = context.get("exception")
         if isinstance(error, Exception) and not isinstance(error, OSError) and not self.bug.done():
             self.bug.set_exception(error)

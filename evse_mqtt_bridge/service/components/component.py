@@ -1,36 +1,36 @@
-"""The interface of a component, and the owner of its background task."""
+"""The base class of components, and the owner of a background task."""
 
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from evse_mqtt_bridge.config.schema import Config
 
 __all__ = ["BackgroundTask", "Component"]
 
 
-class Component(Protocol):
+class Component:
     """A part of the running bridge that starts, stops and follows a changed configuration.
 
-    A reload calls the methods that service/reload_plan.py lists, in its order.
+    A reload calls the methods that service/reload_plan.py lists, in its order. Every method does nothing here.
     """
 
     async def prepare(self, new: Config) -> None:
-        """Validate and open what `new` needs. Nothing changes for what runs.
+        """Validate the files that `new` names, and open what it needs. What runs does not change.
 
         Raises:
             ConfigError: a file that `new` names cannot be used.
         """
 
     async def start(self) -> None:
-        """Start working by the current settings."""
+        """Start to work with the current settings."""
 
     async def stop(self) -> None:
         """Stop working, and release what `start` took. Does nothing if the component is stopped."""
 
     def reconfigure(self, new: Config) -> None:
-        """Go over to `new`, for which the component was stopped and prepared if the reload plan says so."""
+        """Switch to `new`. If the reload plan requires it, the component was prepared and stopped before."""
 
 
 class BackgroundTask:
@@ -45,7 +45,7 @@ class BackgroundTask:
         self._task = asyncio.create_task(work, name=self._name)
 
     async def stop(self) -> None:
-        """Cancel the task, and wait until it has ended. An exception that it raises meanwhile is raised here."""
+        """Cancel the task and wait for its end. Raises what the task raises while it is cancelled."""
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()
@@ -54,5 +54,5 @@ class BackgroundTask:
 
     @property
     def current(self) -> asyncio.Task[None] | None:
-        """The task as asyncio has it; `None` while it is stopped."""
+        """The asyncio task; `None` while it is stopped."""
         return self._task

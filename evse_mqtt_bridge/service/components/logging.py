@@ -3,11 +3,12 @@
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.event_log import EventLog
 from evse_mqtt_bridge.observability.log import Logger, make_logger
+from evse_mqtt_bridge.service.components.component import Component
 
 __all__ = ["Logging"]
 
 
-class Logging:
+class Logging(Component):
     """Holds the logger, which a reload replaces if its level or format changes."""
 
     def __init__(self, logger: Logger, event_log: EventLog) -> None:
@@ -16,18 +17,9 @@ class Logging:
 
     @property
     def logger(self) -> Logger:
-        """The logger in use. Ask for it for each line."""
+        """The logger in use. Read it for each line, because a reload may replace it."""
         return self._logger
 
-    async def prepare(self, new: Config) -> None:
-        """Nothing to prepare. See `Component`."""
-
-    async def start(self) -> None:
-        """Nothing to start."""
-
-    async def stop(self) -> None:
-        """Nothing to stop."""
-
     def reconfigure(self, new: Config) -> None:
-        """Use another level or format."""
+        """Switch to another level or format."""
         self._logger = self._event_log.log = make_logger(new.log.level, new.log.format)

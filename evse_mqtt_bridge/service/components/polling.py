@@ -6,12 +6,12 @@ from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
 from evse_mqtt_bridge.config.schema import Cloud, Config, StationConfig
 from evse_mqtt_bridge.domain.model import Outcome
 from evse_mqtt_bridge.polling.poller import Clock, OnResult, Poller
-from evse_mqtt_bridge.service.components.component import BackgroundTask
+from evse_mqtt_bridge.service.components.component import BackgroundTask, Component
 
 __all__ = ["Polling"]
 
 
-class Polling:
+class Polling(Component):
     """Polls the configured stations, and passes each result to `on_result`."""
 
     def __init__(self, config: Config, clock: Clock, on_result: OnResult) -> None:

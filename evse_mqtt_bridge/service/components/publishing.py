@@ -9,13 +9,19 @@ from evse_mqtt_bridge.mqtt.session import Session
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Publication
-from evse_mqtt_bridge.service.components.component import BackgroundTask
+from evse_mqtt_bridge.service.components.component import BackgroundTask, Component
 
 __all__ = ["Publishing"]
 
 
-class Publishing:
-    """Keeps the topics on the broker up to date. The publication outlives each session."""
+class Publishing(Component):
+    """Keeps the topics on the broker up to date. The publication outlives every session.
+
+    Args:
+        plan: the publishing plan of `config`.
+        stations: the states, which the publication reads, and changes only in a reload and for restored plugs.
+        listener: receives the events of the session.
+    """
 
     def __init__(self, config: Config, plan: Plan, stations: Stations, clock: Clock, listener: Listener) -> None:
         self.task = BackgroundTask("session")
@@ -42,7 +48,7 @@ class Publishing:
         await self.task.stop()
 
     def reconfigure(self, new: Config) -> None:
-        """Go over to other topics and stations. A session that was stopped is replaced, the others stay connected."""
+        """Switch to other topics and stations. If `[mqtt]` changed, a new session replaces the stopped one."""
         plan = publishing_plan(new)
         if new.mqtt == self.settings:
             self.session.reconfigure(plan)

@@ -3,20 +3,19 @@
 import math
 from collections.abc import Callable
 
-from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.loop_lag import LoopLag
-from evse_mqtt_bridge.service.components.component import BackgroundTask
+from evse_mqtt_bridge.service.components.component import BackgroundTask, Component
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
 
 __all__ = ["Watchdog"]
 
 
-class Watchdog:
+class Watchdog(Component):
     """Feeds the service manager's watchdog while the bridge is healthy.
 
     Args:
         now: monotonic seconds of the event loop.
-        is_healthy: whether a restart would not help.
+        is_healthy: whether the bridge works, or a restart would not help.
     """
 
     def __init__(self, notifier: ServiceNotifier, now: Callable[[], float], is_healthy: Callable[[], bool]) -> None:
@@ -27,9 +26,6 @@ class Watchdog:
         self._is_healthy = is_healthy
         self._fed_at = -math.inf
 
-    async def prepare(self, new: Config) -> None:
-        """Nothing to prepare. See `Component`."""
-
     async def start(self) -> None:
         """Measure the event loop."""
         self.task.start(self.loop_lag.run())
@@ -37,9 +33,6 @@ class Watchdog:
     async def stop(self) -> None:
         """Stop measuring."""
         await self.task.stop()
-
-    def reconfigure(self, new: Config) -> None:
-        """No setting changes it."""
 
     def _feed(self) -> None:
         interval, now = self._notifier.watchdog_interval, self._now()

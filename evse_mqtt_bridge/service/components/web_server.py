@@ -5,6 +5,7 @@ from collections.abc import Callable
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
+from evse_mqtt_bridge.service.components.component import Component
 from evse_mqtt_bridge.support.net import host_and_port
 from evse_mqtt_bridge.web.server import Server
 from evse_mqtt_bridge.web.source import StatusSource
@@ -12,8 +13,8 @@ from evse_mqtt_bridge.web.source import StatusSource
 __all__ = ["WebServer"]
 
 
-class WebServer:
-    """Serves the status page if it is enabled. The bridge works without it, so a taken port is no error."""
+class WebServer(Component):
+    """Serves the status page if it is enabled. The bridge works without it, so a port in use is not an error."""
 
     def __init__(self, config: Config, source: StatusSource, log: Callable[[], Logger]) -> None:
         self._settings = config.http
@@ -21,11 +22,8 @@ class WebServer:
         self._log = log
         self._server: Server | None = None
 
-    async def prepare(self, new: Config) -> None:
-        """Nothing to prepare: a port can only be tried. See `Component`."""
-
     async def start(self) -> None:
-        """Listen; if that fails, the failure is logged, and `retry` tries again."""
+        """Listen. If that fails, log it, and leave further attempts to `retry`."""
         if not self._settings.enabled:
             return
         error = await self._listen()
@@ -52,7 +50,7 @@ class WebServer:
             await server.stop()
 
     def reconfigure(self, new: Config) -> None:
-        """Listen on another address from the next start on."""
+        """Use other settings from the next start on."""
         self._settings = new.http
 
     @property
@@ -60,7 +58,7 @@ class WebServer:
         return host_and_port(self._settings.host, self._settings.port)
 
     async def _listen(self) -> str:
-        """One attempt; returns the reason if it failed, else an empty text."""
+        """Make one attempt; returns why it failed, or an empty text."""
         self._server = Server(self._settings, self._source)
         error = await self._server.start()
         if not error:

@@ -90,6 +90,7 @@ def test_unchanged_answers_publish_nothing(
     cloud.wait_for_requests(seen + 3)  # the last of them may be incomplete, the others are complete
     cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(power=7200.5)])
     observer.wait_for(f"{CHARGING}/power", "7200.5")
+    observer.wait(lambda: '"power":7200.5,' in observer.latest[f"{CHARGING}/state"])
     observer.sync()
     assert sorted(
         seen.topic for seen in observer.messages_since(start) if seen.topic.startswith(("evse/", "homeassistant/"))

@@ -1,1 +1,1 @@
-"""The running process: composition, reload, the service manager."""
+"""The running process: supervisor, components, reload, notifications to the service manager."""

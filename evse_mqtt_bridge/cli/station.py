@@ -21,7 +21,7 @@ def station() -> None:
 @station.command()
 @config_option
 @click.option(
-    "--edge-device-id", metavar="ID", required=True, help="The CLEMAP device that the station is connected to."
+    "--edge-device-id", metavar="ID", required=True, help="ID of the CLEMAP device that the station is connected to."
 )
 @click.option("--uuid", metavar="UUID", required=True, help="The vendor's uuid of the station.")
 @click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="File that contains the token.")

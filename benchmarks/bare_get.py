@@ -1,6 +1,6 @@
-"""The floor of polling: the same requests through the bridge's own HTTP client, or another one, answers thrown away.
+"""The lower bound of a poll: the same requests with the bridge's own HTTP client, or another one, and nothing else.
 
-A script, run as a process; it ends by a signal.
+A script to run as a process, until a signal ends it.
 """
 
 import argparse
@@ -11,21 +11,21 @@ from typing import NoReturn
 from benchmarks.http_clients import CLIENTS, Where
 
 
-async def ask(client: str, where: Where) -> None:
-    """Ask the stations one after the other, with as many requests at once as there are connections, until cancelled."""
+async def send_requests(client: str, where: Where) -> None:
+    """Request all stations over and over, with as many concurrent requests as connections, until cancelled."""
     get = await CLIENTS[client](where)
-    await get(0)  # a failure is told once, and not by every worker
-    turns = itertools.cycle(range(where.stations))
+    await get(0)  # reports a failure once, not once per worker
+    numbers = itertools.cycle(range(where.stations))
 
     async def work() -> NoReturn:
         while True:
-            await get(next(turns))
+            await get(next(numbers))
 
     await asyncio.gather(*(work() for _ in range(where.connections)))
 
 
 def main() -> None:
-    """Run until ended."""
+    """Run until a signal ends the process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cloud", required=True)
     parser.add_argument("--ca", required=True)
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--client", choices=CLIENTS, default="bridge")
     options = parser.parse_args()
-    asking = ask(options.client, Where(options.cloud, options.ca, options.stations, options.connections))
-    asyncio.run(asking)
+    where = Where(options.cloud, options.ca, options.stations, options.connections)
+    asyncio.run(send_requests(options.client, where))
 
 
 if __name__ == "__main__":

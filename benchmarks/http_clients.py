@@ -1,7 +1,7 @@
-"""Ways to send the same request, to choose among: the bridge's own, and what could stand in its place.
+"""HTTP clients to compare: the bridge's own, and alternatives.
 
-Each is made of where to ask and how many connections it may have. It gives a function that asks one station, and
-returns when the whole answer is there.
+Each is created with the server and a number of connections, and returns a function that requests one station and
+waits for the complete answer.
 """
 
 import ssl
@@ -23,14 +23,21 @@ from evse_mqtt_bridge.support.tls import client_context
 __all__ = ["CLIENTS", "Get", "Where"]
 
 Get = Callable[[int], Awaitable[None]]
-"""Asks the station with this number."""
+"""Requests the station with this number."""
 
 _HEADERS = {"evsetoken": "token", "accept": "application/json", "accept-encoding": "identity", "user-agent": "bench"}
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The cloud's address, the file with its CA, the number of stations, and how many connections may be open."""
+    """The server to request, and the size of the benchmark.
+
+    Attributes:
+        cloud: URL of the cloud.
+        ca: PEM file with its CA.
+        stations: Number of stations.
+        connections: Maximum number of open connections.
+    """
 
     cloud: str
     ca: str
@@ -38,16 +45,16 @@ class Where:
     connections: int
 
     def addresses(self) -> list[str]:
-        """One for each station."""
+        """Return one URL per station."""
         return [f"{self.cloud}/edgedevices/edge/evses/{uuid_of(number)}/status" for number in range(self.stations)]
 
     def tls(self) -> ssl.SSLContext:
-        """A context that verifies the cloud."""
+        """Return a context that verifies the cloud."""
         return client_context("cloud", self.ca)
 
 
 async def bridge(where: Where, transport_name: str = "auto") -> Get:
-    """The bridge's transport, with requests that are made once."""
+    """The bridge's client, with requests that are built once."""
     named = {"base_url": where.cloud, "ca_file": where.ca, "max_concurrency": where.connections}
     settings = Cloud.model_validate({**named, "transport": transport_name})
     client = await CloudClient(settings).__aenter__()
@@ -62,7 +69,7 @@ async def bridge(where: Where, transport_name: str = "auto") -> Get:
 
 
 async def aiohttp_session(where: Where) -> Get:
-    """aiohttp, as its documentation shows it, with addresses and headers made once."""
+    """Aiohttp as in its documentation, with URLs and headers built once."""
     connector = aiohttp.TCPConnector(ssl=where.tls(), limit=where.connections)
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     urls, headers = [URL(address) for address in where.addresses()], CIMultiDict(_HEADERS)
@@ -76,7 +83,7 @@ async def aiohttp_session(where: Where) -> Get:
 
 
 async def httpx_client(where: Where) -> Get:
-    """httpx, as its documentation shows it, on its own pool."""
+    """Httpx as in its documentation, with its own pool."""
     limits = httpx.Limits(max_connections=where.connections, max_keepalive_connections=where.connections)
     client = httpx.AsyncClient(verify=where.tls(), limits=limits, trust_env=False, timeout=10)
     addresses = where.addresses()
@@ -88,7 +95,7 @@ async def httpx_client(where: Where) -> Get:
 
 
 async def httpx_prepared(where: Where) -> Get:
-    """The transport of httpx, driven directly with requests that are made once."""
+    """The transport of httpx, driven directly, with requests that are built once."""
     limits = httpx.Limits(max_connections=where.connections, max_keepalive_connections=where.connections)
     transport = httpx.AsyncHTTPTransport(verify=where.tls(), limits=limits, trust_env=False)
     requests = [httpx.Request("GET", address, headers=_HEADERS) for address in where.addresses()]
@@ -102,7 +109,7 @@ async def httpx_prepared(where: Where) -> Get:
 
 
 async def libcurl(where: Where) -> Get:
-    """The multi interface of libcurl as pycurl brings it to the event loop, where that is installed."""
+    """The multi interface of libcurl with pycurl's own event loop integration."""
     import pycurl  # noqa: PLC0415  # an optional extra
 
     multi, idle, addresses = pycurl.AsyncCurlMulti(), [], where.addresses()

@@ -1,4 +1,4 @@
-"""Which HTTP client, decided by measurement: bare requests over TLS, flat out on one core."""
+"""Compares HTTP clients: bare requests over TLS, as many as one core can send."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,29 +23,29 @@ _VARIANTS: tuple[tuple[str, dict[str, object]], ...] = (
 
 
 def transports(effort: Effort) -> Iterator[Table]:
-    """Requests per second, 100 connections where not said otherwise."""
+    """Measure requests per second, with 100 connections unless a row has another number."""
     has_curl = find_spec("pycurl") is not None
     variants = [variant for variant in _VARIANTS if has_curl or "libcurl" not in str(variant[1]["client"])]
     figures: dict[str, list[Figures]] = defaultdict(list)
     for number in range(effort.rounds):
         print(f"transports: round {number + 1} of {effort.rounds}")
         with Rig() as rig:
-            for words, options in variants:
-                figures[words].append(_ask(rig, options, effort))
+            for name, options in variants:
+                figures[name].append(_measure(rig, options, effort))
     rows = [
         (
-            words,
+            name,
             spread([each.polls for each in found]),
             spread([each.cpu_per_poll for each in found], ".3f"),
             f"{max(each.memory for each in found) / 2**20:.0f}",
         )
-        for words, found in figures.items()
+        for name, found in figures.items()
     ]
-    notes = () if has_curl else ("libcurl was left out: pycurl is not installed.",)
+    notes = () if has_curl else ("Without libcurl: pycurl is not installed.",)
     yield Table("transports", ("", "requests/s", "CPU ms per request", "RSS MB"), tuple(rows), notes)
 
 
-def _ask(rig: Rig, options: dict[str, object], effort: Effort) -> Figures:
+def _measure(rig: Rig, options: dict[str, object], effort: Effort) -> Figures:
     where = {"cloud": rig.cloud.url, "ca": rig.cloud.ca_file, "stations": 1000}
     with Client(rig, script("bare_get", **where, **options)) as client:
         client.wait_for_polls(rig.cloud.polls() + 300, 30)

@@ -1,4 +1,4 @@
-"""Asks stations once each, within the bounds of the configuration: for the commands that look."""
+"""Polls stations once each, within the limits of the configuration, for commands such as `check --online`."""
 
 import asyncio
 import math
@@ -13,25 +13,25 @@ __all__ = ["poll_once"]
 
 
 async def poll_once(settings: Cloud, stations: Sequence[StationConfig]) -> list[Outcome]:
-    """What each station answers, in order.
+    """Return the outcome of one poll per station, in the order of the stations.
 
     Raises:
-        ConfigError: `settings.ca_file` cannot be used.
+        ConfigError: `settings.transport` or `settings.ca_file` cannot be used.
     """
-    places = asyncio.Semaphore(settings.max_concurrency)
-    turnstile = asyncio.Lock()
+    slots = asyncio.Semaphore(settings.max_concurrency)
+    dispatch_lock = asyncio.Lock()
     pause = 1 / settings.max_requests_per_second if settings.max_requests_per_second else 0.0
     last_start = -math.inf
 
     async with CloudClient(settings) as client:
 
-        async def ask(station: StationConfig) -> Outcome:
+        async def poll(station: StationConfig) -> Outcome:
             nonlocal last_start
-            async with places:
-                async with turnstile:  # counted from the last start, so that nobody who had to wait is caught up with
+            async with slots:
+                async with dispatch_lock:  # the pause counts from the last start: a delay is not made up for
                     await asyncio.sleep(last_start + pause - monotonic())
                     last_start = monotonic()
                 token = station.token.get_secret_value()
                 return await client.fetch(client.prepare(station.edge_device_id, station.uuid, token))
 
-        return await asyncio.gather(*(ask(station) for station in stations))
+        return await asyncio.gather(*(poll(station) for station in stations))

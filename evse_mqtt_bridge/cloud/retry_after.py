@@ -7,13 +7,15 @@ from email.utils import parsedate_to_datetime
 __all__ = ["RETRY_AFTER_RANGE", "http_date", "retry_after"]
 
 RETRY_AFTER_RANGE = (1.0, 3600.0)
-"""Seconds: the shortest and the longest wait that is honoured."""
+"""The shortest and the longest wait that the bridge accepts, in seconds."""
 
 
 def retry_after(value: str, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3), within 1 s .. 1 h.
+    """Return the wait that a Retry-After header asks for, within RETRY_AFTER_RANGE; None: the header is invalid.
 
-    `now` is the time at the server. `None` where the header cannot be read.
+    Args:
+        value: The header.
+        now: The time at the server.
     """
     try:
         seconds = float(value)
@@ -29,9 +31,9 @@ def retry_after(value: str, now: datetime) -> float | None:
 
 
 def http_date(value: str) -> datetime | None:
-    """An HTTP date (RFC 9110, section 5.6.7), UTC where it names no zone; `None` for what is none."""
+    """Return an HTTP date (RFC 9110, section 5.6.7), in UTC if it has no zone; None: it is invalid."""
     try:
         date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError, TypeError, IndexError):  # the parser stumbles in more ways than it tells
+    except (ValueError, OverflowError, TypeError, IndexError):  # the parser raises more than its documentation lists
         return None
     return date.replace(tzinfo=UTC) if date.tzinfo is None else date

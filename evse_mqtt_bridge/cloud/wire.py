@@ -1,9 +1,11 @@
-"""What the vendor answers, from bytes to a Reading: strict about shape, type and identity, tolerant of all else.
+"""Parses the vendor's answers into readings: strict about structure, types and ids, tolerant of everything else.
 
-An answer is a JSON array of plug objects. Validated whole, in one pass; only an answer that fails so is looked at
-object by object, so that one wrong object harms its own plug alone. Unknown statuses and fields pass, absent and null
-values are missing values, a number may arrive as a string of its JSON form. NaN, infinities, values beyond any
-charging station (a thousand million), other stations' plugs and ids that could not stand in a topic do not pass.
+An answer is a JSON array of plug objects. It is validated in one pass. Only if that fails is it validated object by
+object, so that an invalid object affects only its own plug.
+
+Accepted: unknown statuses and fields; absent and null values, which count as missing; numbers as strings in their JSON
+form. Rejected: NaN, infinities, values beyond any charging station (1e9), plugs of other stations, and ids that cannot
+be a topic level.
 """
 
 import json
@@ -41,7 +43,7 @@ class _PlugObject(TypedDict, total=False):
 
 
 _OBJECTS = 1024
-"""Objects of an answer beyond which it is no station's; all other stations wait while one answer is gone through."""
+"""Maximum number of objects in an answer; parsing blocks the event loop, and no station has as many plugs."""
 
 _ANSWER = TypeAdapter(Annotated[list[_PlugObject], Field(max_length=_OBJECTS)])
 _OBJECT = TypeAdapter(_PlugObject)
@@ -49,11 +51,11 @@ _KNOWN = frozenset(_PlugObject.__annotations__)
 _NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit")
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,15})?([eE][+-]?\d{1,2})?", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
-_MANY = 3
+_MAX_NOTES = 3
 
 
 def parse(body: bytes, evse_uuid: str) -> Reading | Failure:
-    """The answer of station `evse_uuid`; a Failure where it holds no valid plug of that station."""
+    """Return the reading of station `evse_uuid`; a Failure if the answer has no valid plug of that station."""
     try:
         objects = _ANSWER.validate_json(body)
     except ValidationError:
@@ -65,40 +67,40 @@ def parse(body: bytes, evse_uuid: str) -> Reading | Failure:
 
 
 def _parse_each(body: bytes, evse_uuid: str) -> Reading | Failure:
-    """The same, one object at a time, for an answer that has something wrong or unusual."""
+    """Parse an answer that is invalid or unusual, one object at a time."""
     try:
         answer = _json(body)
     except (ValueError, RecursionError):
-        return Failure(Reason.INVALID_RESPONSE, _looks_like(body))
+        return Failure(Reason.INVALID_RESPONSE, _content_of(body))
     if isinstance(answer, list) and len(answer) > _OBJECTS:
-        return Failure(Reason.INVALID_RESPONSE, f"an array of more than {_OBJECTS} objects, which is no station's")
+        return Failure(Reason.INVALID_RESPONSE, f"an array of more than {_OBJECTS} objects")
     if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
         return Failure(Reason.INVALID_RESPONSE, "JSON, but not an array of plug objects")
     plugs: list[PlugReading] = []
-    wrong: list[tuple[str, str]] = []
+    invalid: list[tuple[str, str]] = []
     notes: list[str] = []
     for item in answer:
         notes += _numbers_from_text(item)
         try:
-            # Through JSON once more, so that an object is judged by the very rules of the whole answer.
+            # By way of JSON, so that the same rules apply as to a complete answer.
             plug = _OBJECT.validate_json(to_json(item, inf_nan_mode="constants"))
             plugs.append(_plug(plug, evse_uuid))
             notes += _notes([plug])
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            wrong.append((_claimed_uuid(item), f"{clean(where)}: {first['msg']}"))
+            invalid.append((_claimed_uuid(item), f"{clean(where)}: {first['msg']}"))
         except ValueError as error:
-            wrong.append((_claimed_uuid(item), str(error)))
-    notes += [f"plug object {clean(uuid) or 'without plug_uuid'} is wrong: {why}" for uuid, why in wrong]
-    return _reading(plugs, (uuid for uuid, _ in wrong), notes)
+            invalid.append((_claimed_uuid(item), str(error)))
+    notes += [f"plug object {clean(uuid) or 'without plug_uuid'} is invalid: {why}" for uuid, why in invalid]
+    return _reading(plugs, (uuid for uuid, _ in invalid), notes)
 
 
-def _json(body: bytes) -> Any:  # noqa: ANN401  # whatever JSON can be
-    """An answer as JSON; also one with a byte order mark, or with half of a character in a text, which becomes a `?`.
+def _json(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
+    """Return an answer as JSON; a byte order mark is skipped, and a lone surrogate in a string becomes `?`.
 
     Raises:
-        ValueError, RecursionError: it is none.
+        ValueError, RecursionError: It is not JSON.
     """
     try:
         return from_json(body)
@@ -107,20 +109,20 @@ def _json(body: bytes) -> Any:  # noqa: ANN401  # whatever JSON can be
         return from_json(text.encode(errors="replace"))
 
 
-def _reading(plugs: list[PlugReading], wrong: Iterable[str], notes: Iterable[str]) -> Reading | Failure:
+def _reading(plugs: list[PlugReading], invalid: Iterable[str], notes: Iterable[str]) -> Reading | Failure:
     notes = tuple(notes)
     if not plugs:
-        detail = "; ".join(notes[:_MANY]) or "an empty array, no plug"
+        detail = "; ".join(notes[:_MAX_NOTES]) or "an empty array, no plug"
         return Failure(Reason.INVALID_RESPONSE, f"no valid plug in the answer: {detail}")
     valid = {plug.plug_uuid: plug for plug in plugs}
-    return Reading(tuple(valid.values()), frozenset(uuid for uuid in wrong if uuid and uuid not in valid), notes)
+    return Reading(tuple(valid.values()), frozenset(uuid for uuid in invalid if uuid and uuid not in valid), notes)
 
 
 def _plug(plug: _PlugObject, evse_uuid: str) -> PlugReading:
-    """The core's value of one object.
+    """Return the reading of one object.
 
     Raises:
-        ValueError: it is not of this station, has no id, or its time is no time.
+        ValueError: The plug belongs to another station, has no id, or has an invalid time.
     """
     owner = plug.get("evse_uuid")
     if owner is not None and owner != evse_uuid and _same_id(owner) != _same_id(evse_uuid):
@@ -141,7 +143,7 @@ def _plug(plug: _PlugObject, evse_uuid: str) -> PlugReading:
 
 
 def _time(text: str | None) -> datetime | None:
-    """A measurement time in UTC; one without a zone is UTC, as the API says of all of them."""
+    """Return a measurement time in UTC; a time without a zone is in UTC, as the API documents."""
     if text is None:
         return None
     if not _TIME.match(text):
@@ -154,26 +156,26 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _notes(objects: list[_PlugObject]) -> list[str]:
-    """What is new in an answer: fields and statuses that this bridge does not know."""
+    """Return a note for each field and status that this bridge does not know."""
     notes = []
     for plug in objects:
         if not plug.keys() <= _KNOWN:
             unknown = sorted(plug.keys() - _KNOWN)
-            notes += [f"field {clean(name)!r} is not known and was ignored" for name in unknown[:_MANY]]
+            notes += [f"field {clean(name)!r} is unknown and was ignored" for name in unknown[:_MAX_NOTES]]
         status = plug.get("status")
         if status is not None and meaning(status) is UNKNOWN:
-            notes.append(f"status {clean(status)!r} is not known and was published as it is")
+            notes.append(f"status {clean(status)!r} is unknown and was published unchanged")
     return notes
 
 
 def _numbers_from_text(item: dict[str, Any]) -> list[str]:
-    """DuePoll numbers that arrived as strings into numbers, in place, and say which."""
+    """Convert numbers that arrived as strings, in place, and return a note for each."""
     notes = []
     for name in _NUMBERS:
         value = item.get(name)
         if isinstance(value, str) and _JSON_NUMBER.fullmatch(value):
             item[name] = float(value)
-            notes.append(f"{name} arrived as a string and was read as a number")
+            notes.append(f"{name} arrived as a string and was converted to a number")
     return notes
 
 
@@ -186,8 +188,8 @@ def _same_id(uuid: str) -> str:
     return uuid.replace("-", "").lower()
 
 
-def _looks_like(body: bytes) -> str:
-    """In words, what an answer is that is not JSON."""
+def _content_of(body: bytes) -> str:
+    """Return a description of an answer that is not JSON."""
     start = body[:256].lstrip()
     if not start:
         return "an empty answer"

@@ -162,9 +162,7 @@ def test_client_raises_for_no_bytes(clients: Clients, server: MisbehavingServer)
     ],
     ids=["silence", "headers that drip", "a body that drips", "chunks that drip"],
 )
-async def test_deadline_covers_the_whole_request(
-    clients: Clients, server: MisbehavingServer, behaviour: Behaviour
-) -> None:
+async def test_deadline_covers_head_and_body(clients: Clients, server: MisbehavingServer, behaviour: Behaviour) -> None:
     server.set_behaviour(EXAMPLE_EVSE, behaviour)
     began = time.monotonic()
     with _memory(16 * _MEGABYTE):

@@ -257,7 +257,7 @@ async def test_cancelled_requests_leave_no_connection(clients: Clients, counter:
     assert (counter.requests, counter.most) == (6, 2)
 
 
-async def test_cancelled_waiting_request_passes_its_turn_on(clients: Clients, counter: _CountingServer) -> None:
+async def test_cancelled_waiting_request_blocks_no_other(clients: Clients, counter: _CountingServer) -> None:
     async with clients.client(counter.url, max_concurrency=1) as client:
         first, second, third = (asyncio.create_task(client.fetch(request_for(client))) for _ in range(3))
         await counter.until(lambda counter: counter.requests == 1)

@@ -17,7 +17,7 @@ async def _operation(deadlines: Deadlines, seconds: float) -> str:
     return "done"
 
 
-async def test_deadline_stops_only_operations_that_take_too_long() -> None:
+async def test_deadline_stops_only_long_operations() -> None:
     deadlines = Deadlines(0.3)
     began = time.monotonic()
     operations = [_operation(deadlines, 0 if number % 2 else 60) for number in range(20)]

@@ -38,16 +38,16 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
     return names
 
 
-async def test_name_is_looked_up_once_for_many_requests(
+async def test_name_is_resolved_once_for_many_requests(
     clients: Clients, cloud: CloudServer, resolver: Resolver
 ) -> None:
     lookups: list[str] = []
 
-    def look_up() -> list[str]:
+    def resolve() -> list[str]:
         lookups.append(_NAME)
         return ["127.0.0.1"]
 
-    resolver[_NAME] = look_up
+    resolver[_NAME] = resolve
     cloud.answer(EXAMPLE_EVSE, status_example())
 
     async with clients.client(f"http://{_NAME}:{cloud.port}", max_concurrency=5) as client:
@@ -133,7 +133,7 @@ async def test_lookup_that_fails_after_the_deadline_is_no_bug(clients: Clients, 
     assert unhandled == []
 
 
-async def test_unknown_name_is_looked_up_again(clients: Clients, cloud: CloudServer, resolver: Resolver) -> None:
+async def test_unknown_name_is_resolved_again(clients: Clients, cloud: CloudServer, resolver: Resolver) -> None:
     cloud.answer(EXAMPLE_EVSE, status_example())
 
     def fail() -> list[str]:
@@ -182,11 +182,11 @@ async def test_cancelled_request_leaves_the_lookup_to_others(
 ) -> None:
     proceed = threading.Event()
 
-    def look_up() -> list[str]:
+    def resolve() -> list[str]:
         proceed.wait(30)
         return ["127.0.0.1"]
 
-    resolver[_NAME] = look_up
+    resolver[_NAME] = resolve
     cloud.answer(EXAMPLE_EVSE, status_example())
 
     async with clients.client(f"http://{_NAME}:{cloud.port}") as client:

@@ -37,7 +37,7 @@ _SERVER = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
         ("Thu, 01 Jan 1970 00:00:00 GMT", 1),
     ],
 )
-def test_a_retry_after_is_read_and_kept_within_bounds(value: str, seconds: float) -> None:
+def test_retry_after_is_kept_within_bounds(value: str, seconds: float) -> None:
     assert retry_after(value, _SERVER) == seconds
 
 
@@ -60,18 +60,18 @@ def test_a_retry_after_is_read_and_kept_within_bounds(value: str, seconds: float
         "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
     ],
 )
-def test_a_retry_after_that_makes_no_sense_asks_for_nothing(value: str) -> None:
+def test_invalid_retry_after_is_ignored(value: str) -> None:
     assert retry_after(value, _SERVER) is None
 
 
 @given(
     st.text() | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,20} [A-Z][a-z]{2} [0-9]{1,20} [0-9:]{1,12} [+-]?[0-9A-Z]{0,20}")
 )
-def test_no_retry_after_asks_for_more_than_an_hour_or_raises(value: str) -> None:
+def test_no_retry_after_exceeds_an_hour_or_raises(value: str) -> None:
     seconds = retry_after(value, _SERVER)
     assert seconds is None or (1 <= seconds <= 3600 and not math.isnan(seconds))
 
 
-def test_a_retry_after_in_words_of_another_zone_is_the_same_moment() -> None:
+def test_retry_after_as_a_date_counts_from_now() -> None:
     later = _SERVER + timedelta(minutes=10)
     assert retry_after(later.strftime("%a, %d %b %Y %H:%M:%S GMT"), _SERVER) == 600

@@ -1,4 +1,4 @@
-"""What each HTTP status other than 200 means, and when the cloud asks to come back."""
+"""The failure for each HTTP status other than 200, and the wait that the server asks for."""
 
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -14,7 +14,7 @@ from evse_mqtt_bridge.domain.model import Failure, Reason
 NOW = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
 HERE = "Mon, 25 Mar 2024 11:12:20 GMT"
 THERE = "Mon, 25 Mar 2024 08:00:00 GMT"
-"""What a server says the time is, whose clock is hours behind."""
+"""The time of a server whose clock is hours slow."""
 
 
 def _of(status: int, **headers: str) -> Failure:
@@ -22,7 +22,7 @@ def _of(status: int, **headers: str) -> Failure:
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "words"),
+    ("status", "reason", "text"),
     [
         (401, Reason.UNAUTHORIZED, "HTTP 401 Unauthorized: the token was rejected"),
         (403, Reason.UNAUTHORIZED, "HTTP 403 Forbidden: the token was rejected"),
@@ -51,12 +51,12 @@ def _of(status: int, **headers: str) -> Failure:
         (0, Reason.INVALID_RESPONSE, "HTTP 0: not an answer to this request"),
     ],
 )
-def test_each_status_has_its_reason(status: int, reason: Reason, words: str) -> None:
-    assert _of(status) == Failure(reason, words)
+def test_status_has_a_reason(status: int, reason: Reason, text: str) -> None:
+    assert _of(status) == Failure(reason, text)
 
 
-def test_a_teapot_is_not_an_answer() -> None:
-    """Its name is not the same in every Python."""
+def test_status_418_is_an_invalid_response() -> None:
+    """Its name differs between versions of Python."""
     teapot = _of(418)
     assert teapot.reason is Reason.INVALID_RESPONSE
     assert teapot.detail.startswith("HTTP 418 ")
@@ -64,7 +64,7 @@ def test_a_teapot_is_not_an_answer() -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 @pytest.mark.parametrize(
-    ("asked", "date", "seconds"),
+    ("value", "date", "seconds"),
     [
         ("7", None, 7),
         ("7", THERE, 7),
@@ -99,22 +99,22 @@ def test_a_teapot_is_not_an_answer() -> None:
         ("Mon, 25 Mar 2024 11:12:50 +9999999", None, None),
     ],
 )
-def test_what_retry_after_asks_for(status: int, asked: str, date: str | None, seconds: float | None) -> None:
-    headers = {"retry_after": asked} if date is None else {"retry_after": asked, "date": date}
+def test_retry_after_is_read_from_the_headers(status: int, value: str, date: str | None, seconds: float | None) -> None:
+    headers = {"retry_after": value} if date is None else {"retry_after": value, "date": date}
     assert _of(status, **headers).retry_after == seconds
 
 
 @pytest.mark.parametrize("status", [204, 302, 401, 404, 418])
-def test_nobody_else_is_heard_about_when_to_come_back(status: int) -> None:
+def test_retry_after_of_other_statuses_is_ignored(status: int) -> None:
     assert _of(status, retry_after="7").retry_after is None
 
 
-_words = st.text(st.characters(codec="latin-1"), max_size=40) | st.sampled_from([HERE, "7", "-1e400", "1_0"])
+_texts = st.text(st.characters(codec="latin-1"), max_size=40) | st.sampled_from([HERE, "7", "-1e400", "1_0"])
 
 
-@given(st.integers(-1, 1000), _words, _words)
-def test_whatever_headers_come_the_wait_is_within_bounds(status: int, asked: str, date: str) -> None:
-    headers = httpx.Headers([(b"retry-after", asked.encode("latin-1")), (b"date", date.encode("latin-1"))])
+@given(st.integers(-1, 1000), _texts, _texts)
+def test_wait_is_within_bounds_for_any_headers(status: int, value: str, date: str) -> None:
+    headers = httpx.Headers([(b"retry-after", value.encode("latin-1")), (b"date", date.encode("latin-1"))])
     failure = of_status(status, headers, NOW)
     assert failure.detail.startswith(f"HTTP {status}")
     assert failure.retry_after is None or 1 <= failure.retry_after <= 3600

@@ -1,4 +1,4 @@
-"""Answers, from bytes to a reading: the vendor's example, and everything that may be wrong or odd about one."""
+"""Parsing of answers: the vendor's example, invalid answers and unusual ones."""
 
 import json
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def _read(answer: object) -> Reading:
     return outcome
 
 
-def test_the_vendors_example() -> None:
+def test_vendors_example_is_parsed() -> None:
     body = (Path(__file__).parent.parent / "fixtures" / "status-example.json").read_bytes()
     assert parse(body, _EVSE) == Reading(
         (
@@ -73,13 +73,13 @@ _USELESS: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize(("body", "words"), _USELESS.values(), ids=_USELESS.keys())
-def test_an_answer_that_is_none_makes_the_station_unavailable_and_says_why(body: bytes, words: str) -> None:
+@pytest.mark.parametrize(("body", "text"), _USELESS.values(), ids=_USELESS.keys())
+def test_invalid_answer_is_a_failure_with_a_reason(body: bytes, text: str) -> None:
     outcome = parse(body, _EVSE)
     assert isinstance(outcome, Failure)
     assert outcome.reason is Reason.INVALID_RESPONSE
     assert outcome.retry_after is None
-    assert words in outcome.detail
+    assert text in outcome.detail
     assert outcome.detail.isprintable()
     assert len(outcome.detail) < 600
 
@@ -122,8 +122,8 @@ _WRONG: dict[str, tuple[dict[str, Any] | bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize(("changed", "words"), _WRONG.values(), ids=_WRONG.keys())
-def test_an_object_that_is_wrong_harms_its_plug_alone(changed: dict[str, Any] | bytes, words: str) -> None:
+@pytest.mark.parametrize(("changed", "text"), _WRONG.values(), ids=_WRONG.keys())
+def test_invalid_object_affects_only_its_plug(changed: dict[str, Any] | bytes, text: str) -> None:
     if isinstance(changed, bytes):
         wrong = b'{"plug_uuid": "%s", %s}' % (_SECOND.encode(), changed)
     else:
@@ -133,7 +133,7 @@ def test_an_object_that_is_wrong_harms_its_plug_alone(changed: dict[str, Any] | 
     assert reading.plugs == (PlugReading(_FIRST, "Plug 1", "idle", 0, 0, 0, 0, 6, _TIME),)
     assert reading.invalid == {_SECOND}
     [note] = reading.notes
-    assert note.startswith(f"plug object {_SECOND} is wrong: {words}")
+    assert note.startswith(f"plug object {_SECOND} is invalid: {text}")
     assert note.isprintable()
     alone = parse(b"[" + wrong + b"]", _EVSE)
     assert isinstance(alone, Failure)
@@ -143,7 +143,7 @@ def test_an_object_that_is_wrong_harms_its_plug_alone(changed: dict[str, Any] | 
 @pytest.mark.parametrize(
     "uuid", ["", "x" * 65, "a/b", "+", "#", "a b", "a\n", "\x00", "ä", "{{ x }}", "../..", None, 5, []]
 )
-def test_a_plug_without_a_usable_id_is_left_out(uuid: object) -> None:
+def test_plug_without_a_valid_id_is_left_out(uuid: object) -> None:
     reading = _read([status_example()[0], plug_object(plug_uuid=uuid)])
     assert [plug.plug_uuid for plug in reading.plugs] == [_FIRST]
     assert len(reading.notes) == 1
@@ -151,14 +151,14 @@ def test_a_plug_without_a_usable_id_is_left_out(uuid: object) -> None:
 
 
 @pytest.mark.parametrize("uuid", ["p", "P-1_x", "x" * 64, _FIRST.upper()])
-def test_other_ids_pass(uuid: str) -> None:
+def test_unusual_ids_are_accepted(uuid: str) -> None:
     assert [plug.plug_uuid for plug in _read([plug_object(plug_uuid=uuid)]).plugs] == [uuid]
 
 
 # What is odd and passes
 
 
-def test_missing_and_null_are_missing_values_and_no_errors() -> None:
+def test_absent_and_null_values_are_missing_values() -> None:
     nulls = dict.fromkeys(plug_object(), None) | {"plug_uuid": "p"}
     assert _read([{"plug_uuid": "p"}]) == _read([nulls]) == Reading((PlugReading("p"),))
 
@@ -167,30 +167,30 @@ def test_missing_and_null_are_missing_values_and_no_errors() -> None:
 @pytest.mark.parametrize(
     ("text", "value"), [("7107.0", 7107), ("-2300.5", -2300.5), ("0", 0), ("-0", 0), ("1e3", 1000), ("10.30", 10.3)]
 )
-def test_a_number_may_arrive_as_a_text(name: str, text: str, value: float) -> None:
+def test_number_as_a_string_is_converted(name: str, text: str, value: float) -> None:
     reading = _read([plug_object(**{name: text})])
     assert getattr(reading.plugs[0], name) == value
-    assert reading.notes == (f"{name} arrived as a string and was read as a number",)
+    assert reading.notes == (f"{name} arrived as a string and was converted to a number",)
 
 
 @pytest.mark.parametrize("number", ["7107", "7107.0", "7.107e3", "7107.00000000000000001", "71070E-1"])
-def test_a_number_may_be_written_in_any_form(number: str) -> None:
+def test_number_is_read_in_every_json_form(number: str) -> None:
     assert _read(b'[{"plug_uuid": "p", "power": %s}]' % number.encode()).plugs[0].power == 7107
 
 
-def test_new_fields_and_statuses_pass_and_are_told() -> None:
+def test_unknown_fields_and_statuses_give_notes() -> None:
     reading = _read(
         [plug_object(status="rebooting", soc=80, vehicle={"id": [1, None, "x"]}), plug_object(plug_uuid="p")]
     )
     assert reading.plugs[0].status == "rebooting"
     assert reading.notes == (
-        "field 'soc' is not known and was ignored",
-        "field 'vehicle' is not known and was ignored",
-        "status 'rebooting' is not known and was published as it is",
+        "field 'soc' is unknown and was ignored",
+        "field 'vehicle' is unknown and was ignored",
+        "status 'rebooting' is unknown and was published unchanged",
     )
 
 
-def test_what_is_told_of_new_fields_is_bounded_and_printable() -> None:
+def test_notes_on_unknown_fields_are_bounded_and_printable() -> None:
     reading = _read([plug_object(**{f"\x1b[31m\nfield {index}" + "x" * 500: None for index in range(1000)})])
     assert 1 <= len(reading.notes) <= 5
     assert all(note.isprintable() and len(note) < 200 for note in reading.notes)
@@ -212,7 +212,7 @@ def test_what_is_told_of_new_fields_is_bounded_and_printable() -> None:
         ("2024-03-31T02:30:00+01:00", datetime(2024, 3, 31, 1, 30, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_read_as_utc(text: str, time: datetime) -> None:
+def test_time_is_read_as_utc(text: str, time: datetime) -> None:
     assert _read([plug_object(time=text)]).plugs[0].time == time
 
 
@@ -220,35 +220,35 @@ def test_a_time_is_read_as_utc(text: str, time: datetime) -> None:
     "owner",
     [_EVSE, _EVSE.upper(), "25104c56-d7f8-48af-830a-f4300193efb3", "25104C56-D7F8-48AF-830A-F4300193EFB3", None],
 )
-def test_a_stations_uuid_may_be_written_in_any_form(owner: str | None) -> None:
+def test_uuid_of_the_station_is_accepted_in_every_form(owner: str | None) -> None:
     assert len(_read([plug_object(evse_uuid=owner)]).plugs) == 1
 
 
-def test_a_byte_order_mark_passes() -> None:
+def test_byte_order_mark_is_skipped() -> None:
     assert _read(b"\xef\xbb\xbf" + json.dumps(status_example()).encode()) == _read(status_example())
 
 
-def test_half_of_a_character_in_a_text_harms_nothing_else() -> None:
-    """As a server makes it that cuts a label off in the middle of an emoji."""
+def test_lone_surrogate_in_a_string_is_replaced() -> None:
+    """A server sends one if it truncates a label in the middle of an emoji."""
     half = json.dumps([plug_object(plug_label="Left \ud83d", new="\udc00"), plug_object(plug_uuid="\ud83d")]).encode()
     reading = _read(half)
     assert [(plug.plug_uuid, plug.label, plug.power) for plug in reading.plugs] == [(_SECOND, "Left ?", 7107)]
     assert len(reading.notes) == 2
 
 
-def test_of_a_plug_that_comes_twice_the_last_valid_object_counts() -> None:
+def test_last_valid_object_of_a_repeated_plug_counts() -> None:
     reading = _read([plug_object(power=1), plug_object(power=2), plug_object(power="wrong")])
     assert [(plug.plug_uuid, plug.power) for plug in reading.plugs] == [(_SECOND, 2)]
     assert reading.invalid == frozenset()
 
 
-def test_of_a_key_that_comes_twice_the_last_value_counts() -> None:
+def test_last_value_of_a_repeated_key_counts() -> None:
     for odd in ("", ', "current_l1": "5"'):  # read whole, and object by object
         reading = _read(f'[{{"plug_uuid": "p", "power": 1, "power": 2{odd}}}]'.encode())
         assert reading.plugs[0].power == 2
 
 
-def test_labels_and_statuses_are_kept_as_they_are() -> None:
+def test_labels_and_statuses_stay_unchanged() -> None:
     label = "\x00\x1b[31m\r\n+/#{{ x }} ⚡\U0001f50c" + "x" * 10_000
     reading = _read([plug_object(plug_label=label, status=label)])
     assert (reading.plugs[0].label, reading.plugs[0].status) == (label, label)
@@ -268,27 +268,27 @@ def test_labels_and_statuses_are_kept_as_they_are() -> None:
     ],
     ids=["empty objects", "no objects", "wrong plugs", "valid plugs"],
 )
-def test_an_answer_of_more_objects_than_a_station_has_plugs_is_not_gone_through(body: bytes) -> None:
-    """Looked at one by one, so many take more than a second, in which every other station waits."""
-    words = "an array of more than 1024 objects, which is no station's"
-    assert parse(body, _EVSE) == Failure(Reason.INVALID_RESPONSE, words)
+def test_answer_with_too_many_objects_is_rejected(body: bytes) -> None:
+    """Parsing them one by one would block the event loop for more than a second."""
+    text = "an array of more than 1024 objects"
+    assert parse(body, _EVSE) == Failure(Reason.INVALID_RESPONSE, text)
 
 
-def test_an_answer_of_very_many_plugs_is_one() -> None:
+def test_answer_with_the_most_plugs_is_parsed() -> None:
     answer = [plug_object(plug_uuid=f"plug-{number}") for number in range(1024)]
     assert len(_read(answer).plugs) == 1024
     assert len(_read([*answer[1:], {}]).plugs) == 1023
 
 
 @pytest.mark.parametrize("power", [1e9, -1e9])
-def test_numbers_pass_up_to_a_thousand_million(power: float) -> None:
+def test_numbers_up_to_1e9_are_accepted(power: float) -> None:
     assert _read([plug_object(power=power)]).plugs[0].power == power
     beyond = _read([status_example()[0], plug_object(power=power * 1.001)])
     assert beyond.invalid == {_SECOND}
 
 
 @pytest.mark.parametrize("literal", [b"9" * 400, b"[" * 150 + b"]" * 150, b"NaN", b'"\\u0000"'])
-def test_a_wrong_object_beside_a_value_that_is_ignored(literal: bytes) -> None:
+def test_invalid_object_beside_an_ignored_value(literal: bytes) -> None:
     first = json.dumps(status_example()[0]).encode()[:-1] + b', "new": %s}' % literal
     reading = _read(b'[{"plug_uuid": "%s", "power": "x", "new": %s}, %s]' % (_SECOND.encode(), literal, first))
     assert [plug.plug_uuid for plug in reading.plugs] == [_FIRST]
@@ -296,11 +296,11 @@ def test_a_wrong_object_beside_a_value_that_is_ignored(literal: bytes) -> None:
 
 
 @pytest.mark.parametrize("owner", [_EVSE[:-1], _EVSE[:-1] + "0", _EVSE + " ", _EVSE + "0", "-"])
-def test_a_uuid_that_is_nearly_the_stations_is_not(owner: str) -> None:
+def test_uuid_similar_to_the_stations_is_rejected(owner: str) -> None:
     reading = _read([status_example()[0], plug_object(evse_uuid=owner)])
     assert [plug.plug_uuid for plug in reading.plugs] == [_FIRST]
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_statuses_that_are_known_are_no_news(status: str) -> None:
+def test_known_statuses_give_no_notes(status: str) -> None:
     assert _read([plug_object(status=status)]).notes == ()

@@ -1,4 +1,4 @@
-"""Whatever arrives: nothing raises, no value is made up, and one wrong object harms its own plug alone."""
+"""Properties of the parser: it never raises, invents no value, and an invalid object affects only its own plug."""
 
 import json
 import re
@@ -36,7 +36,7 @@ _objects = st.fixed_dictionaries(
 
 
 def _check(outcome: Reading | Failure, answer: object) -> None:
-    """What holds of every outcome; `answer` is what arrived."""
+    """Check what every outcome must fulfil; `answer` is the parsed JSON."""
     if isinstance(outcome, Failure):
         assert outcome.reason is Reason.INVALID_RESPONSE
         assert outcome.detail.isprintable()
@@ -49,17 +49,17 @@ def _check(outcome: Reading | Failure, answer: object) -> None:
     assert all(note.isprintable() for note in outcome.notes)
     for plug in outcome.plugs:
         assert re.fullmatch("[A-Za-z0-9_-]{1,64}", plug.plug_uuid)
-        assert any(_is_said_by(plug, item) for item in answer), "nothing is made up"
+        assert any(_is_from(plug, item) for item in answer), "every value is in the answer"
 
 
-def _is_said_by(plug: PlugReading, item: dict[str, Any]) -> bool:
-    """Whether each value of a reading is the one that an object of the answer has."""
+def _is_from(plug: PlugReading, item: dict[str, Any]) -> bool:
+    """Return whether each value of a reading is that of an object of the answer."""
     for name in _NUMBERS:
-        value, said = getattr(plug, name), item.get(name)
-        if value is None or said is None:
-            if value is not said:
+        value, received = getattr(plug, name), item.get(name)
+        if value is None or received is None:
+            if value is not received:
                 return False
-        elif isinstance(said, bool | list | dict) or float(said) != value or abs(value) > 1e9:
+        elif isinstance(received, bool | list | dict) or float(received) != value or abs(value) > 1e9:
             return False
     if plug.time is not None and item.get("time") is None:
         return False
@@ -71,12 +71,12 @@ def _is_said_by(plug: PlugReading, item: dict[str, Any]) -> bool:
 
 
 @given(_json | st.lists(_objects, max_size=4))
-def test_any_json_is_read_without_making_anything_up(answer: object) -> None:
+def test_no_value_is_invented_for_any_json(answer: object) -> None:
     _check(parse(json.dumps(answer).encode(), _EVSE), answer)
 
 
 @given(st.lists(_objects, max_size=3))
-def test_an_object_of_any_kind_harms_no_other_plug(odd: list[dict[str, Any]]) -> None:
+def test_unusual_objects_affect_no_other_plug(odd: list[dict[str, Any]]) -> None:
     alone = parse(json.dumps([plug_object()]).encode(), _EVSE)
     among = parse(json.dumps([*odd[:1], plug_object(), *odd[1:]]).encode(), _EVSE)
     assert isinstance(alone, Reading)
@@ -90,7 +90,7 @@ def test_an_object_of_any_kind_harms_no_other_plug(odd: list[dict[str, Any]]) ->
 @example(b'[{"plug_uuid":"p","plug_label":"\\ud800"}]')
 @example(b'[{"plug_uuid":"p","power":' + b"9" * 5000 + b"}]")
 @example(b'[{"a":' * 3000)
-def test_any_bytes_are_read_without_raising(body: bytes) -> None:
+def test_no_bytes_raise(body: bytes) -> None:
     outcome = parse(body, _EVSE)
     if isinstance(outcome, Failure):
         assert outcome.reason is Reason.INVALID_RESPONSE
@@ -98,7 +98,7 @@ def test_any_bytes_are_read_without_raising(body: bytes) -> None:
 
 
 @given(st.data())
-def test_the_example_with_bytes_changed_cut_or_put_in_is_read_without_raising(data: st.DataObject) -> None:
+def test_no_mutation_of_the_example_raises(data: st.DataObject) -> None:
     body = bytearray(_EXAMPLE)
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(body)))
@@ -110,5 +110,5 @@ def test_the_example_with_bytes_changed_cut_or_put_in_is_read_without_raising(da
 
 
 @given(st.integers(0, len(_EXAMPLE) - 1))
-def test_an_answer_that_is_cut_off_anywhere_is_none(length: int) -> None:
+def test_truncated_answer_is_a_failure(length: int) -> None:
     assert isinstance(parse(_EXAMPLE[:length], _EVSE), Failure)

@@ -152,7 +152,7 @@ def test_unknown_status_and_field_are_logged_once(service: _Service, report_row:
     assert not [topic for topic in service.observer.retained if "battery" in topic]
     details = [entry["detail"] for entry in log_entries(service.bridge, "unusual_answer", level="warning")]
     assert sorted(details) == [
-        "field 'battery' is not known and was ignored",
-        "status 'defrosting' is not known and was published as it is",
+        "field 'battery' is unknown and was ignored",
+        "status 'defrosting' is unknown and was published unchanged",
     ]
     report_row(16, "; ".join(details))

@@ -175,7 +175,7 @@ def test_aged_plug_is_logged_as_unavailable(run: _Run) -> None:
 
 
 def test_unusual_answer_is_logged_once(run: _Run) -> None:
-    unusual = Reading((plug_reading(),), notes=("status 'rebooting' is not known and was published as it is",))
+    unusual = Reading((plug_reading(),), notes=("status 'rebooting' is unknown and was published unchanged",))
     run.poll(unusual, unusual, unusual)
     assert run.ids.count("unusual_answer") == 1
 

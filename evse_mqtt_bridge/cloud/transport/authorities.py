@@ -1,7 +1,7 @@
-"""Whom to trust: the system's CAs and a file of one's own, for Python's TLS and for a library with its own OpenSSL.
+"""Reads the trusted CAs as PEM, for libcurl.
 
-A library that brings its own OpenSSL does not know where this system keeps its CAs. It is told what Python's knows,
-which honours SSL_CERT_FILE and SSL_CERT_DIR.
+libcurl brings its own OpenSSL, which does not know where the system keeps its CAs. So it gets those that Python's ssl
+module uses, including those in SSL_CERT_FILE and SSL_CERT_DIR.
 """
 
 import os
@@ -15,9 +15,9 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
 def authorities(ca_file: str) -> bytes:
-    """The CAs that `support.tls.client_context` trusts, as PEM, one after the other.
+    """Return the CAs that `support.tls.client_context` trusts, as PEM, one after the other.
 
-    A folder of CAs is read where it is asked for, or where there is no file: the usual one has the same CAs once more.
+    A folder of CAs is read if SSL_CERT_DIR names it, or if there is no file: the default folder repeats the file.
     """
     system = ssl.get_default_verify_paths()
     file = Path(os.environ.get(system.openssl_cafile_env, system.openssl_cafile))
@@ -27,7 +27,7 @@ def authorities(ca_file: str) -> bytes:
 
 
 def _hashed(folder: Path) -> list[Path]:
-    """The files in a folder that OpenSSL would find."""
+    """Return the files of a folder that OpenSSL would find."""
     try:
         return [path for path in folder.iterdir() if _HASHED.fullmatch(path.name)]
     except OSError:
@@ -37,5 +37,5 @@ def _hashed(folder: Path) -> list[Path]:
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
-    except OSError:  # one's own was read a moment ago, and a system's that cannot be read is none to OpenSSL either
+    except OSError:  # `ca_file` was validated before; OpenSSL too ignores an unreadable file of the system
         return b""

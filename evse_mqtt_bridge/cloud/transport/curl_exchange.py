@@ -156,7 +156,7 @@ class Exchange:
         """
         code, text = self.code, self.text
         if self._has_head:
-            head = self._checked_head()
+            head = self._valid_head()
             if self._status != _OK:
                 return buffered_response(self._status, _fields(self._head), b"".join(self._body))
             if code == 0 or self._size > self._limit:
@@ -169,7 +169,7 @@ class Exchange:
 
     def streamed_response(self, body: httpx.AsyncByteStream) -> httpx.Response:
         """Return the error answer whose head has arrived."""
-        self._checked_head()
+        self._valid_head()
         return httpx.Response(self._status, headers=_fields(self._head), stream=body)
 
     def error_body(self) -> bytes:
@@ -182,7 +182,7 @@ class Exchange:
             raise self._error(self.code, self.text)
         return b"".join(self._body)
 
-    def _checked_head(self) -> bytes:
+    def _valid_head(self) -> bytes:
         """Return the head in lower case.
 
         Raises:

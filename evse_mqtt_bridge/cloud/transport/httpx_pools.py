@@ -36,13 +36,13 @@ _SOCKET_OPTIONS = ((socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER),)
 class _Pool:
     """One pool of up to `size` connections; `busy` counts the requests under way.
 
-    A retired pool gets no more requests, and is closed at the end of the last one.
+    A replaced pool gets no more requests, and is closed at the end of the last one.
     """
 
     transport: httpx.AsyncHTTPTransport
     size: int
     busy: int = 0
-    is_retired: bool = False
+    is_replaced: bool = False
 
 
 class HttpxPools(httpx.AsyncBaseTransport):
@@ -128,7 +128,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
         try:
             response = await pool.transport.handle_async_request(request)
         except BaseException:
-            if proxy is not None and not pool.is_retired:
+            if proxy is not None and not pool.is_replaced:
                 self._replace(pool, proxy)
             await self._leave(pool)
             raise
@@ -149,7 +149,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
 
     def _replace(self, pool: _Pool, proxy: Proxy) -> None:
         """Put a new pool in the place of one: httpcore never frees the place of a tunnel whose TLS handshake failed."""
-        pool.is_retired = True
+        pool.is_replaced = True
         fresh = _Pool(self._transport(pool.size, proxy), pool.size)
         self._pools[proxy] = tuple(fresh if other is pool else other for other in self._pools[proxy])
 
@@ -168,7 +168,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
     async def _leave(self, pool: _Pool) -> None:
         """Count a request that has ended."""
         pool.busy -= 1
-        if pool.is_retired and not pool.busy:
+        if pool.is_replaced and not pool.busy:
             await pool.transport.aclose()
 
     async def _finish(self, pool: _Pool) -> None:

@@ -1,4 +1,4 @@
-"""Names to addresses: in threads that hold nothing up, one lookup at a time for each name, kept for a minute."""
+"""Resolves names of hosts in daemon threads, one lookup at a time per name, and caches the addresses for a minute."""
 
 import asyncio
 import errno
@@ -9,87 +9,88 @@ from typing import Any
 
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 
-__all__ = ["LIFETIME", "Found", "Names", "is_address", "look_up", "numeric"]
+__all__ = ["LIFETIME", "Names", "is_address", "resolve"]
 
 LIFETIME = 60
-"""Seconds for which the addresses of a name are used."""
+"""Seconds for which the addresses of a name are cached."""
 
-Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
-"""What getaddrinfo gives for one address."""
+_AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+"""What getaddrinfo returns for one address."""
 
 
-async def look_up(host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Found]:
-    """The system's answer for a name; a lookup that is given up holds up neither the loop nor the end of the process.
+async def resolve(host: str) -> list[str]:
+    """Return the addresses of a name; a lookup that is given up delays neither the loop nor the end of the process.
 
     Raises:
-        OSError: there is no such name, or nobody who would know.
+        OSError: The name does not exist, or no name server answers.
     """
 
-    def ask() -> list[Found]:
-        return [*socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)]
+    def call() -> list[_AddressInfo]:
+        return [*socket.getaddrinfo(host, 0, socket.AF_UNSPEC, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)]
 
     try:
-        return await in_daemon_thread(ask, "cloud-resolve")
-    except UnicodeError:  # a label that is empty or too long
-        raise socket.gaierror(socket.EAI_NONAME, "no host is called so") from None
-
-
-def numeric(found: Found) -> str:
-    """An address as it is written, with its zone."""
-    return socket.getnameinfo(found[4], socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+        infos = await in_daemon_thread(call, "cloud-resolve")
+    except UnicodeError:  # a label is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
+    return [socket.getnameinfo(info[4], socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0] for info in infos]
 
 
 class Names:
-    """The addresses of names, looked up where they are not known; `now` is monotonic, in seconds."""
+    """A cache of resolved names.
+
+    Args:
+        now: Returns monotonic seconds.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._known: dict[str, tuple[tuple[str, ...], float]] = {}
-        self._asked: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+        self._cache: dict[str, tuple[tuple[str, ...], float]] = {}
+        """By name: its addresses, and until when they are valid."""
+        self._lookups: dict[str, asyncio.Task[tuple[str, ...]]] = {}
 
     def known(self, host: str) -> tuple[str, ...] | None:
-        """The addresses of a name that was looked up within the last minute."""
-        addresses, until = self._known.get(host, (None, 0.0))
+        """Return the cached addresses of a name; None: there are none."""
+        addresses, until = self._cache.get(host, (None, 0.0))
         return addresses if self._now() < until else None
 
     async def addresses(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name.
+        """Return the addresses of a name, from the cache or by a lookup.
 
         Raises:
-            OSError: there is no such name, or nobody who would know.
+            OSError: The name does not exist, or no name server answers.
         """
         known = self.known(host)
         if known is not None:
             return known
-        asked = self._asked.get(host)
-        if asked is None:
-            asked = self._asked[host] = asyncio.create_task(self._ask(host), name=f"resolve {host}")
-            asked.add_done_callback(_seen)
-        await asyncio.wait((asked,))  # not shield(), which since Python 3.14 complains of failures nobody waited for
-        return asked.result()
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            lookup = self._lookups[host] = asyncio.create_task(self._resolve(host), name=f"resolve {host}")
+            lookup.add_done_callback(_retrieve_exception)
+        await asyncio.wait((lookup,))  # not shield(): since Python 3.14, it reports failures that nobody awaits
+        return lookup.result()
 
     async def aclose(self) -> None:
-        """Give up what is being looked up."""
-        asked = list(self._asked.values())
-        for task in asked:
+        """Give up all lookups."""
+        lookups = list(self._lookups.values())
+        for task in lookups:
             task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*lookups, return_exceptions=True)
 
-    async def _ask(self, host: str) -> tuple[str, ...]:
+    async def _resolve(self, host: str) -> tuple[str, ...]:
         try:
-            found = tuple(dict.fromkeys(numeric(found) for found in await look_up(host)))
-            # One that holds on one link alone has a zone, which libcurl takes no list with.
+            found = dict.fromkeys(await resolve(host))
+            # A link-local address has a zone, and libcurl accepts no address with a zone in a list.
             addresses = tuple(address for address in found if "%" not in address)
             if not addresses:
-                raise OSError(errno.EADDRNOTAVAIL, "only a link-local address is known of it; use an address itself")
-            self._known[host] = (addresses, self._now() + LIFETIME)
+                raise OSError(errno.EADDRNOTAVAIL, "the name has only a link-local address; use the address itself")
+            self._cache[host] = (addresses, self._now() + LIFETIME)
         finally:
-            del self._asked[host]
+            del self._lookups[host]
         return addresses
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an address already, which nobody needs to look up."""
+    """Return whether a host is an address, which needs no lookup."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -97,7 +98,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-def _seen(task: asyncio.Task[tuple[str, ...]]) -> None:
-    """Whoever waited has gone, and a failure is nobody's."""
+def _retrieve_exception(task: asyncio.Task[tuple[str, ...]]) -> None:
+    """Keep asyncio from reporting a failed lookup that no request waits for any more."""
     if not task.cancelled():
         task.exception()

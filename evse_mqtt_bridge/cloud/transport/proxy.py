@@ -1,4 +1,4 @@
-"""The proxy that the environment names, for those who ask for it to be used."""
+"""Reads the proxy from the environment, for `cloud.environment_proxy`."""
 
 import errno
 from base64 import b64encode
@@ -15,7 +15,7 @@ _PORT = 80
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy, and what it wants in `Proxy-Authorization`, which goes to the proxy and no further."""
+    """An HTTP proxy; `authorization` is the value of its `Proxy-Authorization` header, which only the proxy gets."""
 
     host: str
     port: int
@@ -23,27 +23,27 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """As an address, without credentials."""
+        """The URL of the proxy, without credentials."""
         return f"http://{host_and_port(self.host, self.port)}"
 
 
 def named_proxy(scheme: str, host: str) -> Proxy | None:
-    """The proxy that the environment names for requests of a scheme to a host, if any.
+    """Return the proxy that the environment names for a scheme and a host; None: there is none.
 
     Raises:
-        OSError: what it names is not the address of an HTTP proxy.
+        OSError: The environment names a proxy that is not an HTTP proxy.
     """
     named = getproxies().get(scheme)
     if not named or proxy_bypass(host):
         return None
-    words = "the environment names a proxy that is not http://host:port"
+    message = "the environment names a proxy that is not http://host:port"
     try:
         url = urlsplit(named if "://" in named else f"http://{named}")
         port = _PORT if url.port is None else url.port
     except ValueError:
-        raise OSError(errno.EINVAL, words) from None
+        raise OSError(errno.EINVAL, message) from None
     if not url.hostname or not port or url.scheme != "http":
-        raise OSError(errno.EINVAL, words)
+        raise OSError(errno.EINVAL, message)
     if url.username is None:
         return Proxy(url.hostname, port)
     credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"

@@ -1,1 +1,1 @@
-"""The vendor's API: what it answers and how it is asked."""
+"""The client of the vendor's API."""

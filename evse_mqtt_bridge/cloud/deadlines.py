@@ -86,5 +86,5 @@ class Deadline:
         if not self._has_expired:
             self._deadlines.remove(self)
         elif self._task.uncancel() <= self._cancelling and exc_type is asyncio.CancelledError:
-            # Otherwise somebody else has cancelled the task too, and that goes on, as with asyncio.timeout.
+            # If other code has cancelled the task too, that cancellation goes on, as with asyncio.timeout.
             raise TimeoutError from exc

@@ -61,7 +61,7 @@ class _Rule:
 
     Attributes:
         kinds: Codes and classes, of which one must match.
-        text: The text of the Failure; `{}` is the group of `pattern`.
+        text: The text of the Failure; `{}` stands for the group of `pattern`.
         pattern: Must match the start of the error's own message; its group is cleaned before use.
         reason: The reason of the Failure.
     """
@@ -80,7 +80,7 @@ _RULES: tuple[_Rule, ...] = (
     # The first rule that matches the error or any of its causes wins.
     # Names
     _Rule((5, 6, gaierror), "DNS: the name could not be resolved"),
-    # Certificates: libcurl words them in three ways, Python in one.
+    # Certificates: libcurl has three forms of messages, Python has one.
     _Rule(
         (60,),
         f"{_REFUSED_CERTIFICATE}IP address mismatch, certificate is not valid for '{{}}'.",

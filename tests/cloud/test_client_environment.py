@@ -1,4 +1,4 @@
-"""The environment: a proxy is used only if the settings ask for it, and nothing else is taken from there."""
+"""The environment: a proxy is used only if the settings ask for it, and the client reads nothing else."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Tests of the translation of errors into reasons and texts.
 
-No text of an exception of httpx may be used, since such an exception may carry the whole request, token included.
+The client never uses the text of an exception of httpx, as that may carry the request, token included.
 """
 
 import errno

@@ -73,7 +73,7 @@ async def test_concurrent_requests_never_exceed_the_setting(clients: Clients, al
 
 
 async def test_requests_never_exceed_the_rate(clients: Clients, cloud: CloudServer) -> None:
-    """After a station that takes long, all others are overdue, and still wait for their turn."""
+    """After a slow station all others are overdue, and the rate still applies."""
     count, rate = 7, 20
     for number in range(count):
         body = [plug_object(plug_uuid="plug", evse_uuid=f"evse-{number}")]

@@ -1,4 +1,4 @@
-"""Which transport the settings select, and what is said about a libcurl that cannot be used."""
+"""The transport that the settings select, and the errors for a libcurl that cannot be used."""
 
 import sys
 

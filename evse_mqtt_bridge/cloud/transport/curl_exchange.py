@@ -40,7 +40,7 @@ class Prepared:
     """A request as libcurl needs it, kept in the extensions of the httpx request.
 
     Attributes:
-        url: The whole URL.
+        url: The complete URL.
         header_lines: One line per header, the token included.
         host: The host to connect to, the proxy's if there is one; empty: it is an address.
         port: The port to connect to.
@@ -59,7 +59,7 @@ class Prepared:
 
 
 class TrustedCertificates:
-    """The CA certificates as libcurl takes them: a file in memory, which it parses once for all connections."""
+    """The CA certificates in a file in memory, which libcurl parses once for all connections."""
 
     def __init__(self, ca_file: str) -> None:
         self._pem = authorities(ca_file)

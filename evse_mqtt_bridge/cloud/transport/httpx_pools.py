@@ -1,4 +1,4 @@
-"""httpx's own transport in several small pools: needs nothing compiled, and costs more CPU per request than libcurl.
+"""httpx's own transport in several small pools: needs no compiled package, and some twenty times the CPU of libcurl.
 
 The work of httpx's connection pool grows with the square of its size, so no pool has more than ten connections, and a
 request goes to the least busy pool. Names are resolved by names.py, since a lookup in the loop's executor could delay
@@ -24,7 +24,7 @@ from evse_mqtt_bridge.cloud.transport.proxy import Proxy, named_proxy
 __all__ = ["POOL_SIZE", "HttpxPools"]
 
 POOL_SIZE = 10
-"""Most connections of one pool."""
+"""Maximum number of connections per pool."""
 
 _CONNECT_TIMEOUT = 2.0
 """Seconds to wait for an address of a name if there are more addresses to try."""
@@ -148,7 +148,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
         return pools
 
     def _replace(self, pool: _Pool, proxy: Proxy) -> None:
-        """Put a new pool in the place of one: httpcore never frees the place of a tunnel whose TLS handshake failed."""
+        """Replace a pool: httpcore never frees the slot of a tunnel whose TLS handshake failed."""
         pool.is_replaced = True
         fresh = _Pool(self._transport(pool.size, proxy), pool.size)
         self._pools[proxy] = tuple(fresh if other is pool else other for other in self._pools[proxy])
@@ -172,7 +172,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
             await pool.transport.aclose()
 
     async def _finish(self, pool: _Pool) -> None:
-        """Free the place of a request whose answer was closed."""
+        """Free the slot of a request whose answer was closed."""
         self._slots.release()
         await self._leave(pool)
 

@@ -144,19 +144,19 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():  # it was given a handle in the same moment
+            if waiter.done() and not waiter.cancelled():  # it received a handle at the same moment
                 self.release(waiter.result())
             raise
 
     async def _prepare(self, request: httpx.Request) -> Prepared:
         scheme, host = request.url.scheme, request.url.raw_host.decode("ascii")
         proxy = named_proxy(scheme, host) if self._environment_proxy else None
-        to, port = (proxy.host, proxy.port) if proxy else (host, request.url.port or _PORTS[scheme])
+        peer, port = (proxy.host, proxy.port) if proxy else (host, request.url.port or _PORTS[scheme])
         has_body = not _BODY_HEADERS.isdisjoint(request.headers)
         return Prepared(
             url=str(request.url),
             header_lines=self._header_lines(request.headers, has_body=has_body),
-            host="" if is_address(to) else to,
+            host="" if is_address(peer) else peer,
             port=port,
             proxy=proxy,
             method=request.method if has_body or request.method != "GET" else "",

@@ -11,9 +11,6 @@ import pytest
 _ROOT = Path(__file__).parent.parent
 _FOLDERS = ("evse_mqtt_bridge", "tests", "benchmarks", "scripts")
 
-_NOT_YET: tuple[str, ...] = ()
-"""Paths, relative to the project, whose identifiers are not checked yet."""
-
 _WORD_LIST = (
     # published, logged or reported
     "say says said saying tell tells told telling untold hear hears heard hearing speak speaks spoken words "
@@ -104,16 +101,12 @@ def _banned_terms(identifier: _Identifier) -> frozenset[str]:
     return banned.intersection(terms)
 
 
-def _is_done(file: str) -> bool:
-    return not file.startswith(_NOT_YET)
-
-
 def test_identifiers_contain_no_banned_word() -> None:
     found = {
         f"{identifier.file}:{identifier.line}: {identifier.name} ({', '.join(sorted(banned))})"
         for path in _files()
         for identifier in _identifiers(path)
-        if (banned := _banned_terms(identifier)) and _is_done(identifier.file)
+        if (banned := _banned_terms(identifier))
     }
     assert not found, "\n".join(sorted(found))
 
@@ -123,15 +116,9 @@ def test_test_names_have_at_most_60_characters() -> None:
         f"{identifier.file}:{identifier.line}: {identifier.name}"
         for path in _files()
         for identifier in _identifiers(path)
-        if identifier.name.startswith("test_")
-        and len(identifier.name) > _TEST_NAME_LENGTH
-        and _is_done(identifier.file)
+        if identifier.name.startswith("test_") and len(identifier.name) > _TEST_NAME_LENGTH
     }
     assert not found, "\n".join(sorted(found))
-
-
-def test_excluded_paths_exist() -> None:
-    assert [path for path in _NOT_YET if not (_ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize(

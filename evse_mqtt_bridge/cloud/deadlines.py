@@ -16,25 +16,25 @@ class Deadlines:
 
     Args:
         seconds: How long an operation may take.
+
+    Attributes:
+        running: The deadlines that have neither expired nor been left, in the order of their starts.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._running: dict[Deadline, None] = {}  # in the order of their starts
+        self._now = self._loop.time
+        self.running: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, deadline: "Deadline") -> float:
         """Start a deadline, and return its time on the event loop's clock, in seconds."""
-        end = self._loop.time() + self._seconds
-        self._running[deadline] = None
+        end = self._now() + self._seconds
+        self.running[deadline] = None
         if self._timer is None:
             self._timer = self._loop.call_at(end, self._on_timer)
         return end
-
-    def remove(self, deadline: "Deadline") -> None:
-        """Stop a deadline that has not expired."""
-        del self._running[deadline]
 
     def close(self) -> None:
         """Stop the timer; operations that still run do not expire any more."""
@@ -44,12 +44,12 @@ class Deadlines:
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = self._loop.time()
-        for deadline in list(self._running):
+        now = self._now()
+        for deadline in list(self.running):
             if deadline.end > now:
                 self._timer = self._loop.call_at(deadline.end, self._on_timer)
                 break
-            del self._running[deadline]
+            del self.running[deadline]
             deadline.expire()
 
 
@@ -84,7 +84,7 @@ class Deadline:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._has_expired:
-            self._deadlines.remove(self)
+            del self._deadlines.running[self]
         elif self._task.uncancel() <= self._cancelling and exc_type is asyncio.CancelledError:
             # If other code has cancelled the task too, that cancellation goes on, as with asyncio.timeout.
             raise TimeoutError from exc

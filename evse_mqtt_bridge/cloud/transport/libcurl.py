@@ -53,8 +53,9 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, connections: int, *, ca_file: str, environment_proxy: bool) -> None:
         self._environment_proxy = environment_proxy
-        self._loop = asyncio.get_running_loop()
-        self._names = Names(self._loop.time)
+        loop = asyncio.get_running_loop()
+        self._create_future = loop.create_future
+        self._names = Names(loop.time)
         self._trusted = TrustedCertificates(ca_file)
         self._shared_lines: dict[str, str] = {}
         self._given_addresses: GivenAddresses = {}
@@ -79,7 +80,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         if addresses is None:
             addresses = await self._names.addresses(prepared.host)
         exchange = self._idle.pop() if self._idle else await self._next_exchange()
-        done = exchange.done = self._loop.create_future()
+        done = exchange.done = self._create_future()
         is_streaming = False
         try:
             exchange.begin(prepared, addresses)
@@ -102,7 +103,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
             CurlError: The body is too large, or did not arrive completely.
         """
         if exchange.curl in self._busy:
-            exchange.done = self._loop.create_future()
+            exchange.done = self._create_future()
             await exchange.done
         return exchange.error_body()
 
@@ -139,7 +140,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         if self._unused:
             self._unused -= 1
             return Exchange(self._curl, self._trusted, self._given_addresses)
-        waiter: asyncio.Future[Exchange] = self._loop.create_future()
+        waiter: asyncio.Future[Exchange] = self._create_future()
         self._waiters.append(waiter)
         try:
             return await waiter

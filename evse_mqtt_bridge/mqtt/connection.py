@@ -270,13 +270,13 @@ class Connection:
             self._read()
 
     async def subscribe(self, filters: list[str]) -> list[str]:
-        """Subscribe at QoS 0; returns the filters that the broker rejected."""
+        """Subscribe at QoS 0; returns the filters that the broker rejected, none of them where the connection ended."""
         options: list[tuple[str, Any]] = [
             (topic_filter, SubscribeOptions(qos=0) if self._is_v5 else 0) for topic_filter in filters
         ]
         _, mid = self._client.subscribe(options)
-        if mid is None:
-            return filters
+        if mid is None:  # there is no connection any more
+            return []
         answer = self._subscribed[mid] = self._loop.create_future()
         await asyncio.wait((answer, self.disconnected), return_when=asyncio.FIRST_COMPLETED, timeout=CONNECT_TIMEOUT)
         if not answer.done():

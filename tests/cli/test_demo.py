@@ -1,7 +1,10 @@
 """`demo` as a user starts it, on both brokers, and its choice of broker and port."""
 
+import fcntl
 import json
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,10 +19,19 @@ from tests.harness import free_port as some_port
 from tests.harness.net import is_listening
 
 
+@pytest.fixture
+def _one_demo_at_a_time() -> Iterator[None]:
+    """Demos that start at once may choose the same free port, and the tests run in several processes."""
+    with (Path(tempfile.gettempdir()) / "evse-mqtt-bridge-demo-test.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _plug_prefixes(observer: Observer) -> set[str]:
     return {topic.removesuffix("state") for topic in observer.latest if topic.endswith("/state")}
 
 
+@pytest.mark.usefixtures("_one_demo_at_a_time")
 @pytest.mark.parametrize(("broker", "protocol", "name"), [("mosquitto", "5", "Mosquitto"), ("amqtt", "3.1.1", "amqtt")])
 def test_demo_each_broker_publishes_until_ctrl_c(broker: str, protocol: str, name: str) -> None:
     port = some_port()
@@ -47,6 +59,7 @@ def test_demo_each_broker_publishes_until_ctrl_c(broker: str, protocol: str, nam
     assert not is_listening(port)
 
 
+@pytest.mark.usefixtures("_one_demo_at_a_time")
 def test_demo_port_taken_uses_another_and_stops_in_time() -> None:
     with socket.create_server((HOST, 0)) as other:
         taken = other.getsockname()[1]

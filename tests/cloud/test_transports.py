@@ -149,7 +149,7 @@ async def test_close_is_immediate_and_leaves_nothing_open(clients: Clients, auth
     with MisbehavingServer(tls=_serving(authority)) as server, socket.create_server(("127.0.0.1", 0)) as deaf:
         server.set_behaviour("hangs", hang())
         server.set_behaviour(EXAMPLE_EVSE, answer(EXAMPLE, connection="keep-alive"))
-        before, registered = _descriptors(), len(loop._selector.get_map())  # type: ignore[attr-defined]
+        before, registered = _descriptors(), len(loop._selector.get_map())  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio\'s
         for url in (server.url, f"https://127.0.0.1:{deaf.getsockname()[1]}"):
             polls = []
             async with clients.client(url, ca_file=str(authority.ca_file), max_concurrency=4) as client:
@@ -163,7 +163,7 @@ async def test_close_is_immediate_and_leaves_nothing_open(clients: Clients, auth
                 began = time.monotonic()
             assert time.monotonic() - began < 5
             await asyncio.sleep(0.05)  # the loop closes sockets in its next iteration
-        assert len(loop._selector.get_map()) == registered  # type: ignore[attr-defined]
+        assert len(loop._selector.get_map()) == registered  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio\'s
         assert _descriptors() == before
 
 
@@ -206,16 +206,16 @@ async def test_connection_closed_while_idle_wakes_the_loop_once(clients: Clients
                 writer.close()
             writers.clear()
             loop = asyncio.get_running_loop()
-            select = loop._selector.select  # type: ignore[attr-defined]
+            select = loop._selector.select  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio\'s
 
             def counting(timeout: float | None, select: Callable[..., Any] = select) -> Any:  # noqa: ANN401
                 nonlocal iterations
                 iterations += 1
                 return select(timeout)
 
-            loop._selector.select = counting  # type: ignore[attr-defined]
+            loop._selector.select = counting  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio\'s
             await asyncio.sleep(0.2)
-            loop._selector.select = select  # type: ignore[attr-defined]
+            loop._selector.select = select  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio\'s
             pairs = [socket.socketpair() for _ in range(5)]  # they get numbers that have just become free
             assert is_example(await client.fetch(request_for(client)))
             for pair in pairs:

@@ -122,13 +122,12 @@ async def _connect(settings: Mqtt) -> None:
         pass
 
 
-def _error(settings: Mqtt) -> str:
+async def _error(settings: Mqtt) -> str:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ResourceWarning
-        )  # paho leaves the socket of a failed handshake to the collector
+        # paho leaves the socket of a failed handshake to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)
         with pytest.raises(UnavailableError) as caught:
-            asyncio.run(_connect(settings))
+            await _connect(settings)
         gc.collect()
     return str(caught.value).removeprefix(f"broker {settings.host}:{settings.port}: ")
 
@@ -142,34 +141,36 @@ def encrypted(tmp_path: Path, authority: Authority) -> Iterator[Mosquitto]:
         yield broker
 
 
-def test_error_for_tls_on_a_plain_port(broker: Mosquitto) -> None:
-    assert _error(Mqtt(host=HOST, port=broker.port, tls=Tls())).endswith("; does it speak TLS on this port?")
+async def test_error_for_tls_on_a_plain_port(broker: Mosquitto) -> None:
+    assert (await _error(Mqtt(host=HOST, port=broker.port, tls=Tls()))).endswith("; does it speak TLS on this port?")
 
 
-def test_error_for_plain_mqtt_on_a_tls_port(encrypted: Mosquitto) -> None:
-    error = _error(Mqtt(host=HOST, port=encrypted.port))
+async def test_error_for_plain_mqtt_on_a_tls_port(encrypted: Mosquitto) -> None:
+    error = await _error(Mqtt(host=HOST, port=encrypted.port))
     assert error.endswith("; does it speak MQTT without TLS on this port?")
 
 
-def test_error_for_an_unknown_ca(encrypted: Mosquitto) -> None:
-    error = _error(Mqtt(host=HOST, port=encrypted.port, tls=Tls()))
+async def test_error_for_an_unknown_ca(encrypted: Mosquitto) -> None:
+    error = await _error(Mqtt(host=HOST, port=encrypted.port, tls=Tls()))
     assert error.startswith("the broker's certificate was rejected: ")
     assert error.endswith("; does mqtt.tls.ca_file name the CA that signed it?")
 
 
-def test_error_for_a_certificate_of_another_host(encrypted: Mosquitto, authority: Authority) -> None:
-    error = _error(Mqtt(host=HOST, port=encrypted.port, tls=Tls(ca_file=str(authority.ca_file))))
+async def test_error_for_a_certificate_of_another_host(encrypted: Mosquitto, authority: Authority) -> None:
+    error = await _error(Mqtt(host=HOST, port=encrypted.port, tls=Tls(ca_file=str(authority.ca_file))))
     assert error.startswith("the broker's certificate was rejected: ")
     assert error.endswith("; use the broker name that its certificate has")
 
 
-def test_error_for_a_rejected_login(tmp_path: Path) -> None:
+async def test_error_for_a_rejected_login(tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "broker", anonymous=False) as broker:
         settings = Mqtt(host=HOST, port=broker.port, username="who", password=SecretStr("any"))
-        assert _error(settings) == "Not authorized; check user name, password and what the broker allows this user"
+        assert (
+            await _error(settings) == "Not authorized; check user name, password and what the broker allows this user"
+        )
 
 
-def test_error_for_a_port_without_mqtt() -> None:
+async def test_error_for_a_port_without_mqtt() -> None:
     """A server that hangs up at once leads to the same advice as a broker that wants TLS."""
     with socket.create_server((HOST, 0)) as listening:
         port = listening.getsockname()[1]
@@ -181,6 +182,6 @@ def test_error_for_a_port_without_mqtt() -> None:
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        error = _error(Mqtt(host=HOST, port=port))
+        error = await _error(Mqtt(host=HOST, port=port))
         thread.join()
     assert error.endswith("; does it speak MQTT without TLS on this port?")

@@ -52,7 +52,7 @@ _CLOSED_OR_CUT_OFF = ""
 """Stands for one of the two above, depending on whether the head of an answer had arrived."""
 
 _NO_HTTP = "the answer is not valid HTTP"
-_REFUSED_CERTIFICATE = "TLS: the certificate was refused: "
+_REFUSED_CERTIFICATE = "TLS: the certificate was rejected: "
 
 
 @dataclass(frozen=True, slots=True)

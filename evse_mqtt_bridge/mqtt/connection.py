@@ -21,13 +21,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.domain.events import DisconnectReason
+from evse_mqtt_bridge.mqtt.errors import Disconnected, close_sockets_of, connect_error, refusal
 from evse_mqtt_bridge.mqtt.paho_compat import read_every_text
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.text import clean
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 from evse_mqtt_bridge.support.tls import client_context
 
-__all__ = ["Connection", "Disconnected", "Handlers", "connect", "tls_context"]
+__all__ = ["Connection", "Handlers", "connect", "tls_context"]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for name resolution, TCP, TLS and the broker's CONNACK, each."""
@@ -52,14 +53,6 @@ _PUBLISH_OVERHEAD = 32
 _FAILED = 0x80
 
 read_every_text()
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """Why a connection, or an attempt at one, ended; `detail` is for people."""
-
-    reason: DisconnectReason
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +152,7 @@ class Connection:
         try:
             await in_daemon_thread(self._connect_blocking, "mqtt-connect")
         except (OSError, ValueError) as error:
-            return _translated(error)
+            return connect_error(error)
         sock = self._client.socket()
         if not isinstance(sock, socket.socket):
             return Disconnected(DisconnectReason.UNREACHABLE, "the connection was closed at once")
@@ -198,7 +191,7 @@ class Connection:
                 properties=properties,
             )
         except BaseException as error:
-            _close_sockets_of(error)
+            close_sockets_of(error)
             raise
         sock = self._client.socket()
         if self._is_aborted and sock is not None:
@@ -315,7 +308,7 @@ class Connection:
         if self._accepted.done():
             return
         if code.is_failure:
-            self._accepted.set_result(_refusal(code))
+            self._accepted.set_result(refusal(code))
             return
         self._packet_limit = getattr(properties, "MaximumPacketSize", None)
         self._window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
@@ -411,43 +404,5 @@ class Connection:
             self.disconnected.set_result(result)
 
 
-def _close_sockets_of(error: BaseException) -> None:
-    """Close the sockets of the failed calls: paho leaves a socket whose handshake failed to the garbage collector."""
-    trace = error.__traceback__
-    while trace is not None:
-        for value in trace.tb_frame.f_locals.values():
-            if isinstance(value, socket.socket):
-                value.close()
-        trace = trace.tb_next
-
-
 def _properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves its constructor untyped
-
-
-def _refusal(code: ReasonCode) -> Disconnected:
-    detail = clean(str(code))
-    if detail == "QoS not supported":  # that of the will, which is sent before the broker reports what it supports
-        return Disconnected(DisconnectReason.REFUSED, f"{detail}: set mqtt.qos = 0")
-    if detail in ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method"):
-        return Disconnected(DisconnectReason.LOGIN, detail)
-    return Disconnected(DisconnectReason.REFUSED, detail)
-
-
-def _translated(error: Exception) -> Disconnected:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return Disconnected(
-                DisconnectReason.TLS, f"the broker's certificate was rejected: {clean(error.verify_message)}"
-            )
-        case ssl.SSLError():
-            return Disconnected(DisconnectReason.TLS, clean(error.reason or str(error)))
-        case socket.gaierror() | UnicodeError():  # the latter for a label that is empty or too long
-            cause = error.strerror if isinstance(error, OSError) else None
-            detail = f"name not resolved: {clean(cause or 'no such host')}"
-            return Disconnected(DisconnectReason.UNREACHABLE, detail)
-        case TimeoutError():
-            return Disconnected(DisconnectReason.UNREACHABLE, "the broker did not answer in time")
-        case OSError():
-            return Disconnected(DisconnectReason.UNREACHABLE, clean(error.strerror or type(error).__name__))
-    return Disconnected(DisconnectReason.REFUSED, clean(str(error)))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.connection import Connection, Disconnected, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.connection import Connection, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.retained import RetainedReader
 from evse_mqtt_bridge.mqtt.sender import Sender
 from evse_mqtt_bridge.publishing.message import Message

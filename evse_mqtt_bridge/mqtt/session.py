@@ -21,7 +21,8 @@ from evse_mqtt_bridge.domain.events import (
     SubscriptionRejected,
 )
 from evse_mqtt_bridge.domain.model import Station, StationState
-from evse_mqtt_bridge.mqtt.connection import Connection, Disconnected, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.connection import Connection, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.reconnect import Reconnect
 from evse_mqtt_bridge.mqtt.retained import RetainedReader
 from evse_mqtt_bridge.mqtt.sender import Sender

@@ -45,7 +45,7 @@ async def test_server_that_fails_verification_gets_no_request(
         outcome = await clients.poll(server.url, ca_file=str(authority.ca_file) if trusted else "")
         assert isinstance(outcome, Failure)
         assert outcome.reason is Reason.UNREACHABLE
-        assert outcome.detail.startswith("TLS: the certificate was refused: ")
+        assert outcome.detail.startswith("TLS: the certificate was rejected: ")
         assert text[:40] in outcome.detail
         assert server.requests == []
 

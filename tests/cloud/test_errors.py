@@ -20,7 +20,7 @@ _CUT_OFF = "the connection ended in mid-answer"
 _NO_HTTP = "the answer is not valid HTTP"
 _NO_PROXY = "the proxy rejected the connection"
 _NO_DNS = "DNS: the name could not be resolved"
-_REFUSED = "TLS: the certificate was refused: "
+_REFUSED = "TLS: the certificate was rejected: "
 _MISMATCH = f"{_REFUSED}Hostname mismatch, certificate is not valid for 'cloud.example'."
 _NO_ISSUER = f"{_REFUSED}unable to get local issuer certificate"
 

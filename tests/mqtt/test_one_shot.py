@@ -7,19 +7,22 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from pydantic import SecretStr
 
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.connection import Connection, Disconnected
+from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.one_shot import ACKNOWLEDGE_LIMIT, OneShotClient, one_shot_client
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.errors import UnavailableError
 from tests.harness import Authority, Mosquitto, virtual_time
 from tests.harness.net import HOST
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.mqtt.connection import Connection
 
 
 class _SlowConnection:

@@ -17,6 +17,7 @@ from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.domain.events import Listener
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.mqtt import connection as mqtt
+from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.session import Session, Timing
 from evse_mqtt_bridge.publishing.plan import Plan
 from tests.harness import Mosquitto, Observer
@@ -133,7 +134,7 @@ async def test_failed_handshake_leaves_no_socket_open(answer: bytes) -> None:
             handlers = mqtt.Handlers(lambda *_: None, lambda *_: None, lambda: None)
             tls, opened = mqtt.tls_context(settings.tls), []
             for _ in range(8):
-                assert isinstance(await mqtt.connect(settings, tls, None, handlers), mqtt.Disconnected)
+                assert isinstance(await mqtt.connect(settings, tls, None, handlers), Disconnected)
                 opened.append(_open_files())
             assert opened[-1] - opened[0] < 4, opened
     finally:

@@ -65,9 +65,9 @@ def retained_topics(rig: Rig, count: int, timeout: float) -> set[str]:
     """Every topic that the broker retains, read by a new subscription.
 
     Args:
-        rig: the broker to read from.
-        count: number of topics to wait for.
-        timeout: seconds after which to return with fewer topics.
+        rig: The broker to read from.
+        count: Number of topics to wait for.
+        timeout: Seconds after which to return with fewer topics.
     """
     topics: set[str] = set()
     with Subscriber(rig.broker.port, "#", on_message=lambda topic, _: topics.add(topic)) as reader:

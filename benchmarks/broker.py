@@ -87,7 +87,7 @@ class Broker:
         """Wait until the broker retains `count` messages, by its own count, which includes about fifty of its own.
 
         Raises:
-            TimeoutError: it does not within `timeout` seconds.
+            TimeoutError: It does not within `timeout` seconds.
         """
         began = time.monotonic()
         while self._retained < count:

@@ -14,10 +14,10 @@ class Cadence:
     """The deviation of the gaps between polls of a station from the interval.
 
     Attributes:
-        gaps: number of gaps.
+        gaps: Number of gaps.
         p99: 99th percentile of the deviation, as a share of the interval.
-        worst: largest deviation, as a share of the interval.
-        within: share of gaps that deviate by at most 5 % of the interval, from 0 to 1.
+        worst: Largest deviation, as a share of the interval.
+        within: Share of gaps that deviate by at most 5 % of the interval, from 0 to 1.
     """
 
     gaps: int
@@ -39,9 +39,9 @@ def cadence(times: Mapping[str, Sequence[float]], interval: float, without: Cont
     """The cadence of all stations together.
 
     Args:
-        times: poll times by uuid.
-        interval: the configured interval in seconds.
-        without: uuids of stations to leave out.
+        times: Poll times by uuid.
+        interval: The configured interval in seconds.
+        without: Uuids of stations to leave out.
     """
     deviations = sorted(
         abs(after - before - interval) / interval

@@ -28,10 +28,10 @@ class Figures:
     """What was measured of a client within a period.
 
     Attributes:
-        polls: per second.
-        messages: per second; NaN if unknown.
+        polls: Per second.
+        messages: Per second; NaN if unknown.
         cpu: CPU seconds per second.
-        memory: resident memory at the end, in bytes.
+        memory: Resident memory at the end, in bytes.
     """
 
     polls: float
@@ -98,13 +98,13 @@ class Client:
         """Wait until `condition` is true and return how long that took, in seconds.
 
         Args:
-            condition: function without arguments, polled every 50 ms.
-            timeout: in seconds.
-            what: name of the condition, for errors.
+            condition: Function without arguments, polled every 50 ms.
+            timeout: In seconds.
+            what: Name of the condition, for errors.
 
         Raises:
-            TimeoutError: the condition is not true within `timeout` seconds.
-            RuntimeError: the client has exited.
+            TimeoutError: The condition is not true within `timeout` seconds.
+            RuntimeError: The client has exited.
         """
         began = time.monotonic()
         while not condition():

@@ -83,9 +83,9 @@ class Cloud:
     """An nginx that keeps its ports; use it as a context manager.
 
     Args:
-        folder: folder for its configuration, certificates and logs.
-        changing: share of answers that differ from the previous one of the same station, from 0 to 1.
-        log: write the time and path of each poll to `polls_log`, and allow faults of stations.
+        folder: Folder for its configuration, certificates and logs.
+        changing: Share of answers that differ from the previous one of the same station, from 0 to 1.
+        log: Write the time and path of each poll to `polls_log`, and allow faults of stations.
     """
 
     def __init__(self, folder: Path, *, changing: float, log: bool = False) -> None:

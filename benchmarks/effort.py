@@ -10,13 +10,13 @@ class Effort:
     """The extent of each measurement.
 
     Attributes:
-        rounds: number of times that each compared variant runs, alternating with the others.
-        seconds: duration of a measurement at full load.
-        full_load_stations: number of stations at full load.
-        paced_stations: number of stations at an interval of 10 s.
-        paced_seconds: duration of a measurement at that interval.
-        sizes: numbers of stations for the scale measurement.
-        fault_stations: number of stations for the fault measurement.
+        rounds: Number of times that each compared variant runs, alternating with the others.
+        seconds: Duration of a measurement at full load.
+        full_load_stations: Number of stations at full load.
+        paced_stations: Number of stations at an interval of 10 s.
+        paced_seconds: Duration of a measurement at that interval.
+        sizes: Numbers of stations for the scale measurement.
+        fault_stations: Number of stations for the fault measurement.
     """
 
     rounds: int

@@ -66,11 +66,11 @@ class _Scenario:
     """The steps in their order; each returns its row of the table.
 
     Attributes:
-        rig: cloud and broker.
-        bridge: the bridge under measurement.
-        reasons: subscriber to the availability reasons of stations.
-        stations: numbers of the stations.
-        expected: expected availability reason by uuid.
+        rig: Cloud and broker.
+        bridge: The bridge under measurement.
+        reasons: Subscriber to the availability reasons of stations.
+        stations: Numbers of the stations.
+        expected: Expected availability reason by uuid.
     """
 
     rig: Rig

@@ -29,8 +29,8 @@ class Usage:
 
     Attributes:
         cpu: CPU seconds since its start.
-        memory: resident memory in bytes.
-        files: number of open files.
+        memory: Resident memory in bytes.
+        files: Number of open files.
     """
 
     cpu: float
@@ -42,7 +42,7 @@ def usage(pid: int) -> Usage:
     """The resources that process `pid` uses.
 
     Raises:
-        OSError: there is no such process.
+        OSError: There is no such process.
     """
     proc = Path("/proc") / str(pid)
     # the process name, in brackets, may contain spaces

@@ -56,9 +56,9 @@ def _poll_table(bridge_figures: Figures, shares: Mapping[str, float] | None, alo
     """The cost of each part of a poll.
 
     Args:
-        bridge_figures: measurement of the running bridge.
-        shares: share of samples in each part, if py-spy is available.
-        alone: cost of a part measured on its own, in microseconds.
+        bridge_figures: Measurement of the running bridge.
+        shares: Share of samples in each part, if py-spy is available.
+        alone: Cost of a part measured on its own, in microseconds.
     """
     poll = bridge_figures.cpu_per_poll * 1000
     known_shares = shares or {}

@@ -15,10 +15,10 @@ class Table:
     """The results of a measurement.
 
     Attributes:
-        name: name of the marks in the page.
-        columns: headings.
-        rows: cells.
-        notes: paragraphs below the table.
+        name: Name of the marks in the page.
+        columns: Headings.
+        rows: Cells.
+        notes: Paragraphs below the table.
     """
 
     name: str

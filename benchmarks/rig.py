@@ -18,10 +18,10 @@ class Settings:
     """The bridge's settings in a measurement; the request rate is not limited.
 
     Attributes:
-        interval: polling interval in seconds, from 1.
+        interval: Polling interval in seconds, from 1.
         qos: MQTT QoS, 0 or 1.
-        discovery: whether Home Assistant discovery is published.
-        connections: maximum number of concurrent requests.
+        discovery: Whether Home Assistant discovery is published.
+        connections: Maximum number of concurrent requests.
     """
 
     interval: float = 10.0

@@ -32,15 +32,15 @@ class _Size:
     """The results for one number of stations.
 
     Attributes:
-        stations: the number.
-        start: from the start of the process until every topic is published.
-        steady: in normal operation.
-        cadence: in normal operation.
-        reload: after a reload that replaces a tenth of the stations.
-        disturbed: cadence of the other stations during reload and reconnect.
-        reconnect: after a restart of the broker without retained messages.
-        missing: number of topics missing at the end.
-        surplus: number of topics at the end that should not exist.
+        stations: The number.
+        start: From the start of the process until every topic is published.
+        steady: In normal operation.
+        cadence: In normal operation.
+        reload: After a reload that replaces a tenth of the stations.
+        disturbed: Cadence of the other stations during reload and reconnect.
+        reconnect: After a restart of the broker without retained messages.
+        missing: Number of topics missing at the end.
+        surplus: Number of topics at the end that should not exist.
     """
 
     stations: int
@@ -168,11 +168,11 @@ def _until_published(rig: Rig, bridge: Bridge, stations: range, began: float, cp
     """Wait until every topic is published.
 
     Args:
-        rig: cloud and broker.
-        bridge: the bridge under measurement.
-        stations: numbers of the stations.
-        began: start of the measured duration, which is accurate to a second.
-        cpu: the bridge's CPU seconds at that moment.
+        rig: Cloud and broker.
+        bridge: The bridge under measurement.
+        stations: Numbers of the stations.
+        began: Start of the measured duration, which is accurate to a second.
+        cpu: The bridge's CPU seconds at that moment.
     """
     timeout = 60 + len(stations) / 50
     topics = availability_topics(stations)

@@ -32,9 +32,9 @@ class Costs:
     """CPU microseconds per poll.
 
     Attributes:
-        parse: parsing and validation of the answer.
-        apply: advancing the state and rendering changed messages, by the share of stations that change.
-        schedule: taking a due poll from the schedule and adding the next one.
+        parse: Parsing and validation of the answer.
+        apply: Advancing the state and rendering changed messages, by the share of stations that change.
+        schedule: Taking a due poll from the schedule and adding the next one.
     """
 
     parse: float

@@ -21,9 +21,9 @@ class Subscriber:
     """Subscribes at QoS 0; use it as a context manager.
 
     Args:
-        port: the broker's port on this machine.
-        filters: topic filters.
-        on_message: called with topic and payload of each message, in paho's thread. Without it, `latest` holds the
+        port: The broker's port on this machine.
+        filters: Topic filters.
+        on_message: Called with topic and payload of each message, in paho's thread. Without it, `latest` holds the
             newest payload by topic, without cleared topics.
     """
 
@@ -61,12 +61,12 @@ class Subscriber:
         """Wait until `condition` is true and return how long that took, in seconds.
 
         Args:
-            condition: function of `latest`.
-            timeout: in seconds.
-            what: name of the condition, for the error.
+            condition: Function of `latest`.
+            timeout: In seconds.
+            what: Name of the condition, for the error.
 
         Raises:
-            TimeoutError: the condition is not true within `timeout` seconds.
+            TimeoutError: The condition is not true within `timeout` seconds.
         """
         began = time.monotonic()
         while True:

@@ -27,7 +27,7 @@ def refreshed(page: str) -> str:
     """Return `page` with a new table between the two marks.
 
     Raises:
-        ValueError: a mark is missing.
+        ValueError: A mark is missing.
     """
     before, begin, rest = page.partition(_BEGIN)
     _, end, after = rest.partition(_END)

@@ -44,10 +44,10 @@ class SoakCloud:
         """Set the answer for a station.
 
         Args:
-            uuid: the station.
-            token: the required token; requests with another one get 401.
-            body: the body of a valid answer.
-            fault: what to do instead of answering, if anything.
+            uuid: The station.
+            token: The required token; requests with another one get 401.
+            body: The body of a valid answer.
+            fault: What to do instead of answering, if anything.
         """
         self._answers[uuid] = token, body
         if fault is None:

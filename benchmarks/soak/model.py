@@ -58,12 +58,12 @@ class Plug:
     """A plug as the cloud knows it.
 
     Attributes:
-        uuid: the plug's uuid.
-        label: its label.
-        status: the vendor's status.
-        numbers: the values of `_NUMBERS`, in that order.
-        time: when it was measured, in RFC 3339.
-        invalid: whether its object in the answer is invalid.
+        uuid: The plug's uuid.
+        label: Its label.
+        status: The vendor's status.
+        numbers: The values of `_NUMBERS`, in that order.
+        time: When it was measured, in RFC 3339.
+        invalid: Whether its object in the answer is invalid.
     """
 
     uuid: str
@@ -91,13 +91,13 @@ class SoakStation:
     """A station as it is configured and as the cloud knows it.
 
     Attributes:
-        uuid: the station's uuid.
-        name: its configured name.
-        alias: its configured alias, or empty.
-        token: its token, in the cloud and in the configuration.
-        plug_aliases: configured alias by plug uuid.
-        plugs: plug by uuid.
-        reason: the expected availability reason: `online`, or that of its fault.
+        uuid: The station's uuid.
+        name: Its configured name.
+        alias: Its configured alias, or empty.
+        token: Its token, in the cloud and in the configuration.
+        plug_aliases: Configured alias by plug uuid.
+        plugs: Plug by uuid.
+        reason: The expected availability reason: `online`, or that of its fault.
     """
 
     uuid: str
@@ -131,9 +131,9 @@ class _PublishedPlug:
     """A plug as the bridge must have published it.
 
     Attributes:
-        plug: its last valid object.
-        reason: its availability reason.
-        payloads: every payload published so far, by the name of the topic.
+        plug: Its last valid object.
+        reason: Its availability reason.
+        payloads: Every payload published so far, by the name of the topic.
     """
 
     plug: Plug
@@ -146,9 +146,9 @@ class Model:
     """What the broker must retain.
 
     Attributes:
-        settings: the settings that topics depend on.
-        stations: configured station by uuid.
-        published: published plug by station uuid and plug uuid.
+        settings: The settings that topics depend on.
+        stations: Configured station by uuid.
+        published: Published plug by station uuid and plug uuid.
     """
 
     settings: Settings
@@ -281,9 +281,9 @@ def differences(model: Model, foreign: Mapping[str, str], found: Mapping[str, st
     A value that is unknown by now may keep an earlier payload, or have none since a restart of the broker.
 
     Args:
-        model: what the broker must retain.
-        foreign: topics of other clients, which must be unchanged.
-        found: what the broker retains.
+        model: What the broker must retain.
+        foreign: Topics of other clients, which must be unchanged.
+        found: What the broker retains.
     """
     expected = {**expected_topics(model), **foreign}
     allowed = dict(_earlier_payloads(model))

@@ -35,13 +35,13 @@ class SoakRun:
     """One run of the soak test.
 
     Attributes:
-        environment: cloud, broker and bridge.
-        model: what the broker must retain.
-        rng: seeded random generator.
-        events: number of faults and changes so far, by name.
-        checks: how often the retained topics were checked.
-        topics: number of topics at the last check.
-        slowest: longest time in seconds until the topics were right.
+        environment: Cloud, broker and bridge.
+        model: What the broker must retain.
+        rng: Seeded random generator.
+        events: Number of faults and changes so far, by name.
+        checks: How often the retained topics were checked.
+        topics: Number of topics at the last check.
+        slowest: Longest time in seconds until the topics were right.
     """
 
     environment: Environment
@@ -127,7 +127,7 @@ class SoakRun:
         """Wait until the retained topics are right, and check them again a little later.
 
         Raises:
-            WrongTopicsError: they are not right within PATIENCE seconds, or the bridge has exited.
+            WrongTopicsError: They are not right within PATIENCE seconds, or the bridge has exited.
         """
         self.model = after_poll(self.model)
         began = time.monotonic()

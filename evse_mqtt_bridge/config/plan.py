@@ -30,7 +30,7 @@ def publishing_plan(config: Config) -> Plan:
 
 
 def ownership(config: Config) -> Ownership:
-    """Return how to recognize the topics of the bridge; discovery topics are included even if discovery is disabled."""
+    """Return how to find the topics of the bridge; discovery topics are included even if discovery is disabled."""
     plan, settings = publishing_plan(config), config.homeassistant
     plain, *_ = plan.locations
     searched = (plain, DiscoveryLocation(settings.discovery_prefix, settings.discovery))

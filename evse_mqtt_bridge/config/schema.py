@@ -88,12 +88,12 @@ class Mqtt(Section):
 
     @property
     def effective_port(self) -> int:
-        """Return the port to connect to."""
+        """The port to connect to."""
         return self.port or (8883 if self.tls else 1883)
 
     @property
     def address(self) -> str:
-        """Return host and port as text."""
+        """Host and port as text."""
         return host_and_port(self.host, self.effective_port)
 
 
@@ -189,7 +189,7 @@ class StationConfig(Section):
 
     @property
     def title(self) -> str:
-        """Return the display name of the station."""
+        """The display name of the station."""
         return station_title(self.name, self.alias, self.uuid)
 
     def station(self, polling: Polling) -> Station:

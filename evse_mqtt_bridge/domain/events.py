@@ -33,8 +33,8 @@ __all__ = [
 class DisconnectReason(Enum):
     """Why there is no connection to the broker; the values are label values of a metric.
 
-    `TAKEN_OVER` is what the broker reported; `UNSTEADY` is what the bridge concludes where the broker
-    reports nothing.
+    `TAKEN_OVER`: the broker reported the reason. `UNSTEADY`: the broker reported none, and the bridge concludes it from
+    several short-lived connections.
     """
 
     UNREACHABLE = "unreachable"
@@ -47,12 +47,12 @@ class DisconnectReason(Enum):
 
 
 class PollCompleted(NamedTuple):
-    """A poll turned the state `old` of a station into `new`. A named tuple, because it is made once per poll.
+    """A poll changed the state of a station from `old` to `new`. A named tuple, because it is created once per poll.
 
     Attributes:
-        outcome: what the poll yielded, without plugs that have no topic.
-        moment: when the answer was there.
-        seconds: duration of the request.
+        outcome: The outcome of the poll, without plugs that have no topic.
+        moment: When the outcome arrived.
+        seconds: Duration of the request.
     """
 
     station: Station
@@ -65,7 +65,7 @@ class PollCompleted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StateAged:
-    """Time passed without a poll, and measurements became too old: `old` became `new`."""
+    """Measurements became too old without a poll: the state changed from `old` to `new`."""
 
     station: Station
     old: StationState
@@ -82,10 +82,10 @@ class StationRemoved:
 
 @dataclass(frozen=True, slots=True)
 class BrokerChanged:
-    """The configuration names another broker, or another client there; the old connection is closed.
+    """The configuration names another broker or another client id; the old connection is closed.
 
     Attributes:
-        address: host and port.
+        address: Host and port.
     """
 
     address: str
@@ -102,8 +102,8 @@ class BrokerDisconnected:
     """A connection to the broker was lost, or could not be established.
 
     Attributes:
-        detail: why, for people.
-        retry_in: seconds until the next attempt.
+        detail: The reason as text.
+        retry_in: Seconds until the next attempt.
     """
 
     reason: DisconnectReason
@@ -133,7 +133,7 @@ class ConsumerStarted:
 
 @dataclass(frozen=True, slots=True)
 class OfflineNotAcknowledged:
-    """The broker did not acknowledge `offline` in time; it will publish the will instead."""
+    """The broker did not acknowledge `offline` in time, and will publish the will instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class ConfigurationApplied:
     """A changed configuration was applied.
 
     Attributes:
-        stations: how many stations it has.
+        stations: Number of stations.
     """
 
     stations: int
@@ -152,7 +152,7 @@ class ConfigurationRejected:
     """A changed configuration has errors; the bridge keeps the current one.
 
     Attributes:
-        problems: one line each: where, which key, what is wrong.
+        problems: One line per problem: the place, the key and the error.
     """
 
     problems: tuple[str, ...]

@@ -76,12 +76,12 @@ class Station:
 
     @property
     def topic_id(self) -> str:
-        """Return the topic level of this station, below the base topic."""
+        """The topic level of this station, below the base topic."""
         return self.alias or self.uuid
 
     @property
     def title(self) -> str:
-        """Return the display name of this station, for logs and as a device name."""
+        """The display name of this station, for logs and as a device name."""
         return station_title(self.name, self.alias, self.uuid)
 
     def plug_topic_id(self, uuid: str) -> str:
@@ -184,7 +184,7 @@ class PlugState:
         uuid: The vendor's uuid.
         label: The last label in a response.
         reading: The last valid reading; `None` before the first.
-        invalid: The object in the last response was invalid.
+        invalid: Whether the object in the last response was invalid.
         missing_since: Since when valid responses lack this plug, without an outage in between; monotonic seconds.
         reason: Why the plug is available or not; `None` before the first response.
         last_published_at: When `time` and `state` were published last; monotonic seconds.

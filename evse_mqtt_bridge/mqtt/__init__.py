@@ -1,1 +1,1 @@
-"""The MQTT client: connections, the session that keeps one, and the one-shot client."""
+"""The MQTT client: connections, the session that reconnects, and the one-shot client."""

@@ -1,8 +1,8 @@
 """One MQTT connection, from connecting to its end; the event loop drives paho without a thread.
 
-A connection is never reused: paho would replay what was in flight when the last one was lost, and those values are out
-of date. A connection sends, and counts what is not acknowledged. What to send, and when to reconnect, is decided
-elsewhere.
+A connection is never reused: paho would replay the messages that were in flight when the last one was lost, and those
+values are out of date. A connection sends messages, and counts the unacknowledged ones. Other modules decide what to
+send, and when to reconnect.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for name resolution, TCP, TLS and the broker's CONNACK, each."""
 
 WINDOW = 20
-"""Messages that may be unacknowledged at once; more does not make paho faster."""
+"""Maximum number of unacknowledged messages; a higher number does not make paho faster."""
 
 ACKNOWLEDGE_LIMIT = 60.0
 """Seconds without any acknowledgement after which a connection is dropped, even if the broker answers pings."""
 
 WINDOW_QOS_0 = 500
-"""The same at QoS 0, where only the socket limits: what one iteration of the loop writes, in some 10 ms."""
+"""The same at QoS 0, where only the socket is a limit: as many as one iteration of the loop writes in about 10 ms."""
 
 WILL_DELAY = 5
 """Seconds for which an MQTT 5 broker delays the will, so that a quick reconnect shows no `offline`."""
@@ -57,12 +57,12 @@ read_every_text()
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What a connection calls, on the event loop.
+    """The callbacks of a connection, called on the event loop.
 
     Attributes:
-        received: a message arrived: topic, payload, whether it was retained.
-        rejected: the broker rejected a message: topic and why.
-        room_available: messages were acknowledged, so there is room for others.
+        received: Called for each message: topic, payload, whether it was retained.
+        rejected: Called for each message that the broker rejected: topic and reason.
+        room_available: Called when messages were acknowledged, so that there is room for others.
     """
 
     received: Callable[[str, bytes, bool], None]
@@ -71,10 +71,10 @@ class Handlers:
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """Return a context that verifies the broker, and presents a client certificate where one is configured.
+    """Return a context that verifies the broker, and presents a client certificate if one is configured.
 
     Raises:
-        ConfigError: a file cannot be read, is not PEM, or the key does not belong to the certificate.
+        ConfigError: A file cannot be read, is not PEM, or the key does not belong to the certificate.
     """
     return None if tls is None else client_context("mqtt.tls", tls.ca_file, tls.cert_file, tls.key_file)
 
@@ -82,7 +82,7 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
 async def connect(
     settings: Mqtt, tls: ssl.SSLContext | None, will: Message | None, handlers: Handlers
 ) -> "Connection | Disconnected":
-    """Return a connection that the broker has accepted, or why there is none."""
+    """Return a connection that the broker has accepted, or the reason why it failed."""
     connection = Connection(settings, tls, will, handlers)
     try:
         result = await connection.open()
@@ -93,7 +93,7 @@ async def connect(
 
 
 class Connection:
-    """See the module. The future `disconnected` is done when the connection has ended."""
+    """One connection, see the module. The future `disconnected` is done when the connection has ended."""
 
     def __init__(self, settings: Mqtt, tls: ssl.SSLContext | None, will: Message | None, handlers: Handlers) -> None:
         self._loop = asyncio.get_running_loop()
@@ -148,7 +148,7 @@ class Connection:
         return client
 
     async def open(self) -> Disconnected | None:
-        """Connect and wait for the broker's CONNACK; returns `None` when the broker accepts."""
+        """Connect and wait for the broker's CONNACK; return `None` if the broker accepts."""
         try:
             await in_daemon_thread(self._connect_blocking, "mqtt-connect")
         except (OSError, ValueError) as error:
@@ -198,7 +198,7 @@ class Connection:
             sock.close()
 
     async def keep_alive(self) -> Disconnected:
-        """Keep the connection alive until it ends; returns why it ended."""
+        """Keep the connection alive until it ends; return why it ended."""
         while not self.disconnected.done():
             await asyncio.wait((self.disconnected,), timeout=1.0)
             self._client.loop_misc()
@@ -215,11 +215,11 @@ class Connection:
 
     @property
     def in_flight(self) -> int:
-        """Unacknowledged messages."""
+        """The number of unacknowledged messages."""
         return len(self._in_flight)
 
     def publish(self, message: Message) -> bool:
-        """Send a message, which requires `has_room`; returns whether it was sent."""
+        """Send a message, which requires `has_room`; return whether it was sent."""
         if self._packet_limit is not None:
             size = len(message.payload) + len(message.topic.encode()) + _PUBLISH_OVERHEAD
             if size > self._packet_limit:
@@ -242,7 +242,7 @@ class Connection:
         return True
 
     def _properties_of(self, message: Message) -> Properties | None:
-        """Return the PUBLISH properties of a message, the same object for all messages of a content type."""
+        """Return the PUBLISH properties of a message; all messages of a content type share one object."""
         content_type = message.content_type
         if not content_type or not self._is_v5 or not message.payload:
             return None
@@ -253,17 +253,17 @@ class Connection:
         return properties
 
     def read_acknowledgements(self) -> None:
-        """Read acknowledgements now, instead of when the event loop gets to them.
+        """Read acknowledgements now, without waiting for the event loop.
 
-        A loop that is full of polls gets to them once per round through all connections to the cloud. It would spend
-        the time on polls that publishing their changes needs.
+        A loop that is busy with polls reads acknowledgements only once per iteration over all connections to the cloud.
+        Polling would then take the time that publishing its results needs.
         """
         if self._socket is not None:
             self._flush()
             self._read()
 
     async def subscribe(self, filters: list[str]) -> list[str]:
-        """Subscribe at QoS 0; returns the filters that the broker rejected, none of them where the connection ended."""
+        """Subscribe at QoS 0; return the filters that the broker rejected, none if the connection ended."""
         options: list[tuple[str, Any]] = [
             (topic_filter, SubscribeOptions(qos=0) if self._is_v5 else 0) for topic_filter in filters
         ]
@@ -316,7 +316,7 @@ class Connection:
         if self._qos == 0:
             self._window = WINDOW_QOS_0
             self._client.on_publish = (
-                None  # it only reports that the socket took the message, for a third of the whole cost
+                None  # paho would only report that the socket accepted the message, at a third of the total cost
             )
         self._accepted.set_result(None)
 
@@ -370,14 +370,14 @@ class Connection:
             self._loop.remove_writer(sock)
 
     def _on_write_wanted(self, _client: Client, _userdata: object, _sock: object) -> None:
-        # Once per iteration of the loop, for everything that was published in it.
+        # Write once per iteration of the loop, for all messages that were published in it.
         self._loop.call_soon(self._flush)
 
     # Called by the event loop
 
     def _read(self) -> None:
         self._client.loop_read()
-        # TLS may have decrypted more than was read, which the selector does not see.
+        # TLS may have decrypted more than was read, which the selector does not detect.
         while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             self._client.loop_read()
 

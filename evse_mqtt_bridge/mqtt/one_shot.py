@@ -1,4 +1,4 @@
-"""The one-shot client: connects beside a running bridge, reads what is retained, clears some of it, disconnects."""
+"""The one-shot client: connects beside a running bridge, reads and clears retained messages, and disconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -19,15 +19,15 @@ __all__ = ["ACKNOWLEDGE_LIMIT", "OneShotClient", "one_shot_client"]
 _RETAINED_PAUSE = 1.0
 
 ACKNOWLEDGE_LIMIT = 30.0
-"""Seconds without any acknowledgement after which publishing is given up."""
+"""Seconds without any acknowledgement after which the client stops publishing."""
 
 
 @dataclass(slots=True)
 class OneShotClient:
-    """What can be done on the connection.
+    """Reads retained messages and publishes on one connection.
 
     Attributes:
-        rejected: why the broker rejected a message, by topic.
+        rejected: The reasons of rejected messages, by topic.
     """
 
     rejected: dict[str, str] = field(default_factory=dict)
@@ -46,10 +46,10 @@ class OneShotClient:
         self._reader = RetainedReader(connection)
 
     async def retained(self, filters: list[str], pause: float = _RETAINED_PAUSE) -> dict[str, bytes]:
-        """Return what is retained under these filters, once nothing arrives for `pause` seconds.
+        """Return the retained payloads under these filters, once nothing arrives for `pause` seconds.
 
         Raises:
-            UnavailableError: the broker rejected a subscription, or the connection was lost.
+            UnavailableError: The broker rejected a subscription, or the connection was lost.
         """
         if self._reader is None:
             raise RuntimeError("not connected")
@@ -62,10 +62,10 @@ class OneShotClient:
         return dict(self._retained)
 
     async def publish(self, messages: Iterable[Message]) -> None:
-        """Publish, and wait for the acknowledgements; what was rejected is in `rejected`.
+        """Publish these messages, and wait for the acknowledgements; rejected messages are in `rejected`.
 
         Raises:
-            UnavailableError: the connection was lost, or the broker acknowledged nothing for ACKNOWLEDGE_LIMIT.
+            UnavailableError: The connection was lost, or the broker acknowledged nothing for ACKNOWLEDGE_LIMIT.
         """
         if self._connection is None:
             raise RuntimeError("not connected")
@@ -84,32 +84,32 @@ class OneShotClient:
     # Called by the connection
 
     def message_received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # as MQTT delivers it
-        """A message arrived."""
+        """Store a retained message."""
         if retained:
             self._retained[topic] = payload
             if self._reader is not None:
                 self._reader.message_arrived()
 
     def message_rejected(self, topic: str, detail: str) -> None:
-        """The broker rejected a message."""
+        """Store why the broker rejected a message."""
         self.rejected[topic] = detail
 
     def room_available(self) -> None:
-        """The broker acknowledged messages."""
+        """Send further messages, because the broker acknowledged some."""
         self._sender.room_available()
 
 
 @asynccontextmanager
 async def one_shot_client(settings: Mqtt, purpose: str) -> AsyncIterator[OneShotClient]:
-    """Connect beside a running bridge, with the client id `<client_id>-<purpose>` and without a will.
+    """Yield a client beside a running bridge, with the client id `<client_id>-<purpose>` and without a will.
 
     Raises:
-        ConfigError: a TLS file cannot be used.
-        UnavailableError: there is no connection, and why.
+        ConfigError: A TLS file cannot be used.
+        UnavailableError: The connection failed; the text contains the reason.
     """
     client = OneShotClient()
     handlers = Handlers(client.message_received, client.message_rejected, client.room_available)
-    # at QoS 2 paho does not report rejected messages
+    # At QoS 2 paho does not report rejected messages.
     settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}", "qos": min(1, settings.qos)})
     result = await connect(settings, tls_context(settings.tls), None, handlers)
     if isinstance(result, Disconnected):
@@ -125,13 +125,13 @@ async def one_shot_client(settings: Mqtt, purpose: str) -> AsyncIterator[OneShot
 
 
 def _advice(disconnected: Disconnected, *, tls: bool) -> str:
-    """Return what to check first, where the error allows a guess."""
-    port_advice = "; does it speak TLS on this port?" if tls else "; does it speak MQTT without TLS on this port?"
+    """Return what to check first; empty if the error does not indicate the cause."""
+    port_advice = "; does it use TLS on this port?" if tls else "; does it use MQTT without TLS on this port?"
     match disconnected.reason:
         case DisconnectReason.LOGIN:
-            return "; check user name, password and what the broker allows this user"
+            return "; check the user name, the password and the broker's access rules for this user"
         case DisconnectReason.TLS if "match" in disconnected.detail or "not valid for" in disconnected.detail:
-            return "; use the broker name that its certificate has"
+            return "; use the host name in the broker's certificate"
         case DisconnectReason.TLS if "certificate was rejected" in disconnected.detail:
             return "; does mqtt.tls.ca_file name the CA that signed it?"
         case DisconnectReason.TLS:

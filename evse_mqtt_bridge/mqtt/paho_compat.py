@@ -1,8 +1,8 @@
-"""Makes paho read every text that MQTT 5 allows in a property.
+"""Makes paho accept every text that MQTT 5 allows in a property.
 
-paho 2.2 treats U+FEFF as malformed and ends the connection. The standard allows it ([MQTT-1.5.4-3]: it is never to be
-stripped), and brokers pass it on. So one retained message with U+FEFF in a user property, on a topic that the bridge
-reads at the start, would keep the bridge off its broker for good.
+paho 2.2 treats U+FEFF as malformed and ends the connection. The standard allows this character ([MQTT-1.5.4-3]
+requires that it is not stripped), and brokers forward it. So one retained message with U+FEFF in a user property, on a
+topic that the bridge reads at the start, would keep the bridge disconnected forever.
 """
 
 from paho.mqtt import properties
@@ -15,8 +15,8 @@ def read_text(buffer: bytes, limit: int) -> tuple[str, int]:
     """Return a text and its length in bytes, at most `limit`; replaces paho's `readUTF`.
 
     Raises:
-        MalformedPacket: the text is longer than that, or contains U+0000.
-        UnicodeDecodeError: the text is not UTF-8, in which surrogates are invalid.
+        MalformedPacket: The text is longer than `limit`, or contains U+0000.
+        UnicodeDecodeError: The text is not UTF-8, in which surrogates are invalid.
     """
     length = int.from_bytes(buffer[:2], "big")
     if limit < 2 or length > limit - 2 or len(buffer) < 2 + length:  # noqa: PLR2004  # the length takes two bytes
@@ -28,5 +28,5 @@ def read_text(buffer: bytes, limit: int) -> tuple[str, int]:
 
 
 def read_every_text() -> None:
-    """Replace paho's reader by `read_text`."""
+    """Replace paho's `readUTF` by `read_text`."""
     properties.readUTF = read_text

@@ -1,8 +1,9 @@
 """Decides when to reconnect to the broker.
 
-An absent broker is retried every few seconds, so that its return is noticed soon. A broker that refuses is retried less
-and less often, and a short connection makes the next wait longer. There are never more than six connections a minute:
-two bridges with one client id disconnect each other at once, and must not do so in a tight loop.
+The bridge retries an unreachable broker every few seconds, so that it reconnects soon after the broker returns. It
+retries a broker that rejects the connection at growing intervals, and waits longer after a short-lived connection. It
+never connects more than six times a minute: two bridges with one client id disconnect each other at once, and must not
+do so in a tight loop.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ __all__ = ["CONNECTIONS_PER_MINUTE", "STEADY_AFTER", "Reconnect"]
 CONNECTIONS_PER_MINUTE = 6
 
 STEADY_AFTER = 60.0
-"""Seconds after which a connection does not count as short-lived."""
+"""Seconds after which a connection no longer counts as short-lived."""
 
 _MINUTE = 60.0
 _UNSTEADY = 3
@@ -23,13 +24,13 @@ _DOUBLINGS = 10  # more than any limit needs, fewer than a float can hold
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """What the next wait depends on.
+    """The inputs of the next wait.
 
     Attributes:
-        absent: failed attempts in a row.
-        short_lived: accepted connections in a row that did not last.
-        recent: when the last connections were accepted, in monotonic seconds.
-        refused: refused attempts in a row.
+        absent: Number of failed attempts in a row.
+        short_lived: Number of accepted connections in a row that did not last.
+        recent: When the last connections were accepted, in monotonic seconds.
+        refused: Number of rejected attempts in a row.
     """
 
     absent: int = 0
@@ -52,13 +53,13 @@ class Reconnect:
         return Reconnect(0, 0 if lasted >= STEADY_AFTER else self.short_lived + 1, self.recent)
 
     def failed(self, *, refused: bool = False) -> "Reconnect":
-        """Return the state after a failed attempt; `refused` if the broker answered and refused."""
+        """Return the state after a failed attempt; `refused`: the broker rejected the connection."""
         if refused:
             return replace(self, absent=0, refused=self.refused + 1)
         return replace(self, absent=self.absent + 1, refused=0)
 
     def wait(self, now: float, chance: float) -> float:
-        """Return the seconds until the next attempt; `chance` is random, from 0 up to 1."""
+        """Return the seconds until the next attempt; `chance` is a random number from 0 up to 1."""
         times = self.absent or self.refused or self.short_lived
         limit = _ABSENT_LIMIT if self.absent else _LIMIT
         bound = min(limit, 2.0 ** min(max(times - 1, 0), _DOUBLINGS))

@@ -1,4 +1,4 @@
-"""Reads what a broker retains: MQTT does not mark the end of it, so a pause without a message counts as the end."""
+"""Reads retained messages. MQTT does not mark the last one, so a pause without a message counts as the end."""
 
 import asyncio
 import contextlib
@@ -11,23 +11,23 @@ __all__ = ["RetainedReader"]
 
 @dataclass(slots=True)
 class RetainedReader:
-    """Subscribes and waits until everything retained has arrived.
+    """Subscribes and waits until all retained messages have arrived.
 
     Attributes:
-        connection: an accepted connection.
+        connection: An accepted connection.
     """
 
     connection: Connection
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def message_arrived(self) -> None:
-        """A retained message arrived on the connection."""
+        """Note that a retained message arrived on the connection."""
         self._arrived.set()
 
     async def read(self, filters: list[str], pause: float, limit: float | None = None) -> list[str]:
-        """Subscribe, and wait until no retained message arrives for `pause` seconds, or for `limit` seconds at most.
+        """Subscribe, and wait until no retained message arrives for `pause` seconds, or at most `limit` seconds.
 
-        Returns the rejected filters; early where the connection ends.
+        Return the rejected filters; return early if the connection ends.
         """
         rejected = await self.connection.subscribe(filters)
         with contextlib.suppress(TimeoutError):

@@ -12,14 +12,14 @@ __all__ = ["Sender"]
 
 @dataclass(slots=True)
 class Sender:
-    """Pulls messages when there is room for them.
+    """Pulls messages when the connection has room for them.
 
     Attributes:
-        next_message: returns the next message, or `None` while there is none.
-        connection: where to; `None` while there is no connection.
-        sent: messages handed over, over all connections.
-        drained: set whenever nothing is pending or unacknowledged; cleared by whoever waits for it.
-        progressed: set with each acknowledgement; cleared by whoever waits for it.
+        next_message: Returns the next message; `None` if none is pending.
+        connection: The current connection; `None` while there is none.
+        sent: Number of messages sent, over all connections.
+        drained: Set when nothing is pending or unacknowledged; the waiting caller clears it.
+        progressed: Set on each acknowledgement; the waiting caller clears it.
     """
 
     next_message: Callable[[], Message | None]
@@ -29,12 +29,12 @@ class Sender:
     progressed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def room_available(self) -> None:
-        """The connection acknowledged messages."""
+        """Send further messages, because the broker acknowledged some."""
         self.pump()
         self.progressed.set()
 
     def pump(self) -> None:
-        """Hand over as many messages as the connection has room for."""
+        """Send as many messages as the connection has room for."""
         connection = self.connection
         if connection is None:
             return

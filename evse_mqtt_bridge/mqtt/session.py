@@ -1,8 +1,8 @@
-"""The bridge's presence on the broker: keeps a connection, and publishes on it what the publication yields.
+"""The session with the broker: stays connected, and publishes the messages of the publication.
 
-    connect -> read the manifest -> migrate -> publish everything, then changes -> disconnected -> wait -> connect
+    connect -> read the manifest -> migrate -> full republish, then changes -> disconnected -> wait -> connect
 
-What to publish, and in which order, is decided in publishing/publication.py. This module does the waiting and the I/O.
+publishing/publication.py decides what to publish, and in which order. This module does the waiting and the I/O.
 """
 
 import asyncio
@@ -33,21 +33,21 @@ from evse_mqtt_bridge.support.errors import ConfigError
 __all__ = ["Chance", "Session", "Timing"]
 
 Chance = Callable[[], float]
-"""Random, from 0 up to 1."""
+"""Returns a random number from 0 up to 1."""
 
 _REFUSALS = frozenset({DisconnectReason.LOGIN, DisconnectReason.REFUSED, DisconnectReason.TLS})
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the session waits, in seconds.
+    """The waiting times of the session, in seconds.
 
     Attributes:
-        retained_pause: without a retained message, after which a subscription has delivered all of them.
-        manifest_limit: which reading the manifest may take.
-        birth_spread: over which bridges spread their answers to a birth message.
-        stage_pause: which consumers get to process a stage of a migration; MQTT does not report when they have.
-        closing_limit: which the acknowledgement of `offline` may take.
+        retained_pause: Time without a retained message after which a subscription has delivered all of them.
+        manifest_limit: Maximum time to read the manifest.
+        birth_spread: Time over which several bridges spread their full republish after a birth message.
+        stage_pause: Time for consumers to process a stage of a migration; MQTT does not report when they have.
+        closing_limit: Maximum time to wait for the acknowledgement of `offline`.
     """
 
     retained_pause: float = 0.5
@@ -62,14 +62,14 @@ _TIMING = Timing()
 
 @dataclass(slots=True)
 class Session:
-    """See the module. Every method is called on the event loop.
+    """The session, see the module. Call every method on the event loop.
 
     Attributes:
-        settings: the broker.
-        publication: what to publish.
-        listener: is notified of what happens on the connection.
-        chance: random numbers for the waits.
-        timing: how long to wait.
+        settings: The settings of the broker.
+        publication: Yields the messages to publish.
+        listener: Receives the events of the connection.
+        chance: Returns random numbers for the waits.
+        timing: The waiting times.
     """
 
     settings: Mqtt
@@ -88,20 +88,20 @@ class Session:
 
     @property
     def connected(self) -> bool:
-        """Whether what changes is published at once: connected, and any migration completed."""
+        """Whether changes are published at once: the broker is connected, and any migration is completed."""
         return self.publication.phase is Phase.LIVE
 
     @property
     def published(self) -> int:
-        """Messages handed to the broker, over all connections."""
+        """The number of messages sent to the broker, over all connections."""
         return self._sender.sent
 
     def continue_count(self, published: int) -> None:
-        """Count on from the messages that a previous session handed over."""
+        """Continue the count of sent messages from that of a previous session."""
         self._sender.sent += published
 
     def station_changed(self, station: Station, old: StationState, new: StationState) -> None:
-        """Publish what a poll, or the passing of time, changed; without a connection there is nothing to do."""
+        """Publish the changes of a poll, or of the passing of time; without a connection, do nothing."""
         if not self.publication.station_changed(station, old, new):
             return
         connection = self._sender.connection
@@ -110,13 +110,13 @@ class Session:
         self._sender.pump()
 
     def reconfigure(self, plan: Plan) -> None:
-        """Go over to another plan on the same connection."""
+        """Switch to another plan on the same connection."""
         self.publication.reconfigured(plan)
         self._sender.pump()
         self._wake_up.set()
 
     async def run(self) -> None:
-        """Stay connected until cancelled; then publish `offline`, await its acknowledgement, and disconnect."""
+        """Stay connected until cancelled; then publish `offline`, wait for the acknowledgement, and disconnect."""
         loop = asyncio.get_running_loop()
         state = Reconnect()
         while True:
@@ -133,7 +133,7 @@ class Session:
             await asyncio.sleep(wait)
 
     async def _connect(self) -> Connection | Disconnected:
-        """Make one attempt. Certificates are read each time, because they are replaced while the bridge runs."""
+        """Try to connect once. Certificates are read each time, because they may be replaced while the bridge runs."""
         try:
             tls = tls_context(self.settings.tls)
         except ConfigError as error:
@@ -152,7 +152,7 @@ class Session:
         try:
             await asyncio.wait((keeping_alive, publishing), return_when=asyncio.FIRST_COMPLETED)
             if publishing.done():
-                publishing.result()  # it ends by itself only because of a bug
+                publishing.result()  # it ends only because of a bug, which this raises
             return await keeping_alive
         except asyncio.CancelledError:
             publishing.cancel()
@@ -166,7 +166,7 @@ class Session:
             connection.abort()
 
     async def _publish(self, connection: Connection, subscriptions: Subscriptions) -> None:
-        """Read the manifest, then publish whatever is to be published."""
+        """Read the manifest, then publish until cancelled."""
         await self._restore(connection, subscriptions)
         while True:
             self._sender.pump()
@@ -196,14 +196,14 @@ class Session:
         self._subscriptions_rejected(await self._reader.read(filters, pause, limit))
 
     async def _follow_birth_topic(self, connection: Connection) -> None:
-        """Subscribe to the birth topic where a reload changed it."""
+        """Subscribe to the birth topic if a reload changed it."""
         topic = self.publication.plan.birth_topic
         if topic != self._birth_topic:
             self._birth_topic = topic
             self._subscriptions_rejected(await connection.subscribe([topic]) if topic else [])
 
     async def _finish_stage(self) -> None:
-        """Wait until a stage of a migration is acknowledged, give consumers time, and go on to the next."""
+        """Wait until a stage of a migration is acknowledged, pause for the consumers, and go on to the next stage."""
         self._sender.drained.clear()
         self._sender.pump()
         await self._sender.drained.wait()
@@ -212,7 +212,7 @@ class Session:
         self._sender.pump()
 
     async def _close(self, connection: Connection) -> None:
-        """Publish `offline` as the last message; if it is not acknowledged, the broker is left to publish the will."""
+        """Publish `offline` as the last message; if it is not acknowledged, let the broker publish the will."""
         self.publication.closing()
         self._sender.drained.clear()
         self._sender.pump()
@@ -243,10 +243,10 @@ class Session:
 
 
 def _in_context(disconnected: Disconnected, state: Reconnect) -> Disconnected:
-    """Return the end of a connection, judged by the ones before it.
+    """Return why a connection ended, in view of the previous connections.
 
-    Not every broker reports that a client id was taken over (with MQTT 3.1.1 none can). And a report may refer to an
-    earlier attempt of this bridge itself, which a busy broker handled late.
+    Not every broker reports that another client took over a client id (with MQTT 3.1.1 none can). Such a report may
+    also refer to an earlier attempt of this bridge itself, which a busy broker handled late.
     """
     match disconnected.reason:
         case DisconnectReason.LOST if state.unsteady:

@@ -28,11 +28,11 @@ class Aggregates:
     """Numbers over all stations.
 
     Attributes:
-        stations: how many stations are in each of `STATION_STATES`.
-        plugs: how many plugs are in each of `PLUG_STATES`.
-        charging: how many available plugs charge a vehicle.
-        power: the power of all available plugs in W.
-        oldest: time of the oldest measurement of an available plug, in UTC; `None` without one.
+        stations: How many stations are in each of `STATION_STATES`.
+        plugs: How many plugs are in each of `PLUG_STATES`.
+        charging: How many available plugs charge a vehicle.
+        power: The power of all available plugs in W.
+        oldest: Time of the oldest measurement of an available plug, in UTC; `None` without one.
     """
 
     stations: Mapping[str, int]

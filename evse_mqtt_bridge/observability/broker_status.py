@@ -13,7 +13,7 @@ class BrokerStatus(events.Listener):
     """Listener that knows whether the broker is connected, since when, and why it is not.
 
     Args:
-        utc: the current time in UTC.
+        utc: The current time in UTC.
     """
 
     def __init__(self, utc: Callable[[], datetime]) -> None:

@@ -16,17 +16,17 @@ class Counters(events.Listener):
     """Listener that counts from the start of the process; the numbers only grow.
 
     Attributes:
-        successes: polls with a useful answer. A plain number: they are the most, and an enum as a key costs more than
+        successes: Polls with a useful answer. A plain number: they are the most, and an enum as a key costs more than
             the rest of the counting.
-        failures: failed polls by reason.
-        durations: polls per bucket of `DURATION_BUCKETS`, and one bucket more; not cumulative.
-        total_duration: seconds of all polls together.
-        unusual_answers: useful answers with at least one note.
-        connects: connections that the broker accepted.
-        disconnects: connections, and attempts at one, that ended, by reason.
-        rejected_messages: messages that the broker rejected.
-        reloads_applied: changed configurations that came into force.
-        reloads_rejected: changed configurations that were invalid.
+        failures: Failed polls by reason.
+        durations: Polls per bucket of `DURATION_BUCKETS`, and one bucket more; not cumulative.
+        total_duration: Seconds of all polls together.
+        unusual_answers: Useful answers with at least one note.
+        connects: Connections that the broker accepted.
+        disconnects: Connections, and attempts at one, that ended, by reason.
+        rejected_messages: Messages that the broker rejected.
+        reloads_applied: Changed configurations that came into force.
+        reloads_rejected: Changed configurations that were invalid.
     """
 
     def __init__(self) -> None:

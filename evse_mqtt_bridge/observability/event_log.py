@@ -49,7 +49,7 @@ _BROKER_EVENTS = {
 _BROKER_ADVICE = {
     events.DisconnectReason.TAKEN_OVER: "give each bridge its own mqtt.client_id",
     events.DisconnectReason.UNSTEADY: "give each bridge its own mqtt.client_id; if each has one, see the broker's log",
-    events.DisconnectReason.LOGIN: "check mqtt.username, mqtt.password and what the broker allows this user",
+    events.DisconnectReason.LOGIN: "check mqtt.username, mqtt.password and the broker's access rules for this user",
 }
 
 
@@ -58,9 +58,9 @@ class _Outages:
     """The outages of one station and its plugs that are in the log.
 
     Attributes:
-        station_since: when the station became unavailable, in monotonic seconds; `None` while it is available.
-        rejections: the reasons of this outage that were logged with advice.
-        plugs_since: when each unavailable plug became unavailable, by plug uuid.
+        station_since: When the station became unavailable, in monotonic seconds; `None` while it is available.
+        rejections: The reasons of this outage that were logged with advice.
+        plugs_since: When each unavailable plug became unavailable, by plug uuid.
     """
 
     station_since: float | None = None
@@ -72,10 +72,10 @@ class EventLog(events.Listener):
     """Listener that writes the log.
 
     Args:
-        log: the logger; a reload may replace it.
-        now: the current time in monotonic seconds.
-        broker_address: host and port, for lines about the broker.
-        client_id: the bridge's MQTT client id, for lines about the broker.
+        log: The logger; a reload may replace it.
+        now: The current time in monotonic seconds.
+        broker_address: Host and port, for lines about the broker.
+        client_id: The bridge's MQTT client id, for lines about the broker.
     """
 
     def __init__(self, log: Logger, now: Callable[[], float], broker_address: str, client_id: str) -> None:

@@ -53,12 +53,12 @@ class MetricInputs:
     """What the metrics are computed from.
 
     Attributes:
-        at: the current time in UTC.
-        started: when the bridge started, in UTC.
-        configured: when the current configuration came into force, in UTC.
-        last_reload_accepted: whether the last reload was accepted; also true before any.
-        connected: whether the broker is connected, as the status page shows it.
-        published: how many messages were handed to the broker.
+        at: The current time in UTC.
+        started: When the bridge started, in UTC.
+        configured: When the current configuration came into force, in UTC.
+        last_reload_accepted: Whether the last reload was accepted; also true before any.
+        connected: Whether the broker is connected, as the status page shows it.
+        published: How many messages were handed to the broker.
     """
 
     at: datetime

@@ -26,16 +26,16 @@ class HealthInputs:
     """What health is evaluated from. Durations are in seconds.
 
     Attributes:
-        loop_lag: the event loop's worst lag within the last minute.
-        poll_delay: how long the earliest poll that is due, and allowed, has been waiting.
-        since_last_poll: time since a poll completed, or since the start.
-        request_timeout: how long a request may take.
-        on_hold: whether polling pauses because the cloud asked to wait.
-        connected: whether the broker is connected and no migration is under way.
-        broker_error: why the broker is not connected; empty if that is not known.
-        stations: how many stations are configured.
-        longest_request: how long the oldest request in progress has taken so far.
-        request_spacing: time between two requests that the rate limit prescribes; 0 without a limit.
+        loop_lag: The event loop's worst lag within the last minute.
+        poll_delay: How long the earliest poll that is due, and allowed, has been waiting.
+        since_last_poll: Time since a poll completed, or since the start.
+        request_timeout: How long a request may take.
+        on_hold: Whether polling pauses because the cloud asked to wait.
+        connected: Whether the broker is connected and no migration is under way.
+        broker_error: Why the broker is not connected; empty if that is not known.
+        stations: How many stations are configured.
+        longest_request: How long the oldest request in progress has taken so far.
+        request_spacing: Time between two requests that the rate limit prescribes; 0 without a limit.
     """
 
     loop_lag: float

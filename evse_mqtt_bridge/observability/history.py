@@ -67,13 +67,13 @@ class StationHistory:
     """The history of a station. Times are in UTC.
 
     Attributes:
-        polled: when the last poll completed.
-        since: when the reason last changed.
-        error: the detail of the last failed poll; kept after the station has recovered.
-        error_at: when that poll failed.
-        note: what was unusual in the last useful answer.
-        revision: the revision of the whole history at the last change of this station.
-        plugs: by plug uuid.
+        polled: When the last poll completed.
+        since: When the reason last changed.
+        error: The detail of the last failed poll; kept after the station has recovered.
+        error_at: When that poll failed.
+        note: What was unusual in the last useful answer.
+        revision: The revision of the whole history at the last change of this station.
+        plugs: By plug uuid.
     """
 
     polled: datetime | None = None
@@ -89,7 +89,7 @@ class History(events.Listener):
     """Listener that keeps the history of each station.
 
     Attributes:
-        revision: grows with every poll of any station, so that a client can ask for what changed since then.
+        revision: Grows with every poll of any station, so that a client can ask for what changed since then.
     """
 
     def __init__(self) -> None:

@@ -11,9 +11,9 @@ class LogEvent(Enum):
     """A kind of log line. People filter by its id, which therefore never changes; its text may.
 
     Attributes:
-        level: how serious it is.
-        text: the message of the line. Details go into fields.
-        meaning: what happened and what to do, as Markdown for docs/operations.md.
+        level: How serious it is.
+        text: The message of the line. Details go into fields.
+        meaning: What happened and what to do, as Markdown for docs/operations.md.
     """
 
     # The process

@@ -19,8 +19,8 @@ class LoopLag:
     """Samples how late the event loop wakes up.
 
     Args:
-        now: the loop's monotonic seconds.
-        on_sample: called after each sample.
+        now: The loop's monotonic seconds.
+        on_sample: Called after each sample.
     """
 
     def __init__(self, now: Callable[[], float], on_sample: Callable[[], None] = lambda: None) -> None:

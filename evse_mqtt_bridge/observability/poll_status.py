@@ -11,10 +11,10 @@ class PollStatus(events.Listener):
     """Listener that knows when the last poll completed.
 
     Args:
-        now: the current time in monotonic seconds.
+        now: The current time in monotonic seconds.
 
     Attributes:
-        last_poll: when the last poll completed, in monotonic seconds; before the first one, when the bridge started.
+        last_poll: When the last poll completed, in monotonic seconds; before the first one, when the bridge started.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:

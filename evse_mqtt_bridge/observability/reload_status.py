@@ -12,11 +12,11 @@ class ReloadStatus(events.Listener):
     """Listener that knows since when the configuration is in force.
 
     Args:
-        utc: the current time in UTC.
+        utc: The current time in UTC.
 
     Attributes:
-        configured: when the current configuration came into force, in UTC; at first, when the bridge started.
-        last_accepted: whether the last reload was accepted; also true before any.
+        configured: When the current configuration came into force, in UTC; at first, when the bridge started.
+        last_accepted: Whether the last reload was accepted; also true before any.
     """
 
     def __init__(self, utc: Callable[[], datetime]) -> None:

@@ -45,12 +45,12 @@ class PlugSnapshot:
     """A plug. Measurements are those of its topics (A, W); `None` before the first one.
 
     Attributes:
-        name: label, alias or uuid.
-        topic: the common prefix of its topics, without a trailing slash.
-        time: of the measurement, in UTC.
+        name: Label, alias or uuid.
+        topic: The common prefix of its topics, without a trailing slash.
+        time: Of the measurement, in UTC.
         reason: `None` until enough polls have completed.
-        since: when `reason` last changed, in UTC.
-        steps: the power of the last hour; each value holds until the next step.
+        since: When `reason` last changed, in UTC.
+        steps: The power of the last hour; each value holds until the next step.
     """
 
     uuid: str
@@ -73,17 +73,17 @@ class StationSnapshot:
     """A station. Times are in UTC.
 
     Attributes:
-        name: name, alias or uuid.
-        topic: the common prefix of its topics, without a trailing slash.
-        interval: seconds between two polls.
+        name: Name, alias or uuid.
+        topic: The common prefix of its topics, without a trailing slash.
+        interval: Seconds between two polls.
         reason: `None` until enough polls have completed.
-        since: when `reason` last changed.
-        polled: when the last poll completed.
-        consecutive_failures: failed polls since the last useful answer.
-        error: the detail of the last failed poll; kept after the station has recovered.
-        error_at: when that poll failed.
-        note: what was unusual in the last useful answer.
-        revision: the history's revision at the last change of the station.
+        since: When `reason` last changed.
+        polled: When the last poll completed.
+        consecutive_failures: Failed polls since the last useful answer.
+        error: The detail of the last failed poll; kept after the station has recovered.
+        error_at: When that poll failed.
+        note: What was unusual in the last useful answer.
+        revision: The history's revision at the last change of the station.
     """
 
     uuid: str
@@ -106,9 +106,9 @@ class BrokerSnapshot:
     """The broker.
 
     Attributes:
-        address: host and port.
-        since: when the connection began, or ended, in UTC.
-        error: why it is not connected; empty while it is.
+        address: Host and port.
+        since: When the connection began, or ended, in UTC.
+        error: Why it is not connected; empty while it is.
     """
 
     address: str
@@ -122,9 +122,9 @@ class BridgeSnapshot:
     """The bridge itself.
 
     Attributes:
-        started: in UTC.
-        cloud: the base URL of the API.
-        transport: the library that carries the requests.
+        started: In UTC.
+        cloud: The base URL of the API.
+        transport: The library that carries the requests.
     """
 
     version: str
@@ -149,8 +149,8 @@ class Snapshot:
     """The bridge with its broker and all stations.
 
     Attributes:
-        at: when the snapshot was made, in UTC.
-        revision: the history's revision at that time.
+        at: When the snapshot was made, in UTC.
+        revision: The history's revision at that time.
     """
 
     at: datetime
@@ -185,7 +185,7 @@ def from_json(text: bytes) -> Snapshot:
     """Return the snapshot from its JSON.
 
     Raises:
-        ValueError: the text is not the JSON of a snapshot, or is that of another version of the bridge.
+        ValueError: The text is not the JSON of a snapshot, or is that of another version of the bridge.
     """
     try:
         return _SNAPSHOT.validate_json(text)
@@ -212,8 +212,8 @@ def station_snapshots(
     The iteration ends early if another plan comes into force meanwhile.
 
     Args:
-        after: skip stations that have not changed since this revision of the history; -1 skips none.
-        steps: whether to include the power of the last hour.
+        after: Skip stations that have not changed since this revision of the history; -1 skips none.
+        steps: Whether to include the power of the last hour.
     """
     plan = states.plan
     for uuid, station in plan.stations.items():
@@ -230,8 +230,8 @@ def station_snapshot(
     """Return the snapshot of one station, made from its state and its history.
 
     Args:
-        plan: has the topics.
-        steps: whether to include the power of the last hour.
+        plan: Has the topics.
+        steps: Whether to include the power of the last hour.
     """
     return StationSnapshot(
         uuid=station.uuid,

@@ -22,7 +22,7 @@ start this late; the schedule itself does not drift."""
 
 
 class OnResult(Protocol):
-    """Receives the outcome of a poll; returns the number of consecutive failures of the station."""
+    """Receives the outcome of a poll, and returns the number of consecutive failures of the station."""
 
     def __call__(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float, /) -> int:
         """Apply an outcome.
@@ -106,12 +106,12 @@ class Poller:
 
     @property
     def held(self) -> bool:
-        """Return whether polling pauses because the cloud requested it."""
+        """Whether polling pauses because the cloud requested it."""
         return self._schedule.is_held(self.clock.monotonic())
 
     @property
     def held_until(self) -> float:
-        """Return when the pause that the cloud requested ends or ended, in monotonic seconds."""
+        """When the pause that the cloud requested ends or ended, in monotonic seconds."""
         return self._schedule.held_until
 
     def hold(self, until: float) -> None:
@@ -120,12 +120,12 @@ class Poller:
 
     @property
     def late(self) -> float:
-        """Return for how many seconds the earliest due poll has been waiting."""
+        """For how many seconds the earliest due poll has been waiting."""
         return self._schedule.late(self.clock.monotonic())
 
     @property
     def longest(self) -> float:
-        """Return the duration of the oldest running request in seconds; 0 if there is none."""
+        """The duration of the oldest running request in seconds; 0 if there is none."""
         start = min(self._started.values(), default=None)
         return 0.0 if start is None else self.clock.monotonic() - start
 

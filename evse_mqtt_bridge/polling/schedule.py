@@ -87,7 +87,7 @@ class Schedule:
 
     @property
     def entries(self) -> int:
-        """Return the number of stored entries, including outdated ones."""
+        """The number of stored entries, including outdated ones."""
         return len(self._heap)
 
     def put(self, key: str, due: float) -> bool:

@@ -1,9 +1,9 @@
-"""What a configuration publishes as an AsyncAPI 3.0 document, made from the same tables as the messages.
+"""Describes the topics of a configuration as an AsyncAPI 3.0 document, from the same tables as the messages.
 
-Channels are the rows of the catalogue with parameters instead of ids. A payload is plain text unless its message says
-JSON; its schema then describes what the text stands for: `7107` is a number, `true` a boolean.
+Channels are the rows of the catalogue with parameters instead of ids. A payload is plain text unless the content type
+of its message is JSON. The schema of plain text describes the value in the text: `7107` is a number, `true` a boolean.
 
-Source of the form: AsyncAPI 3.0.0 and its MQTT bindings 0.2.0, https://www.asyncapi.com/docs/reference/specification/v3.0.0
+Specification: AsyncAPI 3.0.0 and its MQTT bindings 0.2.0, https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
 import json
@@ -21,20 +21,21 @@ __all__ = ["Broker", "document"]
 
 _BINDING = {"bindingVersion": "0.2.0"}
 _DESCRIPTION = """\
-Charging stations of the CLEMAP cloud as MQTT topics. Everything is retained, and published when it changes; an empty
-payload means that a topic is no longer there. A payload without a content type is plain text: a number in its shortest
-decimal form, `true` or `false`, a time in UTC, or words. A value that is missing is not published, and the topic keeps
-the last one.
+Charging stations of the CLEMAP cloud as MQTT topics. Every message is retained, and published when its payload changes.
+An empty payload removes a topic. A payload without a content type is plain text: a number in its shortest decimal form,
+`true` or `false`, a time in UTC, or any other text. A missing value is not published, and the topic keeps the previous
+value.
 
-`info.version` is the version of the topic contract, which changes when something that reads the topics could notice.
+`info.version` is the version of the topic contract. It changes when a consumer of the topics could notice.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The broker as a document may show it, without secrets: `login` and `certificate` tell only that there is one.
+    """The broker as shown in the document, without secrets.
 
-    `protocol` is "5" or "3.1.1"; `keepalive` is in seconds.
+    `protocol` is "5" or "3.1.1", and `keepalive` is in seconds. `login` and `certificate` state whether the broker
+    requires a login or a client certificate.
     """
 
     host: str
@@ -47,7 +48,7 @@ class Broker:
 
 
 def document(inventory: Inventory, broker: Broker) -> dict[str, Any]:
-    """The AsyncAPI document, ready for JSON."""
+    """Return the AsyncAPI document, ready for JSON."""
     parameters = _parameters(inventory)
     rows = tuple(catalogue(symbolic(_without_braces(inventory))))
     used = {name for row in rows for name in _names(row.topic)}
@@ -99,8 +100,8 @@ def _server(inventory: Inventory, broker: Broker, security: Mapping[str, object]
 
 
 def _security(broker: Broker) -> dict[str, Any]:
-    login = {"login": {"type": "userPassword", "description": "The broker wants a user name and a password."}}
-    certificate = {"certificate": {"type": "X509", "description": "The broker wants a certificate of its clients."}}
+    login = {"login": {"type": "userPassword", "description": "The broker requires a user name and a password."}}
+    certificate = {"certificate": {"type": "X509", "description": "The broker requires a client certificate."}}
     return (login if broker.login else {}) | (certificate if broker.certificate else {})
 
 
@@ -134,7 +135,7 @@ def _message(row: TopicRow, example: bytes | None, *, is_v5: bool) -> dict[str, 
         "contentType": "application/json" if is_json else "text/plain",
         "payload": _ref("components", "schemas", row.channel),
     }
-    if is_json and is_v5:  # in MQTT 5 it is sent with the message, on JSON alone
+    if is_json and is_v5:  # MQTT 5 sends it with the message; only JSON has one
         message["bindings"] = {"mqtt": {"contentType": "application/json", **_BINDING}}
     if example is not None:
         is_text = row.kind in (Kind.TEXT, Kind.TIME)
@@ -143,7 +144,7 @@ def _message(row: TopicRow, example: bytes | None, *, is_v5: bool) -> dict[str, 
 
 
 def _parameters(inventory: Inventory) -> dict[str, Any]:
-    """The parameters of addresses with the ids of this configuration: all of them as `enum`, else as `examples`."""
+    """Return the parameters of addresses: the ids of this configuration as `enum` if all are known, else `examples`."""
     stations = inventory.stations
     certain = all(inventory.plugs.get(station.uuid) for station in stations)
     uuids = {station.uuid: list(inventory.plugs_of(station)) for station in stations}
@@ -162,7 +163,7 @@ def _parameters(inventory: Inventory) -> dict[str, Any]:
 
 
 def _plug_parameter(description: str, of_stations: Mapping[str, list[str]], *, certain: bool) -> dict[str, Any]:
-    """`x-plugs` tells which plug is which station's, as far as it is known."""
+    """Return a parameter for plugs; `x-plugs` lists the known plugs of each station."""
     known = {station: plugs for station, plugs in of_stations.items() if plugs}
     every = list(dict.fromkeys(plug for plugs in known.values() for plug in plugs))
     parameter: dict[str, Any] = {"description": description}
@@ -181,7 +182,7 @@ def _without_braces(inventory: Inventory) -> Inventory:
 
 
 def _names(address: str) -> list[str]:
-    """The parameters of an address."""
+    """Return the names of the parameters in an address."""
     return re.findall(r"{(\w+)}", address)
 
 

@@ -1,12 +1,12 @@
 """Lists the topics that a configuration publishes: one row per topic, from the same tables as the messages.
 
-Whether a value may be used, and when it was measured, stands on other topics, which each row names:
+Other topics report whether a value is valid and when it was measured. Each row names these topics:
 
-- quality: the value may be used while that topic reads `online`. Values from an answer of the API depend on the
-  `availability` of their plug; what the bridge reports about itself, a station or a plug depends on the bridge's.
-- time: when the value was measured. Values from an answer have the `time` of their plug.
+- quality: the value is valid while this topic is `online`. Values from a response of the API depend on the
+  `availability` of their plug. Values that the bridge itself determines depend on the bridge's `availability`.
+- time: when the value was measured. Values from a response have the `time` of their plug.
 
-A plug that is not known by name appears as `{plug}` in topics, and as `{plug_uuid}` in those of discovery.
+A plug whose ids are unknown appears as `{plug}` in plain topics, and as `{plug_uuid}` in discovery topics.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,15 +24,15 @@ _PLUG, _PLUG_UUID = "{plug}", "{plug_uuid}"
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a configuration publishes.
+    """The inputs of the catalogue.
 
     Attributes:
-        topics: the base topic.
-        client_id: the bridge's MQTT client id.
+        topics: The base topic.
+        client_id: The bridge's MQTT client id.
         qos: 0 to 2.
-        stations: in the order of the configuration.
-        locations: where the outputs publish, in the order of the rows.
-        plugs: the plug uuids that are certain, by station uuid.
+        stations: In the order of the configuration.
+        locations: Where the outputs publish, in the order of the rows.
+        plugs: The known plug uuids, by station uuid.
     """
 
     topics: Topics
@@ -43,7 +43,7 @@ class Inventory:
     plugs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def plugs_of(self, station: Station) -> tuple[str, ...]:
-        """Return the uuids of a station's plugs: the certain ones, else those with an alias."""
+        """Return the uuids of a station's plugs: the known ones, else those with an alias."""
         return self.plugs.get(station.uuid) or tuple(station.plugs)
 
 

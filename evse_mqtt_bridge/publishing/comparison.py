@@ -1,4 +1,4 @@
-"""Whether two states, or two stations, differ in what is published of them."""
+"""Compares two states, or two stations, by the messages that the bridge publishes for them."""
 
 from evse_mqtt_bridge.domain.model import Station, StationState
 
@@ -6,10 +6,10 @@ __all__ = ["has_changes", "has_same_labels", "is_published_alike"]
 
 
 def has_changes(old: StationState, new: StationState) -> bool:
-    """Return whether a broker that shows `old` lacks anything of `new`. For most polls it does not.
+    """Return whether the bridge has to publish anything to lead from `old` to `new`. Most polls have no changes.
 
-    `new` is derived from `old` by `advance` or `age`, directly or by way of others: both move `last_published_at` on
-    wherever a value changes.
+    `new` must be derived from `old` by one or more calls of `advance` or `age`, because both of them update
+    `last_published_at` whenever a value changes.
     """
     if new.reason is not old.reason or len(new.plugs) != len(old.plugs):
         return True
@@ -32,7 +32,7 @@ def has_same_labels(old: StationState, new: StationState) -> bool:
 
 
 def is_published_alike(old: Station | None, new: Station) -> bool:
-    """Return whether the messages of two stations are the same: they may differ in their interval alone."""
+    """Return whether the messages of two stations are the same; the interval, which is in no message, may differ."""
     return old is new or (old is not None and _published_part(old) == _published_part(new))
 
 

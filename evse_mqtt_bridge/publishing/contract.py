@@ -1,4 +1,4 @@
-"""The topic contract as tables, one row per topic. Messages, discovery and every reference are made from them.
+"""The topic contract as tables, one row per topic. Messages, discovery and every reference are generated from them.
 
 `CONTRACT_VERSION` changes when a consumer could notice: a topic, a type or a meaning was removed or changed.
 """
@@ -28,7 +28,7 @@ CONTRACT_VERSION = 1
 
 
 class Kind(StrEnum):
-    """What a payload is."""
+    """The type of a payload."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -49,13 +49,13 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ReadingField(Field):
-    """A topic whose value comes from one reading; `read` returns `None` where the reading has no value for it."""
+    """A topic whose value comes from one reading; `read` returns `None` if the reading has no value for it."""
 
     read: Callable[[PlugReading], object] = lambda _: None
 
 
 Owner = Literal["bridge", "station", "plug"]
-"""What a topic describes."""
+"""The kind of thing that a topic describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,16 @@ class TopicRow:
     """One retained topic of a configuration, as the catalogue lists it.
 
     Attributes:
-        channel: its place in the contract, such as `plug.power`: the same for every plug.
-        topic: the topic itself.
-        kind: what its payload is.
-        unit: empty where there is none.
-        description: for people, in Markdown.
-        device: the station or plug, for people.
-        quality: the topic that reads `online` while the value may be used; empty for none.
-        time: the topic that carries the time of measurement; empty for none.
+        channel: The name in the contract, such as `plug.power`; the same for every plug.
+        topic: The topic.
+        kind: The type of the payload.
+        unit: The unit; empty: none.
+        description: The meaning as text, in Markdown.
+        device: The display name of the station or plug.
+        quality: The topic that is `online` while the value is valid; empty: none.
+        time: The topic with the time of the measurement; empty: none.
         qos: 0 to 2.
-        retained: whether the broker keeps it.
+        retained: Whether the broker retains it.
     """
 
     channel: str

@@ -1,11 +1,11 @@
-"""The manifest: what the bridge published, in retained `info` topics, so that a later run can clear it.
+"""The manifest: retained `info` topics that list what the bridge published, so that a later run can clear it.
 
-The `info` of each station and of the bridge are entries of the manifest. They live where the retained topics live: they
-are lost exactly when there is nothing left to clear, and they need no volume, no file and no second source of truth.
-Only entries that name this bridge's client id count; what others published is never touched.
+The `info` of each station and of the bridge are entries of the manifest. The broker stores them together with the
+topics that they describe, so both are lost together, and the bridge needs no volume, no file and no second source of
+truth. Only entries that name this bridge's client id count; the topics of other publishers are never touched.
 
-Whoever may publish on these topics can forge an entry. So entries that the bridge cannot have written, by the rules for
-ids, aliases and prefixes, are ignored; every broker accepts a topic that is made from an entry.
+Any client that may publish on these topics can forge an entry. So the bridge ignores entries that it cannot have
+written, by the rules for ids, aliases and prefixes; every broker accepts a topic that is built from a valid entry.
 """
 
 import re
@@ -41,15 +41,15 @@ _LONGEST_BASE = 200
 
 @dataclass(frozen=True, slots=True)
 class StationEntry:
-    """What is published for one station.
+    """The manifest entry of one station.
 
     Attributes:
-        topics: the base topic.
-        topic_id: the station's level in topics.
-        uuid: the station's uuid.
-        plugs: topic ids by plug uuid.
-        labels: labels by plug uuid.
-        locations: where the outputs publish, in the order of publishing.
+        topics: The base topic.
+        topic_id: The station's level in topics.
+        uuid: The station's uuid.
+        plugs: Topic ids by plug uuid.
+        labels: Labels by plug uuid.
+        locations: Where the outputs publish, in the order of publishing.
     """
 
     topics: Topics
@@ -74,14 +74,14 @@ class StationEntry:
         return self.topics.station(self.topic_id, "info")
 
     def topics_at(self, location: Location) -> dict[str, str]:
-        """Return the topics of one location, and for each the uuid of the plug whose values it carries, or nothing."""
+        """Return the topics of one location, each with the uuid of its plug; empty for topics of no plug."""
         return location.station_topics(self.uuid, self.topic_id, self.plugs)
 
     def all_topics(self) -> dict[str, str]:
         """Return every topic, as `topics_at` does, in the order of clearing.
 
-        Discovery goes first, so that entities are removed before their topics. The entry goes last: while it stands, an
-        interrupted clean-up is resumed.
+        Discovery goes first, so that entities are removed before their topics. The entry goes last, so that a later run
+        can resume an interrupted clean-up.
         """
         topics: dict[str, str] = {}
         for location in reversed(self.locations):
@@ -91,7 +91,7 @@ class StationEntry:
 
 @dataclass(frozen=True, slots=True)
 class BridgeEntry:
-    """What is published for the bridge itself; see `StationEntry`."""
+    """The manifest entry of the bridge itself; see `StationEntry`."""
 
     topics: Topics
     client_id: str
@@ -103,7 +103,7 @@ class BridgeEntry:
         return self.topics.info
 
     def topics_at(self, location: Location) -> dict[str, str]:
-        """Return the topics of one location; none of them carries values of a plug."""
+        """Return the topics of one location; none of them belongs to a plug."""
         return dict.fromkeys(location.bridge_topics(self.client_id), "")
 
     def all_topics(self) -> dict[str, str]:
@@ -122,11 +122,11 @@ class BridgeInfo:
     """The content of the bridge's entry.
 
     Attributes:
-        version: the bridge's version.
-        client_id: its MQTT client id.
-        started: when it started, in UTC.
-        stations: how many stations are configured.
-        locations: where its outputs publish.
+        version: The bridge's version.
+        client_id: Its MQTT client id.
+        started: When it started, in UTC.
+        stations: How many stations are configured.
+        locations: Where its outputs publish.
     """
 
     version: str
@@ -169,7 +169,7 @@ def bridge_info(topics: Topics, info: BridgeInfo) -> Message:
 
 
 def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> StationEntry | None:
-    """Return the entry in a retained `info` of a station; `None` where `owner` did not publish it."""
+    """Return the entry in a retained `info` of a station; `None` if `owner` did not publish it."""
     parsed = topics.read(topic)
     if parsed is None or parsed.field != "info":
         return None
@@ -194,8 +194,8 @@ def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> Stat
 
 
 def read_bridge(topic: str, payload: bytes, owner: str) -> BridgeEntry | None:
-    """Return the entry in a retained `bridge/info` under any base topic; `None` where `owner` did not publish it."""
-    if not topic.endswith(f"/{BRIDGE}/info"):  # most are stations', and parsing twenty thousand of them takes a while
+    """Return the entry in a retained `bridge/info` under any base topic; `None` if `owner` did not publish it."""
+    if not topic.endswith(f"/{BRIDGE}/info"):  # most belong to stations, and parsing 20,000 of them is slow
         return None
     content = json_object(payload)
     if content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != owner:
@@ -207,6 +207,6 @@ def read_bridge(topic: str, payload: bytes, owner: str) -> BridgeEntry | None:
 
 
 def _recorded(locations: tuple[Location, ...]) -> dict[str, dict[str, str] | None]:
-    """Return the keys of an entry that record the locations; `null` where an output is off."""
+    """Return the keys of an entry that record the locations; `null` if an output is disabled."""
     recorded = {location.manifest_key: dict(location.manifest_value()) for location in locations}
     return {key: recorded.get(key) for key in MANIFEST_KEYS}

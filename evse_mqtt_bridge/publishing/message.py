@@ -14,9 +14,9 @@ class Message:
     """One message to publish; an empty retained payload clears the topic.
 
     Attributes:
-        content_type: sent with MQTT 5 alone; empty for none.
-        retain: whether the broker keeps the message for later subscribers.
-        qos: 0 to 2; `None` for the configured quality of service.
+        content_type: Sent with MQTT 5 only; empty: none.
+        retain: Whether the broker keeps the message for later subscribers.
+        qos: 0 to 2; `None`: the configured quality of service.
     """
 
     topic: str
@@ -27,5 +27,5 @@ class Message:
 
 
 def clear(topics: Iterable[str]) -> Iterator[Message]:
-    """Yield the messages that delete retained topics."""
+    """Yield the messages that clear these retained topics."""
     return (Message(topic, b"") for topic in topics)

@@ -1,4 +1,4 @@
-"""The way from what was published to what is wanted, where the order matters."""
+"""Plans the messages that lead from the published topics to those of a new plan, in an order that loses nothing."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["Change", "Migration", "migration"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An entry that was published, and its successor; `None` where there is none."""
+    """A published manifest entry and its successor; `None` if it has no successor."""
 
     old: Entry
     new: Entry | None
@@ -24,10 +24,10 @@ class Migration:
     """The messages of a migration.
 
     Attributes:
-        stages: published before the full republish, each stage when the one before it is acknowledged.
-        last: published after the full republish.
-        deferred_entries: topics of manifest entries that alone describe what `last` clears. Nothing else may be
-            published there before.
+        stages: Published before the full republish, each stage after the previous one is acknowledged.
+        last: Published after the full republish.
+        deferred_entries: Topics of manifest entries that are the only record of the topics that `last` clears. They
+            must not be overwritten before that.
     """
 
     stages: tuple[tuple[Message, ...], ...]
@@ -36,11 +36,11 @@ class Migration:
 
 
 def migration(changes: Iterable[Change]) -> Migration:
-    """Return the messages that leave nothing of the old entries behind, and keep entities that only change their form.
+    """Return the messages that clear all topics of the old entries, and keep entities whose form alone changes.
 
     Topics whose location hands over to a successor are cleared before the successor is published. All others are
-    cleared last; or together with the topics that are handed over in stages, because the new entry of the station is
-    published right after those stages and no longer describes the rest.
+    cleared last. Exception: if a station has stages, all its topics are cleared with them, because its new entry is
+    published right after the stages and no longer lists the rest.
     """
     staged: list[tuple[tuple[Message, ...], ...]] = []
     cleared_first: list[str] = []
@@ -61,7 +61,7 @@ def migration(changes: Iterable[Change]) -> Migration:
         staged += stages
         rest = [topic for topic in removed if topic not in set(early)]
         if stages:
-            # After these stages the entry has to record the new location, or belongs to another station.
+            # After these stages the entry must record the new location, or it belongs to another station.
             cleared_first += [topic for topic in rest if topic != change.old.topic]
             cleared_last += [topic for topic in rest if topic == change.old.topic]
         elif rest:
@@ -72,13 +72,13 @@ def migration(changes: Iterable[Change]) -> Migration:
 
 
 def _removed_topics(change: Change) -> list[str]:
-    """Return the old topics that the new entry lacks, or has for another plug: an alias may have moved."""
+    """Return the old topics that the new entry lacks, or assigns to another plug after an alias moved."""
     after = change.new.all_topics() if change.new else {}
     return [topic for topic, plug in change.old.all_topics().items() if after.get(topic) != plug]
 
 
 def _handed_over(change: Change, removed: list[str]) -> Iterator[tuple[tuple[str, ...], Location]]:
-    """Yield the removed topics of each location; nothing for a station that is removed as a whole."""
+    """Yield the removed topics of each location; nothing if the whole station is removed."""
     if change.new is None:
         return
     for location in change.old.locations:

@@ -1,8 +1,9 @@
 """Orphans: retained topics of this bridge that its configuration does not have; `purge` lists and clears them.
 
 Three things prove that a topic belongs to the bridge: a manifest entry that names its client id; a plug's `state` whose
-keys are exactly those of the contract; a discovery payload of its origin that names its availability topic. Nothing
-else is touched. A base topic belongs to one bridge, whatever its client id was; another bridge may have one below it.
+keys are exactly those of the contract; a discovery payload of its origin that names its availability topic. No other
+topic is touched. A base topic belongs to one bridge, even after a change of its client id. Another bridge may use a
+base topic below it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,14 +20,14 @@ __all__ = ["Ownership", "is_online", "orphans"]
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """What belongs to the bridge of a configuration.
+    """The topics that belong to the bridge of a configuration.
 
     Attributes:
-        topics: the base topic.
-        client_id: the bridge's MQTT client id.
-        stations: by station uuid.
-        locations: where the outputs publish.
-        searched: locations where orphans may be, also of outputs that are off.
+        topics: The base topic.
+        client_id: The bridge's MQTT client id.
+        stations: The stations, by uuid.
+        locations: Where the outputs publish.
+        searched: Locations where orphans may be, including those of disabled outputs.
     """
 
     topics: Topics
@@ -50,9 +51,9 @@ def orphans(retained: Mapping[str, bytes], ownership: Ownership, *, everything: 
     """Return the topics to clear, sorted.
 
     Args:
-        retained: payloads by topic, as the subscriptions to `ownership.filters` yield them.
-        ownership: the configuration.
-        everything: include what the configuration has, for a bridge that is decommissioned.
+        retained: Payloads by topic, as the subscriptions to `ownership.filters` yield them.
+        ownership: The configuration.
+        everything: Whether to include the topics of the configuration, to decommission the bridge.
     """
     entries = [
         entry for item in retained.items() if (entry := read_station(ownership.topics, *item, ownership.client_id))
@@ -68,7 +69,7 @@ def orphans(retained: Mapping[str, bytes], ownership: Ownership, *, everything: 
 
 
 def _unreadable(entries: Iterable[Entry], retained: Mapping[str, bytes]) -> set[str]:
-    """Return recorded topics of a location of which none was received: the user may be allowed to write there alone.
+    """Return the recorded topics of locations from which nothing was received: the user may have write access only.
 
     The location of the entry itself is readable, because the entry was read.
     """
@@ -79,19 +80,19 @@ def _unreadable(entries: Iterable[Entry], retained: Mapping[str, bytes]) -> set[
 
 
 def is_online(retained: Mapping[str, bytes], ownership: Ownership) -> bool:
-    """Return whether the bridge is online according to the broker, which reports a dead one when the will is due."""
+    """Return whether the bridge's availability is `online`; after a crash, that lasts until the will is published."""
     is_own = not _belongs_to_another_bridge(retained, ownership)
     return is_own and retained.get(ownership.topics.availability) == b"online"
 
 
 def _belongs_to_another_bridge(retained: Mapping[str, bytes], ownership: Ownership) -> bool:
-    """Return whether a bridge with another client id publishes, or published last, at this base topic."""
+    """Return whether the last bridge that published at this base topic has another client id."""
     client_id = json_object(retained.get(ownership.topics.info, b"")).get("client_id")
     return client_id not in (None, ownership.client_id)
 
 
 def _kept(entries: list[StationEntry], retained: Mapping[str, bytes], ownership: Ownership) -> Iterator[str]:
-    """Yield the topics that the configuration has. Which plugs a station has, only the broker knows here."""
+    """Yield the topics of the configuration. The plugs of a station come from its manifest entry on the broker."""
     yield from ownership.bridge_entry.all_topics()
     by_topic_id = {station.topic_id: station for station in ownership.stations.values()}
     recorded = {entry.topic_id for entry in entries}

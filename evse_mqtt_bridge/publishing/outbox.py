@@ -1,11 +1,11 @@
-"""The outbox: which messages are pending, and which of them is next.
+"""The outbox: holds pending messages, and decides which of them is next.
 
 A changed station is queued with the state published last, and rendered when it reaches the front. So a slow broker
-costs one older state per station at most, each value goes out once, as it is in the end, and twenty thousand stations
-that answer for the first time do not stand in memory as a million messages. The full republish is rendered lazily, too.
+costs at most one older state per station, a value that changes several times is published once, and 20,000 stations
+that answer for the first time do not occupy memory as a million messages. The full republish is rendered lazily, too.
 
-While both are pending, changes and full republish alternate: neither waits for the end of the other. What consumers
-must not see before everything else, such as the clearing of removed topics, goes last.
+While both are pending, changes and full republish alternate: neither waits for the end of the other. Messages that
+must follow everything else, such as those that clear removed topics, go last.
 """
 
 from collections import OrderedDict  # removing the first key of a dict takes time for all keys removed before it
@@ -25,7 +25,7 @@ class Outbox(Generic[_State]):
     """Pending messages. Their number is bounded by the stations: each is queued at most once.
 
     Attributes:
-        render: renders what the broker lacks of a key, given the state published last (`None`: everything).
+        render: Renders what the broker lacks of a key, given the state published last (`None`: everything).
     """
 
     render: Callable[[str, _State | None], Iterator[Message]]
@@ -37,7 +37,7 @@ class Outbox(Generic[_State]):
     _is_republish_next: bool = True
 
     def put_first(self, messages: Iterable[Message]) -> None:
-        """Publish these before everything else; they replace earlier ones that are still pending."""
+        """Publish these messages before all others; they replace earlier ones that are still pending."""
         self._first = iter(messages)
 
     def put_change(self, key: str, last_published: _State | None) -> None:
@@ -52,7 +52,7 @@ class Outbox(Generic[_State]):
         return key in self._queue
 
     def put_last(self, messages: Iterable[Message]) -> None:
-        """Publish these when nothing else is pending, in this order.
+        """Publish these messages when nothing else is pending, in this order.
 
         Each replaces an earlier one for its topic, and is dropped if its topic is published in the meantime.
         """
@@ -61,11 +61,11 @@ class Outbox(Generic[_State]):
             self._last[message.topic] = message
 
     def put_republish(self, messages: Iterable[Message]) -> None:
-        """Publish what `messages` yields; it replaces a full republish that is under way."""
+        """Begin a full republish with these messages; it replaces one that is under way."""
         self._republish = iter(messages)
 
     def next_message(self) -> Message | None:
-        """Return the next message, or `None`."""
+        """Return the next message; `None` if none is pending."""
         self._is_republish_next = not self._is_republish_next
         message = next(self._first, None)
         if message is None:
@@ -88,7 +88,7 @@ class Outbox(Generic[_State]):
         return message
 
     def drop_changes(self) -> None:
-        """Drop changes and full republish, because another full republish follows; what goes first and last stays."""
+        """Drop changes and full republish, because another full republish follows; keep what goes first and last."""
         self._queue.clear()
         self._change = iter(())
         self._republish = iter(())

@@ -1,7 +1,7 @@
 """Describes payloads: a JSON Schema and an example for every row of the catalogue.
 
-A schema describes the value that a payload stands for: the text `7107` is a number, `true` a boolean. Values come from
-the tables of the messages, and examples from the messages themselves.
+A schema describes the value in a payload: the text `7107` is a number, `true` a boolean. Schemas are generated from the
+tables of the messages, and examples from the messages themselves.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _EXAMPLE_TIME = datetime(2024, 3, 25, 11, 12, 17, 851_000, UTC)
 
 
 def schema(row: TopicRow) -> Schema:
-    """Return the schema of a payload; objects may get further keys within a contract version."""
+    """Return the schema of a payload; objects may get further keys without a new contract version."""
     owner, _, name = row.channel.partition(".")
     match owner, name:
         case "bridge", "info":
@@ -54,7 +54,7 @@ def schema(row: TopicRow) -> Schema:
 
 
 def examples() -> dict[str, bytes]:
-    """Return a payload for each channel except discovery: the messages of a station with one charging plug."""
+    """Return a payload for each channel except discovery, from the messages of a station with one charging plug."""
     reading = PlugReading(
         "c99838f9eb5b423d98f8ba33389a255c",
         label="Plug 2",

@@ -7,7 +7,7 @@ from decimal import Decimal
 __all__ = ["json_object", "json_payload", "json_text", "number", "plain", "timestamp"]
 
 _encode_text = json.JSONEncoder(ensure_ascii=False).encode
-"""Encodes a text as JSON. One encoder for all, because a `state` payload has several texts."""
+"""Encodes a text as JSON. The encoder is shared, because a `state` payload has several texts."""
 
 
 def number(value: float) -> str:
@@ -19,7 +19,7 @@ def number(value: float) -> str:
 
 
 def timestamp(value: datetime) -> str:
-    """Return an aware time as ISO 8601 in UTC with `Z`: to the millisecond, or finer where it was measured finer."""
+    """Return an aware time as ISO 8601 in UTC with `Z`, to the millisecond, or finer if the time is finer."""
     precision = "microseconds" if value.microsecond % 1000 else "milliseconds"
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
@@ -52,7 +52,7 @@ def json_payload(content: object) -> bytes:
 
 
 def json_object(payload: bytes) -> dict[str, object]:
-    """Return the JSON object in a payload; an empty one where the payload is anything else."""
+    """Return the JSON object in a payload; an empty one if the payload is anything else."""
     try:
         content = json.loads(payload)
     except (ValueError, RecursionError):

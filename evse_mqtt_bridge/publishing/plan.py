@@ -13,15 +13,15 @@ __all__ = ["Plan"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a configuration asks of the bridge.
+    """The publishing part of a configuration.
 
     Attributes:
-        topics: the base topic.
-        client_id: the bridge's MQTT client id, which owns the manifest entries.
-        stations: by station uuid.
-        rules: when a station or plug counts as unavailable.
-        outputs: in the order of publishing.
-        birth_topic: where consumers announce their start; empty for nowhere.
+        topics: The base topic.
+        client_id: The bridge's MQTT client id, which owns the manifest entries.
+        stations: The stations, by uuid.
+        rules: The rules for availability.
+        outputs: The outputs, in the order of publishing.
+        birth_topic: The topic on which consumers announce their start; empty: none.
     """
 
     topics: Topics

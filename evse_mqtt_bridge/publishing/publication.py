@@ -1,17 +1,18 @@
-"""The publication: what the broker shows, and what has to be published so that it shows the current state.
+"""The publication: decides what to publish next, from the current states and what was published before.
 
-A sans-I/O state machine: the session feeds it with what happens on the connection, pulls messages while the connection
+A sans-I/O state machine: the session calls it for each event on the connection, pulls messages while the connection
 has room, and does the waiting. The rules:
 
-- While there is no connection, nothing is queued. After each connect, everything is published, read from the states as
-  the broker takes it: one message per topic, with the newest value.
-- Before that, the manifest is read: the retained `info` topics that a previous run, or this one, published. From them
-  follows a migration: stages that have to be acknowledged one by one before anything else is published, and topics that
-  are cleared after everything else.
-- A changed configuration leads to a migration as well. If it has no stages and changes nothing but stations, only those
-  are published; if it does, the full republish follows. Migrations queue up; only the last one leads to the republish.
-- A manifest entry that alone describes what has to be cleared is published after that was cleared.
-- When a consumer announces its start, everything is published again, and pending changes with it.
+- While there is no connection, nothing is queued. On each connect the bridge republishes everything. Each message is
+  rendered when the connection has room, so each topic gets one message with the newest value.
+- Before that, the bridge reads the manifest: the retained `info` topics that a previous run, or this one, published.
+  They determine a migration: stages that must be acknowledged one by one before anything else is published, and topics
+  that are cleared after everything else.
+- A changed configuration leads to a migration as well. If the migration has no stages and only stations changed, the
+  bridge publishes those stations; otherwise, it republishes everything. Migrations queue up, and only the last one
+  leads to the full republish.
+- If a manifest entry is the only record of topics to clear, its successor is published after they are cleared.
+- When a consumer announces its start, the bridge republishes everything, including pending changes.
 - When the bridge stops, `offline` is the last message.
 """
 
@@ -36,7 +37,7 @@ __all__ = ["Phase", "Publication", "Subscriptions"]
 
 
 class Phase(Enum):
-    """Where a connection stands."""
+    """The phase of a connection."""
 
     OFFLINE = "no connection"
     RESTORING = "the manifest is being read"
@@ -57,7 +58,7 @@ _TRANSITIONS: Mapping[tuple[Phase, str], frozenset[Phase]] = {
     },
     **{(phase, "disconnected"): frozenset({Phase.OFFLINE}) for phase in Phase},
 }
-"""The phases that each method may lead to. A combination that is missing is an error in the session."""
+"""The phases that each method may lead to. A missing combination is a bug in the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Subscriptions:
     """Topic filters to subscribe to.
 
     Attributes:
-        lasting: for as long as the connection lasts.
-        retained: only until the broker has delivered what is retained there.
+        lasting: Filters of subscriptions that last as long as the connection.
+        retained: Filters of subscriptions that end when the broker has delivered the retained messages.
     """
 
     lasting: tuple[str, ...]
@@ -74,12 +75,12 @@ class Subscriptions:
 
 
 class Publication:
-    """See the module. Every method returns at once; none of them calls back.
+    """The state machine that the module describes. Every method returns at once, and none has a callback.
 
     Args:
-        plan: what the configuration asks for.
-        stations: the states; a previous run's plugs are restored into them.
-        started: when the bridge started, in UTC.
+        plan: The publishing plan.
+        stations: The states; the plugs of a previous run are restored into them.
+        started: When the bridge started, in UTC.
     """
 
     def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
@@ -95,12 +96,12 @@ class Publication:
 
     @property
     def phase(self) -> Phase:
-        """Where the connection stands."""
+        """The phase of the connection."""
         return self._phase
 
     @property
     def plan(self) -> Plan:
-        """The plan in force."""
+        """The current plan."""
         return self._renderer.plan
 
     @property
@@ -110,17 +111,17 @@ class Publication:
 
     @property
     def deferred_entries(self) -> frozenset[str]:
-        """Topics of manifest entries that are published only after a clean-up that is still pending."""
+        """Topics of manifest entries that are published after a pending clean-up."""
         return frozenset(self._renderer.deferred_entries)
 
     def will(self) -> Message:
-        """Return what the broker publishes when the bridge is lost, and the bridge when it stops."""
+        """Return the message `offline`: the broker publishes it as the will, or the bridge itself when it stops."""
         return self._renderer.availability(online=False)
 
     # The connection
 
     def connected(self) -> Subscriptions:
-        """The broker accepted a connection; its retained manifest has to be read first."""
+        """Begin a connection that the broker accepted; return the subscriptions to read the manifest."""
         self._enter(Phase.RESTORING, "connected")
         self._outbox.drop_all()
         birth = (self.plan.birth_topic,) if self.plan.birth_topic else ()
@@ -128,7 +129,7 @@ class Publication:
         return Subscriptions(birth, self._manifest_filters)
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
-        """Take a message from the broker; returns whether it is a birth message: `republish` after a random pause."""
+        """Handle a message from the broker; return whether it is a birth message: `republish` after a random pause."""
         if retained:
             if self._phase is Phase.RESTORING:
                 self._retained[topic] = payload
@@ -136,10 +137,10 @@ class Publication:
         return payload == b"online" and self._phase is Phase.LIVE and covers(self.plan.birth_topic, topic)
 
     def restored(self) -> Subscriptions | None:
-        """The broker has delivered what is retained under the last subscriptions.
+        """Go on when the broker has delivered the retained messages of the last subscriptions.
 
         Returns:
-            Further subscriptions, for base topics that only the manifest names; `None` when there are none, and
+            Further subscriptions, for base topics that only the manifest names; `None` if there are none and
             publishing begins.
         """
         client_id = self.plan.client_id
@@ -167,17 +168,17 @@ class Publication:
 
     @property
     def manifest_filters(self) -> tuple[str, ...]:
-        """The subscriptions that were needed to read the manifest, and are not needed any more."""
+        """The subscriptions for reading the manifest, which are no longer needed after that."""
         return self._manifest_filters
 
     def closing(self) -> None:
-        """The bridge stops: only `offline` is published any more."""
+        """Stop publishing; `offline` is the last message."""
         self._enter(Phase.CLOSING, "closing")
         self._outbox.drop_all()
         self._outbox.put_first([self.will()])
 
     def disconnected(self) -> None:
-        """The connection ended."""
+        """Drop everything that is pending, because the connection ended."""
         self._enter(Phase.OFFLINE, "disconnected")
         self._outbox.drop_all()
         self._retained = {}
@@ -187,11 +188,11 @@ class Publication:
     # Messages
 
     def next_message(self) -> Message | None:
-        """Return the next message to publish; `None` while there is none."""
+        """Return the next message to publish; `None` if none is pending."""
         return self._outbox.next_message()
 
     def stage_acknowledged(self) -> None:
-        """Everything is acknowledged while migrating, and consumers had time to process it: go on to the next stage."""
+        """Go on to the next stage: the current one is acknowledged, and consumers had time to process it."""
         if self._phase is not Phase.MIGRATING:
             return
         if self._stages:
@@ -200,12 +201,12 @@ class Publication:
         self._finish()
 
     def station_changed(self, station: Station, old: StationState, new: StationState) -> bool:
-        """Queue what a poll, or the passing of time, changed; returns whether it changed anything."""
+        """Queue the changes of a station after a poll or the passing of time; return whether there are any."""
         if not has_changes(old, new):
             return False
         if removed := self._removed_topics(station, old, new):
-            # The state published last no longer counts: a plug that comes back before its topics are cleared has to be
-            # published again as a whole.
+            # The state published last no longer counts: a plug that returns before its topics are cleared has to be
+            # republished completely.
             self._put_again([station.uuid], [*clear(removed), self._renderer.station_info(station, new)])
         elif self._phase is Phase.LIVE:
             is_deferred = self._renderer.station_entry_topic(station) in self._renderer.deferred_entries
@@ -215,7 +216,7 @@ class Publication:
         return True
 
     def _removed_topics(self, station: Station, old: StationState, new: StationState) -> list[str]:
-        """Return the topics of removed plugs; the station's manifest entry then has to follow their clearing."""
+        """Return the topics of removed plugs; the station's manifest entry is published after they are cleared."""
         if old.plugs.keys() <= new.plugs.keys():
             return []
         self._renderer.deferred_entries.add(self._renderer.station_entry_topic(station))
@@ -223,14 +224,14 @@ class Publication:
         return [topic for topic in self._renderer.station_entry(station, old).all_topics() if topic not in kept]
 
     def republish(self) -> None:
-        """Publish everything again."""
+        """Republish everything."""
         if self._phase is Phase.LIVE:
             self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
 
     # Another configuration
 
     def reconfigured(self, plan: Plan) -> None:
-        """Go over to another plan: what stays the same is not published again, what is removed is cleared."""
+        """Switch to another plan: clear removed topics, and publish only what differs."""
         renderer, old = self._renderer, self.plan
         unchanged = {
             uuid for uuid, station in plan.stations.items() if is_published_alike(old.stations.get(uuid), station)
@@ -250,7 +251,7 @@ class Publication:
         deferred = renderer.deferred_entries
         renderer.deferred_entries = set(new.deferred_entries) if new.stages else deferred | new.deferred_entries
         if new.stages or (plan.topics, plan.client_id, plan.outputs) != (old.topics, old.client_id, old.outputs):
-            # Before a stage touches discovery, the broker must have the entry that records it.
+            # Before a stage changes discovery, the broker must have the entry that records it.
             stages = (unrecorded, *new.stages) if unrecorded and new.stages else new.stages
             self._put_migration(replace(new, stages=stages))
             return
@@ -262,7 +263,7 @@ class Publication:
         self._put_again([BRIDGE_KEY, *changed], [*new.last, *infos])
 
     def _migration_from(self, entries: Iterable[Entry]) -> Migration:
-        """Return the way from these entries to the plan. The bridge's entries come last: they name the base topics."""
+        """Return the migration from these entries to the plan, the bridge's entries last: they name the base topics."""
         changes = []
         for entry in entries:
             if isinstance(entry, BridgeEntry):
@@ -275,7 +276,7 @@ class Publication:
         return migration(changes)
 
     def _put_again(self, keys: Iterable[str], last: Iterable[Message]) -> None:
-        """Publish everything of these stations, and `last` after whatever is pending."""
+        """Republish these stations completely, and publish `last` after everything that is pending."""
         if self._phase is Phase.LIVE:
             for key in keys:
                 self._outbox.put_change(key, None)
@@ -283,11 +284,11 @@ class Publication:
             self._outbox.put_last(last)
 
     def _put_migration(self, new: Migration) -> None:
-        """Begin a migration, or queue it behind the one under way."""
+        """Begin a migration, or queue it if one is under way."""
         if self._phase is Phase.MIGRATING:
             self._enter(Phase.MIGRATING, "reconfigured")
             self._migrations.append(new)
-            self._outbox.drop_changes()  # they would be rendered by the plan that the migration leads to
+            self._outbox.drop_changes()  # they would be rendered with the new plan
         elif self._phase is Phase.LIVE:
             self._enter(Phase.MIGRATING if new.stages else Phase.LIVE, "reconfigured")
             self._begin(new)
@@ -302,7 +303,7 @@ class Publication:
             self._finish()
 
     def _finish(self) -> None:
-        """Publish everything, then what the migration clears, then deferred entries; or begin the next migration."""
+        """Republish everything, clear topics, publish deferred entries; or begin the next migration in the queue."""
         finished, self._migration = self._migration, None
         following = self._migrations.popleft() if self._migrations else None
         if following is None:
@@ -318,7 +319,7 @@ class Publication:
         self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
 
     def _enter(self, phase: Phase, by: str) -> None:
-        """Go over to a phase. Raises RuntimeError where the table does not have the transition: a bug in the caller."""
+        """Enter a phase. Raises RuntimeError if the table lacks the transition, which is a bug in the caller."""
         if phase not in _TRANSITIONS.get((self._phase, by), frozenset()):
             raise RuntimeError(f"{by}() in phase {self._phase.name}")
         self._phase = phase

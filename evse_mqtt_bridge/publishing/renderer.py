@@ -1,9 +1,9 @@
-"""Renders what the broker has to show: the full republish, and the changes of one station.
+"""Renders messages: the full republish, and the changes of one station.
 
-Both read the states when a message is taken, not when it is queued. They share one record: which stations the full
-republish under way has not completed. A change of such a station publishes all of it, and the full republish then
-skips it. At the start, stations answer for the first time while everything is published; most would be published twice
-otherwise.
+Both read the states when a message is rendered, not when it is queued. They share the set of stations that the full
+republish has not completed. A change of such a station publishes the whole station, and the full republish then skips
+it. Otherwise most stations would be published twice at the start, when they answer for the first time during the full
+republish.
 """
 
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
@@ -22,19 +22,19 @@ from evse_mqtt_bridge.publishing.plan import Plan
 __all__ = ["BRIDGE_KEY", "Renderer"]
 
 BRIDGE_KEY = ""
-"""The outbox key of the bridge itself; the other keys are station uuids."""
+"""The outbox key of the bridge itself; all other keys are station uuids."""
 
 
 class Renderer:
     """Renders the states of stations through the outputs of a plan.
 
     Attributes:
-        plan: the plan in force.
-        stations: the states; read, never changed.
-        started: when the bridge started, in UTC.
-        deferred_entries: topics of manifest entries that are published last on this connection, because until then
-            they alone describe what has to be cleared.
-        unrecorded: uuids of stations whose manifest entry is still to be published on this connection.
+        plan: The current plan.
+        stations: The states, which are never changed here.
+        started: When the bridge started, in UTC.
+        deferred_entries: Topics of manifest entries that are published last on this connection, because until then
+            they are the only record of the topics to clear.
+        unrecorded: Uuids of stations whose manifest entry has not been published on this connection.
     """
 
     def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
@@ -46,10 +46,10 @@ class Renderer:
         self._uncompleted: dict[str, StationState | None] = {}
         """Stations that the full republish has not completed, each with the state in which it published discovery."""
 
-    # Messages of their own
+    # Single messages
 
     def availability(self, *, online: bool) -> Message:
-        """Return the bridge's availability; `offline` is also its will."""
+        """Return the message with the bridge's availability; `offline` is also its will."""
         return bridge_availability(self.plan.topics, online=online)
 
     def bridge_entry(self) -> BridgeEntry:
@@ -75,7 +75,7 @@ class Renderer:
         return station_info(self.plan.topics, station, state, self.plan.client_id, self.plan.locations)
 
     def deferred_infos(self) -> Iterator[Message]:
-        """Yield the deferred manifest entries as they are to be published at the end."""
+        """Yield the messages of the deferred manifest entries, to publish at the end."""
         if not self.deferred_entries:
             return
         for station in self.plan.stations.values():
@@ -85,7 +85,7 @@ class Renderer:
             yield self.bridge_info()
 
     def unrecorded_infos(self) -> Iterator[Message]:
-        """Yield the manifest entries that are still to be published on this connection, but for deferred ones."""
+        """Yield the manifest entries that were not yet published on this connection, except for deferred ones."""
         for uuid in self.unrecorded:
             if station := self.plan.stations.get(uuid):
                 yield from self._unless_deferred(self.station_info(station, self.stations.state(uuid)))
@@ -93,10 +93,10 @@ class Renderer:
     # The full republish
 
     def everything(self, is_queued: Callable[[str], bool] = lambda _: False) -> Iterator[Message]:
-        """Begin a full republish: discovery of all stations, then values, then availability, the bridge's own last.
+        """Yield a full republish: discovery of all stations, then values, then availability, the bridge's own last.
 
         Args:
-            is_queued: whether a change of a station (by uuid) is pending; the change then publishes the station.
+            is_queued: Returns whether a change of a station (by uuid) is pending, which then publishes the station.
         """
         uncompleted = self._uncompleted = dict.fromkeys(self.plan.stations)
         return self._everything(uncompleted, is_queued)
@@ -123,9 +123,9 @@ class Renderer:
     def _one_stage(
         self, stage: Stage, station: Station, uncompleted: Container[str], is_queued: Callable[[str], bool]
     ) -> Generator[Message, None, bool]:
-        """Yield one stage of a station as it is now, and return whether it was completed.
+        """Yield one stage of a station in its current state, and return whether it was completed.
 
-        It ends early when a change takes over the station, or when the station is removed or published otherwise.
+        The stage ends early if a change takes over the station, or if the station is removed or already published.
         """
         uuid = station.uuid
 
@@ -144,10 +144,10 @@ class Renderer:
     # Changes
 
     def change(self, key: str, last_published: StationState | None) -> Iterator[Message]:
-        """Yield what a broker that shows `last_published` of a station lacks; with `None` everything of it.
+        """Yield the messages that update a station from `last_published`; all its messages if that is `None`.
 
-        All messages come from the state at the first of them, so that the broker then shows exactly that state, and
-        later changes can start from it.
+        All messages are rendered from the state at the time of the first one. So the broker then has exactly that
+        state, and later changes can start from it.
         """
         if key == BRIDGE_KEY:
             yield from self._unless_deferred(self.bridge_info())
@@ -168,7 +168,7 @@ class Renderer:
                 return
             current = self.stations.state(uuid)
             if current is not state and not state.plugs.keys() <= current.plugs.keys():
-                return  # a plug was removed; the whole station is queued again
+                return  # a plug was removed, and the whole station is queued again
             yield message
 
     def _stages(
@@ -187,7 +187,7 @@ class Renderer:
 
     def _stage(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
         if stage is Stage.DISCOVERY and (old is None or not has_same_labels(old, new)):
-            # The entry goes first: if the rest is interrupted, a later run knows what was begun.
+            # The entry goes first: if the rest is interrupted, a later run can clear what was published.
             yield from self._unless_deferred(self.station_info(station, new))
             self.unrecorded.discard(station.uuid)
         for output in self.plan.outputs:

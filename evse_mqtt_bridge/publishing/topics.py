@@ -34,19 +34,20 @@ class PlugTopic(NamedTuple):
 class Topics:
     """Builds and reads the topics below `base` (one level or more, without a slash at either end).
 
-    Ids are topic ids: an alias, else a uuid. They are validated at the borders (configuration, answers), not here.
+    Ids are topic ids: an alias, else a uuid. Configuration and responses are validated before, so ids are not validated
+    here.
     """
 
     base: str
 
     @cached_property
     def availability(self) -> str:
-        """The bridge's availability, also its last will."""
+        """The topic of the bridge's availability, and of its will."""
         return f"{self.base}/{BRIDGE}/availability"
 
     @cached_property
     def info(self) -> str:
-        """The bridge's manifest entry."""
+        """The topic of the bridge's manifest entry."""
         return f"{self.base}/{BRIDGE}/info"
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Describes the running bridge, from its components and listeners: snapshots, health, metrics, status line."""
+"""Reports the state of the running bridge, from its components and listeners: snapshots, health, metrics."""
 
 import platform
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ __all__ = ["Introspection"]
 
 
 class Introspection:
-    """The view of the bridge that the web server (as `StatusSource`) and the service manager read."""
+    """The state of the bridge for the web server (as `StatusSource`) and the service manager."""
 
     def __init__(  # noqa: PLR0913  # one argument per part that is described
         self,
@@ -45,15 +45,15 @@ class Introspection:
 
     @property
     def plan(self) -> Plan:
-        """The publishing plan in force."""
+        """The current publishing plan."""
         return self._publishing.publication.plan
 
     def state(self, uuid: str) -> StationState:
-        """The state of a station of the plan."""
+        """Return the state of a station of the plan."""
         return self._stations.state(uuid)
 
     def summary(self) -> Snapshot:
-        """A snapshot without stations."""
+        """Return a snapshot without stations."""
         mqtt, history = self._publishing.settings, self._observers.history
         return Snapshot(
             at=self._clock.utc(),
@@ -72,15 +72,15 @@ class Introspection:
         )
 
     def stations(self, after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:
-        """Snapshots of the stations that changed after revision `after`; with their power history if `steps`."""
+        """Yield snapshots of the stations that changed after revision `after`; with their power history if `steps`."""
         return station_snapshots(self, self._observers.history, after, steps=steps)
 
     def health(self) -> Health:
-        """Liveness and readiness, with a message for everything that needs attention."""
+        """Return liveness and readiness, with a message for each problem."""
         return evaluate(self._health_inputs())
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in the format that an Accept header asks for, and their content type."""
+        """Return the metrics in the format that an Accept header requests, and their content type."""
         observers = self._observers
         inputs = MetricInputs(
             at=self._clock.utc(),
@@ -101,7 +101,7 @@ class Introspection:
         self._uncaught_errors.request_failed(error)
 
     def status_line(self) -> str:
-        """The state of the bridge in one line."""
+        """Return the state of the bridge in one line."""
         online = sum(state.reason is Reason.ONLINE for state in self._states())
         return "; ".join((f"{online} of {len(self._stations.all)} stations online", *self.health().messages))
 

@@ -1,4 +1,4 @@
-"""The tuple of listeners that observe the running bridge. A new observer is one more element of it."""
+"""The tuple of listeners that observe the running bridge. A new observer is one more field."""
 
 from typing import NamedTuple, Self
 
@@ -27,7 +27,7 @@ class Observers(NamedTuple):
 
     @classmethod
     def create(cls, log: Logger, clock: Clock, mqtt: Mqtt) -> Self:
-        """Observers that have not received anything yet."""
+        """Return observers that have not received any event yet."""
         return cls(
             event_log=EventLog(log, clock.monotonic, mqtt.address, mqtt.client_id),
             counters=Counters(),

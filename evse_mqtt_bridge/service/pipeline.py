@@ -1,6 +1,6 @@
 """The path of a poll result: station state -> session with the broker -> listeners.
 
-Every poll passes here, so it does no more than the calls themselves.
+Every poll passes through the pipeline, so it does nothing but call the others.
 """
 
 from evse_mqtt_bridge.domain.availability import Moment
@@ -21,14 +21,14 @@ class Pipeline:
         self._listener = listener
 
     def on_result(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> int:
-        """Apply the outcome of one poll, which took `seconds`; returns the station's consecutive failures."""
+        """Apply the outcome of one poll, which took `seconds`; return the station's consecutive failures."""
         event = self._stations.apply_outcome(uuid, outcome, moment, seconds)
         self._publishing.session.station_changed(event.station, event.old, event.new)
         self._listener.poll_completed(event)
         return event.new.consecutive_failures
 
     def age(self, moment: Moment) -> None:
-        """Publish which plugs became stale. Needed only while polling pauses, because each poll does it otherwise."""
+        """Publish which plugs became stale. Call it while polling pauses; otherwise each poll does the same."""
         for event in self._stations.age(moment):
             self._publishing.session.station_changed(event.station, event.old, event.new)
             self._listener.state_aged(event)

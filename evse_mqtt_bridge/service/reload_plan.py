@@ -1,13 +1,14 @@
 """Plans a reload: which components of the running bridge a changed configuration affects, and in which order.
 
-A reload prepares what can fail, stops what cannot go on, reconfigures, and starts again what was stopped:
+A reload prepares the steps that can fail, stops components that cannot continue, reconfigures, and starts the stopped
+components again:
 
     prepare -> stop -> reconfigure -> start
 
 Results flow from polling to publishing. So polling stops before publishing, and starts after it. The web server only
-shows what there is, and comes last.
+shows the state of the others, and comes last.
 
-The `reconfigure` steps between the last stop and the first start never give control back to the event loop. So no poll
+The `reconfigure` steps between the last stop and the first start never return control to the event loop. So no poll
 completes, and no message arrives, while one component has the new configuration and another one has the old.
 
 The rules are the table below. Each of its rows applies if one of its sections of the configuration changed.
@@ -32,7 +33,7 @@ class ComponentName(Enum):
 
 
 class Action(Enum):
-    """What a step does with a component: a method of `Component`. Only `PREPARE` may reject the configuration."""
+    """The method of `Component` that a step calls. Only `PREPARE` may reject the configuration."""
 
     PREPARE = "prepare"
     STOP = "stop"
@@ -45,10 +46,10 @@ class Step:
     """One step of a reload.
 
     Attributes:
-        action: what to do.
-        component: with which component.
-        sections: the step is needed if at least one of these sections of the configuration changed.
-        reason: why the step has its place in the order.
+        action: The method to call.
+        component: The component to call it on.
+        sections: The sections of the configuration; the step is needed if one of them changed.
+        reason: Why the step has its place in the order.
     """
 
     action: Action
@@ -71,13 +72,13 @@ _STEPS = (
         Action.PREPARE,
         ComponentName.POLLING,
         frozenset({"cloud"}),
-        "The new client is opened while everything still runs, and last, so that no later check leaves it behind.",
+        "The new client is opened while everything still runs, and last, so that no later failure leaves it open.",
     ),
     Step(
         Action.RECONFIGURE,
         ComponentName.LOGGING,
         frozenset({"log"}),
-        "The lines about this reload already have the new level and format.",
+        "The log lines about this reload already have the new level and format.",
     ),
     Step(
         Action.STOP,
@@ -89,7 +90,7 @@ _STEPS = (
         Action.STOP,
         ComponentName.PUBLISHING,
         frozenset({"mqtt"}),
-        "The old broker gets `offline` on the old topics, so before the topics change.",
+        "The bridge publishes `offline` to the old broker on the old topics, so before the topics change.",
     ),
     Step(
         Action.STOP,
@@ -101,7 +102,7 @@ _STEPS = (
         Action.RECONFIGURE,
         ComponentName.PUBLISHING,
         frozenset({"mqtt", "polling", "homeassistant", "stations"}),
-        "A new station has its topics before its first poll.",
+        "The publication knows a new station before its first poll.",
     ),
     Step(
         Action.RECONFIGURE,
@@ -113,36 +114,36 @@ _STEPS = (
         Action.RECONFIGURE,
         ComponentName.WEB_SERVER,
         frozenset({"http"}),
-        "The page shows what the other components have, so it follows them.",
+        "The page shows the state of the other components, so it follows them.",
     ),
     Step(
         Action.START,
         ComponentName.PUBLISHING,
         frozenset({"mqtt"}),
-        "The broker connection is under way before new results arrive.",
+        "The session connects to the broker before new results arrive.",
     ),
     Step(
         Action.START,
         ComponentName.POLLING,
         frozenset({"cloud"}),
-        "The session accepts results by now.",
+        "The session accepts results at this point.",
     ),
     Step(
         Action.START,
         ComponentName.WEB_SERVER,
         frozenset({"http"}),
-        "Nothing waits for the page, and a port that is taken holds up nothing.",
+        "Nothing depends on the page, so a port in use delays no other component.",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ReloadPlan:
-    """What a reload does.
+    """The steps of a reload.
 
     Attributes:
-        steps: in the order in which they are carried out; none if nothing changed.
-        removed: uuids of the stations that are no longer configured.
+        steps: In the order in which they are carried out; none if nothing changed.
+        removed: Uuids of the stations that are no longer configured.
     """
 
     steps: tuple[Step, ...]
@@ -150,7 +151,7 @@ class ReloadPlan:
 
     @classmethod
     def between(cls, old: Config, new: Config) -> Self:
-        """Return the plan that leads from one configuration to another."""
+        """Return the plan for the change from one configuration to another."""
         changed = {name for name in Config.model_fields if getattr(old, name) != getattr(new, name)}
         steps = tuple(step for step in _STEPS if step.sections & changed)
         removed = {entry.uuid for entry in old.stations} - {entry.uuid for entry in new.stations}

@@ -49,7 +49,7 @@ _NO_SERVICE_MANAGER = ServiceNotifier()
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """Requests to a running bridge."""
+    """The requests that a running bridge accepts: stop and reload."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,10 +72,10 @@ async def run(
     """Run the bridge until `controls.stop` is set.
 
     Args:
-        load: reads the configuration again for `controls.reload`; without it a reload does nothing.
+        load: Loads the configuration again for `controls.reload`; without it a reload does nothing.
 
     Raises:
-        ConfigError: a file that the configuration names, such as a CA, cannot be used.
+        ConfigError: A file that the configuration names, such as a CA, cannot be used.
     """
     supervisor = Supervisor(config, log, notifier)
     await supervisor.startup()
@@ -86,7 +86,7 @@ async def run(
 
 
 class Supervisor:
-    """Builds the components of a running bridge, and joins them."""
+    """Creates the components of a running bridge, and connects them."""
 
     def __init__(self, config: Config, log: Logger, notifier: ServiceNotifier) -> None:
         loop = asyncio.get_running_loop()
@@ -125,7 +125,7 @@ class Supervisor:
         """Start every component.
 
         Raises:
-            ConfigError: a file that the configuration names cannot be used; nothing was started.
+            ConfigError: A file that the configuration names cannot be used; no component was started.
         """
         await self._publishing.prepare(self._config)
         await self._polling.prepare(self._config)
@@ -138,7 +138,7 @@ class Supervisor:
         """Watch the components and reload on request, until `controls.stop` is set.
 
         Raises:
-            Exception: a bug in a component.
+            Exception: A bug in a component.
         """
         stop = asyncio.create_task(controls.stop.wait(), name="stop")
         try:
@@ -174,7 +174,7 @@ class Supervisor:
                 self._log(LogEvent.CONFIGURATION_WARNING, detail=warning)
 
     async def shutdown(self) -> None:
-        """Stop every component; polling before publishing, so that nothing follows `offline`."""
+        """Stop every component, polling before publishing, so that `offline` is the last message."""
         self._notifier.stopping()
         self._log(LogEvent.BRIDGE_STOPPING)
         for component in (self._polling, self._publishing, self._watchdog, self._web_server):
@@ -203,7 +203,7 @@ class Supervisor:
             request.cancel()
 
     async def _watch_until(self, *awaited: asyncio.Future[Any]) -> None:
-        """Wait for one of these, and do the periodic work meanwhile. Raises the bug if a component fails."""
+        """Wait for one of these, and do the periodic work meanwhile. Raises the exception of a component that fails."""
         while not any(future.done() for future in awaited):
             tasks = [task.current for task in (self._polling.task, self._publishing.task, self._watchdog.task)]
             watched = [self._uncaught_errors.bug, *(task for task in tasks if task is not None)]
@@ -217,7 +217,7 @@ class Supervisor:
         """Do the periodic work."""
         self._observers.event_log.tick()
         self._notifier.status(self._introspection.status_line())
-        if self._polling.poller.held:  # without polls, nothing else notices stale measurements
+        if self._polling.poller.held:  # without polls, nothing else detects stale measurements
             self._pipeline.age(Moment(self._clock.monotonic(), self._clock.utc()))
         await self._web_server.retry()
 
@@ -238,7 +238,7 @@ async def _carry_out(action: Action, component: Component, new: Config) -> None:
 
 
 def _reject_truncated(old: Config, new: Config) -> None:
-    """Reject a configuration without stations: a file that was cut off is often valid, and would clear every topic."""
+    """Reject a configuration without stations: a truncated file is often valid, and would clear every topic."""
     if old.stations and not new.stations:
-        text = "none is left, as in a file that was cut off; restart the bridge if that is meant"
+        text = "none is left, as in a truncated file; restart the bridge if that is intended"
         raise ConfigError(Problem(text, key="stations"))

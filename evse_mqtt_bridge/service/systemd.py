@@ -17,18 +17,18 @@ from evse_mqtt_bridge.support.text import clean
 __all__ = ["ServiceNotifier"]
 
 _SEND_TIMEOUT = 1.0
-"""Seconds that a change of state may wait for room in the manager's queue, because the manager acts on it."""
+"""Maximum seconds to wait for room in the manager's queue for a change of state, because the manager acts on it."""
 
 _STATUS_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceNotifier:
-    """Sends notifications to the service manager. No method raises, even if the manager's socket is gone.
+    """Sends notifications to the service manager. No method raises, even if the manager's socket was removed.
 
     Attributes:
-        address: the manager's socket, as the system calls take it; empty if there is no manager.
-        watchdog_interval: seconds between two calls of `feed_watchdog`; `None` without a watchdog.
+        address: The address of the manager's socket; empty: there is no manager.
+        watchdog_interval: Seconds between two calls of `feed_watchdog`; `None`: there is no watchdog.
     """
 
     address: bytes = b""
@@ -36,7 +36,7 @@ class ServiceNotifier:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], pid: int) -> Self:
-        """A notifier for the manager that the variables name, in the process `pid`.
+        """Return a notifier for the manager that the variables name, in the process `pid`.
 
         Invalid values count as absent: a missing manager must not keep the bridge from running.
         """
@@ -78,13 +78,13 @@ class ServiceNotifier:
 
 
 def _status(text: str) -> list[str]:
-    """The assignment of a status; none for an empty text."""
+    """Return the assignment of a status; none for an empty text."""
     line = clean(text, _STATUS_LENGTH)
     return [f"STATUS={line}"] if line else []
 
 
 def _watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
-    """Half of the watchdog's timeout, as sd_watchdog_enabled(3) advises; `None` if it is not for this process."""
+    """Return half of the watchdog's timeout, as sd_watchdog_enabled(3) advises; `None`: not for this process."""
     watched = environ.get("WATCHDOG_PID", str(pid))
     microseconds = environ.get("WATCHDOG_USEC", "")
     if watched != str(pid) or not (microseconds.isascii() and microseconds.isdecimal()):

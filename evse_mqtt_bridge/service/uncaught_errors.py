@@ -1,4 +1,4 @@
-"""Handles exceptions that nothing else catches: a bug ends the process, an error of the system is logged."""
+"""Handles exceptions that nothing else catches: a bug ends the process, a system error is logged."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from evse_mqtt_bridge.observability.rate_limiter import RateLimiter
 __all__ = ["LINES_PER_MINUTE", "UncaughtErrors"]
 
 LINES_PER_MINUTE = 6
-"""Lines about such errors within a minute, beyond which they are only counted."""
+"""Maximum number of log lines about such errors per minute; further ones are only counted."""
 
 
 class UncaughtErrors:
     """Receives exceptions from callbacks of the event loop and from requests to the status page.
 
     Args:
-        log: returns the logger in use.
-        now: monotonic seconds.
+        log: Returns the logger in use.
+        now: Returns monotonic seconds.
     """
 
     def __init__(self, log: Callable[[], Logger], now: Callable[[], float]) -> None:
@@ -29,7 +29,7 @@ class UncaughtErrors:
         self._rate_limiter = RateLimiter(LINES_PER_MINUTE)
 
     def handle(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """Replace asyncio's exception handler, which only logs: a bug in a callback must not pass unnoticed."""
+        """Handle an exception instead of asyncio, which only logs it: a bug in a callback must end the process."""
         error = context.get("exception")
         if isinstance(error, Exception) and not isinstance(error, OSError) and not self.bug.done():
             self.bug.set_exception(error)
@@ -40,7 +40,7 @@ class UncaughtErrors:
         self._report(LogEvent.EVENT_LOOP_ERROR, detail=detail)
 
     def request_failed(self, error: BaseException) -> None:
-        """Log the bug behind a request to the status page that failed. Polling and publishing go on."""
+        """Log the bug that failed a request to the status page. Polling and publishing continue."""
         self._report(LogEvent.STATUS_PAGE_REQUEST_FAILED, exc_info=error)
 
     def _report(self, event: LogEvent, **fields: object) -> None:

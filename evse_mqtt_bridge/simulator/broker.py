@@ -77,11 +77,11 @@ def choose_broker(kind: BrokerKind, path: str | None = None) -> BrokerKind:
     """Return the broker to start: `kind`, or for `AUTO` the first one that is installed.
 
     Args:
-        kind: the requested broker.
-        path: directories to search for Mosquitto, instead of PATH and the system directories.
+        kind: The requested broker.
+        path: Directories to search for Mosquitto, instead of PATH and the system directories.
 
     Raises:
-        UnavailableError: the broker is not installed; the text names the package to install.
+        UnavailableError: The broker is not installed; the text names the package to install.
     """
     mosquitto = _mosquitto(path) is not None
     amqtt = importlib.util.find_spec("amqtt") is not None
@@ -104,7 +104,7 @@ async def embedded_broker(port: int, kind: BrokerKind = BrokerKind.AUTO) -> Asyn
     """Run a broker on a port of 127.0.0.1.
 
     Raises:
-        UnavailableError: no broker is installed, the port is in use, or the broker does not start.
+        UnavailableError: No broker is installed, the port is in use, or the broker does not start.
     """
     launch = _mosquitto_launch(port) if choose_broker(kind) is BrokerKind.MOSQUITTO else _amqtt_launch(port)
     if free_port(port) != port:

@@ -25,9 +25,9 @@ class Faults:
     """Selects faults; the same seed selects the same faults.
 
     Attributes:
-        seed: any integer.
-        rate: share of faulty responses, 0 to 1.
-        slow: delay of a slow response in seconds; by default longer than the bridge's timeout.
+        seed: Any integer.
+        rate: Share of faulty responses, 0 to 1.
+        slow: Delay of a slow response in seconds; by default longer than the bridge's timeout.
         retry_after: Retry-After of status 429 and 503 in seconds.
     """
 

@@ -69,9 +69,9 @@ class Measurement:
     """One measurement of a plug.
 
     Attributes:
-        at: time in simulated seconds.
-        status: the vendor's status.
-        currents: amperes per phase.
+        at: Time in simulated seconds.
+        status: The vendor's status.
+        currents: Amperes per phase.
         limit: `dyn_current_limit` in amperes.
     """
 
@@ -91,12 +91,12 @@ class _Session:
     """A vehicle at a plug, from arrival to departure.
 
     Attributes:
-        times: start of connected, starting, recently_started_charging, charging, the final decrease of the current,
+        times: Start of connected, starting, recently_started_charging, charging, the final decrease of the current,
             stopped, connected and idle.
-        phases: indices of the phases in use.
-        max_current: the vehicle's maximum current per phase in amperes.
-        margin: amperes by which the vehicle stays below its maximum and the limit.
-        error: start and end of an error, if there is one.
+        phases: Indices of the phases in use.
+        max_current: The vehicle's maximum current per phase in amperes.
+        margin: Amperes by which the vehicle stays below its maximum and the limit.
+        error: Start and end of an error, if there is one.
     """
 
     times: tuple[float, ...]
@@ -135,9 +135,9 @@ class PlugScenario:
     """A plug with charging sessions and outages; the same seed and position give the same measurements.
 
     Attributes:
-        seed: any integer.
-        station: number of the station, from 0.
-        plug: number of the plug in its station, from 0.
+        seed: Any integer.
+        station: Number of the station, from 0.
+        plug: Number of the plug in its station, from 0.
     """
 
     seed: int

@@ -38,16 +38,16 @@ class SimulatorServer:
     """Serves a simulation, as an async context manager.
 
     Args:
-        simulation: the stations to serve.
-        host: name or address to listen on.
-        port: port to listen on; 0 selects a free port.
-        faults: the faults to inject into responses.
-        tls: the TLS context; `None` serves plain HTTP.
-        now: returns the current time with a time zone.
-        on_request: called with one line for each request; it contains no tokens.
+        simulation: The stations to serve.
+        host: Name or address to listen on.
+        port: Port to listen on; 0 selects a free port.
+        faults: The faults to inject into responses.
+        tls: The TLS context; `None` serves plain HTTP.
+        now: Returns the current time with a time zone.
+        on_request: Called with one line for each request; it contains no tokens.
 
     Raises:
-        SimulatorError: on entering the context, if the server cannot listen on `host` and `port`.
+        SimulatorError: On entering the context, if the server cannot listen on `host` and `port`.
     """
 
     def __init__(  # noqa: PLR0913  # optional settings, by keyword
@@ -142,7 +142,7 @@ class SimulatorServer:
 
 
 def _is_server_error(record: logging.LogRecord) -> bool:
-    """Whether a log record of aiohttp reports a bug, and not a malformed request, which gets status 400."""
+    """Return whether a log record of aiohttp reports a bug, and not a malformed request, which gets status 400."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 

@@ -24,11 +24,11 @@ class SimulatedStation:
     """A station in the vendor's API.
 
     Attributes:
-        edge_device_id: the device that the station is connected to.
+        edge_device_id: The device that the station is connected to.
         uuid: 32 hexadecimal digits.
-        token: the token of the station; it is not a secret, and its text shows that.
-        name: the name in configurations and log lines.
-        plugs: the plugs in the order of the API.
+        token: The token of the station; it is not a secret, and its text shows that.
+        name: The name in configurations and log lines.
+        plugs: The plugs in the order of the API.
     """
 
     edge_device_id: str
@@ -43,9 +43,9 @@ class Simulation:
     """Stations and their time.
 
     Attributes:
-        stations: all stations.
-        started: the start of the simulation, with a time zone.
-        speed: simulated seconds per second, above 0.
+        stations: All stations.
+        started: The start of the simulation, with a time zone.
+        speed: Simulated seconds per second, above 0.
     """
 
     stations: tuple[SimulatedStation, ...]

@@ -11,13 +11,13 @@ def host_and_port(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is reachable from this machine only."""
+    """Return whether a host name or address is reachable from this machine only."""
     address = _address(host)
     return address.is_loopback if address is not None else host.lower().rstrip(".") == "localhost"
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether a server that binds to `host` listens on all interfaces (`0.0.0.0` or `::`)."""
+    """Return whether a server that binds to `host` listens on all interfaces (`0.0.0.0` or `::`)."""
     address = _address(host)
     return address is not None and address.is_unspecified
 

@@ -28,10 +28,10 @@ class Frame:
     """One server-sent event.
 
     Attributes:
-        payload: the event as sent.
-        plan: the plan that the stations belong to.
-        revision: the highest revision of the history that the viewer knows after this frame.
-        interval: number of the interval that the frame was rendered in.
+        payload: The event as sent.
+        plan: The plan that the stations belong to.
+        revision: The highest revision of the history that the viewer knows after this frame.
+        interval: Number of the interval that the frame was rendered in.
     """
 
     payload: bytes = field(repr=False)

@@ -23,7 +23,7 @@ HOST_NOT_ALLOWED = (
 
 
 def is_allowed_host(bind_host: str, host_header: str | None) -> bool:
-    """Whether a server bound to `bind_host` (`http.host`) serves a request with this Host header."""
+    """Return whether a server bound to `bind_host` (`http.host`) serves a request with this Host header."""
     if not is_loopback(bind_host):
         return True
     try:
@@ -34,5 +34,5 @@ def is_allowed_host(bind_host: str, host_header: str | None) -> bool:
 
 
 def is_cross_site(headers: Mapping[str, str]) -> bool:
-    """Whether the browser reports that a page of another site sent the request."""
+    """Return whether the browser reports that a page of another site sent the request."""
     return headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")

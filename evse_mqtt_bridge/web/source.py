@@ -23,8 +23,8 @@ class SnapshotSource(Protocol):
         """Return snapshots of the stations polled after revision `after`.
 
         Args:
-            after: revision of the history; -1 returns all stations.
-            steps: whether to include the power history of the last hour.
+            after: Revision of the history; -1 returns all stations.
+            steps: Whether to include the power history of the last hour.
         """
 
 

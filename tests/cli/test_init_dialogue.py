@@ -172,7 +172,9 @@ def test_init_broker_rejects_prompts_again(folder: Path, strict_broker: Mosquitt
         terminal.answer("the system's CAs): ", str(authority.ca_file))
         terminal.answer("[bridge]: ", "")
         terminal.answer("(hidden; empty: none): ", "wrong")
-        terminal.expect("Not authorized; check user name, password and what the broker allows this user\n")
+        terminal.expect(
+            "Not authorized; check the user name, the password and the broker's access rules for this user\n"
+        )
         terminal.answer("[retry]: ", "quit")
         assert terminal.wait() == 1
         assert terminal.output.endswith("cancelled; nothing was written\n")

@@ -72,11 +72,11 @@ def configure(
     """Writes `config.toml` for a bridge that polls every second, logs everything as JSON and serves no status page.
 
     Args:
-        folder: where to write it.
-        broker: the broker, or the proxy in front of it.
-        cloud: the server to poll, or its URL.
+        folder: Where to write it.
+        broker: The broker, or the proxy in front of it.
+        cloud: The server to poll, or its URL.
         stations: `[[stations]]` tables, or the number of stations, which are numbered from 0.
-        tables: further settings to merge in.
+        tables: Further settings to merge in.
     """
     if isinstance(stations, int):
         stations = [station_table(uuid_of(number), name=name_of(number)) for number in range(stations)]
@@ -186,9 +186,9 @@ def assert_cadence(requests: Sequence[Request], interval: float = 1.0, tolerance
     """Fails unless these polls, except the first, were made once per interval.
 
     Args:
-        requests: the polls of one station, in order.
-        interval: seconds between two polls.
-        tolerance: seconds by which a poll, and the last one overall, may be late.
+        requests: The polls of one station, in order.
+        interval: Seconds between two polls.
+        tolerance: Seconds by which a poll, and the last one overall, may be late.
     """
     times = [request.at for request in requests][1:]
     assert len(times) > 2

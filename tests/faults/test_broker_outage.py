@@ -79,12 +79,12 @@ class _Outage:
     """What was measured after an outage of the broker.
 
     Attributes:
-        duration: seconds from the broker's return until everything is published.
-        topics: number of retained topics.
-        wrong: number of topics with a wrong payload, missing, or unexpected.
-        most_messages: highest number of messages on one topic.
-        memory_growth: growth of the bridge's memory in bytes.
-        events: event ids in the log.
+        duration: Seconds from the broker's return until everything is published.
+        topics: Number of retained topics.
+        wrong: Number of topics with a wrong payload, missing, or unexpected.
+        most_messages: Highest number of messages on one topic.
+        memory_growth: Growth of the bridge's memory in bytes.
+        events: Event ids in the log.
     """
 
     duration: float
@@ -191,10 +191,10 @@ class _DeadPeer:
     """What was measured while the network discarded all packets.
 
     Attributes:
-        detected: seconds until the bridge disconnected.
-        reconnected: seconds from the end of the fault until the bridge is online.
-        detail: the reason in the log.
-        retained: the bridge's retained availability at the end.
+        detected: Seconds until the bridge disconnected.
+        reconnected: Seconds from the end of the fault until the bridge is online.
+        detail: The reason in the log.
+        retained: The bridge's retained availability at the end.
     """
 
     detected: float
@@ -245,10 +245,10 @@ class _Frozen:
     """What was measured after a suspended broker resumed.
 
     Attributes:
-        lines: level and message of the log entries.
-        retained: the bridge's retained availability.
-        wrong: number of topics with a wrong payload.
-        memory_growth: growth of the bridge's memory in bytes.
+        lines: Level and message of the log entries.
+        retained: The bridge's retained availability.
+        wrong: Number of topics with a wrong payload.
+        memory_growth: Growth of the bridge's memory in bytes.
     """
 
     lines: list[tuple[str, str]]
@@ -300,10 +300,10 @@ class _Flapping:
     """What was measured with a flapping network.
 
     Attributes:
-        connections: when connections were made, in seconds from the start of the fault.
-        errors: messages of log entries with level error.
-        recovery: seconds from the end of the fault until everything is published.
-        lines: messages of all log entries.
+        connections: When connections were made, in seconds from the start of the fault.
+        errors: Messages of log entries with level error.
+        recovery: Seconds from the end of the fault until everything is published.
+        lines: Messages of all log entries.
     """
 
     connections: list[float]

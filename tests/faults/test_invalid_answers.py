@@ -89,12 +89,12 @@ class _Measured:
     """What the broker and the servers received.
 
     Attributes:
-        reasons: availability reason by kind of invalid answer.
-        changed: measurement topics that received a message.
-        other_station: polls of the station with valid answers.
-        other_host: connections to the redirects' host.
-        seconds: duration of the run.
-        memory_growth: growth of the bridge's peak memory, in bytes.
+        reasons: Availability reason by kind of invalid answer.
+        changed: Measurement topics that received a message.
+        other_station: Polls of the station with valid answers.
+        other_host: Connections to the redirects' host.
+        seconds: Duration of the run.
+        memory_growth: Growth of the bridge's peak memory, in bytes.
     """
 
     reasons: dict[str, str]

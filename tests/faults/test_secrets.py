@@ -153,10 +153,10 @@ class _Site:
     """A bridge with canaries as its secrets, and everything that it outputs.
 
     Attributes:
-        folder: for all files.
-        broker: requires a login.
-        cloud: answers all stations.
-        outputs: collected text by the name of the output.
+        folder: For all files.
+        broker: Requires a login.
+        cloud: Answers all stations.
+        outputs: Collected text by the name of the output.
     """
 
     folder: Path

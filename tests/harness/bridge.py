@@ -35,11 +35,11 @@ def run_command(
     """Runs `evse-mqtt-bridge ARGUMENTS` and returns its exit code, stdout and stderr.
 
     Args:
-        arguments: the command and its options.
-        env: additional environment variables.
-        cwd: working directory.
-        stdin: text for its standard input.
-        timeout: seconds until the command is killed and the test fails.
+        arguments: The command and its options.
+        env: Additional environment variables.
+        cwd: Working directory.
+        stdin: Text for its standard input.
+        timeout: Seconds until the command is killed and the test fails.
     """
     return subprocess.run(
         [*_COMMAND, *map(str, arguments)],
@@ -158,10 +158,10 @@ class BridgeProcess:
         """Waits for a line that matches and returns the first match.
 
         Args:
-            pattern: regular expression to search for.
-            timeout: seconds until the test fails; it fails earlier if the process exits.
+            pattern: Regular expression to search for.
+            timeout: Seconds until the test fails; it fails earlier if the process exits.
             stream: "stdout" or "stderr".
-            since: index of the first line to search.
+            since: Index of the first line to search.
         """
         reader = self._stdout if stream == "stdout" else self._stderr
         compiled = re.compile(pattern)

@@ -45,9 +45,9 @@ class Authority:
         """Issues a server certificate.
 
         Args:
-            name: subject, and base name of the files.
+            name: Subject, and base name of the files.
             hosts: DNS names and IP addresses that it is valid for.
-            expires_in: seconds until it expires; a negative number makes it expired already.
+            expires_in: Seconds until it expires; a negative number makes it expired already.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

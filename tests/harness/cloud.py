@@ -41,11 +41,11 @@ class Request:
 
     Attributes:
         method: HTTP method.
-        path: path without the query.
-        headers: values by lower-case name.
-        at: when it arrived, in seconds of `time.monotonic`.
-        edge_device_id: from the path of a status request, else empty.
-        uuid: the station, from the path of a status request, else empty.
+        path: Path without the query.
+        headers: Values by lower-case name.
+        at: When it arrived, in seconds of `time.monotonic`.
+        edge_device_id: From the path of a status request, else empty.
+        uuid: The station, from the path of a status request, else empty.
     """
 
     method: str
@@ -61,11 +61,11 @@ class Answer:
     """An HTTP response.
 
     Attributes:
-        body: bytes, text, or an object to encode as JSON.
+        body: Bytes, text, or an object to encode as JSON.
         status: HTTP status code.
-        headers: additional headers.
-        delay: seconds before the response is sent.
-        hang: never respond; the request stays open until the client gives up or the server stops.
+        headers: Additional headers.
+        delay: Seconds before the response is sent.
+        hang: Never respond; the request stays open until the client gives up or the server stops.
     """
 
     body: object = b""
@@ -135,11 +135,11 @@ class CloudServer:
         """Sets the answer for station `uuid`.
 
         Args:
-            uuid: the station.
-            body: an `Answer`, a body, or a function of the request that returns either.
+            uuid: The station.
+            body: An `Answer`, a body, or a function of the request that returns either.
             status: HTTP status code; only with a plain body.
-            headers: additional headers; only with a plain body.
-            token: the required token; requests with another one get 401. Later calls without a token keep it.
+            headers: Additional headers; only with a plain body.
+            token: The required token; requests with another one get 401. Later calls without a token keep it.
         """
         with self._changed:
             if status != 200 or headers:

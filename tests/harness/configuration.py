@@ -26,10 +26,10 @@ def config_tables(
     """A complete configuration that polls every second and serves no status page.
 
     Args:
-        broker: the broker to connect to.
-        cloud: the API to poll.
+        broker: The broker to connect to.
+        cloud: The API to poll.
         stations: `[[stations]]` tables; by default one for the vendor's example station.
-        tables: further settings to merge in, such as `polling={"interval": 2}`.
+        tables: Further settings to merge in, such as `polling={"interval": 2}`.
     """
     content: dict[str, Any] = {
         "mqtt": {"host": broker.host, "port": broker.port},

@@ -40,8 +40,8 @@ class MisbehavingServer:
     A station without a behaviour gets no answer.
 
     Attributes:
-        requests: every request received, in order.
-        connections: number of connections accepted, including those without a request.
+        requests: Every request received, in order.
+        connections: Number of connections accepted, including those without a request.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -89,9 +89,9 @@ class MisbehavingServer:
         """Waits for at least `count` requests of a station and returns all of them.
 
         Args:
-            count: minimum number of requests.
-            uuid: the station.
-            timeout: seconds until the test fails.
+            count: Minimum number of requests.
+            uuid: The station.
+            timeout: Seconds until the test fails.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -147,9 +147,9 @@ def answer(body: object, status: str = "200 OK", **headers: str) -> Behaviour:
     """A well-formed response.
 
     Args:
-        body: bytes, text, or an object to encode as JSON.
-        status: status code and reason phrase.
-        headers: header names with underscores; the content headers have defaults.
+        body: Bytes, text, or an object to encode as JSON.
+        status: Status code and reason phrase.
+        headers: Header names with underscores; the content headers have defaults.
     """
     content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
     given = {name.replace("_", "-").lower(): value for name, value in headers.items()}

@@ -26,11 +26,11 @@ class Mosquitto:
     """A broker that keeps its port; use it as a context manager, or call `start()` and `stop()`.
 
     Args:
-        folder: folder for its configuration, log and data.
-        extra: configuration lines after the listener's, such as `cafile ...` (TLS), `acl_file ...`,
+        folder: Folder for its configuration, log and data.
+        extra: Configuration lines after the listener's, such as `cafile ...` (TLS), `acl_file ...`,
             `password_file ...`, `max_packet_size 1000`, or another `listener ...`.
-        anonymous: whether clients may connect without a user name.
-        persistence: whether retained messages survive `stop()`; they never survive `kill()`.
+        anonymous: Whether clients may connect without a user name.
+        persistence: Whether retained messages survive `stop()`; they never survive `kill()`.
     """
 
     host = HOST

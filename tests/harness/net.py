@@ -52,9 +52,9 @@ def wait_until_listening(port: int, exit_reason: Callable[[], str | None], timeo
     """Waits until the port accepts connections.
 
     Args:
-        port: the port on 127.0.0.1.
-        exit_reason: returns why the server has exited, or None while it is running; the test fails with that text.
-        timeout: seconds until the test fails.
+        port: The port on 127.0.0.1.
+        exit_reason: Returns why the server has exited, or None while it is running; the test fails with that text.
+        timeout: Seconds until the test fails.
     """
     deadline = time.monotonic() + timeout
     while not is_listening(port):

@@ -31,13 +31,13 @@ class ReceivedMessage:
     """A received message.
 
     Attributes:
-        topic: its topic.
-        payload: its payload as text.
-        retain: the publisher's flag if the subscription requests that (an `Observer` with MQTT 5). Otherwise the
+        topic: Its topic.
+        payload: Its payload as text.
+        retain: The publisher's flag if the subscription requests that (an `Observer` with MQTT 5). Otherwise the
             broker's, which is only set on messages retained before the subscription.
-        qos: the QoS of its delivery, 0 or 1.
-        at: when it arrived, in seconds of `time.monotonic`.
-        content_type: the MQTT 5 property, if set.
+        qos: The QoS of its delivery, 0 or 1.
+        at: When it arrived, in seconds of `time.monotonic`.
+        content_type: The MQTT 5 property, if set.
     """
 
     topic: str
@@ -55,17 +55,17 @@ class Observer:
     lost connection.
 
     Args:
-        port: the broker's port on 127.0.0.1.
-        topic_filter: what to subscribe to.
+        port: The broker's port on 127.0.0.1.
+        topic_filter: What to subscribe to.
         protocol: "5" or "3.1.1".
-        username: for the login, if any.
-        password: for the login, if any.
-        tls: connect over TLS with this context.
+        username: For the login, if any.
+        password: For the login, if any.
+        tls: Connect over TLS with this context.
         retain_as_published: MQTT 5 only: keep the publisher's retain flag on live messages.
 
     Attributes:
-        messages: every message received, in order.
-        latest: the newest payload by topic, without cleared topics.
+        messages: Every message received, in order.
+        latest: The newest payload by topic, without cleared topics.
     """
 
     def __init__(
@@ -130,9 +130,9 @@ class Observer:
         """Waits until `condition` is true, evaluated after every message and at least every 0.1 s.
 
         Args:
-            condition: function without arguments.
-            timeout: seconds until the test fails.
-            what: name of the condition, for the failure's text.
+            condition: Function without arguments.
+            timeout: Seconds until the test fails.
+            what: Name of the condition, for the failure's text.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -173,11 +173,11 @@ class Observer:
         """Waits for the connection, publishes, and waits for the acknowledgement.
 
         Args:
-            topic: the topic.
-            payload: text or bytes; empty clears a retained topic.
-            retain: whether the broker retains the message.
+            topic: The topic.
+            payload: Text or bytes; empty clears a retained topic.
+            retain: Whether the broker retains the message.
             qos: 0 or 1; with 0 there is no acknowledgement to wait for.
-            timeout: seconds until the test fails.
+            timeout: Seconds until the test fails.
         """
         self.wait(lambda: self._subscribed, timeout, "the observer's connection")
         publication = self._client.publish(topic, payload, qos=qos, retain=retain)

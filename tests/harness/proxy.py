@@ -22,12 +22,12 @@ class Conditions:
     """The network conditions that the proxy simulates.
 
     Attributes:
-        delay: seconds by which each chunk is delayed.
-        drip: seconds between single bytes; 0 forwards whole chunks.
-        paused: nothing is read or forwarded.
-        blackhole: every connection open now or opened meanwhile is dead for good: its data is discarded, and neither
+        delay: Seconds by which each chunk is delayed.
+        drip: Seconds between single bytes; 0 forwards whole chunks.
+        paused: Nothing is read or forwarded.
+        blackhole: Every connection open now or opened meanwhile is dead for good: its data is discarded, and neither
             side learns that the other has closed.
-        cut_after: seconds after which a new connection is reset; 0 resets it at once, None never.
+        cut_after: Seconds after which a new connection is reset; 0 resets it at once, None never.
     """
 
     delay: float = 0.0
@@ -41,9 +41,9 @@ class Proxy:
     """Forwards connections to a port on this machine, in its own thread; use it as a context manager.
 
     Attributes:
-        port: where the proxy listens.
-        connections: when each connection was accepted, in seconds of `time.monotonic`.
-        bytes_forwarded: total in both directions.
+        port: Where the proxy listens.
+        connections: When each connection was accepted, in seconds of `time.monotonic`.
+        bytes_forwarded: Total in both directions.
     """
 
     host = HOST

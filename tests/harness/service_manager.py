@@ -13,12 +13,12 @@ class ServiceManager:
     """Receives notifications on its own socket; use it as a context manager.
 
     Args:
-        path: path or abstract name of the socket.
-        abstract: use the abstract namespace, so that there is no socket file.
+        path: Path or abstract name of the socket.
+        abstract: Use the abstract namespace, so that there is no socket file.
 
     Attributes:
-        address: the socket's address, as in NOTIFY_SOCKET.
-        messages: the messages read so far, each as its assignments.
+        address: The socket's address, as in NOTIFY_SOCKET.
+        messages: The messages read so far, each as its assignments.
     """
 
     def __init__(self, path: Path, *, abstract: bool = False) -> None:

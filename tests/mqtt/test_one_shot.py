@@ -145,12 +145,12 @@ def encrypted(tmp_path: Path, authority: Authority) -> Iterator[Mosquitto]:
 
 
 async def test_error_for_tls_on_a_plain_port(broker: Mosquitto) -> None:
-    assert (await _error(Mqtt(host=HOST, port=broker.port, tls=Tls()))).endswith("; does it speak TLS on this port?")
+    assert (await _error(Mqtt(host=HOST, port=broker.port, tls=Tls()))).endswith("; does it use TLS on this port?")
 
 
 async def test_error_for_plain_mqtt_on_a_tls_port(encrypted: Mosquitto) -> None:
     error = await _error(Mqtt(host=HOST, port=encrypted.port))
-    assert error.endswith("; does it speak MQTT without TLS on this port?")
+    assert error.endswith("; does it use MQTT without TLS on this port?")
 
 
 async def test_error_for_an_unknown_ca(encrypted: Mosquitto) -> None:
@@ -162,14 +162,14 @@ async def test_error_for_an_unknown_ca(encrypted: Mosquitto) -> None:
 async def test_error_for_a_certificate_of_another_host(encrypted: Mosquitto, authority: Authority) -> None:
     error = await _error(Mqtt(host=HOST, port=encrypted.port, tls=Tls(ca_file=str(authority.ca_file))))
     assert error.startswith("the broker's certificate was rejected: ")
-    assert error.endswith("; use the broker name that its certificate has")
+    assert error.endswith("; use the host name in the broker's certificate")
 
 
 async def test_error_for_a_rejected_login(tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "broker", anonymous=False) as broker:
         settings = Mqtt(host=HOST, port=broker.port, username="who", password=SecretStr("any"))
         assert (
-            await _error(settings) == "Not authorized; check user name, password and what the broker allows this user"
+            await _error(settings) == "Not authorized; check the user name, the password and the broker's access rules for this user"
         )
 
 
@@ -187,4 +187,4 @@ async def test_error_for_a_port_without_mqtt() -> None:
         thread.start()
         error = await _error(Mqtt(host=HOST, port=port))
         thread.join()
-    assert error.endswith("; does it speak MQTT without TLS on this port?")
+    assert error.endswith("; does it use MQTT without TLS on this port?")

@@ -65,10 +65,10 @@ class Image:
         """Start the image's entry point.
 
         Args:
-            config: folder to mount at /config.
-            log: file for stdout and stderr.
-            arguments: arguments for the entry point instead of the image's default.
-            env: additional environment variables.
+            config: Folder to mount at /config.
+            log: File for stdout and stderr.
+            arguments: Arguments for the entry point instead of the image's default.
+            env: Additional environment variables.
         """
         command = [*self.config["Entrypoint"], *(arguments or self.config["Cmd"])]
         return Container(self._command(config, command, env or {}), log)

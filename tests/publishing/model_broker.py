@@ -13,9 +13,9 @@ class ModelBroker:
     """A broker, and a session without time.
 
     Attributes:
-        foreign: what others keep on the broker; the bridge must not touch it.
-        retained: what the broker stores.
-        conflicts: devices that were discovered in both forms at once, about which Home Assistant warns.
+        foreign: What others keep on the broker; the bridge must not touch it.
+        retained: What the broker stores.
+        conflicts: Devices that were discovered in both forms at once, about which Home Assistant warns.
     """
 
     def __init__(self, foreign: Mapping[str, bytes] | None = None) -> None:

@@ -46,9 +46,9 @@ class View:
     """The state of the bridge as one view shows it, without what that view omits.
 
     Attributes:
-        connected: whether the bridge is connected to the broker.
-        stations: the reason of each station by its name; `None` is not known yet.
-        plugs: the values of each plug by the names of station and plug: `reason` (`None`: not known yet), `status`, and
+        connected: Whether the bridge is connected to the broker.
+        stations: The reason of each station by its name; `None` is not known yet.
+        plugs: The values of each plug by the names of station and plug: `reason` (`None`: not known yet), `status`, and
             the measurements by the names of their topics (`None`: never published).
     """
 

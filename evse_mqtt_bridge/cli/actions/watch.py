@@ -30,7 +30,7 @@ def watch_status(names: tuple[str, ...], config: Path | None, url: str | None) -
     """Show the stations of these names, or all, until SIGINT or SIGTERM.
 
     Raises:
-        click.ClickException: stdout is not a terminal.
+        click.ClickException: Stdout is not a terminal.
         click.BadParameter: There is no station of a name.
         UnavailableError: The status page is disabled.
         ConfigError: The configuration is wrong.

@@ -1,7 +1,7 @@
 """The output of plain topics: one value per topic, `state` as JSON, and availability with its reason.
 
-A value that is not known is not published; `state` has `null` for it. An empty text has no topic of its own either,
-because an empty retained payload would delete the topic.
+An unknown value is not published, and is `null` in `state`. An empty text is not published on its own topic either,
+because an empty retained payload would clear the topic.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,11 +40,11 @@ class PlainLocation:
 
     @property
     def manifest_key(self) -> str:
-        """Nothing: the topic of a manifest entry implies the base topic."""
+        """Empty: the topic of a manifest entry implies the base topic."""
         return ""
 
     def manifest_value(self) -> Mapping[str, str]:
-        """Return nothing, see `manifest_key`."""
+        """Return an empty mapping, see `manifest_key`."""
         return {}
 
     @property
@@ -54,8 +54,8 @@ class PlainLocation:
 
     @property
     def prefix_parameter(self) -> tuple[str, str]:
-        """Name and description of the base topic in an address."""
-        return "base_topic", "What every topic begins with."
+        """Name and description of the address parameter for the base topic."""
+        return "base_topic", "The prefix of every topic."
 
     def with_prefix(self, prefix: str) -> "PlainLocation":
         """Return the location below another base topic."""
@@ -66,7 +66,7 @@ class PlainLocation:
         return (self.topics.availability,)
 
     def station_topics(self, uuid: str, topic_id: str, plugs: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002
-        """Return the topics of a station without its manifest entry: each with the uuid of its plug, or nothing."""
+        """Return the topics of a station without its manifest entry, each with the uuid of its plug, or empty."""
         topics = {
             self.topics.plug(topic_id, plug_topic_id, field.name): plug_uuid
             for plug_uuid, plug_topic_id in plugs.items()
@@ -76,7 +76,7 @@ class PlainLocation:
         return topics | {self.topics.station(topic_id, name): "" for name in names}
 
     def handover(self, topics: tuple[str, ...], successor: Location | None) -> Handover | None:  # noqa: ARG002
-        """Return nothing: plain topics are cleared after their successors are published."""
+        """Return `None`: plain topics are cleared after their successors are published."""
         return None
 
     def filters(self) -> tuple[str, ...]:
@@ -138,7 +138,7 @@ class PlainTopics:
         return (bridge_availability(self.topics, online=True),) if stage is Stage.AVAILABILITY else ()
 
     def station(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
-        """Return the values or the availability that differ between two states, or all of them."""
+        """Return the values, or the availability, that differ between two states; all if `old` is `None`."""
         match stage:
             case Stage.VALUES:
                 return self._values(station, old, new)
@@ -163,7 +163,7 @@ class PlainTopics:
 
 
 def bridge_availability(topics: Topics, *, online: bool) -> Message:
-    """Return the bridge's availability; `offline` is also its last will."""
+    """Return the message with the bridge's availability; `offline` is also its will."""
     return Message(topics.availability, b"online" if online else b"offline")
 
 
@@ -191,7 +191,7 @@ def _plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iter
 
 
 def _shows_time(before: PlugState | None, time: datetime) -> bool:
-    """Return whether a broker that shows `before` shows this time: it was published then, and not a later one."""
+    """Return whether `time` is the measurement time that was published last, according to `before`."""
     return (
         before is not None and before.reading is not None and time == before.reading.time == before.last_published_time
     )

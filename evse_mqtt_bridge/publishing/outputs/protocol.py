@@ -1,4 +1,4 @@
-"""What the publication, the manifest, the migration, the orphans and the catalogue need from an output."""
+"""The protocol of an output, for the publication, the manifest, the migration, the orphans and the catalogue."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
@@ -13,7 +13,7 @@ __all__ = ["Handover", "Location", "Output", "Stage"]
 
 
 class Stage(Enum):
-    """The order within a full republish, for all stations, and within the changes of one station."""
+    """The stages of a full republish, and of the changes of one station, in order."""
 
     DISCOVERY = 1
     VALUES = 2
@@ -24,29 +24,29 @@ class Handover(NamedTuple):
     """Topics that are cleared before their successor is published.
 
     Attributes:
-        stages: what has to be published before they are cleared, each stage when the one before it is acknowledged.
+        stages: The messages to publish before the clearing, each stage after the previous one is acknowledged.
     """
 
     stages: tuple[tuple[Message, ...], ...] = ()
 
 
 class Location(Protocol):
-    """Where an output publishes. A hashable value, equal to that of any output that publishes at the same place."""
+    """Where an output publishes: a hashable value, equal for all outputs that publish at the same location."""
 
     @property
     def manifest_key(self) -> str:
-        """The key of this location in a manifest entry; empty where the topic of the entry implies the location."""
+        """The key of this location in a manifest entry; empty if the topic of the entry implies the location."""
 
     def manifest_value(self) -> Mapping[str, str]:
-        """Return what a manifest entry records."""
+        """Return the value in a manifest entry."""
 
     @property
     def prefix(self) -> str:
-        """What every topic begins with."""
+        """The prefix of every topic."""
 
     @property
     def prefix_parameter(self) -> tuple[str, str]:
-        """Name and description of the prefix, where it is a parameter of an address."""
+        """Name and description of the address parameter for the prefix."""
 
     def with_prefix(self, prefix: str) -> "Location":
         """Return the same location below another prefix."""
@@ -58,26 +58,26 @@ class Location(Protocol):
         """Return the topics of a station, in the order of clearing.
 
         Args:
-            uuid: the station's uuid.
-            topic_id: its level in topics.
-            plugs: topic ids by plug uuid.
+            uuid: The station's uuid.
+            topic_id: Its level in topics.
+            plugs: Topic ids by plug uuid.
 
         Returns:
-            For each topic the uuid of the plug whose values it carries; empty for topics of no plug.
+            The topics, each with the uuid of its plug; empty for topics of no plug.
         """
 
     def handover(self, topics: tuple[str, ...], successor: "Location | None") -> "Handover | None":
-        """Return how topics of a station that stays give way to `successor`, a location with the same manifest key.
+        """Return how topics of a remaining station are handed over to `successor`, which has the same manifest key.
 
         Returns:
-            `None` where the topics are to be cleared after their successor is published.
+            The handover; `None` if the topics are cleared after their successor is published.
         """
 
     def filters(self) -> tuple[str, ...]:
-        """Return the subscriptions that find every topic of this output, also of bridges with another client id."""
+        """Return subscriptions to every topic of this output, including those of bridges with another client id."""
 
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
-        """Yield the topics whose retained payloads prove that a bridge with these topics published them."""
+        """Yield the topics whose retained payloads prove that a bridge with this base topic published them."""
 
     def bridge_rows(self, client_id: str) -> Iterator[TopicRow]:
         """Yield a catalogue row for each topic of the bridge itself."""
@@ -100,9 +100,9 @@ class Output(Protocol):
         """Return the messages of the running bridge itself."""
 
     def station(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
-        """Return the messages that turn a broker which shows `old` into one which shows `new`.
+        """Return the messages that update the topics of a station from `old` to `new`.
 
         Args:
-            old: the state published last; `None` for everything.
-            new: a state derived from `old` by `advance` or `age`, directly or by way of others.
+            old: The state published last; `None` to publish everything.
+            new: The new state, derived from `old` by one or more calls of `advance` or `age`.
         """

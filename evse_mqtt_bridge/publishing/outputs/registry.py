@@ -1,4 +1,4 @@
-"""Every kind of output location, for whoever reads a manifest entry."""
+"""Lists every kind of output location, to read manifest entries."""
 
 from collections.abc import Mapping
 

@@ -17,20 +17,20 @@ class Component:
     """
 
     async def prepare(self, new: Config) -> None:
-        """Validate the files that `new` names, and open what it needs. What runs does not change.
+        """Validate the files that `new` names, and open resources that it needs; the running component is unchanged.
 
         Raises:
-            ConfigError: a file that `new` names cannot be used.
+            ConfigError: A file that `new` names cannot be used.
         """
 
     async def start(self) -> None:
-        """Start to work with the current settings."""
+        """Start working with the current settings."""
 
     async def stop(self) -> None:
-        """Stop working, and release what `start` took. Does nothing if the component is stopped."""
+        """Stop working, and release the resources of `start`. Does nothing if the component is stopped."""
 
     def reconfigure(self, new: Config) -> None:
-        """Switch to `new`. If the reload plan requires it, the component was prepared and stopped before."""
+        """Switch to `new`. If the reload plan requires it, the component has been prepared and stopped."""
 
 
 class BackgroundTask:
@@ -54,5 +54,5 @@ class BackgroundTask:
 
     @property
     def current(self) -> asyncio.Task[None] | None:
-        """The asyncio task; `None` while it is stopped."""
+        """The asyncio task; `None` while stopped."""
         return self._task

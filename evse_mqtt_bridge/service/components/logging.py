@@ -1,4 +1,4 @@
-"""Logging as a component: the logger in use."""
+"""Logging as a component: holds the logger in use."""
 
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.event_log import EventLog

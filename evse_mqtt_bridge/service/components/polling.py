@@ -36,7 +36,7 @@ class Polling(Component):
 
     @property
     def poller(self) -> Poller:
-        """The poller in use, to be observed."""
+        """The poller in use."""
         return self._poller
 
     async def prepare(self, new: Config) -> None:
@@ -62,7 +62,7 @@ class Polling(Component):
             held_until = self._poller.held_until
             self._client, self._requests = self._prepared, {}
             self._poller = self._new_poller(new.cloud)
-            if new.cloud.base_url == old.cloud.base_url:  # another API did not ask for the pause
+            if new.cloud.base_url == old.cloud.base_url:  # another API did not request the pause
                 self._poller.hold(held_until)
         self._assign_stations(new, known)
 
@@ -92,5 +92,5 @@ class Polling(Component):
 
 
 def _is_changed(known: StationConfig | None, entry: StationConfig) -> bool:
-    """Whether a station's request is another one than before."""
+    """Return whether the request of a station has changed."""
     return known is None or (known.edge_device_id, known.token) != (entry.edge_device_id, entry.token)

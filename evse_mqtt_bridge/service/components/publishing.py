@@ -18,9 +18,9 @@ class Publishing(Component):
     """Keeps the topics on the broker up to date. The publication outlives every session.
 
     Args:
-        plan: the publishing plan of `config`.
-        stations: the states, which the publication reads, and changes only in a reload and for restored plugs.
-        listener: receives the events of the session.
+        plan: The publishing plan of `config`.
+        stations: The states, which the publication changes only on a reload and to restore plugs.
+        listener: Receives the events of the session.
     """
 
     def __init__(self, config: Config, plan: Plan, stations: Stations, clock: Clock, listener: Listener) -> None:

@@ -1,4 +1,4 @@
-"""The watchdog as a component: measures how late the event loop is, and reports to the service manager."""
+"""The watchdog as a component: measures the lag of the event loop, and reports to the service manager."""
 
 import math
 from collections.abc import Callable
@@ -14,8 +14,8 @@ class Watchdog(Component):
     """Feeds the service manager's watchdog while the bridge is healthy.
 
     Args:
-        now: monotonic seconds of the event loop.
-        is_healthy: whether the bridge works, or a restart would not help.
+        now: Returns monotonic seconds of the event loop.
+        is_healthy: Returns whether the bridge is healthy, which is false only if a restart would help.
     """
 
     def __init__(self, notifier: ServiceNotifier, now: Callable[[], float], is_healthy: Callable[[], bool]) -> None:

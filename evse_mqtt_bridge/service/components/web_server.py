@@ -23,7 +23,7 @@ class WebServer(Component):
         self._server: Server | None = None
 
     async def start(self) -> None:
-        """Listen. If that fails, log it, and leave further attempts to `retry`."""
+        """Start listening. On failure, log it, and leave further attempts to `retry`."""
         if not self._settings.enabled:
             return
         error = await self._listen()
@@ -37,7 +37,7 @@ class WebServer(Component):
             )
 
     async def retry(self) -> None:
-        """Listen if an earlier attempt failed."""
+        """Start listening if an earlier attempt failed."""
         if self._settings.enabled and (self._server is None or not self._server.is_listening):
             error = await self._listen()
             if error:
@@ -50,7 +50,7 @@ class WebServer(Component):
             await server.stop()
 
     def reconfigure(self, new: Config) -> None:
-        """Use other settings from the next start on."""
+        """Use the new settings from the next start on."""
         self._settings = new.http
 
     @property
@@ -58,7 +58,7 @@ class WebServer(Component):
         return host_and_port(self._settings.host, self._settings.port)
 
     async def _listen(self) -> str:
-        """Make one attempt; returns why it failed, or an empty text."""
+        """Make one attempt; return why it failed, or an empty text."""
         self._server = Server(self._settings, self._source)
         error = await self._server.start()
         if not error:

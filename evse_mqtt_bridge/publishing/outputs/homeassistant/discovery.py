@@ -1,16 +1,16 @@
 """Discovery messages for the bridge, a station and a plug, and the topics of these messages.
 
-- Device ids, unique ids and topics are made of uuids and the client id alone, and are the same in both forms. So
-  neither an alias, a name nor the form costs an entity its history. Only names contain text from outside, cleaned.
+- Device ids, unique ids and topics consist of uuids and the client id only, and are the same in both forms. So an
+  entity keeps its history when an alias, a name or the form changes. Only names contain text from outside, cleaned.
 - Each plug is a device below its station's device, which is below the bridge's device (`via_device`). Publish from the
-  top down and clear from the bottom up: Home Assistant makes a nameless stub of a `via_device` that it does not know.
+  top down and clear from the bottom up: Home Assistant creates a nameless stub for an unknown `via_device`.
 - Entity form: every message has its own availability list, mode and qos (openHAB keeps one availability tracker per
   thing), device and origin. Home Assistant and openHAB ignore unknown root keys in this form, so `default_entity_id`
   (Home Assistant 2025.10) does no harm in older versions. `object_id`, which it replaces, is left out: Home Assistant
-  warns about it since 2025.10 and ignores it since 2026.4. Both refuse unknown keys in `device` and `origin`.
-- Device form: availability, mode and qos stand once, at the root; every component without its own inherits them.
-  Unknown root keys are refused. Spelled-out and abbreviated keys mean the same.
-- No `expire_after`: a replay of retained topics would revive the value.
+  warns about it since 2025.10 and ignores it since 2026.4. Both reject unknown keys in `device` and `origin`.
+- Device form: the root has availability, mode and qos once; every component without its own inherits them.
+  Unknown root keys are rejected. Spelled-out and abbreviated keys are equivalent.
+- `expire_after` is not used: a replay of retained topics would make an expired value valid again.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ ORIGIN = "evse-mqtt-bridge"
 """The name of the publisher, as Home Assistant shows it."""
 
 _SHORT = 8
-"""Characters of a uuid in a name, where the thing has no other name."""
+"""Number of characters of a uuid in the display name of a thing without any other name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ class Discovery:
     """Where and how discovery is published.
 
     Attributes:
-        topics: the plain topics that the entities read.
-        prefix: the discovery prefix.
-        form: one message per entity, or one per device.
-        qos: 0 to 2, with which consumers are to subscribe.
-        bridge_id: the bridge's MQTT client id.
-        version: the bridge's version.
+        topics: The plain topics that the entities read.
+        prefix: The discovery prefix.
+        form: One message per entity, or one per device.
+        qos: Quality of service with which consumers subscribe, 0 to 2.
+        bridge_id: The bridge's MQTT client id.
+        version: The bridge's version.
     """
 
     topics: Topics
@@ -76,14 +76,14 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class _Device:
-    """One device, as both forms need it.
+    """The data of one device, for both forms.
 
     Attributes:
-        info: what Home Assistant shows about the device.
-        state: the prefix of its state topics.
-        always: availability topics of the entities that stay available during an outage.
-        live: availability topics of the entities that do not.
-        handle: the start of the entity ids; empty to let Home Assistant make them from the names.
+        info: The details of the device in Home Assistant.
+        state: The prefix of its state topics.
+        always: Availability topics of the entities that stay available during an outage.
+        live: Availability topics of the entities that are unavailable during an outage.
+        handle: The start of the entity ids; empty: Home Assistant derives them from the names.
     """
 
     id: str
@@ -106,7 +106,7 @@ def bridge(discovery: Discovery) -> tuple[Message, ...]:
         "sw_version": discovery.version,
     }
     state = discovery.topics.availability.removesuffix("availability")
-    # no availability list: the one entity exists to show `offline`
+    # No availability list: the only entity exists to show `offline`.
     return _messages(discovery, _Device(device_id, info, BRIDGE_ENTITIES, state))
 
 
@@ -179,7 +179,7 @@ def _components(device: _Device) -> dict[str, object]:
         entity.field: {
             "platform": entity.platform,
             **_config(device, entity),
-            # a list of its own, where that of the root does not apply
+            # An entity has its own list if the list of the root does not apply.
             **({} if entity.live else _availability(device.always)),
         }
         for entity in device.entities
@@ -193,7 +193,7 @@ def _config(device: _Device, entity: Entity) -> dict[str, object]:
         "state_topic": device.state + entity.field,
         **entity.options,
     }
-    # without a handle Home Assistant makes the entity id from the names of the device and the entity
+    # Without a handle, Home Assistant derives the entity id from the names of the device and the entity.
     if device.handle:
         object_id = re.sub(r"\W+", "_", f"{device.handle}_{entity.name}".lower())
         config["default_entity_id"] = f"{entity.platform}.{object_id}"

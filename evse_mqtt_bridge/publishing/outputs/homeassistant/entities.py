@@ -1,9 +1,9 @@
 """The entities of a bridge, a station and a plug in Home Assistant.
 
 Entities that explain an outage (status, reason, connection, time of the last measurement) stay available during it and
-depend on the bridge alone. Entities that would mislead (measurements, flags) are unavailable meanwhile. Icons are set
-where Home Assistant has no fitting one for the device class. `entity_category` is never `config`, which Home Assistant
-refuses on sensors.
+depend on the bridge only. Entities that would mislead (measurements, flags) are unavailable meanwhile. An entity has an
+icon if Home Assistant has no suitable one for the device class. `entity_category` is never `config`, which Home
+Assistant rejects on sensors.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,11 +20,11 @@ class Entity:
     """One entity of a device.
 
     Attributes:
-        platform: Home Assistant's name, such as "sensor" or "binary_sensor".
-        field: the last level of the state topic, and the key in ids.
-        name: as Home Assistant shows it.
-        options: further keys of the platform's schema.
-        live: whether the entity is unavailable while its station or plug is.
+        platform: Home Assistant's name of the platform, such as "sensor" or "binary_sensor".
+        field: The last level of the state topic, and the key in ids.
+        name: The display name in Home Assistant.
+        options: Further keys of the platform's schema.
+        live: Whether the entity is unavailable while its station or plug is.
     """
 
     platform: str
@@ -70,8 +70,8 @@ def _reason(reasons: Iterable[Reason]) -> Entity:
 
 
 def _status() -> Entity:
-    # Home Assistant refuses a value that is not among the options, with a warning, and keeps the one before.
-    # Statements instead of an inline `if`, because not every consumer's template engine has one.
+    # Home Assistant rejects a value that is not among the options, with a warning, and keeps the previous one.
+    # The template has statements instead of an inline `if`, because not every consumer's template engine has one.
     statuses = list(STATUSES)
     options = {
         "device_class": "enum",
@@ -92,7 +92,7 @@ STATION_ENTITIES = (
     _connection(),
     _reason(STATION_REASONS),
 )
-"""A charging station: whether the cloud answers for it, and why not."""
+"""A charging station: whether it is available, and why it is not."""
 
 PLUG_ENTITIES = (
     _status(),

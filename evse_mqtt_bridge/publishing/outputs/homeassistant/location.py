@@ -1,4 +1,4 @@
-"""Where discovery is published: a prefix and a form, the topics there, and how they give way to another location."""
+"""Where discovery is published: a prefix and a form, the topics there, and the handover to another location."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class DiscoveryLocation:
 
     @classmethod
     def from_manifest(cls, content: Mapping[str, object]) -> Self | None:
-        """Return the location that a manifest entry records; `None` for none, or for one that no bridge can record."""
+        """Return the location that a manifest entry records; `None` if there is none, or if it is invalid."""
         match content.get("discovery"):
             case {"prefix": str(prefix), "form": "entity" | "device" as form} if _is_prefix(prefix):
                 return cls(prefix, form)
@@ -44,13 +44,13 @@ class DiscoveryLocation:
         return "discovery"
 
     def manifest_value(self) -> Mapping[str, str]:
-        """Return what a manifest entry records."""
+        """Return the value in a manifest entry."""
         return {"prefix": self.prefix, "form": self.form}
 
     @property
     def prefix_parameter(self) -> tuple[str, str]:
-        """Name and description of the prefix in an address."""
-        return "discovery_prefix", "What every discovery topic begins with."
+        """Name and description of the address parameter for the prefix."""
+        return "discovery_prefix", "The prefix of every discovery topic."
 
     def with_prefix(self, prefix: str) -> "DiscoveryLocation":
         """Return the location below another prefix."""
@@ -66,7 +66,7 @@ class DiscoveryLocation:
         return dict.fromkeys((*topics, *discovery.station_topics(self.prefix, self.form, uuid)), "")
 
     def handover(self, topics: tuple[str, ...], successor: Location | None) -> Handover:
-        """Return how discovery moves. Home Assistant keeps entities and their history within one prefix alone."""
+        """Return how discovery moves. Home Assistant keeps entities and their history only within one prefix."""
         if isinstance(successor, DiscoveryLocation) and successor.prefix == self.prefix:
             return Handover((migration(topics), placeholder(topics)))
         return Handover()
@@ -76,7 +76,7 @@ class DiscoveryLocation:
         return (f"{self.prefix}/+/+/config", f"{self.prefix}/+/+/+/config")
 
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
-        """Yield discovery topics of this program whose entities depend on the bridge's availability topic."""
+        """Yield the discovery topics of this program whose entities depend on the bridge's availability topic."""
         availability = json.dumps(topics.availability, ensure_ascii=False).encode()
         for topic, payload in retained.items():
             if topic.endswith("/config") and availability in payload:

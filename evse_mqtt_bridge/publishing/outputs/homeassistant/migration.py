@@ -3,15 +3,15 @@
 For any number of devices at once, in either direction, with a pause after each of the steps 1 to 3:
 
 1. `migration(old topics)`: Home Assistant unloads the entities and keeps their registry entries.
-2. `placeholder(old topics)`: for topics of the device form alone.
+2. `placeholder(old topics)`: for topics of the device form only.
 3. An empty payload on each of the old topics.
 4. The messages of the other form.
 
-The manifest must record the new form between steps 3 and 4: repeating steps 1 to 3 before step 4 does nothing, and
-after it makes Home Assistant warn of a conflict for each entity.
+The manifest must record the new form between steps 3 and 4: repeating steps 1 to 3 before step 4 has no effect, but
+after step 4 it makes Home Assistant warn of a conflict for each entity.
 
 The pause gives Home Assistant time to unload; one second is ample. With 2,401 entities on two shared cores, both
-directions went through without a warning even with no pause at all. If the message of a device arrives while one of its
+directions worked without a warning even without a pause. If the message of a device arrives while one of its
 components is still unloading, Home Assistant drops the rest of the message; sending it again, unchanged, repairs that.
 
 Home Assistant's documentation clears the old topics last. That works too, but every cleared topic then counts as a
@@ -28,17 +28,17 @@ __all__ = ["migration", "placeholder"]
 
 
 def migration(topics: Iterable[str]) -> tuple[Message, ...]:
-    """Return step 1: it unloads what was discovered on `topics`, in either form, and keeps the registry entries."""
+    """Return the messages of step 1, which unload the entities of both forms, and keep their registry entries."""
     return tuple(Message(topic, b'{"migrate_discovery":true}', JSON) for topic in topics)
 
 
 def placeholder(topics: Iterable[str]) -> tuple[Message, ...]:
-    """Return step 2: it makes those of `topics` that are of the device form fit to be cleared.
+    """Return the messages of step 2, which prepare the topics of the device form for clearing.
 
     Home Assistant warns when a device topic is cleared for which it knows no component. So the unloaded device gets a
-    component that leaves no trace, a tag scanner on a topic without publisher, and clearing removes this one. The
-    device itself stays as long as one of its entities is enabled. A device whose entities are all disabled is removed
-    with one warning, and comes back as it was with the other form.
+    placeholder that leaves no trace, a tag scanner on a topic without publisher, and clearing removes this component.
+    The device itself stays as long as one of its entities is enabled. A device whose entities are all disabled is
+    removed with one warning, and the other form restores it unchanged.
 
     A bridge that is killed between steps 2 and 3 starts again with step 1, which half-unloads the placeholder: all
     entities are kept, and Home Assistant warns once if that device is removed before its next restart.

@@ -21,15 +21,15 @@ class HomeAssistant:
 
     @property
     def location(self) -> DiscoveryLocation:
-        """Prefix and form."""
+        """The prefix and the form."""
         return DiscoveryLocation(self.discovery.prefix, self.discovery.form)
 
     def bridge(self, stage: Stage) -> Iterable[Message]:
-        """Return the bridge's device."""
+        """Return the messages of the bridge's device."""
         return discovery.bridge(self.discovery) if stage is Stage.DISCOVERY else ()
 
     def station(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
-        """Return the station's device where `old` is `None`, and the devices of plugs that are new or relabelled."""
+        """Return the messages of the station's device if `old` is `None`, and of new and relabelled plugs."""
         return self._devices(station, old, new) if stage is Stage.DISCOVERY else ()
 
     def _devices(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:

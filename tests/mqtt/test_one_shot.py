@@ -169,7 +169,8 @@ async def test_error_for_a_rejected_login(tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "broker", anonymous=False) as broker:
         settings = Mqtt(host=HOST, port=broker.port, username="who", password=SecretStr("any"))
         assert (
-            await _error(settings) == "Not authorized; check the user name, the password and the broker's access rules for this user"
+            await _error(settings)
+            == "Not authorized; check the user name, the password and the broker's access rules for this user"
         )
 
 

@@ -63,7 +63,7 @@ class Plug:
         status: The vendor's status.
         numbers: The values of `_NUMBERS`, in that order.
         time: When it was measured, in RFC 3339.
-        invalid: Whether its object in the answer is invalid.
+        invalid: Whether its object in the response is invalid.
     """
 
     uuid: str

@@ -1,4 +1,4 @@
-"""Reads the bodies of answers from any httpx transport, within a size limit, and closes them."""
+"""Reads the bodies of responses from any httpx transport, within a size limit, and closes them."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from evse_mqtt_bridge.domain.model import Failure, Reason
 __all__ = ["ERROR_BODY_TIMEOUT", "decoded", "drain_error_body", "read"]
 
 ERROR_BODY_TIMEOUT = 1.0
-"""Seconds to wait for the body of an error answer, whose status has arrived already."""
+"""Seconds to wait for the body of an error response, whose status has arrived already."""
 
 _WBITS = {"gzip": 47, "deflate": 15}
 """By content encoding: the window size for zlib, with the bit that selects the format of the stream."""
@@ -51,13 +51,13 @@ def decoded(response: httpx.Response, body: bytes) -> bytes | Failure:
 
 
 async def drain_error_body(response: httpx.Response, deadline: float) -> None:
-    """Read the body of an error answer and drop it, so that its connection can be used again.
+    """Read the body of an error response and drop it, so that its connection can be used again.
 
     The status is the outcome, whatever becomes of the body: a body that is too large, too slow or broken only costs
     the connection.
 
     Args:
-        response: The answer.
+        response: The response.
         deadline: The time of the event loop at which the whole request has to end, in seconds.
     """
     if isinstance(response.stream, BufferedBody):

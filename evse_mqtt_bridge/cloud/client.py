@@ -117,7 +117,7 @@ class CloudClient:
         return parse(body, station.uuid) if isinstance(body, bytes) else body
 
     async def send(self, request: httpx.Request) -> bytes | Failure:
-        """Return the body of the answer; a Failure if there is none, or if its status is not 200."""
+        """Return the body of the response; a Failure if there is none, or if its status is not 200."""
         if self._transport is None:
             raise RuntimeError("CloudClient is used outside of its context")
         response: httpx.Response | None = None
@@ -130,7 +130,7 @@ class CloudClient:
                         return decoded(response, stream.content)
                     return decoded(response, await read(response))
         except TimeoutError:
-            return Failure(Reason.UNREACHABLE, f"no complete answer within {self._settings.timeout:g} s")
+            return Failure(Reason.UNREACHABLE, f"no complete response within {self._settings.timeout:g} s")
         except errors.EXPECTED as error:
             return errors.of_error(error, is_answering=response is not None)
         await drain_error_body(response, deadline.end)

@@ -30,7 +30,7 @@ class CurlError(httpx.TransportError):
     Attributes:
         code: libcurl's error code (curl/curl.h).
         text: libcurl's message, which holds no header of the request.
-        is_answering: Whether the head of an answer had arrived.
+        is_answering: Whether the head of a response had arrived.
         os_error: errno of the failed system call; 0: none. libcurl keeps it from an address that it tried in vain,
             even if another address then answered.
     """
@@ -46,12 +46,12 @@ class CurlError(httpx.TransportError):
 EXPECTED = (httpx.HTTPError, httpx.StreamError, OSError)
 """What a request may raise because of the network or the server; OSError includes TimeoutError and TLS errors."""
 
-_CLOSED = "the server closed the connection without an answer"
-_CUT_OFF = "the connection ended in mid-answer"
+_CLOSED = "the server closed the connection without a response"
+_CUT_OFF = "the connection ended in mid-response"
 _CLOSED_OR_CUT_OFF = ""
-"""Stands for one of the two above, depending on whether the head of an answer had arrived."""
+"""Stands for one of the two above, depending on whether the head of a response had arrived."""
 
-_NO_HTTP = "the answer is not valid HTTP"
+_NO_HTTP = "the response is not valid HTTP"
 _REFUSED_CERTIFICATE = "TLS: the certificate was rejected: "
 
 
@@ -98,10 +98,10 @@ _RULES: tuple[_Rule, ...] = (
     # The proxy
     _Rule((7, 56), "the proxy rejected the connection", re.compile("CONNECT|.*after CONNECT")),
     _Rule((httpx.ProxyError,), "the proxy rejected the connection"),
-    # Answers that are not HTTP
+    # Responses that are not HTTP
     _Rule((1, 8, 23, 61, 100), _NO_HTTP, reason=Reason.INVALID_RESPONSE),
     _Rule((56,), _NO_HTTP, _start("Too (?:large|many) response headers|.*chunk"), Reason.INVALID_RESPONSE),
-    _Rule((httpx.DecodingError,), "the answer could not be decoded", reason=Reason.INVALID_RESPONSE),
+    _Rule((httpx.DecodingError,), "the response could not be decoded", reason=Reason.INVALID_RESPONSE),
     # Connections that end early
     _Rule((ConnectionResetError, BrokenPipeError, ssl.SSLEOFError), _CLOSED_OR_CUT_OFF),
     _Rule((18,), _CUT_OFF),
@@ -117,7 +117,7 @@ _RULES: tuple[_Rule, ...] = (
     # Time
     _Rule((httpx.PoolTimeout,), "no connection became free in time"),
     _Rule((httpx.ConnectTimeout,), "the connection could not be established in time"),
-    _Rule((httpx.TimeoutException,), "no answer in time"),
+    _Rule((httpx.TimeoutException,), "no response in time"),
     # Everything else that the system or libcurl reports
     _Rule((ConnectionRefusedError,), "connection refused"),
     _Rule((OSError,), "{}", _start("(.+)")),
@@ -133,7 +133,7 @@ def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
 
     Args:
         error: What the transport raised.
-        is_answering: Whether the head of an answer had arrived; a CurlError knows it itself.
+        is_answering: Whether the head of a response had arrived; a CurlError knows it itself.
     """
     is_answering = is_answering or (isinstance(error, CurlError) and error.is_answering)
     chain = list(causes(error))
@@ -197,7 +197,7 @@ def of_status(status: int, headers: httpx.Headers, now: datetime) -> Failure:  #
             return Failure(Reason.INVALID_RESPONSE, f"{name}: redirects are not followed")
         case _ if status >= 500:  # noqa: PLR2004  # same
             return Failure(Reason.SERVER_ERROR, name, _requested_wait(headers, now))
-    return Failure(Reason.INVALID_RESPONSE, f"{name}: not an answer to this request")
+    return Failure(Reason.INVALID_RESPONSE, f"{name}: not a response to this request")
 
 
 def _requested_wait(headers: httpx.Headers, now: datetime) -> float | None:

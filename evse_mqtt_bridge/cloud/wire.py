@@ -1,6 +1,6 @@
-"""Parses the vendor's answers into readings: strict about structure, types and ids, tolerant of everything else.
+"""Parses the vendor's responses into readings: strict about structure, types and ids, tolerant of everything else.
 
-An answer is a JSON array of plug objects. It is validated in one pass. Only if that fails is it validated object by
+A response is a JSON array of plug objects. It is validated in one pass. Only if that fails is it validated object by
 object, so that an invalid object affects only its own plug.
 
 Accepted: unknown statuses and fields; absent and null values, which count as missing; numbers as strings in their JSON
@@ -43,7 +43,7 @@ class _PlugObject(TypedDict, total=False):
 
 
 _OBJECTS = 1024
-"""Maximum number of objects in an answer; parsing blocks the event loop, and no station has as many plugs."""
+"""Maximum number of objects in a response; parsing blocks the event loop, and no station has as many plugs."""
 
 _ANSWER = TypeAdapter(Annotated[list[_PlugObject], Field(max_length=_OBJECTS)])
 _OBJECT = TypeAdapter(_PlugObject)
@@ -55,7 +55,7 @@ _MAX_NOTES = 3
 
 
 def parse(body: bytes, evse_uuid: str) -> Reading | Failure:
-    """Return the reading of station `evse_uuid`; a Failure if the answer has no valid plug of that station."""
+    """Return the reading of station `evse_uuid`; a Failure if the response has no valid plug of that station."""
     try:
         objects = _ANSWER.validate_json(body)
     except ValidationError:
@@ -67,7 +67,7 @@ def parse(body: bytes, evse_uuid: str) -> Reading | Failure:
 
 
 def _parse_each(body: bytes, evse_uuid: str) -> Reading | Failure:
-    """Parse an answer that is invalid or unusual, one object at a time."""
+    """Parse a response that is invalid or unusual, one object at a time."""
     try:
         answer = _json(body)
     except (ValueError, RecursionError):
@@ -82,7 +82,7 @@ def _parse_each(body: bytes, evse_uuid: str) -> Reading | Failure:
     for item in answer:
         notes += _numbers_from_text(item)
         try:
-            # By way of JSON, so that the same rules apply as to a complete answer.
+            # By way of JSON, so that the same rules apply as to a complete response.
             plug = _OBJECT.validate_json(to_json(item, inf_nan_mode="constants"))
             plugs.append(_plug(plug, evse_uuid))
             notes += _notes([plug])
@@ -97,7 +97,7 @@ def _parse_each(body: bytes, evse_uuid: str) -> Reading | Failure:
 
 
 def _json(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
-    """Return an answer as JSON; a byte order mark is skipped, and a lone surrogate in a string becomes `?`.
+    """Return a response as JSON; a byte order mark is skipped, and a lone surrogate in a string becomes `?`.
 
     Raises:
         ValueError, RecursionError: It is not JSON.
@@ -113,7 +113,7 @@ def _reading(plugs: list[PlugReading], invalid: Iterable[str], notes: Iterable[s
     notes = tuple(notes)
     if not plugs:
         detail = "; ".join(notes[:_MAX_NOTES]) or "an empty array, no plug"
-        return Failure(Reason.INVALID_RESPONSE, f"no valid plug in the answer: {detail}")
+        return Failure(Reason.INVALID_RESPONSE, f"no valid plug in the response: {detail}")
     valid = {plug.plug_uuid: plug for plug in plugs}
     return Reading(tuple(valid.values()), frozenset(uuid for uuid in invalid if uuid and uuid not in valid), notes)
 
@@ -189,10 +189,10 @@ def _same_id(uuid: str) -> str:
 
 
 def _content_of(body: bytes) -> str:
-    """Return a description of an answer that is not JSON."""
+    """Return a description of a response that is not JSON."""
     start = body[:256].lstrip()
     if not start:
-        return "an empty answer"
+        return "an empty response"
     if start.startswith(b"<"):
         return "HTML or XML instead of JSON"
     return f"not JSON, or cut off ({len(body)} bytes)"

@@ -16,12 +16,12 @@ class Counters(events.Listener):
     """Listener that counts from the start of the process; the numbers only grow.
 
     Attributes:
-        successes: Polls with a useful answer. A plain number: they are the most, and an enum as a key costs more than
+        successes: Polls with a useful response. A plain number: they are the most, and an enum as a key costs more than
             the rest of the counting.
         failures: Failed polls by reason.
         durations: Polls per bucket of `DURATION_BUCKETS`, and one bucket more; not cumulative.
         total_duration: Seconds of all polls together.
-        unusual_answers: Useful answers with at least one note.
+        unusual_answers: Useful responses with at least one note.
         connects: Connections that the broker accepted.
         disconnects: Connections, and attempts at one, that ended, by reason.
         rejected_messages: Messages that the broker rejected.

@@ -32,7 +32,7 @@ PREFIX = "evse_mqtt_bridge_"
 """Prefix of every metric but those of the process, whose names all programs share."""
 
 SUCCESS = "success"
-"""The outcome of a poll with a useful answer; any other outcome is the reason of a failure."""
+"""The outcome of a poll with a useful response; any other outcome is the reason of a failure."""
 
 _VERSION = re.compile(r"version *= *([^; ]*)")
 _KNOWN_VERSIONS = frozenset({"0.0.1", "0.0.4", "1.0.0"})
@@ -135,13 +135,13 @@ def _poll_metrics(inputs: MetricInputs) -> Iterator[Metric]:
     bounds = [*map(floatToGoString, DURATION_BUCKETS), "+Inf"]
     yield HistogramMetricFamily(
         PREFIX + "poll_duration_seconds",
-        "Duration of polls from the request to the complete answer, in seconds.",
+        "Duration of polls from the request to the complete response, in seconds.",
         buckets=list(zip(bounds, map(float, accumulate(counters.durations)), strict=True)),
         sum_value=counters.total_duration,
     )
     yield _counter(
         "unusual_answers",
-        "Useful answers with an unknown field, an unknown status or an invalid object.",
+        "Useful responses with an unknown field, an unknown status or an invalid object.",
         counters.unusual_answers,
     )
     yield _gauge("poll_delay_seconds", "How long the earliest poll that is due has been waiting.", health.poll_delay)

@@ -71,7 +71,7 @@ class StationHistory:
         since: When the reason last changed.
         error: The detail of the last failed poll; kept after the station has recovered.
         error_at: When that poll failed.
-        note: What was unusual in the last useful answer.
+        note: What was unusual in the last useful response.
         revision: The revision of the whole history at the last change of this station.
         plugs: By plug uuid.
     """
@@ -164,6 +164,6 @@ def _live_power(plug: PlugState) -> float | None:
 
 
 def _shorten(notes: tuple[str, ...]) -> str:
-    """Return the first notes and the number of further ones, because an answer may have thousands."""
+    """Return the first notes and the number of further ones, because a response may have thousands."""
     more = len(notes) - _NOTES_LIMIT
     return "; ".join(notes[:_NOTES_LIMIT] if more <= 0 else (*notes[:_NOTES_LIMIT], f"and {more} more"))

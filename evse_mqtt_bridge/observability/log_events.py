@@ -68,7 +68,7 @@ class LogEvent(Enum):
     )
 
     # Stations and plugs
-    STATION_AVAILABLE = ("info", "station available", "The first answer of a station since the bridge started.")
+    STATION_AVAILABLE = ("info", "station available", "The first response of a station since the bridge started.")
     STATION_AVAILABLE_AGAIN = (
         "info",
         "station available again",
@@ -99,9 +99,9 @@ class LogEvent(Enum):
     )
     UNUSUAL_ANSWER = (
         "warning",
-        "unusual answer",
+        "unusual response",
         (
-            "An answer has a field or status that this version does not know, or an invalid object; see `detail`. "
+            "A response has a field or status that this version does not know, or an invalid object; see `detail`. "
             "Each is logged once."
         ),
     )

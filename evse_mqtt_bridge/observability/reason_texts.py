@@ -18,11 +18,11 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
         Reason.RATE_LIMITED: "the cloud asks to wait",
         Reason.UNAUTHORIZED: "the cloud rejects the token",
         Reason.NOT_FOUND: "the cloud does not know the station",
-        Reason.INVALID_RESPONSE: "the answer is invalid",
+        Reason.INVALID_RESPONSE: "the response is invalid",
         Reason.OFFLINE: "the plug is offline",
         Reason.CLOUD_OFFLINE: "the cloud has no connection to the plug",
         Reason.STALE: "the measurement is too old",
-        Reason.MISSING: "the answer does not list the plug",
+        Reason.MISSING: "the response does not list the plug",
     }
 )
 """Why a station or a plug is, or is not, available."""

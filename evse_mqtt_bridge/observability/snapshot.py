@@ -79,10 +79,10 @@ class StationSnapshot:
         reason: `None` until enough polls have completed.
         since: When `reason` last changed.
         polled: When the last poll completed.
-        consecutive_failures: Failed polls since the last useful answer.
+        consecutive_failures: Failed polls since the last useful response.
         error: The detail of the last failed poll; kept after the station has recovered.
         error_at: When that poll failed.
-        note: What was unusual in the last useful answer.
+        note: What was unusual in the last useful response.
         revision: The history's revision at the last change of the station.
     """
 

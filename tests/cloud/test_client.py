@@ -100,9 +100,9 @@ async def test_client_names_its_transport(api: _Api) -> None:
         (500, {}, Reason.SERVER_ERROR, None, "HTTP 500 Internal Server Error"),
         (502, {}, Reason.SERVER_ERROR, None, "HTTP 502 Bad Gateway"),
         (599, {}, Reason.SERVER_ERROR, None, "HTTP 599"),
-        (204, {}, Reason.INVALID_RESPONSE, None, "HTTP 204 No Content: not an answer to this request"),
-        (206, {}, Reason.INVALID_RESPONSE, None, "HTTP 206 Partial Content: not an answer to this request"),
-        (400, {}, Reason.INVALID_RESPONSE, None, "HTTP 400 Bad Request: not an answer to this request"),
+        (204, {}, Reason.INVALID_RESPONSE, None, "HTTP 204 No Content: not a response to this request"),
+        (206, {}, Reason.INVALID_RESPONSE, None, "HTTP 206 Partial Content: not a response to this request"),
+        (400, {}, Reason.INVALID_RESPONSE, None, "HTTP 400 Bad Request: not a response to this request"),
         (401, {"Retry-After": "7"}, Reason.UNAUTHORIZED, None, "HTTP 401"),
     ],
 )

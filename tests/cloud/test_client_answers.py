@@ -51,9 +51,9 @@ def test_memory_limit_fails_when_exceeded() -> None:
 
 # Invalid answers
 
-_NO_HTTP = "the answer is not valid HTTP"
-_CUT_OFF = "the connection ended in mid-answer"
-_CLOSED = "the server closed the connection without an answer"
+_NO_HTTP = "the response is not valid HTTP"
+_CUT_OFF = "the connection ended in mid-response"
+_CLOSED = "the server closed the connection without a response"
 
 _MISBEHAVIOURS: dict[str, tuple[Behaviour, Reason, str]] = {
     "closed at once": (raw(b""), Reason.UNREACHABLE, _CLOSED),
@@ -89,7 +89,7 @@ _MISBEHAVIOURS: dict[str, tuple[Behaviour, Reason, str]] = {
         Reason.INVALID_RESPONSE,
         "not JSON, or cut off",
     ),
-    "an empty body": (answer(b""), Reason.INVALID_RESPONSE, "an empty answer"),
+    "an empty body": (answer(b""), Reason.INVALID_RESPONSE, "an empty response"),
     "a page": (answer(b"<html>", content_type="text/html"), Reason.INVALID_RESPONSE, "HTML or XML instead of JSON"),
 }
 
@@ -167,7 +167,7 @@ async def test_deadline_covers_head_and_body(clients: Clients, server: Misbehavi
     began = time.monotonic()
     with _memory(16 * _MEGABYTE):
         failure = failure_of(await clients.poll(server.url, timeout=0.4))
-    assert (failure.reason, failure.detail) == (Reason.UNREACHABLE, "no complete answer within 0.4 s")
+    assert (failure.reason, failure.detail) == (Reason.UNREACHABLE, "no complete response within 0.4 s")
     assert time.monotonic() - began < 5
 
 

@@ -52,13 +52,13 @@ async def test_invalid_host_name_cannot_be_resolved(clients: Clients, host: str)
 @pytest.mark.parametrize(
     ("behaviour", "text"),
     [
-        (raw(b""), "the server closed the connection without an answer"),
-        (reset(), "the server closed the connection without an answer"),
-        (raw(b"HTTP/1.1 200 OK\r\ncontent-le"), "the server closed the connection without an answer"),
-        (raw(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + EXAMPLE), "the connection ended in mid-answer"),
+        (raw(b""), "the server closed the connection without a response"),
+        (reset(), "the server closed the connection without a response"),
+        (raw(b"HTTP/1.1 200 OK\r\ncontent-le"), "the server closed the connection without a response"),
+        (raw(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + EXAMPLE), "the connection ended in mid-response"),
         (
             raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n[ "),
-            "the connection ended in mid-answer",
+            "the connection ended in mid-response",
         ),
     ],
 )
@@ -72,7 +72,7 @@ async def test_connection_that_ends_early_is_unreachable(
 async def test_deadline_includes_the_wait_for_a_connection(clients: Clients, server: MisbehavingServer) -> None:
     async with clients.client(server.url, timeout=0.3, max_concurrency=1) as client:
         outcomes = await asyncio.gather(*(client.fetch(request_for(client, name)) for name in ("a", "b", "c")))
-        assert outcomes == [Failure(Reason.UNREACHABLE, "no complete answer within 0.3 s")] * 3
+        assert outcomes == [Failure(Reason.UNREACHABLE, "no complete response within 0.3 s")] * 3
 
 
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(EXAMPLE), EXAMPLE)

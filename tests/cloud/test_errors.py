@@ -15,9 +15,9 @@ from evse_mqtt_bridge.cloud.errors import EXPECTED, CurlError, of_error
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from tests.cloud.clients import TOKEN
 
-_CLOSED = "the server closed the connection without an answer"
-_CUT_OFF = "the connection ended in mid-answer"
-_NO_HTTP = "the answer is not valid HTTP"
+_CLOSED = "the server closed the connection without a response"
+_CUT_OFF = "the connection ended in mid-response"
+_NO_HTTP = "the response is not valid HTTP"
 _NO_PROXY = "the proxy rejected the connection"
 _NO_DNS = "DNS: the name could not be resolved"
 _REFUSED = "TLS: the certificate was rejected: "
@@ -79,11 +79,11 @@ _ERRORS: list[tuple[Exception, Reason, str]] = [
         Reason.UNREACHABLE,
         _CUT_OFF,
     ),
-    (httpx.DecodingError(TOKEN), Reason.INVALID_RESPONSE, "the answer could not be decoded"),
+    (httpx.DecodingError(TOKEN), Reason.INVALID_RESPONSE, "the response could not be decoded"),
     (httpx.ProxyError(TOKEN), Reason.UNREACHABLE, _NO_PROXY),
     (httpx.PoolTimeout(TOKEN), Reason.UNREACHABLE, "no connection became free in time"),
     (httpx.ConnectTimeout(TOKEN), Reason.UNREACHABLE, "the connection could not be established in time"),
-    (httpx.ReadTimeout(TOKEN), Reason.UNREACHABLE, "no answer in time"),
+    (httpx.ReadTimeout(TOKEN), Reason.UNREACHABLE, "no response in time"),
     (httpx.UnsupportedProtocol(TOKEN), Reason.UNREACHABLE, "UnsupportedProtocol"),
     (_os_error(errno.EMFILE), Reason.UNREACHABLE, "EMFILE"),
     (OSError(), Reason.UNREACHABLE, "OSError"),

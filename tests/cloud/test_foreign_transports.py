@@ -80,7 +80,7 @@ async def test_body_beyond_the_limit_is_not_read_to_its_end() -> None:
 async def test_deadline_includes_the_body() -> None:
     body = _Body(*[b" "] * 1000, pause=0.05)
     began = time.monotonic()
-    assert await _poll_body(body, timeout=0.3) == Failure(Reason.UNREACHABLE, "no complete answer within 0.3 s")
+    assert await _poll_body(body, timeout=0.3) == Failure(Reason.UNREACHABLE, "no complete response within 0.3 s")
     assert 0.25 < time.monotonic() - began < 5
     assert body.closed == 1
 
@@ -90,7 +90,7 @@ async def test_deadline_includes_the_wait_for_the_head() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    assert await _poll(hang, timeout=0.1) == Failure(Reason.UNREACHABLE, "no complete answer within 0.1 s")
+    assert await _poll(hang, timeout=0.1) == Failure(Reason.UNREACHABLE, "no complete response within 0.1 s")
 
 
 async def test_cancelled_poll_stays_cancelled_and_closes_the_body() -> None:
@@ -137,8 +137,8 @@ async def test_broken_error_body_does_not_hide_the_status(error: Exception) -> N
     ("error", "reason", "text"),
     [
         (httpx.ConnectTimeout("x"), Reason.UNREACHABLE, "the connection could not be established in time"),
-        (httpx.RemoteProtocolError("illegal status line"), Reason.INVALID_RESPONSE, "the answer is not valid HTTP"),
-        (TimeoutError(), Reason.UNREACHABLE, "no complete answer within 10 s"),
+        (httpx.RemoteProtocolError("illegal status line"), Reason.INVALID_RESPONSE, "the response is not valid HTTP"),
+        (TimeoutError(), Reason.UNREACHABLE, "no complete response within 10 s"),
         (ConnectionRefusedError(), Reason.UNREACHABLE, "connection refused"),
     ],
 )
@@ -151,7 +151,7 @@ async def test_error_of_the_transport_is_translated(error: Exception, reason: Re
 
 async def test_error_while_reading_the_body_is_translated() -> None:
     body = _Body(EXAMPLE[:100], error=httpx.ReadError("x"))
-    assert await _poll_body(body) == Failure(Reason.UNREACHABLE, "the connection ended in mid-answer")
+    assert await _poll_body(body) == Failure(Reason.UNREACHABLE, "the connection ended in mid-response")
     assert body.closed == 1
 
 

@@ -84,7 +84,7 @@ async def test_invalid_answer_after_a_refused_address_is_reported(
     resolver[_NAME] = lambda: ["127.0.0.9", "127.0.0.1"]
     server.set_behaviour(EXAMPLE_EVSE, raw(b"no HTTP at all\r\n\r\n"))
     assert await clients.poll(f"http://{_NAME}:{server.port}") == Failure(
-        Reason.INVALID_RESPONSE, "the answer is not valid HTTP"
+        Reason.INVALID_RESPONSE, "the response is not valid HTTP"
     )
 
 
@@ -163,7 +163,7 @@ async def test_hanging_lookup_blocks_neither_loop_nor_close(clients: Clients, re
         counting = asyncio.create_task(count())
         async with clients.client(f"http://{_NAME}:1", timeout=0.5) as client:
             outcome = await client.fetch(request_for(client))
-            assert outcome == Failure(Reason.UNREACHABLE, "no complete answer within 0.5 s")
+            assert outcome == Failure(Reason.UNREACHABLE, "no complete response within 0.5 s")
             assert iterations > 5
             waiting = asyncio.create_task(client.fetch(request_for(client)))
             await asyncio.sleep(0)

@@ -42,13 +42,13 @@ def _of(status: int, **headers: str) -> Failure:
             for status in (300, 301, 302, 303, 304, 307, 308)
         ),
         (399, Reason.INVALID_RESPONSE, "HTTP 399: redirects are not followed"),
-        (101, Reason.INVALID_RESPONSE, "HTTP 101 Switching Protocols: not an answer to this request"),
-        (204, Reason.INVALID_RESPONSE, "HTTP 204 No Content: not an answer to this request"),
-        (206, Reason.INVALID_RESPONSE, "HTTP 206 Partial Content: not an answer to this request"),
-        (400, Reason.INVALID_RESPONSE, "HTTP 400 Bad Request: not an answer to this request"),
-        (407, Reason.INVALID_RESPONSE, "HTTP 407 Proxy Authentication Required: not an answer to this request"),
-        (499, Reason.INVALID_RESPONSE, "HTTP 499: not an answer to this request"),
-        (0, Reason.INVALID_RESPONSE, "HTTP 0: not an answer to this request"),
+        (101, Reason.INVALID_RESPONSE, "HTTP 101 Switching Protocols: not a response to this request"),
+        (204, Reason.INVALID_RESPONSE, "HTTP 204 No Content: not a response to this request"),
+        (206, Reason.INVALID_RESPONSE, "HTTP 206 Partial Content: not a response to this request"),
+        (400, Reason.INVALID_RESPONSE, "HTTP 400 Bad Request: not a response to this request"),
+        (407, Reason.INVALID_RESPONSE, "HTTP 407 Proxy Authentication Required: not a response to this request"),
+        (499, Reason.INVALID_RESPONSE, "HTTP 499: not a response to this request"),
+        (0, Reason.INVALID_RESPONSE, "HTTP 0: not a response to this request"),
     ],
 )
 def test_status_has_a_reason(status: int, reason: Reason, text: str) -> None:

@@ -40,8 +40,8 @@ def test_vendors_example_is_parsed() -> None:
 # Answers that hold nothing useful: the station is unavailable
 
 _USELESS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "an empty answer"),
-    "blank": (b" \r\n\t ", "an empty answer"),
+    "empty": (b"", "an empty response"),
+    "blank": (b" \r\n\t ", "an empty response"),
     "html": (b"<!DOCTYPE html><html>Bad gateway</html>", "HTML or XML instead of JSON"),
     "html after blanks": (b"\n\n  <html>", "HTML or XML"),
     "xml": (b"<?xml version='1.0'?>", "HTML or XML"),
@@ -137,7 +137,7 @@ def test_invalid_object_affects_only_its_plug(changed: dict[str, Any] | bytes, t
     assert note.isprintable()
     alone = parse(b"[" + wrong + b"]", _EVSE)
     assert isinstance(alone, Failure)
-    assert "no valid plug in the answer" in alone.detail
+    assert "no valid plug in the response" in alone.detail
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ async def _find_plugs(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
     """Return the plugs of each station, and an error for each station whose plugs are unknown.
 
     The broker comes first: what a running bridge retains there is what it publishes, including plugs that are missing
-    in the cloud's answers, and reading it puts no load on the cloud.
+    in the cloud's responses, and reading it puts no load on the cloud.
     """
     broker_errors = []
     try:

@@ -1,4 +1,4 @@
-"""Rows of stations and plugs as text, from a snapshot, from an answer of the cloud, or from retained topics.
+"""Rows of stations and plugs as text, from a snapshot, from a response of the cloud, or from retained topics.
 
 All text from outside is cleaned here. The functions are pure, except the two that print.
 """
@@ -111,7 +111,7 @@ class StationRow:
         name: Name of the station.
         rank: The most urgent rank among the station and its plugs.
         unavailable: Why the station is not online, and since when; empty if it is online.
-        remarks: The last error, if it is recent or still matters, and anything unusual in the last answer.
+        remarks: The last error, if it is recent or still matters, and anything unusual in the last response.
         plugs: Its plugs.
     """
 
@@ -180,7 +180,7 @@ def _age(at: datetime, time: datetime) -> str:
     return f"-{elapsed(time, at)}" if (time - at).total_seconds() >= 1 else elapsed(at, time)
 
 
-# From an answer of the cloud: `check`, `init` and `station add`
+# From a response of the cloud: `check`, `init` and `station add`
 
 
 def print_plugs(reading: Reading) -> None:

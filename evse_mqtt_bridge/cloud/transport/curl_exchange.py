@@ -1,4 +1,4 @@
-"""One transfer of libcurl: sets a handle up for a request, and collects the answer."""
+"""One transfer of libcurl: sets a handle up for a request, and collects the response."""
 
 import os
 import re
@@ -23,13 +23,13 @@ __all__ = ["Exchange", "GivenAddresses", "Prepared", "TrustedCertificates"]
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
 _INTERIM = frozenset(range(100, 200)) - {101}
-"""Statuses that another answer follows; after 101, which the bridge never requests, something else follows."""
+"""Statuses that another response follows; after 101, which the bridge never requests, something else follows."""
 
 _OK = 200
 _LONGEST_EMPTY_LINE = 2
 
 _SUPPRESS_CONNECT_HEADERS = 265
-"""CURLOPT_SUPPRESS_CONNECT_HEADERS (libcurl 7.54), for which pycurl has no name: hides the head of a proxy's answer."""
+"""CURLOPT_SUPPRESS_CONNECT_HEADERS (libcurl 7.54), which pycurl does not name: hides the head of a proxy's response."""
 
 GivenAddresses = dict[tuple[str, int], Sequence[str]]
 """By host and port: the addresses that libcurl was given last. It keeps them for all handles together."""
@@ -87,11 +87,11 @@ class TrustedCertificates:
 
 
 class Exchange:
-    """A handle of libcurl, and the answer that it receives; it serves one request after the other.
+    """A handle of libcurl, and the response that it receives; it serves one request after the other.
 
     Attributes:
         curl: The handle.
-        done: Done when the transfer has ended, or when the head of an error answer has arrived.
+        done: Done when the transfer has ended, or when the head of an error response has arrived.
         code: libcurl's error code when the transfer has ended; 0: success.
         text: libcurl's error message.
     """
@@ -149,10 +149,10 @@ class Exchange:
         del self.curl
 
     def response(self) -> httpx.Response:
-        """Return the answer of a transfer that has ended.
+        """Return the response of a transfer that has ended.
 
         Raises:
-            CurlError: The transfer failed before there was an answer.
+            CurlError: The transfer failed before there was a response.
         """
         code, text = self.code, self.text
         if self._has_head:
@@ -168,12 +168,12 @@ class Exchange:
         raise self._error(code, text)
 
     def streamed_response(self, body: httpx.AsyncByteStream) -> httpx.Response:
-        """Return the error answer whose head has arrived."""
+        """Return the error response whose head has arrived."""
         self._valid_head()
         return httpx.Response(self._status, headers=_fields(self._head), stream=body)
 
     def error_body(self) -> bytes:
-        """Return the body of an error answer whose transfer has ended.
+        """Return the body of an error response whose transfer has ended.
 
         Raises:
             CurlError: It did not arrive completely.

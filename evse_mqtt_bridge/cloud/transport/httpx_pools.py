@@ -65,7 +65,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
         self._pools: dict[Proxy | None, tuple[_Pool, ...]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; return its answer when the head has arrived.
+        """Send a request; return its response when the head has arrived.
 
         Raises:
             httpx.HTTPError: The request failed.
@@ -172,7 +172,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
             await pool.transport.aclose()
 
     async def _finish(self, pool: _Pool) -> None:
-        """Free the slot of a request whose answer was closed."""
+        """Free the slot of a request whose response was closed."""
         self._slots.release()
         await self._leave(pool)
 
@@ -195,7 +195,7 @@ class _HandshakeTrace:
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer, which occupies its connection until it is closed."""
+    """The body of a response, which occupies its connection until it is closed."""
 
     def __init__(self, body: httpx.AsyncByteStream, on_closed: Callable[[], Awaitable[None]]) -> None:
         self._body = body

@@ -4,8 +4,8 @@ There are as many handles as there may be connections, and they serve all statio
 header lines. libcurl's own name resolution stays unused, since giving up a lookup can block: names.py resolves names,
 and libcurl is given addresses.
 
-An answer with status 200 is returned once its body is complete, as a buffered body, which spares an iteration per
-poll. Any other answer is returned as soon as its head has arrived, and its body is a stream.
+A response with status 200 is returned once its body is complete, as a buffered body, which spares an iteration per
+poll. Any other response is returned as soon as its head has arrived, and its body is a stream.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         self._curl = CurlLoop(self._on_finished, connections)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; return its answer when it is complete, or when the head of an error answer has arrived.
+        """Send a request; return its response when it is complete, or when the head of an error response has arrived.
 
         Raises:
             CurlError: libcurl could not complete the request.
@@ -97,7 +97,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
                 self.release(exchange)
 
     async def finish(self, exchange: Exchange) -> bytes:
-        """Return the body of an error answer when it is complete.
+        """Return the body of an error response when it is complete.
 
         Raises:
             CurlError: The body is too large, or did not arrive completely.
@@ -180,7 +180,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
 
 
 class _ErrorBody(httpx.AsyncByteStream):
-    """The body of an error answer, which occupies its handle until it is closed."""
+    """The body of an error response, which occupies its handle until it is closed."""
 
     def __init__(self, transport: LibcurlTransport, exchange: Exchange) -> None:
         self._transport = transport

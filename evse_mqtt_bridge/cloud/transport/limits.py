@@ -1,4 +1,4 @@
-"""The limits that both transports keep, and the buffered body with which libcurl answers."""
+"""The limits of both transports, and the buffered body of libcurl's responses."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -7,16 +7,16 @@ import httpx
 __all__ = ["BODY_LIMIT", "ERROR_BODY_LIMIT", "KEEPALIVE", "RECEIVE_BUFFER", "BufferedBody", "buffered_response"]
 
 BODY_LIMIT = 1024 * 1024
-"""Largest body of an answer that is accepted, in bytes, before and after decoding. Real ones have some 200 per plug."""
+"""Largest accepted body of a response, in bytes, before and after decoding. Real ones have about 200 per plug."""
 
 ERROR_BODY_LIMIT = 16 * 1024
-"""Largest body of an error answer that is read to keep its connection open, in bytes."""
+"""Largest body of an error response that is read to keep its connection open, in bytes."""
 
 KEEPALIVE = 90
 """Seconds an idle connection stays open; longer than the usual polling interval, to save a handshake per poll."""
 
 RECEIVE_BUFFER = 32 * 1024
-"""Receive buffer of a connection's socket, in bytes: ample for an answer, and small enough that a server which floods
+"""Receive buffer of a connection's socket, in bytes: ample for a response, and small enough that a server which floods
 one connection does not starve the others."""
 
 

@@ -145,7 +145,7 @@ class Session:
         """Use one connection, from CONNACK to its end."""
         self._sender.connection, self._reader = connection, RetainedReader(connection)
         self._consumer_started = False
-        subscriptions = self.publication.connected()
+        subscriptions, self._birth_topic = self.publication.connected(), self.publication.plan.birth_topic
         self.listener.broker_connected(BrokerConnected())
         keeping_alive = asyncio.create_task(connection.keep_alive(), name="mqtt-keep-alive")
         publishing = asyncio.create_task(self._publish(connection, subscriptions), name="mqtt-publish")
@@ -183,7 +183,6 @@ class Session:
             self._wake_up.clear()
 
     async def _restore(self, connection: Connection, subscriptions: Subscriptions | None) -> None:
-        self._birth_topic = self.publication.plan.birth_topic
         while subscriptions is not None:
             await self._read_retained([*subscriptions.lasting, *subscriptions.retained])
             subscriptions = self.publication.restored()

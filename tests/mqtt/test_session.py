@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
-from evse_mqtt_bridge.domain.events import Listener
+from evse_mqtt_bridge.domain.events import BrokerConnected, ConsumerStarted, Listener
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.mqtt import connection as mqtt
 from evse_mqtt_bridge.mqtt.errors import Disconnected
@@ -113,6 +113,39 @@ async def test_session_reports_connection_and_birth_message(broker: Mosquitto, o
         await _until(lambda: running.session.published >= published + len(running.everything()))
         assert running.recorder.events == ["BrokerConnected", "ConsumerStarted"]
     assert observer.retained["evse/bridge/availability"] == "offline"
+
+
+class _ReloadOnConnect(Listener):
+    """Reconfigures the session once a connection is accepted, before its first subscription."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.session: Session | None = None
+        self.consumer_starts = 0
+        self._plan = plan
+
+    def broker_connected(self, event: BrokerConnected) -> None:
+        del event
+        assert self.session is not None
+        self.session.reconfigure(self._plan)
+
+    def consumer_started(self, event: ConsumerStarted) -> None:
+        del event
+        self.consumer_starts += 1
+
+
+async def test_birth_topic_changed_on_connect_is_subscribed_to(broker: Mosquitto, observer: Observer) -> None:
+    before = replace(plan(_NORTH, form="entity"), birth_topic="ha/status")
+    bridge, listener = Bridge(before), _ReloadOnConnect(replace(before, birth_topic="other/status"))
+    settings = Mqtt(host=broker.host, port=broker.port, client_id="me")
+    listener.session = session = Session(settings, bridge.publication, listener, lambda: 0.5, _QUICK)
+    task = asyncio.create_task(session.run())
+    await _until(lambda: session.connected)
+    await asyncio.sleep(0.2)  # for the subscription, which nothing reports
+    observer.publish("other/status", "online", retain=False)
+    await _until(lambda: listener.consumer_starts == 1)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("answer", [b"", b"no TLS at all\r\n"])

@@ -45,7 +45,7 @@ def modules(room: str) -> Iterator[tuple[str, str]]:
 
 
 def tables() -> str:
-    """Return a heading, the sentence of the room and a table of its modules for each room, as Markdown."""
+    """Return the reference as Markdown: for each room a heading, its docstring and a table of its modules."""
     parts = []
     for room in _ROOMS:
         sentence = (ast.get_docstring(ast.parse((_PACKAGE / room / "__init__.py").read_text())) or "").partition(

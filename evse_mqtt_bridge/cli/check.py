@@ -20,7 +20,7 @@ def check(config: Path | None, *, online: bool) -> None:
       evse-mqtt-bridge check
       evse-mqtt-bridge check --online --config /etc/evse-mqtt-bridge/config.toml
 
-    Exit codes: 0 everything is fine, 78 the configuration is wrong, 69 the broker or a station failed the test.
+    Exit codes: 0 everything is fine, 78 the configuration is invalid, 69 the broker or a station failed the test.
     """
     from evse_mqtt_bridge.cli.actions.check import check_config  # noqa: PLC0415  # imported when the command runs
 

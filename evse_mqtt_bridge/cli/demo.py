@@ -17,7 +17,7 @@ __all__ = ["demo"]
     type=click.IntRange(1, 65535),
     default=1883,
     show_default=True,
-    help="Port of the broker. If it is taken, a free one is used.",
+    help="Port of the broker. If it is in use, a free one is selected.",
 )
 @click.option(
     "--broker",
@@ -26,7 +26,7 @@ __all__ = ["demo"]
     show_default=True,
     help="auto: Mosquitto if it is installed, else amqtt.",
 )
-@click.option("--seconds", type=click.FloatRange(0.1), default=None, help="Stop after so many seconds.")
+@click.option("--seconds", type=click.FloatRange(0.1), default=None, help="Stop after this number of seconds.")
 def demo(  # noqa: PLR0913  # one argument per option
     *, stations: int, plugs: int, speed: float, seed: int, port: int, broker: str, seconds: float | None
 ) -> None:

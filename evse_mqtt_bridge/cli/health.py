@@ -19,7 +19,7 @@ def health(config: Path | None) -> None:
     broker.
 
     Exit codes: 0 the bridge is healthy, or its availability is `online`; 69 it is not, or neither the bridge nor the
-    broker answers; 78 the configuration is wrong.
+    broker answers; 78 the configuration is invalid.
 
     \b
     Example:

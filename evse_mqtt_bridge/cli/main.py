@@ -1,4 +1,4 @@
-"""The command group `evse-mqtt-bridge`: which commands exist, and how their errors are reported."""
+"""The command group `evse-mqtt-bridge`: imports its commands on demand, and reports their errors."""
 
 import io
 import sys
@@ -57,5 +57,5 @@ def cli() -> None:
       evse-mqtt-bridge status                 show stations and plugs; `watch` keeps the view live
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 69 a required service is unavailable, 78 the configuration is
-    wrong.
+    invalid.
     """

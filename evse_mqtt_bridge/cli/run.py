@@ -15,7 +15,7 @@ def run(config: Path | None) -> None:
     """Run the bridge until SIGTERM or SIGINT.
 
     On SIGHUP the bridge reloads the configuration. Stations that did not change are not interrupted. If the new
-    configuration is wrong, the bridge logs the errors and keeps the current one.
+    configuration is invalid, the bridge logs the errors and keeps the current one.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The command `simulate`: serves simulated stations at the vendor's API, to build on before real ones are installed."""
+"""The command `simulate`: serves simulated stations through the vendor's API, for use before real ones exist."""
 
 import click
 from click.core import ParameterSource
@@ -29,7 +29,11 @@ __all__ = ["simulate"]
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=3032, show_default=True, help="Port to listen on. 0: any free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=3032,
+    show_default=True,
+    help="Port to listen on. 0: any free port.",
 )
 @click.option("--cert-file", default="", metavar="FILE", help="PEM certificate. Enables TLS.")
 @click.option("--key-file", default="", metavar="FILE", help="PEM key, if the certificate file does not contain it.")

@@ -26,7 +26,7 @@ def station() -> None:
 @click.option("--uuid", metavar="UUID", required=True, help="The vendor's uuid of the station.")
 @click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="File that contains the token.")
 @click.option("--token-stdin", is_flag=True, help="Read the token from standard input and store it in the file.")
-@click.option("--name", metavar="TEXT", default="", help="Name for people, in logs and in Home Assistant.")
+@click.option("--name", metavar="TEXT", default="", help="Display name, in logs and in Home Assistant.")
 @click.option("--alias", metavar="WORD", default="", help="Replaces the uuid in topics.")
 @click.option("--no-check", is_flag=True, help="Add the station without polling it first.")
 def add(  # noqa: PLR0913  # one argument per option
@@ -59,7 +59,7 @@ def add(  # noqa: PLR0913  # one argument per option
           --uuid 25104c56d7f848af830af4300193efb3 --token-stdin
 
     Exit codes: 0 success, 1 the API rejected the station or it cannot be added, 69 the API does not answer, 78 the
-    configuration is wrong.
+    configuration is invalid.
     """
     from evse_mqtt_bridge.cli.actions.station import add_to_file  # noqa: PLC0415  # imported when the command runs
 
@@ -96,7 +96,7 @@ def list_stations(*, config: Path | None, as_json: bool) -> None:
 @station.command()
 @click.argument("name", metavar="UUID|ALIAS|NAME")
 @config_option
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation. Without a terminal, there is no question.")
+@click.option("--yes", is_flag=True, help="Do not prompt for confirmation. Without a terminal, there is no prompt.")
 def remove(*, name: str, config: Path | None, yes: bool) -> None:
     """Remove a station.
 

@@ -19,8 +19,8 @@ def topics(config: Path | None, *, as_json: bool, as_csv: bool, as_asyncapi: boo
     """List the topics that the bridge publishes.
 
     The list covers every topic of this configuration. The configuration contains only plugs that have an alias; a
-    station without any is listed with `{plug}`. With --online, the command reads the plugs from what a running bridge
-    retains on the broker. If no bridge with this configuration is online, or it has not polled a station yet, the
+    station without such a plug is listed with `{plug}`. With --online, the command reads the plugs from the retained
+    topics of a running bridge. If no bridge with this configuration is online, or it has not polled a station yet, the
     command polls the API.
 
     \b
@@ -31,7 +31,7 @@ def topics(config: Path | None, *, as_json: bool, as_csv: bool, as_asyncapi: boo
       evse-mqtt-bridge topics --json | jq -r '.topics[].topic'
 
     Exit codes: 0 success, 69 with --online: the plugs of a station are unknown (the list is printed without them), 78
-    the configuration is wrong.
+    the configuration is invalid.
     """
     formats = [name for name, chosen in (("json", as_json), ("csv", as_csv), ("asyncapi", as_asyncapi)) if chosen]
     if len(formats) > 1:

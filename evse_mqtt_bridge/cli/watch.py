@@ -27,7 +27,7 @@ def watch(*, stations: tuple[str, ...], config: Path | None, url: str | None) ->
       evse-mqtt-bridge watch --url http://192.0.2.10:9480
 
     Exit codes: 0 ended with Ctrl-C, 1 stdout is not a terminal, 2 no such station, 69 the status page is disabled, 78
-    the configuration is wrong.
+    the configuration is invalid.
     """
     from evse_mqtt_bridge.cli.actions.watch import watch_status  # noqa: PLC0415  # imported when the command runs
 

@@ -53,8 +53,7 @@ def decoded(response: httpx.Response, body: bytes) -> bytes | Failure:
 async def drain_error_body(response: httpx.Response, deadline: float) -> None:
     """Read the body of an error response and drop it, so that its connection can be used again.
 
-    The status is the outcome, whatever becomes of the body: a body that is too large, too slow or broken only costs
-    the connection.
+    The status alone determines the outcome. A body that is too large, too slow or broken only costs the connection.
 
     Args:
         response: The response.

@@ -46,7 +46,7 @@ def validate(settings: Cloud) -> TransportChoice:
 
 
 class CloudClient:
-    """The API behind `settings.base_url`; an async context manager that owns its connections.
+    """A client of the API at `settings.base_url`; an async context manager that owns its connections.
 
     Args:
         settings: The `[cloud]` section.
@@ -75,7 +75,7 @@ class CloudClient:
             }
         )
         self.transport_name = type(transport).__name__ if transport else ""
-        """The library that sends the requests, or the class of the transport given."""
+        """The library that sends the requests, or the class of the given transport."""
 
     async def __aenter__(self) -> Self:
         self._deadlines = Deadlines(self._settings.timeout)
@@ -104,7 +104,7 @@ class CloudClient:
     def build_request(self, method: str, path: str, token: str, json: Any = None) -> httpx.Request:  # noqa: ANN401
         """Return a request with the token of a station and, unless `json` is None, with a JSON body."""
         url = self._settings.base_url + path
-        headers = self._headers.copy()  # copies the list alone: thousands of stations share the strings
+        headers = self._headers.copy()  # copies only the list: thousands of stations share the strings
         headers["evsetoken"] = token
         if json is not None:
             return httpx.Request(method, url, headers=headers, json=json)
@@ -112,7 +112,7 @@ class CloudClient:
         return httpx.Request(method, url, headers=headers, stream=_NO_CONTENT)
 
     async def fetch(self, station: StationRequest) -> Outcome:
-        """Poll one station; problems of the network or the server are returned as a Failure, never raised."""
+        """Poll one station, and return errors of the network or the server as a Failure instead of raising them."""
         body = await self.send(station.request)
         return parse(body, station.uuid) if isinstance(body, bytes) else body
 

@@ -1,7 +1,7 @@
-"""Deadlines for many short operations, at a fifth of the CPU of asyncio.timeout, which every poll would notice.
+"""Deadlines for many short operations, at a fifth of the CPU time of asyncio.timeout, because every poll has one.
 
-All operations have the same time limit, so they expire in the order in which they started. One timer, for the oldest,
-serves all of them: an operation that ends in time costs no timer.
+All operations have the same time limit, so they expire in the order in which they started. One timer, for the oldest
+operation, is enough: an operation that ends in time costs no timer.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class Deadlines:
         seconds: How long an operation may take.
 
     Attributes:
-        running: The deadlines that have neither expired nor been left, in the order of their starts.
+        running: The deadlines of operations that have neither expired nor ended, in the order of their starts.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -86,5 +86,5 @@ class Deadline:
         if not self._has_expired:
             del self._deadlines.running[self]
         elif self._task.uncancel() <= self._cancelling and exc_type is asyncio.CancelledError:
-            # If other code has cancelled the task too, that cancellation goes on, as with asyncio.timeout.
+            # If other code has cancelled the task too, that cancellation continues, as with asyncio.timeout.
             raise TimeoutError from exc

@@ -1,8 +1,8 @@
-"""Translates the errors of every transport, and HTTP statuses, into a Failure with a text for people.
+"""Translates the errors of every transport, and HTTP statuses, into a Failure with a text for the log.
 
-One table holds the rules for libcurl's codes and for the exceptions of Python and httpx, so that the same problem has
-the same reason and text with both transports. A text is composed of what the rule provides and of messages known to
-hold no header: some exceptions carry the whole request, token included.
+One table contains the rules for libcurl's codes and for the exceptions of Python and httpx, so that the same problem
+has the same reason and text with both transports. A text consists of the text of the rule and of messages that never
+contain a header, because some exceptions contain the complete request, including the token.
 """
 
 import errno
@@ -29,10 +29,10 @@ class CurlError(httpx.TransportError):
 
     Attributes:
         code: libcurl's error code (curl/curl.h).
-        text: libcurl's message, which holds no header of the request.
+        text: libcurl's message, which contains no header of the request.
         is_answering: Whether the head of a response had arrived.
-        os_error: errno of the failed system call; 0: none. libcurl keeps it from an address that it tried in vain,
-            even if another address then answered.
+        os_error: errno of the failed system call; 0: none. It may belong to an address that libcurl tried before
+            another one accepted the connection.
     """
 
     def __init__(self, code: int, text: str, *, is_answering: bool = False, os_error: int = 0) -> None:
@@ -44,7 +44,7 @@ class CurlError(httpx.TransportError):
 
 
 EXPECTED = (httpx.HTTPError, httpx.StreamError, OSError)
-"""What a request may raise because of the network or the server; OSError includes TimeoutError and TLS errors."""
+"""The exceptions of a request that the network or the server causes; OSError includes TimeoutError and TLS errors."""
 
 _CLOSED = "the server closed the connection without a response"
 _CUT_OFF = "the connection ended in mid-response"
@@ -133,7 +133,7 @@ def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
 
     Args:
         error: What the transport raised.
-        is_answering: Whether the head of a response had arrived; a CurlError knows it itself.
+        is_answering: Whether the head of a response had arrived; ignored for a CurlError, which has this attribute.
     """
     is_answering = is_answering or (isinstance(error, CurlError) and error.is_answering)
     chain = list(causes(error))
@@ -157,7 +157,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_current(error: CurlError) -> bool:
-    """Return whether `os_error` belongs to the failure itself, not to an address tried before."""
+    """Return whether `os_error` belongs to this failure, and not to an address that was tried before."""
     return error.code == _CONNECT or (error.code in _BROKEN and error.os_error != errno.ECONNREFUSED)
 
 
@@ -201,7 +201,7 @@ def of_status(status: int, headers: httpx.Headers, now: datetime) -> Failure:  #
 
 
 def _requested_wait(headers: httpx.Headers, now: datetime) -> float | None:
-    """Return Retry-After in seconds; a date is relative to the server's own clock if the Date header has it."""
+    """Return Retry-After in seconds; a date is relative to the server's clock if there is a Date header."""
     value = headers.get("retry-after")
     if value is None:
         return None

@@ -28,7 +28,7 @@ async def poll_once(settings: Cloud, stations: Sequence[StationConfig]) -> list[
         async def poll(station: StationConfig) -> Outcome:
             nonlocal last_start
             async with slots:
-                async with dispatch_lock:  # the pause counts from the last start: a delay is not made up for
+                async with dispatch_lock:  # the pause counts from the last start, and delays are not caught up
                     await asyncio.sleep(last_start + pause - monotonic())
                     last_start = monotonic()
                 token = station.token.get_secret_value()

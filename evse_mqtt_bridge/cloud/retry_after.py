@@ -1,4 +1,4 @@
-"""The Retry-After header (RFC 9110, section 10.2.3): seconds, or an HTTP date."""
+"""Parses the Retry-After header (RFC 9110, section 10.2.3): seconds, or an HTTP date."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -11,11 +11,11 @@ RETRY_AFTER_RANGE = (1.0, 3600.0)
 
 
 def retry_after(value: str, now: datetime) -> float | None:
-    """Return the wait that a Retry-After header asks for, within RETRY_AFTER_RANGE; None: the header is invalid.
+    """Return the wait that a Retry-After header requests, within RETRY_AFTER_RANGE; `None` if the header is invalid.
 
     Args:
         value: The header.
-        now: The time at the server.
+        now: The current time of the server.
     """
     try:
         seconds = float(value)
@@ -31,7 +31,7 @@ def retry_after(value: str, now: datetime) -> float | None:
 
 
 def http_date(value: str) -> datetime | None:
-    """Return an HTTP date (RFC 9110, section 5.6.7), in UTC if it has no zone; None: it is invalid."""
+    """Return an HTTP date (RFC 9110, section 5.6.7), in UTC if it has no zone; `None` if it is invalid."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError, TypeError, IndexError):  # the parser raises more than its documentation lists

@@ -82,7 +82,7 @@ def _parse_each(body: bytes, evse_uuid: str) -> Reading | Failure:
     for item in answer:
         notes += _numbers_from_text(item)
         try:
-            # By way of JSON, so that the same rules apply as to a complete response.
+            # Serialised to JSON, so that the same rules apply as to a complete response.
             plug = _OBJECT.validate_json(to_json(item, inf_nan_mode="constants"))
             plugs.append(_plug(plug, evse_uuid))
             notes += _notes([plug])
@@ -100,7 +100,7 @@ def _json(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
     """Return a response as JSON; a byte order mark is skipped, and a lone surrogate in a string becomes `?`.
 
     Raises:
-        ValueError, RecursionError: It is not JSON.
+        ValueError, RecursionError: The body is not JSON.
     """
     try:
         return from_json(body)
@@ -195,4 +195,4 @@ def _content_of(body: bytes) -> str:
         return "an empty response"
     if start.startswith(b"<"):
         return "HTML or XML instead of JSON"
-    return f"not JSON, or cut off ({len(body)} bytes)"
+    return f"not JSON, or truncated ({len(body)} bytes)"

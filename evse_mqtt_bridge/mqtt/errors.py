@@ -14,16 +14,16 @@ __all__ = ["Disconnected", "close_sockets_of", "connect_error", "refusal"]
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """Why a connection, or an attempt at one, ended; `detail` is for people."""
+    """Why a connection ended or could not be established; `detail` is a text for the log."""
 
     reason: DisconnectReason
     detail: str
 
 
 def refusal(code: ReasonCode) -> Disconnected:
-    """Return why the broker refused a connection, by the reason code of its CONNACK (MQTT 5, section 3.2.2.2)."""
+    """Return why the broker rejected a connection, by the reason code of its CONNACK (MQTT 5, section 3.2.2.2)."""
     detail = clean(str(code))
-    if detail == "QoS not supported":  # that of the will, which is sent before the broker reports what it supports
+    if detail == "QoS not supported":  # of the will, which is sent before the broker reports what it supports
         return Disconnected(DisconnectReason.REFUSED, f"{detail}: set mqtt.qos = 0")
     if detail in ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method"):
         return Disconnected(DisconnectReason.LOGIN, detail)

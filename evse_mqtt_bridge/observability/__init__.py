@@ -1,1 +1,1 @@
-"""What a running bridge shows of itself: log, counters, history, health, metrics, snapshot."""
+"""Observes the running bridge: log, counters, history, health, metrics, snapshot."""

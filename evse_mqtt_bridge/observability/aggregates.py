@@ -1,6 +1,6 @@
 """Counts stations and plugs by state, and sums up their measurements.
 
-The aggregates are computed from the states on request, so that they cannot drift: 5,000 stations take milliseconds.
+The aggregates are computed from the states on request, so that they cannot drift. 5,000 stations take milliseconds.
 """
 
 from collections import Counter
@@ -28,9 +28,9 @@ class Aggregates:
     """Numbers over all stations.
 
     Attributes:
-        stations: How many stations are in each of `STATION_STATES`.
-        plugs: How many plugs are in each of `PLUG_STATES`.
-        charging: How many available plugs charge a vehicle.
+        stations: Number of stations in each of `STATION_STATES`.
+        plugs: Number of plugs in each of `PLUG_STATES`.
+        charging: Number of available plugs that charge a vehicle.
         power: The power of all available plugs in W.
         oldest: Time of the oldest measurement of an available plug, in UTC; `None` without one.
     """

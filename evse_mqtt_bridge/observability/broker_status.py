@@ -10,10 +10,10 @@ __all__ = ["BrokerStatus"]
 
 
 class BrokerStatus(events.Listener):
-    """Listener that knows whether the broker is connected, since when, and why it is not.
+    """Listener that tracks whether the broker is connected, since when, and the last error.
 
     Args:
-        utc: The current time in UTC.
+        utc: Returns the current time in UTC.
     """
 
     def __init__(self, utc: Callable[[], datetime]) -> None:
@@ -27,15 +27,15 @@ class BrokerStatus(events.Listener):
         return BrokerSnapshot(address, self.connected, self._since or self._utc(), self.error)
 
     def broker_connected(self, event: events.BrokerConnected) -> None:  # noqa: ARG002  # it has no attributes
-        """Start a connection now."""
+        """Store the time at which the connection began."""
         self.connected, self.error, self._since = True, "", self._utc()
 
     def broker_disconnected(self, event: events.BrokerDisconnected) -> None:
-        """Keep the error. The time is that of the first failure in a row."""
+        """Store the error. The time is that of the first failure in a row."""
         if self.connected or self._since is None:
             self._since = self._utc()
         self.connected, self.error = False, event.detail
 
     def broker_changed(self, event: events.BrokerChanged) -> None:  # noqa: ARG002  # any change closes the connection
-        """Start without a connection and without an error, because the bridge itself closed the old connection."""
+        """Reset the connection and the error, because the bridge itself closed the old connection."""
         self.connected, self.error, self._since = False, "", self._utc()

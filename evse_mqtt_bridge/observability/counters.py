@@ -13,20 +13,20 @@ DURATION_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Counters(events.Listener):
-    """Listener that counts from the start of the process; the numbers only grow.
+    """Listener that counts events since the start of the process; the counters never decrease.
 
     Attributes:
-        successes: Polls with a useful response. A plain number: they are the most, and an enum as a key costs more than
-            the rest of the counting.
-        failures: Failed polls by reason.
-        durations: Polls per bucket of `DURATION_BUCKETS`, and one bucket more; not cumulative.
-        total_duration: Seconds of all polls together.
-        unusual_answers: Useful responses with at least one note.
-        connects: Connections that the broker accepted.
-        disconnects: Connections, and attempts at one, that ended, by reason.
-        rejected_messages: Messages that the broker rejected.
-        reloads_applied: Changed configurations that came into force.
-        reloads_rejected: Changed configurations that were invalid.
+        successes: Number of polls with a useful response. A plain number, because most polls succeed and an enum as a
+            key costs more than the rest of the counting.
+        failures: Number of failed polls, by reason.
+        durations: Number of polls per bucket of `DURATION_BUCKETS`, and one bucket more; not cumulative.
+        total_duration: Duration of all polls together, in seconds.
+        unusual_answers: Number of useful responses with at least one note.
+        connects: Number of connections that the broker accepted.
+        disconnects: Number of lost connections and failed attempts to connect, by reason.
+        rejected_messages: Number of messages that the broker rejected.
+        reloads_applied: Number of changed configurations that were applied.
+        reloads_rejected: Number of changed configurations that were invalid.
     """
 
     def __init__(self) -> None:

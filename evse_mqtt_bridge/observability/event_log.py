@@ -1,7 +1,7 @@
-"""Writes log lines for the events of a running bridge: one when something fails, one when it works again.
+"""Writes log lines for the events of a running bridge: one at the start of an outage, one at its end.
 
-Failures that repeat are logged at level debug. Lines about stations and plugs are limited in number, as thousands of
-stations may fail at once.
+Repeated failures are logged at level debug. The number of lines about stations and plugs is limited, because thousands
+of stations may fail at once.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ from evse_mqtt_bridge.support.text import clean
 __all__ = ["LINES_PER_MINUTE", "LOGGED_ONCE_LIMIT", "EventLog"]
 
 LINES_PER_MINUTE = 60
-"""Lines about stations and plugs per minute; further ones are only counted."""
+"""Maximum number of lines about stations and plugs per minute; further ones are only counted."""
 
 LOGGED_ONCE_LIMIT = 1000
-"""How many lines the log keeps track of that are logged once; older ones may be logged a second time."""
+"""Number of lines to remember that are logged only once; older ones may be logged a second time."""
 
 _RATE_LIMITED_PAUSE = 600.0
-"""Minimum number of seconds between two lines about the cloud's request to wait."""
+"""Minimum time between two lines about a requested pause (Retry-After), in seconds."""
 
 _OUTAGES = frozenset({events.DisconnectReason.LOST, events.DisconnectReason.UNREACHABLE})
 
@@ -34,7 +34,7 @@ _UNSTABLE = frozenset({events.DisconnectReason.TAKEN_OVER, events.DisconnectReas
 """After one of these, connects and disconnects are logged at level debug until a connection lasts."""
 
 _REJECTED_ADVICE = {Reason.UNAUTHORIZED: "check its token", Reason.NOT_FOUND: "check edge_device_id and uuid"}
-"""The reasons that need action by the user, and the advice for each."""
+"""The reasons that need action by the user, each with the advice."""
 
 _BROKER_EVENTS = {
     events.DisconnectReason.TAKEN_OVER: LogEvent.CLIENT_ID_IN_USE,
@@ -55,12 +55,12 @@ _BROKER_ADVICE = {
 
 @dataclass(slots=True)
 class _Outages:
-    """The outages of one station and its plugs that are in the log.
+    """The logged outages of one station and its plugs.
 
     Attributes:
         station_since: When the station became unavailable, in monotonic seconds; `None` while it is available.
         rejections: The reasons of this outage that were logged with advice.
-        plugs_since: When each unavailable plug became unavailable, by plug uuid.
+        plugs_since: When each unavailable plug became unavailable, in monotonic seconds, by plug uuid.
     """
 
     station_since: float | None = None
@@ -73,7 +73,7 @@ class EventLog(events.Listener):
 
     Args:
         log: The logger; a reload may replace it.
-        now: The current time in monotonic seconds.
+        now: Returns monotonic seconds.
         broker_address: Host and port, for lines about the broker.
         client_id: The bridge's MQTT client id, for lines about the broker.
     """

@@ -1,8 +1,8 @@
 """Renders the metrics of a running bridge in Prometheus' text format or in OpenMetrics.
 
 Names and units follow Prometheus' conventions. Every label has a fixed set of values, and every value is present from
-the start. No metric is about a single station or plug, as there may be thousands; the status page and MQTT have those.
-docs/monitoring.md describes each metric.
+the start. No metric is about a single station or plug, because there may be thousands; use the status page or MQTT for
+these. docs/monitoring.md describes each metric.
 """
 
 import math
@@ -29,7 +29,7 @@ from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
 __all__ = ["PREFIX", "SUCCESS", "Build", "MetricInputs", "exposition"]
 
 PREFIX = "evse_mqtt_bridge_"
-"""Prefix of every metric but those of the process, whose names all programs share."""
+"""Prefix of every metric except those of the process, whose names are the same for all programs."""
 
 SUCCESS = "success"
 """The outcome of a poll with a useful response; any other outcome is the reason of a failure."""
@@ -50,15 +50,15 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class MetricInputs:
-    """What the metrics are computed from.
+    """The inputs of the metrics.
 
     Attributes:
         at: The current time in UTC.
         started: When the bridge started, in UTC.
-        configured: When the current configuration came into force, in UTC.
-        last_reload_accepted: Whether the last reload was accepted; also true before any.
+        configured: When the current configuration was applied, in UTC.
+        last_reload_accepted: Whether the last reload was accepted; true before the first one.
         connected: Whether the broker is connected, as the status page shows it.
-        published: How many messages were handed to the broker.
+        published: Number of messages sent to the broker.
     """
 
     at: datetime
@@ -74,7 +74,7 @@ class MetricInputs:
 
 
 def exposition(inputs: MetricInputs, accept: str = "") -> tuple[bytes, str]:
-    """Return the metrics and their content type: OpenMetrics if `accept` asks for it, else Prometheus' text format."""
+    """Return the metrics and their content type: OpenMetrics if `accept` requests it, else Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_InputsCollector(inputs))
     ProcessCollector(registry=registry)
@@ -83,14 +83,14 @@ def exposition(inputs: MetricInputs, accept: str = "") -> tuple[bytes, str]:
 
 
 def _with_known_versions(accept: str) -> str:
-    """Return the parts of an Accept header whose version exists: prometheus_client would promise any version."""
+    """Return the parts of an Accept header with known versions, because prometheus_client accepts any version."""
     parts = accept.split(",")
     return ",".join(part for part in parts if set(_VERSION.findall(part)) <= _KNOWN_VERSIONS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # a registry needs hashable collectors
 class _InputsCollector(Collector):
-    """Collects the metrics of one moment."""
+    """Collects the metrics of one point in time."""
 
     inputs: MetricInputs
 
@@ -111,7 +111,7 @@ def _bridge_metrics(inputs: MetricInputs) -> Iterator[Metric]:
     )
     yield _gauge(
         "event_loop_lag_seconds",
-        "Longest time for which the event loop was held up within the last minute.",
+        "Longest delay of the event loop within the last minute.",
         inputs.health.loop_lag,
     )
     reloads = {"taken": inputs.counters.reloads_applied, "refused": inputs.counters.reloads_rejected}
@@ -123,7 +123,7 @@ def _bridge_metrics(inputs: MetricInputs) -> Iterator[Metric]:
     )
     yield _gauge(
         "config_last_reload_success_timestamp_seconds",
-        "When the current configuration came into force, in seconds since 1970.",
+        "When the current configuration was applied, in seconds since 1970.",
         inputs.configured.timestamp(),
     )
 
@@ -146,7 +146,7 @@ def _poll_metrics(inputs: MetricInputs) -> Iterator[Metric]:
     )
     yield _gauge("poll_delay_seconds", "How long the earliest poll that is due has been waiting.", health.poll_delay)
     yield _gauge(
-        "polls_held", "1 while polling pauses because the cloud asked to wait (Retry-After), else 0.", health.on_hold
+        "polls_held", "1 while polling pauses because the cloud requested it (Retry-After), else 0.", health.on_hold
     )
 
 
@@ -161,7 +161,7 @@ def _station_metrics(inputs: MetricInputs) -> Iterator[Metric]:
         "Total power of all available plugs in W; negative if vehicles supply more than others draw.",
         aggregates.power,
     )
-    # A measurement ahead of the bridge's clock has the age 0.
+    # A measurement with a time ahead of the bridge's clock has the age 0.
     age = max(0.0, (inputs.at - aggregates.oldest).total_seconds()) if aggregates.oldest else math.nan
     yield _gauge(
         "oldest_measurement_age_seconds", "Age of the oldest measurement of an available plug; NaN without one.", age
@@ -178,7 +178,7 @@ def _broker_metrics(inputs: MetricInputs) -> Iterator[Metric]:
         "trouble",
         {reason.value: counters.disconnects[reason] for reason in DisconnectReason},
     )
-    yield _counter("messages_published", "Messages handed to the broker.", inputs.published)
+    yield _counter("messages_published", "Messages sent to the broker.", inputs.published)
     yield _counter("messages_refused", "Messages that the broker rejected.", counters.rejected_messages)
 
 

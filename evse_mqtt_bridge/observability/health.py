@@ -12,7 +12,7 @@ from evse_mqtt_bridge.observability.snapshot import Health
 __all__ = ["LAG_THRESHOLD", "POLL_DELAY_THRESHOLD", "STUCK_AFTER", "HealthInputs", "evaluate"]
 
 STUCK_AFTER = 60.0
-"""Seconds beyond the request timeout after which polling counts as stuck, if polls are due and none completes."""
+"""Seconds in addition to the request timeout until polling counts as stuck, if polls are due and none completes."""
 
 POLL_DELAY_THRESHOLD = 5.0
 """Seconds by which polls may be late without a message."""
@@ -23,19 +23,19 @@ LAG_THRESHOLD = 1.0
 
 @dataclass(frozen=True, slots=True)
 class HealthInputs:
-    """What health is evaluated from. Durations are in seconds.
+    """The inputs of the health check. Durations are in seconds.
 
     Attributes:
-        loop_lag: The event loop's worst lag within the last minute.
-        poll_delay: How long the earliest poll that is due, and allowed, has been waiting.
+        loop_lag: The longest lag of the event loop within the last minute.
+        poll_delay: How long the earliest poll that is due and allowed has been waiting.
         since_last_poll: Time since a poll completed, or since the start.
-        request_timeout: How long a request may take.
-        on_hold: Whether polling pauses because the cloud asked to wait.
+        request_timeout: Maximum duration of a request.
+        on_hold: Whether polling pauses because the cloud requested it.
         connected: Whether the broker is connected and no migration is under way.
-        broker_error: Why the broker is not connected; empty if that is not known.
-        stations: How many stations are configured.
+        broker_error: Why the broker is not connected; empty: unknown.
+        stations: Number of configured stations.
         longest_request: How long the oldest request in progress has taken so far.
-        request_spacing: Time between two requests that the rate limit prescribes; 0 without a limit.
+        request_spacing: Minimum time between two requests because of the rate limit; 0: no limit.
     """
 
     loop_lag: float
@@ -51,10 +51,10 @@ class HealthInputs:
 
 
 def evaluate(inputs: HealthInputs) -> Health:
-    """Return liveness and readiness, with a message for everything that needs attention."""
+    """Return liveness and readiness, with a message for each problem."""
     healthy, messages = _evaluate_polling(inputs)
     if inputs.loop_lag > LAG_THRESHOLD:
-        messages.append(f"the event loop was held up for {inputs.loop_lag:.1f} s within the last minute")
+        messages.append(f"the event loop was blocked for {inputs.loop_lag:.1f} s within the last minute")
     if not inputs.connected:
         messages.append(
             f"no connection to the broker: {inputs.broker_error}"
@@ -66,14 +66,15 @@ def evaluate(inputs: HealthInputs) -> Health:
 
 def _evaluate_polling(inputs: HealthInputs) -> tuple[bool, list[str]]:
     """Return whether polling works, and messages about it."""
-    # While the loop was held up, or the machine asleep, no poll could complete: the same time is granted to catch up.
+    # While the loop was blocked, or the machine suspended, no poll could complete. So polling gets the same time again
+    # to catch up.
     limit = inputs.request_timeout + inputs.request_spacing + STUCK_AFTER + inputs.loop_lag
     if inputs.longest_request > limit:
         return False, [f"polling is stuck: a request has been in progress for {inputs.longest_request:.0f} s"]
     if not inputs.stations:
         return True, ["no station is configured, so nothing is polled"]
     if inputs.on_hold:
-        return True, ["the cloud asked to wait: no requests until then"]
+        return True, ["rate limited by the cloud: no requests until the requested pause ends"]
     if min(inputs.poll_delay, inputs.since_last_poll) > limit:
         waited = inputs.since_last_poll
         return False, [f"polling is stuck: polls are due, but none has completed for {waited:.0f} s"]

@@ -1,7 +1,7 @@
-"""Keeps what the status page shows of the past: times of changes, the last error, and the power of the last hour.
+"""Keeps the history for the status page: times of changes, the last error, and the power of the last hour.
 
-The state of a station (domain/model.py) contains what its messages are rendered from; the history contains the rest.
-It receives every poll, so it does little while nothing changes.
+The state of a station (domain/model.py) contains the data of its messages, and the history contains the rest. It
+receives every poll, so it does little while nothing changes.
 """
 
 from array import array
@@ -15,7 +15,7 @@ from evse_mqtt_bridge.domain.model import Failure, PlugState, Reason, StationSta
 __all__ = ["HISTORY_MINUTES", "History", "PlugHistory", "PowerSeries", "StationHistory"]
 
 HISTORY_MINUTES = 60
-"""Minutes of power that are kept."""
+"""Number of minutes for which power is kept."""
 
 _SECONDS_PER_MINUTE = 60
 
@@ -35,7 +35,7 @@ class PowerSeries:
         self._powers = array("d")
 
     def add(self, at: datetime, power: float | None) -> None:
-        """Add the power from `at` on; `None` (not known) is a gap."""
+        """Add the power from `at` on; `None` (unknown) is a gap."""
         minute = int(at.timestamp()) // _SECONDS_PER_MINUTE
         value = float("nan") if power is None else power
         while self._minutes and self._minutes[-1] > minute:  # the clock was set back, so these steps are in the future
@@ -56,7 +56,7 @@ class PowerSeries:
 
 @dataclass(slots=True)
 class PlugHistory:
-    """A plug: when its reason last changed (UTC), and its power."""
+    """The history of a plug: when its reason last changed (UTC), and its power."""
 
     since: datetime
     power: PowerSeries = field(default_factory=PowerSeries)
@@ -89,7 +89,7 @@ class History(events.Listener):
     """Listener that keeps the history of each station.
 
     Attributes:
-        revision: Grows with every poll of any station, so that a client can ask for what changed since then.
+        revision: Increases with every poll of any station, so that a client can request the changes since a revision.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Makes the logger: console lines for people or one JSON object per line for machines, on stderr, with times in UTC.
+"""Creates the logger: console lines for people or one JSON object per line for machines, on stderr, with UTC times.
 
 A JSON line has the text as `message` and the id of the kind of line (log_events.py) as `event`. A console line has
-the text alone: people read it, and programs that filter by id read JSON.
+only the text, because programs that filter by id read JSON.
 """
 
 import contextlib
@@ -45,9 +45,9 @@ def make_logger(
     form: Literal["console", "json"] = "console",
     stream: TextIO | None = None,
 ) -> Logger:
-    """Return a logger with its own settings; structlog's global ones stay unchanged.
+    """Return a logger with its own settings; structlog's global settings stay unchanged.
 
-    Tracebacks are plain in both forms, because structlog's rich ones show local variables, and with them tokens.
+    Tracebacks are plain in both forms, because structlog's rich tracebacks show local variables, which include tokens.
     """
     stream = stream or sys.stderr
     processors: list[Processor] = [

@@ -1,4 +1,4 @@
-"""The table of everything that the bridge logs: a stable id, a level, a text and a meaning per kind of log line."""
+"""The table of all log lines: a stable id, a level, a text and a meaning per kind of line."""
 
 from enum import Enum
 
@@ -8,10 +8,10 @@ __all__ = ["LogEvent", "log_event"]
 
 
 class LogEvent(Enum):
-    """A kind of log line. People filter by its id, which therefore never changes; its text may.
+    """A kind of log line. Filters use its id, so the id never changes; its text may.
 
     Attributes:
-        level: How serious it is.
+        level: The severity.
         text: The message of the line. Details go into fields.
         meaning: What happened and what to do, as Markdown for docs/operations.md.
     """
@@ -22,13 +22,13 @@ class LogEvent(Enum):
         "evse-mqtt-bridge started",
         "The bridge is running. `version`, and the number of `stations` in the configuration.",
     )
-    BRIDGE_STOPPING = ("info", "stopping", "A signal asked the bridge to stop. It publishes `offline` first.")
+    BRIDGE_STOPPING = ("info", "stopping", "The bridge received a signal to stop. It publishes `offline` first.")
     BRIDGE_STOPPED = ("info", "stopped", "The bridge has stopped; the process exits.")
     EVENT_LOOP_ERROR = (
         "error",
         "error in the event loop",
         (
-            "Usually the operating system refused something, such as another open file; see `detail`. "
+            "Usually an error of the operating system, such as too many open files; see `detail`. "
             "At most six lines per minute."
         ),
     )
@@ -39,7 +39,7 @@ class LogEvent(Enum):
         "configuration warning",
         "The configuration is valid, but `detail` describes something that is probably not intended.",
     )
-    CONFIGURATION_APPLIED = ("info", "configuration reloaded", "A changed configuration is in force.")
+    CONFIGURATION_APPLIED = ("info", "configuration reloaded", "The bridge applied a changed configuration.")
     CONFIGURATION_REJECTED = (
         "error",
         "reload failed, keeping the current configuration",
@@ -107,7 +107,7 @@ class LogEvent(Enum):
     )
     CLOUD_RATE_LIMITED = (
         "warning",
-        "cloud asked to wait, pausing all requests",
+        "rate limited by the cloud, pausing all requests",
         (
             "The cloud limits requests: raise `polling.interval`, or lower `cloud.max_requests_per_second`. "
             "Logged at most once in ten minutes."
@@ -149,7 +149,7 @@ class LogEvent(Enum):
     BROKER_RECONNECTED = (
         "debug",
         "connected to the broker again, the last connections did not last",
-        "It is logged as `broker_connected` once it has lasted for a minute.",
+        "The bridge logs `broker_connected` once the connection has lasted for a minute.",
     )
     BROKER_CONNECTION_LOST = (
         "warning",
@@ -209,7 +209,7 @@ class LogEvent(Enum):
     OFFLINE_NOT_ACKNOWLEDGED = (
         "warning",
         "broker did not acknowledge offline in time",
-        "While stopping. The broker publishes `offline` itself, as the bridge's will.",
+        "The bridge is stopping. The broker publishes `offline` itself, as the bridge's will.",
     )
 
     def __init__(self, level: Level, text: str, meaning: str) -> None:

@@ -1,4 +1,4 @@
-"""Measures by how much the event loop is late."""
+"""Measures the lag of the event loop."""
 
 import asyncio
 import math
@@ -19,7 +19,7 @@ class LoopLag:
     """Samples how late the event loop wakes up.
 
     Args:
-        now: The loop's monotonic seconds.
+        now: Returns the loop's monotonic seconds.
         on_sample: Called after each sample.
     """
 
@@ -39,5 +39,5 @@ class LoopLag:
 
     @property
     def worst(self) -> float:
-        """The greatest lag within the window in seconds, including that of a sample which is overdue."""
+        """The longest lag within the window in seconds, including that of an overdue sample."""
         return max(self._now() - self._due, max(self._lags, default=0.0), 0.0)

@@ -8,10 +8,10 @@ __all__ = ["PollStatus"]
 
 
 class PollStatus(events.Listener):
-    """Listener that knows when the last poll completed.
+    """Listener that tracks when the last poll completed.
 
     Args:
-        now: The current time in monotonic seconds.
+        now: Returns monotonic seconds.
 
     Attributes:
         last_poll: When the last poll completed, in monotonic seconds; before the first one, when the bridge started.
@@ -21,5 +21,5 @@ class PollStatus(events.Listener):
         self.last_poll = now()
 
     def poll_completed(self, event: events.PollCompleted) -> None:
-        """Keep the time."""
+        """Store the time."""
         self.last_poll = event.moment.monotonic

@@ -9,7 +9,7 @@ _MINUTE = 60.0
 
 @dataclass(slots=True)
 class RateLimiter:
-    """Lets `limit` lines pass per minute and counts the rest. All times are monotonic seconds."""
+    """Allows `limit` lines per minute and counts the rest. All times are monotonic seconds."""
 
     limit: int
     _minute_began: float = 0.0

@@ -1,4 +1,4 @@
-"""The texts by which the status page and the terminal explain the availability of stations and plugs."""
+"""The texts that explain the availability of stations and plugs on the status page and in the terminal."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,7 +15,7 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
         Reason.ONLINE: "online",
         Reason.UNREACHABLE: "the cloud does not answer",
         Reason.SERVER_ERROR: "the cloud answers with an error",
-        Reason.RATE_LIMITED: "the cloud asks to wait",
+        Reason.RATE_LIMITED: "the cloud limits the request rate",
         Reason.UNAUTHORIZED: "the cloud rejects the token",
         Reason.NOT_FOUND: "the cloud does not know the station",
         Reason.INVALID_RESPONSE: "the response is invalid",

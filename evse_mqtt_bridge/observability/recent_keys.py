@@ -25,5 +25,5 @@ class RecentKeys:
         return True
 
     def clear(self) -> None:
-        """Forget all keys."""
+        """Remove all keys."""
         self._keys.clear()

@@ -9,14 +9,14 @@ __all__ = ["ReloadStatus"]
 
 
 class ReloadStatus(events.Listener):
-    """Listener that knows since when the configuration is in force.
+    """Listener that tracks when the current configuration was applied.
 
     Args:
-        utc: The current time in UTC.
+        utc: Returns the current time in UTC.
 
     Attributes:
-        configured: When the current configuration came into force, in UTC; at first, when the bridge started.
-        last_accepted: Whether the last reload was accepted; also true before any.
+        configured: When the current configuration was applied, in UTC; initially, when the bridge started.
+        last_accepted: Whether the last reload was accepted; true before the first one.
     """
 
     def __init__(self, utc: Callable[[], datetime]) -> None:
@@ -25,9 +25,9 @@ class ReloadStatus(events.Listener):
         self.last_accepted = True
 
     def configuration_applied(self, event: events.ConfigurationApplied) -> None:  # noqa: ARG002  # the time matters
-        """Keep the time at which the configuration came into force."""
+        """Store the time at which the configuration was applied."""
         self.configured, self.last_accepted = self._utc(), True
 
     def configuration_rejected(self, event: events.ConfigurationRejected) -> None:  # noqa: ARG002  # as above
-        """Keep that the last reload was rejected."""
+        """Store that the last reload was rejected."""
         self.last_accepted = False

@@ -1,11 +1,11 @@
-"""The snapshot of a running bridge: the one value that the status page, `status`, `watch` and scripts show.
+"""The snapshot of a running bridge: the data of the status page, `status`, `watch` and scripts.
 
-It is made on request from the states of the stations and the history; nothing is kept for it. It contains addresses,
-names and measurements, but no secrets. `/api/picture` serves it as JSON (`to_json`, `from_json`). The keys are part of
-the API: if an attribute has another name, an alias keeps the key.
+It is created on request from the states of the stations and the history. It contains addresses, names and measurements,
+but no secrets. `/api/picture` serves it as JSON (`to_json`, `from_json`). The keys are part of the API: if an attribute
+has another name, an alias keeps the key.
 
-Thousands of stations take a while. So their snapshots are made one by one (`station_snapshots`) and serialised one by
-one (`station_json`); `snapshot_json` joins the pieces.
+Thousands of stations take a while. So their snapshots are created one by one (`station_snapshots`) and serialised one
+by one (`station_json`); `snapshot_json` joins them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 Step = tuple[int, float | None]
-"""A minute, counted since 1970-01-01 in UTC, and the power of a plug from then on (W; `None`: not known)."""
+"""A minute, counted since 1970-01-01 in UTC, and the power of a plug from then on (W; `None`: unknown)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class PlugSnapshot:
     Attributes:
         name: Label, alias or uuid.
         topic: The common prefix of its topics, without a trailing slash.
-        time: Of the measurement, in UTC.
+        time: The time of the measurement, in UTC.
         reason: `None` until enough polls have completed.
         since: When `reason` last changed, in UTC.
-        steps: The power of the last hour; each value holds until the next step.
+        steps: The power of the last hour; each value is valid until the next step.
     """
 
     uuid: str
@@ -107,8 +107,8 @@ class BrokerSnapshot:
 
     Attributes:
         address: Host and port.
-        since: When the connection began, or ended, in UTC.
-        error: Why it is not connected; empty while it is.
+        since: When the connection began or ended, in UTC.
+        error: Why the broker is not connected; empty: it is connected.
     """
 
     address: str
@@ -122,7 +122,7 @@ class BridgeSnapshot:
     """The bridge itself.
 
     Attributes:
-        started: In UTC.
+        started: When the bridge started, in UTC.
         cloud: The base URL of the API.
         transport: The library that carries the requests.
     """
@@ -137,7 +137,7 @@ class BridgeSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Liveness and readiness (see health.py), and messages about what needs attention."""
+    """Liveness and readiness (see health.py), with a message for each problem."""
 
     healthy: bool
     ready: bool
@@ -149,7 +149,7 @@ class Snapshot:
     """The bridge with its broker and all stations.
 
     Attributes:
-        at: When the snapshot was made, in UTC.
+        at: When the snapshot was created, in UTC.
         revision: The history's revision at that time.
     """
 
@@ -185,7 +185,7 @@ def from_json(text: bytes) -> Snapshot:
     """Return the snapshot from its JSON.
 
     Raises:
-        ValueError: The text is not the JSON of a snapshot, or is that of another version of the bridge.
+        ValueError: The text is not the JSON of a snapshot, or is from another version of the bridge.
     """
     try:
         return _SNAPSHOT.validate_json(text)
@@ -194,11 +194,11 @@ def from_json(text: bytes) -> Snapshot:
 
 
 class StationStates(Protocol):
-    """The stations of the plan in force and their states."""
+    """The stations of the current plan and their states."""
 
     @property
     def plan(self) -> Plan:
-        """The plan in force."""
+        """The current plan."""
 
     def state(self, uuid: str) -> StationState:
         """Return the state of a station of the plan."""
@@ -207,9 +207,9 @@ class StationStates(Protocol):
 def station_snapshots(
     states: StationStates, history: History, after: int = -1, *, steps: bool = True
 ) -> Iterator[StationSnapshot]:
-    """Yield the snapshot of each station, made when the caller requests it.
+    """Yield the snapshot of each station, created when the caller requests it.
 
-    The iteration ends early if another plan comes into force meanwhile.
+    The iteration ends early if another plan is applied meanwhile.
 
     Args:
         after: Skip stations that have not changed since this revision of the history; -1 skips none.
@@ -227,10 +227,10 @@ def station_snapshots(
 def station_snapshot(
     plan: Plan, station: Station, state: StationState, history: StationHistory, *, steps: bool = True
 ) -> StationSnapshot:
-    """Return the snapshot of one station, made from its state and its history.
+    """Return the snapshot of one station, from its state and its history.
 
     Args:
-        plan: Has the topics.
+        plan: The current plan, with the topics.
         steps: Whether to include the power of the last hour.
     """
     return StationSnapshot(

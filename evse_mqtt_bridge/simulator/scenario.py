@@ -1,4 +1,4 @@
-"""What a simulated plug measures at any time, as a pure function of the seed, the plug and the elapsed time.
+"""Determines the measurements of a simulated plug, as a pure function of the seed, the plug and the elapsed time.
 
 The simulation has no steps. Time is divided into long slots, and the events of a slot are drawn from the seed, the plug
 and the number of the slot. Therefore every moment costs the same, and plugs are independent of each other.
@@ -82,7 +82,7 @@ class Measurement:
 
     @property
     def power(self) -> float:
-        """Watts."""
+        """The power in watts."""
         return round(VOLTAGE * sum(self.currents), 1)
 
 
@@ -180,7 +180,7 @@ class PlugScenario:
         return replace(measurement, status=status) if status else measurement
 
     def _measure(self, moment: float) -> Measurement:
-        """Return what the device measures, whether or not the cloud receives it."""
+        """Return the measurement of the device, whether or not the cloud receives it."""
         lowest, _ = LIMIT_RANGE
         session = self._session(moment)
         status = session.status(moment) if session else "idle"

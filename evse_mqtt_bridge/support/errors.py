@@ -1,4 +1,4 @@
-"""Errors that are raised on purpose, with the exit code of the command that they end.
+"""Errors that are shown to the user, with the exit code of the command that they end.
 
     BridgeError             base class, raised only as one of the classes below     exit 1
      +- CertificateError    a certificate or key file cannot be used                exit 1
@@ -7,7 +7,7 @@
      +- SimulatorError      the simulator cannot start (simulator/server.py)        exit 1
      +- UnavailableError    the broker or a station does not answer                 exit 69 (EX_UNAVAILABLE)
 
-Expected failures, such as a station that does not answer or a lost broker connection, are values and not exceptions.
+Expected failures of a running bridge, such as a failed poll or a lost broker connection, are values, not exceptions.
 Any other exception is a bug and ends the process with a traceback.
 """
 

@@ -1,7 +1,7 @@
 """Event stream frames for the viewers of the status page: first a full snapshot, then every two seconds the changes.
 
-Each viewer requests a frame when it has sent the previous one, and passes that previous frame. A slow viewer therefore
-skips frames and receives all changes since its last frame in one: nothing queues up for it. Viewers with the same
+The connection of a viewer requests a frame when it has sent the previous one, and passes that frame. A slow viewer
+therefore skips frames and receives all changes since its last frame in one, so nothing queues up. Viewers with the same
 previous revision share one frame, which is rendered once per interval. Without viewers the feed does nothing.
 """
 
@@ -30,7 +30,7 @@ class Frame:
     Attributes:
         payload: The event as sent.
         plan: The plan that the stations belong to.
-        revision: The highest revision of the history that the viewer knows after this frame.
+        revision: The highest revision of the history that the viewer has after this frame.
         interval: Number of the interval that the frame was rendered in.
     """
 

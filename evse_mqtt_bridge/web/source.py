@@ -1,4 +1,4 @@
-"""What the web server reads from the running bridge."""
+"""The interface of the running bridge for the web server."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -35,7 +35,7 @@ class StatusSource(SnapshotSource, Protocol):
         """Return the health only, which is cheaper than a summary."""
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """Return metrics in the Prometheus format that an Accept header asks for, and their content type."""
+        """Return the metrics in the format that an Accept header requests, and their content type."""
 
     def request_failed(self, error: BaseException) -> None:
         """Report that a request handler raised an exception, which is a bug."""

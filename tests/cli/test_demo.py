@@ -64,7 +64,7 @@ def test_demo_port_taken_uses_another_and_stops_in_time() -> None:
     with socket.create_server((HOST, 0)) as other:
         taken = other.getsockname()[1]
         with BridgeProcess("demo", "--port", str(taken), "--seconds", "1") as demo:
-            found = demo.wait_for_line(rf"port (\d+) \(port {taken} is taken\)", 20, stream="stdout")
+            found = demo.wait_for_line(rf"port (\d+) \(port {taken} is in use\)", 20, stream="stdout")
             assert int(found[1]) != taken
             demo.assert_exit(0, 20)
 
@@ -91,7 +91,7 @@ async def test_embedded_broker_port_taken_raises() -> None:
         port = other.getsockname()[1]
         with pytest.raises(UnavailableError, match=f"port {port} .* is in use"):
             async with embedded_broker(port):
-                pytest.fail("it started on a port that is taken")
+                pytest.fail("it started on a port that is in use")
         assert free_port(port) != port
     assert free_port(port) == port
 

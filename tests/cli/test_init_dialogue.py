@@ -71,7 +71,7 @@ def test_init_prompts_test_and_write_every_answer(
         terminal.answer("Add a station? [Y/n]: ", "")
         terminal.answer("Edge device ID: ", "edge-1")
         terminal.answer("Station UUID: ", EXAMPLE_EVSE)
-        terminal.answer("Name for people (empty: none): ", 'Garage "north" ü')
+        terminal.answer("Display name (empty: none): ", 'Garage "north" ü')
         terminal.answer("(empty: none): ", "north")
         terminal.answer("Token (hidden): ", TOKEN)
         terminal.expect("Plug 2  charging  7107 W")

@@ -83,7 +83,7 @@ def test_purge_unreadable_discovery_is_cleared_by_manifest(tmp_path: Path, cloud
 
 
 @pytest.mark.parametrize("qos", [1, 2])
-def test_purge_broker_refuses_counts_nothing_as_cleared(tmp_path: Path, cloud: CloudServer, qos: int) -> None:
+def test_purge_broker_rejects_counts_nothing_as_cleared(tmp_path: Path, cloud: CloudServer, qos: int) -> None:
     rules = tmp_path / "acl"
     rules.write_text("user bridge\ntopic read #\nuser reader\ntopic readwrite #\n")
     login = {"username": "bridge", "password": "any", "qos": qos}
@@ -95,7 +95,7 @@ def test_purge_broker_refuses_counts_nothing_as_cleared(tmp_path: Path, cloud: C
             refused = run_command("purge", "--yes", "--config", config)
             assert refused.returncode == 69
             assert "cleared: 0" in refused.stderr
-            assert "the broker refused to let this user clear" in refused.stderr
+            assert "the broker does not allow this user to clear" in refused.stderr
             assert observer.retained
 
 

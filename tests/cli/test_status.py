@@ -139,7 +139,7 @@ def test_status_proxy_url_keeps_path_and_hides_password() -> None:
 # --- errors
 
 
-def test_status_connection_refused_advises() -> None:
+def test_status_connection_rejectd_advises() -> None:
     url = f"http://{HOST}:{free_port()}"
     result = _status("--url", url)
     assert result.exit_code == 69
@@ -171,7 +171,7 @@ def test_status_endless_response_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(status_client, "MAX_BODY", 1000)
         result = _status("--url", page.url)
     assert result.exit_code == 69
-    assert "another program answers, without end" in result.stderr
+    assert "another program answers, with an endless response" in result.stderr
 
 
 def test_status_error_response_quotes_its_text() -> None:

@@ -87,7 +87,7 @@ _MISBEHAVIOURS: dict[str, tuple[Behaviour, Reason, str]] = {
     "gzip that is cut off": (
         answer(gzip.compress(EXAMPLE)[:-30], content_encoding="gzip"),
         Reason.INVALID_RESPONSE,
-        "not JSON, or cut off",
+        "not JSON, or truncated",
     ),
     "an empty body": (answer(b""), Reason.INVALID_RESPONSE, "an empty response"),
     "a page": (answer(b"<html>", content_type="text/html"), Reason.INVALID_RESPONSE, "HTML or XML instead of JSON"),

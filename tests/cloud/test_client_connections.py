@@ -37,7 +37,7 @@ async def test_token_is_in_no_repr(clients: Clients, cloud: CloudServer) -> None
         assert TOKEN not in f"{shown!r} {shown}"
 
 
-async def test_closed_port_is_connection_refused(clients: Clients) -> None:
+async def test_closed_port_is_connection_rejectd(clients: Clients) -> None:
     outcome = await clients.poll(f"http://127.0.0.1:{free_port()}")
     assert outcome == Failure(Reason.UNREACHABLE, "connection refused")
 

@@ -78,7 +78,7 @@ async def test_address_that_accepts_a_connection_is_used(
     assert is_example(await clients.poll(f"http://{_NAME}:{cloud.port}"))
 
 
-async def test_invalid_answer_after_a_refused_address_is_reported(
+async def test_invalid_answer_after_a_rejectd_address_is_reported(
     clients: Clients, server: MisbehavingServer, resolver: Resolver
 ) -> None:
     resolver[_NAME] = lambda: ["127.0.0.9", "127.0.0.1"]

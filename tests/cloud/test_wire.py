@@ -46,7 +46,7 @@ _USELESS: dict[str, tuple[bytes, str]] = {
     "html after blanks": (b"\n\n  <html>", "HTML or XML"),
     "xml": (b"<?xml version='1.0'?>", "HTML or XML"),
     "text": (b"OK", "not JSON"),
-    "cut off": (json.dumps(status_example()).encode()[:-10], "cut off"),
+    "cut off": (json.dumps(status_example()).encode()[:-10], "truncated"),
     "two answers": (b"[][]", "not JSON"),
     "not utf-8": (b'[{"plug_uuid": "\xff"}]', "not JSON"),
     "utf-16": (json.dumps(status_example()).encode("utf-16"), "not JSON"),

@@ -221,7 +221,7 @@ class Observer:
     ) -> None:
         if reason.is_failure:
             with self._changed:
-                self._refused = f"the broker refused the observer: {reason}"
+                self._refused = f"the broker rejected the observer: {reason}"
                 self._changed.notify_all()
             return
         filters = [self._filter] if self._filter == "#" else [self._filter, _MARKER + "#"]
@@ -245,7 +245,7 @@ class Observer:
     ) -> None:
         with self._changed:
             if any(reason.is_failure for reason in reasons):
-                self._refused = f"the broker refused the observer's subscription: {reasons}"
+                self._refused = f"the broker rejected the observer's subscription: {reasons}"
             self._subscribed = True
             self._connections += 1
             self._changed.notify_all()

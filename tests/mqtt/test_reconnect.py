@@ -23,7 +23,7 @@ def test_absent_broker_is_retried_every_few_seconds(attempts: int, bound: float)
     assert state.wait(0, 0.999999) == pytest.approx(bound)
 
 
-def test_refusing_broker_is_retried_less_and_less() -> None:
+def test_rejecting_broker_is_retried_less_and_less() -> None:
     state, waits = Reconnect(), []
     for _ in range(7):
         state = state.failed(refused=True)

@@ -85,7 +85,7 @@ _LIMIT = HEALTHY.request_timeout + STUCK_AFTER
             id="endless request, on hold",
         ),
         pytest.param(
-            replace(HEALTHY, since_last_poll=3000.0, on_hold=True), True, True, ["asked to wait"], id="on hold"
+            replace(HEALTHY, since_last_poll=3000.0, on_hold=True), True, True, ["rate limited"], id="on hold"
         ),
         pytest.param(
             replace(HEALTHY, poll_delay=2.0, since_last_poll=3602.0), True, True, [], id="just released after an hour"
@@ -94,14 +94,14 @@ _LIMIT = HEALTHY.request_timeout + STUCK_AFTER
             replace(HEALTHY, loop_lag=600.0, poll_delay=600.0, since_last_poll=605.0),
             True,
             True,
-            ["held up for 600.0 s"],
+            ["blocked for 600.0 s"],
             id="resumed from sleep",
         ),
         pytest.param(
             replace(HEALTHY, loop_lag=600.0, poll_delay=600.0 + _LIMIT + 1, since_last_poll=605.0 + _LIMIT),
             False,
             True,
-            ["stuck", "held up"],
+            ["stuck", "blocked for"],
             id="resumed from sleep and stuck since",
         ),
         pytest.param(
@@ -111,7 +111,7 @@ _LIMIT = HEALTHY.request_timeout + STUCK_AFTER
             ["late"],
             id="one request in 100 s",
         ),
-        pytest.param(replace(HEALTHY, loop_lag=1.5), True, True, ["held up for 1.5 s"], id="a slow callback"),
+        pytest.param(replace(HEALTHY, loop_lag=1.5), True, True, ["blocked for 1.5 s"], id="a slow callback"),
         pytest.param(
             replace(HEALTHY, connected=False, broker_error="connection refused"),
             True,
@@ -130,7 +130,7 @@ _LIMIT = HEALTHY.request_timeout + STUCK_AFTER
             ),
             False,
             False,
-            ["stuck", "held up", "it broke off"],
+            ["stuck", "blocked for", "it broke off"],
             id="several problems",
         ),
     ],
@@ -226,8 +226,8 @@ def test_frozen_bridge_reports_the_lag_afterwards(
     with pytest.raises(TimeoutError):
         probe.get("/healthz", timeout=2.5)
     process.send_signal(signal.SIGCONT)
-    text = probe.wait_for("/healthz", 200, "held up")
-    assert 1.9 < float(text.split("held up for ")[1].split(" s")[0]) < 20
+    text = probe.wait_for("/healthz", 200, "blocked for")
+    assert 1.9 < float(text.split("blocked for ")[1].split(" s")[0]) < 20
     cloud.wait_for_requests(len(cloud.requests) + 2)
 
 

@@ -1,4 +1,4 @@
-"""When the configuration came into force, and whether the last reload was accepted."""
+"""When the configuration was applied, and whether the last reload was accepted."""
 
 from datetime import timedelta
 

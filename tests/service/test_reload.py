@@ -53,14 +53,14 @@ def test_reload_with_the_same_cloud_keeps_its_retry_after(
     config = write_config(tmp_path / "config.toml", tables)
     bridge = bridge_process(config)
     observer.wait_for(_AVAILABILITY, "online")
-    bridge.wait_for_line("cloud asked to wait")
+    bridge.wait_for_line("rate limited by the cloud")
     cloud.answer(EXAMPLE_EVSE, status_example())  # another poll would get no Retry-After
     tables["cloud"]["timeout"] = 5
     write_config(config, tables)
     bridge.send_signal(signal.SIGHUP)
     bridge.wait_for_line("configuration reloaded")
     health = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
-    assert (health.status_code, "asked to wait" in health.text) == (200, True)
+    assert (health.status_code, "rate limited" in health.text) == (200, True)
     bridge.stop()
 
 
@@ -73,7 +73,7 @@ def test_measurements_become_stale_during_a_hanging_reload(
     bridge = bridge_process(config)
     observer.wait_for(f"{_PLUG}/availability", "online")
     cloud.answer(EXAMPLE_EVSE, "wait", status=429, headers={"Retry-After": "3600"})
-    bridge.wait_for_line("cloud asked to wait")
+    bridge.wait_for_line("rate limited by the cloud")
     config.unlink()
     os.mkfifo(config, 0o600)
     bridge.send_signal(signal.SIGHUP)

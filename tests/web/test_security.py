@@ -30,7 +30,7 @@ def test_is_allowed_host_on_loopback_accepts_loopback_names(bind_host: str, host
         "::1",
     ],
 )
-def test_is_allowed_host_on_loopback_refuses_other_names(host: str | None) -> None:
+def test_is_allowed_host_on_loopback_rejects_other_names(host: str | None) -> None:
     assert not is_allowed_host("127.0.0.1", host)
 
 

@@ -127,7 +127,7 @@ def test_response_has_security_headers(server: ServerThread, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", [*PATHS, "/api/events"])
-def test_server_refuses_methods_other_than_get_and_head(server: ServerThread, path: str, method: str) -> None:
+def test_server_rejects_methods_other_than_get_and_head(server: ServerThread, path: str, method: str) -> None:
     assert _request(server, path, method)[0].status == 405
 
 
@@ -139,14 +139,14 @@ def test_head_request_returns_no_body(server: ServerThread, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/api/events", "/nothing"])
-def test_server_on_loopback_refuses_foreign_host_header(server: ServerThread, path: str) -> None:
+def test_server_on_loopback_rejects_foreign_host_header(server: ServerThread, path: str) -> None:
     response, body = _request(server, path, Host=f"evil.example:{server.port}")
     assert response.status == 403
     assert b"http.host" in body
     assert response.getheader("cache-control") == "no-store"
 
 
-def test_server_on_loopback_refuses_missing_host_header(server: ServerThread) -> None:
+def test_server_on_loopback_rejects_missing_host_header(server: ServerThread) -> None:
     with socket.create_connection((HOST, server.port), timeout=10) as client:
         client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.0 403")
@@ -201,12 +201,12 @@ def test_events_send_full_snapshot_then_changes(server: ServerThread, viewer: _E
     assert [each["plugs"][0]["power"] for each in viewer.next_change()] == [3680.0]
 
 
-def test_events_refuse_cross_site_requests(server: ServerThread) -> None:
+def test_events_reject_cross_site_requests(server: ServerThread) -> None:
     with _EventStream(server, **{"Sec-Fetch-Site": "cross-site"}) as viewer:
         assert viewer.response.status == 403
 
 
-def test_events_refuse_viewers_above_limit(server: ServerThread) -> None:
+def test_events_reject_viewers_above_limit(server: ServerThread) -> None:
     with contextlib.ExitStack() as stack:
         viewers = [stack.enter_context(_EventStream(server)) for _ in range(MAX_VIEWERS)]
         for viewer in viewers:
@@ -265,7 +265,7 @@ def test_events_viewer_not_reading_delays_no_other(large_server: ServerThread) -
         assert 0 < max(buffered) < 256 * 1024
 
 
-def test_snapshot_refuses_readers_above_limit(large_server: ServerThread) -> None:
+def test_snapshot_rejects_readers_above_limit(large_server: ServerThread) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(MAX_VIEWERS):
             stack.enter_context(_connect_without_reading(large_server, "/api/picture"))
@@ -276,7 +276,7 @@ def test_snapshot_refuses_readers_above_limit(large_server: ServerThread) -> Non
     wait_for(lambda: _request(large_server, "/api/picture")[0].status == 200)
 
 
-def test_server_refuses_connections_above_limit(server: ServerThread) -> None:
+def test_server_rejects_connections_above_limit(server: ServerThread) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(MAX_CONNECTIONS):
             connection = http.client.HTTPConnection(HOST, server.port, timeout=10)

@@ -1,1 +1,1 @@
-"""What the commands do. A command imports its action when it runs."""
+"""The actions of the commands. A command imports its action when it runs."""

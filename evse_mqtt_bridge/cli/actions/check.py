@@ -23,7 +23,7 @@ def check_config(config: Path | None, *, online: bool) -> None:
     """Validate the configuration and print the result; if `online`, also test the broker and each station.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
         UnavailableError: The broker or a station failed the test.
     """
     loaded = load_config(config)

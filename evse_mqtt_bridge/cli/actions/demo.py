@@ -1,4 +1,4 @@
-"""Runs simulated stations, a broker and the bridge, and shows what the broker retains."""
+"""Runs simulated stations, a broker and the bridge, and shows the retained topics."""
 
 import asyncio
 import signal
@@ -49,7 +49,7 @@ def run_demo(  # noqa: PLR0913  # one argument per option
         plugs: Plugs per station.
         seed: Seed of the simulation.
         speed: Simulated seconds per second.
-        port: Port of the broker, 1 to 65535; if it is taken, a free one is used.
+        port: Port of the broker, 1 to 65535; if it is in use, a free one is selected.
         broker: A value of `BrokerKind`.
         seconds: Time after which the demo stops by itself; `None`: never.
 
@@ -63,7 +63,7 @@ def run_demo(  # noqa: PLR0913  # one argument per option
 async def _run(
     stations: tuple[SimulatedStation, ...], speed: float, port: int, kind: BrokerKind, seconds: float | None
 ) -> None:
-    """Start cloud, broker, watcher and bridge in this order, and stop them in the opposite one."""
+    """Start cloud, broker, watcher and bridge in this order, and stop them in reverse order."""
     controls = supervisor.Controls()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -113,7 +113,7 @@ def _print_addresses(
     console: Console, cloud: SimulatorServer, broker: EmbeddedBroker, config: Config, *, wanted_port: int
 ) -> None:
     address = f"{broker.host}, port {broker.port}"
-    port_note = f" (port {wanted_port} is taken)" if broker.port != wanted_port else ""
+    port_note = f" (port {wanted_port} is in use)" if broker.port != wanted_port else ""
     protocol_note = "" if broker.protocol == "5" else f", MQTT {broker.protocol} only"
     lines = (
         f"cloud    {cloud.url}, {len(config.stations)} simulated stations",
@@ -166,7 +166,7 @@ class _Watcher:
         return topic_rows(self._layout, self._topics.copy(), names)  # paho's thread keeps changing the original
 
     async def bridge_offline(self) -> None:
-        """Wait until the bridge's availability is `offline`, but not for ever: the broker stops next."""
+        """Wait until the bridge's availability is `offline`, within a time limit, because the broker stops next."""
         await asyncio.to_thread(self._offline.wait, _OFFLINE_TIMEOUT)
 
     def _on_connect(
@@ -181,7 +181,7 @@ class _Watcher:
 
 
 async def _show(console: Console, watcher: _Watcher, names: Mapping[str, str]) -> None:
-    """Show the plugs until cancelled: as a live table in a terminal, else as lines that are printed again and again."""
+    """Show the plugs until cancelled: as a live table in a terminal, else as lines that are printed periodically."""
     if not console.is_terminal:
         while True:
             rows = watcher.rows(names)

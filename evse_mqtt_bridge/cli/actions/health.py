@@ -1,7 +1,7 @@
-"""Asks a bridge whether it is healthy: the bridge itself at /healthz, else its broker.
+"""Determines whether a bridge is healthy: from /healthz of the bridge itself, else from its broker.
 
-A container runs this every few seconds, so that the usual case imports the standard library and click only. The
-complete configuration is loaded if the few settings that matter are wrong or unusual, or if the broker has to be asked.
+Containers run this check every few seconds, so the usual case imports the standard library and click only. The complete
+configuration is loaded only if one of the few required settings is invalid or unusual, or if the broker is needed.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ _LINE_LIMIT = 500  # characters
 
 
 def bridge_health(config: Path | None) -> str:
-    """Return what the healthy bridge reports.
+    """Return the report of the healthy bridge.
 
     Raises:
         UnavailableError: The bridge is not healthy, or neither the bridge nor the broker answers.
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     settings = read_health_settings(choose_file(config, os.environ), os.environ) or _load_settings(config)
     report = _ask_bridge(settings) if settings.enabled else None
@@ -46,7 +46,7 @@ def _load_settings(config: Path | None) -> HealthSettings:
 
 
 def _ask_bridge(settings: HealthSettings) -> str | None:
-    """Return what the bridge reports; `None` if nothing listens there, or another bridge, which prints a warning.
+    """Return the report of the bridge; `None` if nothing listens there, or another bridge, which prints a warning.
 
     Raises:
         UnavailableError: The bridge is not healthy or does not answer, or another program answers.
@@ -74,7 +74,7 @@ def _ask_bridge(settings: HealthSettings) -> str | None:
     client_id = unquote(response.getheader(CLIENT_ID_HEADER, ""))
     if client_id not in ("", settings.client_id):
         warning = f"another bridge answers at {address}, {clean(client_id)}: give each bridge its own http.port"
-        click.echo(f"warning: {warning}; asking the broker instead", err=True)
+        click.echo(f"warning: {warning}; reading the availability from the broker instead", err=True)
         return None
     text = "\n".join(clean(line, _LINE_LIMIT) for line in body.splitlines()).strip() or f"status {response.status}"
     if not is_healthy:
@@ -90,8 +90,8 @@ def _ask_broker(config: Path | None) -> str:
     """Return the bridge's retained availability if it is `online`.
 
     Raises:
-        UnavailableError: It is not, or the broker does not answer.
-        ConfigError: The configuration is wrong.
+        UnavailableError: The availability is not `online`, or the broker does not answer.
+        ConfigError: The configuration is invalid.
     """
     import asyncio  # noqa: PLC0415  # only this case needs an MQTT client
 

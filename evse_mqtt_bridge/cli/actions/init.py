@@ -35,9 +35,9 @@ def create_config(config: Path | None, options: Mapping[str, Any], *, force: boo
         force: Whether to replace an existing file, of which a copy is kept.
 
     Raises:
-        ConfigError, EditError, UnavailableError: An answer is wrong, rejected, or cannot be tested.
-        click.UsageError: An option is wrong or missing.
-        click.exceptions.Exit: With code 1, because the user cancelled.
+        ConfigError, EditError, UnavailableError: An answer is invalid, rejected, or cannot be tested.
+        click.UsageError: An option is invalid or missing.
+        click.exceptions.Exit: The user cancelled (code 1).
     """
     path = choose_file(config, os.environ) or DEFAULT_FILE
     given = GivenAnswers(**options)
@@ -86,7 +86,7 @@ def _check_writable(path: Path, *, force: bool) -> None:
     """Check that the file can be written.
 
     Raises:
-        EditError: It cannot.
+        EditError: The file exists already, or cannot be written.
     """
     if os.path.lexists(path) and not force:
         advice = "add a station to it with `evse-mqtt-bridge station add`, or use --force to keep a copy and start over"
@@ -101,7 +101,7 @@ def _check_environment() -> None:
 
     Raises:
         EditError: A variable replaces all stations of the file.
-        ConfigError: A variable is unknown or wrong.
+        ConfigError: A variable is unknown or invalid.
     """
     variables, issues = environment.read_variables(os.environ)
     if issues:

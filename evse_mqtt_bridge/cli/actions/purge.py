@@ -1,4 +1,4 @@
-"""Finds the retained topics of a bridge that are no longer configured, and clears them if that is confirmed."""
+"""Finds the retained topics of a bridge that are no longer configured, and clears them on confirmation."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ def purge_topics(config: Path | None, *, everything: bool, confirmed: bool) -> N
 
     Args:
         config: The configuration file, as named on the command line.
-        everything: Whether to select the topics of configured stations, too.
+        everything: Whether to include the topics of configured stations.
         confirmed: Whether to clear the topics.
 
     Raises:
-        click.exceptions.Exit: With code 1, because the bridge is online.
-        UnavailableError: The broker does not answer, or refuses to clear a topic.
-        ConfigError: The configuration is wrong.
+        click.exceptions.Exit: The bridge is online (code 1).
+        UnavailableError: The broker does not answer, or does not allow this user to clear a topic.
+        ConfigError: The configuration is invalid.
     """
     loaded = load_config(config)
     result = asyncio.run(_purge(loaded.config, everything=everything, confirmed=confirmed))
@@ -46,7 +46,7 @@ def purge_topics(config: Path | None, *, everything: bool, confirmed: bool) -> N
         click.echo(f"cleared: {count - len(refused)}", err=True)
     if refused:
         example = f"{len(refused)} topic{'' if len(refused) == 1 else 's'}, such as {refused[0]}"
-        raise UnavailableError(f"the broker refused to let this user clear {example}")
+        raise UnavailableError(f"the broker does not allow this user to clear {example}")
 
 
 def _report_online(topic: str) -> None:
@@ -60,8 +60,8 @@ class _Result:
     """The result of a purge.
 
     Attributes:
-        topics: The topics that can be cleared, or were.
-        refused: Those of them that the broker refused to clear.
+        topics: The topics that can be cleared, or were cleared.
+        refused: The topics among them whose clearing the broker rejected.
         online_topic: The availability topic of the bridge if it is `online`, else empty.
     """
 

@@ -25,7 +25,7 @@ def run_bridge(config: Path | None) -> None:
     """Run the bridge until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     loaded = load_config(config)
     log = make_logger(loaded.config.log.level, loaded.config.log.format)

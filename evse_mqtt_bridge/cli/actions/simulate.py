@@ -1,4 +1,4 @@
-"""Serves simulated stations at the vendor's API, and prints a configuration for a bridge that polls them."""
+"""Serves simulated stations through the vendor's API, and prints a configuration for a bridge that polls them."""
 
 import asyncio
 import math
@@ -21,11 +21,11 @@ _INTERVAL = 30
 """Seconds; the default of `polling.interval`."""
 
 _POLLS_PER_SECOND = 40
-"""Fewer than the default of `cloud.max_requests_per_second`, so that polls are never delayed."""
+"""Less than the default of `cloud.max_requests_per_second`, so that polls are never delayed."""
 
 
 def simulated_stations(stations: int, plugs: int, seed: int, *, example: bool) -> tuple[SimulatedStation, ...]:
-    """Return so many stations with so many plugs each, or the station of the vendor's published example."""
+    """Return this number of stations with this number of plugs each, or the station of the vendor's example."""
     return (example_station(),) if example else generate_stations(stations, plugs, seed)
 
 
@@ -46,7 +46,7 @@ def serve(  # noqa: PLR0913  # one argument per option
     Args:
         stations: The stations.
         host: Address to listen on.
-        port: Port to listen on, 0 to 65535; 0: any free one.
+        port: Port to listen on, 0 to 65535; 0: any free port.
         seed: Seed of the faults.
         speed: Simulated seconds per second.
         fault_rate: Share of requests that fail, 0 to 1.
@@ -89,7 +89,7 @@ def configuration_text(stations: Sequence[SimulatedStation], url: str, speed: fl
         stations: The stations.
         url: Address of the simulator.
         speed: Simulated seconds per second; the faster, the shorter the poll interval.
-        cert_file: The certificate of the simulator, which the bridge is to trust; empty: no TLS.
+        cert_file: The certificate of the simulator, which the bridge trusts; empty: no TLS.
     """
     interval = max(1, round(_INTERVAL / speed), math.ceil(len(stations) / _POLLS_PER_SECOND))
     lines = [

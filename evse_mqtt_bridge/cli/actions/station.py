@@ -51,16 +51,16 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
         config: The configuration file, as named on the command line.
         edge_device_id: The device that the station is connected to.
         uuid: The uuid of the station.
-        token_file: File that contains the token; `None`: the token comes from elsewhere.
-        token_stdin: Whether to read the token from standard input; otherwise a prompt asks for it.
-        name: Name for people; empty: none.
+        token_file: File that contains the token; `None`: use standard input or a prompt.
+        token_stdin: Whether to read the token from standard input instead of a prompt.
+        name: Display name; empty: none.
         alias: Level in topics; empty: the uuid.
         is_polled: Whether to poll the station first and print its plugs.
 
     Raises:
         EditError: The API rejects the station, or it cannot be added.
         UnavailableError: The API does not answer.
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
         click.UsageError: The token is missing, or given twice.
     """
     path = choose_file(config, os.environ) or DEFAULT_FILE
@@ -93,7 +93,7 @@ def print_stations(config: Path | None, *, as_json: bool) -> None:
     """Print the stations of the configuration, as a table or as JSON, without their tokens.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     loaded = load_config(config).config
     rows = [
@@ -121,11 +121,11 @@ def remove_from_file(config: Path | None, name: str, *, confirmed: bool) -> None
     Args:
         config: The configuration file, as named on the command line.
         name: Uuid, alias or name of the station.
-        confirmed: Whether to remove it without a question.
+        confirmed: Whether to remove the station without a prompt.
 
     Raises:
-        EditError: There is no such station, there are several, or the file cannot be edited.
-        ConfigError: The configuration is wrong.
+        EditError: No station or several stations match, or the file cannot be edited.
+        ConfigError: The configuration is invalid.
         click.Abort: The user does not confirm.
     """
     path = choose_file(config, os.environ) or DEFAULT_FILE
@@ -139,7 +139,7 @@ def remove_from_file(config: Path | None, name: str, *, confirmed: bool) -> None
     try:
         parse(edited, path, os.environ)
     except ConfigError:
-        parse(text, path, os.environ)  # errors that were there before are reported with the line numbers of the file
+        parse(text, path, os.environ)  # existing errors are reported with the line numbers of the file
         raise
     save(path, edited)
     click.echo(f"removed {title} from {path}")
@@ -172,7 +172,7 @@ def _parse_with_station(edited: str, path: Path, fields: Fields) -> Loaded:
     """Return the configuration with the new station.
 
     Raises:
-        EditError: An option of the station is wrong, or the environment replaces the stations of the file.
+        EditError: An option of the station is invalid, or the environment replaces the stations of the file.
     """
     try:
         loaded = parse(edited, path, os.environ)
@@ -186,7 +186,7 @@ def _parse_with_station(edited: str, path: Path, fields: Fields) -> Loaded:
 def _with_option(problem: Problem) -> str:
     """Return a problem with the name of the option that caused it, instead of the key in the file."""
     key = problem.key.rpartition(".")[2]
-    # the token has no option of its name
+    # The token has no option of the same name.
     option = {"token": "the token", "token_file": "--token-file"}.get(key) or f"--{key.replace('_', '-')}"
     return f"{option if key in _OPTION_KEYS else problem.key}: {problem.message}"
 

@@ -32,20 +32,20 @@ def show_status(  # noqa: PLR0913  # one argument per option
     as_json: bool,
     require_online: bool,
 ) -> bool:
-    """Print the status and return whether it is good.
+    """Print the status and return whether the check succeeds.
 
     Args:
         names: Names, uuids or aliases of the stations to show; empty: all.
         config: The configuration file, as named on the command line.
         url: Address of the bridge, as named on the command line.
-        only_unavailable: Whether to leave out what is online.
+        only_unavailable: Whether to omit stations and plugs that are online.
         as_json: Whether to print JSON.
-        require_online: Whether a station or plug that is not online, or a lost broker, counts as bad.
+        require_online: Whether the check fails if the broker is not connected, or a station or plug is not online.
 
     Raises:
         UnavailableError: No bridge answers.
-        ConfigError: The configuration is wrong.
-        click.BadParameter: There is no station of a name.
+        ConfigError: The configuration is invalid.
+        click.BadParameter: A name matches no station.
     """
     with StatusClient(bridge_address(config, url)) as client:
         body, snapshot = client.fetch()
@@ -66,7 +66,7 @@ def _is_all_online(snapshot: Snapshot) -> bool:
 
 
 def _print(snapshot: Snapshot, shown: Snapshot, *, nothing: str) -> None:
-    """Print the heading of the whole bridge, and the stations of `shown`, or `nothing` if there are none."""
+    """Print the heading of the bridge, and the stations of `shown`, or the text `nothing` if there are none."""
     console = Console(highlight=False)
     width = console.width if console.is_terminal or "COLUMNS" in os.environ else UNLIMITED
     lines = [*(line.text for line in heading(snapshot)), Text(), *(line.text for line in listing(shown, width))]

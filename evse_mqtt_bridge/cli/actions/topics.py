@@ -42,11 +42,11 @@ def list_topics(config: Path | None, *, output: str, online: bool) -> None:
     Args:
         config: The configuration file, as named on the command line.
         output: "text", "json", "csv" or "asyncapi".
-        online: Whether to get the plugs from the broker or the cloud, too.
+        online: Whether to also get the plugs from the broker or the cloud.
 
     Raises:
         UnavailableError: The plugs of a station are unknown; the list was printed without them.
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     loaded = load_config(config).config
     plan = publishing_plan(loaded)
@@ -80,7 +80,7 @@ def _json(content: object) -> str:
 
 def _as_text(rows: Sequence[TopicRow]) -> str:
     """Return one line per topic, aligned for reading and easy to grep."""
-    # topics of discovery are much longer than the others and may exceed the column
+    # Discovery topics are much longer than the others and may exceed the column.
     width = max(len(row.topic) for row in rows if not row.channel.startswith("discovery."))
     return "".join(
         f"{row.topic:<{width}}  {row.kind:<{_KIND_WIDTH}} {row.unit:<2} {_plain(row.description)}\n" for row in rows
@@ -94,7 +94,7 @@ def _as_json(row: TopicRow) -> dict[str, object]:
 
 
 def _as_csv(rows: Iterable[TopicRow]) -> str:
-    """Return one line per tag, without topics whose payload is JSON, as no tag can hold that."""
+    """Return one line per tag, without topics whose payload is JSON, which no tag can contain."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -125,8 +125,8 @@ def _broker(settings: Mqtt) -> Broker:
 async def _find_plugs(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
     """Return the plugs of each station, and an error for each station whose plugs are unknown.
 
-    The broker comes first: what a running bridge retains there is what it publishes, including plugs that are missing
-    in the cloud's responses, and reading it puts no load on the cloud.
+    The broker comes first: the manifest entries of a running bridge list all published plugs, including those that are
+    missing in the cloud's responses, and reading them puts no load on the cloud.
     """
     broker_errors = []
     try:

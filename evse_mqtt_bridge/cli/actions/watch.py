@@ -22,7 +22,7 @@ __all__ = ["frame", "watch_status"]
 
 _REFRESH = 1.0  # seconds
 _MAX_LOAD = 0.1
-"""Share of the time that fetching may take: large snapshots cost the bridge CPU time, so fetch them less often."""
+"""Maximum share of the time for fetching: large snapshots cost the bridge CPU time, so fetch them less often."""
 _QUIT_HINT = "Ctrl-C to quit"
 
 
@@ -31,9 +31,9 @@ def watch_status(names: tuple[str, ...], config: Path | None, url: str | None) -
 
     Raises:
         click.ClickException: Stdout is not a terminal.
-        click.BadParameter: There is no station of a name.
+        click.BadParameter: A name matches no station.
         UnavailableError: The status page is disabled.
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     console = Console(highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
@@ -57,7 +57,7 @@ def frame(snapshot: Snapshot, shown: Snapshot, width: int, height: int, error: s
         shown: The stations to list.
         width: Width of the window, in cells.
         height: Height of the window, in lines.
-        error: Why the snapshot is outdated; empty: it is not.
+        error: Why the snapshot is outdated; empty: it is current.
     """
     head = [line.text for line in heading(snapshot)]
     if error:

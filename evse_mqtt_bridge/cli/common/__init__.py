@@ -1,1 +1,1 @@
-"""What several commands share: options, prompts, tables, rendering, and the client of the status page."""
+"""Modules that several commands share: options, prompts, tables, rendering, and the client of the status page."""

@@ -1,4 +1,4 @@
-"""The answers to the questions of `init` that its options give."""
+"""The answers to the questions of `init` that are given as options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,8 +27,8 @@ class GivenAnswers:
         token_stdin: Whether standard input has a line for each station without a token file.
         interval: Seconds between two polls of a station.
         homeassistant: Whether to publish discovery for Home Assistant.
-        no_input: Whether to ask no questions.
-        skip_tests: Whether to test neither the broker nor the stations.
+        no_input: Whether to disable prompts.
+        skip_tests: Whether to skip the tests of the broker and the stations.
         anyway: Whether to keep answers whose test fails.
     """
 

@@ -1,8 +1,8 @@
-"""The few settings that the command `health` needs, read with the standard library alone.
+"""The few settings that the command `health` needs, read with the standard library only.
 
-The schema (config/schema.py) decides what is right. This module accepts plain, valid values only and leaves every other
-case to the complete loader, which also explains what is wrong. It does not look at settings that it does not need: a
-running bridge keeps its configuration when the file becomes wrong, and stays healthy.
+The schema (config/schema.py) defines which values are valid. This module accepts plain, valid values only and leaves
+every other case to the complete loader, which also explains errors. It ignores all other settings: a running bridge
+keeps its configuration when the file becomes invalid, and stays healthy.
 """
 
 import json
@@ -24,7 +24,7 @@ _TEXT_KEYS = frozenset({"host", "client_id"})
 
 
 class HealthSettings(NamedTuple):
-    """What `health` needs to know; the defaults are those of the schema.
+    """The settings that `health` needs; the defaults are those of the schema.
 
     Attributes:
         enabled: Whether the bridge serves /healthz (`http.enabled`).
@@ -40,7 +40,7 @@ class HealthSettings(NamedTuple):
 
 
 def read_health_settings(path: Path | None, environ: Mapping[str, str]) -> HealthSettings | None:
-    """Return the settings from the file at `path` and the environment; `None` if the complete loader has to decide."""
+    """Return the settings from the file at `path` and the environment; `None` if the complete loader is needed."""
     try:
         data = tomllib.loads(path.read_bytes().decode().removeprefix("\ufeff")) if path is not None else {}
         variables = _variables(environ)
@@ -79,7 +79,7 @@ def _table(data: dict[str, Any], variables: Mapping[str, str], name: str, keys: 
     """Return one table of the file, overlaid with the variables that set `keys`.
 
     Raises:
-        ValueError: It is not a table, or a variable is not JSON.
+        ValueError: The value in the file is not a table, or a variable is not JSON.
     """
     table = data.get(name, {})
     if not isinstance(table, dict):

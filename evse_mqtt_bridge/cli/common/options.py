@@ -22,7 +22,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def config_option(command: _Command) -> _Command:
-    """Add `--config FILE`, which the environment variable EVSE_MQTT_BRIDGE_CONFIG can set, too."""
+    """Add `--config FILE`, which the environment variable EVSE_MQTT_BRIDGE_CONFIG can also set."""
     return click.option(
         "--config",
         "-c",
@@ -47,7 +47,7 @@ def load_config(named: Path | None) -> "Loaded":
     """Return the configuration of a command: the file `named`, else config.toml, else the environment alone.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     from evse_mqtt_bridge.config.load import load  # noqa: PLC0415  # only commands that need it load the schema
 
@@ -55,13 +55,13 @@ def load_config(named: Path | None) -> "Loaded":
 
 
 def config_argument(path: Path | None) -> str:
-    """Return what to append to a command so that it uses this configuration: ` --config FILE`, or nothing."""
+    """Return the text to append to a command to select this configuration: ` --config FILE`, or an empty text."""
     is_found = path in (None, DEFAULT_FILE) or os.environ.get(CONFIG_VARIABLE) == str(path)
     return "" if is_found else f" --config {shlex.quote(str(path))}"
 
 
 def _validate_url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Return the address without a slash at its end."""
+    """Return the address without a trailing slash."""
     if value is None:
         return None
     from evse_mqtt_bridge.cli.common.status_client import address_error  # noqa: PLC0415  # as above

@@ -1,4 +1,4 @@
-"""Answers to questions: from options, else from prompts in a terminal, else an error that names the option."""
+"""Gets answers to questions: from options, else from prompts in a terminal, else from defaults."""
 
 import os
 from collections.abc import Callable
@@ -46,9 +46,9 @@ class Prompter:
         Args:
             question: The prompt.
             option: The option that answers the question, for errors.
-            path: The setting that has to accept the answer.
+            path: The setting whose rules validate the answer.
             given: The answer given as an option; `None`: not given.
-            default: The answer without a terminal; `None`: there is none.
+            default: The answer without a terminal; `None`: no default.
             proposal: The answer for Enter in a terminal; `None`: `default`.
         """
         return self._answer(question, option, path, str, given, default, proposal)
@@ -160,7 +160,7 @@ def relative_to_config(folder: Path, file: str) -> str:
     """
     if not file:
         return ""
-    # os.path.expanduser leaves unknown users alone, where Path.expanduser raises
+    # os.path.expanduser leaves unknown users unchanged, while Path.expanduser raises.
     absolute, home = Path(os.path.expanduser(file)).absolute(), folder.absolute()  # noqa: PTH111
     return str(absolute.relative_to(home) if absolute.is_relative_to(home) else absolute)
 

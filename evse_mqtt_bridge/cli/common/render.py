@@ -1,7 +1,7 @@
 """Renders a snapshot as lines of text for a terminal of a given width. Pure.
 
 A wide terminal gets one table, whose last column gives the availability. In a narrow one, plugs are listed below their
-station, and remarks follow on lines of their own. rich's tables are not used, because their cells cannot span columns.
+station, and remarks follow on separate lines. rich's tables are not used, because their cells cannot span columns.
 Text from outside is never interpreted as markup.
 """
 

@@ -52,13 +52,13 @@ _ADVICE = "; is the bridge running with http.enabled, and is the address right (
 
 
 def bridge_address(config: Path | None, url: str | None) -> str:
-    """Return the address of the bridge's status page, without a slash at its end.
+    """Return the address of the bridge's status page, without a trailing slash.
 
     The address is `url`, else that of `[http]` in the configuration, else the default if there is no configuration.
-    Only that table is read, so that secrets in files that this user may not read do not matter.
+    Only that table is read, so that files with secrets that this user may not read cause no error.
 
     Raises:
-        ConfigError: The configuration cannot be read, or its `[http]` is wrong.
+        ConfigError: The configuration cannot be read, or its `[http]` is invalid.
         UnavailableError: The status page is disabled.
     """
     if url is not None:
@@ -133,7 +133,7 @@ class StatusClient:
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > MAX_BODY or time.monotonic() > deadline:
-                    raise self._unavailable(f"another program answers, without end{_ADVICE}")
+                    raise self._unavailable(f"another program answers, with an endless response{_ADVICE}")
             if response.status_code != httpx.codes.OK:
                 text = clean(body[:_MESSAGE_LENGTH].decode(errors="replace"), _MESSAGE_LENGTH) or "no text"
                 raise self._unavailable(f"status {response.status_code}: {text}")
@@ -168,7 +168,7 @@ def select_stations(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
 
 
 def select_unavailable(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot with only the stations and plugs that are not online, or not known to be."""
+    """Return the snapshot with only the stations and plugs whose reason is not `online`, or unknown."""
     stations = []
     for station in snapshot.stations:
         plugs = tuple(plug for plug in station.plugs if plug.reason is not Reason.ONLINE)
@@ -190,7 +190,7 @@ def _http_settings(path: Path | None) -> Http:
     """Return `[http]` of the file at `path` and the environment.
 
     Raises:
-        ConfigError: The file cannot be read, or the table is wrong.
+        ConfigError: The file cannot be read, or the table is invalid.
     """
     data = read_toml(read_text(path), path) if path is not None else {}
     variables, _ = environment.read_variables(os.environ)

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 ERROR_LENGTH = 300
-"""Characters of an error text that are shown."""
+"""Maximum number of characters of an error text in the output."""
 
 _RECENT = 3600.0  # seconds
 _CELL_LENGTH = 128  # characters
@@ -55,7 +55,7 @@ def measurement(value: float | None, unit: str, digits: int | None = None) -> st
 
 
 def elapsed(at: datetime, since: datetime) -> str:
-    """Return the time from `since` to `at`; below ten seconds without tenths, which would flicker in a live view."""
+    """Return the time from `since` to `at`, without tenths of seconds, which would flicker in a live view."""
     seconds = max((at - since).total_seconds(), 0.0)
     return f"{seconds:.0f} s" if seconds < 10 else format_duration(seconds)  # noqa: PLR2004  # ten seconds
 
@@ -77,7 +77,7 @@ PLUG_COLUMNS = ("STATUS", "POWER", "L1 / L2 / L3", "LIMIT", "AGE")
 
 
 class Rank(IntEnum):
-    """How urgent a row is; `watch` shows low ranks first."""
+    """The urgency of a row; `watch` shows low ranks first."""
 
     UNAVAILABLE = 0
     WAITING = 1
@@ -93,7 +93,7 @@ class PlugRow:
     Attributes:
         name: Name of the plug.
         cells: One text per PLUG_COLUMNS.
-        rank: How urgent the row is.
+        rank: The urgency.
         availability: Why the plug is online or not, and since when.
     """
 
@@ -111,8 +111,8 @@ class StationRow:
         name: Name of the station.
         rank: The most urgent rank among the station and its plugs.
         unavailable: Why the station is not online, and since when; empty if it is online.
-        remarks: The last error, if it is recent or still matters, and anything unusual in the last response.
-        plugs: Its plugs.
+        remarks: The last error, if it is recent or the station is unavailable, and the note about the last response.
+        plugs: The plugs.
     """
 
     name: str
@@ -143,7 +143,7 @@ def station_row(at: datetime, station: StationSnapshot) -> StationRow:
 
 
 def rank_of(plug: PlugSnapshot) -> Rank:
-    """Return how urgent a plug is."""
+    """Return the urgency of a plug."""
     if plug.reason is not Reason.ONLINE:
         return _rank_of_reason(plug.reason)
     status = meaning(plug.status)
@@ -184,7 +184,7 @@ def _age(at: datetime, time: datetime) -> str:
 
 
 def print_plugs(reading: Reading) -> None:
-    """Print the plugs of a station that was polled for the first time, with the uuids to give them an alias by."""
+    """Print the plugs of a station that was polled for the first time, with the uuids for their aliases."""
     rows = [
         [plug.plug_uuid, plug.label, plug.status, None if plug.power is None else measurement(plug.power, "W")]
         for plug in reading.plugs
@@ -221,7 +221,7 @@ def _reading_cells(plug: PlugReading) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TopicRow:
-    """A plug as its topics show it; a cell is empty if its topic has no value.
+    """A plug as published on its topics; a cell is empty if its topic has no value.
 
     Attributes:
         station: Name of the station.

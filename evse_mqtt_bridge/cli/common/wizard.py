@@ -30,10 +30,10 @@ _PORT, _TLS_PORT = 1883, 8883
 
 
 class Wizard:
-    """Asks each question once. Writes nothing.
+    """Asks the questions of `init`; does not write the file.
 
     Args:
-        path: The configuration file to be; names of files in it are relative to its folder.
+        path: The future configuration file; names of files in it are relative to its folder.
         given: Answers given as options.
         environ: The environment, whose variables override the answers.
     """
@@ -49,7 +49,7 @@ class Wizard:
         """Return the text of the configuration file.
 
         Raises:
-            ConfigError: The answers do not make a valid configuration.
+            ConfigError: The answers do not form a valid configuration.
             EditError: The API rejects a station.
             UnavailableError: The broker or the API does not answer.
             click.UsageError: An answer is missing or invalid.
@@ -180,7 +180,7 @@ class Wizard:
         Args:
             number: Index of the station, from 0.
             fields: The fields of the option `--station`; empty: prompt for them.
-            previous: Answers that prompts propose.
+            previous: The answers that prompts propose.
         """
 
         def text(key: str, question: str, default: str | None = None) -> str:
@@ -194,7 +194,7 @@ class Wizard:
         station = StationAnswers(
             edge_device_id=text("edge_device_id", "Edge device ID"),
             uuid=text("uuid", "Station UUID"),
-            name=text("name", "Name for people (empty: none)", ""),
+            name=text("name", "Display name (empty: none)", ""),
             alias=text("alias", "Alias, replaces the UUID in topics (empty: none)", ""),
         )
         path: KeyPath = ("stations", EACH, "token")
@@ -239,12 +239,12 @@ class Wizard:
                 return candidate
 
     def _is_in_environment(self, *path: str | int) -> bool:
-        """Return whether the environment sets a secret or its file; then it is neither asked for nor written."""
+        """Return whether the environment sets a secret or its file; it is then neither prompted for nor written."""
         names = {variable_name(path), variable_name((*path[:-1], f"{path[-1]}_file"))}
         return not names.isdisjoint(name.upper() for name in self._environ)
 
     def _text(self, answers: Answers) -> str:
-        """Return the configuration file. Answers name files as the user does; the file, relative to its folder."""
+        """Return the text of the configuration file, with file names relative to its folder."""
 
         def relative(file: str) -> str:
             return relative_to_config(self._path.parent, file)
@@ -262,10 +262,10 @@ class Wizard:
         return render_answers(replace(answers, broker=located_broker, stations=stations, cloud_ca_file=cloud_ca_file))
 
     def _config(self, answers: Answers, environ: Mapping[str, str]) -> Config:
-        """Return the configuration that the answers and the environment make.
+        """Return the configuration from the answers and the environment.
 
         Raises:
-            ConfigError: It is invalid. Problems have no line numbers, because there is no file yet.
+            ConfigError: The configuration is invalid. Problems have no line numbers, because there is no file yet.
         """
         try:
             return parse(self._text(answers), self._path, environ).config
@@ -278,10 +278,10 @@ class Wizard:
             raise ConfigError(*problems) from None
 
     def _resolve(self, error: BridgeError, *choices: str) -> str:
-        """Return what the user chooses after an error. Answers that make an invalid configuration cannot be kept.
+        """Return the user's choice after an error. Answers that form an invalid configuration cannot be kept.
 
         Raises:
-            BridgeError: The error itself, without a terminal.
+            BridgeError: There is no terminal; this is the error itself.
             click.Abort: The user cancelled.
         """
         can_be_kept = "keep" in choices and not isinstance(error, ConfigError)
@@ -301,7 +301,7 @@ class Wizard:
 
 
 async def _connect(settings: Mqtt) -> None:
-    """Connect to the broker and report that.
+    """Connect to the broker and print the result.
 
     Raises:
         UnavailableError: The broker does not answer, or rejects the connection.
@@ -334,5 +334,5 @@ def _initial_broker(given: GivenAnswers) -> BrokerAnswers:
 
 
 def _variables_of(path: KeyPath, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of one table; those of others may be invalid before their questions are answered."""
+    """Return the variables of one table; those of other tables may be invalid until their questions are answered."""
     return {name: text for name, text in environ.items() if name.upper().startswith(variable_name(path))}

@@ -1,7 +1,7 @@
 """Transports for the requests, behind httpx's interface: libcurl if pycurl is installed, else httpx's own.
 
-Both behave the same: they follow no redirect, keep no cookie, decode no body, and take nothing from the environment but
-a proxy if the settings ask for it. The client sets deadlines and limits the size of bodies.
+Both behave the same: they follow no redirect, keep no cookie and decode no body. From the environment they use only the
+proxy, and only if the settings enable it. The client sets deadlines and limits the size of bodies.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def choose_transport(settings: Cloud) -> TransportChoice:
     """Return the transport that `settings.transport` selects; only its library is imported.
 
     Raises:
-        ConfigError: The settings name libcurl and it cannot be used, or `settings.ca_file` cannot be used.
+        ConfigError: The settings name libcurl, which cannot be used, or `settings.ca_file` cannot be used.
     """
     if settings.transport in ("auto", "libcurl"):
         reason = _why_libcurl_is_unusable()
@@ -62,7 +62,7 @@ def choose_transport(settings: Cloud) -> TransportChoice:
 
 
 def _why_libcurl_is_unusable() -> str:
-    """Return why libcurl cannot be used here, and what to do; empty: it can."""
+    """Return why libcurl cannot be used here, and what to do; empty if it can be used."""
     try:
         from evse_mqtt_bridge.cloud.transport import libcurl  # noqa: PLC0415  # an optional extra
     except ImportError:

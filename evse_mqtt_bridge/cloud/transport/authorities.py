@@ -1,7 +1,7 @@
 """Reads the trusted CAs as PEM, for libcurl.
 
-libcurl brings its own OpenSSL, which does not know where the system keeps its CAs. So it gets those that Python's ssl
-module uses, including those in SSL_CERT_FILE and SSL_CERT_DIR.
+libcurl includes its own OpenSSL, which does not know the location of the system's CAs. So the bridge passes it the CAs
+that Python's ssl module uses, including those in SSL_CERT_FILE and SSL_CERT_DIR.
 """
 
 import os
@@ -27,7 +27,7 @@ def authorities(ca_file: str) -> bytes:
 
 
 def _hashed(folder: Path) -> list[Path]:
-    """Return the files of a folder that OpenSSL would find."""
+    """Return the files of a folder that OpenSSL would load."""
     try:
         return [path for path in folder.iterdir() if _HASHED.fullmatch(path.name)]
     except OSError:

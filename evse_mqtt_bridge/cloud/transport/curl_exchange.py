@@ -1,4 +1,4 @@
-"""One transfer of libcurl: sets a handle up for a request, and collects the response."""
+"""One transfer of libcurl: sets up a handle for a request, and collects the response."""
 
 import os
 import re
@@ -32,21 +32,21 @@ _SUPPRESS_CONNECT_HEADERS = 265
 """CURLOPT_SUPPRESS_CONNECT_HEADERS (libcurl 7.54), which pycurl does not name: hides the head of a proxy's response."""
 
 GivenAddresses = dict[tuple[str, int], Sequence[str]]
-"""By host and port: the addresses that libcurl was given last. It keeps them for all handles together."""
+"""The addresses that libcurl received last, by host and port. All handles share them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request as libcurl needs it, kept in the extensions of the httpx request.
+    """A request in the form that libcurl needs, stored in the extensions of the httpx request.
 
     Attributes:
         url: The complete URL.
-        header_lines: One line per header, the token included.
-        host: The host to connect to, the proxy's if there is one; empty: it is an address.
+        header_lines: One line per header, including the token.
+        host: The name of the host to connect to, or of the proxy if there is one; empty: it is an address.
         port: The port to connect to.
         proxy: The proxy to use, if any.
         method: The HTTP method; empty: a GET without a body, which is libcurl's default.
-        body: The body to send; None: the request has none.
+        body: The body to send; `None`: no body.
     """
 
     url: str
@@ -59,7 +59,7 @@ class Prepared:
 
 
 class TrustedCertificates:
-    """The CA certificates in a file in memory, which libcurl parses once for all connections."""
+    """The CA certificates as a file in memory, which libcurl parses once for all connections."""
 
     def __init__(self, ca_file: str) -> None:
         self._pem = authorities(ca_file)
@@ -87,7 +87,7 @@ class TrustedCertificates:
 
 
 class Exchange:
-    """A handle of libcurl, and the response that it receives; it serves one request after the other.
+    """A handle of libcurl with the response that it receives; it handles one request after another.
 
     Attributes:
         curl: The handle.
@@ -118,7 +118,7 @@ class Exchange:
         self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
 
     def begin(self, prepared: Prepared, addresses: Sequence[str]) -> None:
-        """Set the handle up for a request; `addresses` are those of its host, if that is a name."""
+        """Set up the handle for a request; `addresses` are those of the host, if the host is a name."""
         curl = self.curl
         curl.setopt(pycurl.URL, prepared.url)
         curl.setopt(pycurl.HTTPHEADER, prepared.header_lines)
@@ -139,7 +139,7 @@ class Exchange:
         self._has_head = False
 
     def wake(self) -> None:
-        """Resume the request that waits for this exchange."""
+        """Resume the request that is waiting for this exchange."""
         if not self.done.done():
             self.done.set_result(None)
 
@@ -160,7 +160,7 @@ class Exchange:
             if self._status != _OK:
                 return buffered_response(self._status, _fields(self._head), b"".join(self._body))
             if code == 0 or self._size > self._limit:
-                # Of the headers of a 200, the client reads only this one.
+                # The client reads only this header of a response with status 200.
                 fields = _fields(self._head) if b"content-encoding" in head else ()
                 return buffered_response(self._status, fields, b"".join(self._body))
         elif code == 0:
@@ -176,7 +176,7 @@ class Exchange:
         """Return the body of an error response whose transfer has ended.
 
         Raises:
-            CurlError: It did not arrive completely.
+            CurlError: The body did not arrive completely.
         """
         if self.code:
             raise self._error(self.code, self.text)
@@ -186,7 +186,7 @@ class Exchange:
         """Return the head in lower case.
 
         Raises:
-            CurlError: It has a header without a name, which libcurl accepts.
+            CurlError: The head has a header without a name, which libcurl accepts.
         """
         head = b"".join(self._head).lower()
         if b"\n:" in head:

@@ -1,10 +1,10 @@
 """Drives libcurl's multi interface from the event loop: the loop waits for sockets and timers, libcurl transfers.
 
-The event loop watches one epoll object, which holds libcurl's sockets. So the loop makes one callback per batch of
-ready sockets, and a socket that libcurl closes leaves nothing behind in the loop that a later socket with the same
-number could meet. A socket stays in the epoll object while its connection is idle, because removing and adding it would
-cost two system calls per request. If an idle socket becomes readable, because the server closes it or sends unsolicited
-data, it is removed, and libcurl notices before it uses the connection again.
+The event loop watches one epoll object, which contains libcurl's sockets. So the loop calls back once per batch of
+ready sockets, and it keeps no state of a closed socket that could affect a later socket with the same number. A socket
+stays in the epoll object while its connection is idle, because removing and adding it would cost two system calls per
+request. If an idle socket becomes readable, because the server closes it or sends unsolicited data, it is removed, and
+libcurl detects this before it uses the connection again.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _EVENTS = {
     pycurl.POLL_OUT: select.EPOLLOUT,
     pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
 }
-_READABLE = ~select.EPOLLOUT  # includes errors and hang-ups: reading finds out which
+_READABLE = ~select.EPOLLOUT  # includes errors and hang-ups, which reading distinguishes
 _MAX_EVENTS = 256
 _RETRY_MS = 20
 
@@ -39,7 +39,7 @@ class CurlLoop:
 
     Args:
         on_finished: Called at the end of each transfer.
-        connections: How many connections libcurl keeps.
+        connections: Maximum number of connections that libcurl keeps.
     """
 
     def __init__(self, on_finished: OnFinished, connections: int) -> None:
@@ -47,9 +47,9 @@ class CurlLoop:
         self._on_finished = on_finished
         self._epoll = select.epoll()
         self._registered: dict[int, int] = {}
-        """By socket: the events for which it is in the epoll object."""
+        """The events for which each socket is in the epoll object."""
         self._wanted: dict[int, int] = {}
-        """By socket: the events that libcurl waits for; 0 while its connection is idle."""
+        """The events that libcurl waits for, by socket; 0 while the connection is idle."""
         self._start: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
@@ -65,11 +65,11 @@ class CurlLoop:
         self._multi.add_handle(curl)
 
     def remove(self, curl: pycurl.Curl) -> None:
-        """Give a transfer up at once and close its connection; `on_finished` is not called."""
+        """Abort a transfer at once and close its connection; `on_finished` is not called."""
         self._multi.remove_handle(curl)
 
     def on_new_socket(self, fd: int, _purpose: int) -> int:
-        """Set up a socket that libcurl has created, whose number may have been another's (SOCKOPTFUNCTION)."""
+        """Set up a new socket of libcurl, whose number may have been used before (SOCKOPTFUNCTION)."""
         self._registered.pop(fd, None)
         self._wanted.pop(fd, None)
         created = socket.socket(fileno=fd)
@@ -79,7 +79,7 @@ class CurlLoop:
         return int(pycurl.SOCKOPT_OK)
 
     def close(self) -> None:
-        """Close every connection; the caller has removed every transfer."""
+        """Close every connection; the caller must have removed every transfer."""
         for handle in (self._start, self._timer):
             if handle is not None:
                 handle.cancel()

@@ -1,8 +1,8 @@
-"""httpx's own transport in several small pools: needs no compiled package, and some twenty times the CPU of libcurl.
+"""httpx's own transport in several small pools: needs no compiled package, but about 20 times the CPU time of libcurl.
 
 The work of httpx's connection pool grows with the square of its size, so no pool has more than ten connections, and a
-request goes to the least busy pool. Names are resolved by names.py, since a lookup in the loop's executor could delay
-the end of the process: a request is sent to an address, with the name in its Host header and in the TLS handshake.
+request goes to the least busy pool. names.py resolves names, because a lookup in the loop's executor could delay the
+end of the process. So a request is sent to an address, with the name in its Host header and in the TLS handshake.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ POOL_SIZE = 10
 """Maximum number of connections per pool."""
 
 _CONNECT_TIMEOUT = 2.0
-"""Seconds to wait for an address of a name if there are more addresses to try."""
+"""Seconds to wait for a connection to one address of a name if there are more addresses to try."""
 
 _SOCKET_OPTIONS = ((socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER),)
 
@@ -36,7 +36,7 @@ _SOCKET_OPTIONS = ((socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER),)
 class _Pool:
     """One pool of up to `size` connections; `busy` counts the requests under way.
 
-    A replaced pool gets no more requests, and is closed at the end of the last one.
+    A replaced pool gets no more requests, and is closed when its last request ends.
     """
 
     transport: httpx.AsyncHTTPTransport
@@ -46,10 +46,10 @@ class _Pool:
 
 
 class HttpxPools(httpx.AsyncBaseTransport):
-    """Follows no redirect, keeps no cookie and decodes no body.
+    """A transport that follows no redirect, keeps no cookie and decodes no body.
 
     Args:
-        connections: How many connections may be open at once.
+        connections: Maximum number of open connections.
         tls: The context that verifies servers.
         environment_proxy: Whether to use the proxy that the environment names.
     """
@@ -61,7 +61,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
         self._slots = asyncio.Semaphore(connections)
         self._names = Names(asyncio.get_running_loop().time)
         self._working: dict[str, str] = {}
-        """By host with several addresses: the one that accepted a connection last, which is tried first."""
+        """The address that accepted a connection last, by host with several addresses; it is tried first."""
         self._pools: dict[Proxy | None, tuple[_Pool, ...]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -166,7 +166,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
         )
 
     async def _leave(self, pool: _Pool) -> None:
-        """Count a request that has ended."""
+        """Remove a request that has ended from the count."""
         pool.busy -= 1
         if pool.is_replaced and not pool.busy:
             await pool.transport.aclose()
@@ -178,7 +178,7 @@ class HttpxPools(httpx.AsyncBaseTransport):
 
 
 class _HandshakeTrace:
-    """Closes the connection of a TLS handshake that was cancelled, which httpcore leaves open."""
+    """Closes the connection of a cancelled TLS handshake, which httpcore leaves open."""
 
     def __init__(self) -> None:
         self._stream: Any = None
@@ -219,7 +219,7 @@ def _host(request: httpx.Request) -> str:
 
 
 def _addressed(request: httpx.Request, address: str, connect_timeout: float | None) -> httpx.Request:
-    """Return a request that goes to this address of its host; it is kept in the extensions of the original one."""
+    """Return a request to this address of its host; it is cached in the extensions of the original request."""
     host = _host(request)
     if host == address:
         return request

@@ -1,8 +1,8 @@
-"""httpx's transport interface on libcurl, through pycurl: of everything measured, it needs the least CPU.
+"""httpx's transport interface on libcurl, through pycurl: needs the least CPU time of all measured clients.
 
-There are as many handles as there may be connections, and they serve all stations; a station adds only its URL and its
-header lines. libcurl's own name resolution stays unused, since giving up a lookup can block: names.py resolves names,
-and libcurl is given addresses.
+There is one handle per connection, and all stations share them; a station adds only its URL and its header lines.
+libcurl does not resolve names, because cancelling its lookups can block: names.py resolves them, and libcurl receives
+addresses.
 
 A response with status 200 is returned once its body is complete, as a buffered body, which spares an iteration per
 poll. Any other response is returned as soon as its head has arrived, and its body is a stream.
@@ -24,14 +24,14 @@ from evse_mqtt_bridge.cloud.transport.proxy import named_proxy
 __all__ = ["LibcurlTransport", "why_unusable"]
 
 _OLDEST_VERSION = 0x075400
-"""libcurl 7.84, the oldest version whose error messages errors.py knows."""
+"""libcurl 7.84, the oldest version whose error messages errors.py matches."""
 
 _PORTS = {"http": 80, "https": 443}
 _BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
 
 
 def why_unusable() -> str:
-    """Return why the transport cannot use this libcurl; empty: it can."""
+    """Return why the transport cannot use this libcurl; empty if it can."""
     version, tls = pycurl.version_info()[2], pycurl.version_info()[5]
     if not hasattr(select, "epoll"):
         return "the bridge drives it with epoll, which this system does not have"
@@ -43,10 +43,10 @@ def why_unusable() -> str:
 
 
 class LibcurlTransport(httpx.AsyncBaseTransport):
-    """Follows no redirect, keeps no cookie and decodes no body.
+    """A transport that follows no redirect, keeps no cookie and decodes no body.
 
     Args:
-        connections: How many connections may be open at once.
+        connections: Maximum number of open connections.
         ca_file: CA certificates (PEM) to trust in addition to the system's; empty: none.
         environment_proxy: Whether to use the proxy that the environment names.
     """
@@ -60,7 +60,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         self._shared_lines: dict[str, str] = {}
         self._given_addresses: GivenAddresses = {}
         self._unused = connections
-        """How many handles may still be created."""
+        """Number of handles that may still be created."""
         self._idle: list[Exchange] = []
         self._waiters: deque[asyncio.Future[Exchange]] = deque()
         self._busy: dict[pycurl.Curl, Exchange] = {}
@@ -108,7 +108,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         return exchange.error_body()
 
     def release(self, exchange: Exchange) -> None:
-        """Free a handle for the next request; a transfer under way is given up, and its connection closed."""
+        """Free a handle for the next request; a transfer under way is aborted, and its connection closed."""
         if self._busy.pop(exchange.curl, None) is not None:
             self._curl.remove(exchange.curl)
         while self._waiters:
@@ -136,7 +136,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         exchange.wake()
 
     async def _next_exchange(self) -> Exchange:
-        """Create a handle, or wait for one if there are as many as connections are allowed."""
+        """Return a free handle: create one, or wait for one if the maximum number of connections is reached."""
         if self._unused:
             self._unused -= 1
             return Exchange(self._curl, self._trusted, self._given_addresses)
@@ -168,7 +168,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         """Return the headers, except those that libcurl adds itself."""
         lines = [self._shared(name, value) for name, value in headers.items() if name not in {"host", *_BODY_HEADERS}]
         if has_body:
-            lines.append("Expect:")  # without a value: libcurl does not wait for a 100 Continue
+            lines.append("Expect:")  # without a value, so that libcurl does not wait for a 100 Continue
             if "content-type" not in headers:
                 lines.append("Content-Type:")
         return lines

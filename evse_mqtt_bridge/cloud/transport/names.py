@@ -15,11 +15,11 @@ LIFETIME = 60
 """Seconds for which the addresses of a name are cached."""
 
 _AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
-"""What getaddrinfo returns for one address."""
+"""The result of getaddrinfo for one address."""
 
 
 async def resolve(host: str) -> list[str]:
-    """Return the addresses of a name; a lookup that is given up delays neither the loop nor the end of the process.
+    """Return the addresses of a name; a cancelled lookup delays neither the loop nor the end of the process.
 
     Raises:
         OSError: The name does not exist, or no name server answers.
@@ -45,11 +45,11 @@ class Names:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._cache: dict[str, tuple[tuple[str, ...], float]] = {}
-        """By name: its addresses, and until when they are valid."""
+        """The addresses of each name, and until when they are valid."""
         self._lookups: dict[str, asyncio.Task[tuple[str, ...]]] = {}
 
     def known(self, host: str) -> tuple[str, ...] | None:
-        """Return the cached addresses of a name; None: there are none."""
+        """Return the cached addresses of a name; `None` if there are none."""
         addresses, until = self._cache.get(host, (None, 0.0))
         return addresses if self._now() < until else None
 
@@ -66,11 +66,11 @@ class Names:
         if lookup is None:
             lookup = self._lookups[host] = asyncio.create_task(self._resolve(host), name=f"resolve {host}")
             lookup.add_done_callback(_retrieve_exception)
-        await asyncio.wait((lookup,))  # not shield(): since Python 3.14, it reports failures that nobody awaits
+        await asyncio.wait((lookup,))  # not shield(): since Python 3.14, it reports failures of abandoned lookups
         return lookup.result()
 
     async def aclose(self) -> None:
-        """Give up all lookups."""
+        """Cancel all lookups."""
         lookups = list(self._lookups.values())
         for task in lookups:
             task.cancel()

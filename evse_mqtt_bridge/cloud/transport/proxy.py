@@ -28,7 +28,7 @@ class Proxy:
 
 
 def named_proxy(scheme: str, host: str) -> Proxy | None:
-    """Return the proxy that the environment names for a scheme and a host; None: there is none.
+    """Return the proxy that the environment names for a scheme and a host; `None` if there is none.
 
     Raises:
         OSError: The environment names a proxy that is not an HTTP proxy.

@@ -124,7 +124,7 @@ _QUESTIONS = (
         "Add a",
         "Edge device",
         "Station",
-        "Name",
+        "Display name",
         "Alias",
         "Token",
     ),

@@ -1,6 +1,6 @@
-"""The lower bound of a poll: the same requests with the bridge's own HTTP client, or another one, and nothing else.
+"""The minimum cost of polling: the same requests with the bridge's own HTTP client, or another one, and nothing else.
 
-A script to run as a process, until a signal ends it.
+A script that runs as a process until it gets a signal.
 """
 
 import argparse
@@ -25,7 +25,7 @@ async def send_requests(client: str, where: Where) -> None:
 
 
 def main() -> None:
-    """Run until a signal ends the process."""
+    """Run until the process gets a signal."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cloud", required=True)
     parser.add_argument("--ca", required=True)

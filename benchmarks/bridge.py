@@ -1,4 +1,4 @@
-"""The bridge under measurement, started as a user does: `evse-mqtt-bridge run`."""
+"""The bridge under measurement, started as by a user: `evse-mqtt-bridge run`."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ class Bridge(Client):
 
 
 def availability_topics(stations: range) -> frozenset[str]:
-    """The availability topics of the bridge, these stations and their plugs."""
+    """Return the availability topics of the bridge, these stations and their plugs."""
     topics = {_TOPICS.availability}
     for uuid in map(uuid_of, stations):
         topics.add(_TOPICS.station(uuid, "availability"))
@@ -47,12 +47,12 @@ def availability_topics(stations: range) -> frozenset[str]:
 
 
 def watch_availability(rig: Rig) -> Subscriber:
-    """A subscriber to every availability topic. The availability of a plug is the last message published for it."""
+    """Return a subscriber to every availability topic. The bridge publishes the availability of a plug last."""
     return Subscriber(rig.broker.port, "evse/+/availability", "evse/+/+/availability")
 
 
 def topics_of(stations: range) -> set[str]:
-    """Every topic that is retained for these stations, including discovery."""
+    """Return every topic that is retained for these stations, including discovery."""
     topics = set(BridgeEntry(_TOPICS, _CLIENT_ID, _LOCATIONS).all_topics())
     for uuid in map(uuid_of, stations):
         plugs = plugs_of(uuid)
@@ -62,7 +62,7 @@ def topics_of(stations: range) -> set[str]:
 
 
 def retained_topics(rig: Rig, count: int, timeout: float) -> set[str]:
-    """Every topic that the broker retains, read by a new subscription.
+    """Return every topic that the broker retains, read by a new subscription.
 
     Args:
         rig: The broker to read from.

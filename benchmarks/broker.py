@@ -73,9 +73,9 @@ class Broker:
             self._process = None
 
     def messages_per_second(self, since: float) -> float:
-        """Packets received per second since a moment of `time.monotonic`, by the broker's count of each second.
+        """Return the packets received per second since `since` (`time.monotonic`), by the broker's own counts.
 
-        NaN if the broker has published fewer than two counts.
+        Return NaN if the broker has published fewer than two counts.
         """
         counts = [count for count in list(self._counts) if count[0] >= since]
         if len(counts) < 2:
@@ -87,7 +87,7 @@ class Broker:
         """Wait until the broker retains `count` messages, by its own count, which includes about fifty of its own.
 
         Raises:
-            TimeoutError: It does not within `timeout` seconds.
+            TimeoutError: The broker does not within `timeout` seconds.
         """
         began = time.monotonic()
         while self._retained < count:

@@ -27,7 +27,7 @@ class Cadence:
 
 
 def polls(log: Path, since: float = 0.0, until: float = float("inf")) -> dict[str, list[float]]:
-    """The times of each station's polls (seconds, UTC) by uuid, between `since` and `until`, from the cloud's log."""
+    """Return the times of polls (seconds, UTC) by station uuid, between `since` and `until`, from the cloud's log."""
     times: dict[str, list[float]] = defaultdict(list)
     for at, uuid in _lines(log):
         if since <= at <= until:
@@ -36,7 +36,7 @@ def polls(log: Path, since: float = 0.0, until: float = float("inf")) -> dict[st
 
 
 def cadence(times: Mapping[str, Sequence[float]], interval: float, without: Container[str] = ()) -> Cadence:
-    """The cadence of all stations together.
+    """Return the cadence of all stations together.
 
     Args:
         times: Poll times by uuid.
@@ -62,5 +62,5 @@ def _lines(log: Path) -> Iterator[tuple[float, str]]:
 
 
 def _complete(lines: Iterable[str]) -> Iterator[list[str]]:
-    """The fields of each line, without a last line that is still being written."""
+    """Return the fields of each line, without a last line that is still being written."""
     return (line.split() for line in lines if line.endswith("\n"))

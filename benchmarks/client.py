@@ -18,18 +18,18 @@ _ROOT = Path(__file__).parent.parent
 
 
 def script(name: str, **options: object) -> list[str]:
-    """The command that runs a script of this package; an option `broker=1` becomes `--broker 1`."""
+    """Return the command that runs a script of this package; an option `broker=1` becomes `--broker 1`."""
     arguments = [argument for key, value in options.items() for argument in (f"--{key}", str(value))]
     return [sys.executable, "-m", f"benchmarks.{name}", *arguments]
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured of a client within a period.
+    """The measured figures of a client within a period.
 
     Attributes:
-        polls: Per second.
-        messages: Per second; NaN if unknown.
+        polls: Polls per second.
+        messages: Messages per second; NaN if unknown.
         cpu: CPU seconds per second.
         memory: Resident memory at the end, in bytes.
     """
@@ -87,7 +87,7 @@ class Client:
         return usage(self.pid)
 
     def lines(self, containing: str) -> int:
-        """Number of occurrences of a text in its output."""
+        """Return the number of occurrences of a text in the output."""
         return self.output.read_text(errors="replace").count(containing)
 
     def signal(self, number: int) -> None:
@@ -99,7 +99,7 @@ class Client:
 
         Args:
             condition: Function without arguments, polled every 50 ms.
-            timeout: In seconds.
+            timeout: Maximum time to wait, in seconds.
             what: Name of the condition, for errors.
 
         Raises:
@@ -131,5 +131,5 @@ class Client:
         return Figures(polls / elapsed, messages, (used.cpu - cpu) / elapsed, used.memory)
 
     def tail(self) -> str:
-        """The last 2000 characters of its output."""
+        """Return the last 2000 characters of the output."""
         return self.output.read_text(errors="replace")[-2000:]

@@ -1,6 +1,6 @@
-"""nginx as the vendor's API: any number of stations over TLS, of which a chosen share changes with each answer.
+"""nginx as the vendor's API: any number of stations over TLS, of which a chosen share changes with each response.
 
-Each station has two plugs. nginx derives the answer from the requested path, so that additional stations cost nothing.
+Each station has two plugs. nginx derives the response from the requested path, so additional stations cost nothing.
 `time` is nginx's clock in milliseconds, which the latency measurement uses. The last hex digit of a station's uuid
 assigns it to one of 16 groups; a fault can be started for a group at any time.
 """
@@ -70,12 +70,12 @@ class StationFault(StrEnum):
 
 
 def uuid_of(number: int) -> str:
-    """The uuid of station `number`; 16 consecutive numbers differ in the last digit."""
+    """Return the uuid of station `number`; 16 consecutive numbers differ in the last digit."""
     return f"{number:032x}"
 
 
 def plugs_of(uuid: str) -> tuple[str, str]:
-    """The plug uuids of a station."""
+    """Return the plug uuids of a station."""
     return "a" + uuid[1:], "b" + uuid[1:]
 
 
@@ -84,7 +84,7 @@ class Cloud:
 
     Args:
         folder: Folder for its configuration, certificates and logs.
-        changing: Share of answers that differ from the previous one of the same station, from 0 to 1.
+        changing: Share of responses that differ from the previous one of the same station, from 0 to 1.
         log: Write the time and path of each poll to `polls_log`, and allow faults of stations.
     """
 
@@ -116,7 +116,7 @@ class Cloud:
         return f"https://localhost:{self._port}"
 
     def context(self) -> ssl.SSLContext:
-        """A TLS context that trusts this server."""
+        """Return a TLS context that trusts this server."""
         return ssl.create_default_context(cafile=str(self.ca_file))
 
     def start(self) -> None:
@@ -147,7 +147,7 @@ class Cloud:
             self._process = None
 
     def polls(self) -> int:
-        """The number of polls since the start."""
+        """Return the number of polls since the start."""
         with urllib.request.urlopen(f"http://{HOST}:{self._stub_port}/polls", timeout=5) as answer:
             numbers = answer.read().split(b"requests")[1].split()
         self._counts += 1  # nginx counts this request too
@@ -158,14 +158,14 @@ class Cloud:
         self._flag(fault, group).touch()
 
     def end_fault(self, fault: StationFault, group: str) -> None:
-        """End a fault, so that these stations get answers again."""
+        """End a fault, so that these stations get responses again."""
         self._flag(fault, group).unlink()
 
     def _flag(self, fault: StationFault, group: str) -> Path:
         return self._folder / f"{fault.name}-{group}"
 
     def _text(self) -> str:
-        # If a share p of the answers has new values, 1 - (1 - p)^2 of them differ from the previous answer.
+        # If a share p of the responses has new values, 1 - (1 - p)^2 of them differ from the previous response.
         varying = 1 - (1 - self._changing) ** 0.5
         faults = [f"if (-f {self._folder}/{kind.name}-$group) {{ {kind.value}; }}" for kind in StationFault]
         return _CONFIG.substitute(

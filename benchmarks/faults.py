@@ -1,7 +1,7 @@
 """The fault contract with thousands of stations: some fail in each way, the cloud stops, the broker restarts empty.
 
-What must hold: each failing station, and no other, is unavailable with the right reason; the others keep their cadence;
-requests, log lines and memory stay bounded; at the end the broker retains every topic and no other.
+The expected behaviour: each failing station, and no other, is unavailable with the right reason; the others keep their
+cadence; requests, log lines and memory stay bounded; at the end the broker retains every topic and no other.
 """
 
 import time
@@ -80,7 +80,7 @@ class _Scenario:
     expected: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> Row:
-        """All stations answer."""
+        """Wait until all stations are online."""
         self.expected = {uuid_of(number): "online" for number in self.stations}
         seconds = self._wait_for_reasons()
         self.rig.broker.wait_for_retained(len(topics_of(self.stations)), self._timeout)
@@ -161,7 +161,7 @@ class _Scenario:
 
 
 def _wrong(latest: Mapping[str, bytes], expected: Mapping[str, str]) -> int:
-    """The number of stations whose reason is not the expected one."""
+    """Return the number of stations whose reason is not the expected one."""
     return sum(
         1 for uuid, reason in expected.items() if latest.get(f"evse/{uuid}/availability_reason") != reason.encode()
     )

@@ -1,7 +1,7 @@
 """HTTP clients to compare: the bridge's own, and alternatives.
 
 Each is created with the server and a number of connections, and returns a function that requests one station and
-waits for the complete answer.
+waits for the complete response.
 """
 
 import ssl
@@ -54,7 +54,7 @@ class Where:
 
 
 async def bridge(where: Where, transport_name: str = "auto") -> Get:
-    """The bridge's client, with requests that are built once."""
+    """Return the bridge's client, with requests that are built once."""
     named = {"base_url": where.cloud, "ca_file": where.ca, "max_concurrency": where.connections}
     settings = Cloud.model_validate({**named, "transport": transport_name})
     client = await CloudClient(settings).__aenter__()
@@ -69,7 +69,7 @@ async def bridge(where: Where, transport_name: str = "auto") -> Get:
 
 
 async def aiohttp_session(where: Where) -> Get:
-    """Aiohttp as in its documentation, with URLs and headers built once."""
+    """Return a client of aiohttp as in its documentation, with URLs and headers built once."""
     connector = aiohttp.TCPConnector(ssl=where.tls(), limit=where.connections)
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     urls, headers = [URL(address) for address in where.addresses()], CIMultiDict(_HEADERS)
@@ -83,7 +83,7 @@ async def aiohttp_session(where: Where) -> Get:
 
 
 async def httpx_client(where: Where) -> Get:
-    """Httpx as in its documentation, with its own pool."""
+    """Return a client of httpx as in its documentation, with its own pool."""
     limits = httpx.Limits(max_connections=where.connections, max_keepalive_connections=where.connections)
     client = httpx.AsyncClient(verify=where.tls(), limits=limits, trust_env=False, timeout=10)
     addresses = where.addresses()
@@ -95,7 +95,7 @@ async def httpx_client(where: Where) -> Get:
 
 
 async def httpx_prepared(where: Where) -> Get:
-    """The transport of httpx, driven directly, with requests that are built once."""
+    """Return the transport of httpx, driven directly, with requests that are built once."""
     limits = httpx.Limits(max_connections=where.connections, max_keepalive_connections=where.connections)
     transport = httpx.AsyncHTTPTransport(verify=where.tls(), limits=limits, trust_env=False)
     requests = [httpx.Request("GET", address, headers=_HEADERS) for address in where.addresses()]
@@ -109,7 +109,7 @@ async def httpx_prepared(where: Where) -> Get:
 
 
 async def libcurl(where: Where) -> Get:
-    """The multi interface of libcurl with pycurl's own event loop integration."""
+    """Return the multi interface of libcurl with pycurl's own event loop integration."""
     import pycurl  # noqa: PLC0415  # an optional extra
 
     multi, idle, addresses = pycurl.AsyncCurlMulti(), [], where.addresses()

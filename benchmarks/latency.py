@@ -1,6 +1,6 @@
-"""At an ordinary rate: the CPU cost of a poll, and the time from its answer to its last message at a subscriber.
+"""At an ordinary rate: the CPU cost of a poll, and the time from its response to its last message at a subscriber.
 
-The server puts its own time into `time` in the answer; the subscriber compares it with the clock of the same machine.
+The server puts its own time into `time` in the response; the subscriber compares it with the clock of the same machine.
 nginx rounds down to milliseconds, so that the measured latency is up to 1 ms too long.
 """
 
@@ -27,17 +27,17 @@ _LAST_FIELD = "dyn_current_limit"
 
 @dataclass(slots=True)
 class _Latencies:
-    """Collects latencies, in milliseconds from the answer to the subscriber's callback."""
+    """Collects latencies, in milliseconds from the response to the subscriber's callback."""
 
     values: list[float] = field(default_factory=list)
     _times: dict[str, str] = field(default_factory=dict)
 
     def of_state(self, _topic: str, payload: bytes) -> None:
-        """Add a message of the bridge, which publishes `state` last of a plug's topics, with the time in it."""
+        """Add a message of the bridge, whose last topic of a plug is `state`, which contains the time."""
         self._add(payload.partition(b'"time":"')[2].partition(b'"')[0].decode())
 
     def of_fields(self, topic: str, payload: bytes) -> None:
-        """Add a message of another client, which publishes the fields in the order of the answer, the time first."""
+        """Add a message of another client, which publishes the fields in the order of the response, the time first."""
         prefix, _, name = topic.rpartition("/")
         if name == "time":
             self._times[prefix] = payload.decode()
@@ -48,7 +48,7 @@ class _Latencies:
         self.values.append((time.time() - datetime.fromisoformat(measured).timestamp()) * 1000)
 
     def percentile(self, percent: int) -> float:
-        """A percentile of the latencies, in milliseconds."""
+        """Return a percentile of the latencies, in milliseconds."""
         return statistics.quantiles(self.values, n=100)[percent - 1]
 
 

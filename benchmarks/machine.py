@@ -39,20 +39,20 @@ class Usage:
 
 
 def usage(pid: int) -> Usage:
-    """The resources that process `pid` uses.
+    """Return the resources that process `pid` uses.
 
     Raises:
-        OSError: There is no such process.
+        OSError: The process does not exist.
     """
     proc = Path("/proc") / str(pid)
-    # the process name, in brackets, may contain spaces
+    # The process name, in brackets, may contain spaces.
     fields = (proc / "stat").read_text().rpartition(")")[2].split()
     pages = int((proc / "statm").read_text().split()[1])
     return Usage((int(fields[11]) + int(fields[12])) / _TICKS, pages * _PAGE, len(list((proc / "fd").iterdir())))
 
 
 def pin(command: Sequence[str | Path], *, measured: bool = False) -> list[str]:
-    """The command, pinned to the measured process's core or to all others; not pinned on a machine with one core."""
+    """Return the command, pinned to the measured process's core or to all others; unchanged if there is one core."""
     arguments = [str(argument) for argument in command]
     measured_core, others = _cores()
     return ["taskset", "--cpu-list", measured_core if measured else others, *arguments] if others else arguments
@@ -66,7 +66,7 @@ def leave_measured_core() -> None:
 
 
 def description() -> str:
-    """The machine and the versions that results depend on, in one line."""
+    """Return the machine and the versions that results depend on, in one line."""
     memory = os.sysconf("SC_PHYS_PAGES") * _PAGE / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return (
@@ -78,7 +78,7 @@ def description() -> str:
 
 @cache
 def _cores() -> tuple[str, str]:
-    """The measured process's core and the others, in taskset's format; no others if nothing can be pinned."""
+    """Return the measured process's core and the others, in taskset's format; no others if nothing can be pinned."""
     first, *others = sorted(os.sched_getaffinity(0))
     if not others or shutil.which("taskset") is None:
         print("only one core, or no taskset: processes are not pinned, results are less precise", file=sys.stderr)

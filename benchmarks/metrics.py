@@ -82,7 +82,7 @@ def _row(effort: Effort) -> tuple[str, ...]:
 
 
 def _cpu_with_scrapes(bridge: Client, port: int, count: int, interval: float) -> tuple[float, list[float], int]:
-    """CPU seconds per second during `count` scrapes, the duration of each in seconds, and the response's bytes."""
+    """Return CPU seconds per second during `count` scrapes, the duration of each in seconds, and the response size."""
     durations, size = [], 0
     began, cpu = time.monotonic(), bridge.usage.cpu
     for number in range(count):

@@ -20,7 +20,7 @@ _BURSTS = 10
 
 
 def missing_reason() -> str:
-    """Why Node-RED cannot be measured; empty if it can."""
+    """Return why Node-RED cannot be measured; empty if it can."""
     return "" if _command() else "no node-red on PATH, and NODE_RED names no command that starts one"
 
 
@@ -46,7 +46,7 @@ class NodeRed(Client):
 
 
 def _command() -> list[str]:
-    """The command that starts Node-RED: NODE_RED, split as by a shell, or `node-red` on PATH; empty if neither."""
+    """Return the command that starts Node-RED: NODE_RED, split as by a shell, else `node-red` on PATH, else nothing."""
     configured = shlex.split(os.environ.get("NODE_RED", ""))
     if configured:
         return configured if shutil.which(configured[0]) else []

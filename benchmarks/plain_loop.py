@@ -1,4 +1,4 @@
-"""The script that a user would write: poll each station in turn, publish every field of the answer.
+"""The script that a user would write: polls each station in turn, and publishes every field of the response.
 
 It runs as a process until it gets a signal: `python -m benchmarks.plain_loop --cloud URL --ca FILE --broker PORT
 --stations N`. With `--rate` it makes that many polls per second, otherwise as many as it can.

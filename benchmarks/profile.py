@@ -1,4 +1,4 @@
-"""Where time and memory go: the minimum cost of a poll, what each step of the bridge adds, the bytes of a station."""
+"""Profiles time and memory: the minimum cost of a poll, the cost of each step of the bridge, the bytes per station."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -53,7 +53,7 @@ def profile(effort: Effort) -> Iterator[Table]:
 
 
 def _poll_table(bridge_figures: Figures, shares: Mapping[str, float] | None, alone: Mapping[str, float]) -> Table:
-    """The cost of each part of a poll.
+    """Return the cost of each part of a poll.
 
     Args:
         bridge_figures: Measurement of the running bridge.

@@ -39,7 +39,7 @@ class Table:
 
 
 def spread(values: Sequence[float], form: str = ".0f") -> str:
-    """The median of some values, with their range if there are several: `7,100 (6,900-7,300)`; `-` if unknown."""
+    """Return the median of these values, with the range if there are several: `7,100 (6,900-7,300)`; `-` if unknown."""
     ordered = sorted(value for value in values if math.isfinite(value))
     if not ordered:
         return "-"
@@ -50,7 +50,7 @@ def spread(values: Sequence[float], form: str = ".0f") -> str:
 
 
 def write(tables: Iterable[Table], conditions: str, page: Path = PAGE) -> list[str]:
-    """Write tables into a page, each with its conditions; returns the names of tables without marks in the page."""
+    """Write tables into a page, each with its conditions; return the names of tables without marks in the page."""
     text = page.read_text()
     unknown = []
     for table in tables:

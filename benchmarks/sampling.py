@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["ANSWER", "LOOP", "OBSERVABILITY", "PUBLISHING", "REQUEST", "SCHEDULING", "STATE", "sampled", "shares"]
 
 REQUEST = "request: libcurl, TLS, sockets"
-ANSWER = "parsing and validation of the answer"
+ANSWER = "parsing and validation of the response"
 STATE = "state and rendering of changed messages"
 PUBLISHING = "publishing: paho, socket"
 SCHEDULING = "scheduling: workers and schedule"
@@ -49,7 +49,7 @@ def sampled(pid: int, seconds: int, folder: Path) -> dict[str, float] | None:
 
 
 def shares(samples: str) -> dict[str, float]:
-    """Each part's share of the samples in py-spy's raw format: a stack, outermost frame first, and its count."""
+    """Return each part's share of the samples in py-spy's raw format: a stack, outermost frame first, and its count."""
     counts: Counter[str] = Counter()
     for line in samples.splitlines():
         stack, _, count = line.rpartition(" ")
@@ -58,7 +58,7 @@ def shares(samples: str) -> dict[str, float]:
 
 
 def _part(stack: str) -> str:
-    """The part of the innermost frame within the package; libraries count for the part that calls them."""
+    """Return the part of the innermost frame within the package; libraries count for the part that calls them."""
     for frame in reversed(stack.split(";")):
         if found := _FRAME.search(frame):
             path = found["path"]

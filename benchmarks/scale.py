@@ -1,4 +1,4 @@
-"""How costs grow with the number of stations: start, cadence, memory, reload, and a broker that restarts empty."""
+"""Measures costs by number of stations: start, cadence, memory, reload, and a broker that restarts empty."""
 
 import time
 from collections.abc import Iterator
@@ -32,13 +32,13 @@ class _Size:
     """The results for one number of stations.
 
     Attributes:
-        stations: The number.
-        start: From the start of the process until every topic is published.
-        steady: In normal operation.
-        cadence: In normal operation.
-        reload: After a reload that replaces a tenth of the stations.
-        disturbed: Cadence of the other stations during reload and reconnect.
-        reconnect: After a restart of the broker without retained messages.
+        stations: The number of stations.
+        start: The cost from the start of the process until every topic is published.
+        steady: The figures in normal operation.
+        cadence: The cadence in normal operation.
+        reload: The cost of a reload that replaces a tenth of the stations.
+        disturbed: The cadence of the other stations during reload and reconnect.
+        reconnect: The cost of a restart of the broker without retained messages.
         missing: Number of topics missing at the end.
         surplus: Number of topics at the end that should not exist.
     """
@@ -183,7 +183,7 @@ def _until_published(rig: Rig, bridge: Bridge, stations: range, began: float, cp
 
 
 def _wait_for_steady_rate(rig: Rig, count: int) -> None:
-    """Wait until no more polls are made than the interval requires; polls delayed by the start are caught up first."""
+    """Wait until the poll rate is that of the interval, because polls delayed by the start are caught up first."""
     for _ in range(_MAX_INTERVALS):
         polls = rig.cloud.polls()
         time.sleep(_INTERVAL)

@@ -32,7 +32,7 @@ class Costs:
     """CPU microseconds per poll.
 
     Attributes:
-        parse: Parsing and validation of the answer.
+        parse: Parsing and validation of the response.
         apply: Advancing the state and rendering changed messages, by the share of stations that change.
         schedule: Taking a due poll from the schedule and adding the next one.
     """
@@ -54,7 +54,7 @@ class _Bridge:
         self._publish()
 
     def poll(self, uuid: str, outcome: Outcome, moment: Moment) -> None:
-        """Take the outcome of a poll, and render what it changed."""
+        """Apply the outcome of a poll, and render its changes."""
         event = self.stations.apply_outcome(uuid, outcome, moment, 0.0)
         if self._publication.station_changed(event.station, event.old, event.new):
             self._publish()
@@ -112,7 +112,7 @@ def _answers(uuids: list[str], round_number: int, share: float) -> list[tuple[st
 
 
 def _body(uuid: str, round_number: int, changed: bool) -> bytes:  # noqa: FBT001  # a column of a table
-    """A station's answer, as the benchmarks' cloud sends it."""
+    """Return the response of the benchmarks' cloud for a station."""
     at = (_BEGAN + timedelta(seconds=round_number * _INTERVAL)).isoformat(timespec="milliseconds")
     current, power = (10.0 + round_number / 8, 7000.0 + round_number) if changed else (10.3, 7107.0)
     plugs = [
@@ -129,7 +129,7 @@ def _body(uuid: str, round_number: int, changed: bool) -> bytes:  # noqa: FBT001
 
 
 def memory(config_file: Path) -> dict[str, float]:
-    """Bytes per station by component, as tracemalloc counts them."""
+    """Return the bytes per station by component, as tracemalloc counts them."""
     parts: dict[str, float] = {}
     kept: list[object] = []
     stations = load(config_file, {}).config.stations
@@ -164,7 +164,7 @@ def _requests(config: Config) -> list[object]:
 
 def _states(config: Config) -> _Bridge:
     bridge = _Bridge(config)
-    for entry in config.stations:  # one answer at a time, as in operation
+    for entry in config.stations:  # one response at a time, as in operation
         _apply(bridge, _answers([entry.uuid], 0, 0.0), 0)
     return bridge
 
@@ -177,7 +177,7 @@ def _filled_schedule(config: Config) -> Schedule:
 
 
 async def _tasks(count: int) -> int:
-    """Bytes of `count` tasks that sleep."""
+    """Return the bytes of `count` sleeping tasks."""
     before, _ = tracemalloc.get_traced_memory()
     tasks = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(count)]
     await asyncio.sleep(0)

@@ -23,7 +23,7 @@ class Subscriber:
     Args:
         port: The broker's port on this machine.
         filters: Topic filters.
-        on_message: Called with topic and payload of each message, in paho's thread. Without it, `latest` holds the
+        on_message: Called with topic and payload of each message, in paho's thread. Without it, `latest` contains the
             newest payload by topic, without cleared topics.
     """
 
@@ -62,7 +62,7 @@ class Subscriber:
 
         Args:
             condition: Function of `latest`.
-            timeout: In seconds.
+            timeout: Maximum time to wait, in seconds.
             what: Name of the condition, for the error.
 
         Raises:
@@ -78,7 +78,7 @@ class Subscriber:
             time.sleep(_PAUSE)
 
     def snapshot(self) -> dict[str, bytes]:
-        """A copy of `latest`."""
+        """Return a copy of `latest`."""
         with self._lock:
             return dict(self.latest)
 

@@ -1,8 +1,8 @@
-"""A soak test: random faults, and after each the check that the broker retains what it must: `make soak`.
+"""A soak test (`make soak`): causes random faults, and after each one checks the topics that the broker retains.
 
-- model: what the stations are, what was published about them, and so what must be retained. Pure.
-- station_faults: what the cloud can answer instead of a valid answer.
-- cloud: a server that sends each station's answer or its fault.
+- model: the stations, what the bridge published for them, and the expected topics. Pure.
+- station_faults: the faulty responses of the cloud.
+- cloud: a server that sends each station's response or its fault.
 - changes: other values of stations and other configurations, chosen at random.
 - faults: faults of the broker and of the network, chosen at random.
 - environment: cloud, broker, proxies and bridge.

@@ -25,13 +25,13 @@ _MIN_STATIONS, _MAX_STATIONS = 30, 50
 
 
 def initial_model(rng: Random, count: int) -> Model:
-    """A model of `count` stations with one to three plugs each."""
+    """Return a model of `count` stations with one to three plugs each."""
     stations = (_station(rng) for _ in range(count))
     return Model(Settings(), {station.uuid: station for station in stations})
 
 
 def other_values(rng: Random, station: SoakStation) -> SoakStation:
-    """The station with other values; sometimes a plug disappears, appears, or has an invalid object."""
+    """Return the station with other values; sometimes a plug disappears, appears, or has an invalid object."""
     plugs = {uuid: _later(rng, plug) for uuid, plug in station.plugs.items()}
     if len(plugs) > 1 and rng.random() < 0.1:
         del plugs[rng.choice(list(plugs))]
@@ -45,7 +45,7 @@ def other_values(rng: Random, station: SoakStation) -> SoakStation:
 
 
 def with_new_tokens(rng: Random, model: Model, uuids: Mapping[str, object]) -> Model:
-    """The model with other tokens for these stations, in the cloud and in the configuration."""
+    """Return the model with other tokens for these stations, in the cloud and in the configuration."""
     stations = {
         uuid: replace(station, token=_token(rng)) if uuid in uuids else station
         for uuid, station in model.stations.items()

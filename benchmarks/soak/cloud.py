@@ -1,4 +1,4 @@
-"""A server that sends each station's answer over persistent connections, or its fault and then disconnects."""
+"""A server that sends each station's response over persistent connections, or its fault and then disconnects."""
 
 import asyncio
 import threading
@@ -41,12 +41,12 @@ class SoakCloud:
         self._loop.close()
 
     def set_answer(self, uuid: str, token: str, body: bytes, fault: StationFault | None) -> None:
-        """Set the answer for a station.
+        """Set the response for a station.
 
         Args:
             uuid: The station.
             token: The required token; requests with another one get 401.
-            body: The body of a valid answer.
+            body: The body of a valid response.
             fault: What to do instead of answering, if anything.
         """
         self._answers[uuid] = token, body
@@ -77,7 +77,7 @@ class SoakCloud:
             self._tasks.discard(task)
 
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request and return whether the connection stays open."""
+        """Response one request and return whether the connection stays open."""
         self.polls += 1
         uuid = head.split(b" ", 2)[1].split(b"/")[4].decode()
         fault = self._faults.get(uuid)

@@ -57,12 +57,12 @@ class Environment:
         self._stack.close()
 
     def set_answers(self, model: Model, faults: Mapping[str, StationFault]) -> None:
-        """Set the cloud's answers: those of the model, and faults for some stations by uuid."""
+        """Set the cloud's responses: those of the model, and faults for some stations by uuid."""
         for uuid, station in model.stations.items():
             self.cloud.set_answer(uuid, station.token, station.answer(), faults.get(uuid))
 
     def reload(self, model: Model) -> None:
-        """Write the model's configuration and have the bridge reload it (SIGHUP)."""
+        """Write the model's configuration and make the bridge reload it (SIGHUP)."""
         self._write(model)
         self.bridge.send_signal(signal.SIGHUP)
 
@@ -85,7 +85,7 @@ class Environment:
             other.publish(f"{prefix}/status", "online")
 
     def retained(self) -> dict[str, str]:
-        """Return payload by topic of everything that the broker retains."""
+        """Return the payloads of all retained topics, by topic."""
         return retained_messages(self.broker.port)
 
     @property

@@ -1,8 +1,7 @@
-"""What the stations are, what the cloud answered published_plug them, and so what the broker must retain. Pure.
+"""The model of the soak test: the stations, what the bridge published for them, and the expected topics. Pure.
 
-Values and availability are rendered here independently, from the contract and not with the bridge's code, so that this
-module does not repeat a mistake made there. Discovery and `info` come from the bridge's code, since faults only affect
-whether they exist.
+This module renders values and availability from the contract and not with the bridge's code, so that it does not repeat
+mistakes of the bridge. Discovery and `info` come from the bridge's code, because faults only affect whether they exist.
 """
 
 import json
@@ -55,7 +54,7 @@ STATUSES = (*_FLAGS, *_UNAVAILABLE, "a_future_status")
 
 @dataclass(frozen=True, slots=True)
 class Plug:
-    """A plug as the cloud knows it.
+    """A plug in the cloud.
 
     Attributes:
         uuid: The plug's uuid.
@@ -74,7 +73,7 @@ class Plug:
     invalid: bool = False
 
     def object(self, evse_uuid: str) -> dict[str, Any]:
-        """Its object in an answer."""
+        """Return its object in a response."""
         return {
             "time": self.time,
             "plug_uuid": self.uuid,
@@ -88,7 +87,7 @@ class Plug:
 
 @dataclass(frozen=True, slots=True)
 class SoakStation:
-    """A station as it is configured and as the cloud knows it.
+    """A station in the configuration and in the cloud.
 
     Attributes:
         uuid: The station's uuid.
@@ -109,11 +108,11 @@ class SoakStation:
     reason: str = "online"
 
     def station(self) -> Station:
-        """The station as the bridge's domain model has it."""
+        """Return the station as a value of the bridge's domain."""
         return Station(self.uuid, 1.0, self.name, self.alias, self.plug_aliases)
 
     def answer(self) -> bytes:
-        """The body of the cloud's answer."""
+        """Return the body of the cloud's response."""
         return json.dumps([plug.object(self.uuid) for plug in self.plugs.values()]).encode()
 
 
@@ -128,7 +127,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _PublishedPlug:
-    """A plug as the bridge must have published it.
+    """A plug that the bridge must have published.
 
     Attributes:
         plug: Its last valid object.
@@ -143,7 +142,7 @@ class _PublishedPlug:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What the broker must retain.
+    """The stations and the published plugs, which determine the topics that the broker must retain.
 
     Attributes:
         settings: The settings that topics depend on.
@@ -157,7 +156,7 @@ class Model:
 
 
 def after_poll(model: Model) -> Model:
-    """The model after each station was polled once more."""
+    """Return the model after each station was polled once more."""
     published = {uuid: _after_poll(model.published.get(uuid, {}), station) for uuid, station in model.stations.items()}
     return Model(model.settings, model.stations, published)
 
@@ -188,7 +187,7 @@ def _after_poll(published: Mapping[str, _PublishedPlug], station: SoakStation) -
 
 
 def expected_topics(model: Model) -> dict[str, str]:
-    """Payload by topic of everything that must be retained, without the time at which the bridge started."""
+    """Return the payload by topic that the broker must retain, without the time at which the bridge started."""
     topics = Topics(model.settings.base)
     discovery = Discovery(topics, model.settings.prefix, model.settings.form, 1, CLIENT_ID, __version__)
     location = DiscoveryLocation(model.settings.prefix, model.settings.form)
@@ -237,7 +236,7 @@ def _plug(published: _PublishedPlug) -> dict[str, str]:
 
 
 def _values(plug: Plug) -> dict[str, str]:
-    """The payloads of a plug's value topics; unknown values have none."""
+    """Return the payloads of a plug's value topics; unknown values have none."""
     charging, connected, problem = _FLAGS.get(plug.status, (None, None, None))
     flags = {"charging": charging, "vehicle_connected": connected, "problem": problem}
     return {
@@ -276,14 +275,14 @@ class Difference:
 
 
 def differences(model: Model, foreign: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
-    """Every topic that is missing, has a wrong payload, or should not exist.
+    """Return every topic that is missing, has a wrong payload, or should not exist.
 
-    A value that is unknown by now may keep an earlier payload, or have none since a restart of the broker.
+    A value that has become unknown may keep an earlier payload, or have none since a restart of the broker.
 
     Args:
-        model: What the broker must retain.
-        foreign: Topics of other clients, which must be unchanged.
-        found: What the broker retains.
+        model: The model.
+        foreign: The topics of other clients, which must be unchanged.
+        found: The retained topics.
     """
     expected = {**expected_topics(model), **foreign}
     allowed = dict(_earlier_payloads(model))

@@ -1,4 +1,4 @@
-"""Causes faults, waits until the broker retains what the model expects, and counts the differences."""
+"""Causes faults, waits until the broker retains the topics that the model expects, and counts the differences."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ _STABLE_AFTER = 1.6
 
 
 class WrongTopicsError(Exception):
-    """The broker does not retain what the model expects within the time limit."""
+    """The broker does not retain the topics that the model expects within the time limit."""
 
     def __init__(self, differences: Sequence[Difference], events: Sequence[str]) -> None:
         super().__init__(f"{len(differences)} topics are wrong after: {', '.join(events)}")
@@ -36,10 +36,10 @@ class SoakRun:
 
     Attributes:
         environment: Cloud, broker and bridge.
-        model: What the broker must retain.
+        model: The model, which determines the expected topics.
         rng: Seeded random generator.
         events: Number of faults and changes so far, by name.
-        checks: How often the retained topics were checked.
+        checks: Number of checks of the retained topics.
         topics: Number of topics at the last check.
         slowest: Longest time in seconds until the topics were right.
     """
@@ -127,7 +127,7 @@ class SoakRun:
         """Wait until the retained topics are right, and check them again a little later.
 
         Raises:
-            WrongTopicsError: They are not right within PATIENCE seconds, or the bridge has exited.
+            WrongTopicsError: The topics are not right within PATIENCE seconds, or the bridge has exited.
         """
         self.model = after_poll(self.model)
         began = time.monotonic()

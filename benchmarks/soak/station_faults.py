@@ -1,4 +1,4 @@
-"""What the cloud can send instead of a valid answer, and the availability reason that the bridge must publish."""
+"""The faulty responses of the cloud, each with the availability reason that the bridge must publish."""
 
 import json
 from collections.abc import Mapping
@@ -49,9 +49,9 @@ STATION_FAULTS: Mapping[str, StationFault] = {
         endless(_HEAD + b"Content-Length: 2000000000\r\n\r\n", b" " * 65_536), "invalid_response"
     ),
     "a truncated body": StationFault(raw(_HEAD + b"Content-Length: 5000\r\n\r\n[]"), "unreachable"),
-    "a reset during the answer": StationFault(reset(_HEAD), "unreachable"),
+    "a reset during the response": StationFault(reset(_HEAD), "unreachable"),
     "a body byte by byte": StationFault(
         drip(_HEAD + b"Content-Length: 5000\r\n\r\n" + b" " * 5000, 0.05), "unreachable"
     ),
-    "no answer": StationFault(hang(), "unreachable"),
+    "no response": StationFault(hang(), "unreachable"),
 }

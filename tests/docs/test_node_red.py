@@ -201,7 +201,7 @@ class Site:
         return text.replace("&#x2F;", "/")
 
     def alarms(self, start: int = 0) -> list[str]:
-        """The texts of the alarms after the first `start` messages."""
+        """Return the texts of the alarms after the first `start` messages."""
         return [json.loads(payload)["payload"] for payload in self.observer.payloads("probe/evse_alarm", start)]
 
     @property

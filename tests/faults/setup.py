@@ -47,17 +47,17 @@ _MEASUREMENTS = ("status", "power", "current_l1", "current_l2", "current_l3", "d
 
 
 def uuid_of(number: int) -> str:
-    """The uuid of station `number`."""
+    """Return the uuid of station `number`."""
     return f"{number:032x}"
 
 
 def name_of(number: int) -> str:
-    """The name of station `number`."""
+    """Return the name of station `number`."""
     return f"Station {number}"
 
 
 def station_answer(number: int, **changed: object) -> list[dict[str, Any]]:
-    """The cloud's answer for station `number` with one plug, with some fields changed."""
+    """Return the cloud's answer for station `number` with one plug, with some fields changed."""
     return [plug_object(evse_uuid=uuid_of(number), plug_uuid=PLUG, **changed)]
 
 
@@ -139,7 +139,7 @@ socket.getaddrinfo = getaddrinfo
 
 
 def patched_name_lookups(folder: Path) -> dict[str, str]:
-    """An environment for the bridge in which `nowhere.test` does not resolve, and `slow.test` takes a minute.
+    """Return an environment for the bridge in which `nowhere.test` does not resolve, and `slow.test` takes a minute.
 
     A lookup of `slow.test` creates the file named by LOOKUP_STARTED before it blocks.
     """
@@ -150,7 +150,7 @@ def patched_name_lookups(folder: Path) -> dict[str, str]:
 
 
 def log_entries(bridge: BridgeProcess, *events: str, **values: object) -> list[dict[str, Any]]:
-    """The entries of a JSON log with one of these event ids (all entries without ids) and with these values."""
+    """Return the entries of a JSON log with one of these event ids (all entries without ids) and with these values."""
     entries = [_parse_entry(line) for line in bridge.stderr]
     return [
         entry for entry in entries if (not events or entry.get("event") in events) and values.items() <= entry.items()
@@ -173,7 +173,7 @@ def _parse_entry(line: str) -> dict[str, Any]:
 
 
 def measurements(observer: Observer, number: int) -> dict[str, str]:
-    """Payload by topic of the measurements of station `number` at this moment."""
+    """Return the payloads of the current measurements of station `number`, by topic."""
     prefix = f"evse/{uuid_of(number)}/"
     return {
         topic: payload
@@ -198,12 +198,12 @@ def assert_cadence(requests: Sequence[Request], interval: float = 1.0, tolerance
 
 
 def resident_memory(pid: int) -> int:
-    """The resident memory of a process at this moment, in bytes."""
+    """Return the resident memory of a process at this moment, in bytes."""
     return _memory(pid, "VmRSS")
 
 
 def peak_memory(pid: int) -> int:
-    """The peak resident memory of a process since its start, in bytes."""
+    """Return the peak resident memory of a process since its start, in bytes."""
     return _memory(pid, "VmHWM")
 
 

@@ -41,7 +41,7 @@ class ChangingStations:
         return station_answer(number, power=power, time=f"2024-03-25T{power // 60:02}:{power % 60:02}:17.851Z")
 
     def expected(self) -> dict[str, str]:
-        """The payloads that the broker must retain, by topic."""
+        """Return the payloads that the broker must retain, by topic."""
         powers = {f"evse/{uuid_of(number)}/{PLUG}/power": str(power) for number, power in enumerate(self.power)}
         times = {
             f"evse/{uuid_of(number)}/{PLUG}/time": f"2024-03-25T{power // 60:02}:{power % 60:02}:17.851Z"

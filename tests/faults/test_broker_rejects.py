@@ -105,7 +105,7 @@ def test_broker_without_qos_1_is_reported_with_the_setting(
 
 
 def password_line(user: str, password: str) -> str:
-    """A line of Mosquitto's password file."""
+    """Return a line of Mosquitto's password file."""
     salt = os.urandom(12)
     key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
     return f"{user}:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}\n"

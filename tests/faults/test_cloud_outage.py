@@ -32,7 +32,7 @@ from tests.harness.net import free_port
 
 
 def _failing(folder: Path) -> list[str]:
-    """One station gets 503, one no answer, and one valid answers."""
+    """Return a cloud in which one station gets 503, one no response, and one valid responses."""
     failed: dict[str, list[float]] = {uuid_of(0): [], uuid_of(1): []}
 
     def fail(request: Request) -> Answer:

@@ -117,7 +117,7 @@ def test_edit_in_read_only_folder_keeps_the_file_unchanged(
 
 
 def _info(**changed: object) -> str:
-    """The `info` payload of a removed station as this bridge publishes it, with some values changed."""
+    """Return the `info` payload of a removed station as this bridge publishes it, with some values changed."""
     plugs = {PLUG: {"topic": PLUG, "label": "Plug"}}
     content = {"uuid": uuid_of(50), "name": "Gone", "plugs": plugs, "published_by": "evse-mqtt-bridge", "contract": 1}
     return json.dumps({**content, "discovery": {"prefix": "homeassistant", "form": "entity"}, **changed})

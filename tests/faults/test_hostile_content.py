@@ -52,7 +52,7 @@ _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[(debug|info|warning|error
 
 
 def _texts(value: object, key: str = "") -> list[tuple[str, str]]:
-    """Every string in a JSON value, with its key."""
+    """Return every string in a JSON value, with its key."""
     match value:
         case str():
             return [(key, value)]

@@ -48,7 +48,7 @@ class _Service:
     bridge: BridgeProcess
 
     def values(self, number: int) -> dict[str, str]:
-        """The measurements of a station without their time, by topic."""
+        """Return the measurements of a station without their time, by topic."""
         all_values = measurements(self.observer, number)
         return {topic: value for topic, value in all_values.items() if not topic.endswith("/time")}
 

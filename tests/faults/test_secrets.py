@@ -55,7 +55,7 @@ PLANTED = {name: secret.replace("canary", "planted") for name, secret in CANARIE
 
 
 def encodings(secret: str) -> set[str]:
-    """The forms in which a secret may appear."""
+    """Return the forms in which a secret may appear."""
     data = secret.encode()
     return {
         secret,
@@ -70,7 +70,7 @@ def encodings(secret: str) -> set[str]:
 
 
 def search(outputs: Mapping[str, str], secrets: Mapping[str, str] = CANARIES) -> list[tuple[str, str]]:
-    """The names of each secret and each output in which it was found."""
+    """Return the names of each secret and each output in which it was found."""
     return [
         (name, output)
         for name, secret in secrets.items()
@@ -80,7 +80,7 @@ def search(outputs: Mapping[str, str], secrets: Mapping[str, str] = CANARIES) ->
 
 
 def process_list() -> dict[str, str]:
-    """The command lines of all processes, which every user of the machine can read."""
+    """Return the command lines of all processes, which every user of the machine can read."""
     command_lines = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -93,7 +93,7 @@ def process_list() -> dict[str, str]:
 
 
 def files(folder: Path, secret_files: Iterable[Path]) -> dict[str, str]:
-    """The content of all files below a folder, except those that are supposed to contain secrets."""
+    """Return the content of all files below a folder, except those that are supposed to contain secrets."""
     excluded = set(secret_files)
     return {
         f"file {path.relative_to(folder)}": path.read_bytes().decode(errors="replace")
@@ -103,7 +103,7 @@ def files(folder: Path, secret_files: Iterable[Path]) -> dict[str, str]:
 
 
 def topics(observer: Observer) -> dict[str, str]:
-    """Every message ever published on the broker."""
+    """Return every message ever published on the broker."""
     return {f"topic, message {n}": f"{message.topic} {message.payload}" for n, message in enumerate(observer.messages)}
 
 
@@ -131,7 +131,7 @@ def test_search_finds_planted_secrets(tmp_path: Path, observer: Observer, name: 
 
 
 def _echo(secret: str) -> Behaviour:
-    """A careless server's answer, which repeats the request's token in the status, the headers and the body."""
+    """Return a careless server's answer, which repeats the request's token in the status, the headers and the body."""
     repeated = [{"evsetoken": secret, "headers": {"evsetoken": secret}, "status": 5, "power": secret}]
     headers = {"set_cookie": f"t={secret}", "location": f"/{quote(secret)}", "retry_after": secret}
     return answer(repeated, f"503 {secret}", x_evsetoken=secret, **headers)
@@ -263,7 +263,7 @@ def _run_in_service(site: _Site, observer: Observer) -> None:
 
 
 def _run_with_careless_server(site: _Site) -> None:
-    """A cloud that repeats the token wherever it can, and a rejected login."""
+    """Run the bridge with a cloud that repeats the token in its responses, and with a rejected login."""
     with MisbehavingServer() as server:
         for number, token in enumerate((_IN_FILE, _IN_OWN_FILE, _IN_ENVIRONMENT, _REJECTED, _IN_FILE, _IN_FILE)):
             server.set_behaviour(uuid_of(number), _echo(token))
@@ -282,7 +282,7 @@ def _run_with_careless_server(site: _Site) -> None:
 
 
 def _run_with_a_bug(site: _Site) -> None:
-    """The process exits with a traceback."""
+    """Run a bridge with a bug, whose process exits with a traceback."""
     packages = site.folder / "site"
     packages.mkdir()
     (packages / "sitecustomize.py").write_text(_BUG)

@@ -20,7 +20,7 @@ _COMMAND = (sys.executable, "-m", "evse_mqtt_bridge")
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of this process without the bridge's own variables, plus `extra`."""
+    """Return the environment of this process without the bridge's own variables, plus `extra`."""
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("EVSE_MQTT_BRIDGE")}
     return {**inherited, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "160", **(extra or {})}
 
@@ -72,7 +72,7 @@ class _LineReader:
         self._reader.start()
 
     def caught_up(self) -> bool:
-        """Whether `lines` has everything written so far. The caller must hold the lock of `changed`."""
+        """Return whether `lines` contains all output so far. The caller must hold the lock of `changed`."""
         return self.at_end or not self._is_readable(0)
 
     def close(self) -> None:

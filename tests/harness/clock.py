@@ -23,5 +23,5 @@ class Clock:
         return self.monotonic
 
     def now(self) -> datetime:
-        """The time of day, in UTC."""
+        """Return the time of day, in UTC."""
         return self.started + timedelta(seconds=self.monotonic - self._origin)

@@ -25,13 +25,13 @@ _FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
 def status_example() -> list[dict[str, Any]]:
-    """The vendor's published example answer: a station with two plugs."""
+    """Return the vendor's published example answer: a station with two plugs."""
     answer: list[dict[str, Any]] = json.loads((_FIXTURES / "status-example.json").read_text())
     return answer
 
 
 def plug_object(**changed: object) -> dict[str, Any]:
-    """The JSON object of the example's second plug, which is charging, with some fields changed."""
+    """Return the JSON object of the example's second plug, which is charging, with some fields changed."""
     return {**status_example()[1], **changed}
 
 
@@ -75,7 +75,7 @@ class Answer:
     hang: bool = False
 
     def encoded(self) -> bytes:
-        """The body in bytes."""
+        """Return the body in bytes."""
         match self.body:
             case bytes():
                 return self.body
@@ -151,7 +151,7 @@ class CloudServer:
                 self._tokens[uuid] = token
 
     def requests_of(self, uuid: str | None = None) -> list[Request]:
-        """The requests received so far, for one station or for all."""
+        """Return the requests received so far, for one station or for all."""
         with self._changed:
             return [request for request in self.requests if uuid in (None, request.uuid)]
 

@@ -13,7 +13,7 @@ __all__ = ["config_tables", "station_table", "write_config"]
 
 
 def station_table(uuid: str = EXAMPLE_EVSE, **changed: object) -> dict[str, Any]:
-    """A `[[stations]]` table, by default with the token `token-<uuid>`."""
+    """Return a `[[stations]]` table, by default with the token `token-<uuid>`."""
     return {"edge_device_id": "edge-1", "uuid": uuid, "token": f"token-{uuid}", **changed}
 
 
@@ -23,7 +23,7 @@ def config_tables(
     stations: Sequence[Mapping[str, Any]] = (),
     **tables: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A complete configuration that polls every second and serves no status page.
+    """Return a complete configuration that polls every second and serves no status page.
 
     Args:
         broker: The broker to connect to.

@@ -29,12 +29,12 @@ _FORMS: tuple[Form, ...] = ("entity", "device")
 
 
 def contract_file(version: int) -> Path:
-    """The path of the file that holds the contract of a version."""
+    """Return the path of the file with the contract of a version."""
     return _FIXTURES / f"contract-v{version}.json"
 
 
 def contract() -> dict[str, Any]:
-    """The contract in force, from the code's tables: topics, types, units, payloads, and the meaning of statuses."""
+    """Return the current contract, from the code's tables: topics, types, units, payloads and meanings of statuses."""
     topics, stations = Topics("evse"), (Station("", 1),)
     rows: dict[str, TopicRow] = {}
     for form in _FORMS:
@@ -67,7 +67,7 @@ def contract() -> dict[str, Any]:
 
 
 def differences(committed: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """One line for each entry that was removed, changed or added."""
+    """Return one line for each entry that was removed, changed or added."""
     before, after = dict(_leaves(committed)), dict(_leaves(current))
     both = before.keys() & after.keys()
     return [
@@ -82,7 +82,7 @@ def differences(committed: Mapping[str, Any], current: Mapping[str, Any]) -> lis
 
 
 def _without_texts(part: Any) -> Any:  # noqa: ANN401  # any JSON
-    """A schema without the keywords meant for people only."""
+    """Return a schema without the keywords meant for people only."""
     if isinstance(part, dict):
         # a property may be called "description"; that is a name and not a keyword
         return {

@@ -81,7 +81,7 @@ class MisbehavingServer:
             self._behaviours[uuid] = behaviour
 
     def requests_of(self, uuid: str) -> list[Request]:
-        """The requests received so far for one station."""
+        """Return the requests received so far for one station."""
         with self._changed:
             return [request for request in self.requests if request.uuid == uuid]
 
@@ -144,7 +144,7 @@ def _request(head: bytes) -> Request:
 
 
 def answer(body: object, status: str = "200 OK", **headers: str) -> Behaviour:
-    """A well-formed response.
+    """Return a well-formed response.
 
     Args:
         body: Bytes, text, or an object to encode as JSON.
@@ -193,7 +193,7 @@ def endless(head: bytes, repeated: bytes) -> Behaviour:
 
 
 def gzip_bomb(size: int) -> Behaviour:
-    """A small gzip-encoded response that decompresses to `size` bytes."""
+    """Return a small gzip-encoded response that decompresses to `size` bytes."""
     return answer(gzip.compress(b" " * size), content_encoding="gzip")
 
 

@@ -16,7 +16,7 @@ __all__ = ["Mosquitto", "mosquitto_path"]
 
 
 def mosquitto_path() -> str:
-    """The path of the Mosquitto program, also in the sbin folders, which Debian does not put on a user's PATH."""
+    """Return the path of the Mosquitto program; also searches the sbin folders, which are not on a user's PATH."""
     path = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
     assert path, "the tests need Mosquitto: `make test` installs it, or see CONTRIBUTING.md"
     return path

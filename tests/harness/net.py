@@ -28,7 +28,7 @@ _PORTS = _candidates()
 
 
 def free_port() -> int:
-    """A port that nothing listens on and that no other test has used recently."""
+    """Return a port that nothing listens on and that no other test has used recently."""
     while True:
         port = next(_PORTS)
         with socket.socket() as probe:
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 def is_listening(port: int) -> bool:
-    """Whether a connection to the port is accepted."""
+    """Return whether a connection to the port is accepted."""
     try:
         socket.create_connection((HOST, port), timeout=1).close()
     except OSError:

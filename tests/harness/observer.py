@@ -185,12 +185,12 @@ class Observer:
         assert publication.is_published(), f"waited {timeout} s for the broker to acknowledge {topic}"
 
     def messages_since(self, start: int = 0) -> list[ReceivedMessage]:
-        """The messages after the first `start`, which is an earlier value of `count`."""
+        """Return the messages after the first `start`, which is an earlier value of `count`."""
         with self._changed:
             return self.messages[start:]
 
     def payloads(self, topic: str, start: int = 0) -> list[str]:
-        """The payloads of one topic in the order of arrival, after the first `start` messages."""
+        """Return the payloads of one topic in the order of arrival, after the first `start` messages."""
         return [message.payload for message in self.messages_since(start) if message.topic == topic]
 
     @property
@@ -283,7 +283,7 @@ def retained_messages(
     password: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> dict[str, str]:
-    """Payload by topic of everything that the broker retains, as delivered to a new subscription.
+    """Return the payloads of all retained topics, by topic, as delivered to a new subscription.
 
     Args: as for `Observer`.
     """

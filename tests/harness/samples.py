@@ -36,7 +36,7 @@ FAILURES = (
 
 
 def at(seconds: float) -> Moment:
-    """The moment `seconds` after `NOW`, at which the monotonic clock shows 1000 s."""
+    """Return the moment `seconds` after `NOW`, at which the monotonic clock shows 1000 s."""
     return Moment(1000.0 + seconds, NOW + timedelta(seconds=seconds))
 
 
@@ -44,17 +44,17 @@ _CHARGING = PlugReading("p1", label="Plug 1", status="charging", power=7107.0, t
 
 
 def plug_reading(plug: str = "p1", **changed: object) -> PlugReading:
-    """The reading of a charging plug, measured at `NOW`, with some values changed."""
+    """Return the reading of a charging plug, measured at `NOW`, with some values changed."""
     return replace(_CHARGING, plug_uuid=plug, **changed)  # type: ignore[arg-type]  # fields of the dataclass
 
 
 def reading(*plugs: PlugReading, invalid: Iterable[str] = ()) -> Reading:
-    """The reading of a station with these plugs, by default one that is charging."""
+    """Return the reading of a station with these plugs, by default one that is charging."""
     return Reading(plugs or (plug_reading(),), frozenset(invalid))
 
 
 def failure(reason: Reason) -> Failure:
-    """The outcome of a failed poll."""
+    """Return the outcome of a failed poll."""
     return Failure(reason, "something happened")
 
 

@@ -41,7 +41,7 @@ class ServiceManager:
         return {"NOTIFY_SOCKET": self.address}
 
     def next_message(self, timeout: float = 10) -> dict[str, str]:
-        """The next message; fails if none arrives within `timeout` seconds."""
+        """Return the next message; fails if none arrives within `timeout` seconds."""
         self._socket.settimeout(timeout)
         try:
             text = self._socket.recv(65_536).decode()
@@ -52,14 +52,14 @@ class ServiceManager:
         return message
 
     def next_message_with(self, key: str, timeout: float = 10) -> dict[str, str]:
-        """The next message that assigns `key`; skips others, which stay in `messages`."""
+        """Return the next message that assigns `key`; skips others, which stay in `messages`."""
         deadline = time.monotonic() + timeout
         while key not in (message := self.next_message(max(deadline - time.monotonic(), 0.001))):
             pass
         return message
 
     def receives_nothing(self, seconds: float) -> bool:
-        """Whether no message arrives for this long."""
+        """Return whether no message arrives for this long."""
         self._socket.settimeout(seconds)
         try:
             self._socket.recv(65_536, socket.MSG_PEEK)

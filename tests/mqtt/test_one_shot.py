@@ -71,7 +71,7 @@ def _client(connection: _SlowConnection) -> OneShotClient:
 
 
 async def _publish(pause: float, limit: int, *, end_after: float | None = None) -> tuple[int, float]:
-    """How many of 50 messages were acknowledged, and how many seconds that took."""
+    """Return how many of 50 messages were acknowledged, and how many seconds that took."""
     slow = _SlowConnection(pause, limit)
     client = _client(slow)
     loop = asyncio.get_running_loop()

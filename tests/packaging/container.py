@@ -123,7 +123,7 @@ class Container:
         return int(Path(f"/proc/{parent}/task/{parent}/children").read_text())
 
     def status(self) -> dict[str, str]:
-        """The kernel's status of the bridge's process."""
+        """Return the kernel's status of the bridge's process."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 

@@ -105,7 +105,7 @@ class Machine:
         self._wait(lambda: self.properties(unit, *properties) == properties, timeout)
 
     def journal(self, unit: str) -> str:
-        """The unit's messages in the journal."""
+        """Return the unit's messages in the journal."""
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").stdout
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> None:

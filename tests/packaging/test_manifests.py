@@ -38,12 +38,12 @@ KUBERNETES_ENVIRONMENT: dict[str, str] = {variable["name"]: variable["value"] fo
 
 
 def _secret_files(text: str) -> set[str]:
-    """The files from which a configuration reads secrets."""
+    """Return the files from which a configuration reads secrets."""
     return set(re.findall(r'^\w+_file = "(.+)"$', text, re.MULTILINE))
 
 
 def _with_secrets(text: str, folder: Path) -> str:
-    """The configuration with its secret files in `folder`; each file contains `secret`."""
+    """Return the configuration with its secret files in `folder`; each file contains `secret`."""
     for file in _secret_files(text):
         (folder / Path(file).name).write_text("secret\n")
         text = text.replace(file, str(folder / Path(file).name))

@@ -38,7 +38,7 @@ def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
 
 
 def _state(manager: ServiceManager) -> dict[str, str]:
-    """The next message that changes the state; skips watchdog and status messages."""
+    """Return the next message that changes the state; skips watchdog and status messages."""
     while not STATES & (message := manager.next_message()).keys():
         pass
     return message
@@ -126,7 +126,7 @@ def test_unit_settings_match_the_bridge() -> None:
 
 
 def _systemd() -> int:
-    """The major version of systemd's tools."""
+    """Return the major version of systemd's tools."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
     version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True).stdout

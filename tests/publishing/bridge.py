@@ -32,7 +32,7 @@ def plan(
     client_id: str = "me",
     rules: Rules = _RULES,
 ) -> Plan:
-    """A plan with these stations; with `form` also with discovery."""
+    """Return a plan with these stations; with `form` also with discovery."""
     topics = Topics(base)
     outputs: tuple[Output, ...] = (PlainTopics(topics),)
     if form:
@@ -55,13 +55,13 @@ class Bridge:
         return self.stations.state(uuid)
 
     def poll(self, uuid: str, outcome: Outcome, moment: Moment) -> PollCompleted:
-        """A poll of a station has this outcome."""
+        """Complete a poll of a station with this outcome."""
         event = self.stations.apply_outcome(uuid, outcome, moment, 0.1)
         self.publication.station_changed(event.station, event.old, event.new)
         return event
 
     def everything(self) -> dict[str, bytes]:
-        """What the broker shows when nothing is pending."""
+        """Return the retained topics once nothing is pending."""
         renderer = Renderer(self.plan, self.stations, NOW)
         messages = list(renderer.everything())
         topics = {message.topic: message.payload for message in messages}

@@ -34,7 +34,7 @@ class ModelBroker:
         return {topic: payload for topic, payload in self.retained.items() if topic not in self.foreign}
 
     def connect(self, publication: Publication) -> None:
-        """The bridge connects, or connects again."""
+        """Connect the bridge, for the first time or again."""
         self.disconnect()
         self._publication = publication
         subscriptions: Subscriptions | None = publication.connected()
@@ -44,13 +44,13 @@ class ModelBroker:
             subscriptions = publication.restored()
 
     def disconnect(self) -> None:
-        """The connection is lost; what was pending is dropped."""
+        """End the connection and drop all pending messages."""
         publication, self._publication = self._publication, None
         if publication is not None:
             publication.disconnected()
 
     def lose_memory(self) -> None:
-        """The broker loses what it retained; others publish theirs again."""
+        """Lose all retained messages; other clients publish theirs again."""
         self.retained = dict(self.foreign)
 
     def deliver(self, count: int | None = None) -> list[Message]:

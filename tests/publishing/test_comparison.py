@@ -44,7 +44,7 @@ def _everything(state: StationState) -> dict[str, str]:
 def _published_in_steps(
     polls: Iterable[tuple[Outcome, float, bool]], rules: Rules
 ) -> tuple[dict[str, str], StationState]:
-    """What a broker shows after these polls, and the state then."""
+    """Return the retained topics after these polls, and the state at that time."""
     broker: dict[str, str] = {}
     state, now = StationState(), 0.0
     last_published: StationState | None = None

@@ -25,7 +25,7 @@ _STATE = advance(StationState(), reading(plug_reading("p1"), plug_reading("p2"))
 def _published(
     *stations: Station, base: str = "evse", client_id: str = "me", form: Form | None = "entity", prefix: str = "ha"
 ) -> dict[str, bytes]:
-    """What a bridge leaves on the broker for these stations, each with plugs p1 and p2."""
+    """Return the retained topics of a bridge with these stations, each with plugs p1 and p2."""
     configured = plan(*stations, form=form, prefix=prefix, base=base, client_id=client_id)
     topics, locations = configured.topics, configured.locations
     messages = [bridge_info(topics, BridgeInfo("1", client_id, NOW, len(stations), locations))]

@@ -15,7 +15,7 @@ def _message(topic: str, payload: str = "1") -> Message:
 
 
 def _differences(state: dict[str, str], key: str, published: dict[str, str] | None) -> Iterator[Message]:
-    """The topics of `key`, which begin with it, whose payload differs from the published one."""
+    """Yield the topics of `key`, which begin with it, whose payload differs from the published one."""
     for topic, payload in state.items():
         if topic.startswith(key) and (published is None or published.get(topic) != payload):
             yield _message(topic, payload)
@@ -29,7 +29,7 @@ class _Source:
         self.outbox: Outbox[dict[str, str]] = Outbox(lambda key, published: _differences(self.state, key, published))
 
     def change(self, **payloads: str) -> None:
-        """The keys are the first letters of the topics."""
+        """Change the topics; the keys are the first letters of the topics."""
         published, self.state = self.state, self.state | payloads
         for key in dict.fromkeys(topic[0] for topic in payloads):
             self.outbox.put_change(key, published)

@@ -29,7 +29,7 @@ _BOTH = reading(plug_reading("p1"), plug_reading("p2", label="Plug 2"))
 
 
 def _running(configured: Plan, *uuids: str) -> tuple[Bridge, ModelBroker]:
-    """A bridge whose stations `uuids` have answered, and whose broker has received everything."""
+    """Return a bridge whose stations `uuids` have answered, and whose broker has received everything."""
     bridge, broker = Bridge(configured), ModelBroker()
     broker.connect(bridge.publication)
     for uuid in uuids:

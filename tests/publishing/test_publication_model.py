@@ -137,7 +137,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
         delivered=st.integers(0, 40),
     )
     def answer(self, index: int, shapes: list[_Shape | str], wait: float, delivered: int) -> None:
-        """A station answers, when some of what is pending has been delivered."""
+        """Complete a poll of a station after some pending messages were delivered."""
         self.broker.deliver(delivered)
         answered = dict(zip(_PLUGS, shapes, strict=True))
         wrong = frozenset(plug for plug, shape in answered.items() if shape == "wrong")

@@ -71,7 +71,7 @@ ROOT_KEYS = {"availability", "availability_mode", "components", "device", "origi
 
 
 def configs(messages: tuple[Message, ...]) -> dict[str, dict[str, Any]]:
-    """The entities by unique id, as Home Assistant sees them: with inherited keys, key and device."""
+    """Return the entities by unique id, as Home Assistant sees them: with inherited keys, key and device."""
     found: dict[str, dict[str, Any]] = {}
     for message in messages:
         assert message.content_type == JSON
@@ -98,7 +98,7 @@ def everything(discovery: Discovery, station: Station = STATION, label: str | No
 
 
 def plug(discovery: Discovery, station: Station = STATION, label: str | None = "Plug 1") -> dict[str, dict[str, Any]]:
-    """A plug's entities by key."""
+    """Return a plug's entities by key."""
     return {config["key"]: config for config in configs(homeassistant.plug(discovery, station, LEFT, label)).values()}
 
 

@@ -31,7 +31,7 @@ _PLUG_1, _PLUG_2 = "6bbf9fd56dc24f9697b078d5d8ccda84", "c99838f9eb5b423d98f8ba33
 
 
 def _changes(station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
-    """What the output publishes, stage by stage."""
+    """Yield the messages of the output, stage by stage."""
     for stage in Stage:
         yield from PlainTopics(_TOPICS).station(stage, station, old, new)
 
@@ -41,7 +41,7 @@ def _tree(messages: Iterable[Message]) -> dict[str, str]:
 
 
 def _published(one: PlugReading) -> dict[str, str]:
-    """What is published for a plug, by the last level of the topic."""
+    """Return the payloads that are published for a plug, by the last level of the topic."""
     state = advance(StationState(), reading(one), Rules(), at(0))
     tree = _tree(_changes(_STATION, StationState(), state))
     return {topic.rsplit("/", 1)[1]: payload for topic, payload in tree.items() if topic.startswith("evse/garage/p1/")}
@@ -216,7 +216,7 @@ def test_timestamp_is_utc_to_the_millisecond_or_finer(time: datetime, text: str)
 
 
 def _steps(*answers: Reading, every: float = 1) -> list[dict[str, str]]:
-    """What each of these polls publishes."""
+    """Return the messages that follow each of these polls."""
     state, published = StationState(), []
     for index, one in enumerate(answers):
         before, state = state, advance(state, one, Rules(), at(index * every))

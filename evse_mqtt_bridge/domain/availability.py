@@ -39,9 +39,9 @@ __all__ = [
     "Rules",
     "advance",
     "age",
+    "drop_plugs_without_topic",
     "forget_plugs_without_topics",
     "restore_plugs",
-    "with_topics",
 ]
 
 MAX_PLUGS = 64
@@ -114,7 +114,7 @@ def restore_plugs(state: StationState, labels: Mapping[str, str | None]) -> Stat
     return replace(state, plugs=plugs) if len(plugs) > len(state.plugs) else state
 
 
-def with_topics(outcome: Outcome, station: Station) -> Outcome:
+def drop_plugs_without_topic(outcome: Outcome, station: Station) -> Outcome:
     """Return an outcome without the plugs that have no topic, with a note for each; a Failure if none is left."""
     if not station.plugs or not isinstance(outcome, Reading):  # most polls
         return outcome

@@ -1,6 +1,6 @@
 """Events of a running bridge, and the interface of its listeners.
 
-The supervisor calls one method of each listener per event, in the order of its tuple of listeners. A listener
+Each event leads to one call per listener, in the order of the tuple of listeners (service/observers.py). A listener
 overrides the methods that it needs. It must not raise, must not block, and should not keep events.
 """
 
@@ -82,7 +82,7 @@ class StationRemoved:
 
 @dataclass(frozen=True, slots=True)
 class BrokerChanged:
-    """The configuration names another broker or another client id; the old connection is closed.
+    """The settings of the broker connection changed, and a new session begins; the old connection is closed.
 
     Attributes:
         address: Host and port.

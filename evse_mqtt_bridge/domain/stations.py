@@ -7,9 +7,9 @@ from evse_mqtt_bridge.domain.availability import (
     Rules,
     advance,
     age,
+    drop_plugs_without_topic,
     forget_plugs_without_topics,
     restore_plugs,
-    with_topics,
 )
 from evse_mqtt_bridge.domain.events import PollCompleted, StateAged
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
@@ -45,7 +45,7 @@ class Stations:
     def apply_outcome(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> PollCompleted:
         """Update a station with the outcome of a poll that lasted `seconds`, and return the event."""
         station, old = self._stations[uuid], self._states[uuid]
-        outcome = with_topics(outcome, station)
+        outcome = drop_plugs_without_topic(outcome, station)
         new = self._states[uuid] = advance(old, outcome, self._rules, moment)
         return PollCompleted(station, old, new, outcome, moment, seconds)
 

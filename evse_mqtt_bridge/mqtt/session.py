@@ -87,7 +87,7 @@ class Session:
         self._sender = Sender(self.publication.next_message)
 
     @property
-    def connected(self) -> bool:
+    def is_live(self) -> bool:
         """Whether changes are published at once: the broker is connected, and any migration is completed."""
         return self.publication.phase is Phase.LIVE
 

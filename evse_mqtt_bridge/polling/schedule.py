@@ -58,7 +58,7 @@ def next_due(outcome: Outcome, poll: DuePoll, *, consecutive_failures: int, inte
     """
     if isinstance(outcome, Failure):
         if outcome.reason in _PROBED:
-            return poll.now + PROBE_INTERVAL * (0.9 + 0.2 * poll.chance)
+            return poll.now + max(PROBE_INTERVAL, interval) * (0.9 + 0.2 * poll.chance)
         bound = min(max(BACKOFF_LIMIT, interval), interval * 2.0 ** min(consecutive_failures - 1, 32))
         shortest = interval if outcome.reason in _BUSY else _SHORTEST_WAIT
         return poll.now + max(shortest, bound * poll.chance)

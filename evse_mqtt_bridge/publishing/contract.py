@@ -19,8 +19,8 @@ __all__ = [
     "STATION_FIELDS",
     "Field",
     "Kind",
-    "Owner",
     "ReadingField",
+    "Subject",
     "TopicRow",
 ]
 
@@ -54,7 +54,7 @@ class ReadingField(Field):
     read: Callable[[PlugReading], object] = lambda _: None
 
 
-Owner = Literal["bridge", "station", "plug"]
+Subject = Literal["bridge", "station", "plug"]
 """The kind of thing that a topic describes."""
 
 

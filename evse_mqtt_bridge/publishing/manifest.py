@@ -83,10 +83,7 @@ class StationEntry:
         Discovery goes first, so that entities are removed before their topics. The entry goes last, so that a later run
         can resume an interrupted clean-up.
         """
-        topics: dict[str, str] = {}
-        for location in reversed(self.locations):
-            topics.update(self.topics_at(location))
-        return topics | {self.topic: ""}
+        return _in_order_of_clearing(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +105,18 @@ class BridgeEntry:
 
     def all_topics(self) -> dict[str, str]:
         """Return every topic in the order of clearing, the entry last."""
-        topics: dict[str, str] = {}
-        for location in reversed(self.locations):
-            topics.update(self.topics_at(location))
-        return topics | {self.topic: ""}
+        return _in_order_of_clearing(self)
 
 
 Entry = StationEntry | BridgeEntry
+
+
+def _in_order_of_clearing(entry: Entry) -> dict[str, str]:
+    """Return every topic of an entry: those of the output that is published last first, and the entry last."""
+    topics: dict[str, str] = {}
+    for location in reversed(entry.locations):
+        topics.update(entry.topics_at(location))
+    return topics | {entry.topic: ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +139,16 @@ class BridgeInfo:
 
 
 def station_info(
-    topics: Topics, station: Station, state: StationState, owner: str, locations: tuple[Location, ...]
+    topics: Topics, station: Station, state: StationState, client_id: str, locations: tuple[Location, ...]
 ) -> Message:
-    """Return the entry of a station as a message; `owner` is the client id of the bridge that publishes it."""
+    """Return the entry of a station as a message; `client_id` is the client id of the bridge that publishes it."""
     content = {
         "uuid": station.uuid,
         "name": station.title,
         "plugs": {
             uuid: {"topic": station.plug_topic_id(uuid), "label": plug.label} for uuid, plug in state.plugs.items()
         },
-        "published_by": owner,
+        "published_by": client_id,
         "contract": CONTRACT_VERSION,
         **_recorded(locations),
     }
@@ -168,13 +170,13 @@ def bridge_info(topics: Topics, info: BridgeInfo) -> Message:
     return Message(topics.info, json_payload(content), JSON)
 
 
-def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> StationEntry | None:
-    """Return the entry in a retained `info` of a station; `None` if `owner` did not publish it."""
+def read_station(topics: Topics, topic: str, payload: bytes, client_id: str) -> StationEntry | None:
+    """Return the entry in a retained `info` of a station; `None` if `client_id` did not publish it."""
     parsed = topics.read(topic)
     if parsed is None or parsed.field != "info":
         return None
     content = json_object(payload)
-    if content.get("published_by") != owner:
+    if content.get("published_by") != client_id:
         return None
     uuid, plugs = content.get("uuid"), content.get("plugs")
     if not is_alias(parsed.station) or not is_id(uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
@@ -193,17 +195,17 @@ def read_station(topics: Topics, topic: str, payload: bytes, owner: str) -> Stat
     return StationEntry(topics, parsed.station, cast("str", uuid), topic_ids, labels, locations)
 
 
-def read_bridge(topic: str, payload: bytes, owner: str) -> BridgeEntry | None:
-    """Return the entry in a retained `bridge/info` under any base topic; `None` if `owner` did not publish it."""
+def read_bridge(topic: str, payload: bytes, client_id: str) -> BridgeEntry | None:
+    """Return the entry in a retained `bridge/info` under any base topic; `None` if `client_id` did not publish it."""
     if not topic.endswith(f"/{BRIDGE}/info"):  # most belong to stations, and parsing 20,000 of them is slow
         return None
     content = json_object(payload)
-    if content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != owner:
+    if content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != client_id:
         return None
     base = content.get("base_topic")
     if not isinstance(base, str) or len(base) > _LONGEST_BASE or Topics(base).info != topic:
         return None
-    return BridgeEntry(Topics(base), owner, locations_from_manifest(Topics(base), content))
+    return BridgeEntry(Topics(base), client_id, locations_from_manifest(Topics(base), content))
 
 
 def _recorded(locations: tuple[Location, ...]) -> dict[str, dict[str, str] | None]:

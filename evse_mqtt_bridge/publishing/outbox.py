@@ -31,7 +31,7 @@ class Outbox(Generic[_State]):
     render: Callable[[str, _State | None], Iterator[Message]]
     _first: Iterator[Message] = field(default_factory=lambda: iter(()))
     _queue: OrderedDict[str, _State | None] = field(default_factory=OrderedDict)
-    _change: Iterator[Message] = field(default_factory=lambda: iter(()))
+    _rendering: Iterator[Message] = field(default_factory=lambda: iter(()))
     _republish: Iterator[Message] = field(default_factory=lambda: iter(()))
     _last: OrderedDict[str, Message] = field(default_factory=OrderedDict)
     _is_republish_next: bool = True
@@ -81,16 +81,16 @@ class Outbox(Generic[_State]):
         return message
 
     def _next_change(self) -> Message | None:
-        message = next(self._change, None)
+        message = next(self._rendering, None)
         while message is None and self._queue:
-            self._change = self.render(*self._queue.popitem(last=False))
-            message = next(self._change, None)
+            self._rendering = self.render(*self._queue.popitem(last=False))
+            message = next(self._rendering, None)
         return message
 
     def drop_changes(self) -> None:
         """Drop changes and full republish, because another full republish follows; keep what goes first and last."""
         self._queue.clear()
-        self._change = iter(())
+        self._rendering = iter(())
         self._republish = iter(())
 
     def drop_all(self) -> None:

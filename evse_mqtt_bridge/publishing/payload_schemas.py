@@ -14,7 +14,7 @@ from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, 
 from evse_mqtt_bridge.publishing.manifest import BridgeInfo, bridge_info, station_info
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation, PlainTopics, bridge_availability
-from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+from evse_mqtt_bridge.publishing.outputs.protocol import Part
 from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 
 __all__ = ["Schema", "examples", "schema"]
@@ -78,8 +78,8 @@ def examples() -> dict[str, bytes]:
     output = PlainTopics(topics)
     for message in (
         station_info(topics, station, state, owner, locations),
-        *output.station(Stage.VALUES, station, None, state),
-        *output.station(Stage.AVAILABILITY, station, None, state),
+        *output.station(Part.VALUES, station, None, state),
+        *output.station(Part.AVAILABILITY, station, None, state),
     ):
         parsed = topics.read(message.topic)
         if parsed is not None:

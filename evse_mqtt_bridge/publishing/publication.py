@@ -11,7 +11,7 @@ has room, and does the waiting. The rules:
 - A changed configuration leads to a migration as well. If the migration has no stages and only stations changed, the
   bridge publishes those stations; otherwise, it republishes everything. Migrations queue up, and only the last one
   leads to the full republish.
-- If a manifest entry is the only record of topics to clear, its successor is published after they are cleared.
+- While an old manifest entry is the only record of topics to clear, its successor is deferred until they are cleared.
 - When a consumer announces its start, the bridge republishes everything, including pending changes.
 - When the bridge stops, `offline` is the last message.
 """
@@ -27,7 +27,7 @@ from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.comparison import has_changes, has_same_labels, is_published_alike
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, read_bridge, read_station
 from evse_mqtt_bridge.publishing.message import Message, clear
-from evse_mqtt_bridge.publishing.migration import Change, Migration, migration
+from evse_mqtt_bridge.publishing.migration import EntryChange, Migration, plan_migration
 from evse_mqtt_bridge.publishing.outbox import Outbox
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.renderer import BRIDGE_KEY, Renderer
@@ -87,12 +87,12 @@ class Publication:
         self._renderer = Renderer(plan, stations, started)
         self._stations = stations
         self._phase = Phase.OFFLINE
-        self._outbox: Outbox[StationState] = Outbox(self._renderer.change)
+        self._outbox: Outbox[StationState] = Outbox(self._renderer.render_change)
         self._retained: dict[str, bytes] = {}
         self._manifest_filters: tuple[str, ...] = ()
-        self._migration: Migration | None = None
+        self._current_migration: Migration | None = None
         self._stages: deque[tuple[Message, ...]] = deque()
-        self._migrations: deque[Migration] = deque()
+        self._queued_migrations: deque[Migration] = deque()
 
     @property
     def phase(self) -> Phase:
@@ -110,9 +110,9 @@ class Publication:
         return self._renderer.started
 
     @property
-    def deferred_entries(self) -> frozenset[str]:
+    def deferred_entry_topics(self) -> frozenset[str]:
         """Topics of manifest entries that are published after a pending clean-up."""
-        return frozenset(self._renderer.deferred_entries)
+        return frozenset(self._renderer.deferred_entry_topics)
 
     def will(self) -> Message:
         """Return the message `offline`: the broker publishes it as the will, or the bridge itself when it stops."""
@@ -129,7 +129,11 @@ class Publication:
         return Subscriptions(birth, self._manifest_filters)
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
-        """Handle a message from the broker; return whether it is a birth message: `republish` after a random pause."""
+        """Handle a message from the broker.
+
+        Returns:
+            Whether it is a birth message. Then the caller calls `republish` after a random pause.
+        """
         if retained:
             if self._phase is Phase.RESTORING:
                 self._retained[topic] = payload
@@ -161,7 +165,7 @@ class Publication:
         for entry in stations:
             self._stations.restore_plugs(entry.uuid, entry.labels)
         first = self._migration_from([*stations, *bridges])
-        self._renderer.deferred_entries = set(first.deferred_entries)
+        self._renderer.deferred_entry_topics = set(first.deferred_entry_topics)
         self._enter(Phase.MIGRATING if first.stages else Phase.LIVE, "restored")
         self._begin(first)
         return None
@@ -183,7 +187,7 @@ class Publication:
         self._outbox.drop_all()
         self._retained = {}
         self._stages.clear()
-        self._migrations.clear()
+        self._queued_migrations.clear()
 
     # Messages
 
@@ -209,7 +213,7 @@ class Publication:
             # republished completely.
             self._put_again([station.uuid], [*clear(removed), self._renderer.station_info(station, new)])
         elif self._phase is Phase.LIVE:
-            is_deferred = self._renderer.station_entry_topic(station) in self._renderer.deferred_entries
+            is_deferred = self._renderer.station_entry_topic(station) in self._renderer.deferred_entry_topics
             if is_deferred and not has_same_labels(old, new):
                 self._outbox.put_last([self._renderer.station_info(station, new)])
             self._outbox.put_change(station.uuid, old)
@@ -219,7 +223,7 @@ class Publication:
         """Return the topics of removed plugs; the station's manifest entry is published after they are cleared."""
         if old.plugs.keys() <= new.plugs.keys():
             return []
-        self._renderer.deferred_entries.add(self._renderer.station_entry_topic(station))
+        self._renderer.deferred_entry_topics.add(self._renderer.station_entry_topic(station))
         kept = self._renderer.station_entry(station, new).all_topics()
         return [topic for topic in self._renderer.station_entry(station, old).all_topics() if topic not in kept]
 
@@ -231,7 +235,14 @@ class Publication:
     # Another configuration
 
     def reconfigured(self, plan: Plan) -> None:
-        """Switch to another plan: clear removed topics, and publish only what differs."""
+        """Switch to another plan: clear removed topics, and publish only what differs.
+
+        Without a connection, or before the manifest is read, only plan and states change: `restored` then finds in the
+        manifest what has to be cleared.
+        """
+        if self._phase not in (Phase.MIGRATING, Phase.LIVE):
+            self._switch_to(plan)
+            return
         renderer, old = self._renderer, self.plan
         unchanged = {
             uuid for uuid, station in plan.stations.items() if is_published_alike(old.stations.get(uuid), station)
@@ -243,40 +254,50 @@ class Publication:
             if is_moved or uuid not in unchanged
         ]
         entries.append(renderer.bridge_entry())
-        infos_before = set(renderer.deferred_infos())
-        unrecorded = tuple(renderer.unrecorded_infos())
-        renderer.plan = plan
-        self._stations.reconfigure(plan.stations, plan.rules)
+        infos_before = set(renderer.deferred_entry_messages())
+        missing_entries = tuple(renderer.missing_entry_messages())
+        self._switch_to(plan)
         new = self._migration_from(entries)
-        deferred = renderer.deferred_entries
-        renderer.deferred_entries = set(new.deferred_entries) if new.stages else deferred | new.deferred_entries
+        deferred = renderer.deferred_entry_topics
+        renderer.deferred_entry_topics = (
+            set(new.deferred_entry_topics) if new.stages else deferred | new.deferred_entry_topics
+        )
         if new.stages or (plan.topics, plan.client_id, plan.outputs) != (old.topics, old.client_id, old.outputs):
             # Before a stage changes discovery, the broker must have the entry that records it.
-            stages = (unrecorded, *new.stages) if unrecorded and new.stages else new.stages
+            stages = (missing_entries, *new.stages) if missing_entries and new.stages else new.stages
             self._put_migration(replace(new, stages=stages))
             return
         infos = [
-            info for info in renderer.deferred_infos() if info.topic in new.deferred_entries or info not in infos_before
+            info
+            for info in renderer.deferred_entry_messages()
+            if info.topic in new.deferred_entry_topics or info not in infos_before
         ]
         changed = [uuid for uuid in plan.stations if uuid not in unchanged]
-        renderer.unrecorded.update(changed)
+        renderer.stations_without_entry.update(changed)
         self._put_again([BRIDGE_KEY, *changed], [*new.last, *infos])
+
+    def _switch_to(self, plan: Plan) -> None:
+        self._renderer.plan = plan
+        self._stations.reconfigure(plan.stations, plan.rules)
 
     def _migration_from(self, entries: Iterable[Entry]) -> Migration:
         """Return the migration from these entries to the plan, the bridge's entries last: they name the base topics."""
         changes = []
         for entry in entries:
             if isinstance(entry, BridgeEntry):
-                changes.append(Change(entry, self._renderer.bridge_entry()))
+                changes.append(EntryChange(entry, self._renderer.bridge_entry()))
             else:
                 station = self.plan.stations.get(entry.uuid)
                 state = self._stations.state(entry.uuid) if station else None
                 successor = self._renderer.station_entry(station, state) if station and state else None
-                changes.append(Change(entry, successor))
-        return migration(changes)
+                changes.append(EntryChange(entry, successor))
+        return plan_migration(changes)
 
     def _put_again(self, keys: Iterable[str], last: Iterable[Message]) -> None:
-        """Republish these stations completely, and publish `last` after everything that is pending."""
+        """Republish stations, or the bridge's entry, completely, and publish `last` after everything that is pending.
+
+        While migrating, the keys need no entry in the outbox, because the full republish follows.
+        """
         if self._phase is Phase.LIVE:
             for key in keys:
                 self._outbox.put_change(key, None)
@@ -287,7 +308,7 @@ class Publication:
         """Begin a migration, or queue it if one is under way."""
         if self._phase is Phase.MIGRATING:
             self._enter(Phase.MIGRATING, "reconfigured")
-            self._migrations.append(new)
+            self._queued_migrations.append(new)
             self._outbox.drop_changes()  # they would be rendered with the new plan
         elif self._phase is Phase.LIVE:
             self._enter(Phase.MIGRATING if new.stages else Phase.LIVE, "reconfigured")
@@ -295,7 +316,7 @@ class Publication:
 
     def _begin(self, new: Migration) -> None:
         self._outbox.drop_changes()
-        self._migration = new
+        self._current_migration = new
         self._stages = deque(new.stages)
         if self._stages:
             self._outbox.put_first(self._stages.popleft())
@@ -304,18 +325,20 @@ class Publication:
 
     def _finish(self) -> None:
         """Republish everything, clear topics, publish deferred entries; or begin the next migration in the queue."""
-        finished, self._migration = self._migration, None
-        following = self._migrations.popleft() if self._migrations else None
+        finished, self._current_migration = self._current_migration, None
+        following = self._queued_migrations.popleft() if self._queued_migrations else None
         if following is None:
             self._enter_live()
-        self._outbox.put_last([*(finished.last if finished else ()), *self._renderer.deferred_infos()])
-        if following is not None:
-            self._begin(following)
+        self._outbox.put_last(finished.last if finished else ())
+        if following is None:
+            self._outbox.put_last(self._renderer.deferred_entry_messages())
+        else:
+            self._begin(following)  # the deferred entries are those of its plan, so they follow its clearing
 
     def _enter_live(self) -> None:
         if self._phase is Phase.MIGRATING:
             self._enter(Phase.LIVE, "stage_acknowledged")
-        self._renderer.unrecorded = set(self.plan.stations)
+        self._renderer.stations_without_entry = set(self.plan.stations)
         self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
 
     def _enter(self, phase: Phase, by: str) -> None:

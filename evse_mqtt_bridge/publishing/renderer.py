@@ -16,7 +16,7 @@ from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, BridgeInfo, StationEntry, bridge_info, station_info
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.plain import bridge_availability
-from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+from evse_mqtt_bridge.publishing.outputs.protocol import Part
 from evse_mqtt_bridge.publishing.plan import Plan
 
 __all__ = ["BRIDGE_KEY", "Renderer"]
@@ -32,17 +32,17 @@ class Renderer:
         plan: The current plan.
         stations: The states, which are never changed here.
         started: When the bridge started, in UTC.
-        deferred_entries: Topics of manifest entries that are published last on this connection, because until then
+        deferred_entry_topics: Topics of manifest entries that are published last on this connection, because until then
             they are the only record of the topics to clear.
-        unrecorded: Uuids of stations whose manifest entry has not been published on this connection.
+        stations_without_entry: Uuids of stations whose manifest entry has not been published on this connection.
     """
 
     def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
         self.plan = plan
         self.stations = stations
         self.started = started
-        self.deferred_entries: set[str] = set()
-        self.unrecorded: set[str] = set()
+        self.deferred_entry_topics: set[str] = set()
+        self.stations_without_entry: set[str] = set()
         self._uncompleted: dict[str, StationState | None] = {}
         """Stations that the full republish has not completed, each with the state in which it published discovery."""
 
@@ -74,19 +74,19 @@ class Renderer:
         """Return a station's manifest entry as a message."""
         return station_info(self.plan.topics, station, state, self.plan.client_id, self.plan.locations)
 
-    def deferred_infos(self) -> Iterator[Message]:
+    def deferred_entry_messages(self) -> Iterator[Message]:
         """Yield the messages of the deferred manifest entries, to publish at the end."""
-        if not self.deferred_entries:
+        if not self.deferred_entry_topics:
             return
         for station in self.plan.stations.values():
-            if self.station_entry_topic(station) in self.deferred_entries:
+            if self.station_entry_topic(station) in self.deferred_entry_topics:
                 yield self.station_info(station, self.stations.state(station.uuid))
-        if self.plan.topics.info in self.deferred_entries:
+        if self.plan.topics.info in self.deferred_entry_topics:
             yield self.bridge_info()
 
-    def unrecorded_infos(self) -> Iterator[Message]:
+    def missing_entry_messages(self) -> Iterator[Message]:
         """Yield the manifest entries that were not yet published on this connection, except for deferred ones."""
-        for uuid in self.unrecorded:
+        for uuid in self.stations_without_entry:
             if station := self.plan.stations.get(uuid):
                 yield from self._unless_deferred(self.station_info(station, self.stations.state(uuid)))
 
@@ -106,26 +106,26 @@ class Renderer:
     ) -> Iterator[Message]:
         yield from self._unless_deferred(self.bridge_info())
         for output in self.plan.outputs:
-            yield from output.bridge(Stage.DISCOVERY)
+            yield from output.bridge(Part.DISCOVERY)
         stations = list(self.plan.stations.values())
-        for stage in Stage:
+        for part in Part:
             for station in stations:
                 state = self.stations.find(station.uuid)
-                if not (yield from self._one_stage(stage, station, uncompleted, is_queued)):
+                if not (yield from self._one_part(part, station, uncompleted, is_queued)):
                     continue
-                if stage is Stage.DISCOVERY:
+                if part is Part.DISCOVERY:
                     uncompleted[station.uuid] = state
-                elif stage is Stage.AVAILABILITY:
+                elif part is Part.AVAILABILITY:
                     del uncompleted[station.uuid]
         for output in self.plan.outputs:
-            yield from output.bridge(Stage.AVAILABILITY)
+            yield from output.bridge(Part.AVAILABILITY)
 
-    def _one_stage(
-        self, stage: Stage, station: Station, uncompleted: Container[str], is_queued: Callable[[str], bool]
+    def _one_part(
+        self, part: Part, station: Station, uncompleted: Container[str], is_queued: Callable[[str], bool]
     ) -> Generator[Message, None, bool]:
-        """Yield one stage of a station in its current state, and return whether it was completed.
+        """Yield one part of a station in its current state, and return whether it was completed.
 
-        The stage ends early if a change takes over the station, or if the station is removed or already published.
+        The part ends early if a change takes over the station, or if the station is removed or published differently.
         """
         uuid = station.uuid
 
@@ -135,7 +135,7 @@ class Renderer:
 
         if not is_due():
             return False
-        for message in self._stage(stage, station, None, self.stations.state(uuid)):
+        for message in self._part(part, station, None, self.stations.state(uuid)):
             if not is_due():
                 return False
             yield message
@@ -143,7 +143,7 @@ class Renderer:
 
     # Changes
 
-    def change(self, key: str, last_published: StationState | None) -> Iterator[Message]:
+    def render_change(self, key: str, last_published: StationState | None) -> Iterator[Message]:
         """Yield the messages that update a station from `last_published`; all its messages if that is `None`.
 
         All messages are rendered from the state at the time of the first one. So the broker then has exactly that
@@ -154,8 +154,9 @@ class Renderer:
         elif station := self.plan.stations.get(key):
             discovered = last_published
             if key in self._uncompleted:
-                by_republish = self._uncompleted.pop(key)
-                discovered, last_published = by_republish if last_published else None, None
+                discovered_by_republish = self._uncompleted.pop(key)
+                discovered = discovered_by_republish if last_published else None
+                last_published = None
             yield from self._from_one_state(station, discovered, last_published)
 
     def _from_one_state(
@@ -163,7 +164,7 @@ class Renderer:
     ) -> Iterator[Message]:
         uuid = station.uuid
         state = self.stations.state(uuid)
-        for message in self._stages(station, discovered, last_published, state):
+        for message in self._parts(station, discovered, last_published, state):
             if not is_published_alike(self.plan.stations.get(uuid), station):
                 return
             current = self.stations.state(uuid)
@@ -171,7 +172,7 @@ class Renderer:
                 return  # a plug was removed, and the whole station is queued again
             yield message
 
-    def _stages(
+    def _parts(
         self,
         station: Station,
         discovered: StationState | None,
@@ -179,19 +180,24 @@ class Renderer:
         state: StationState,
     ) -> Iterator[Message]:
         if discovered is None or not has_same_labels(discovered, state):
-            yield from self._stage(Stage.DISCOVERY, station, discovered, state)
-        yield from self._stage(Stage.VALUES, station, last_published, state)
-        yield from self._stage(Stage.AVAILABILITY, station, last_published, state)
+            yield from self._part(Part.DISCOVERY, station, discovered, state)
+        yield from self._part(Part.VALUES, station, last_published, state)
+        yield from self._part(Part.AVAILABILITY, station, last_published, state)
 
     # Both
 
-    def _stage(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
-        if stage is Stage.DISCOVERY and (old is None or not has_same_labels(old, new)):
+    def _part(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
+        if part is Part.DISCOVERY:
             # The entry goes first: if the rest is interrupted, a later run can clear what was published.
             yield from self._unless_deferred(self.station_info(station, new))
-            self.unrecorded.discard(station.uuid)
+            self._entry_published(station.uuid)
         for output in self.plan.outputs:
-            yield from output.station(stage, station, old, new)
+            yield from output.station(part, station, old, new)
+
+    def _entry_published(self, uuid: str) -> None:
+        self.stations_without_entry.discard(uuid)
+        if not self.stations_without_entry:
+            self.stations_without_entry.clear()  # which frees the memory of an emptied set
 
     def _unless_deferred(self, info: Message) -> Iterable[Message]:
-        return () if info.topic in self.deferred_entries else (info,)
+        return () if info.topic in self.deferred_entry_topics else (info,)

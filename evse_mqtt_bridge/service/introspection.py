@@ -118,7 +118,7 @@ class Introspection:
             since_last_poll=now - self._observers.poll_status.last_poll,
             request_timeout=settings.timeout,
             on_hold=poller.held,
-            connected=self._publishing.session.connected,
+            connected=self._publishing.session.is_live,
             broker_error=self._observers.broker_status.error,
             stations=len(self._stations.all),
             longest_request=poller.longest,

@@ -1,8 +1,18 @@
 """Names and topic ids of stations and plugs, and the reasons that each can have."""
 
+from dataclasses import fields, replace
+
 import pytest
 
-from evse_mqtt_bridge.domain.model import PLUG_ONLY_REASONS, STATION_REASONS, Reason, Station
+from evse_mqtt_bridge.domain.model import (
+    PLUG_ONLY_REASONS,
+    STATION_REASONS,
+    PlugReading,
+    Reason,
+    Station,
+    same_values,
+)
+from tests.harness.samples import plug_reading
 
 
 @pytest.mark.parametrize(
@@ -10,6 +20,15 @@ from evse_mqtt_bridge.domain.model import PLUG_ONLY_REASONS, STATION_REASONS, Re
 )
 def test_station_title_is_name_or_alias_or_uuid(name: str, alias: str, title: str) -> None:
     assert Station("e1", 30, name=name, alias=alias).title == title
+
+
+@pytest.mark.parametrize(
+    "name", [field.name for field in fields(PlugReading) if field.name not in ("plug_uuid", "time")]
+)
+def test_same_values_compares_every_value(name: str) -> None:
+    reading = plug_reading()
+    assert same_values(reading, replace(reading, time=None))
+    assert not same_values(reading, replace(reading, **{name: "other"}))  # type: ignore[arg-type]  # any other value
 
 
 @pytest.mark.parametrize(("uuid", "topic_id"), [("p1", "left"), ("p2", "p2")])

@@ -62,7 +62,7 @@ async def _running(broker: Mosquitto, configured: Plan, timing: Timing, qos: int
     settings = Mqtt(host=broker.host, port=broker.port, client_id="me", qos=qos)
     session = Session(settings, bridge.publication, recorder, lambda: 0.5, timing)
     task = asyncio.create_task(session.run())
-    await _until(lambda: session.connected)
+    await _until(lambda: session.is_live)
     yield _RunningSession(bridge, session, recorder)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -96,7 +96,7 @@ async def test_overtaken_change_leaves_nothing_behind(
             running.poll(uuid)
         for change in changes:
             running.session.reconfigure(change)
-        await _until(lambda: running.session.connected)
+        await _until(lambda: running.session.is_live)
         expected = running.everything()
         with contextlib.suppress(TimeoutError):
             await _until(lambda: observer.retained == expected)

@@ -113,3 +113,9 @@ def test_next_due_of_rejected_station_is_probe_interval(
     wait = _next(failure(reason), 0, 10, chance=chance, consecutive_failures=consecutive_failures) - 10
     assert 0.9 * PROBE_INTERVAL <= wait <= 1.1 * PROBE_INTERVAL
     assert PROBE_INTERVAL == 15 * 60
+
+
+@pytest.mark.parametrize("reason", [Reason.UNAUTHORIZED, Reason.NOT_FOUND])
+def test_next_due_of_rejected_station_is_not_below_interval(reason: Reason) -> None:
+    poll = DuePoll(0, 0, 0.5)
+    assert next_due(failure(reason), poll, consecutive_failures=1, interval=86_400, phase=0) == 86_400

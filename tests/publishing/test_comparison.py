@@ -15,7 +15,7 @@ from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
 from evse_mqtt_bridge.publishing.comparison import has_changes
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.plain import PlainTopics
-from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+from evse_mqtt_bridge.publishing.outputs.protocol import Part
 from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 from tests.harness.samples import at, outcomes
 
@@ -27,7 +27,7 @@ _polls = st.lists(st.tuples(outcomes, st.floats(1, 3000), st.booleans()), max_si
 
 def _changes(old: StationState | None, new: StationState) -> list[Message]:
     output = PlainTopics(_TOPICS)
-    messages = [message for stage in Stage for message in output.station(stage, _STATION, old, new)]
+    messages = [message for part in Part for message in output.station(part, _STATION, old, new)]
     assert len({message.topic for message in messages}) == len(messages), "each topic once"
     assert all(message.payload for message in messages), "nothing is deleted"
     return messages

@@ -12,7 +12,7 @@ from evse_mqtt_bridge.publishing.orphans import Ownership, is_online, orphans
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
-from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+from evse_mqtt_bridge.publishing.outputs.protocol import Part
 from evse_mqtt_bridge.publishing.topics import Topics, covers
 from tests.harness.samples import NOW, at, plug_reading, reading
 from tests.publishing.bridge import plan
@@ -31,10 +31,10 @@ def _published(
     messages = [bridge_info(topics, BridgeInfo("1", client_id, NOW, len(stations), locations))]
     messages += [station_info(topics, station, _STATE, client_id, locations) for station in stations]
     for output in configured.outputs:
-        for stage in Stage:
-            messages += output.bridge(stage)
+        for part in Part:
+            messages += output.bridge(part)
             for station in stations:
-                messages += output.station(stage, station, None, _STATE)
+                messages += output.station(part, station, None, _STATE)
     return {message.topic: message.payload for message in messages}
 
 

@@ -557,6 +557,24 @@ def test_alias_and_form_changed_at_once_survive_any_break(
     assert delivered > 20
 
 
+def test_overtaken_change_leaves_nothing_wherever_it_breaks() -> None:
+    """A migration that another one overtakes must not publish entries that the other one defers."""
+    delivered = 0
+    while True:
+        bridge, broker = _running(plan(_NORTH, form="entity"), "e1")
+        bridge.publication.reconfigured(plan(_NORTH, form="device"))
+        renamed = replace(_NORTH, plugs={"p1": "right"})
+        bridge.publication.reconfigured(plan(renamed, form="device", prefix="ha2"))
+        is_complete = len(broker.deliver(delivered)) < delivered
+        broker.connect(bridge.publication)
+        broker.deliver()
+        assert broker.retained == bridge.everything(), delivered
+        if is_complete:
+            break
+        delivered += 1
+    assert delivered > 20
+
+
 # From a configuration
 
 

@@ -150,7 +150,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
             ]
             self._poll(station, Reading(tuple(plugs), wrong))
         # a new plug is recorded in the manifest only when the clearing of removed topics is done
-        self.pending_plans += bool(self.pending_plans and self.bridge.publication.deferred_entries)
+        self.pending_plans += bool(self.pending_plans and self.bridge.publication.deferred_entry_topics)
 
     @rule(index=st.integers(0, 2), reason=st.sampled_from(FAILURES), wait=st.sampled_from([1.0, 30.0, FORGET_AFTER]))
     def fail(self, index: int, reason: Reason, wait: float) -> None:

@@ -10,7 +10,7 @@ from evse_mqtt_bridge.cli.common.tables import reading_lines
 from evse_mqtt_bridge.cloud.client import validate
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.schema import Config, Mqtt
-from evse_mqtt_bridge.domain.availability import with_topics
+from evse_mqtt_bridge.domain.availability import drop_plugs_without_topic
 from evse_mqtt_bridge.domain.model import Failure
 from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.support.errors import UnavailableError
@@ -59,7 +59,7 @@ async def _test_stations(config: Config) -> bool:
     passed = True
     for settings, answer in zip(config.stations, await poll_once(config.cloud, config.stations), strict=True):
         station = settings.station(config.polling)
-        outcome = with_topics(answer, station)
+        outcome = drop_plugs_without_topic(answer, station)
         title = clean(station.title)
         if isinstance(outcome, Failure):
             click.secho(f"{title}: {outcome.reason}: {outcome.detail}", fg="red")

@@ -14,7 +14,7 @@ from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
-from evse_mqtt_bridge.domain.availability import MAX_PLUGS, with_topics
+from evse_mqtt_bridge.domain.availability import MAX_PLUGS, drop_plugs_without_topic
 from evse_mqtt_bridge.domain.model import Failure
 from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.publishing.asyncapi import Broker, document
@@ -139,7 +139,7 @@ async def _find_plugs(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
     errors = []
     for settings, answer in zip(unknown, await poll_once(config.cloud, unknown), strict=True):
         station = plan.stations[settings.uuid]
-        outcome = with_topics(answer, station)
+        outcome = drop_plugs_without_topic(answer, station)
         if isinstance(outcome, Failure):
             errors.append(f"{clean(station.title)}: {outcome.reason}: {outcome.detail}")
         else:

@@ -16,11 +16,11 @@ from evse_mqtt_bridge.publishing.contract import (
     STATION_FIELDS,
     Field,
     Kind,
-    Owner,
+    Subject,
     TopicRow,
 )
 from evse_mqtt_bridge.publishing.message import JSON, Message
-from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Stage
+from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Part
 from evse_mqtt_bridge.publishing.payloads import json_object, json_text, plain, timestamp
 from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 
@@ -106,7 +106,7 @@ class PlainLocation:
         prefix = self.topics.plug(station.topic_id, topic_id)
         return (self._row("plug", prefix, field, f"{station.title} {topic_id}") for field in PLUG_FIELDS)
 
-    def _row(self, owner: Owner, prefix: str, field: Field, device: str) -> TopicRow:
+    def _row(self, owner: Subject, prefix: str, field: Field, device: str) -> TopicRow:
         topic = prefix + field.name
         is_measured = owner == "plug" and field.name in _MEASURED
         quality = f"{prefix}availability" if is_measured else self.topics.availability
@@ -133,16 +133,16 @@ class PlainTopics:
         """The base topic."""
         return PlainLocation(self.topics)
 
-    def bridge(self, stage: Stage) -> Iterable[Message]:
+    def bridge(self, part: Part) -> Iterable[Message]:
         """Return `online`, as the last message of a full republish."""
-        return (bridge_availability(self.topics, online=True),) if stage is Stage.AVAILABILITY else ()
+        return (bridge_availability(self.topics, online=True),) if part is Part.AVAILABILITY else ()
 
-    def station(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
+    def station(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
         """Return the values, or the availability, that differ between two states; all if `old` is `None`."""
-        match stage:
-            case Stage.VALUES:
+        match part:
+            case Part.VALUES:
                 return self._values(station, old, new)
-            case Stage.AVAILABILITY:
+            case Part.AVAILABILITY:
                 return self._availability(station, old, new)
         return ()
 

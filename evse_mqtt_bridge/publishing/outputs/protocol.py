@@ -9,25 +9,29 @@ from evse_mqtt_bridge.publishing.contract import TopicRow
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["Handover", "Location", "Output", "Stage"]
+__all__ = ["Handover", "Location", "Output", "Part", "Stages"]
 
 
-class Stage(Enum):
-    """The stages of a full republish, and of the changes of one station, in order."""
+class Part(Enum):
+    """The parts of a full republish, and of the changes of one station, in the order of publishing."""
 
     DISCOVERY = 1
     VALUES = 2
     AVAILABILITY = 3
 
 
+Stages = tuple[tuple[Message, ...], ...]
+"""Messages to publish in stages, each stage when the previous one is acknowledged."""
+
+
 class Handover(NamedTuple):
     """Topics that are cleared before their successor is published.
 
     Attributes:
-        stages: The messages to publish before the clearing, each stage after the previous one is acknowledged.
+        stages: What to publish before the clearing; empty to clear at once.
     """
 
-    stages: tuple[tuple[Message, ...], ...] = ()
+    stages: Stages = ()
 
 
 class Location(Protocol):
@@ -96,10 +100,10 @@ class Output(Protocol):
     def location(self) -> Location:
         """Where this output publishes."""
 
-    def bridge(self, stage: Stage) -> Iterable[Message]:
+    def bridge(self, part: Part) -> Iterable[Message]:
         """Return the messages of the running bridge itself."""
 
-    def station(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
+    def station(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
         """Return the messages that update the topics of a station from `old` to `new`.
 
         Args:

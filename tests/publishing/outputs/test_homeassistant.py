@@ -24,7 +24,7 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import (
     STATION_ENTITIES,
     Entity,
 )
-from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import migration, placeholder
+from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import placeholder, unload
 from evse_mqtt_bridge.publishing.topics import Topics
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text(encoding="utf-8")
@@ -366,7 +366,7 @@ def test_name_that_cannot_be_encoded_is_replaced() -> None:
 @pytest.mark.parametrize("prefix", ["homeassistant", "site/device", "device"])
 def test_migration_unloads_every_old_topic(prefix: str, form: Form) -> None:
     topics = homeassistant.plug_topics(prefix, form, EVSE, LEFT)
-    assert migration(topics) == tuple(Message(topic, b'{"migrate_discovery":true}', JSON) for topic in topics)
+    assert unload(topics) == tuple(Message(topic, b'{"migrate_discovery":true}', JSON) for topic in topics)
     placeholders = placeholder(topics)
     if form == "entity":
         assert placeholders == ()

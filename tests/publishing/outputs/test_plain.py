@@ -18,7 +18,7 @@ from evse_mqtt_bridge.publishing.manifest import BridgeInfo, bridge_info, statio
 from evse_mqtt_bridge.publishing.message import JSON, Message, clear
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainTopics, bridge_availability
-from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+from evse_mqtt_bridge.publishing.outputs.protocol import Part
 from evse_mqtt_bridge.publishing.payloads import number, timestamp
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness.samples import NOW, at, failure, plug_reading, plug_readings, reading
@@ -31,9 +31,9 @@ _PLUG_1, _PLUG_2 = "6bbf9fd56dc24f9697b078d5d8ccda84", "c99838f9eb5b423d98f8ba33
 
 
 def _changes(station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
-    """Yield the messages of the output, stage by stage."""
-    for stage in Stage:
-        yield from PlainTopics(_TOPICS).station(stage, station, old, new)
+    """Yield the messages of the output, part by part."""
+    for part in Part:
+        yield from PlainTopics(_TOPICS).station(part, station, old, new)
 
 
 def _tree(messages: Iterable[Message]) -> dict[str, str]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from evse_mqtt_bridge.domain.model import Station
-from evse_mqtt_bridge.publishing.contract import Kind, Owner, TopicRow
+from evse_mqtt_bridge.publishing.contract import Kind, Subject, TopicRow
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN, Form
-from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import migration, placeholder
+from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import placeholder, unload
 from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location
 from evse_mqtt_bridge.publishing.payloads import json_object
 from evse_mqtt_bridge.publishing.topics import Topics
@@ -68,7 +68,7 @@ class DiscoveryLocation:
     def handover(self, topics: tuple[str, ...], successor: Location | None) -> Handover:
         """Return how discovery moves. Home Assistant keeps entities and their history only within one prefix."""
         if isinstance(successor, DiscoveryLocation) and successor.prefix == self.prefix:
-            return Handover((migration(topics), placeholder(topics)))
+            return Handover((unload(topics), placeholder(topics)))
         return Handover()
 
     def filters(self) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ class DiscoveryLocation:
         topics = discovery.plug_topics(self.prefix, self.form, station.uuid, uuid)
         return (self._row("plug", topic, f"{station.title} {topic_id}") for topic in topics)
 
-    def _row(self, owner: Owner, topic: str, device: str) -> TopicRow:
+    def _row(self, owner: Subject, topic: str, device: str) -> TopicRow:
         """Return a row, with the channel `discovery.plug.power` (entity form) or `discovery.plug` (device form)."""
         name = topic.split("/")[-2] if self.form == "entity" else ""
         return TopicRow(

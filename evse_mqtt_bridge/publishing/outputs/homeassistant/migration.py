@@ -2,7 +2,7 @@
 
 For any number of devices at once, in either direction, with a pause after each of the steps 1 to 3:
 
-1. `migration(old topics)`: Home Assistant unloads the entities and keeps their registry entries.
+1. `unload(old topics)`: Home Assistant unloads the entities and keeps their registry entries.
 2. `placeholder(old topics)`: for topics of the device form only.
 3. An empty payload on each of the old topics.
 4. The messages of the other form.
@@ -24,10 +24,10 @@ from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN
 from evse_mqtt_bridge.publishing.payloads import json_payload
 
-__all__ = ["migration", "placeholder"]
+__all__ = ["placeholder", "unload"]
 
 
-def migration(topics: Iterable[str]) -> tuple[Message, ...]:
+def unload(topics: Iterable[str]) -> tuple[Message, ...]:
     """Return the messages of step 1, which unload the entities of both forms, and keep their registry entries."""
     return tuple(Message(topic, b'{"migrate_discovery":true}', JSON) for topic in topics)
 

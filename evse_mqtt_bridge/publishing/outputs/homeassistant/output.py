@@ -8,7 +8,7 @@ from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
-from evse_mqtt_bridge.publishing.outputs.protocol import Stage
+from evse_mqtt_bridge.publishing.outputs.protocol import Part
 
 __all__ = ["HomeAssistant"]
 
@@ -24,13 +24,13 @@ class HomeAssistant:
         """The prefix and the form."""
         return DiscoveryLocation(self.discovery.prefix, self.discovery.form)
 
-    def bridge(self, stage: Stage) -> Iterable[Message]:
+    def bridge(self, part: Part) -> Iterable[Message]:
         """Return the messages of the bridge's device."""
-        return discovery.bridge(self.discovery) if stage is Stage.DISCOVERY else ()
+        return discovery.bridge(self.discovery) if part is Part.DISCOVERY else ()
 
-    def station(self, stage: Stage, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
+    def station(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
         """Return the messages of the station's device if `old` is `None`, and of new and relabelled plugs."""
-        return self._devices(station, old, new) if stage is Stage.DISCOVERY else ()
+        return self._devices(station, old, new) if part is Part.DISCOVERY else ()
 
     def _devices(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
         if old is None:

@@ -139,7 +139,7 @@ async def test_birth_topic_changed_on_connect_is_subscribed_to(broker: Mosquitto
     settings = Mqtt(host=broker.host, port=broker.port, client_id="me")
     listener.session = session = Session(settings, bridge.publication, listener, lambda: 0.5, _QUICK)
     task = asyncio.create_task(session.run())
-    await _until(lambda: session.connected)
+    await _until(lambda: session.is_live)
     await asyncio.sleep(0.2)  # for the subscription, which nothing reports
     observer.publish("other/status", "online", retain=False)
     await _until(lambda: listener.consumer_starts == 1)

@@ -71,7 +71,7 @@ def clock() -> Clock:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Distributes the tests that mostly wait among those that compute, so that neither kind is left for the end."""
+    """Distribute the tests that mostly wait among those that compute, so that neither kind is left for the end."""
     waiting = [item for item in items if item.path.parent.name in _FOLDERS_OF_WAITING_TESTS]
     others = [item for item in items if item.path.parent.name not in _FOLDERS_OF_WAITING_TESTS]
     gap = max(1, len(others) * 2 // 3 // max(1, len(waiting)))

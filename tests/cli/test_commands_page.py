@@ -1,4 +1,4 @@
-"""docs/commands.md lists every command and key, and shows what `status` prints."""
+"""docs/commands.md lists every command and key, and shows the output of `status`."""
 
 from pathlib import Path
 

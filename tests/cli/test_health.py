@@ -1,4 +1,4 @@
-"""`health`: asks the bridge, else its broker."""
+"""`health`: the report of the bridge, else the availability on its broker."""
 
 import signal
 import threading

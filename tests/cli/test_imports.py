@@ -1,4 +1,4 @@
-"""Which modules the light commands import: their start must stay fast."""
+"""The modules that light commands import, which must be few so that the commands start fast."""
 
 import json
 import subprocess
@@ -28,10 +28,10 @@ HEAVY = frozenset(
         "tomlkit",
     }
 )
-"""Packages that cost more than all that a light command does."""
+"""Packages whose import costs more than the work of a light command."""
 
 LIGHT_ROOMS = frozenset({"cli", "config", "support", "web"})
-"""Parts of the bridge of which light commands import some modules."""
+"""Packages of the bridge from which light commands import some modules."""
 
 _PROGRAM = """\
 import atexit, json, sys

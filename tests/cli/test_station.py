@@ -294,7 +294,7 @@ Terminal = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def terminal(config: Path) -> Iterator[Terminal]:
-    """Runs a command in a terminal and types one line at a prompt."""
+    """Run a command in a terminal and type one line at a prompt."""
     ours, theirs = pty.openpty()
 
     def start(*arguments: str, prompt: str, typed: str) -> tuple[int, str]:

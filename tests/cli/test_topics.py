@@ -1,4 +1,4 @@
-"""`topics`: its four formats, and where it gets the plugs from."""
+"""`topics`: its four formats, and the sources of the plugs."""
 
 import csv
 import io
@@ -141,7 +141,7 @@ def cloud_only(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> Path:
 def _publish_manifest(
     observer: Observer, availability: str, plugs: dict[str, str], owner: str = "evse-mqtt-bridge"
 ) -> None:
-    """Publish what a bridge retains on the broker."""
+    """Publish the manifest entries of a bridge."""
     topics = Topics("evse")
     info = {
         "uuid": EXAMPLE_EVSE,
@@ -162,7 +162,7 @@ def _plugs(config: Path) -> list[str]:
 
 
 def test_topics_online_bridge_running_polls_nothing(cloud_only: Path, cloud: CloudServer, observer: Observer) -> None:
-    # one plug with an alias that the bridge has not reloaded yet, and one that is missing in the cloud's answers
+    # one plug with an alias that the bridge has not reloaded yet, and one that is missing in the cloud's responses
     _publish_manifest(observer, "online", {_CHARGING: "right", "c" * 32: "c" * 32})
     assert _plugs(cloud_only) == ["left", "c" * 32]
     assert cloud.requests == []

@@ -29,7 +29,7 @@ _HOME = "\x1b[H"
 class Window:
     """`evse-mqtt-bridge ARGUMENTS` in a window; a context manager that always ends the process.
 
-    A frame is the output between two moves of the cursor to the upper remaining corner.
+    A frame is the output between two moves of the cursor to the upper left corner.
 
     Attributes:
         raw: The whole output, with escape sequences.

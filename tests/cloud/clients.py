@@ -25,8 +25,8 @@ class Clients:
     """Creates clients with one transport.
 
     Attributes:
-        transport: What the settings name.
-        create_transport: Creates the transport to pass to each client; None: the client chooses it by its settings.
+        transport: The name of the transport in the settings.
+        create_transport: Creates the transport of each client; `None`: the client chooses it by its settings.
     """
 
     transport: str

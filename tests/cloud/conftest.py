@@ -1,4 +1,4 @@
-"""Fixtures for tests of the client on every transport, and a watch over what is logged."""
+"""Fixtures for tests of the client on every transport, and a check that no log line contains a token."""
 
 import logging
 import traceback
@@ -41,6 +41,6 @@ def clients(request: pytest.FixtureRequest, _token_stays_secret: None) -> Client
 
 @pytest.fixture
 def server() -> Iterator[MisbehavingServer]:
-    """A running server whose answers a test controls down to the byte."""
+    """A running server whose responses a test controls down to the byte."""
     with MisbehavingServer() as server:
         yield server

@@ -11,7 +11,7 @@ __all__ = ["MockCloud"]
 
 
 class MockCloud:
-    """Answers requests in memory; `requests` holds those that it has received, in order."""
+    """Answers requests in memory; `requests` contains the received requests, in order."""
 
     url = "http://cloud.example:3032"
 
@@ -20,7 +20,7 @@ class MockCloud:
         self._answers: dict[str, Answer] = {}
 
     def answer(self, uuid: str, body: object) -> None:
-        """Set the answer of a station: an Answer, or a body with status 200."""
+        """Set the response of a station: an Answer, or a body with status 200."""
         self._answers[uuid] = body if isinstance(body, Answer) else Answer(body)
 
     async def handle(self, request: httpx.Request) -> httpx.Response:

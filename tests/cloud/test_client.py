@@ -1,6 +1,6 @@
-"""What the client sends, and what it makes of each status, with every kind of transport.
+"""The client's requests and its outcome for each status, with every kind of transport.
 
-The two transports of the settings and httpx's own are tested with a real server, httpx.MockTransport without one.
+The two transports of the settings and httpx's own use a real server; httpx.MockTransport needs none.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Answers that are invalid or endless: over real sockets, within bounded time and memory."""
+"""Invalid and endless responses: over real sockets, within bounded time and memory."""
 
 import asyncio
 import gzip
@@ -49,7 +49,7 @@ def test_memory_limit_fails_when_exceeded() -> None:
         bytearray(16 * _MEGABYTE)
 
 
-# Invalid answers
+# Invalid responses
 
 _NO_HTTP = "the response is not valid HTTP"
 _CUT_OFF = "the connection ended in mid-response"
@@ -149,7 +149,7 @@ def test_client_raises_for_no_bytes(clients: Clients, server: MisbehavingServer)
         try_bytes()
 
 
-# Answers without an end
+# Responses without an end
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The connections of both transports: kept alive, counted, given up, and never mixed up."""
+"""The connections of both transports: kept alive, counted, aborted, and never mixed up."""
 
 import asyncio
 import json
@@ -83,11 +83,11 @@ class _CountingServer:
     """A server in the test's own event loop that counts connections, and answers once `may_answer` is set.
 
     Attributes:
-        answer: What it sends.
-        ever: How many connections it has accepted.
-        open: How many connections are open.
-        most: The most connections that were open at once.
-        requests: How many requests it has received.
+        answer: The response to send.
+        ever: Number of accepted connections.
+        open: Number of open connections.
+        most: Maximum number of connections that were open at once.
+        requests: Number of received requests.
         received: The head and the body of each request.
     """
 

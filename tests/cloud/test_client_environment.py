@@ -1,4 +1,4 @@
-"""The environment: a proxy is used only if the settings ask for it, and the client reads nothing else."""
+"""The environment: a proxy is used only if the settings enable it, and the client reads nothing else."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.harness.misbehaving_server import MisbehavingServer, answer
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch, server: MisbehavingServer) -> MisbehavingServer:
-    """A proxy that the environment names, and that answers by itself."""
+    """A proxy that the environment names, and that answers requests itself."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -1,6 +1,6 @@
 """Tests of the translation of errors into reasons and texts.
 
-The client never uses the text of an exception of httpx, as that may carry the request, token included.
+The client never uses the text of an exception of httpx, because the text may contain the request and its token.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""The client's own duties, with transports that do nothing for it: deadline, limits, closing, translation of errors."""
+"""The client with transports that enforce nothing: it sets deadlines and limits, closes, and translates errors."""
 
 import asyncio
 import gzip
@@ -21,8 +21,8 @@ class _Body(httpx.AsyncByteStream):
     """Yields `chunks`, after a pause for each, then raises `error` if there is one.
 
     Attributes:
-        sent: How many chunks have been read.
-        closed: How often it was closed.
+        sent: Number of chunks that have been read.
+        closed: Number of times that it was closed.
     """
 
     def __init__(self, *chunks: bytes, pause: float = 0, error: Exception | None = None) -> None:
@@ -42,7 +42,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 async def _poll(answer: Callable[[httpx.Request], Awaitable[httpx.Response]], **settings: object) -> Outcome:
-    # A transport of its own, as httpx.MockTransport reads the whole body before it returns.
+    # A separate transport, because httpx.MockTransport reads the whole body before it returns.
     class Transport(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             return await answer(request)

@@ -18,14 +18,14 @@ from tests.harness.misbehaving_server import MisbehavingServer, raw
 from tests.harness.net import HOST
 
 Resolver = dict[str, Callable[[], list[str]]]
-"""By name: a function that returns its addresses."""
+"""Functions that return the addresses of a name, by name."""
 
 _NAME = "cloud.example"
 
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    """What the name server answers; names that are not in it get a real lookup."""
+    """The responses of the name server; other names get a real lookup."""
     names: Resolver = {}
     real: Callable[..., list[Any]] = socket.getaddrinfo
 

@@ -55,7 +55,7 @@ async def test_outcomes_are_in_the_order_of_the_stations(clients: Clients, cloud
 
 @pytest.mark.parametrize(("allowed", "expected"), [(1, 1), (3, 3), (50, 8)])
 async def test_concurrent_requests_never_exceed_the_setting(clients: Clients, allowed: int, expected: int) -> None:
-    """Each answer takes a while, in which all concurrent requests arrive."""
+    """Each response takes a while, in which all concurrent requests arrive."""
     concurrent = most = 0
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

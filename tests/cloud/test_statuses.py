@@ -1,4 +1,4 @@
-"""The failure for each HTTP status other than 200, and the wait that the server asks for."""
+"""The failure for each HTTP status other than 200, and the wait that the server requests."""
 
 from datetime import UTC, datetime
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""What both transports do beyond one request: slow errors, proxies, resources, and answers that must not mix."""
+"""Both transports beyond single requests: slow errors, proxies, resources, and responses that must not mix."""
 
 import asyncio
 import contextlib
@@ -134,7 +134,7 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 def _descriptors() -> set[str]:
-    """Return the open files; sockets are left out, since those of the servers come and go."""
+    """Return the open files without sockets, because the servers open and close sockets at any time."""
     found = set()
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the descriptor that reads the folder is closed
@@ -144,7 +144,7 @@ def _descriptors() -> set[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 async def test_close_is_immediate_and_leaves_nothing_open(clients: Clients, authority: Authority) -> None:
-    """This includes requests under way, in their handshake, or waiting for a connection."""
+    """Requests may be under way, in their handshake, or waiting for a connection."""
     loop = asyncio.get_running_loop()
     with MisbehavingServer(tls=_serving(authority)) as server, socket.create_server(("127.0.0.1", 0)) as deaf:
         server.set_behaviour("hangs", hang())
@@ -168,7 +168,7 @@ async def test_close_is_immediate_and_leaves_nothing_open(clients: Clients, auth
 
 
 async def test_closed_transport_is_freed_without_garbage_collection(clients: Clients, cloud: CloudServer) -> None:
-    """It holds the CAs of the system, half a megabyte, and the bridge collects garbage rarely."""
+    """A transport contains the CAs of the system, half a megabyte, and the bridge collects garbage rarely."""
     cloud.answer(EXAMPLE_EVSE, status_example())
 
     async def poll() -> weakref.ref[object]:

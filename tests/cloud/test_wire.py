@@ -1,4 +1,4 @@
-"""Parsing of answers: the vendor's example, invalid answers and unusual ones."""
+"""Parsing of responses: the vendor's example, invalid responses and unusual ones."""
 
 import json
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ def test_vendors_example_is_parsed() -> None:
     )
 
 
-# Answers that hold nothing useful: the station is unavailable
+# Responses without useful content: the station is unavailable
 
 _USELESS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "an empty response"),
@@ -84,7 +84,7 @@ def test_invalid_answer_is_a_failure_with_a_reason(body: bytes, text: str) -> No
     assert len(outcome.detail) < 600
 
 
-# Objects that are wrong: their plug alone is harmed
+# Invalid objects: only their plug is affected
 
 _WRONG: dict[str, tuple[dict[str, Any] | bytes, str]] = {
     "power is text": ({"power": "much"}, "power: "),
@@ -155,7 +155,7 @@ def test_unusual_ids_are_accepted(uuid: str) -> None:
     assert [plug.plug_uuid for plug in _read([plug_object(plug_uuid=uuid)]).plugs] == [uuid]
 
 
-# What is odd and passes
+# Unusual but accepted content
 
 
 def test_absent_and_null_values_are_missing_values() -> None:

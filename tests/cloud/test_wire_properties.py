@@ -53,7 +53,7 @@ def _check(outcome: Reading | Failure, answer: object) -> None:
 
 
 def _is_from(plug: PlugReading, item: dict[str, Any]) -> bool:
-    """Return whether each value of a reading is that of an object of the answer."""
+    """Return whether each value of a reading is that of an object of the response."""
     for name in _NUMBERS:
         value, received = getattr(plug, name), item.get(name)
         if value is None or received is None:

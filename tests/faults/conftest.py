@@ -1,4 +1,4 @@
-"""Reports what the tests measured for each row of the fault contract; pytest prints it at the end with `-v`."""
+"""Reports the measurements of the tests for each row of the fault contract; `pytest -v` prints them at the end."""
 
 from collections.abc import Callable
 

@@ -57,7 +57,7 @@ def name_of(number: int) -> str:
 
 
 def station_answer(number: int, **changed: object) -> list[dict[str, Any]]:
-    """Return the cloud's answer for station `number` with one plug, with some fields changed."""
+    """Return the cloud's response for station `number` with one plug, with some fields changed."""
     return [plug_object(evse_uuid=uuid_of(number), plug_uuid=PLUG, **changed)]
 
 
@@ -69,7 +69,7 @@ def configure(
     /,
     **tables: Mapping[str, Any],
 ) -> Path:
-    """Writes `config.toml` for a bridge that polls every second, logs everything as JSON and serves no status page.
+    """Write `config.toml` for a bridge that polls every second, logs everything as JSON and serves no status page.
 
     Args:
         folder: Where to write it.
@@ -95,13 +95,13 @@ def configure(
 
 @contextmanager
 def broker_cloud_observer(folder: Path) -> Iterator[tuple[Mosquitto, CloudServer, Observer]]:
-    """Starts a broker, a cloud and an observer of the broker, for code that has no fixtures."""
+    """Start a broker, a cloud and an observer of the broker, for code that has no fixtures."""
     with Mosquitto(folder / "broker") as broker, CloudServer() as cloud, Observer(broker.port) as observer:
         yield broker, cloud, observer
 
 
 def wait_until_up(observer: Observer, *numbers: int, base: str = "evse") -> None:
-    """Waits until a bridge that has just started is online, with these stations."""
+    """Wait until a bridge that has just started is online, with these stations."""
     for topic in (f"{base}/bridge", *(f"{base}/{uuid_of(number)}" for number in numbers)):
         observer.wait_for(f"{topic}/availability", "online", timeout=30)
 
@@ -110,7 +110,7 @@ def wait_until_up(observer: Observer, *numbers: int, base: str = "evse") -> None
 def running_bridge(
     config: Path, *, env: Mapping[str, str] | None = None, is_json: bool = True
 ) -> Iterator[BridgeProcess]:
-    """Runs a bridge; afterwards checks its log: no traceback, and each line is a JSON entry if `is_json`."""
+    """Run a bridge; afterwards check its log: no traceback, and each line is a JSON entry if `is_json`."""
     with BridgeProcess.run(config, env=env) as bridge:
         try:
             yield bridge
@@ -158,7 +158,7 @@ def log_entries(bridge: BridgeProcess, *events: str, **values: object) -> list[d
 
 
 def wait_for_event(bridge: BridgeProcess, event: str, timeout: float = 30) -> None:
-    """Waits for a log entry with this event id."""
+    """Wait for a log entry with this event id."""
     bridge.wait_for_line(f'"event": "{event}"', timeout)
 
 
@@ -183,7 +183,7 @@ def measurements(observer: Observer, number: int) -> dict[str, str]:
 
 
 def assert_cadence(requests: Sequence[Request], interval: float = 1.0, tolerance: float = 0.8) -> None:
-    """Fails unless these polls, except the first, were made once per interval.
+    """Fail unless these polls, except the first, were made once per interval.
 
     Args:
         requests: The polls of one station, in order.
@@ -214,12 +214,12 @@ def _memory(pid: int, name: str) -> int:
 
 
 def sleep_until(moment: float) -> None:
-    """Sleeps until a moment of `time.monotonic`: to check that something does *not* happen before."""
+    """Sleep until a moment of `time.monotonic`: to check that something does *not* happen before."""
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
 def wait_for(condition: Callable[[], object], timeout: float = 10, what: str = "the condition") -> None:
-    """Waits until `condition` is true, by polling it, for conditions without an event to wait for."""
+    """Wait until `condition` is true, by polling it, for conditions without an event to wait for."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout} s for {what}"

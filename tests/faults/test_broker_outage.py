@@ -76,7 +76,7 @@ def test_broker_restart_without_persistence_republishes_all(
 
 @dataclass(frozen=True, slots=True)
 class _Outage:
-    """What was measured after an outage of the broker.
+    """The measurements after an outage of the broker.
 
     Attributes:
         duration: Seconds from the broker's return until everything is published.
@@ -96,7 +96,7 @@ class _Outage:
 
 
 def _outage(folder: Path) -> _Outage:
-    """Kills the broker for 15 s and restarts it empty, with 40 stations whose values stop changing before that."""
+    """Kill the broker for 15 s and restart it empty, with 40 stations whose values stop changing before that."""
     stations = 40
     with Mosquitto(folder / "broker") as broker, CloudServer() as cloud:
         changing = ChangingStations(cloud, stations)
@@ -188,7 +188,7 @@ def test_invalid_configuration_at_start_exits_with_78(tmp_path: Path, report_row
 
 @dataclass(frozen=True, slots=True)
 class _DeadPeer:
-    """What was measured while the network discarded all packets.
+    """The measurements while the network discarded all packets.
 
     Attributes:
         detected: Seconds until the bridge disconnected.
@@ -204,7 +204,7 @@ class _DeadPeer:
 
 
 def _dead_peer(folder: Path) -> _DeadPeer:
-    """Discards all packets between bridge and broker; keepalive is 5 s."""
+    """Discard all packets between bridge and broker; keepalive is 5 s."""
     with Mosquitto(folder / "broker") as broker, CloudServer() as cloud, Proxy(broker.port) as proxy:
         changing = ChangingStations(cloud, 1)
         with (
@@ -242,7 +242,7 @@ def test_dead_connection_is_detected_by_keepalive(tmp_path: Path, report_row: Re
 
 @dataclass(frozen=True, slots=True)
 class _Frozen:
-    """What was measured after a suspended broker resumed.
+    """The measurements after a suspended broker resumed.
 
     Attributes:
         lines: Level and message of the log entries.
@@ -258,7 +258,7 @@ class _Frozen:
 
 
 def _frozen(folder: Path) -> _Frozen:
-    """Suspends the broker with its connections open for longer than the keepalive, then resumes it."""
+    """Suspend the broker with its connections open for longer than the keepalive, then resume it."""
     with Mosquitto(folder / "broker") as broker, CloudServer() as cloud:
         changing = ChangingStations(cloud, 10)
         with running_bridge(configure(folder, broker, cloud, 10, mqtt={"keepalive": 5})) as bridge:
@@ -271,7 +271,7 @@ def _frozen(folder: Path) -> _Frozen:
             broker.thaw()
             thawed = time.monotonic()
             bridge.wait_for_line('"after": .*"event": "broker_(re)?connected"', 20)
-            # The broker only now sees the connection attempts made meanwhile; their wills would be due 5 s later.
+            # The broker now processes the connection attempts made meanwhile; their wills would be due 5 s later.
             sleep_until(thawed + 8)
             changing.frozen = True
             with Observer(broker.port) as observer:
@@ -297,7 +297,7 @@ def test_frozen_broker_is_disconnected_and_reconnected(tmp_path: Path, report_ro
 
 @dataclass(frozen=True, slots=True)
 class _Flapping:
-    """What was measured with a flapping network.
+    """The measurements with a flapping network.
 
     Attributes:
         connections: When connections were made, in seconds from the start of the fault.
@@ -313,7 +313,7 @@ class _Flapping:
 
 
 def _flapping(folder: Path) -> _Flapping:
-    """Resets each connection half a second after it was made, for 15 s."""
+    """Reset each connection half a second after it was made, for 15 s."""
     with Mosquitto(folder / "broker") as broker, CloudServer() as cloud, Proxy(broker.port) as proxy:
         changing = ChangingStations(cloud, 1)
         with running_bridge(configure(folder, proxy, cloud, log={"level": "info"})) as bridge:

@@ -44,14 +44,14 @@ datetime.datetime = _Datetime
 
 
 def _jumps(folder: Path) -> str:
-    """Moves the clock forward by two hours and back, in a zone with daylight saving time."""
+    """Move the clock forward by two hours and back, in a zone with daylight saving time."""
     site, jump = folder / "site", folder / "jump"
     site.mkdir()
     (site / "sitecustomize.py").write_text(_JUMPING_CLOCK)
     jump.write_text("0")
     env = {"PYTHONPATH": str(site), "CLOCK_JUMP": str(jump), "TZ": "America/New_York"}
     with broker_cloud_observer(folder) as (broker, cloud, observer):
-        # Half past one in the night in which clocks there are set back: that hour occurs twice.
+        # Half past one in the night in which clocks are set back in this zone, so that the hour occurs twice.
         cloud.answer(uuid_of(0), station_answer(0, time="2024-11-03T01:30:00.250-04:00"))
         cloud.answer(uuid_of(1), lambda _: station_answer(1, time=datetime.now(UTC).isoformat()))
         with running_bridge(configure(folder, broker, cloud, 2, polling={"stale_after": 1200}), env=env) as bridge:

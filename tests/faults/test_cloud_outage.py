@@ -32,7 +32,7 @@ from tests.harness.net import free_port
 
 
 def _failing(folder: Path) -> list[str]:
-    """Return a cloud in which one station gets 503, one no response, and one valid responses."""
+    """Poll three stations, which get 503, no response and valid responses; return lines for the report."""
     failed: dict[str, list[float]] = {uuid_of(0): [], uuid_of(1): []}
 
     def fail(request: Request) -> Answer:
@@ -98,7 +98,7 @@ _FORMS: dict[str, tuple[int, Callable[[], str], float, float, str]] = {
 
 
 def _retry_after(folder: Path) -> str:
-    """For each form, a bridge polls three stations; each station's first answer has Retry-After, the others succeed."""
+    """Poll three stations for each form; only the first response of each station has Retry-After."""
     with Mosquitto(folder / "broker") as broker, ExitStack() as stack:
         clouds = {form: stack.enter_context(CloudServer()) for form in _FORMS}
         bridges = {}
@@ -153,7 +153,7 @@ def _repeated_retry_after(folder: Path) -> str:
 
 
 def test_repeated_retry_after_is_obeyed_and_logged_once(tmp_path: Path, report_row: ReportRow) -> None:
-    """Row 19: with `Retry-After: 1` in every answer, each station is polled at most once a second."""
+    """Row 19: with `Retry-After: 1` in every response, each station is polled at most once a second."""
     report_row(19, _repeated_retry_after(tmp_path))
 
 

@@ -72,7 +72,7 @@ def _has_more_entries(bridge: BridgeProcess, event: str, count: int) -> bool:
 
 
 def _edit(config: Path, prefix: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs `station add` under the command in `prefix`."""
+    """Run `station add` under the command in `prefix`."""
     options = ["--edge-device-id", "edge-1", "--uuid", uuid_of(99), "--token-stdin", "--no-check"]
     command = [*prefix, sys.executable, "-m", "evse_mqtt_bridge", "station", "add", "--config", str(config), *options]
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Rows 10 and 11 of the fault contract: invalid answers, endless answers, redirects."""
+"""Rows 10 and 11 of the fault contract: invalid responses, endless responses, redirects."""
 
 import json
 import time
@@ -36,7 +36,7 @@ _VALID_BODY = json.dumps(station_answer(0)).encode()
 
 
 def _invalid_answers(other_host: str) -> dict[str, tuple[Behaviour, str]]:
-    """Invalid answers for station 0, each with the expected availability reason; none may change a measurement."""
+    """Invalid responses for station 0, each with the expected availability reason; none may change a measurement."""
     infinite = station_answer(0, power=float("nan"), current_l1=float("inf"), current_l2=float("-inf"))
     wrong_types = station_answer(
         0, power="much", status=5, time="yesterday", current_l1=[1], current_l2={}, current_l3=True
@@ -86,12 +86,12 @@ _ENDLESS_ANSWERS: dict[str, tuple[Behaviour, str | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What the broker and the servers received.
+    """The messages and requests that the broker and the servers received.
 
     Attributes:
-        reasons: Availability reason by kind of invalid answer.
+        reasons: Availability reason by kind of invalid response.
         changed: Measurement topics that received a message.
-        other_station: Polls of the station with valid answers.
+        other_station: Polls of the station with valid responses.
         other_host: Connections to the redirects' host.
         seconds: Duration of the run.
         memory_growth: Growth of the bridge's peak memory, in bytes.
@@ -106,7 +106,7 @@ class _Measured:
 
 
 def _send_invalid_answers(folder: Path) -> _Measured:
-    """Sends station 0 one invalid answer after the other, with valid ones in between; station 1 gets valid ones."""
+    """Send station 0 one invalid response after the other, with valid ones in between; station 1 gets valid ones."""
     with (
         Mosquitto(folder / "broker") as broker,
         MisbehavingServer() as cloud,
@@ -167,7 +167,7 @@ def test_invalid_answer_makes_only_its_station_unavailable(tmp_path: Path, repor
 def test_endless_answers_are_limited_in_time_and_size(
     tmp_path: Path, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
-    """Row 11: the deadline is for the whole answer; memory stays flat; other stations are not affected."""
+    """Row 11: the deadline is for the whole response; memory stays flat; other stations are not affected."""
     with MisbehavingServer() as cloud:
         names = list(_ENDLESS_ANSWERS)
         valid = len(names)
@@ -187,7 +187,7 @@ def test_endless_answers_are_limited_in_time_and_size(
                 assert reason == (_ENDLESS_ANSWERS[name][1] or reason), name
                 report_row(11, f"{name}: {reason}")
             cloud.wait_for_requests(len(cloud.requests_of(uuid_of(valid))) + 3, uuid_of(valid))
-            # The endless answers keep this process busy too, which delays the recorded times of requests.
+            # The endless responses keep this process busy too, which delays the recorded times of requests.
             assert_cadence(cloud.requests_of(uuid_of(valid)), tolerance=1.5)
             growth = peak_memory(bridge.pid) - before
             assert growth < 20_000_000

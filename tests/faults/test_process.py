@@ -1,4 +1,4 @@
-"""Rows 1 and 2 of the fault contract: the bridge is killed, or asked to shut down in every situation."""
+"""Rows 1 and 2 of the fault contract: the bridge is killed, or receives a signal to stop, in every situation."""
 
 import itertools
 import signal
@@ -28,7 +28,7 @@ from tests.harness.proxy import Proxy
 
 
 def _killed(folder: Path) -> str:
-    """Kills one bridge for each protocol at the same moment."""
+    """Kill one bridge for each protocol at the same moment."""
     with broker_cloud_observer(folder) as (broker, cloud, observer), ExitStack() as stack:
         bridges = []
         for protocol in ("5", "3.1.1"):

@@ -131,7 +131,7 @@ def test_search_finds_planted_secrets(tmp_path: Path, observer: Observer, name: 
 
 
 def _echo(secret: str) -> Behaviour:
-    """Return a careless server's answer, which repeats the request's token in the status, the headers and the body."""
+    """Return the response of a careless server, which repeats the token in the status, the headers and the body."""
     repeated = [{"evsetoken": secret, "headers": {"evsetoken": secret}, "status": 5, "power": secret}]
     headers = {"set_cookie": f"t={secret}", "location": f"/{quote(secret)}", "retry_after": secret}
     return answer(repeated, f"503 {secret}", x_evsetoken=secret, **headers)
@@ -185,7 +185,7 @@ class _Site:
         return {"EVSE_MQTT_BRIDGE__STATIONS__2__TOKEN": _IN_ENVIRONMENT}
 
     def stations(self) -> list[dict[str, object]]:
-        """Three stations with valid answers and tokens from different sources, one rejected, two that echo headers."""
+        """Three stations with valid responses and tokens from different sources, one rejected, two that echo."""
         tables = [station_table(uuid_of(number), name=name_of(number), token=_IN_FILE) for number in range(6)]
         del tables[1]["token"], tables[2]["token"]
         tables[1]["token_file"] = "token"
@@ -207,7 +207,7 @@ class _Site:
         self.outputs[f"log of {name}"] = "\n".join([*bridge.stderr, *bridge.stdout])
 
     def collect_pages(self, port: int) -> None:
-        """Collects every page of a running bridge, its JSON and events, and the output of `status`."""
+        """Collect every page of a running bridge, its JSON and events, and the output of `status`."""
         address = f"http://{HOST}:{port}"
         for path in ("/", "/api/picture", "/metrics", "/healthz", "/readyz", "/nothing"):
             answer = httpx.get(f"{address}{path}", trust_env=False)
@@ -229,7 +229,7 @@ class _Site:
 
 
 def _run_in_service(site: _Site, observer: Observer) -> None:
-    """Valid answers, a rejected token, an invalid file at a reload, every command, a restart of the broker."""
+    """Valid responses, a rejected token, an invalid file at a reload, every command, a restart of the broker."""
     mqtt = {"username": "bridge", "password_file": "password"}
     http = {"enabled": True, "port": free_port()}
     config = configure(site.home, site.broker, site.cloud, site.stations(), mqtt=mqtt, http=http)

@@ -57,7 +57,7 @@ def proxy(echo: Echo) -> Iterator[Proxy]:
 
 
 def _connect(proxy: Proxy, timeout: float = 5) -> socket.socket:
-    """Connects to the proxy; further calls on the socket time out after `timeout` seconds."""
+    """Connect to the proxy; further calls on the socket time out after `timeout` seconds."""
     connection = socket.create_connection((HOST, proxy.port), 5)
     connection.settimeout(timeout)
     return connection

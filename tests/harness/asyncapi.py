@@ -20,7 +20,7 @@ def _specification() -> Draft7Validator:
 
 
 def document_errors(document: object) -> list[str]:
-    """Violations of the JSON Schema of AsyncAPI 3.0.0, and references that cannot be resolved."""
+    """Return violations of the JSON Schema of AsyncAPI 3.0.0, and references that cannot be resolved."""
     violations = [f"{error.json_path}: {error.message[:200]}" for error in _specification().iter_errors(document)]
     return violations + [
         f"{reference} cannot be resolved"
@@ -30,7 +30,7 @@ def document_errors(document: object) -> list[str]:
 
 
 def channel_by_topic(document: Mapping[str, Any]) -> dict[str, str]:
-    """Maps every topic to its channel: each address with each combination of its parameters' values."""
+    """Map every topic to its channel: each address with each combination of its parameters' values."""
     return {
         definition["address"].format_map(values): channel
         for channel, definition in document["channels"].items()
@@ -39,7 +39,7 @@ def channel_by_topic(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def payload_errors(document: Mapping[str, Any], channel: str, payload: str) -> list[str]:
-    """Violations of a channel's schema in a published payload."""
+    """Return violations of a channel's schema in a published payload."""
     message = document["components"]["messages"][channel]
     schema = document["components"]["schemas"][channel]
     assert message["payload"] == {"$ref": f"#/components/schemas/{channel}"}

@@ -32,7 +32,7 @@ def run_command(
     stdin: str = "",
     timeout: float = 30,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `evse-mqtt-bridge ARGUMENTS` and returns its exit code, stdout and stderr.
+    """Run `evse-mqtt-bridge ARGUMENTS` and return its exit code, stdout and stderr.
 
     Args:
         arguments: The command and its options.
@@ -76,7 +76,7 @@ class _LineReader:
         return self.at_end or not self._is_readable(0)
 
     def close(self) -> None:
-        """Waits for the end of the pipe: the exit of every process that can write to it."""
+        """Wait for the end of the pipe: the exit of every process that can write to it."""
         self._reader.join(10)
         self._pipe.close()
 
@@ -116,7 +116,7 @@ class BridgeProcess:
 
     @classmethod
     def run(cls, config: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Self:
-        """Starts `evse-mqtt-bridge run --config CONFIG ARGUMENTS`."""
+        """Start `evse-mqtt-bridge run --config CONFIG ARGUMENTS`."""
         return cls("run", "--config", config, *arguments, env=env)
 
     def __enter__(self) -> Self:
@@ -155,7 +155,7 @@ class BridgeProcess:
     def wait_for_line(
         self, pattern: str, timeout: float = 30, *, stream: str = "stderr", since: int = 0
     ) -> re.Match[str]:
-        """Waits for a line that matches and returns the first match.
+        """Wait for a line that matches and return the first match.
 
         Args:
             pattern: Regular expression to search for.
@@ -179,24 +179,24 @@ class BridgeProcess:
                 self._changed.wait(left)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Sends a signal."""
+        """Send a signal."""
         self._process.send_signal(number)
 
     def terminate(self) -> None:
-        """Requests a shutdown, as a service manager does (SIGTERM)."""
+        """Request a shutdown, as a service manager does (SIGTERM)."""
         self.send_signal(signal.SIGTERM)
 
     def interrupt(self) -> None:
-        """Requests a shutdown, as Ctrl-C does (SIGINT)."""
+        """Request a shutdown, as Ctrl-C does (SIGINT)."""
         self.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """Kills the process, so that it cannot publish or log anything (SIGKILL)."""
+        """Kill the process, so that it cannot publish or log anything (SIGKILL)."""
         self.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def wait(self, timeout: float = 30) -> int:
-        """Waits for the process to exit and its last line to be read; returns the exit code."""
+        """Wait for the process to exit and its last line to be read; return the exit code."""
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -206,17 +206,17 @@ class BridgeProcess:
         return code
 
     def assert_exit(self, code: int = 0, timeout: float = 30) -> None:
-        """Fails unless the process exits with `code` within `timeout` seconds."""
+        """Fail unless the process exits with `code` within `timeout` seconds."""
         actual = self.wait(timeout)
         assert actual == code, f"exit code {actual}, expected {code}; {self._tail()}"
 
     def stop(self, timeout: float = 30) -> None:
-        """Stops the process with SIGTERM; fails unless its exit code is 0."""
+        """Stop the process with SIGTERM; fail unless its exit code is 0."""
         self.terminate()
         self.assert_exit(0, timeout)
 
     def close(self) -> None:
-        """Stops the process, by force if necessary; does nothing if it has exited."""
+        """Stop the process, by force if necessary; does nothing if it has exited."""
         if self.running:
             self.send_signal(signal.SIGCONT)
             self.terminate()

@@ -42,7 +42,7 @@ class Authority:
     def issue(
         self, name: str = "server", *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1"), expires_in: float = 86_400
     ) -> Certificate:
-        """Issues a server certificate.
+        """Issue a server certificate.
 
         Args:
             name: Subject, and base name of the files.

@@ -18,7 +18,7 @@ class Clock:
         return self.monotonic
 
     def advance(self, seconds: float) -> float:
-        """Advances both by `seconds` and returns the new monotonic time."""
+        """Advance both by `seconds` and return the new monotonic time."""
         self.monotonic += seconds
         return self.monotonic
 

@@ -1,4 +1,4 @@
-"""A stand-in for the vendor's API whose answers a test sets per station."""
+"""A stand-in for the vendor's API whose responses a test sets per station."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ _FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
 def status_example() -> list[dict[str, Any]]:
-    """Return the vendor's published example answer: a station with two plugs."""
+    """Return the vendor's published example response: a station with two plugs."""
     answer: list[dict[str, Any]] = json.loads((_FIXTURES / "status-example.json").read_text())
     return answer
 
@@ -90,7 +90,7 @@ Body = Answer | bytes | str | list[Any] | dict[str, Any] | Callable[[Request], "
 class CloudServer:
     """An HTTP server in its own thread; use it as a context manager.
 
-    A station without an answer gets 404. `stop()` and `start()` make the server unreachable and reachable again, on
+    A station without a response gets 404. `stop()` and `start()` make the server unreachable and reachable again, on
     the same port. `requests` holds every request received, in order.
     """
 
@@ -132,7 +132,7 @@ class CloudServer:
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
     ) -> None:
-        """Sets the answer for station `uuid`.
+        """Set the response for station `uuid`.
 
         Args:
             uuid: The station.
@@ -156,7 +156,7 @@ class CloudServer:
             return [request for request in self.requests if uuid in (None, request.uuid)]
 
     def wait_for_requests(self, count: int, uuid: str | None = None, timeout: float = 30) -> list[Request]:
-        """Waits for at least `count` requests (for one station or for all) and returns all of them."""
+        """Wait for at least `count` requests (for one station or for all) and return all of them."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while len(found := [request for request in self.requests if uuid in (None, request.uuid)]) < count:
@@ -166,11 +166,11 @@ class CloudServer:
             return found
 
     def start(self) -> None:
-        """Starts listening; does so by itself when the context is entered."""
+        """Start listening; does so by itself when the context is entered."""
         self._call(self._start())
 
     def stop(self) -> None:
-        """Closes every connection and stops listening; does nothing if the server is stopped."""
+        """Close every connection and stop listening; does nothing if the server is stopped."""
         self._call(self._stop())
 
     def _call(self, coroutine: Coroutine[object, object, None]) -> None:

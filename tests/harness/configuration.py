@@ -43,7 +43,7 @@ def config_tables(
 
 
 def write_config(path: Path, tables: Mapping[str, Any]) -> Path:
-    """Writes the file atomically (as an editor does), with mode 0600, and returns its path."""
+    """Write the file atomically (as an editor does), with mode 0600, and return its path."""
     temporary = path.with_name(path.name + ".part")
     temporary.touch(mode=0o600)
     temporary.write_text(tomlkit.dumps(tables))

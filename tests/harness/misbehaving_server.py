@@ -1,4 +1,4 @@
-"""An HTTP server whose answers a test controls down to the byte: malformed, endless, dripping, reset or missing.
+"""An HTTP server whose responses a test controls down to the byte: malformed, endless, dripping, reset or missing.
 
 A `Behaviour` is a function that receives the open connection and writes to it; the server closes the connection
 afterwards. The functions below create the usual behaviours.
@@ -37,7 +37,7 @@ Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 class MisbehavingServer:
     """A server on a free port, in its own thread; use it as a context manager.
 
-    A station without a behaviour gets no answer.
+    A station without a behaviour gets no response.
 
     Attributes:
         requests: Every request received, in order.
@@ -76,7 +76,7 @@ class MisbehavingServer:
         return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
 
     def set_behaviour(self, uuid: str, behaviour: Behaviour) -> None:
-        """Sets the behaviour towards station `uuid`; `""` stands for every other path."""
+        """Set the behaviour towards station `uuid`; `""` stands for every other path."""
         with self._changed:
             self._behaviours[uuid] = behaviour
 
@@ -86,7 +86,7 @@ class MisbehavingServer:
             return [request for request in self.requests if request.uuid == uuid]
 
     def wait_for_requests(self, count: int, uuid: str, timeout: float = 30) -> list[Request]:
-        """Waits for at least `count` requests of a station and returns all of them.
+        """Wait for at least `count` requests of a station and return all of them.
 
         Args:
             count: Minimum number of requests.
@@ -159,7 +159,7 @@ def answer(body: object, status: str = "200 OK", **headers: str) -> Behaviour:
 
 
 def raw(data: bytes) -> Behaviour:
-    """Sends `data` and closes the connection."""
+    """Send `data` and close the connection."""
 
     async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -169,7 +169,7 @@ def raw(data: bytes) -> Behaviour:
 
 
 def drip(data: bytes, every: float) -> Behaviour:
-    """Sends one byte of `data` every `every` seconds, so that no read timeout ever expires."""
+    """Send one byte of `data` every `every` seconds, so that no read timeout ever expires."""
 
     async def behave(writer: asyncio.StreamWriter) -> None:
         for position in range(len(data)):
@@ -181,7 +181,7 @@ def drip(data: bytes, every: float) -> Behaviour:
 
 
 def endless(head: bytes, repeated: bytes) -> Behaviour:
-    """Sends `head`, then `repeated` over and over, as fast as the client reads."""
+    """Send `head`, then `repeated` over and over, as fast as the client reads."""
 
     async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
@@ -198,7 +198,7 @@ def gzip_bomb(size: int) -> Behaviour:
 
 
 def hang() -> Behaviour:
-    """Sends nothing and keeps the connection open."""
+    """Send nothing and keep the connection open."""
 
     async def behave(_writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
@@ -207,7 +207,7 @@ def hang() -> Behaviour:
 
 
 def reset(data: bytes = b"") -> Behaviour:
-    """Sends `data` and resets the connection (RST)."""
+    """Send `data` and reset the connection (RST)."""
 
     async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(data)

@@ -67,7 +67,7 @@ class Mosquitto:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def start(self) -> None:
-        """Starts the broker and waits until it accepts connections."""
+        """Start the broker and wait until it accepts connections."""
         assert self._process is None, "the broker is running already"
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "mosquitto.conf"
@@ -83,7 +83,7 @@ class Mosquitto:
             raise
 
     def stop(self) -> None:
-        """Shuts the broker down (SIGTERM), even if it is frozen; does nothing if it is not running."""
+        """Shut the broker down (SIGTERM), even if it is frozen; does nothing if it is not running."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGCONT)
@@ -94,23 +94,23 @@ class Mosquitto:
             self.kill()
 
     def kill(self) -> None:
-        """Kills the broker, so that it sends and saves nothing (SIGKILL)."""
+        """Kill the broker, so that it sends and saves nothing (SIGKILL)."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def restart(self) -> None:
-        """Stops the broker and starts it on the same port."""
+        """Stop the broker and start it on the same port."""
         self.stop()
         self.start()
 
     def freeze(self) -> None:
-        """Suspends the broker: connections stay open, nothing is answered (SIGSTOP)."""
+        """Suspend the broker: connections stay open, but it does not respond (SIGSTOP)."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Resumes the broker after `freeze()` (SIGCONT)."""
+        """Resume the broker after `freeze()` (SIGCONT)."""
         os.kill(self.pid, signal.SIGCONT)
 
     def _configuration(self) -> list[str]:

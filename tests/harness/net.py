@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 def _candidates() -> Iterator[int]:
-    """Yields ports below the ephemeral range, from a part of it that only this test worker uses, round robin.
+    """Yield ports below the ephemeral range, from a part of it that only this test worker uses, round robin.
 
     A client that still tries to reach a stopped server thus does not connect to the server of another test.
     """
@@ -49,7 +49,7 @@ def is_listening(port: int) -> bool:
 
 
 def wait_until_listening(port: int, exit_reason: Callable[[], str | None], timeout: float = 30) -> None:
-    """Waits until the port accepts connections.
+    """Wait until the port accepts connections.
 
     Args:
         port: The port on 127.0.0.1.

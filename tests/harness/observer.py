@@ -56,7 +56,7 @@ class Observer:
 
     Args:
         port: The broker's port on 127.0.0.1.
-        topic_filter: What to subscribe to.
+        topic_filter: The topic filter to subscribe to.
         protocol: "5" or "3.1.1".
         username: For the login, if any.
         password: For the login, if any.
@@ -122,12 +122,12 @@ class Observer:
         self.close()
 
     def close(self) -> None:
-        """Disconnects and stops the thread; the recorded messages remain available."""
+        """Disconnect and stop the thread; the recorded messages remain available."""
         self._client.disconnect()
         self._client.loop_stop()
 
     def wait(self, condition: Callable[[], object], timeout: float = 30, what: str = "the condition") -> None:
-        """Waits until `condition` is true, evaluated after every message and at least every 0.1 s.
+        """Wait until `condition` is true, evaluated after every message and at least every 0.1 s.
 
         Args:
             condition: Function without arguments.
@@ -143,7 +143,7 @@ class Observer:
                 self._changed.wait(min(left, 0.1))  # a condition may depend on more than messages
 
     def wait_for(self, topic: str, payload: str | None = None, timeout: float = 30) -> str:
-        """Waits until `topic` has the payload, or any payload if none is given, and returns it."""
+        """Wait until `topic` has the payload, or any payload if none is given, and return it."""
         self.wait(
             lambda: topic in self.latest and payload in (None, self.latest[topic]),
             timeout,
@@ -152,7 +152,7 @@ class Observer:
         return self.latest[topic]
 
     def sync(self, timeout: float = 30) -> None:
-        """Waits until every message that the broker accepted before this call has been delivered.
+        """Wait until every message that the broker accepted before this call has been delivered.
 
         The observer publishes a marker, which the broker delivers after those messages. To check that something was
         *not* published: wait for a message that is published later, call `sync`, then inspect `messages`.
@@ -170,7 +170,7 @@ class Observer:
     def publish(
         self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1, timeout: float = 30
     ) -> None:
-        """Waits for the connection, publishes, and waits for the acknowledgement.
+        """Wait for the connection, publish, and wait for the acknowledgement.
 
         Args:
             topic: The topic.
@@ -269,7 +269,7 @@ class Observer:
 
 
 def _disable_nagle(_client: Client, _data: object, connection: object) -> None:
-    """Disables Nagle's algorithm, with which each acknowledged publish takes 40 ms."""
+    """Disable Nagle's algorithm, with which each acknowledged publish takes 40 ms."""
     if isinstance(connection, socket.socket):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -41,7 +41,7 @@ class Proxy:
     """Forwards connections to a port on this machine, in its own thread; use it as a context manager.
 
     Attributes:
-        port: Where the proxy listens.
+        port: The port on which the proxy listens.
         connections: When each connection was accepted, in seconds of `time.monotonic`.
         bytes_forwarded: Total in both directions.
     """
@@ -75,28 +75,28 @@ class Proxy:
         self._loop.close()
 
     def pause(self) -> None:
-        """Stops reading and forwarding until `restore()`; the socket buffers fill up."""
+        """Stop reading and forwarding until `restore()`; the socket buffers fill up."""
         self._set(paused=True)
 
     def blackhole(self) -> None:
-        """Silently discards the data of all open connections, and of those opened until `restore()`."""
+        """Silently discard the data of all open connections, and of those opened until `restore()`."""
         self._set(blackhole=True)
 
     def delay(self, seconds: float) -> None:
-        """Delays each chunk by `seconds`."""
+        """Delay each chunk by `seconds`."""
         self._set(delay=seconds)
 
     def drip(self, seconds: float) -> None:
-        """Forwards single bytes, `seconds` apart."""
+        """Forward single bytes, `seconds` apart."""
         self._set(drip=seconds)
 
     def cut(self, new_after: float | None = None) -> None:
-        """Resets every connection; with `new_after`, also each new connection after that many seconds."""
+        """Reset every connection; with `new_after`, also each new connection after that many seconds."""
         self._set(cut_after=new_after)
         self._run(self._cut_all)
 
     def restore(self) -> None:
-        """Ends all faults; new data is forwarded again."""
+        """End all faults; new data is forwarded again."""
         self._run(lambda: self._apply(Conditions()))
 
     def _set(self, **changed: float | bool | None) -> None:
@@ -194,13 +194,13 @@ class _Link:
         self.was_cut = asyncio.Event()
 
     def close(self) -> None:
-        """Closes both sides gracefully."""
+        """Close both sides gracefully."""
         for writer in (self.client, self.upstream):
             if writer is not None:
                 writer.close()
 
     def cut(self) -> None:
-        """Resets both sides, unless they are closed already."""
+        """Reset both sides, unless they are closed already."""
         self.was_cut.set()
         for writer in (self.client, self.upstream):
             if writer is not None and not writer.is_closing():

@@ -68,7 +68,7 @@ class ServiceManager:
         return False
 
     def drain(self) -> None:
-        """Discards the messages that have arrived, without waiting for more."""
+        """Discard the messages that have arrived, without waiting for more."""
         self._socket.settimeout(0)
         while True:
             try:

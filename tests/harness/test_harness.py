@@ -1,4 +1,4 @@
-"""The test tools themselves: each must be able to detect what the tests rely on it to detect."""
+"""The test tools themselves: each must detect the errors that the tests rely on it to detect."""
 
 import re
 import ssl

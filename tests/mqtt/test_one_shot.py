@@ -1,4 +1,4 @@
-"""The one-shot client: how long it waits for acknowledgements, and its errors when a broker rejects it."""
+"""The one-shot client: its waits for acknowledgements, and its errors when a broker rejects it."""
 
 import asyncio
 import gc
@@ -175,7 +175,7 @@ async def test_error_for_a_rejected_login(tmp_path: Path) -> None:
 
 
 async def test_error_for_a_port_without_mqtt() -> None:
-    """A server that hangs up at once leads to the same advice as a broker that wants TLS."""
+    """A server that closes the connection at once leads to the same advice as a broker that requires TLS."""
     with socket.create_server((HOST, 0)) as listening:
         port = listening.getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""Reconnects: soon after an absence, later after short connections, at most six connections a minute."""
+"""Reconnects: soon if the broker was unreachable, later after short connections, at most six times a minute."""
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ def test_rejecting_broker_is_retried_less_and_less() -> None:
         state = state.failed(refused=True)
         waits.append(state.wait(0, 0.999999))
     assert waits == pytest.approx([1, 2, 4, 8, 16, 30, 30], rel=1e-3)
-    assert state.failed().wait(0, 0.999999) == pytest.approx(1), "an absent one is retried soon"
+    assert state.failed().wait(0, 0.999999) == pytest.approx(1), "an unreachable one is retried soon"
 
 
 def test_broker_absent_for_weeks_is_still_retried() -> None:

@@ -1,4 +1,4 @@
-"""What is counted for the metrics."""
+"""The counters for the metrics."""
 
 import pytest
 

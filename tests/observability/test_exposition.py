@@ -172,7 +172,7 @@ def test_every_label_value_exists_from_the_start() -> None:
 
 
 def _with_stations(count: int) -> MetricInputs:
-    """Return the inputs of many stations, each with its own texts wherever the cloud may send one."""
+    """Return the inputs of many stations, each with its own texts in all fields that the cloud may send."""
     return metric_inputs(
         *(
             station(

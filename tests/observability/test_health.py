@@ -181,7 +181,7 @@ class _Probe:
         self._base = f"http://127.0.0.1:{port}"
 
     def get(self, path: str, timeout: float = 10) -> tuple[int, str]:
-        """Return the status and the text of the answer."""
+        """Return the status and the text of the response."""
         try:
             with urllib.request.urlopen(self._base + path, timeout=timeout) as response:
                 return response.status, response.read().decode()
@@ -190,7 +190,7 @@ class _Probe:
                 return error.code, error.read().decode()
 
     def wait_for(self, path: str, status: int, part: str = "") -> str:
-        """Return the text of the answer once it has this status and contains `part`."""
+        """Return the text of the response once it has this status and contains `part`."""
         deadline = time.monotonic() + 20
         while True:
             answer = self.get(path)

@@ -1,4 +1,4 @@
-"""When the last poll completed."""
+"""The time of the last completed poll."""
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.observability.poll_status import PollStatus

@@ -1,4 +1,4 @@
-"""How many lines pass per minute."""
+"""The number of lines that pass per minute."""
 
 from evse_mqtt_bridge.observability.rate_limiter import RateLimiter
 

@@ -1,4 +1,4 @@
-"""When the configuration was applied, and whether the last reload was accepted."""
+"""The time at which the configuration was applied, and the result of the last reload."""
 
 from datetime import timedelta
 

@@ -14,7 +14,7 @@ from typing import Self
 
 __all__ = ["Machine"]
 
-# $1: the root. What a service manager expects: its own root mount that propagates, devices, and a writable cgroup tree.
+# $1: the root. A service manager expects its own root mount that propagates, devices, and a writable cgroup tree.
 _BOOT = """
 set -eu
 cd "$1"

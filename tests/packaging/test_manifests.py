@@ -140,7 +140,7 @@ def test_compose_health_check_equals_that_of_the_image() -> None:
 
 @pytest.fixture
 def composed_broker(tmp_path: Path) -> Iterator[int]:
-    """Starts Mosquitto with the configuration for Compose, except for paths and port; yields the port."""
+    """Start Mosquitto with the configuration for Compose, except for paths and port; yield the port."""
     passwords = tmp_path / "passwords"
     passwords.touch(mode=0o600)
     program = shutil.which("mosquitto_passwd") or "mosquitto_passwd"

@@ -35,7 +35,7 @@ def test_station_phases_are_spread_evenly(count: int) -> None:
 
 @given(_intervals, _starts, st.integers(0, 100), st.floats(0, 0.4))
 def test_next_due_after_success_stays_on_grid(interval: float, start: float, index: int, share: float) -> None:
-    """Polls stay a whole number of intervals apart if answers arrive within almost half an interval."""
+    """Polls stay a whole number of intervals apart if responses arrive within almost half an interval."""
     phase, due, dues = station_phase(index), start, []
     for _ in range(50):
         due = next_due(

@@ -41,7 +41,7 @@ class _Cloud:
 
     async def fetch(self, uuid: str) -> Outcome:
         self.requests.append((_now(), uuid))
-        outcome = self.answers.get(uuid, _OK)  # the answer at the start of the request
+        outcome = self.answers.get(uuid, _OK)  # the response at the start of the request
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:

@@ -1,4 +1,4 @@
-"""The pure core of a running bridge: stations and publication, as the supervisor joins them."""
+"""The pure core of a running bridge: stations and publication, connected as in the supervisor."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING

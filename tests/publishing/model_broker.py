@@ -1,4 +1,4 @@
-"""A broker as a model: it stores retained topics, and takes messages from a publication when a test lets it."""
+"""A model of a broker: it stores retained topics, and receives messages from a publication when a test allows it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -13,8 +13,8 @@ class ModelBroker:
     """A broker, and a session without time.
 
     Attributes:
-        foreign: What others keep on the broker; the bridge must not touch it.
-        retained: What the broker stores.
+        foreign: Retained topics of other clients, which the bridge must not touch.
+        retained: All retained topics.
         conflicts: Devices that were discovered in both forms at once, about which Home Assistant warns.
     """
 
@@ -30,7 +30,7 @@ class ModelBroker:
 
     @property
     def own(self) -> dict[str, bytes]:
-        """What is retained besides what others keep there."""
+        """The retained topics without those of other clients."""
         return {topic: payload for topic, payload in self.retained.items() if topic not in self.foreign}
 
     def connect(self, publication: Publication) -> None:
@@ -54,7 +54,7 @@ class ModelBroker:
         self.retained = dict(self.foreign)
 
     def deliver(self, count: int | None = None) -> list[Message]:
-        """Take this many messages, or all that are pending, and return them."""
+        """Receive this many messages, or all that are pending, and return them."""
         delivered: list[Message] = []
         while self._publication is not None and (count is None or len(delivered) < count):
             message = self._publication.next_message()

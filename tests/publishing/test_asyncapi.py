@@ -1,4 +1,4 @@
-"""The AsyncAPI document is valid, has the catalogue's topics, and describes what the bridge publishes."""
+"""The AsyncAPI document is valid, has the catalogue's topics, and describes the messages of the bridge."""
 
 import json
 from collections.abc import Callable

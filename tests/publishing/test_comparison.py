@@ -1,7 +1,7 @@
-"""A broker that receives only changes shows what it would show after receiving everything, however slow it is.
+"""A broker that receives only changes ends with the same retained topics as after a full republish, at any speed.
 
-Two things may differ: a value that is no longer known keeps its last payload; and `time` and `state` may lag behind
-by a heartbeat while nothing but the measurement time moves.
+Two things may differ: an unknown value keeps its last payload, and `time` and `state` may lag behind by a heartbeat
+while only the measurement time changes.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests.harness.samples import at, outcomes
 _TOPICS = Topics("evse")
 _STATION = Station("e1", 30, alias="garage", plugs={"p2": "left"})
 _polls = st.lists(st.tuples(outcomes, st.floats(1, 3000), st.booleans()), max_size=10)
-"""Outcomes, the seconds before each, and whether the broker takes the change at once, or with a later one."""
+"""Outcomes, the seconds before each, and whether the broker receives the change at once, or with a later one."""
 
 
 def _changes(old: StationState | None, new: StationState) -> list[Message]:

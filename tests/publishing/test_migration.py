@@ -1,4 +1,4 @@
-"""Migrations: what is published before the full republish, what after it, and which entries are deferred."""
+"""Migrations: the messages before and after the full republish, and the deferred entries."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Orphans: everything of the bridge that its configuration no longer has, and nothing of others."""
+"""Orphans: every topic of the bridge that its configuration no longer has, and no topic of others."""
 
 import json
 from dataclasses import replace
@@ -123,7 +123,7 @@ def test_other_form_and_disabled_discovery_are_orphans() -> None:
 
 
 def test_discovery_under_a_recorded_prefix_is_an_orphan() -> None:
-    """Only an entry leads there: a subscription to every topic would be too much."""
+    """Only a manifest entry names the prefix, because a subscription to every topic would be too expensive."""
     before = _published(_NORTH, prefix="old")
     found = orphans(before, _ownership(_NORTH))
     assert found == sorted(topic for topic in before if topic.startswith("old/"))
@@ -145,7 +145,7 @@ def test_plug_missing_in_the_entry_is_an_orphan() -> None:
 @pytest.mark.parametrize("form", ["entity", "device"])
 @pytest.mark.parametrize("base", ["evse2", "evse/site", "evse/site/x", "site/evse", "ev"])
 def test_bridge_under_another_base_keeps_its_topics(base: str, form: Form) -> None:
-    """Also under a base below this one's, and with discovery under the same prefix."""
+    """The other base topic may be below this one, with discovery under the same prefix."""
     others = _published(Station("e9", 30, alias="north"), _SOUTH, base=base, client_id="another", form=form)
     assert orphans(others, _ownership(_NORTH)) == []
 

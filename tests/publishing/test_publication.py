@@ -1,4 +1,4 @@
-"""The publication: what is published when, and in which order."""
+"""The publication: its phases, and the order of its messages."""
 
 import json
 from collections.abc import Callable
@@ -98,7 +98,7 @@ def test_changes_during_a_stage_wait_for_the_republish() -> None:
 
 
 def test_entry_changed_during_a_stage_is_published_last() -> None:
-    """Otherwise it would no longer describe what is cleared last, if the connection were lost in between."""
+    """Otherwise it would no longer list the topics to clear last, if the connection were lost in between."""
     old = replace(_NORTH, plugs={"p1": "left", "p2": "right"})
     bridge, broker = _running(plan(old, form="entity"), "e1")
     bridge.publication.reconfigured(plan(_NORTH, form="device", base="site/evse"))
@@ -411,7 +411,7 @@ def test_stations_with_swapped_aliases_show_own_values() -> None:
     assert (broker.retained["evse/x/p1/power"], broker.retained["evse/y/p1/power"]) == (b"2", b"1")
     assert json.loads(broker.retained["evse/x/info"])["uuid"] == "e2"
     assert "evse/x/p1/label" not in broker.retained, "the label of the other one"
-    assert "evse/x/p1/vehicle_connected" not in broker.retained, "`stopped` does not tell"
+    assert "evse/x/p1/vehicle_connected" not in broker.retained, "`stopped` does not determine it"
 
 
 def test_plug_with_anothers_alias_shows_own_values() -> None:
@@ -446,7 +446,7 @@ def test_swapped_aliases_with_new_discovery_show_own_values(delivered: int) -> N
 
 @pytest.mark.parametrize("delivered", range(0, 130, 13))
 def test_lost_connection_in_a_stage_leaves_nothing_behind(delivered: int) -> None:
-    """Also where the full republish had not come to the station whose discovery the stage touches."""
+    """The full republish may not have reached the station whose discovery the stage clears."""
     bridge, broker = _running(plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
     broker.disconnect()
     broker.lose_memory()

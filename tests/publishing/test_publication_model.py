@@ -1,13 +1,13 @@
-"""Whatever happens, in any order: in the end the broker shows what the bridge knows, and nothing else of its own.
+"""After any sequence of events, the broker retains exactly the topics of the current states.
 
-Polls, other configurations, connections lost halfway, brokers that lose their memory and bridges that are started again
-drive the real Publication against a model of the broker that only stores topics. What may be there besides a full
-republish is the last payload of a value that is no longer known, or of a plug that a previous run knew, and only on
-topics of that very plug.
+Polls, other configurations, lost connections, brokers that lose their retained messages and restarts of the bridge
+drive the real Publication against a model of the broker that only stores topics. In addition to the topics of a full
+republish, the broker may retain the last payload of a value that is no longer known, or of a plug of a previous run,
+but only on topics of the same plug.
 
-Two things are not promised: that everything is cleaned up when a change of the configuration is interrupted twice, by
-another change and by a lost connection or the end of the process, because the one manifest entry of a station cannot
-describe both; and that no device is seen in both forms of discovery when a change is overtaken by another one.
+Two things are not guaranteed. Topics may remain if a change of the configuration is interrupted twice, by another
+change and by a lost connection or the end of the process, because the manifest entry of a station cannot describe both.
+And a device may be discovered in both forms if a change is overtaken by another one.
 """
 
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def _plans(draw: st.DrawFn) -> Plan:
 
 @dataclass(frozen=True)
 class _Shape:
-    """What an answer has of a plug; the values show which plug they belong to."""
+    """The fields of a plug in a response; the values identify the plug that they belong to."""
 
     status: str | None
     has_power: bool
@@ -227,7 +227,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
         self.check()
 
     def check(self) -> None:
-        """Deliver everything that is pending: the broker shows what the bridge knows."""
+        """Deliver all pending messages, and check that the retained topics match the states."""
         self.broker.deliver()
         assert self.bridge.publication.phase is Phase.LIVE
         assert not self.broker.conflicts or self.pending_plans > 1

@@ -1,4 +1,4 @@
-"""The background task of a component: its start, its stop, and what it raises."""
+"""The background task of a component: its start, its stop, and its exceptions."""
 
 import asyncio
 

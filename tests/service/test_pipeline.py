@@ -27,7 +27,7 @@ _CONFIG = Config.model_validate(
 
 
 class _Recorder(Listener):
-    """Keeps the events, and what the session receives, in their order."""
+    """Records the events, and the changes that the session receives, in order."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Polling as a component: what a reload does to the poller and its client."""
+"""Polling as a component: the effect of a reload on the poller and its client."""
 
 import math
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Reloads of a running bridge: what they carry over, and what they must not delay. See also test_lifecycle.py."""
+"""Reloads of a running bridge: they keep states and delay nothing. See also test_lifecycle.py."""
 
 import os
 import signal

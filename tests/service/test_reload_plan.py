@@ -1,4 +1,4 @@
-"""The plan of a reload: which components a change affects, and in which order. Needs no event loop."""
+"""The plan of a reload: the components that a change affects, and their order. Needs no event loop."""
 
 from itertools import pairwise
 from typing import Any
@@ -161,7 +161,7 @@ def test_only_preparation_precedes_the_first_change() -> None:
 
 
 def test_stations_change_everywhere_without_a_pause() -> None:
-    """Between these two a stop or a start would let a poll complete for a station that only one of them knows."""
+    """A stop or a start between the two would let a poll complete for a station that only one component has."""
     steps = _steps(_plan(**_EVERYTHING))
     assert ("reconfigure publishing", "reconfigure polling") in pairwise(steps)
 

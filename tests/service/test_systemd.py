@@ -115,7 +115,7 @@ def test_ready_with_full_queue_waits_for_room(tmp_path: Path) -> None:
 
 
 def _fill(manager: ServiceManager) -> int:
-    """Fill the queue of the manager's socket; returns the number of messages that it took."""
+    """Fill the queue of the manager's socket; return the number of messages in it."""
     count = 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.settimeout(0)

@@ -1,4 +1,4 @@
-"""The main purpose of the bridge: from an answer of the cloud to retained topics on a broker."""
+"""The main purpose of the bridge: from a response of the cloud to retained topics on a broker."""
 
 from pathlib import Path
 from typing import Any

@@ -220,7 +220,7 @@ def _view_of_terminal(site: Site) -> View:
 
 
 def _check_metrics(site: Site, truth: View) -> None:
-    """Metrics have no labels for stations and plugs; compare them with the totals of the other views."""
+    """Compare the metrics, which have no labels for stations and plugs, with the totals of the other views."""
     text = _get(site.url + "/metrics")
     samples = {
         (sample.name.removeprefix("evse_mqtt_bridge_"), sample.labels.get("state")): sample.value

@@ -1,4 +1,4 @@
-"""Which requests the server accepts."""
+"""The requests that the server accepts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Discovery messages against Home Assistant's schemas, the topic contract, and what the documentation promises."""
+"""Discovery messages match Home Assistant's schemas, the topic contract, and the documentation."""
 
 import json
 import re
@@ -44,7 +44,7 @@ ENTITY = Discovery(TOPICS, "homeassistant", "entity", 1, "evse-mqtt-bridge", "1.
 DEVICE = replace(ENTITY, form="device")
 BOTH = pytest.mark.parametrize("discovery", [ENTITY, DEVICE], ids=["entity", "device"])
 
-# What Home Assistant accepts as a discovery topic (its discovery.py, TOPIC_MATCHER).
+# The discovery topics that Home Assistant accepts (its discovery.py, TOPIC_MATCHER).
 TOPIC = re.compile(r"homeassistant/(sensor|binary_sensor)/[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]+/config")
 DEVICE_TOPIC = re.compile(r"homeassistant/device/[a-zA-Z0-9_-]+/config")
 
@@ -71,7 +71,7 @@ ROOT_KEYS = {"availability", "availability_mode", "components", "device", "origi
 
 
 def configs(messages: tuple[Message, ...]) -> dict[str, dict[str, Any]]:
-    """Return the entities by unique id, as Home Assistant sees them: with inherited keys, key and device."""
+    """Return the entities by unique id, as Home Assistant reads them: with inherited keys, key and device."""
     found: dict[str, dict[str, Any]] = {}
     for message in messages:
         assert message.content_type == JSON

@@ -1,4 +1,4 @@
-"""Plain topics: every topic of the vendor's example, numbers, times, flags, changes, and what is not published."""
+"""Plain topics: every topic of the vendor's example, numbers, times, flags, changes, and omitted values."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -149,9 +149,9 @@ def _reason_of_failure(state: StationState, failure: Reason, consecutive_failure
 def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, PlugState]:
     """Return the plugs after a valid response, without their reasons."""
     plugs: dict[str, PlugState] = {}
-    read = {reading.plug_uuid: reading for reading in response.plugs}
+    readings = {reading.plug_uuid: reading for reading in response.plugs}
     for uuid, plug in state.plugs.items():
-        reading = read.pop(uuid, None)
+        reading = readings.pop(uuid, None)
         if reading is not None:
             label = reading.label or plug.label
             # Runs for each plug of each poll; replace() needs three times as long.
@@ -163,7 +163,7 @@ def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, 
             plugs[uuid] = replace(plug, invalid=False, missing_since=moment.monotonic)
         elif moment.monotonic - plug.missing_since < FORGET_AFTER:
             plugs[uuid] = plug
-    for uuid, reading in read.items():
+    for uuid, reading in readings.items():
         if len(plugs) < MAX_PLUGS:
             plugs[uuid] = PlugState(uuid, reading.label, reading)
     return plugs
@@ -183,14 +183,16 @@ def _evaluate(
         is_published = reason is not None
     else:
         is_published = time != before.last_published_time and (
-            not rules.heartbeat or _beat(plug, moment.monotonic, rules) != _beat(plug, before.last_published_at, rules)
+            not rules.heartbeat
+            or _heartbeat_number(plug, moment.monotonic, rules)
+            != _heartbeat_number(plug, before.last_published_at, rules)
         )
     if is_published:
         return replace(plug, reason=reason, last_published_at=moment.monotonic, last_published_time=time)
     return plug if reason is plug.reason else replace(plug, reason=reason)
 
 
-def _beat(plug: PlugState, at: float, rules: Rules) -> int:
+def _heartbeat_number(plug: PlugState, at: float, rules: Rules) -> int:
     """Return the number of the current heartbeat; plugs have different phases, so that their messages spread out."""
     return math.floor(at / rules.heartbeat + crc32(plug.uuid.encode()) / 2**32)
 

@@ -27,16 +27,16 @@ class Reconnect:
     """The inputs of the next wait.
 
     Attributes:
-        absent: Number of failed attempts in a row.
+        absent_attempts: Number of failed attempts in a row.
         short_lived: Number of accepted connections in a row that did not last.
         recent: When the last connections were accepted, in monotonic seconds.
-        refused: Number of rejected attempts in a row.
+        refused_attempts: Number of rejected attempts in a row.
     """
 
-    absent: int = 0
+    absent_attempts: int = 0
     short_lived: int = 0
     recent: tuple[float, ...] = ()
-    refused: int = 0
+    refused_attempts: int = 0
 
     @property
     def unsteady(self) -> bool:
@@ -55,14 +55,14 @@ class Reconnect:
     def failed(self, *, refused: bool = False) -> "Reconnect":
         """Return the state after a failed attempt; `refused`: the broker rejected the connection."""
         if refused:
-            return replace(self, absent=0, refused=self.refused + 1)
-        return replace(self, absent=self.absent + 1, refused=0)
+            return replace(self, absent_attempts=0, refused_attempts=self.refused_attempts + 1)
+        return replace(self, absent_attempts=self.absent_attempts + 1, refused_attempts=0)
 
     def wait(self, now: float, chance: float) -> float:
         """Return the seconds until the next attempt; `chance` is a random number from 0 up to 1."""
-        times = self.absent or self.refused or self.short_lived
-        limit = _ABSENT_LIMIT if self.absent else _LIMIT
-        bound = min(limit, 2.0 ** min(max(times - 1, 0), _DOUBLINGS))
+        attempts = self.absent_attempts or self.refused_attempts or self.short_lived
+        limit = _ABSENT_LIMIT if self.absent_attempts else _LIMIT
+        bound = min(limit, 2.0 ** min(max(attempts - 1, 0), _DOUBLINGS))
         wait = bound * (0.5 + 0.5 * chance)
         if len(self.recent) == CONNECTIONS_PER_MINUTE:
             wait = max(wait, self.recent[0] + _MINUTE - now)

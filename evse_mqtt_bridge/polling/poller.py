@@ -119,12 +119,12 @@ class Poller:
         self._schedule.hold(until)
 
     @property
-    def late(self) -> float:
+    def delay(self) -> float:
         """For how many seconds the earliest due poll has been waiting."""
         return self._schedule.late(self.clock.monotonic())
 
     @property
-    def longest(self) -> float:
+    def oldest_request_age(self) -> float:
         """The duration of the oldest running request in seconds; 0 if there is none."""
         start = min(self._started.values(), default=None)
         return 0.0 if start is None else self.clock.monotonic() - start

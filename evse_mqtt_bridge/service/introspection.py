@@ -114,13 +114,13 @@ class Introspection:
         rate = settings.max_requests_per_second
         return HealthInputs(
             loop_lag=self._loop_lag.worst,
-            poll_delay=min(poller.late, max(0.0, now - poller.held_until)),
+            poll_delay=min(poller.delay, max(0.0, now - poller.held_until)),
             since_last_poll=now - self._observers.poll_status.last_poll,
             request_timeout=settings.timeout,
             on_hold=poller.held,
             connected=self._publishing.session.is_live,
             broker_error=self._observers.broker_status.error,
             stations=len(self._stations.all),
-            longest_request=poller.longest,
+            longest_request=poller.oldest_request_age,
             request_spacing=1 / rate if rate else 0.0,
         )

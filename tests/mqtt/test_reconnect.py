@@ -33,9 +33,9 @@ def test_rejecting_broker_is_retried_less_and_less() -> None:
 
 
 def test_broker_absent_for_weeks_is_still_retried() -> None:
-    assert 2.5 <= Reconnect(absent=10**6).wait(0, 0.5) <= 5
+    assert 2.5 <= Reconnect(absent_attempts=10**6).wait(0, 0.5) <= 5
     assert 15 <= Reconnect(short_lived=10**6).wait(0, 0.5) <= 30
-    assert 15 <= Reconnect(refused=10**6).wait(0, 0.5) <= 30
+    assert 15 <= Reconnect(refused_attempts=10**6).wait(0, 0.5) <= 30
     assert _failed(2000).wait(0, 0.5) <= 5
 
 

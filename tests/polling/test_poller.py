@@ -139,20 +139,20 @@ def test_late_and_longest_report_current_delays() -> None:
 
     async def work() -> None:
         async with _running(cloud, concurrency=1) as poller:
-            assert (poller.late, poller.longest) == (0, 0)
+            assert (poller.delay, poller.oldest_request_age) == (0, 0)
             poller.assign(_many(2, interval=200))
             await asyncio.sleep(20)
-            assert (poller.longest, poller.late) == pytest.approx((20, 20), abs=0.1), "the other poll waits"
+            assert (poller.oldest_request_age, poller.delay) == pytest.approx((20, 20), abs=0.1), "the other poll waits"
             await asyncio.sleep(40)
-            assert (poller.longest, poller.late) == pytest.approx((10, 0), abs=0.1)
+            assert (poller.oldest_request_age, poller.delay) == pytest.approx((10, 0), abs=0.1)
             await asyncio.sleep(45)
-            assert (poller.longest, poller.late) == (0, 0)
+            assert (poller.oldest_request_age, poller.delay) == (0, 0)
             poller.hold(1000 + 1000)
             await asyncio.sleep(500)
-            assert poller.longest == 0
-            assert poller.late > 100, "a hold does not hide the delay"
+            assert poller.oldest_request_age == 0
+            assert poller.delay > 100, "a hold does not hide the delay"
             poller.assign({})
-            assert poller.late == 0
+            assert poller.delay == 0
 
     run(work())
 

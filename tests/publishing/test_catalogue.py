@@ -107,7 +107,7 @@ def test_quality_topics_lead_to_the_bridges_availability(form: Form | None) -> N
 
 def test_quality_of_live_entities_is_the_plugs_availability() -> None:
     rows = {row.channel: row for row in catalogue(_inventory())}
-    live = {entity.field for entity in PLUG_ENTITIES if entity.live}
+    live = {entity.field for entity in PLUG_ENTITIES if entity.follows_availability}
     assert live
     for name in live:
         assert rows[f"plug.{name}"].quality.endswith("/p3/availability")

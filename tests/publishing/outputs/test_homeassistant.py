@@ -195,7 +195,7 @@ def test_entities_that_explain_an_outage_stay_available(discovery: Discovery) ->
 def test_device_form_has_shared_keys_once() -> None:
     (message,) = homeassistant.plug(DEVICE, STATION, LEFT, "Plug 1")
     payload = json.loads(message.payload)
-    live = {entity.field for entity in PLUG_ENTITIES if entity.live}
+    live = {entity.field for entity in PLUG_ENTITIES if entity.follows_availability}
     assert {key for key, part in payload["components"].items() if "availability" not in part} == live
     assert not any({"device", "origin", "qos"} & part.keys() for part in payload["components"].values())
     assert (
@@ -422,7 +422,7 @@ def test_documented_table_lists_the_entities() -> None:
     needs: dict[str, Callable[[Entity], str]] = {
         "bridge": lambda _: "nothing",
         "station": lambda _: "bridge",
-        "plug": lambda entity: "bridge, station, plug" if entity.live else "bridge",
+        "plug": lambda entity: "bridge, station, plug" if entity.follows_availability else "bridge",
     }
     tables = {"bridge": BRIDGE_ENTITIES, "station": STATION_ENTITIES, "plug": PLUG_ENTITIES}
     assert documented == [

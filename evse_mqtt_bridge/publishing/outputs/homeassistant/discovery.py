@@ -80,19 +80,19 @@ class _Device:
 
     Attributes:
         info: The details of the device in Home Assistant.
-        state: The prefix of its state topics.
-        always: Availability topics of the entities that stay available during an outage.
-        live: Availability topics of the entities that are unavailable during an outage.
-        handle: The start of the entity ids; empty: Home Assistant derives them from the names.
+        state_prefix: The prefix of its state topics.
+        bridge_availability: Availability topics of the entities that stay available during an outage.
+        full_availability: Availability topics of the entities that follow the availability of station and plug.
+        entity_id_prefix: The start of the entity ids; empty: Home Assistant derives them from the names.
     """
 
     id: str
     info: Mapping[str, object]
     entities: tuple[Entity, ...]
-    state: str
-    always: tuple[str, ...] = ()
-    live: tuple[str, ...] = ()
-    handle: str = ""
+    state_prefix: str
+    bridge_availability: tuple[str, ...] = ()
+    full_availability: tuple[str, ...] = ()
+    entity_id_prefix: str = ""
 
 
 def bridge(discovery: Discovery) -> tuple[Message, ...]:
@@ -121,8 +121,8 @@ def station(discovery: Discovery, station: Station) -> tuple[Message, ...]:
         "via_device": _bridge_id(discovery.bridge_id),
     }
     state = discovery.topics.station(station.topic_id)
-    always = (discovery.topics.availability,)
-    device = _Device(device_id, info, STATION_ENTITIES, state, always=always, live=always, handle=station.alias)
+    bridge = (discovery.topics.availability,)
+    device = _Device(device_id, info, STATION_ENTITIES, state, bridge, bridge, station.alias)
     return _messages(discovery, device)
 
 
@@ -139,10 +139,10 @@ def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | No
     }
     topics = discovery.topics
     state = topics.plug(station.topic_id, alias or plug_uuid)
-    always = (topics.availability,)
-    live = (*always, topics.station(station.topic_id, "availability"), f"{state}availability")
-    handle = f"{station.alias}_{alias}" if station.alias and alias else ""
-    return _messages(discovery, _Device(device_id, info, PLUG_ENTITIES, state, always=always, live=live, handle=handle))
+    bridge = (topics.availability,)
+    full = (*bridge, topics.station(station.topic_id, "availability"), f"{state}availability")
+    entity_id_prefix = f"{station.alias}_{alias}" if station.alias and alias else ""
+    return _messages(discovery, _Device(device_id, info, PLUG_ENTITIES, state, bridge, full, entity_id_prefix))
 
 
 def bridge_topics(prefix: str, form: Form, bridge_id: str) -> tuple[str, ...]:
@@ -165,11 +165,17 @@ def _messages(discovery: Discovery, device: _Device) -> tuple[Message, ...]:
     shared = {"qos": discovery.qos, "device": device.info, "origin": origin}
     if discovery.form == "entity":
         payloads = [
-            {**_config(device, entity), **_availability(device.live if entity.live else device.always), **shared}
+            {
+                **_config(device, entity),
+                **_availability(
+                    device.full_availability if entity.follows_availability else device.bridge_availability
+                ),
+                **shared,
+            }
             for entity in device.entities
         ]
     else:
-        payloads = [{**shared, **_availability(device.live), "components": _components(device)}]
+        payloads = [{**shared, **_availability(device.full_availability), "components": _components(device)}]
     topics = _topics(discovery.prefix, discovery.form, device.id, device.entities)
     return tuple(Message(topic, json_payload(payload), JSON) for topic, payload in zip(topics, payloads, strict=True))
 
@@ -180,7 +186,7 @@ def _components(device: _Device) -> dict[str, object]:
             "platform": entity.platform,
             **_config(device, entity),
             # An entity has its own list if the list of the root does not apply.
-            **({} if entity.live else _availability(device.always)),
+            **({} if entity.follows_availability else _availability(device.bridge_availability)),
         }
         for entity in device.entities
     }
@@ -190,12 +196,12 @@ def _config(device: _Device, entity: Entity) -> dict[str, object]:
     config = {
         "name": entity.name,
         "unique_id": f"{device.id}_{entity.field}",
-        "state_topic": device.state + entity.field,
+        "state_topic": device.state_prefix + entity.field,
         **entity.options,
     }
-    # Without a handle, Home Assistant derives the entity id from the names of the device and the entity.
-    if device.handle:
-        object_id = re.sub(r"\W+", "_", f"{device.handle}_{entity.name}".lower())
+    # Without a prefix, Home Assistant derives the entity id from the names of the device and the entity.
+    if device.entity_id_prefix:
+        object_id = re.sub(r"\W+", "_", f"{device.entity_id_prefix}_{entity.name}".lower())
         config["default_entity_id"] = f"{entity.platform}.{object_id}"
     return config
 

@@ -24,14 +24,14 @@ class Entity:
         field: The last level of the state topic, and the key in ids.
         name: The display name in Home Assistant.
         options: Further keys of the platform's schema.
-        live: Whether the entity is unavailable while its station or plug is.
+        follows_availability: Whether the entity becomes unavailable together with its station or plug.
     """
 
     platform: str
     field: str
     name: str
     options: Mapping[str, object]
-    live: bool = False
+    follows_availability: bool = False
 
 
 def _measurement(field: str, name: str, device_class: str, unit: str, precision: int) -> Entity:
@@ -41,12 +41,12 @@ def _measurement(field: str, name: str, device_class: str, unit: str, precision:
         "unit_of_measurement": unit,
         "suggested_display_precision": precision,
     }
-    return Entity("sensor", field, name, options, live=True)
+    return Entity("sensor", field, name, options, follows_availability=True)
 
 
 def _flag(field: str, name: str, device_class: str) -> Entity:
     options = {"device_class": device_class, "payload_on": "true", "payload_off": "false"}
-    return Entity("binary_sensor", field, name, options, live=True)
+    return Entity("binary_sensor", field, name, options, follows_availability=True)
 
 
 def _connection() -> Entity:

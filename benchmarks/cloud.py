@@ -59,7 +59,7 @@ http {
 
 
 class StationFault(StrEnum):
-    """What nginx does instead of answering a group of stations; the value is the directive."""
+    """A fault of nginx for a group of stations; the value is the directive."""
 
     SERVER_ERROR = "return 500"
     WEB_PAGE = "return 200 '<html>down for maintenance</html>'"

@@ -47,7 +47,7 @@ class SoakCloud:
             uuid: The station.
             token: The required token; requests with another one get 401.
             body: The body of a valid response.
-            fault: What to do instead of answering, if anything.
+            fault: The fault of the station, if any.
         """
         self._answers[uuid] = token, body
         if fault is None:

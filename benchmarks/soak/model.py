@@ -61,7 +61,7 @@ class Plug:
         label: Its label.
         status: The vendor's status.
         numbers: The values of `_NUMBERS`, in that order.
-        time: When it was measured, in RFC 3339.
+        time: The time of the measurement, in RFC 3339.
         invalid: Whether its object in the response is invalid.
     """
 

@@ -15,7 +15,7 @@ class Deadlines:
     """The deadlines of operations that all have the same time limit.
 
     Args:
-        seconds: How long an operation may take.
+        seconds: Maximum duration of an operation.
 
     Attributes:
         running: The deadlines of operations that have neither expired nor ended, in the order of their starts.

@@ -49,7 +49,7 @@ EXPECTED = (httpx.HTTPError, httpx.StreamError, OSError)
 _CLOSED = "the server closed the connection without a response"
 _CUT_OFF = "the connection ended in mid-response"
 _CLOSED_OR_CUT_OFF = ""
-"""Stands for one of the two above, depending on whether the head of a response had arrived."""
+"""Replaced by one of the two texts above, depending on whether the head of a response had arrived."""
 
 _NO_HTTP = "the response is not valid HTTP"
 _REFUSED_CERTIFICATE = "TLS: the certificate was rejected: "
@@ -61,7 +61,7 @@ class _Rule:
 
     Attributes:
         kinds: Codes and classes, of which one must match.
-        text: The text of the Failure; `{}` stands for the group of `pattern`.
+        text: The text of the Failure; `{}` is replaced by the group of `pattern`.
         pattern: Must match the start of the error's own message; its group is cleaned before use.
         reason: The reason of the Failure.
     """
@@ -132,7 +132,7 @@ def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
     """Return the Failure for an exception of EXPECTED.
 
     Args:
-        error: What the transport raised.
+        error: The exception that the transport raised.
         is_answering: Whether the head of a response had arrived; ignored for a CurlError, which has this attribute.
     """
     is_answering = is_answering or (isinstance(error, CurlError) and error.is_answering)

@@ -80,7 +80,7 @@ def overlay(data: dict[str, Any], variables: Sequence[Variable]) -> list[Issue]:
 
 
 def _container(data: object, path: Sequence[str | int], empty: object) -> object:
-    """Return the table or array at `path`, and create what is missing; `None` if a level is not a table or array.
+    """Return the table or array at `path`, and create missing levels; `None` if a level is not a table or array.
 
     Raises:
         IndexError: The path skips an element of an array.

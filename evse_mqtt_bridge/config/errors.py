@@ -20,8 +20,8 @@ class Issue(NamedTuple):
 
     Attributes:
         path: The key; empty if an environment variable names no known key.
-        message: What is wrong, and what to do.
-        variable: The environment variable to blame, if any.
+        message: The error, and what to do.
+        variable: The environment variable that causes the issue, if any.
     """
 
     path: KeyPath

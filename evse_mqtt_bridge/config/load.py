@@ -169,7 +169,7 @@ def _independent(issues: Iterable[Issue], resolved: Resolved, rejected: Abstract
 
 @dataclass
 class _Origins:
-    """Finds out where a key was set: by an environment variable, or on a line of the file."""
+    """Determines the origin of a key: an environment variable, or a line of the file."""
 
     text: str
     path: Path | None

@@ -27,10 +27,10 @@ class Setting:
     """One key of the configuration.
 
     Attributes:
-        path: Where the key is, with EACH for any index.
+        path: The path of the key, with EACH for any index.
         kind: "string", "integer", "number", "boolean", "object" or "array".
         expected: The values that are accepted, as text.
-        description: What the key is for.
+        description: The purpose of the key.
         default: The default; `None` if there is none.
         required: Whether the key has to be set.
         section: The class of a table, or of each table in an array; `None` for values and free tables.

@@ -86,7 +86,7 @@ class _Reader:
         self.blocks.append(Block(path, first, last))
 
     def _header(self) -> KeyPath:
-        """Read `[a.b]` or `[[a.b]]`; an array on an outer level stands for its last element."""
+        """Read `[a.b]` or `[[a.b]]`; an array on an outer level represents its last element."""
         line = self._line
         self._advance()
         is_element = self._current == "["

@@ -1,4 +1,4 @@
-"""Types of the single values in a configuration, each with the text and the check of what it accepts."""
+"""Types of the single values in a configuration, each with a validation rule and a text that describes the rule."""
 
 import re
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class Expected:
     """Annotates a string with a validation rule.
 
     Attributes:
-        text: What the rule accepts, for error messages and the reference.
+        text: The accepted values as text, for error messages and the reference.
         accepts: Returns a truthy value for a valid string.
     """
 

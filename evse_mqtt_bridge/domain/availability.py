@@ -51,7 +51,7 @@ FORGET_AFTER = 24 * 3600.0
 """Seconds without a plug in the valid responses, and without an outage of its station, until it counts as removed."""
 
 FUTURE_TOLERANCE = timedelta(minutes=5)
-"""How far the time of a measurement may be ahead of this machine's clock."""
+"""Maximum time by which a measurement may be ahead of this machine's clock."""
 
 _IMMEDIATE = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.INVALID_RESPONSE})
 

@@ -71,7 +71,7 @@ class StationHistory:
         since: When the reason last changed.
         error: The detail of the last failed poll; kept after the station has recovered.
         error_at: When that poll failed.
-        note: What was unusual in the last useful response.
+        note: The notes about the last useful response.
         revision: The revision of the whole history at the last change of this station.
         plugs: By plug uuid.
     """
@@ -101,7 +101,7 @@ class History(events.Listener):
         return self._stations.get(uuid) or StationHistory()
 
     def poll_completed(self, event: events.PollCompleted) -> None:
-        """Record a poll and what it changed."""
+        """Record a poll and its changes."""
         station, old, new, outcome, moment, _ = event
         uuid, at = station.uuid, moment.utc
         history = self._stations.get(uuid)

@@ -13,7 +13,7 @@ class LogEvent(Enum):
     Attributes:
         level: The severity.
         text: The message of the line. Details go into fields.
-        meaning: What happened and what to do, as Markdown for docs/operations.md.
+        meaning: The cause and what to do, as Markdown for docs/operations.md.
     """
 
     # The process

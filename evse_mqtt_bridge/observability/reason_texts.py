@@ -29,5 +29,5 @@ REASON_TEXTS: Mapping[Reason, str] = MappingProxyType(
 
 
 def reason_text(reason: Reason | None) -> str:
-    """Return why a station or a plug is, or is not, available; `None` stands for no reason yet."""
+    """Return why a station or a plug is, or is not, available; `None`: no reason yet."""
     return WAITING_TEXT if reason is None else REASON_TEXTS[reason]

@@ -82,7 +82,7 @@ class StationSnapshot:
         consecutive_failures: Failed polls since the last useful response.
         error: The detail of the last failed poll; kept after the station has recovered.
         error_at: When that poll failed.
-        note: What was unusual in the last useful response.
+        note: The notes about the last useful response.
         revision: The history's revision at the last change of the station.
     """
 

@@ -31,7 +31,7 @@ class Inventory:
         client_id: The bridge's MQTT client id.
         qos: 0 to 2.
         stations: In the order of the configuration.
-        locations: Where the outputs publish, in the order of the rows.
+        locations: The locations of the outputs, in the order of the rows.
         plugs: The known plug uuids, by station uuid.
     """
 

@@ -49,7 +49,7 @@ class StationEntry:
         uuid: The station's uuid.
         plugs: Topic ids by plug uuid.
         labels: Labels by plug uuid.
-        locations: Where the outputs publish, in the order of publishing.
+        locations: The locations of the outputs, in the order of publishing.
     """
 
     topics: Topics
@@ -126,9 +126,9 @@ class BridgeInfo:
     Attributes:
         version: The bridge's version.
         client_id: Its MQTT client id.
-        started: When it started, in UTC.
-        stations: How many stations are configured.
-        locations: Where its outputs publish.
+        started: When the bridge started, in UTC.
+        stations: Number of configured stations.
+        locations: The locations of the outputs.
     """
 
     version: str

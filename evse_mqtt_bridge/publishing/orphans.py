@@ -26,7 +26,7 @@ class Ownership:
         topics: The base topic.
         client_id: The bridge's MQTT client id.
         stations: The stations, by uuid.
-        locations: Where the outputs publish.
+        locations: The locations of the outputs.
         searched: Locations where orphans may be, including those of disabled outputs.
     """
 

@@ -33,5 +33,5 @@ class Plan:
 
     @property
     def locations(self) -> tuple[Location, ...]:
-        """Where the outputs publish."""
+        """The locations of the outputs."""
         return tuple(output.location for output in self.outputs)

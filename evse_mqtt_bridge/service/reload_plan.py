@@ -102,7 +102,7 @@ _STEPS = (
         Action.RECONFIGURE,
         ComponentName.PUBLISHING,
         frozenset({"mqtt", "polling", "homeassistant", "stations"}),
-        "The publication knows a new station before its first poll.",
+        "The publication has a new station before its first poll.",
     ),
     Step(
         Action.RECONFIGURE,

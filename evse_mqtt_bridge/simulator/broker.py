@@ -32,7 +32,7 @@ _STOP_TIMEOUT = 5.0
 """Seconds until a terminated broker is killed."""
 
 _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
-"""Where packages install Mosquitto, outside of the PATH of most users."""
+"""Folders in which packages install Mosquitto, outside of the PATH of most users."""
 
 
 class BrokerKind(StrEnum):

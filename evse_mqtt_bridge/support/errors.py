@@ -27,7 +27,7 @@ class Problem:
     """One error or warning about a configuration.
 
     Attributes:
-        message: What is wrong, and what to do.
+        message: The error, and what to do.
         key: The key, such as `mqtt.host`; empty if there is none.
         source: The file or environment variable; empty if there is none.
         line: The line in the file, from 1.

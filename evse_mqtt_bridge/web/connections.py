@@ -95,6 +95,6 @@ def set_peer_timeout(request: web.Request) -> None:
 
 
 def abort(request: web.Request) -> None:
-    """Close the connection of a request at once, without sending what is buffered."""
+    """Close the connection of a request at once, without sending buffered data."""
     if isinstance(request.transport, asyncio.WriteTransport):
         request.transport.abort()

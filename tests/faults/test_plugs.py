@@ -37,7 +37,7 @@ def _utc(**ago: float) -> str:
 
 
 def _fresh(number: int, **changed: object) -> Callable[[Request], list[dict[str, Any]]]:
-    """Answers whose measurement time is now."""
+    """Return a function that answers requests with the current time as the measurement time."""
     return lambda _: station_answer(number, **{"time": _utc(), **changed})
 
 

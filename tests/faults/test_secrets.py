@@ -185,7 +185,7 @@ class _Site:
         return {"EVSE_MQTT_BRIDGE__STATIONS__2__TOKEN": _IN_ENVIRONMENT}
 
     def stations(self) -> list[dict[str, object]]:
-        """Three stations with valid responses and tokens from different sources, one rejected, two that echo."""
+        """Return the tables of six stations: three are valid, one is rejected, and two echo their requests."""
         tables = [station_table(uuid_of(number), name=name_of(number), token=_IN_FILE) for number in range(6)]
         del tables[1]["token"], tables[2]["token"]
         tables[1]["token_file"] = "token"
@@ -229,7 +229,7 @@ class _Site:
 
 
 def _run_in_service(site: _Site, observer: Observer) -> None:
-    """Valid responses, a rejected token, an invalid file at a reload, every command, a restart of the broker."""
+    """Run the bridge with a rejected token, a reload of an invalid file, every command and a restart of the broker."""
     mqtt = {"username": "bridge", "password_file": "password"}
     http = {"enabled": True, "port": free_port()}
     config = configure(site.home, site.broker, site.cloud, site.stations(), mqtt=mqtt, http=http)
@@ -295,7 +295,7 @@ def _run_with_a_bug(site: _Site) -> None:
 
 
 def _check_invalid_files(site: _Site) -> None:
-    """Secrets that are themselves invalid values of settings."""
+    """Check configurations in which secrets are invalid values of settings."""
     for name, secret in CANARIES.items():
         stations = [{"token": secret + "\r\n", "uuid": secret, "edge_device_id": 5}]
         config = write_config(site.folder / "invalid.toml", {"mqtt": {"hots": "x"}, "stations": stations})

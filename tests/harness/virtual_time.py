@@ -34,6 +34,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[object, object, T]) -> T:
-    """`asyncio.run` on virtual time, which starts at 1000 s."""
+    """Run a coroutine like `asyncio.run`, on virtual time, which starts at 1000 s."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)

@@ -96,7 +96,7 @@ class Machine:
         self._wait(lambda: self.run("systemctl", "is-active", "basic.target").stdout.strip() == "active", timeout)
 
     def properties(self, unit: str, *names: str) -> Mapping[str, str]:
-        """Properties of a unit, by name, as the service manager reports them."""
+        """Return the properties of a unit, by name, as the service manager reports them."""
         output = self.run("systemctl", "show", unit, *(f"--property={name}" for name in names)).stdout
         return dict(line.split("=", 1) for line in output.splitlines())
 

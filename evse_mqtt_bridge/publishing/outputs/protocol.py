@@ -28,7 +28,7 @@ class Handover(NamedTuple):
     """Topics that are cleared before their successor is published.
 
     Attributes:
-        stages: What to publish before the clearing; empty to clear at once.
+        stages: The messages to publish before the clearing; empty: clear at once.
     """
 
     stages: Stages = ()
@@ -98,7 +98,7 @@ class Output(Protocol):
 
     @property
     def location(self) -> Location:
-        """Where this output publishes."""
+        """The location at which this output publishes."""
 
     def bridge(self, part: Part) -> Iterable[Message]:
         """Return the messages of the running bridge itself."""

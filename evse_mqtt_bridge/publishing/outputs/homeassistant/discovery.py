@@ -55,7 +55,7 @@ _SHORT = 8
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Where and how discovery is published.
+    """The settings of discovery.
 
     Attributes:
         topics: The plain topics that the entities read.

@@ -1,4 +1,4 @@
-"""Where discovery is published: a prefix and a form, the topics there, and the handover to another location."""
+"""The location of discovery: a prefix and a form, the topics there, and the handover to another location."""
 
 import json
 import re

@@ -35,7 +35,7 @@ def unload(topics: Iterable[str]) -> tuple[Message, ...]:
 def placeholder(topics: Iterable[str]) -> tuple[Message, ...]:
     """Return the messages of step 2, which prepare the topics of the device form for clearing.
 
-    Home Assistant warns when a device topic is cleared for which it knows no component. So the unloaded device gets a
+    Home Assistant warns when a device topic without a known component is cleared. So the unloaded device gets a
     placeholder that leaves no trace, a tag scanner on a topic without publisher, and clearing removes this component.
     The device itself stays as long as one of its entities is enabled. A device whose entities are all disabled is
     removed with one warning, and the other form restores it unchanged.

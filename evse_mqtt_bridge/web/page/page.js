@@ -5,7 +5,7 @@
   const $ = (id) => document.getElementById(id);
   const KINDS = [
     ["all", "All"], ["charging", "Charging"], ["connected", "Vehicle connected"], ["idle", "No vehicle"],
-    ["problem", "Problem"], ["unavailable", "Unavailable"], ["other", "Other"], ["waiting", "No answer yet"],
+    ["problem", "Problem"], ["unavailable", "Unavailable"], ["other", "Other"], ["waiting", "No response yet"],
   ];
   const RARE_KINDS = new Set(["other", "waiting"]);  // shown only if there are any
   const SORT_ORDERS = new Set(["name", "attention", "power", "age"]);
@@ -398,8 +398,8 @@
       `${broker.address}, since ${formatTime(since)} (${formatAge(now() - since)})`);
     const all = [...stations.values()], online = all.filter(({ data }) => data.reason === "online").length;
     const answered = all.filter(({ data }) => data.reason !== null).length;
-    const [level, text] = !answered ? ["none", "no answer yet"] : online === answered ? ["ok", "responding"]
-      : online ? ["warning", `responding for ${online} of ${answered}`] : ["error", "no usable answer"];
+    const [level, text] = !answered ? ["none", "no response yet"] : online === answered ? ["ok", "responding"]
+      : online ? ["warning", `responding for ${online} of ${answered}`] : ["error", "no usable response"];
     renderComponent("cloud", level, text, bridge.cloud);
     setText($("client-id"), bridge.client_id === "evse-mqtt-bridge" ? "" : bridge.client_id);
     setText($("about"), `Version ${bridge.version}, topics under ${bridge.base_topic}/`);
@@ -600,7 +600,7 @@
       applySnapshot(JSON.parse(event.data), isFull);
     } catch (error) {
       console.error(error);
-      errorText = "This page cannot display what the bridge sent.";
+      errorText = "This page cannot display the data from the bridge.";
       connectionLost();
       return;
     }

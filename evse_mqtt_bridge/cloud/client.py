@@ -102,7 +102,14 @@ class CloudClient:
         return StationRequest(uuid, self.build_request("GET", path, token))
 
     def build_request(self, method: str, path: str, token: str, json: Any = None) -> httpx.Request:  # noqa: ANN401
-        """Return a request with the token of a station and, unless `json` is None, with a JSON body."""
+        """Return a request with the token of a station.
+
+        Args:
+            method: The HTTP method.
+            path: The path, which starts with a slash.
+            token: The token of the station.
+            json: The JSON body; `None`: no body.
+        """
         url = self._settings.base_url + path
         headers = self._headers.copy()  # copies only the list: thousands of stations share the strings
         headers["evsetoken"] = token

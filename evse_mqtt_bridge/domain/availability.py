@@ -85,7 +85,14 @@ class Moment:
 
 
 def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment) -> StationState:
-    """Return the state after one poll."""
+    """Return the state after one poll.
+
+    Args:
+        state: The state before the poll.
+        outcome: The outcome of the poll.
+        rules: The settings for availability.
+        moment: When the outcome arrived.
+    """
     if isinstance(outcome, Failure):
         consecutive_failures = state.consecutive_failures + 1
         reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)

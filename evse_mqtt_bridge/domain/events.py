@@ -65,7 +65,14 @@ class PollCompleted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StateAged:
-    """Measurements became too old without a poll: the state changed from `old` to `new`."""
+    """Measurements became too old without a poll.
+
+    Attributes:
+        station: The station.
+        old: The state before.
+        new: The state after.
+        moment: When the change was detected.
+    """
 
     station: Station
     old: StationState

@@ -43,7 +43,14 @@ class Stations:
         return self._states.get(uuid)
 
     def apply_outcome(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> PollCompleted:
-        """Update a station with the outcome of a poll that lasted `seconds`, and return the event."""
+        """Update a station with the outcome of a poll, and return the event.
+
+        Args:
+            uuid: The station.
+            outcome: The outcome of the poll.
+            moment: When the outcome arrived.
+            seconds: Duration of the request.
+        """
         station, old = self._stations[uuid], self._states[uuid]
         outcome = drop_plugs_without_topic(outcome, station)
         new = self._states[uuid] = advance(old, outcome, self._rules, moment)

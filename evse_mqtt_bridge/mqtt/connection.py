@@ -82,7 +82,14 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
 async def connect(
     settings: Mqtt, tls: ssl.SSLContext | None, will: Message | None, handlers: Handlers
 ) -> "Connection | Disconnected":
-    """Return a connection that the broker has accepted, or the reason why it failed."""
+    """Return a connection that the broker has accepted, or the reason why it failed.
+
+    Args:
+        settings: The settings of the broker.
+        tls: The TLS context; `None`: no TLS.
+        will: The will; `None`: none.
+        handlers: The callbacks of the connection.
+    """
     connection = Connection(settings, tls, will, handlers)
     try:
         result = await connection.open()

@@ -34,8 +34,14 @@ value.
 class Broker:
     """The broker as shown in the document, without secrets.
 
-    `protocol` is "5" or "3.1.1", and `keepalive` is in seconds. `login` and `certificate` state whether the broker
-    requires a login or a client certificate.
+    Attributes:
+        host: Host name or IP address.
+        port: TCP port, 1 to 65535.
+        protocol: "5" or "3.1.1".
+        keepalive: Keep-alive interval in seconds.
+        tls: Whether the connection uses TLS.
+        login: Whether the broker requires a user name and a password.
+        certificate: Whether the broker requires a client certificate.
     """
 
     host: str

@@ -39,7 +39,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One topic level below its owner (bridge, station or plug)."""
+    """One topic level below its owner (bridge, station or plug).
+
+    Attributes:
+        name: The topic level.
+        kind: The type of the payload.
+        description: The meaning as text, in Markdown.
+        unit: The unit; empty: none.
+    """
 
     name: str
     kind: Kind

@@ -63,7 +63,14 @@ class StationEntry:
     def of(
         cls, topics: Topics, station: Station, state: StationState, locations: tuple[Location, ...]
     ) -> "StationEntry":
-        """Return the entry of a station in a state."""
+        """Return the entry of a station.
+
+        Args:
+            topics: The base topic.
+            station: The station.
+            state: Its state, which determines the plugs and labels.
+            locations: The locations of the outputs, in the order of publishing.
+        """
         plugs = {uuid: station.plug_topic_id(uuid) for uuid in state.plugs}
         labels = {uuid: plug.label for uuid, plug in state.plugs.items()}
         return cls(topics, station.topic_id, station.uuid, plugs, labels, locations)
@@ -141,7 +148,15 @@ class BridgeInfo:
 def station_info(
     topics: Topics, station: Station, state: StationState, client_id: str, locations: tuple[Location, ...]
 ) -> Message:
-    """Return the entry of a station as a message; `client_id` is the client id of the bridge that publishes it."""
+    """Return the entry of a station as a message.
+
+    Args:
+        topics: The base topic.
+        station: The station.
+        state: Its state, which determines the plugs and labels.
+        client_id: The MQTT client id of the bridge that publishes the station.
+        locations: The locations of the outputs, in the order of publishing.
+    """
     content = {
         "uuid": station.uuid,
         "name": station.title,
@@ -171,7 +186,17 @@ def bridge_info(topics: Topics, info: BridgeInfo) -> Message:
 
 
 def read_station(topics: Topics, topic: str, payload: bytes, client_id: str) -> StationEntry | None:
-    """Return the entry in a retained `info` of a station; `None` if `client_id` did not publish it."""
+    """Return the entry in a retained `info` of a station.
+
+    Args:
+        topics: The base topic.
+        topic: The topic of the message.
+        payload: The payload of the message.
+        client_id: The MQTT client id of this bridge.
+
+    Returns:
+        The entry; `None` if this bridge did not publish it.
+    """
     parsed = topics.read(topic)
     if parsed is None or parsed.field != "info":
         return None

@@ -21,7 +21,14 @@ class Pipeline:
         self._listener = listener
 
     def on_result(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> int:
-        """Apply the outcome of one poll, which took `seconds`; return the station's consecutive failures."""
+        """Apply the outcome of one poll; return the station's consecutive failures.
+
+        Args:
+            uuid: The station.
+            outcome: The outcome of the poll.
+            moment: When the outcome arrived.
+            seconds: Duration of the request.
+        """
         event = self._stations.apply_outcome(uuid, outcome, moment, seconds)
         self._publishing.session.station_changed(event.station, event.old, event.new)
         self._listener.poll_completed(event)

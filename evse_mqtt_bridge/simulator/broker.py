@@ -45,7 +45,14 @@ class BrokerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBroker:
-    """A running broker; `protocol` is the newest MQTT version that it supports."""
+    """A running broker.
+
+    Attributes:
+        name: The name of the program.
+        port: The port on which it listens.
+        protocol: The newest MQTT version that it supports.
+        host: The address on which it listens.
+    """
 
     name: str
     port: int

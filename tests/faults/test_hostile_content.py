@@ -88,7 +88,7 @@ def test_unusual_user_properties_do_not_break_the_connection(
 def test_hostile_labels_and_statuses_stay_payloads(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow
 ) -> None:
-    """Rows 10 and 16: the bridge publishes them verbatim as payloads, and sanitizes them everywhere else."""
+    """Rows 10 and 16: the bridge publishes them verbatim as payloads, and cleans them everywhere else."""
     for number, text in enumerate(HOSTILE):
         cloud.answer(uuid_of(number), station_answer(number, plug_label=text, status=text, **{text or "more": text}))
     count = len(HOSTILE)

@@ -25,7 +25,14 @@ _POLLS_PER_SECOND = 40
 
 
 def simulated_stations(stations: int, plugs: int, seed: int, *, example: bool) -> tuple[SimulatedStation, ...]:
-    """Return this number of stations with this number of plugs each, or the station of the vendor's example."""
+    """Return simulated stations.
+
+    Args:
+        stations: Number of stations.
+        plugs: Plugs per station.
+        seed: Seed of the simulation.
+        example: Whether to return the single station of the vendor's published example instead.
+    """
     return (example_station(),) if example else generate_stations(stations, plugs, seed)
 
 

@@ -68,7 +68,14 @@ class Prompter:
         return click.confirm(question, default=default) if self.is_interactive else default
 
     def hidden(self, question: str, path: KeyPath, missing: str, *, may_be_empty: bool = False) -> str:
-        """Return a secret, which the terminal does not echo; `missing` is the error without a terminal."""
+        """Return a secret, which the terminal does not echo.
+
+        Args:
+            question: The prompt.
+            path: The setting whose rules validate the answer.
+            missing: The error without a terminal.
+            may_be_empty: Whether an empty answer is accepted.
+        """
         if not self.is_interactive:
             raise click.UsageError(missing)
         while True:

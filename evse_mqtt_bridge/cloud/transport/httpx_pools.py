@@ -34,9 +34,13 @@ _SOCKET_OPTIONS = ((socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER),)
 
 @dataclass(slots=True)
 class _Pool:
-    """One pool of up to `size` connections; `busy` counts the requests under way.
+    """One pool of connections.
 
-    A replaced pool gets no more requests, and is closed when its last request ends.
+    Attributes:
+        transport: The transport that owns the connections.
+        size: Maximum number of connections.
+        busy: Number of requests under way.
+        is_replaced: Whether another pool has replaced this one, which is closed when its last request ends.
     """
 
     transport: httpx.AsyncHTTPTransport

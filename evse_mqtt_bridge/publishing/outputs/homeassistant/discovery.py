@@ -127,7 +127,14 @@ def station(discovery: Discovery, station: Station) -> tuple[Message, ...]:
 
 
 def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | None) -> tuple[Message, ...]:
-    """Return the messages of a plug's device. `label` comes from the vendor and may have any content."""
+    """Return the messages of a plug's device.
+
+    Args:
+        discovery: The settings of discovery.
+        station: The station of the plug.
+        plug_uuid: The plug's uuid.
+        label: The vendor's name of the plug, which may have any content; `None`: none.
+    """
     alias = station.plugs.get(plug_uuid, "")
     device_id = _plug_id(station.uuid, plug_uuid)
     info = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, Setting, variable_name
 from evse_mqtt_bridge.config.template import header_and_purpose, render_template, sections, toml_literal
+from scripts.generated_section import replace_section
 
 __all__ = ["DOCUMENT", "EXAMPLE", "example", "refreshed", "tables"]
 
@@ -36,10 +37,12 @@ def tables() -> str:
 
 
 def refreshed(page: str) -> str:
-    """Return `page` with new tables between the two marks."""
-    before, _, rest = page.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{tables()}\n{_END}{after}"
+    """Return `page` with new tables between the two marks.
+
+    Raises:
+        ValueError: A mark is missing.
+    """
+    return replace_section(page, _BEGIN, _END, f"\n{tables()}\n")
 
 
 def example() -> str:

@@ -8,6 +8,7 @@ Run it in the project's directory.
 from pathlib import Path
 
 from evse_mqtt_bridge.observability.log_events import LogEvent
+from scripts.generated_section import replace_section
 
 __all__ = ["DOCUMENT", "refreshed", "table"]
 
@@ -29,11 +30,7 @@ def refreshed(page: str) -> str:
     Raises:
         ValueError: A mark is missing.
     """
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError("the marks of the table are missing")
-    return f"{before}{_BEGIN}\n{table()}\n\n{_END}{after}"
+    return replace_section(page, _BEGIN, _END, f"\n{table()}\n\n")
 
 
 if __name__ == "__main__":

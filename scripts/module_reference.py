@@ -9,6 +9,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from scripts.generated_section import replace_section
+
 __all__ = ["DOCUMENT", "modules", "refreshed", "tables"]
 
 DOCUMENT = Path("docs/architecture.md")
@@ -63,11 +65,7 @@ def refreshed(page: str) -> str:
     Raises:
         ValueError: A mark is missing.
     """
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError("the marks of the list of modules are missing")
-    return f"{before}{_BEGIN}\n{tables()}\n{_END}{after}"
+    return replace_section(page, _BEGIN, _END, f"\n{tables()}\n")
 
 
 if __name__ == "__main__":

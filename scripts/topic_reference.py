@@ -19,6 +19,7 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant.location import Discovery
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.payload_schemas import examples, schema
 from evse_mqtt_bridge.publishing.topics import Topics
+from scripts.generated_section import replace_section
 
 __all__ = ["DOCUMENT", "REASONS", "refreshed", "sections"]
 
@@ -56,10 +57,7 @@ def refreshed(document: str) -> str:
     """
     for name, text in sections().items():
         begin, end = f"<!-- {name}: made from the tables -->\n", f"<!-- {name}: end -->"
-        if begin not in document or end not in document:
-            raise ValueError(f"the marks of {name!r} are missing")
-        before, _, rest = document.partition(begin)
-        document = f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
+        document = replace_section(document, begin, end, f"\n{text}\n")
     return document
 
 

@@ -22,5 +22,5 @@ def test_outdated_table_of_log_events_is_replaced() -> None:
 
 
 def test_page_without_marks_is_rejected() -> None:
-    with pytest.raises(ValueError, match="marks of the table are missing"):
+    with pytest.raises(ValueError, match="a mark is missing"):
         refreshed("# Operations\n")

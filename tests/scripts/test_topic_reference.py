@@ -28,7 +28,7 @@ def test_refreshed_replaces_stale_table() -> None:
 
 
 def test_refreshed_page_without_marks_raises() -> None:
-    with pytest.raises(ValueError, match="'topics'"):
+    with pytest.raises(ValueError, match="a mark is missing: <!-- topics"):
         refreshed("# Topics\n")
 
 

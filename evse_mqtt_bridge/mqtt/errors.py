@@ -1,5 +1,6 @@
 """Translates errors of sockets, TLS and paho into the reason why there is no connection to the broker."""
 
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def connect_error(error: Exception) -> Disconnected:
                 DisconnectReason.TLS, f"the broker's certificate was rejected: {clean(error.verify_message)}"
             )
         case ssl.SSLError():
-            return Disconnected(DisconnectReason.TLS, clean(error.reason or str(error)))
+            return Disconnected(DisconnectReason.TLS, clean(getattr(error, "reason", None) or str(error)))
         case socket.gaierror() | UnicodeError():  # the latter for a label that is empty or too long
             cause = error.strerror if isinstance(error, OSError) else None
             detail = f"name not resolved: {clean(cause or 'no such host')}"
@@ -56,5 +57,6 @@ def close_sockets_of(error: BaseException) -> None:
     while trace is not None:
         for value in trace.tb_frame.f_locals.values():
             if isinstance(value, socket.socket):
-                value.close()
+                with contextlib.suppress(AttributeError, OSError):  # a socket that the system refused is half-made
+                    value.close()
         trace = trace.tb_next

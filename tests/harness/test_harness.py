@@ -73,7 +73,7 @@ def test_mosquitto_with_tls_or_login_accepts_and_rejects(tmp_path: Path, authori
         assert observer.retained == {"a": "1"}
     with (
         Mosquitto(tmp_path / "closed", anonymous=False) as broker,
-        pytest.raises(AssertionError, match="refused"),
+        pytest.raises(AssertionError, match="rejected"),
         Observer(broker.port),
     ):
         pass

@@ -16,13 +16,13 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud import errors
 from evse_mqtt_bridge.cloud.body import decoded, drain_error_body, read
 from evse_mqtt_bridge.cloud.deadlines import Deadline, Deadlines
-from evse_mqtt_bridge.cloud.transport import TransportChoice, choose_transport
+from evse_mqtt_bridge.cloud.transport import choose_transport
 from evse_mqtt_bridge.cloud.transport.limits import BufferedBody
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
-__all__ = ["CloudClient", "StationRequest", "validate"]
+__all__ = ["CloudClient", "StationRequest"]
 
 _OK = 200  # httpx.codes.OK, whose lookup takes time in every poll
 _NO_CONTENT = httpx.ByteStream(b"")
@@ -36,15 +36,6 @@ class StationRequest:
     request: httpx.Request = field(repr=False)
 
 
-def validate(settings: Cloud) -> TransportChoice:
-    """Return the transport that these settings select, without sending a request.
-
-    Raises:
-        ConfigError: `transport` or `ca_file` cannot be used.
-    """
-    return choose_transport(settings)
-
-
 class CloudClient:
     """A client of the API at `settings.base_url`; an async context manager that owns its connections.
 
@@ -54,7 +45,7 @@ class CloudClient:
         now: Returns the current time in UTC.
 
     Raises:
-        ConfigError: On entering, under the conditions of `validate`.
+        ConfigError: On entering, under the conditions of `choose_transport`.
     """
 
     def __init__(
@@ -80,7 +71,7 @@ class CloudClient:
     async def __aenter__(self) -> Self:
         self._deadlines = Deadlines(self._settings.timeout)
         if self._transport is None:
-            choice = validate(self._settings)
+            choice = choose_transport(self._settings)
             self.transport_name, self._transport = choice.name, choice.create()
         return self
 

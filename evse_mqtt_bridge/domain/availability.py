@@ -63,7 +63,7 @@ class Rules:
     Attributes:
         offline_after: Consecutive failures until a station is unavailable, from 1.
         stale_after: Maximum age of a measurement, in seconds; 0: no limit.
-        heartbeat: Time after which an unchanged plug is published again, in seconds; 0: on every poll.
+        heartbeat: Seconds between two publications of a new measurement time without other changes; 0: on every poll.
     """
 
     offline_after: int = 3
@@ -113,7 +113,10 @@ def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
 
 
 def restore_plugs(state: StationState, labels: Mapping[str, str | None]) -> StationState:
-    """Return `state` with the plugs (uuid: label) of a previous run; the next valid response confirms or drops them."""
+    """Return `state` with the plugs (uuid: label) of a previous run.
+
+    They are marked missing by the first valid response that does not name them.
+    """
     plugs = dict(state.plugs)
     for uuid, label in labels.items():
         if uuid not in plugs and len(plugs) < MAX_PLUGS:

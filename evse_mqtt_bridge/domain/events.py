@@ -47,9 +47,12 @@ class DisconnectReason(Enum):
 
 
 class PollCompleted(NamedTuple):
-    """A poll changed the state of a station from `old` to `new`. A named tuple, because it is created once per poll.
+    """A poll completed; most polls leave the state as it was. A named tuple, because it is created once per poll.
 
     Attributes:
+        station: The station.
+        old: The state before the poll.
+        new: The state after it.
         outcome: The outcome of the poll, without plugs that have no topic.
         moment: When the outcome arrived.
         seconds: Duration of the request.

@@ -206,7 +206,7 @@ class StationState:
     """The state of a station.
 
     Attributes:
-        reason: Why the station is available or not; `None` before enough polls.
+        reason: Why the station is available or not; `None` until the first valid response or decisive failure.
         consecutive_failures: Number of failed polls in a row.
         plugs: The plugs by uuid, in the order of their first appearance.
     """

@@ -12,7 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.client import (
+    MQTT_CLEAN_START_FIRST_ONLY,
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+    MQTTv5,
+    MQTTv311,
+)
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -22,7 +30,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.domain.events import DisconnectReason
 from evse_mqtt_bridge.mqtt.errors import Disconnected, close_sockets_of, connect_error, refusal
-from evse_mqtt_bridge.mqtt.paho_compat import read_every_text
+from evse_mqtt_bridge.mqtt.paho_compat import patch_paho
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.text import clean
 from evse_mqtt_bridge.support.threads import in_daemon_thread
@@ -36,11 +44,11 @@ CONNECT_TIMEOUT = 10.0
 WINDOW = 20
 """Maximum number of unacknowledged messages; a higher number does not make paho faster."""
 
-ACKNOWLEDGE_LIMIT = 60.0
-"""Seconds without any acknowledgement after which a connection is dropped, even if the broker answers pings."""
-
 WINDOW_QOS_0 = 500
 """The same at QoS 0, where only the socket is a limit: as many as one iteration of the loop writes in about 10 ms."""
+
+ACKNOWLEDGE_LIMIT = 60.0
+"""Seconds without any acknowledgement after which a connection is dropped, even if the broker answers pings."""
 
 WILL_DELAY = 5
 """Seconds for which an MQTT 5 broker delays the will, so that a quick reconnect shows no `offline`."""
@@ -52,7 +60,7 @@ _INCOMING_LIMIT = 1024 * 1024
 _PUBLISH_OVERHEAD = 32
 _FAILED = 0x80
 
-read_every_text()
+patch_paho()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +202,7 @@ class Connection:
                 self._settings.host,
                 self._settings.effective_port,
                 keepalive=self._settings.keepalive,
-                clean_start=True if self._is_v5 else 3,
+                clean_start=True if self._is_v5 else MQTT_CLEAN_START_FIRST_ONLY,
                 properties=properties,
             )
         except BaseException as error:

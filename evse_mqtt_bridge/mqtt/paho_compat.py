@@ -8,7 +8,7 @@ topic that the bridge reads at the start, would keep the bridge disconnected for
 from paho.mqtt import properties
 from paho.mqtt.exception import MalformedPacket
 
-__all__ = ["read_every_text", "read_text"]
+__all__ = ["patch_paho", "read_text"]
 
 
 def read_text(buffer: bytes, limit: int) -> tuple[str, int]:
@@ -27,6 +27,6 @@ def read_text(buffer: bytes, limit: int) -> tuple[str, int]:
     return text, length + 2
 
 
-def read_every_text() -> None:
+def patch_paho() -> None:
     """Replace paho's `readUTF` by `read_text`."""
     properties.readUTF = read_text

@@ -195,7 +195,7 @@ class Session:
         self._subscriptions_rejected(await self._reader.read(filters, pause, limit))
 
     async def _follow_birth_topic(self, connection: Connection) -> None:
-        """Subscribe to the birth topic if a reload changed it."""
+        """Subscribe to the birth topic if a reload changed it; the old subscription ends with the connection."""
         topic = self.publication.plan.birth_topic
         if topic != self._birth_topic:
             self._birth_topic = topic

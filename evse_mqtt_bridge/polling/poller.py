@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Failure, Outcome
-from evse_mqtt_bridge.polling.schedule import DuePoll, Schedule, next_due, station_phase
+from evse_mqtt_bridge.polling.schedule import CompletedPoll, Schedule, next_due, station_phase
 
 __all__ = ["WAKE_UP_GRANULARITY", "Clock", "OnResult", "Poller"]
 
@@ -52,7 +52,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class _Assignment:
-    """The interval and phase of a station; replaced if the interval or the request changes."""
+    """The interval and phase of a station. A new object marks a running request as outdated."""
 
     interval: float
     phase: float
@@ -152,7 +152,7 @@ class Poller:
             consecutive_failures = self.on_result(uuid, outcome, Moment(now, self.clock.utc()), now - start)
             due = next_due(
                 outcome,
-                DuePoll(due, now, self.clock.chance()),
+                CompletedPoll(due, now, self.clock.chance()),
                 consecutive_failures=consecutive_failures,
                 interval=assignment.interval,
                 phase=assignment.phase,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
-__all__ = ["BACKOFF_LIMIT", "PROBE_INTERVAL", "DuePoll", "Schedule", "next_due", "station_phase"]
+__all__ = ["BACKOFF_LIMIT", "PROBE_INTERVAL", "CompletedPoll", "Schedule", "next_due", "station_phase"]
 
 BACKOFF_LIMIT = 300.0
 """Maximum backoff in seconds, unless the interval of the station is longer."""
@@ -32,7 +32,7 @@ def station_phase(index: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class DuePoll:
+class CompletedPoll:
     """A completed poll of a station.
 
     Attributes:
@@ -46,7 +46,9 @@ class DuePoll:
     chance: float
 
 
-def next_due(outcome: Outcome, poll: DuePoll, *, consecutive_failures: int, interval: float, phase: float) -> float:
+def next_due(
+    outcome: Outcome, poll: CompletedPoll, *, consecutive_failures: int, interval: float, phase: float
+) -> float:
     """Return when to poll a station again.
 
     Args:

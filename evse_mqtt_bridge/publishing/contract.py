@@ -1,4 +1,4 @@
-"""The topic contract as tables, one row per topic. Messages, discovery and every reference are generated from them.
+"""The topic contract as tables, one row per topic. Messages and every reference are generated from them.
 
 `CONTRACT_VERSION` changes when a consumer could notice: a topic, a type or a meaning was removed or changed.
 """

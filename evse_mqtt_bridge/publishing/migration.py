@@ -61,7 +61,8 @@ def plan_migration(changes: Iterable[EntryChange]) -> Migration:
         staged += stages
         rest = [topic for topic in removed if topic not in set(early)]
         if stages:
-            # After these stages the entry must record the new location, or it belongs to another station.
+            # The new entry follows right after the stages, so no entry lists the rest any more: clear it with them.
+            # Only the topic of the old entry itself is cleared last, unless another station publishes its entry there.
             cleared_first += [topic for topic in rest if topic != change.old.topic]
             cleared_last += [topic for topic in rest if topic == change.old.topic]
         elif rest:

@@ -62,7 +62,9 @@ def orphans(retained: Mapping[str, bytes], ownership: Ownership, *, everything: 
     found: tuple[Entry, ...] = (*entries, *bridges)
     own = {topic for entry in found for topic in entry.all_topics()}
     if not _belongs_to_another_bridge(retained, ownership):
-        own.update(topic for parsed in ownership.searched for topic in parsed.recognized(retained, ownership.topics))
+        own.update(
+            topic for location in ownership.searched for topic in location.recognized(retained, ownership.topics)
+        )
         own.update(ownership.bridge_entry.all_topics())
     kept = () if everything else _kept(entries, retained, ownership)
     return sorted(((own & retained.keys()) | _unreadable(found, retained)) - set(kept))

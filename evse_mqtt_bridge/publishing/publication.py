@@ -42,7 +42,7 @@ class Phase(Enum):
     OFFLINE = "no connection"
     RESTORING = "the manifest is being read"
     MIGRATING = "the stages of a migration are being published"
-    LIVE = "everything, then changes, are being published"
+    LIVE = "a full republish and changes are being published"
     CLOSING = "`offline` is being published"
 
 
@@ -93,6 +93,8 @@ class Publication:
         self._current_migration: Migration | None = None
         self._stages: deque[tuple[Message, ...]] = deque()
         self._queued_migrations: deque[Migration] = deque()
+        self._is_restored = False
+        """Whether the plugs of a previous run are known. What this run removed later must not come back."""
 
     @property
     def phase(self) -> Phase:
@@ -111,7 +113,7 @@ class Publication:
 
     @property
     def deferred_entry_topics(self) -> frozenset[str]:
-        """Topics of manifest entries that are published after a pending clean-up."""
+        """Topics of manifest entries that follow a clean-up; reset by the next restore or migration."""
         return frozenset(self._renderer.deferred_entry_topics)
 
     def will(self) -> Message:
@@ -162,8 +164,10 @@ class Publication:
             if (station := read_station(base, *item, client_id))
         ]
         self._retained = {}
-        for entry in stations:
-            self._stations.restore_plugs(entry.uuid, entry.labels)
+        if not self._is_restored:
+            for entry in stations:
+                self._stations.restore_plugs(entry.uuid, entry.labels)
+            self._is_restored = True
         first = self._migration_from([*stations, *bridges])
         self._renderer.deferred_entry_topics = set(first.deferred_entry_topics)
         self._enter(Phase.MIGRATING if first.stages else Phase.LIVE, "restored")
@@ -209,6 +213,7 @@ class Publication:
         if not has_changes(old, new):
             return False
         if removed := self._removed_topics(station, old, new):
+            self._renderer.deferred_entry_topics.add(self._renderer.station_entry_topic(station))
             # The state published last no longer counts: a plug that returns before its topics are cleared has to be
             # republished completely.
             self._put_again([station.uuid], [*clear(removed), self._renderer.station_info(station, new)])
@@ -220,10 +225,9 @@ class Publication:
         return True
 
     def _removed_topics(self, station: Station, old: StationState, new: StationState) -> list[str]:
-        """Return the topics of removed plugs; the station's manifest entry is published after they are cleared."""
+        """Return the topics of removed plugs."""
         if old.plugs.keys() <= new.plugs.keys():
             return []
-        self._renderer.deferred_entry_topics.add(self._renderer.station_entry_topic(station))
         kept = self._renderer.station_entry(station, new).all_topics()
         return [topic for topic in self._renderer.station_entry(station, old).all_topics() if topic not in kept]
 
@@ -254,7 +258,7 @@ class Publication:
             if is_moved or uuid not in unchanged
         ]
         entries.append(renderer.bridge_entry())
-        infos_before = set(renderer.deferred_entry_messages())
+        deferred_before = set(renderer.deferred_entry_messages())
         missing_entries = tuple(renderer.missing_entry_messages())
         self._switch_to(plan)
         new = self._migration_from(entries)
@@ -267,14 +271,14 @@ class Publication:
             stages = (missing_entries, *new.stages) if missing_entries and new.stages else new.stages
             self._put_migration(replace(new, stages=stages))
             return
-        infos = [
-            info
-            for info in renderer.deferred_entry_messages()
-            if info.topic in new.deferred_entry_topics or info not in infos_before
+        deferred_now = [
+            message
+            for message in renderer.deferred_entry_messages()
+            if message.topic in new.deferred_entry_topics or message not in deferred_before
         ]
         changed = [uuid for uuid in plan.stations if uuid not in unchanged]
         renderer.stations_without_entry.update(changed)
-        self._put_again([BRIDGE_KEY, *changed], [*new.last, *infos])
+        self._put_again([BRIDGE_KEY, *changed], [*new.last, *deferred_now])
 
     def _switch_to(self, plan: Plan) -> None:
         self._renderer.plan = plan

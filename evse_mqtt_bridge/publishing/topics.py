@@ -1,4 +1,4 @@
-"""Builds and reads topics; nothing else in the package does."""
+"""Builds and reads the plain topics; outputs/homeassistant/ builds those of discovery."""
 
 from dataclasses import dataclass
 from functools import cached_property

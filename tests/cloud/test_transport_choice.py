@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from evse_mqtt_bridge.cloud.client import CloudClient, validate
+from evse_mqtt_bridge.cloud.client import CloudClient
+from evse_mqtt_bridge.cloud.transport import choose_transport
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.support.errors import ConfigError
 
@@ -26,7 +27,7 @@ def _hide_pycurl(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_libcurl_without_pycurl_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _hide_pycurl(monkeypatch)
     with pytest.raises(ConfigError) as caught:
-        validate(_settings("libcurl"))
+        choose_transport(_settings("libcurl"))
     assert str(caught.value) == _NO_PYCURL
 
 
@@ -41,7 +42,7 @@ def test_libcurl_without_pycurl_is_a_configuration_error(monkeypatch: pytest.Mon
 )
 async def test_setting_selects_its_transport(setting: str, name: str, class_name: str) -> None:
     pytest.importorskip("pycurl")
-    choice = validate(_settings(setting))
+    choice = choose_transport(_settings(setting))
     assert choice.name == name
     transport = choice.create()
     assert type(transport).__name__ == class_name
@@ -52,7 +53,7 @@ async def test_setting_selects_its_transport(setting: str, name: str, class_name
 
 def test_auto_without_pycurl_selects_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     _hide_pycurl(monkeypatch)
-    assert validate(_settings("auto")).name == "httpx"
+    assert choose_transport(_settings("auto")).name == "httpx"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,6 @@ def test_unsuitable_libcurl_is_not_used(
 ) -> None:
     pycurl = pytest.importorskip("pycurl")
     monkeypatch.setattr(pycurl, "version_info", lambda: version)
-    assert validate(_settings("auto")).name == "httpx"
+    assert choose_transport(_settings("auto")).name == "httpx"
     with pytest.raises(ConfigError, match=text):
-        validate(_settings("libcurl"))
+        choose_transport(_settings("libcurl"))

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.cloud.client import CloudClient, validate
+from evse_mqtt_bridge.cloud.client import CloudClient
+from evse_mqtt_bridge.cloud.transport import choose_transport
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from tests.cloud.clients import EXAMPLE, Clients, is_example, request_for
 from tests.cloud.servers import serving
@@ -173,7 +174,7 @@ async def test_closed_transport_is_freed_without_garbage_collection(clients: Cli
 
     async def poll() -> weakref.ref[object]:
         settings = clients.settings(cloud.url)
-        transport = validate(settings).create()
+        transport = choose_transport(settings).create()
         async with CloudClient(settings, transport) as client:
             assert is_example(await client.fetch(request_for(client)))
         return weakref.ref(transport)

@@ -16,10 +16,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from evse_mqtt_bridge.mqtt.paho_compat import read_every_text
+from evse_mqtt_bridge.mqtt.paho_compat import patch_paho
 from tests.harness.net import HOST
 
-read_every_text()  # so that user properties with U+FEFF do not end the observer's connection
+patch_paho()  # so that user properties with U+FEFF do not end the observer's connection
 
 __all__ = ["Observer", "ReceivedMessage", "retained_messages"]
 

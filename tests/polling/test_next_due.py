@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.model import Outcome, Reason
-from evse_mqtt_bridge.polling.schedule import BACKOFF_LIMIT, PROBE_INTERVAL, DuePoll, next_due, station_phase
+from evse_mqtt_bridge.polling.schedule import BACKOFF_LIMIT, PROBE_INTERVAL, CompletedPoll, next_due, station_phase
 from tests.harness.samples import failure, reading
 
 _chances = st.floats(0, 1, exclude_max=True)
@@ -17,7 +17,7 @@ def _next(
     outcome: Outcome, due: float, now: float, *, chance: float = 0.5, consecutive_failures: int = 1, phase: float = 0.25
 ) -> float:
     return next_due(
-        outcome, DuePoll(due, now, chance), consecutive_failures=consecutive_failures, interval=30, phase=phase
+        outcome, CompletedPoll(due, now, chance), consecutive_failures=consecutive_failures, interval=30, phase=phase
     )
 
 
@@ -39,7 +39,11 @@ def test_next_due_after_success_stays_on_grid(interval: float, start: float, ind
     phase, due, dues = station_phase(index), start, []
     for _ in range(50):
         due = next_due(
-            reading(), DuePoll(due, due + share * interval, 0.5), consecutive_failures=0, interval=interval, phase=phase
+            reading(),
+            CompletedPoll(due, due + share * interval, 0.5),
+            consecutive_failures=0,
+            interval=interval,
+            phase=phase,
         )
         dues.append(due)
     assert dues == pytest.approx([dues[0] + poll * interval for poll in range(50)])
@@ -51,7 +55,7 @@ def test_next_due_after_success_stays_on_grid(interval: float, start: float, ind
 def test_next_due_after_first_poll_is_half_an_interval_later(
     interval: float, start: float, index: int, share: float
 ) -> None:
-    poll = DuePoll(start, start + share * interval, 0.5)
+    poll = CompletedPoll(start, start + share * interval, 0.5)
     wait = next_due(reading(), poll, consecutive_failures=0, interval=interval, phase=station_phase(index)) - start
     assert 0.5 * interval - 1e-6 <= wait <= 1.5 * interval + 1e-6
 
@@ -59,7 +63,7 @@ def test_next_due_after_first_poll_is_half_an_interval_later(
 @given(_intervals, _starts, st.floats(0, 20))
 def test_next_due_after_delay_skips_missed_polls(interval: float, due: float, late: float) -> None:
     now = due + late * interval
-    following = next_due(reading(), DuePoll(due, now, 0.5), consecutive_failures=0, interval=interval, phase=0.25)
+    following = next_due(reading(), CompletedPoll(due, now, 0.5), consecutive_failures=0, interval=interval, phase=0.25)
     assert following > now - 1e-6
     assert following - now <= 1.5 * interval + 1e-6
 
@@ -77,7 +81,7 @@ def test_next_due_after_slow_answer_is_next_grid_point() -> None:
 def test_next_due_after_failures_has_full_jitter_up_to_bound(
     chance: float, consecutive_failures: int, interval: float, reason: Reason
 ) -> None:
-    poll = DuePoll(1000, 1000, chance)
+    poll = CompletedPoll(1000, 1000, chance)
     wait = next_due(failure(reason), poll, consecutive_failures=consecutive_failures, interval=interval, phase=0) - 1000
     limit = max(BACKOFF_LIMIT, interval)
     bound = limit if consecutive_failures > 9 else min(limit, interval * 2 ** (consecutive_failures - 1))
@@ -97,7 +101,7 @@ def test_backoff_bound_doubles_up_to_five_minutes(reason: Reason) -> None:
 
 def test_next_due_of_overloaded_server_is_at_least_interval() -> None:
     for consecutive_failures, interval in ((1, 30), (4, 30), (1, 900), (20, 3600)):
-        poll = DuePoll(0, 0, 0.01)
+        poll = CompletedPoll(0, 0, 0.01)
         for reason in (Reason.RATE_LIMITED, Reason.SERVER_ERROR):
             assert (
                 next_due(failure(reason), poll, consecutive_failures=consecutive_failures, interval=interval, phase=0)
@@ -117,5 +121,5 @@ def test_next_due_of_rejected_station_is_probe_interval(
 
 @pytest.mark.parametrize("reason", [Reason.UNAUTHORIZED, Reason.NOT_FOUND])
 def test_next_due_of_rejected_station_is_not_below_interval(reason: Reason) -> None:
-    poll = DuePoll(0, 0, 0.5)
+    poll = CompletedPoll(0, 0, 0.5)
     assert next_due(failure(reason), poll, consecutive_failures=1, interval=86_400, phase=0) == 86_400

@@ -280,6 +280,18 @@ def test_answer_with_the_replaced_plug_alone_is_invalid() -> None:
     assert broker.retained["evse/e2/availability_reason"] == b"invalid_response"
 
 
+def test_plug_removed_while_disconnected_does_not_return() -> None:
+    bridge, broker = _running(plan(_NORTH, form="entity"), "e1")
+    broker.disconnect()
+    one = reading(plug_reading("p1"))
+    bridge.poll("e1", one, at(30))
+    bridge.poll("e1", one, at(30 + FORGET_AFTER))
+    broker.connect(bridge.publication)
+    broker.deliver()
+    assert list(bridge.state("e1").plugs) == ["p1"]
+    assert broker.retained == bridge.everything()
+
+
 # The full republish
 
 

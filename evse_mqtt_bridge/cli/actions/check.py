@@ -7,8 +7,8 @@ import click
 
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.cli.common.tables import reading_lines
-from evse_mqtt_bridge.cloud.client import validate
 from evse_mqtt_bridge.cloud.poll_once import poll_once
+from evse_mqtt_bridge.cloud.transport import choose_transport
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.availability import drop_plugs_without_topic
 from evse_mqtt_bridge.domain.model import Failure
@@ -29,7 +29,7 @@ def check_config(config: Path | None, *, online: bool) -> None:
     loaded = load_config(config)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    validate(loaded.config.cloud)
+    choose_transport(loaded.config.cloud)  # raises if the settings select none
     count = len(loaded.config.stations)
     click.echo(f"{loaded.path or 'the environment'} is valid: {count} station{'' if count == 1 else 's'}")
     if online and not asyncio.run(_test_services(loaded.config)):

@@ -25,7 +25,7 @@ Stages = tuple[tuple[Message, ...], ...]
 
 
 class Handover(NamedTuple):
-    """Topics that are cleared before their successor is published.
+    """How topics are cleared before their successor is published.
 
     Attributes:
         stages: The messages to publish before the clearing; empty: clear at once.

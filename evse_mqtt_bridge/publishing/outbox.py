@@ -38,7 +38,10 @@ class Outbox(Generic[_State]):
 
     def put_first(self, messages: Iterable[Message]) -> None:
         """Publish these messages before all others; they replace earlier ones that are still pending."""
-        self._first = iter(messages)
+        first = tuple(messages)
+        for message in first:
+            self._last.pop(message.topic, None)
+        self._first = iter(first)
 
     def put_change(self, key: str, last_published: _State | None) -> None:
         """Queue a changed key with its state published last; a queued key keeps the state that it was queued with."""
@@ -54,7 +57,8 @@ class Outbox(Generic[_State]):
     def put_last(self, messages: Iterable[Message]) -> None:
         """Publish these messages when nothing else is pending, in this order.
 
-        Each replaces an earlier one for its topic, and is dropped if its topic is published in the meantime.
+        Each replaces an earlier one for its topic. It is dropped if a change or the full republish publishes its topic,
+        or if `put_first` gets a newer message for it.
         """
         for message in messages:
             self._last.pop(message.topic, None)
@@ -66,13 +70,13 @@ class Outbox(Generic[_State]):
 
     def next_message(self) -> Message | None:
         """Return the next message; `None` if none is pending."""
+        if first := next(self._first, None):
+            return first  # for its topic, what goes last is newer and stays
         self._is_republish_next = not self._is_republish_next
-        message = next(self._first, None)
-        if message is None:
-            if self._is_republish_next:
-                message = next(self._republish, None) or self._next_change()
-            else:
-                message = self._next_change() or next(self._republish, None)
+        if self._is_republish_next:
+            message = next(self._republish, None) or self._next_change()
+        else:
+            message = self._next_change() or next(self._republish, None)
         if not self._last:
             return message
         if message is None:

@@ -113,7 +113,7 @@ class Publication:
 
     @property
     def deferred_entry_topics(self) -> frozenset[str]:
-        """Topics of manifest entries that follow a clean-up; reset by the next restore or migration."""
+        """Topics of manifest entries that follow a clean-up which is not yet complete."""
         return frozenset(self._renderer.deferred_entry_topics)
 
     def will(self) -> Message:
@@ -197,7 +197,11 @@ class Publication:
 
     def next_message(self) -> Message | None:
         """Return the next message to publish; `None` if none is pending."""
-        return self._outbox.next_message()
+        message = self._outbox.next_message()
+        if message and self._phase is Phase.LIVE:
+            # A deferred entry goes after all clearing, so it is the first one for its topic, and ends the deferral.
+            self._renderer.deferred_entry_topics.discard(message.topic)
+        return message
 
     def stage_acknowledged(self) -> None:
         """Go on to the next stage: the current one is acknowledged, and consumers had time to process it."""
@@ -300,13 +304,18 @@ class Publication:
     def _put_again(self, keys: Iterable[str], last: Iterable[Message]) -> None:
         """Republish stations, or the bridge's entry, completely, and publish `last` after everything that is pending.
 
-        While migrating, the keys need no entry in the outbox, because the full republish follows.
+        While migrating, the keys need no entry in the outbox, because the full republish follows, and `last` follows
+        the last migration in the queue.
         """
         if self._phase is Phase.LIVE:
             for key in keys:
                 self._outbox.put_change(key, None)
-        if self._phase in (Phase.LIVE, Phase.MIGRATING):
             self._outbox.put_last(last)
+        elif self._queued_migrations:
+            queued = self._queued_migrations.pop()
+            self._queued_migrations.append(replace(queued, last=(*queued.last, *last)))
+        elif current := self._current_migration:
+            self._current_migration = replace(current, last=(*current.last, *last))
 
     def _put_migration(self, new: Migration) -> None:
         """Begin a migration, or queue it if one is under way."""

@@ -85,7 +85,12 @@ class Renderer:
             yield self.bridge_info()
 
     def missing_entry_messages(self) -> Iterator[Message]:
-        """Yield the manifest entries that were not yet published on this connection, except for deferred ones."""
+        """Yield the manifest entries that were not yet published on this connection, except for deferred ones.
+
+        The bridge's entry, which names the base topic, comes before those of stations.
+        """
+        if self.stations_without_entry:
+            yield from self._unless_deferred(self.bridge_info())
         for uuid in self.stations_without_entry:
             if station := self.plan.stations.get(uuid):
                 yield from self._unless_deferred(self.station_info(station, self.stations.state(uuid)))

@@ -163,6 +163,13 @@ def test_published_topic_is_not_cleared() -> None:
     assert published[-1] == ("c", "")
 
 
+def test_topic_is_cleared_that_a_pending_first_message_publishes() -> None:
+    source = _Source()
+    source.outbox.put_first([_message("a")])
+    source.outbox.put_last([_message("a", "")])
+    assert source.drain() == [("a", "1"), ("a", "")]
+
+
 def test_put_last_keeps_one_message_per_topic() -> None:
     source = _Source()
     source.outbox.put_last([_message("a", ""), _message("b", "")])

@@ -1,0 +1,80 @@
+"""Changes of the configuration that follow each other before the broker received the messages of the first one."""
+
+from evse_mqtt_bridge.domain.model import PlugReading, Reading, Station
+from evse_mqtt_bridge.publishing.plan import Plan
+from tests.harness.samples import at
+from tests.publishing.bridge import Bridge, plan
+from tests.publishing.model_broker import ModelBroker
+
+_E1, _E2, _E3 = (Station(uuid, 30, "", "", {}) for uuid in ("e1", "e2", "e3"))
+_E1_AS_X, _E2_AS_X, _E3_AS_X = (Station(uuid, 30, "", "x", {}) for uuid in ("e1", "e2", "e3"))
+_BOTH_PLUGS = Reading((PlugReading("p1", status="charging"), PlugReading("p2", status="charging")), frozenset())
+
+
+def _with_discovery(*stations: Station, base: str = "evse") -> Plan:
+    return plan(*stations, form="entity", prefix="ha", base=base)
+
+
+def _without(*stations: Station) -> Plan:
+    return plan(*stations, form=None)
+
+
+def _start(first: Plan) -> tuple[Bridge, ModelBroker]:
+    bridge, broker = Bridge(first), ModelBroker()
+    broker.connect(bridge.publication)
+    return bridge, broker
+
+
+def _remaining(bridge: Bridge, broker: ModelBroker) -> set[str]:
+    """Deliver everything; return the retained topics that a full republish does not publish."""
+    broker.deliver()
+    return set(broker.own) - set(bridge.everything())
+
+
+def test_entry_that_a_pending_stage_publishes_is_cleared_by_the_next_change() -> None:
+    bridge, broker = _start(_without(_E3_AS_X))
+    bridge.poll("e3", _BOTH_PLUGS, at(1.0))
+    bridge.publication.reconfigured(_with_discovery(_E1, _E2))
+    bridge.publication.reconfigured(_without(_E1, _E2, _E3_AS_X))
+    bridge.publication.reconfigured(_without(_E1, _E2_AS_X, _E3))
+    assert not _remaining(bridge, broker)
+
+
+def test_entry_that_a_queued_migration_publishes_is_cleared_by_the_next_change() -> None:
+    bridge, broker = _start(_without(_E1, _E3_AS_X))
+    broker.deliver()
+    broker.disconnect()
+    bridge = Bridge(_with_discovery(_E1, _E2, _E3_AS_X, base="site/evse"))
+    broker.connect(bridge.publication)
+    bridge.publication.reconfigured(_without(_E1, _E2, _E3_AS_X))
+    bridge.poll("e1", _BOTH_PLUGS, at(1.0))
+    bridge.publication.reconfigured(_with_discovery(_E1, _E2))
+    bridge.publication.reconfigured(_without(_E1, _E3_AS_X))
+    bridge.publication.reconfigured(_without(_E1_AS_X, _E2, _E3))
+    assert not _remaining(bridge, broker)
+
+
+def test_stations_of_an_old_base_are_found_if_the_broker_lost_its_memory_before_the_change() -> None:
+    bridge, broker = _start(_with_discovery(_E1, _E2, base="site/evse"))
+    broker.deliver()
+    broker.disconnect()
+    broker.lose_memory()
+    broker.connect(bridge.publication)
+    bridge.publication.reconfigured(_without(_E1))
+    broker.deliver(2)
+    broker.disconnect()
+    assert broker.own, "the connection must be lost after something was published"
+    broker.connect(bridge.publication)
+    assert not _remaining(bridge, broker)
+
+
+def test_new_plug_is_recorded_before_its_topics_once_the_deferral_is_over() -> None:
+    bridge, broker = _start(_without(_E2))
+    bridge.poll("e2", _BOTH_PLUGS, at(1.0))
+    broker.deliver()
+    bridge.poll("e2", Reading(_BOTH_PLUGS.plugs[:1], frozenset()), at(2.0))
+    bridge.poll("e2", Reading(_BOTH_PLUGS.plugs[:1], frozenset()), at(100_000.0))  # forgets p2 and clears its topics
+    broker.deliver()
+    assert not bridge.publication.deferred_entry_topics
+    bridge.poll("e2", _BOTH_PLUGS, at(100_001.0))
+    assert b'"p2"' in broker.deliver(1)[0].payload

@@ -31,7 +31,7 @@ def _remaining(bridge: Bridge, broker: ModelBroker) -> set[str]:
     return set(broker.own) - set(bridge.everything())
 
 
-def test_entry_that_a_pending_stage_publishes_is_cleared_by_the_next_change() -> None:
+def test_entry_of_a_pending_stage_is_cleared() -> None:
     bridge, broker = _start(_without(_E3_AS_X))
     bridge.poll("e3", _BOTH_PLUGS, at(1.0))
     bridge.publication.reconfigured(_with_discovery(_E1, _E2))
@@ -40,7 +40,7 @@ def test_entry_that_a_pending_stage_publishes_is_cleared_by_the_next_change() ->
     assert not _remaining(bridge, broker)
 
 
-def test_entry_that_a_queued_migration_publishes_is_cleared_by_the_next_change() -> None:
+def test_entry_of_a_queued_migration_is_cleared() -> None:
     bridge, broker = _start(_without(_E1, _E3_AS_X))
     broker.deliver()
     broker.disconnect()
@@ -54,7 +54,7 @@ def test_entry_that_a_queued_migration_publishes_is_cleared_by_the_next_change()
     assert not _remaining(bridge, broker)
 
 
-def test_stations_of_an_old_base_are_found_if_the_broker_lost_its_memory_before_the_change() -> None:
+def test_old_base_is_found_after_the_broker_lost_its_memory() -> None:
     bridge, broker = _start(_with_discovery(_E1, _E2, base="site/evse"))
     broker.deliver()
     broker.disconnect()
@@ -68,7 +68,7 @@ def test_stations_of_an_old_base_are_found_if_the_broker_lost_its_memory_before_
     assert not _remaining(bridge, broker)
 
 
-def test_new_plug_is_recorded_before_its_topics_once_the_deferral_is_over() -> None:
+def test_new_plug_is_recorded_first_after_a_deferral() -> None:
     bridge, broker = _start(_without(_E2))
     bridge.poll("e2", _BOTH_PLUGS, at(1.0))
     broker.deliver()

@@ -19,7 +19,7 @@ _PACKAGE = Path(__file__).parent.parent / "evse_mqtt_bridge"
 _BEGIN = "<!-- generated from the docstrings: begin -->\n"
 _END = "<!-- generated from the docstrings: end -->\n"
 
-_ROOMS = (
+_PACKAGES = (
     "cli",
     "service",
     "web",
@@ -33,12 +33,12 @@ _ROOMS = (
     "domain",
     "support",
 )
-"""The rooms in the order of the layers, the one that imports all others first."""
+"""The packages in the order of the layers, the one that imports all others first."""
 
 
-def modules(room: str) -> Iterator[tuple[str, str]]:
-    """Yield the path of each module of a room, relative to the package, and the first paragraph of its docstring."""
-    for path in sorted((_PACKAGE / room).rglob("*.py")):
+def modules(package: str) -> Iterator[tuple[str, str]]:
+    """Yield the path of each module of a package, such as `cli/main.py`, and the first paragraph of its docstring."""
+    for path in sorted((_PACKAGE / package).rglob("*.py")):
         tree = ast.parse(path.read_text())
         if path.name == "__init__.py" and len(tree.body) == 1:
             continue  # a docstring alone
@@ -47,14 +47,14 @@ def modules(room: str) -> Iterator[tuple[str, str]]:
 
 
 def tables() -> str:
-    """Return the reference as Markdown: for each room a heading, its docstring and a table of its modules."""
+    """Return the reference as Markdown: for each package a heading, its docstring and a table of its modules."""
     parts = []
-    for room in _ROOMS:
-        sentence = (ast.get_docstring(ast.parse((_PACKAGE / room / "__init__.py").read_text())) or "").partition(
+    for package in _PACKAGES:
+        sentence = (ast.get_docstring(ast.parse((_PACKAGE / package / "__init__.py").read_text())) or "").partition(
             "\n\n"
         )[0]
-        rows = [f"| `{path}` | {text} |" for path, text in modules(room)]
-        lines = (f"### {room}/", "", " ".join(sentence.split()), "", "| module | |", "| --- | --- |", *rows, "")
+        rows = [f"| `{path}` | {text} |" for path, text in modules(package)]
+        lines = (f"### {package}/", "", " ".join(sentence.split()), "", "| module | |", "| --- | --- |", *rows, "")
         parts.append("\n".join(lines))
     return "\n".join(parts)
 

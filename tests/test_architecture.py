@@ -19,14 +19,16 @@ def test_module_list_is_current() -> None:
 
 def test_module_list_is_complete() -> None:
     listed = set(re.findall(r"^\| `([\w/]+\.py)` \|", _PAGE, re.MULTILINE))
-    rooms = {path.name for path in _PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("_")}
-    assert listed == {path for room in rooms for path, _ in modules(room)}
+    packages = {path.name for path in _PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("_")}
+    assert listed == {path for package in packages for path, _ in modules(package)}
     assert len(listed) > 100
 
 
 def test_module_sentences_end_with_a_full_stop() -> None:
-    rooms = [path.name for path in _PACKAGE.iterdir() if (path / "__init__.py").exists()]
-    assert [path for room in rooms for path, text in modules(room) if not re.fullmatch(r".{20,160}\.", text)] == []
+    packages = [path.name for path in _PACKAGE.iterdir() if (path / "__init__.py").exists()]
+    assert [
+        path for package in packages for path, text in modules(package) if not re.fullmatch(r".{20,160}\.", text)
+    ] == []
 
 
 def test_every_module_has_a_docstring() -> None:

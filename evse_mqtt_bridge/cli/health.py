@@ -18,8 +18,9 @@ def health(config: Path | None) -> None:
     /healthz. If nothing listens there, or another bridge does, it reads the bridge's retained availability from the
     broker.
 
-    Exit codes: 0 the bridge is healthy, or its availability is `online`; 69 it is not, or neither the bridge nor the
-    broker answers; 78 the configuration is invalid.
+    Exit codes: 0 the bridge is healthy, or its availability is `online`; 69 it is not, another program listens on its
+    port, or neither the bridge nor the broker answers; 78 the file cannot be read or is not TOML, or a setting that
+    this command needs is invalid.
 
     \b
     Example:

@@ -97,8 +97,9 @@ def init(config: Path | None, *, force: bool, **options: object) -> None:
       pass show garage/north | evse-mqtt-bridge init --host 192.0.2.10 --token-stdin \\
           --station "edge_device_id=1234,uuid=25104c56d7f848af830af4300193efb3,name=Garage north"
 
-    Exit codes: 0 written, 1 rejected or cancelled, 2 an answer is missing or invalid, 69 the broker or the API does not
-    answer, 78 the answers do not make a valid configuration.
+    Exit codes: 0 the file was written; 1 the API rejects a station, the file exists or cannot be written, or the user
+    cancelled; 2 an answer is missing or invalid; 69 the broker or the API does not answer, or the broker rejects the
+    login; 78 the answers do not make a valid configuration.
     """
     from evse_mqtt_bridge.cli.actions.init import create_config  # noqa: PLC0415  # imported when the command runs
 

@@ -38,6 +38,7 @@ __all__ = [
     "Section",
     "StationConfig",
     "Tls",
+    "default_port",
 ]
 
 
@@ -58,6 +59,11 @@ class Tls(Section):
     """PEM file with the bridge's client certificate, if the broker requires one."""
     key_file: File = ""
     """PEM file with the private key of `cert_file`. Empty: the key is in `cert_file`."""
+
+
+def default_port(*, tls: bool) -> int:
+    """Return the port that IANA registered for MQTT, with or without TLS."""
+    return 8883 if tls else 1883
 
 
 class Mqtt(Section):
@@ -89,7 +95,7 @@ class Mqtt(Section):
     @property
     def effective_port(self) -> int:
         """The port to connect to."""
-        return self.port or (8883 if self.tls else 1883)
+        return self.port or default_port(tls=self.tls is not None)
 
     @property
     def address(self) -> str:

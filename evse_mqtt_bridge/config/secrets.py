@@ -19,7 +19,7 @@ from evse_mqtt_bridge.config.location import path_exists
 from evse_mqtt_bridge.config.schema_index import KeyPath
 from evse_mqtt_bridge.config.value_types import is_line
 
-__all__ = ["Resolved", "has_secrets", "resolve"]
+__all__ = ["Resolved", "has_secrets", "resolve", "without_newline"]
 
 _LIMIT = 65_536
 """Maximum size of a file with a secret, in bytes."""
@@ -75,6 +75,11 @@ def resolve(data: dict[str, Any], folder: Path, credentials: Path | None = None)
 def has_secrets(data: dict[str, Any]) -> bool:
     """Return whether a configuration contains a secret itself, rather than the name of a file."""
     return any(table.get(name) for _, name, table in _secrets(data))
+
+
+def without_newline(text: str) -> str:
+    """Return a secret without the newline at its end, which editors and `echo` add."""
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _certificate_errors(data: dict[str, Any], folder: Path) -> Iterator[Issue]:
@@ -165,7 +170,7 @@ def _read(file: Path) -> str:
         raise ValueError(_unreadable(file, error)) from None
     if len(content) > _LIMIT:
         raise ValueError(f"{printable(file)} is larger than {_LIMIT // 1024} KiB; it must contain only the secret")
-    text = text.removesuffix("\n").removesuffix("\r")
+    text = without_newline(text)
     if not text:
         raise ValueError(f"{printable(file)} is empty; it must contain the secret")
     return text

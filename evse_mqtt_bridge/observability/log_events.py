@@ -39,7 +39,11 @@ class LogEvent(Enum):
         "configuration warning",
         "The configuration is valid, but `detail` describes something that is probably not intended.",
     )
-    CONFIGURATION_APPLIED = ("info", "configuration reloaded", "The bridge applied a changed configuration.")
+    CONFIGURATION_APPLIED = (
+        "info",
+        "configuration reloaded",
+        "The bridge read the configuration again and applied its changes; it now has `stations` stations.",
+    )
     CONFIGURATION_REJECTED = (
         "error",
         "reload failed, keeping the current configuration",
@@ -77,7 +81,10 @@ class LogEvent(Enum):
     STATION_UNAVAILABLE = (
         "warning",
         "station unavailable",
-        "See `reason` and `detail`. Nothing to do at first: the bridge retries, at most 5 minutes apart.",
+        (
+            "See `reason` and `detail`. Nothing to do at first: the bridge retries after at most 5 minutes, or after "
+            "the interval of the station if that is longer."
+        ),
     )
     STATION_STILL_UNAVAILABLE = (
         "debug",
@@ -89,7 +96,7 @@ class LogEvent(Enum):
         "station rejected",
         (
             "Check the token (`unauthorized`), or `edge_device_id`, `uuid` and `cloud.status_path` (`not_found`). "
-            "The bridge retries every 15 minutes."
+            "The bridge retries about every 15 minutes, or after the interval of the station if that is longer."
         ),
     )
     POLL_FAILED = (
@@ -109,8 +116,9 @@ class LogEvent(Enum):
         "warning",
         "rate limited by the cloud, pausing all requests",
         (
-            "The cloud limits requests: raise `polling.interval`, or lower `cloud.max_requests_per_second`. "
-            "Logged at most once in ten minutes."
+            "The cloud sent Retry-After with status 429 or 5xx, so the bridge polls no station during `wait`. If this "
+            "happens often, raise `polling.interval` or lower `cloud.max_requests_per_second`. Logged at most once in "
+            "ten minutes, and once per pause."
         ),
     )
     PLUG_AVAILABLE_AGAIN = (
@@ -135,7 +143,8 @@ class LogEvent(Enum):
         "warning",
         "log lines suppressed",
         (
-            "More than 60 lines about stations and plugs fell into one minute; `lines` were not written. "
+            "More than 60 lines about stations, plugs and rejected messages fell into one minute; `lines` were not "
+            "written. "
             "The `availability` topics have the current state."
         ),
     )

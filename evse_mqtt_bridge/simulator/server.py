@@ -3,8 +3,6 @@
 import asyncio
 import json
 import logging
-import os
-import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from evse_mqtt_bridge.simulator.faults import NO_FAULTS, Fault, Faults
 from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation
 from evse_mqtt_bridge.support.errors import BridgeError
+from evse_mqtt_bridge.support.listening import listen_error
 from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
 
@@ -86,9 +85,9 @@ class SimulatorServer:
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls).start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             await self._runner.cleanup()
-            reason = _listen_error(error)
+            reason = listen_error(error)
             raise SimulatorError(
                 f"cannot listen on {self.host} port {self.port}: {reason}; choose another --port or --host"
             ) from None
@@ -144,13 +143,3 @@ class SimulatorServer:
 def _is_server_error(record: logging.LogRecord) -> bool:
     """Return whether a log record of aiohttp reports a bug, and not a malformed request, which gets status 400."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-def _listen_error(error: OSError) -> str:
-    """Return why the server cannot listen, without the address, which asyncio adds to its own text."""
-    if isinstance(error, socket.gaierror):
-        return clean(error.strerror or "the host name cannot be resolved", 160)
-    if error.errno:
-        return os.strerror(error.errno).lower()
-    # Since Python 3.13 the error of asyncio has no errno if no address of a host name can be used.
-    return "the address is in use, or is not an address of this machine"

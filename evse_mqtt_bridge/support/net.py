@@ -2,12 +2,17 @@
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-__all__ = ["host_and_port", "is_loopback", "is_wildcard", "local_address"]
+__all__ = ["host_and_port", "is_address", "is_loopback", "is_wildcard", "local_address"]
 
 
 def host_and_port(host: str, port: int) -> str:
     """Return `host:port` as in a URL, with an IPv6 address in brackets (RFC 3986, section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is an address, which needs no lookup."""
+    return _address(host) is not None
 
 
 def is_loopback(host: str) -> bool:

@@ -1,15 +1,14 @@
 """The HTTP server of a running bridge: starts and stops listening, and checks the Host header of every request."""
 
 import asyncio
-import errno
 import logging
-import socket
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from evse_mqtt_bridge.config.schema import Http
+from evse_mqtt_bridge.support.listening import listen_error
 from evse_mqtt_bridge.web import connections
 from evse_mqtt_bridge.web.connections import ConnectionLimiter
 from evse_mqtt_bridge.web.handlers import Handlers
@@ -53,7 +52,7 @@ class Server:
             self._listener = await loop.create_server(self._limiter.accept, self._settings.host, self._settings.port)
         except (OSError, UnicodeError) as error:  # UnicodeError: the host is not a valid name
             await self.stop()
-            return _listen_error(error)
+            return listen_error(error)
         return ""
 
     async def stop(self) -> None:
@@ -99,16 +98,3 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
     for name, value in DEFAULT_HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = SERVER_NAME  # aiohttp's default discloses its own version and that of Python
-
-
-def _listen_error(error: OSError | UnicodeError) -> str:
-    if isinstance(error, UnicodeError | socket.gaierror):
-        return "the host name cannot be resolved"
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "another program uses this port"
-        case errno.EADDRNOTAVAIL:
-            return "this machine does not have this address"
-        case errno.EACCES:
-            return "the bridge's user is not allowed to listen on this port"
-    return error.strerror or str(error)

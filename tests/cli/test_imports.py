@@ -30,7 +30,7 @@ HEAVY = frozenset(
 )
 """Packages whose import costs more than the work of a light command."""
 
-LIGHT_ROOMS = frozenset({"cli", "config", "support", "web"})
+LIGHT_PACKAGES = frozenset({"cli", "config", "support", "web"})
 """Packages of the bridge from which light commands import some modules."""
 
 _PROGRAM = """\
@@ -78,8 +78,8 @@ def _imported(*arguments: str | Path, cwd: Path | None = None, env: dict[str, st
 
 def _assert_light(modules: set[str]) -> None:
     assert {name.partition(".")[0] for name in modules} & HEAVY == set()
-    rooms = {name.split(".")[1] for name in modules if name.startswith("evse_mqtt_bridge.")}
-    assert rooms - {"__main__"} <= LIGHT_ROOMS
+    packages = {name.split(".")[1] for name in modules if name.startswith("evse_mqtt_bridge.")}
+    assert packages - {"__main__"} <= LIGHT_PACKAGES
 
 
 def _help_arguments() -> list[list[str]]:

@@ -95,7 +95,7 @@ def test_simulate_port_taken_is_one_line_and_exit_code_1() -> None:
         assert other.returncode == 1
         assert other.stdout == ""
         assert len(other.stderr.splitlines()) == 1
-        assert f"port {port}: address already in use" in other.stderr
+        assert f"port {port}: another program uses this port" in other.stderr
         process.stop()
 
 
@@ -109,6 +109,7 @@ def test_simulate_port_taken_is_one_line_and_exit_code_1() -> None:
         (["--speed", "0"], 2, "0.0 is not in the range"),
         (["--cert-file", "no-such-file.pem"], 1, "no-such-file.pem cannot be read: No such file or directory"),
         (["--host", "no such host"], 1, "cannot listen on no such host port"),
+        (["--host", "a" * 80], 1, "the host name cannot be resolved; choose another --port or --host"),
     ],
 )
 def test_simulate_invalid_option_is_reported(arguments: list[str], code: int, error: str) -> None:

@@ -1,4 +1,4 @@
-"""Clients for the tests of the cloud room, each with the transport under test."""
+"""Clients for the tests of the cloud package, each with the transport under test."""
 
 import json
 from collections.abc import Callable

@@ -2,7 +2,13 @@
 
 import pytest
 
-from evse_mqtt_bridge.support.net import host_and_port, is_loopback, is_wildcard, local_address
+from evse_mqtt_bridge.support.net import (
+    host_and_port,
+    is_address,
+    is_loopback,
+    is_wildcard,
+    local_address,
+)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost", "LOCALHOST", "localhost."])
@@ -42,3 +48,11 @@ def test_local_address_replaces_wildcard_by_loopback(bind_host: str, host: str) 
 @pytest.mark.parametrize(("host", "text"), [("192.0.2.7", "192.0.2.7:80"), ("h", "h:80"), ("::1", "[::1]:80")])
 def test_host_and_port_puts_ipv6_address_in_brackets(host: str, text: str) -> None:
     assert host_and_port(host, 80) == text
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("::1", True), ("2001:db8::7", True), ("localhost", False), ("", False), ("1.2.3", False)],
+)
+def test_is_address_is_false_for_names(host: str, *, expected: bool) -> None:
+    assert is_address(host) is expected

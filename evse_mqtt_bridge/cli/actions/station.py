@@ -17,6 +17,7 @@ from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remo
 from evse_mqtt_bridge.config.files import save
 from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
+from evse_mqtt_bridge.config.secrets import without_newline
 from evse_mqtt_bridge.domain.model import Failure, station_title
 from evse_mqtt_bridge.publishing.payloads import number
 from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem
@@ -157,7 +158,7 @@ def _token(file: Path | None, *, token_stdin: bool, folder: Path) -> Fields:
         return {"token_file": relative_to_config(folder, str(file))}
     if token_stdin:
         try:
-            token = sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
+            token = without_newline(sys.stdin.buffer.read().decode())
         except UnicodeDecodeError:
             raise click.UsageError("--token-stdin: standard input is not UTF-8 text.") from None
         if not token:

@@ -10,6 +10,7 @@ import click
 
 from evse_mqtt_bridge.config.answers import value_error
 from evse_mqtt_bridge.config.schema_index import KeyPath
+from evse_mqtt_bridge.config.secrets import without_newline
 
 __all__ = ["Prompter", "SecretReader", "relative_to_config"]
 
@@ -152,7 +153,7 @@ class SecretReader:
         if not content:
             raise click.UsageError(f"{source} is missing")
         try:
-            text = content.decode().removesuffix("\n").removesuffix("\r")
+            text = without_newline(content.decode())
         except UnicodeDecodeError:
             raise click.UsageError(f"{source} is not UTF-8 text") from None
         if error := value_error(path, text):

@@ -16,7 +16,7 @@ from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.answers import Answers, BrokerAnswers, StationAnswers, render_answers
 from evse_mqtt_bridge.config.errors import printable
 from evse_mqtt_bridge.config.load import parse
-from evse_mqtt_bridge.config.schema import Cloud, Config, HomeAssistant, Mqtt, Polling, StationConfig
+from evse_mqtt_bridge.config.schema import Cloud, Config, HomeAssistant, Mqtt, Polling, StationConfig, default_port
 from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, variable_name
 from evse_mqtt_bridge.domain.model import Failure
 from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
@@ -26,7 +26,6 @@ from evse_mqtt_bridge.support.text import clean
 __all__ = ["Wizard"]
 
 _DEFAULTS = Mqtt(host="localhost")
-_PORT, _TLS_PORT = 1883, 8883
 
 
 class Wizard:
@@ -90,10 +89,10 @@ class Wizard:
         ask = self._prompter
         host = ask.text("Broker host", "--host", ("mqtt", "host"), given=given.host, proposal=previous.host)
         tls = ask.yes("Use TLS?", given=given.uses_tls, default=previous.tls)
-        default_port = _TLS_PORT if tls else _PORT
-        proposed = previous.port if previous.port is not None and tls == previous.tls else default_port
+        usual_port = default_port(tls=tls)
+        proposed = previous.port if previous.port is not None and tls == previous.tls else usual_port
         port = int(ask.number("Port", "--port", ("mqtt", "port"), given=given.port, default=proposed))
-        broker = BrokerAnswers(host, None if port == default_port else port)
+        broker = BrokerAnswers(host, None if port == usual_port else port)
         if tls:
             ca_file = ask.text(
                 "CA file of the broker (empty: the system's CAs)",

@@ -1,4 +1,4 @@
-"""httpx's own transport in several small pools: needs no compiled package, but about 20 times the CPU time of libcurl.
+"""httpx's own transport in several small pools: needs no compiled package, but many times the CPU time of libcurl.
 
 The work of httpx's connection pool grows with the square of its size, so no pool has more than ten connections, and a
 request goes to the least busy pool. names.py resolves names, because a lookup in the loop's executor could delay the
@@ -18,8 +18,9 @@ import httpx
 
 from evse_mqtt_bridge.cloud.errors import causes
 from evse_mqtt_bridge.cloud.transport.limits import KEEPALIVE, RECEIVE_BUFFER
-from evse_mqtt_bridge.cloud.transport.names import Names, is_address
+from evse_mqtt_bridge.cloud.transport.names import Names
 from evse_mqtt_bridge.cloud.transport.proxy import Proxy, named_proxy
+from evse_mqtt_bridge.support.net import is_address
 
 __all__ = ["POOL_SIZE", "HttpxPools"]
 

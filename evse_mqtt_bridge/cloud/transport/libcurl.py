@@ -18,8 +18,9 @@ import pycurl
 
 from evse_mqtt_bridge.cloud.transport.curl_exchange import Exchange, GivenAddresses, Prepared, TrustedCertificates
 from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
-from evse_mqtt_bridge.cloud.transport.names import Names, is_address
+from evse_mqtt_bridge.cloud.transport.names import Names
 from evse_mqtt_bridge.cloud.transport.proxy import named_proxy
+from evse_mqtt_bridge.support.net import is_address
 
 __all__ = ["LibcurlTransport", "why_unusable"]
 

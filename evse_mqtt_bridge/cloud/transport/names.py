@@ -2,14 +2,13 @@
 
 import asyncio
 import errno
-import ipaddress
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 
-__all__ = ["LIFETIME", "Names", "is_address", "resolve"]
+__all__ = ["LIFETIME", "Names", "resolve"]
 
 LIFETIME = 60
 """Seconds for which the addresses of a name are cached."""
@@ -87,15 +86,6 @@ class Names:
         finally:
             del self._lookups[host]
         return addresses
-
-
-def is_address(host: str) -> bool:
-    """Return whether a host is an address, which needs no lookup."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _retrieve_exception(task: asyncio.Task[tuple[str, ...]]) -> None:

@@ -1,11 +1,11 @@
 """A server that sends each station's response over persistent connections, or its fault and then disconnects."""
 
 import asyncio
-import threading
 from types import TracebackType
 from typing import Self
 
 from benchmarks.soak.station_faults import StationFault
+from tests.harness.loop_thread import LoopThread
 from tests.harness.net import HOST, free_port
 
 __all__ = ["SoakCloud"]
@@ -22,23 +22,19 @@ class SoakCloud:
         self.polls = 0
         self._answers: dict[str, tuple[str, bytes]] = {}
         self._faults: dict[str, StationFault] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda *_: None)  # closed connections are intended
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread = LoopThread()
+        self._thread.loop.set_exception_handler(lambda *_: None)  # closed connections are intended
+        self._server: asyncio.Server | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, HOST, self.port), self._loop).result(10)
+        self._server = self._thread.call(asyncio.start_server(self._serve, HOST, self.port))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._thread.stop(self._server)
 
     def set_answer(self, uuid: str, token: str, body: bytes, fault: StationFault | None) -> None:
         """Set the response for a station.
@@ -57,16 +53,7 @@ class SoakCloud:
 
     # Everything below runs in the server's thread.
 
-    async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a server's callback runs in a task")
-        self._tasks.add(task)
         try:
             while await self._answer(await reader.readuntil(b"\r\n\r\n"), writer):
                 pass
@@ -74,10 +61,9 @@ class SoakCloud:
             pass  # the client closed the connection
         finally:
             writer.close()
-            self._tasks.discard(task)
 
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
-        """Response one request and return whether the connection stays open."""
+        """Answer one request and return whether the connection stays open."""
         self.polls += 1
         uuid = head.split(b" ", 2)[1].split(b"/")[4].decode()
         fault = self._faults.get(uuid)

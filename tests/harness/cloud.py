@@ -5,7 +5,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.harness.loop_thread import LoopThread
 from tests.harness.net import HOST, free_port
 
 __all__ = ["EXAMPLE_EVSE", "EXAMPLE_PLUGS", "Answer", "Body", "CloudServer", "Request", "plug_object", "status_example"]
@@ -91,7 +92,11 @@ class CloudServer:
     """An HTTP server in its own thread; use it as a context manager.
 
     A station without a response gets 404. `stop()` and `start()` make the server unreachable and reachable again, on
-    the same port. `requests` holds every request received, in order.
+    the same port.
+
+    Attributes:
+        requests: Every request received, in order.
+        thread: The server's thread.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -101,12 +106,12 @@ class CloudServer:
         self._answers: dict[str, Body] = {}
         self._tokens: dict[str, str] = {}
         self._changed = threading.Condition()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.thread = LoopThread()
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.thread.start()
         self.start()
         return self
 
@@ -114,9 +119,7 @@ class CloudServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self.thread.stop()
 
     @property
     def url(self) -> str:
@@ -167,14 +170,11 @@ class CloudServer:
 
     def start(self) -> None:
         """Start listening; does so by itself when the context is entered."""
-        self._call(self._start())
+        self.thread.call(self._start())
 
     def stop(self) -> None:
         """Close every connection and stop listening; does nothing if the server is stopped."""
-        self._call(self._stop())
-
-    def _call(self, coroutine: Coroutine[object, object, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(15)
+        self.thread.call(self._stop())
 
     # Everything below runs in the server's thread.
 
@@ -183,16 +183,17 @@ class CloudServer:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.01)
         await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, self.port, ssl_context=self._tls, reuse_address=True).start()
+        assert self._runner.server is not None  # set by setup()
+        self._server = await self.thread.loop.create_server(
+            self._runner.server, HOST, self.port, ssl=self._tls, reuse_address=True
+        )
 
     async def _stop(self) -> None:
+        await self.thread.close(self._server)
+        self._server = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        pending = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in pending:  # aiohttp cancels them too, but does not wait for their end
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         request = _request(incoming)

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.harness.cloud import Request
+from tests.harness.loop_thread import LoopThread
 from tests.harness.net import HOST, free_port
 
 __all__ = [
@@ -42,6 +43,7 @@ class MisbehavingServer:
     Attributes:
         requests: Every request received, in order.
         connections: Number of connections accepted, including those without a request.
+        thread: The server's thread.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -50,25 +52,20 @@ class MisbehavingServer:
         self.connections = 0
         self._tls = tls
         self._behaviours: dict[str, Behaviour] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._changed = threading.Condition()
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda _loop, _context: None)  # failed TLS handshakes are intended
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.thread = LoopThread()
+        self.thread.loop.set_exception_handler(lambda _loop, _context: None)  # failed TLS handshakes are intended
         self._server: asyncio.Server | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        self.thread.start()
+        self._server = self.thread.call(asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self.thread.stop(self._server)
 
     @property
     def url(self) -> str:
@@ -103,20 +100,7 @@ class MisbehavingServer:
 
     # Everything below runs in the server's thread.
 
-    async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
-
-    async def _stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
         try:
             request = _request(await reader.readuntil(b"\r\n\r\n"))
@@ -129,7 +113,6 @@ class MisbehavingServer:
             pass  # the client closed the connection
         finally:
             writer.close()
-            self._tasks.discard(task)
 
 
 def _request(head: bytes) -> Request:

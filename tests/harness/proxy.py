@@ -3,13 +3,13 @@
 import asyncio
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
+from tests.harness.loop_thread import LoopThread
 from tests.harness.net import HOST, free_port
 
 __all__ = ["Conditions", "Proxy"]
@@ -44,6 +44,7 @@ class Proxy:
         port: The port on which the proxy listens.
         connections: When each connection was accepted, in seconds of `time.monotonic`.
         bytes_forwarded: Total in both directions.
+        thread: The proxy's thread.
     """
 
     host = HOST
@@ -55,24 +56,19 @@ class Proxy:
         self._upstream_port = upstream_port
         self._conditions = Conditions()
         self._links: set[_Link] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._flowing = asyncio.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.thread = LoopThread()
         self._server: asyncio.Server | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        self.thread.start()
+        self._server = self.thread.call(self._start())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self.thread.stop(self._server)
 
     def pause(self) -> None:
         """Stop reading and forwarding until `restore()`; the socket buffers fill up."""
@@ -106,19 +102,13 @@ class Proxy:
         async def call() -> None:
             function()
 
-        asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
+        self.thread.call(call())
 
     # Everything below runs in the proxy's thread.
 
-    async def _start(self) -> None:
+    async def _start(self) -> asyncio.Server:
         self._flowing.set()
-        self._server = await asyncio.start_server(self._accept, HOST, self.port)
-
-    async def _stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        self._cut_all()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return await asyncio.start_server(self._accept, HOST, self.port)
 
     def _apply(self, conditions: Conditions) -> None:
         self._conditions = conditions
@@ -138,13 +128,12 @@ class Proxy:
         self.connections.append(time.monotonic())
         link = _Link(writer, dead=self._conditions.blackhole)
         self._links.add(link)
-        _ = self._track(asyncio.current_task())
-        tasks = [self._track(asyncio.create_task(link.was_cut.wait()))]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(link.was_cut.wait())]
         try:
             if not link.dead and self._conditions.cut_after != 0:
                 answers, link.upstream = await asyncio.open_connection(HOST, self._upstream_port)
-                tasks.append(self._track(asyncio.create_task(self._forward(link, reader, link.upstream))))
-                tasks.append(self._track(asyncio.create_task(self._forward(link, answers, writer))))
+                tasks.append(asyncio.create_task(self._forward(link, reader, link.upstream)))
+                tasks.append(asyncio.create_task(self._forward(link, answers, writer)))
             done, _ = await asyncio.wait(
                 tasks, return_when=asyncio.FIRST_COMPLETED, timeout=None if link.dead else self._conditions.cut_after
             )
@@ -157,12 +146,6 @@ class Proxy:
             link.cut()
             for task in tasks:
                 task.cancel()
-
-    def _track(self, task: "asyncio.Task[Any] | None") -> "asyncio.Task[Any]":
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _forward(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,15 +1,27 @@
 """The test tools themselves: each must detect the errors that the tests rely on it to detect."""
 
+import asyncio
+import contextlib
+import gc
 import re
+import socket
 import ssl
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from tests.harness import Answer, Authority, BridgeProcess, CloudServer, Mosquitto, Observer, retained_messages
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
+from tests.harness.loop_thread import LoopThread
+from tests.harness.misbehaving_server import MisbehavingServer
+from tests.harness.net import HOST, free_port
+from tests.harness.proxy import Proxy
 
 _PATH = f"/edgedevices/edge-1/evses/{EXAMPLE_EVSE}/status"
 
@@ -116,6 +128,50 @@ def test_cloud_server_stops_and_starts_again(cloud: CloudServer) -> None:
         _get(cloud)
     cloud.start()
     assert _get(cloud)[0] == 404
+
+
+class _Server(Protocol):
+    port: int
+    thread: LoopThread
+
+
+@pytest.mark.parametrize(
+    "create", [CloudServer, MisbehavingServer, lambda: Proxy(free_port())], ids=["cloud", "misbehaving", "proxy"]
+)
+def test_server_closes_connections_accepted_while_it_stops(
+    create: Callable[[], AbstractContextManager[_Server]],
+) -> None:
+    with create() as server:
+        stopping = threading.Event()
+        server.thread.loop.call_soon_threadsafe(stopping.wait)
+        clients = [socket.create_connection((HOST, server.port), timeout=5) for _ in range(20)]
+        threading.Timer(0.01, stopping.set).start()  # the loop accepts them together with the request to stop
+    gc.collect()  # reports sockets that nobody closed
+    for client in clients:
+        with client, contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+
+
+def test_loop_thread_stops_with_tasks_that_wait_forever() -> None:
+    cancelled = threading.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def start() -> None:
+        _ = asyncio.create_task(wait())  # noqa: RUF006  # nothing else refers to it
+
+    thread = LoopThread()
+    thread.start()
+    thread.call(start())
+    gc.collect()
+    thread.stop()
+    assert cancelled.is_set()
+    assert thread.loop.is_closed()
 
 
 def test_bridge_process_output_and_exit_are_observed() -> None:

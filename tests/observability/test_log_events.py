@@ -11,6 +11,48 @@ from evse_mqtt_bridge.observability.log_events import LogEvent
 _PACKAGE = Path(evse_mqtt_bridge.__file__).parent
 _SOURCES = {path.relative_to(_PACKAGE).as_posix(): path.read_text() for path in _PACKAGE.rglob("*.py")}
 
+_PUBLISHED_IDS = frozenset(
+    {
+        "bridge_started",
+        "bridge_stopped",
+        "bridge_stopping",
+        "broker_connected",
+        "broker_connection_lost",
+        "broker_connection_rejected",
+        "broker_connection_unstable",
+        "broker_login_rejected",
+        "broker_reconnected",
+        "broker_still_disconnected",
+        "broker_tls_failed",
+        "broker_unreachable",
+        "client_id_in_use",
+        "cloud_rate_limited",
+        "configuration_applied",
+        "configuration_rejected",
+        "configuration_warning",
+        "consumer_started",
+        "event_loop_error",
+        "lines_suppressed",
+        "offline_not_acknowledged",
+        "plug_available_again",
+        "plug_removed",
+        "plug_unavailable",
+        "poll_failed",
+        "publish_rejected",
+        "station_available",
+        "station_available_again",
+        "station_rejected",
+        "station_still_unavailable",
+        "station_unavailable",
+        "status_page_available",
+        "status_page_request_failed",
+        "status_page_still_unavailable",
+        "status_page_unavailable",
+        "subscription_rejected",
+        "unusual_answer",
+    }
+)
+
 
 @pytest.mark.parametrize("event", LogEvent)
 def test_log_event_has_snake_case_id_text_and_meaning(event: LogEvent) -> None:
@@ -18,6 +60,12 @@ def test_log_event_has_snake_case_id_text_and_meaning(event: LogEvent) -> None:
     assert event.text
     assert event.text[-1] not in ".:"
     assert event.meaning.endswith(".")
+
+
+def test_log_event_ids_are_those_that_were_published() -> None:
+    ids = {event.id for event in LogEvent}
+    assert not _PUBLISHED_IDS - ids, "filters use these ids: a kind of line may be added, never renamed or removed"
+    assert not ids - _PUBLISHED_IDS, "add the id of the new kind of line to _PUBLISHED_IDS"
 
 
 def test_log_events_have_unique_texts() -> None:

@@ -1,7 +1,5 @@
 """A bridge without a broker and a cloud, polled by the test, and its web server in a thread."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +22,7 @@ from evse_mqtt_bridge.observability.snapshot import (
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.web.handlers import Handlers
 from evse_mqtt_bridge.web.server import Server
+from tests.harness.loop_thread import LoopThread
 from tests.harness.net import HOST, free_port
 from tests.publishing.bridge import Bridge
 
@@ -133,8 +132,7 @@ class ServerThread:
         self.server: Server | None = None
         self.port = free_port()
         self._host = host
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread = LoopThread()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -143,9 +141,7 @@ class ServerThread:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._thread.stop()
 
     @property
     def handlers(self) -> Handlers:
@@ -162,7 +158,7 @@ class ServerThread:
             self.server = Server(Http(host=self._host, port=self.port), self.bridge)
             assert not await self.server.start()
 
-        asyncio.run_coroutine_threadsafe(start(), self._loop).result(10)
+        self._thread.call(start())
 
     def stop(self) -> None:
         async def stop() -> None:
@@ -170,7 +166,7 @@ class ServerThread:
                 await self.server.stop()
                 self.server = None
 
-        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
+        self._thread.call(stop())
 
     def call(self, function: Callable[[StubBridge], T]) -> T:
         """Call a function with the bridge in the server's thread."""
@@ -178,7 +174,7 @@ class ServerThread:
         async def call() -> T:
             return function(self.bridge)
 
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
+        return self._thread.call(call())
 
 
 def _config(stations: Sequence[StationConfig]) -> Config:

@@ -59,6 +59,7 @@ class MetricInputs:
         last_reload_accepted: Whether the last reload was accepted; true before the first one.
         connected: Whether the broker is connected, as the status page shows it.
         published: Number of messages sent to the broker.
+        dropped_log_lines: Number of log lines that could not be written.
     """
 
     at: datetime
@@ -68,6 +69,7 @@ class MetricInputs:
     last_reload_accepted: bool
     connected: bool
     published: int
+    dropped_log_lines: int
     counters: Counters
     health: HealthInputs
     aggregates: Aggregates
@@ -125,6 +127,11 @@ def _bridge_metrics(inputs: MetricInputs) -> Iterator[Metric]:
         "config_last_reload_success_timestamp_seconds",
         "When the current configuration was applied, in seconds since 1970.",
         inputs.configured.timestamp(),
+    )
+    yield _counter(
+        "log_lines_dropped",
+        "Log lines that were lost because stderr could not be written.",
+        inputs.dropped_log_lines,
     )
 
 

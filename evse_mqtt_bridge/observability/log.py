@@ -68,7 +68,7 @@ def make_logger(
             ),
         ]
     logger: Logger = structlog.wrap_logger(
-        structlog.PrintLogger(cast("TextIO", _LenientStream(stream))),
+        structlog.WriteLogger(cast("TextIO", _LenientStream(stream))),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         cache_logger_on_first_use=True,

@@ -24,6 +24,14 @@ class LogEvent(Enum):
     )
     BRIDGE_STOPPING = ("info", "stopping", "The bridge received a signal to stop. It publishes `offline` first.")
     BRIDGE_STOPPED = ("info", "stopped", "The bridge has stopped; the process exits.")
+    LOG_LINES_DROPPED = (
+        "warning",
+        "log lines dropped, because stderr could not be written",
+        (
+            "Whoever reads the log paused for a while, or the disk was full: `lines` were lost. Polling and publishing "
+            "were not affected. Check the log collector, and the terminal (Ctrl-S pauses it, Ctrl-Q resumes)."
+        ),
+    )
     EVENT_LOOP_ERROR = (
         "error",
         "error in the event loop",

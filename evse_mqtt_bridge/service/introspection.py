@@ -13,6 +13,7 @@ from evse_mqtt_bridge.observability.loop_lag import LoopLag
 from evse_mqtt_bridge.observability.snapshot import BridgeSnapshot, Health, Snapshot, StationSnapshot, station_snapshots
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.service.components.logging import Logging
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.observers import Observers
@@ -32,6 +33,7 @@ class Introspection:
         polling: Polling,
         publishing: Publishing,
         loop_lag: LoopLag,
+        logging: Logging,
         observers: Observers,
         uncaught_errors: UncaughtErrors,
     ) -> None:
@@ -40,6 +42,7 @@ class Introspection:
         self._polling = polling
         self._publishing = publishing
         self._loop_lag = loop_lag
+        self._logging = logging
         self._observers = observers
         self._uncaught_errors = uncaught_errors
 
@@ -90,6 +93,7 @@ class Introspection:
             last_reload_accepted=observers.reload_status.last_accepted,
             connected=observers.broker_status.connected,
             published=self._publishing.session.published,
+            dropped_log_lines=self._logging.dropped_lines,
             counters=observers.counters,
             health=self._health_inputs(),
             aggregates=aggregate(self._states()),

@@ -23,6 +23,7 @@ from evse_mqtt_bridge.domain.events import ConfigurationApplied, ConfigurationRe
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
+from evse_mqtt_bridge.observability.log_writer import LogWriter
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.component import Component
 from evse_mqtt_bridge.service.components.logging import Logging
@@ -62,22 +63,29 @@ class Controls:
         loop.add_signal_handler(signal.SIGHUP, self.reload.set)
 
 
-async def run(
+async def run(  # noqa: PLR0913  # one argument per part of the process
     config: Config,
     controls: Controls,
     log: Logger,
     load: Callable[[], Loaded] | None = None,
     notifier: ServiceNotifier = _NO_SERVICE_MANAGER,
+    *,
+    log_writer: LogWriter | None = None,
 ) -> None:
     """Run the bridge until `controls.stop` is set.
 
     Args:
+        config: The configuration at the start.
+        controls: Requests to stop and to reload.
+        log: The logger at the start.
         load: Loads the configuration again for `controls.reload`; without it a reload does nothing.
+        notifier: Notifies the service manager.
+        log_writer: Writes stderr; `None`: stderr is written directly.
 
     Raises:
         ConfigError: A file that the configuration names, such as a CA, cannot be used.
     """
-    supervisor = Supervisor(config, log, notifier)
+    supervisor = Supervisor(config, log, notifier, log_writer)
     await supervisor.startup()
     try:
         await supervisor.supervise(controls, load)
@@ -88,14 +96,16 @@ async def run(
 class Supervisor:
     """Creates the components of a running bridge, and connects them."""
 
-    def __init__(self, config: Config, log: Logger, notifier: ServiceNotifier) -> None:
+    def __init__(
+        self, config: Config, log: Logger, notifier: ServiceNotifier, log_writer: LogWriter | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._config = config
         self._clock = clock = Clock(loop.time, random.random)
         self._notifier = notifier
         self._observers = Observers.create(log, clock, config.mqtt)
         self._listeners = Listeners(self._observers)
-        self._logging = Logging(log, self._observers.event_log)
+        self._logging = Logging(log, self._observers.event_log, log_writer)
         self._uncaught_errors = UncaughtErrors(lambda: self._logging.logger, loop.time)
         plan = publishing_plan(config)
         stations = Stations(plan.stations, plan.rules)
@@ -109,6 +119,7 @@ class Supervisor:
             polling=self._polling,
             publishing=self._publishing,
             loop_lag=self._watchdog.loop_lag,
+            logging=self._logging,
             observers=self._observers,
             uncaught_errors=self._uncaught_errors,
         )
@@ -179,6 +190,7 @@ class Supervisor:
         self._log(LogEvent.BRIDGE_STOPPING)
         for component in (self._polling, self._publishing, self._watchdog, self._web_server):
             await component.stop()
+        self._logging.tick()
         self._log(LogEvent.BRIDGE_STOPPED)
 
     # Reload
@@ -216,6 +228,7 @@ class Supervisor:
     async def _tick(self) -> None:
         """Do the periodic work."""
         self._observers.event_log.tick()
+        self._logging.tick()
         self._notifier.status(self._introspection.status_line())
         if self._polling.poller.held:  # without polls, nothing else detects stale measurements
             self._pipeline.age(Moment(self._clock.monotonic(), self._clock.utc()))

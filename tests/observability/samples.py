@@ -58,6 +58,7 @@ def metric_inputs(*stations: StationState, **changes: Any) -> MetricInputs:  # n
         last_reload_accepted=True,
         connected=True,
         published=0,
+        dropped_log_lines=0,
         counters=Counters(),
         health=HEALTHY,
         aggregates=aggregate(stations),

@@ -84,6 +84,7 @@ _RELOADS = {"counters": _counters(reloads_applied=2, reloads_rejected=1)}
         ("poll_delay_seconds", {}, {"health": replace(HEALTHY, poll_delay=3.5)}, 3.5),
         ("polls_held", {}, {"health": replace(HEALTHY, on_hold=True)}, 1),
         ("polls_held", {}, {}, 0),
+        ("log_lines_dropped_total", {}, {"dropped_log_lines": 7}, 7),
         ("config_reloads_total", {"result": "taken"}, _RELOADS, 2),
         ("config_reloads_total", {"result": "refused"}, _RELOADS, 1),
         ("config_last_reload_successful", {}, {"last_reload_accepted": False}, 0),

@@ -33,6 +33,7 @@ _PUBLISHED_IDS = frozenset(
         "consumer_started",
         "event_loop_error",
         "lines_suppressed",
+        "log_lines_dropped",
         "offline_not_acknowledged",
         "plug_available_again",
         "plug_removed",

@@ -8,6 +8,7 @@ from pathlib import Path
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.observability.log import make_logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
+from evse_mqtt_bridge.observability.log_writer import LogWriter
 from evse_mqtt_bridge.service import supervisor
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
 
@@ -27,6 +28,7 @@ def run_bridge(config: Path | None) -> None:
     Raises:
         ConfigError: The configuration is invalid.
     """
+    log_writer = LogWriter.replace_stderr()
     loaded = load_config(config)
     log = make_logger(loaded.config.log.level, loaded.config.log.format)
     for warning in loaded.warnings:
@@ -36,7 +38,7 @@ def run_bridge(config: Path | None) -> None:
         controls = supervisor.Controls()
         controls.on_signals()
         notifier = ServiceNotifier.from_environment(os.environ, os.getpid())
-        await supervisor.run(loaded.config, controls, log, lambda: load_config(config), notifier)
+        await supervisor.run(loaded.config, controls, log, lambda: load_config(config), notifier, log_writer=log_writer)
 
     gc.set_threshold(_GC_THRESHOLD, 10, 10)
     asyncio.run(main())

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from evse_mqtt_bridge.cli.demo import demo as demo_command
 from evse_mqtt_bridge.simulator.broker import HOST, BrokerKind, choose_broker, embedded_broker, free_port
 from evse_mqtt_bridge.support.errors import UnavailableError
+from tests.cli.window import Window
 from tests.harness import BridgeProcess, Observer
 from tests.harness import free_port as some_port
 from tests.harness.net import is_listening
@@ -57,6 +59,17 @@ def test_demo_each_broker_publishes_until_ctrl_c(broker: str, protocol: str, nam
         assert demo.stderr == []
         assert demo.stdout[-1].startswith("stopped the bridge (offline)")
     assert not is_listening(port)
+
+
+@pytest.mark.usefixtures("_one_demo_at_a_time")
+def test_demo_80_columns_shows_topics_power_availability() -> None:
+    with Window("demo", "--port", str(some_port()), "--seconds", "6") as window:
+        assert window.wait(30) == 0
+    screen = window.text
+    assert max(len(line) for line in screen.splitlines()) <= 80
+    assert re.search(r"^TOPIC +STATUS +POWER +L1 / L2 / L3 .*AVAILABILITY$", screen, re.MULTILINE)
+    assert re.search(r"^evse/station-1/plug-1 +\w+ +\d+(\.\d+)? W +.* online$", screen, re.MULTILINE)
+    assert "…" not in screen
 
 
 @pytest.mark.usefixtures("_one_demo_at_a_time")

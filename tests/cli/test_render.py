@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from evse_mqtt_bridge.cli.common.render import UNLIMITED, fit_height, heading, listing
+from evse_mqtt_bridge.cli.common.columns import UNLIMITED
+from evse_mqtt_bridge.cli.common.render import fit_height, heading, listing
 from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS, WAITING_TEXT
 from evse_mqtt_bridge.observability.snapshot import (
     Health,
+    PlugSnapshot,
     Snapshot,
 )
 from tests.cli.snapshots import AT, OFFLINE, REJECTED, SITE, plug, snapshot, station
@@ -134,6 +136,33 @@ def test_listing_last_error_shows_for_an_hour_or_while_failing() -> None:
 
 def test_listing_unusual_note_is_shown() -> None:
     assert "    unusual: an unknown status" in _text(snapshot(station("Yard", plug(), note="an unknown status")), 80)
+
+
+_UUID = "6bbf9fd56dc24f9697b078d5d8ccda84"
+
+
+def _without_alias(name: str = "Plug 1") -> PlugSnapshot:
+    return replace(plug(name), uuid=_UUID, topic=f"evse/yard/{_UUID}")
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, UNLIMITED])
+def test_listing_plug_without_alias_shows_its_uuid(width: int) -> None:
+    shown = snapshot(station("Yard", _without_alias(), plug("Right", topic="evse/yard/right")))
+    lines = _text(shown, width)
+    assert [_UUID in line for line in lines].count(True) == 1
+    assert f"uuid {_UUID}, no alias" in " ".join(" ".join(lines).split())
+    assert _UUID not in "\n".join(_text(shown, width, worst_first=True))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 160, UNLIMITED])
+@pytest.mark.parametrize("worst_first", [False, True])
+def test_listing_uuid_as_name_is_never_cut(width: int, *, worst_first: bool) -> None:
+    other = "c99838f9eb5b423d98f8ba33389a255c"
+    plugs = [replace(plug(uuid), uuid=uuid, topic=f"evse/{uuid}/{uuid}") for uuid in (_UUID, other)]
+    lines = _text(snapshot(replace(station(other, *plugs), uuid=other)), width, worst_first=worst_first)
+    rows = [line for line in lines if "7107 W" in line]
+    assert [uuid in row for uuid, row in zip((_UUID, other), rows, strict=True)] == [True, True]
+    assert all("…" not in line for line in lines)
 
 
 def test_listing_worst_first_sorts_by_rank() -> None:

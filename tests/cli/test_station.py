@@ -51,8 +51,8 @@ class Result:
     stderr: str
 
 
-def run(config: Path, *arguments: str, stdin: str | bytes = "") -> Result:
-    environ = {"EVSE_MQTT_BRIDGE_CONFIG": str(config), "COLUMNS": "160"}
+def run(config: Path, *arguments: str, stdin: str | bytes = "", columns: int | None = 160) -> Result:
+    environ = {"EVSE_MQTT_BRIDGE_CONFIG": str(config), "COLUMNS": None if columns is None else str(columns)}
     with contextlib.chdir(config.parent):
         result = CliRunner().invoke(cli, arguments, input=stdin, env=environ)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -242,6 +242,27 @@ def test_list_shows_sources_of_tokens_but_no_token(config: Path, text_with_stati
     assert re.search(rf"{EXAMPLE_EVSE} +north +edge-1 +30 +set", table[1])
     assert re.search(r"Tür \[b\] +b +2 +5 +set", table[2])
     assert re.search(r" c +3 +30 +file", table[3])
+
+
+def test_list_narrow_terminal_never_breaks_a_uuid(config: Path, text_with_station: str) -> None:
+    config.write_text(text_with_station + f'\n[[stations]]\nedge_device_id = "2"\nuuid = "b"\ntoken = "{TOKEN}"\n')
+    lines = [
+        EXAMPLE_EVSE,
+        f"  uuid         {EXAMPLE_EVSE}",
+        "  alias        north",
+        "  edge device  edge-1",
+        "  interval     30",
+        "  token        set",
+        "b",
+        "  uuid         b",
+        "  edge device  2",
+        "  interval     30",
+        "  token        set",
+    ]
+    assert run(config, "station", "list", columns=70).stdout.splitlines() == lines
+    in_a_pipe = run(config, "station", "list", columns=None).stdout.splitlines()
+    assert len(in_a_pipe) == 3
+    assert EXAMPLE_EVSE in in_a_pipe[1]
 
 
 def test_list_no_station_suggests_station_add(config: Path) -> None:

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from evse_mqtt_bridge.cli.common.tables import TopicRow, reading_lines, topic_rows
+from evse_mqtt_bridge.cli.common.tables import reading_lines
+from evse_mqtt_bridge.cli.common.topic_rows import TopicRow, topic_rows, topic_table
 from evse_mqtt_bridge.domain.model import PlugReading
 from evse_mqtt_bridge.publishing.topics import Topics
 
@@ -57,6 +58,34 @@ def test_topic_rows_payloads_become_cells() -> None:
         "homeassistant/sensor/x/power/config": "{}",
     }
     assert topic_rows(Topics("evse"), topics, {"garage": "Garage north"}) == [
-        TopicRow("Garage north", "Left [31m", "charging", "7107 W", "10.3 / 10.3 / - A", "12 A", "online"),
-        TopicRow("Garage north", "b2", availability="offline: stale", currents="- / - / - A"),
+        TopicRow("Garage north", "Left [31m", left[:-1], "charging", "7107 W", "10.3 / 10.3 / - A", "12 A", "online"),
+        TopicRow("Garage north", "b2", right[:-1], availability="offline: stale", currents="- / - / - A"),
     ]
+
+
+def test_topic_rows_follow_the_order_of_the_stations() -> None:
+    topics = {f"evse/{station}/left/status": "idle" for station in ("station-10", "station-2", "other")}
+    names = {"station-2": "Station 2", "station-10": "Station 10"}
+    assert [row.station for row in topic_rows(Topics("evse"), topics, names)] == ["Station 2", "Station 10", "other"]
+
+
+_ROW = TopicRow("S", "P", "evse/station-1/plug-1", "charging", "10649 W", "15.4 / 15.4 / 15.5 A", "16 A", "online")
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (83, "evse/station-1/plug-1  charging  10649 W  15.4 / 15.4 / 15.5 A   16 A  online"),
+        (82, "evse/station-1/plug-1  charging  10649 W  15.4 / 15.4 / 15.5 A  online"),
+        (60, "evse/station-1/plug-1  charging  10649 W  online"),
+        (45, "evse/…plug-1  charging  10649 W  online"),
+    ],
+)
+def test_topic_table_shows_power_and_availability_always(width: int, line: str) -> None:
+    shown = [row.text.plain for row in topic_table([_ROW], width)]
+    assert shown[1] == line
+    assert ("POWER" in shown[0], "AVAILABILITY" in shown[0]) == (True, True)
+
+
+def test_topic_table_without_rows_has_the_headings() -> None:
+    assert len(topic_table([], 80)) == 1

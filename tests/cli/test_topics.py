@@ -29,8 +29,9 @@ _TABLES: dict[str, Any] = {
 _SECRETS = ("user-name", "pass-word", "token-")
 
 
-def _topics(config: Path, *options: str) -> Result:
-    result = CliRunner().invoke(cli, ["topics", "--config", str(config), *options])
+def _topics(config: Path, *options: str, columns: int | None = None) -> Result:
+    environ = {"COLUMNS": None if columns is None else str(columns)}  # readline, which pytest loads, may have set it
+    result = CliRunner().invoke(cli, ["topics", "--config", str(config), *options], env=environ)
     for secret in _SECRETS:
         assert secret not in result.output + result.stderr
     return result
@@ -46,21 +47,50 @@ def test_topics_text_has_a_line_per_topic(offline: Path) -> None:
     result = _topics(offline)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert re.fullmatch(r"evse/garage-north/left/power +number +W +power, negative .*", lines[9])
+    assert re.fullmatch(r"evse/garage-north/left/power +number +W +power, negative .*", lines[6])
     assert [line.split()[0] for line in lines if "/power " in line] == [
         "evse/garage-north/left/power",
         f"evse/{_OTHER}/{{plug}}/power",
     ]
-    assert sum(line.startswith("homeassistant/") for line in lines) == 1 + 2 * (2 + 11)
-    assert "--online" in result.stderr
+    assert not any(line.startswith("homeassistant/") for line in lines)
+    assert result.stderr.splitlines() == [
+        "the topics for Home Assistant are not listed; --discovery lists them",
+        "only plugs that have an alias are listed; --online lists all plugs",
+    ]
     assert "`" not in result.stdout
+
+
+def test_topics_discovery_adds_the_topics_of_discovery(offline: Path) -> None:
+    result = _topics(offline, "--discovery")
+    lines = [line.split()[0] for line in result.stdout.splitlines()]
+    assert sum(line.startswith("homeassistant/") for line in lines) == 1 + 2 * (2 + 11)
+    plain = [line.split()[0] for line in _topics(offline).stdout.splitlines()]
+    assert [line for line in lines if line.startswith("evse/")] == plain
+    assert "--discovery" not in result.stderr
+    assert _topics(offline, "--discovery", "--csv").exit_code == 2
+
+
+def test_topics_narrow_terminal_groups_by_prefix(offline: Path) -> None:
+    lines = _topics(offline, columns=80).stdout.splitlines()
+    assert lines[:4] == [
+        "evse/bridge/",
+        "  availability  text         online while the bridge is connected, else offline",
+        "                             (last will)",
+        "  info          json         version, contract version, start time and number of",
+    ]
+    assert "evse/garage-north/left/" in lines
+    assert "  power                number   W   power, negative while discharging" in lines
+    assert f"evse/{_OTHER}/{{plug}}/" in lines
+    assert max(map(len, lines)) <= 80
+    names = [line.split()[0] for line in lines if re.match(r"  \S", line)]
+    assert names == [line.split()[0].rpartition("/")[2] for line in _topics(offline).stdout.splitlines()]
 
 
 def test_topics_json_lists_the_topics_of_the_text(offline: Path) -> None:
     content = json.loads(_topics(offline, "--json").stdout)
     assert content["contract"] == 1
     assert [row["topic"] for row in content["topics"]] == [
-        line.split()[0] for line in _topics(offline).stdout.splitlines()
+        line.split()[0] for line in _topics(offline, "--discovery").stdout.splitlines()
     ]
     assert {row["topic"]: row for row in content["topics"]}["evse/garage-north/left/power"] == {
         "channel": "plug.power",

@@ -75,6 +75,11 @@ class Window:
         """The frames so far, without colours; the last one may be incomplete."""
         return [_ESCAPES.sub("", frame).replace("\r\n", "\n") for frame in self.raw.split(_HOME)[1:]]
 
+    @property
+    def text(self) -> str:
+        """The whole output, without escape sequences."""
+        return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
+
     def resize(self, columns: int, lines: int) -> None:
         """Set the size of the window."""
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

@@ -15,12 +15,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import SecretStr
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from evse_mqtt_bridge.cli.common.tables import TopicRow, topic_rows
+from evse_mqtt_bridge.cli.common.render import fit_height
+from evse_mqtt_bridge.cli.common.topic_rows import TopicRow, topic_rows, topic_table
 from evse_mqtt_bridge.config.schema import Cloud, Config, Http, Mqtt, Polling, StationConfig
 from evse_mqtt_bridge.observability.log import make_logger
 from evse_mqtt_bridge.publishing.topics import Topics
@@ -35,8 +35,6 @@ __all__ = ["run_demo"]
 _REFRESH = 0.5  # seconds
 _PRINT_INTERVAL = 5.0  # seconds
 _OFFLINE_TIMEOUT = 1.0  # seconds
-
-_COLOURS = {"charging": "green", "recently_started_charging": "green", "discharging": "green", "error": "red"}
 
 
 def run_demo(  # noqa: PLR0913  # one argument per option
@@ -78,7 +76,7 @@ async def _run(
         config = _config(stations, cloud, broker)
         _print_addresses(console, cloud, broker, config, wanted_port=port)
         watcher = stack.enter_context(_Watcher(broker, config.mqtt.base_topic))
-        names = {station.uuid: station.name for station in stations}
+        names = {station.alias: station.name for station in config.stations}
         async with asyncio.TaskGroup() as tasks:
             view = tasks.create_task(_show(console, watcher, names), name="demo-view")
             await supervisor.run(config, controls, make_logger("warning", stream=sys.stderr))
@@ -92,6 +90,7 @@ async def _run(
 
 
 def _config(stations: tuple[SimulatedStation, ...], cloud: SimulatorServer, broker: EmbeddedBroker) -> Config:
+    """Return the configuration of the bridge. Aliases make the topics readable."""
     return Config(
         mqtt=Mqtt(host=broker.host, port=broker.port, protocol=broker.protocol, client_id="evse-mqtt-bridge-demo"),
         cloud=Cloud(base_url=cloud.url),
@@ -103,8 +102,10 @@ def _config(stations: tuple[SimulatedStation, ...], cloud: SimulatorServer, brok
                 uuid=station.uuid,
                 token=SecretStr(station.token),
                 name=station.name,
+                alias=f"station-{number}",
+                plugs={plug.uuid: f"plug-{n}" for n, plug in enumerate(station.plugs, 1)},
             )
-            for station in stations
+            for number, station in enumerate(stations, 1)
         ),
     )
 
@@ -113,15 +114,16 @@ def _print_addresses(
     console: Console, cloud: SimulatorServer, broker: EmbeddedBroker, config: Config, *, wanted_port: int
 ) -> None:
     address = f"{broker.host}, port {broker.port}"
+    base = config.mqtt.base_topic
     port_note = f" (port {wanted_port} is in use)" if broker.port != wanted_port else ""
     protocol_note = "" if broker.protocol == "5" else f", MQTT {broker.protocol} only"
     lines = (
-        f"cloud    {cloud.url}, {len(config.stations)} simulated stations",
-        f"broker   {broker.name} on {address}{port_note}{protocol_note}",
-        f"page     http://{config.http.host}:{config.http.port}/",
-        f"topics   mosquitto_sub -h {broker.host} -p {broker.port} -t '{config.mqtt.base_topic}/#' -v",
-        f"Node-RED          add an mqtt-broker node with server {address}",
-        f"Home Assistant    add the MQTT integration with broker {address}; the plugs appear by themselves",
+        f"cloud           {cloud.url}, {len(config.stations)} simulated stations",
+        f"broker          {broker.name} on {address}{port_note}{protocol_note}",
+        f"status page     http://{config.http.host}:{config.http.port}/",
+        f"topics          mosquitto_sub -h {broker.host} -p {broker.port} -t '{base}/#' -v",
+        f"Node-RED        mqtt in node: server {address}, topic {base}/#",
+        f"Home Assistant  MQTT integration: broker {address}",
         "Connect from this machine, without a user name. Press Ctrl-C to stop.",
     )
     for line in lines:
@@ -191,7 +193,9 @@ async def _show(console: Console, watcher: _Watcher, names: Mapping[str, str]) -
     with Live(console=console, auto_refresh=False) as live:
 
         def redraw() -> None:
-            live.update(_table(watcher.rows(names), watcher.availability), refresh=True)
+            title = Text(f"retained by the broker; bridge: {watcher.availability}", style="italic")
+            lines = fit_height(topic_table(watcher.rows(names), console.width), console.height - 2)
+            live.update(Group(title, *(line.text for line in lines)), refresh=True)
 
         try:
             while True:
@@ -203,23 +207,3 @@ async def _show(console: Console, watcher: _Watcher, names: Mapping[str, str]) -
 
 def _line(row: TopicRow) -> str:
     return f"{row.station}, {row.plug}: {row.status}, {row.power}, {row.currents} of {row.limit}, {row.availability}"
-
-
-def _table(rows: list[TopicRow], bridge_availability: str) -> Table:
-    table = Table(title=f"retained by the broker; bridge: {bridge_availability}", title_justify="left")
-    for column in ("Station", "Plug", "Status"):
-        table.add_column(column, no_wrap=True)
-    for column in ("Power", "L1 / L2 / L3", "Limit"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("Available")
-    for row in rows:
-        table.add_row(
-            Text(row.station),
-            Text(row.plug),
-            Text(row.status, style=_COLOURS.get(row.status, "")),
-            Text(row.power),
-            Text(row.currents),
-            Text(row.limit),
-            Text(row.availability, style="" if row.availability == "online" else "yellow"),
-        )
-    return table

@@ -1,13 +1,13 @@
 """Prints a snapshot of a running bridge, as text or as JSON."""
 
-import os
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from evse_mqtt_bridge.cli.common.render import UNLIMITED, heading, listing
+from evse_mqtt_bridge.cli.common.columns import output_width
+from evse_mqtt_bridge.cli.common.render import heading, listing
 from evse_mqtt_bridge.cli.common.status_client import (
     StatusClient,
     bridge_address,
@@ -68,8 +68,11 @@ def _is_all_online(snapshot: Snapshot) -> bool:
 def _print(snapshot: Snapshot, shown: Snapshot, *, nothing: str) -> None:
     """Print the heading of the bridge, and the stations of `shown`, or the text `nothing` if there are none."""
     console = Console(highlight=False)
-    width = console.width if console.is_terminal or "COLUMNS" in os.environ else UNLIMITED
-    lines = [*(line.text for line in heading(snapshot)), Text(), *(line.text for line in listing(shown, width))]
+    lines = [
+        *(line.text for line in heading(snapshot)),
+        Text(),
+        *(line.text for line in listing(shown, output_width())),
+    ]
     if not shown.stations:
         lines.append(Text(nothing))
     for line in lines:

@@ -4,13 +4,15 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from evse_mqtt_bridge.cli.common.columns import output_width
 from evse_mqtt_bridge.cli.common.options import load_config
+from evse_mqtt_bridge.cli.common.topic_list import plain_text, topic_lines
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
@@ -30,19 +32,18 @@ __all__ = ["CSV_COLUMNS", "list_topics"]
 CSV_COLUMNS = ("topic", "type", "unit", "description", "quality_topic", "time_topic", "device")
 """Columns of the tag list."""
 
-_KIND_WIDTH = max(len(kind) for kind in Kind)
-
 Plugs = Mapping[str, tuple[str, ...]]
 """Plug uuids by station uuid."""
 
 
-def list_topics(config: Path | None, *, output: str, online: bool) -> None:
+def list_topics(config: Path | None, *, output: str, online: bool, with_discovery: bool) -> None:
     """Print the topics.
 
     Args:
         config: The configuration file, as named on the command line.
         output: "text", "json", "csv" or "asyncapi".
         online: Whether to also get the plugs from the broker or the cloud.
+        with_discovery: Whether the text contains the topics of discovery; the other formats always do.
 
     Raises:
         UnavailableError: The plugs of a station are unknown; the list was printed without them.
@@ -53,16 +54,22 @@ def list_topics(config: Path | None, *, output: str, online: bool) -> None:
     plugs, errors = asyncio.run(_find_plugs(loaded, plan)) if online and plan.stations else ({}, [])
     stations = tuple(plan.stations.values())
     inventory = Inventory(plan.topics, plan.client_id, loaded.mqtt.qos, stations, plan.locations, plugs)
-    click.echo(_render(inventory, loaded.mqtt, output), nl=False)
+    click.echo(_render(inventory, loaded.mqtt, output, with_discovery=with_discovery), nl=False)
     for error in errors:
         click.echo(error, err=True)
     if errors:
         raise UnavailableError("the plugs of some stations are unknown; see above")
+    if output == "text" and not with_discovery and any(map(_is_discovery, catalogue(inventory))):
+        click.echo("the topics for Home Assistant are not listed; --discovery lists them", err=True)
     if stations and not online:
         click.echo("only plugs that have an alias are listed; --online lists all plugs", err=True)
 
 
-def _render(inventory: Inventory, settings: Mqtt, output: str) -> str:
+def _is_discovery(row: TopicRow) -> bool:
+    return row.channel.startswith("discovery.")
+
+
+def _render(inventory: Inventory, settings: Mqtt, output: str, *, with_discovery: bool) -> str:
     match output:
         case "asyncapi":
             return _json(document(inventory, _broker(settings)))
@@ -71,20 +78,12 @@ def _render(inventory: Inventory, settings: Mqtt, output: str) -> str:
         case "csv":
             return _as_csv(catalogue(inventory))
         case _:
-            return _as_text(list(catalogue(inventory)))
+            rows = [row for row in catalogue(inventory) if with_discovery or not _is_discovery(row)]
+            return "".join(f"{line}\n" for line in topic_lines(rows, output_width()))
 
 
 def _json(content: object) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def _as_text(rows: Sequence[TopicRow]) -> str:
-    """Return one line per topic, aligned for reading and easy to grep."""
-    # Discovery topics are much longer than the others and may exceed the column.
-    width = max(len(row.topic) for row in rows if not row.channel.startswith("discovery."))
-    return "".join(
-        f"{row.topic:<{width}}  {row.kind:<{_KIND_WIDTH}} {row.unit:<2} {_plain(row.description)}\n" for row in rows
-    )
 
 
 def _as_json(row: TopicRow) -> dict[str, object]:
@@ -100,14 +99,9 @@ def _as_csv(rows: Iterable[TopicRow]) -> str:
     writer.writerow(CSV_COLUMNS)
     for row in rows:
         if row.kind is not Kind.JSON:
-            content = _as_json(row) | {"description": _plain(row.description)}
+            content = _as_json(row) | {"description": plain_text(row.description)}
             writer.writerow([content[column] for column in CSV_COLUMNS])
     return text.getvalue()
-
-
-def _plain(description: str) -> str:
-    """Return a description without its Markdown."""
-    return description.replace("`", "")
 
 
 def _broker(settings: Mqtt) -> Broker:

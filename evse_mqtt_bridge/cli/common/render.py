@@ -7,12 +7,12 @@ Text from outside is never interpreted as markup.
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.text import Text
 
+from evse_mqtt_bridge.cli.common.columns import Columns, shorten, widest
 from evse_mqtt_bridge.cli.common.tables import (
     ERROR_LENGTH,
     PLUG_COLUMNS,
@@ -28,13 +28,9 @@ from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.snapshot import Snapshot
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["UNLIMITED", "Line", "fit_height", "heading", "listing"]
-
-UNLIMITED = 10_000
-"""Width of output that no terminal limits, such as a pipe."""
+__all__ = ["Line", "fit_height", "heading", "listing"]
 
 _STYLES = {Rank.UNAVAILABLE: "yellow", Rank.WAITING: "dim", Rank.PROBLEM: "red", Rank.CHARGING: "green"}
-_GAP = "  "
 _INDENT = "  "
 _RIGHT_ALIGNED = frozenset({1, 3, 4})  # indexes of PLUG_COLUMNS
 _DROPPED_FIRST = (3, 2, 1)  # indexes of PLUG_COLUMNS that are dropped in a narrow terminal, in this order
@@ -82,7 +78,7 @@ def heading(snapshot: Snapshot) -> list[Line]:
 
 
 def listing(snapshot: Snapshot, width: int, *, worst_first: bool = False) -> list[Line]:
-    """Return lines of at most `width` cells about stations and plugs.
+    """Return lines of at most `width` cells about stations and plugs. Names may be shortened, but uuids never are.
 
     Args:
         snapshot: The snapshot.
@@ -96,11 +92,9 @@ def listing(snapshot: Snapshot, width: int, *, worst_first: bool = False) -> lis
     if worst_first:
         stations.sort(key=lambda station: station.rank)
     cells = _cell_widths(stations, max(_MAX_STATUS_WIDTH, width // 8))
-    station_width = _widest("STATION", (station.name for station in stations))
-    plug_width = _widest("PLUG", (plug.name for station in stations for plug in station.plugs))
-    limit = width // 5
-    widths = (min(station_width, limit), min(plug_width, limit), *cells)
-    columns = _Columns(widths, {index + 2 for index in _RIGHT_ALIGNED})
+    plugs = [plug for station in stations for plug in station.plugs]
+    widths = (_name_width("STATION", stations, width), _name_width("PLUG", plugs, width), *cells)
+    columns = Columns(widths, {index + 2 for index in _RIGHT_ALIGNED})
     remaining = width - columns.total_width
     if remaining < _MIN_AVAILABILITY_WIDTH:
         return list(_nested(stations, cells, width, all_remarks=not worst_first))
@@ -122,32 +116,11 @@ def fit_height(lines: Sequence[Line], height: int) -> list[Line]:
     return [*kept, Line(Text(f"and {omitted} more" if omitted else "…", style="dim"))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Columns of these widths, each followed by a gap; `right_aligned` are indexes of columns."""
-
-    widths: tuple[int, ...]
-    right_aligned: AbstractSet[int]
-
-    @property
-    def total_width(self) -> int:
-        return sum(self.widths) + len(_GAP) * len(self.widths)
-
-    def row(self, cells: Sequence[str]) -> str:
-        """Return a row of these cells, each shortened if it does not fit."""
-        row = ""
-        for index, (cell, width) in enumerate(zip(cells, self.widths, strict=True)):
-            text = _shorten(cell, width)
-            padding = " " * (width - cell_len(text))
-            row += (padding + text if index in self.right_aligned else text + padding) + _GAP
-        return row
-
-
 # Wide: one table
 
 
 def _flat(
-    stations: Sequence[StationRow], columns: _Columns, remaining: int, *, all_remarks: bool
+    stations: Sequence[StationRow], columns: Columns, remaining: int, *, all_remarks: bool
 ) -> Iterator[tuple[Rank, list[Line]]]:
     """Yield the rank and the lines of each row; `remaining` is the width of the last column."""
     for station in stations:
@@ -157,14 +130,15 @@ def _flat(
             yield station.rank, _with_notes(row, [station.unavailable, *remarks], remaining, station.rank)
         for plug in station.plugs:
             row = columns.row((station.name, plug.name, *plug.cells))
-            yield plug.rank, _with_notes(row, [plug.availability, *remarks], remaining, plug.rank)
+            notes = [plug.availability, *(plug.remarks if all_remarks else ()), *remarks]
+            yield plug.rank, _with_notes(row, notes, remaining, plug.rank)
             remarks = ()  # only the first plug of a station carries its remarks
 
 
 def _with_notes(row: str, notes: Sequence[str], width: int, rank: Rank) -> list[Line]:
     """Return a row with its notes in the last column, wrapped to as many lines as they need."""
     style = _STYLES.get(rank, "")
-    wrapped = textwrap.wrap("; ".join(notes), width) or [""]
+    wrapped = _wrap("; ".join(notes), width) or [""]
     return [
         Line(Text(row + wrapped[0], style=style), 1),
         *(Line(Text(" " * cell_len(row) + part, style=style)) for part in wrapped[1:]),
@@ -175,15 +149,17 @@ def _with_notes(row: str, notes: Sequence[str], width: int, rank: Rank) -> list[
 
 
 def _nested(stations: Sequence[StationRow], cells: Sequence[int], width: int, *, all_remarks: bool) -> Iterator[Line]:
-    kept = _kept_columns(cells, width)
+    plugs = [plug for station in stations for plug in station.plugs]
+    longest_id = max((len(_INDENT) + cell_len(plug.name) for plug in plugs if plug.name == plug.uuid), default=0)
+    kept = _kept_columns(cells, width, max(longest_id, _MIN_NAME_WIDTH))
     name_limit = max(width - _width_of(cells, kept), 1)
     names = [
         "STATION / PLUG",
-        *(_INDENT + plug.name for station in stations for plug in station.plugs),
+        *(_INDENT + plug.name for plug in plugs),
         *(joined for station in stations if cell_len(joined := _joined_name(station)) <= name_limit),
     ]
     name_width = min(max(map(cell_len, names)), name_limit)
-    columns = _Columns(
+    columns = Columns(
         (name_width, *(cells[index] for index in kept)),
         {position for position, index in enumerate(kept, 1) if index in _RIGHT_ALIGNED},
     )
@@ -193,19 +169,21 @@ def _nested(stations: Sequence[StationRow], cells: Sequence[int], width: int, *,
         remarks = station.remarks if all_remarks or station.unavailable else ()
         joined = _joined_name(station)
         if joined and cell_len(joined) <= name_width:
-            yield from _plug_lines(joined, station.plugs[0], columns, kept, width)
-            yield from _indented(remarks, width, _STYLES.get(station.plugs[0].rank, ""))
+            plug = station.plugs[0]
+            yield from _plug_lines(joined, plug, columns, kept, width)
+            yield from _indented([*remarks, *(plug.remarks if all_remarks else ())], width, _STYLES.get(plug.rank, ""))
             continue
         style = _STYLES[station.rank] if station.unavailable else ""
-        yield Line(Text(_shorten(station.name, width), style=style or "bold"), 0 if station.plugs else 1)
+        yield Line(Text(shorten(station.name, width), style=style or "bold"), 0 if station.plugs else 1)
         yield from _indented([station.unavailable, *remarks], width, style or "dim")
         for plug in station.plugs:
             is_explained = bool(station.unavailable)
             yield from _plug_lines(_INDENT + plug.name, plug, columns, kept, width, is_explained=is_explained)
+            yield from _indented(plug.remarks if all_remarks else (), width, _STYLES.get(plug.rank, "") or "dim")
 
 
 def _plug_lines(  # noqa: PLR0913  # a row and its layout
-    name: str, plug: PlugRow, columns: _Columns, kept: Sequence[int], width: int, *, is_explained: bool = False
+    name: str, plug: PlugRow, columns: Columns, kept: Sequence[int], width: int, *, is_explained: bool = False
 ) -> Iterator[Line]:
     """Yield a row, and why the plug is not online, unless the lines of its station explain that already."""
     style = _STYLES.get(plug.rank, "")
@@ -217,8 +195,20 @@ def _plug_lines(  # noqa: PLR0913  # a row and its layout
 def _indented(notes: Iterable[str], width: int, style: str) -> Iterator[Line]:
     indent = _INDENT * 2
     for note in notes:
-        for part in textwrap.wrap(note, max(width, 20), initial_indent=indent, subsequent_indent=indent + _INDENT):
-            yield Line(Text(part, style=style))
+        parts = _wrap(note, max(width, 20), indent, indent + _INDENT)
+        yield from (Line(Text(part, style=style)) for part in parts)
+
+
+def _wrap(text: str, width: int, first_indent: str = "", other_indent: str = "") -> list[str]:
+    """Return lines of at most `width` characters; a longer word, such as a uuid, stays whole."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first_indent,
+        subsequent_indent=other_indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _joined_name(station: StationRow) -> str:
@@ -226,38 +216,27 @@ def _joined_name(station: StationRow) -> str:
     return f"{station.name}, {station.plugs[0].name}" if len(station.plugs) == 1 else ""
 
 
-def _kept_columns(cells: Sequence[int], width: int) -> list[int]:
+def _kept_columns(cells: Sequence[int], width: int, min_name_width: int) -> list[int]:
     """Return the indexes of the plug columns that leave enough room for the name."""
     kept = list(range(len(cells)))
     for index in _DROPPED_FIRST:
-        if width - _width_of(cells, kept) < _MIN_NAME_WIDTH:
+        if width - _width_of(cells, kept) < min_name_width:
             kept.remove(index)
     return kept
 
 
+def _name_width(heading: str, rows: Sequence[StationRow] | Sequence[PlugRow], width: int) -> int:
+    """Return the width of a column of names: a fifth of the width, or more if a uuid serves as a name."""
+    limit = max([width // 5, *(cell_len(row.name) for row in rows if row.name == row.uuid)])
+    return min(limit, widest([heading, *(row.name for row in rows)]))
+
+
 def _width_of(cells: Sequence[int], kept: Sequence[int]) -> int:
     """Return the width of these columns, with a gap before each."""
-    return sum(cells[index] + len(_GAP) for index in kept)
+    return Columns([cells[index] for index in kept]).total_width
 
 
 def _cell_widths(stations: Iterable[StationRow], max_status_width: int) -> tuple[int, ...]:
     rows = [plug.cells for station in stations for plug in station.plugs]
-    status, *others = (_widest(title, (row[index] for row in rows)) for index, title in enumerate(PLUG_COLUMNS))
+    status, *others = (widest([title, *(row[index] for row in rows)]) for index, title in enumerate(PLUG_COLUMNS))
     return min(status, max_status_width), *others
-
-
-def _widest(title: str, texts: Iterable[str]) -> int:
-    return max([cell_len(title), *map(cell_len, texts)])
-
-
-def _shorten(text: str, width: int) -> str:
-    """Return at most `width` cells of a text. The middle is left out, because names differ at their ends."""
-    if cell_len(text) <= width:
-        return text
-    if width < 1:
-        return ""
-    head = (width - 1) // 2
-    end = text[len(text) - (width - 1 - head) :]
-    while cell_len(end) > width - 1 - head:
-        end = end[1:]
-    return set_cell_size(text, head) + "…" + end

@@ -1,24 +1,22 @@
-"""Rows of stations and plugs as text, from a snapshot, from a response of the cloud, or from retained topics.
+"""Rows of stations and plugs as text, from a snapshot or from a response of the cloud.
 
 All text from outside is cleaned here. The functions are pure, except the two that print.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
+import click
 from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from evse_mqtt_bridge.cli.common.columns import output_width, table
 from evse_mqtt_bridge.domain.model import PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import meaning
 from evse_mqtt_bridge.observability.reason_texts import reason_text
 from evse_mqtt_bridge.observability.snapshot import PlugSnapshot, StationSnapshot
 from evse_mqtt_bridge.publishing.payloads import number, timestamp
-from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.text import clean
 
@@ -28,7 +26,6 @@ __all__ = [
     "PlugRow",
     "Rank",
     "StationRow",
-    "TopicRow",
     "elapsed",
     "measurement",
     "print_plugs",
@@ -36,7 +33,6 @@ __all__ = [
     "rank_of",
     "reading_lines",
     "station_row",
-    "topic_rows",
 ]
 
 ERROR_LENGTH = 300
@@ -61,13 +57,10 @@ def elapsed(at: datetime, since: datetime) -> str:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table that never truncates a cell and never interprets text from outside as markup."""
-    table = Table(*headings, box=None, pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        table.add_row(*(Text(clean("" if value is None else str(value), _CELL_LENGTH)) for value in row))
-    Console().print(table)
+    """Print a table, or a list if the terminal is too narrow for it; text from outside is cleaned."""
+    cells = [[clean("" if value is None else str(value), _CELL_LENGTH) for value in row] for row in rows]
+    for line in table(headings, cells, output_width()):
+        click.echo(line)
 
 
 # From a snapshot: `status` and `watch`
@@ -91,16 +84,20 @@ class PlugRow:
     """A plug of a snapshot.
 
     Attributes:
+        uuid: Uuid of the plug.
         name: Name of the plug.
         cells: One text per PLUG_COLUMNS.
         rank: The urgency.
         availability: Why the plug is online or not, and since when.
+        remarks: The uuid, if no alias replaces it in topics.
     """
 
+    uuid: str
     name: str
     cells: tuple[str, ...]
     rank: Rank
     availability: str
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +105,7 @@ class StationRow:
     """A station of a snapshot.
 
     Attributes:
+        uuid: Uuid of the station.
         name: Name of the station.
         rank: The most urgent rank among the station and its plugs.
         unavailable: Why the station is not online, and since when; empty if it is online.
@@ -115,6 +113,7 @@ class StationRow:
         plugs: The plugs.
     """
 
+    uuid: str
     name: str
     rank: Rank
     unavailable: str
@@ -134,6 +133,7 @@ def station_row(at: datetime, station: StationSnapshot) -> StationRow:
     if station.note:
         remarks.append(f"unusual: {clean(station.note, ERROR_LENGTH)}")
     return StationRow(
+        uuid=station.uuid,
         name=clean(station.name),
         rank=min([_rank_of_reason(station.reason), *(plug.rank for plug in plugs)]),
         unavailable="" if is_online else _availability(at, station.reason, station.since),
@@ -162,7 +162,14 @@ def _plug_row(at: datetime, plug: PlugSnapshot) -> PlugRow:
         measurement(plug.dyn_current_limit, "A", 2),
         _age(at, plug.time) if plug.time else _UNKNOWN,
     )
-    return PlugRow(clean(plug.name), cells, rank_of(plug), _availability(at, plug.reason, plug.since))
+    return PlugRow(
+        uuid=plug.uuid,
+        name=clean(plug.name),
+        cells=cells,
+        rank=rank_of(plug),
+        availability=_availability(at, plug.reason, plug.since),
+        remarks=(f"uuid {plug.uuid}, no alias",) if plug.topic.endswith(f"/{plug.uuid}") else (),
+    )
 
 
 def _rank_of_reason(reason: Reason | None) -> Rank:
@@ -214,66 +221,3 @@ def _reading_cells(plug: PlugReading) -> tuple[str, ...]:
         f"of {measurement(plug.dyn_current_limit, 'A')}",
         timestamp(plug.time.replace(microsecond=0)).replace(".000Z", "Z") if plug.time else _UNKNOWN,
     )
-
-
-# From retained topics: `demo`
-
-
-@dataclass(frozen=True, slots=True)
-class TopicRow:
-    """A plug as published on its topics; a cell is empty if its topic has no value.
-
-    Attributes:
-        station: Name of the station.
-        plug: Label of the plug, else its level in topics.
-        status: Payload of `status`.
-        power: Payload of `power`, with its unit.
-        currents: Payloads of `current_l1` to `current_l3`, with their unit.
-        limit: Payload of `dyn_current_limit`, with its unit.
-        availability: Payload of `availability`, and the reason if the plug is offline.
-    """
-
-    station: str
-    plug: str
-    status: str = ""
-    power: str = ""
-    currents: str = ""
-    limit: str = ""
-    availability: str = ""
-
-
-def topic_rows(layout: Topics, topics: Mapping[str, str], names: Mapping[str, str]) -> list[TopicRow]:
-    """Return a row per plug, sorted by the names of station and plug.
-
-    Args:
-        layout: The topic layout of the bridge.
-        topics: Payload by topic.
-        names: Name of a station by its level in topics.
-    """
-    plugs: dict[tuple[str, str], dict[str, str]] = {}
-    for topic, payload in topics.items():
-        parsed = layout.read(topic)
-        if isinstance(parsed, PlugTopic):
-            plugs.setdefault((parsed.station, parsed.plug), {})[parsed.field] = clean(payload)
-    rows = (
-        TopicRow(
-            station=names.get(station, station),
-            plug=values.get("label", plug),
-            status=values.get("status", ""),
-            power=_payload(values.get("power"), "W"),
-            currents=_payload(" / ".join(values.get(f"current_l{phase}", _UNKNOWN) for phase in (1, 2, 3)), "A"),
-            limit=_payload(values.get("dyn_current_limit"), "A"),
-            availability=_published_availability(values),
-        )
-        for (station, plug), values in plugs.items()
-    )
-    return sorted(rows, key=lambda row: (row.station, row.plug))
-
-
-def _payload(payload: str | None, unit: str) -> str:
-    return f"{payload} {unit}" if payload else ""
-
-
-def _published_availability(values: Mapping[str, str]) -> str:
-    availability, reason = values.get("availability", ""), values.get("availability_reason", "")
-    return availability if reason in ("", availability) else f"{availability}: {reason}"

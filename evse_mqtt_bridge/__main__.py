@@ -2,16 +2,27 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from evse_mqtt_bridge.cli.main import cli
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.support.signals import SignalHandler
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line. The process exits with the exit code of the command."""
+    signals = _handle_signals() if sys.argv[1:2] == ["run"] else None  # other commands end at a signal
     _open_standard_streams()
-    cli(prog_name="evse-mqtt-bridge")
+    from evse_mqtt_bridge.cli.main import cli  # noqa: PLC0415  # imports take most of the start; signals come before
+
+    cli(prog_name="evse-mqtt-bridge", obj=signals)
+
+
+def _handle_signals() -> "SignalHandler":
+    from evse_mqtt_bridge.support.signals import SignalHandler  # noqa: PLC0415  # only `run` needs it
+
+    return SignalHandler()
 
 
 def _open_standard_streams() -> None:

@@ -1,17 +1,22 @@
 """The command `run`: runs the bridge."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from evse_mqtt_bridge.cli.common.options import config_option
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.support.signals import SignalHandler
 
 __all__ = ["run"]
 
 
 @click.command()
 @config_option
-def run(config: Path | None) -> None:
+@click.pass_obj
+def run(signals: "SignalHandler", config: Path | None) -> None:
     """Run the bridge until SIGTERM or SIGINT.
 
     On SIGHUP the bridge reloads the configuration. Stations that did not change are not interrupted. If the new
@@ -25,4 +30,4 @@ def run(config: Path | None) -> None:
     """
     from evse_mqtt_bridge.cli.actions.run import run_bridge  # noqa: PLC0415  # imported when the command runs
 
-    run_bridge(config)
+    run_bridge(config, signals)

@@ -8,7 +8,6 @@ session and to the listeners. The reload plan (service/reload_plan.py) lists wha
 
 import asyncio
 import random
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,13 +53,6 @@ class Controls:
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def on_signals(self) -> None:
-        """Stop on SIGTERM and SIGINT, reload on SIGHUP."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
 
 
 async def run(  # noqa: PLR0913  # one argument per part of the process

@@ -11,6 +11,7 @@ from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.observability.log_writer import LogWriter
 from evse_mqtt_bridge.service import supervisor
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
+from evse_mqtt_bridge.support.signals import SignalHandler
 
 __all__ = ["run_bridge"]
 
@@ -22,8 +23,12 @@ took a tenth of all CPU time with 5,000 stations and blocked the event loop for 
 """
 
 
-def run_bridge(config: Path | None) -> None:
+def run_bridge(config: Path | None, signals: SignalHandler) -> None:
     """Run the bridge until SIGTERM or SIGINT.
+
+    Args:
+        config: The configuration file, as named on the command line.
+        signals: Receives the signals of this process.
 
     Raises:
         ConfigError: The configuration is invalid.
@@ -36,9 +41,11 @@ def run_bridge(config: Path | None) -> None:
 
     async def main() -> None:
         controls = supervisor.Controls()
-        controls.on_signals()
         notifier = ServiceNotifier.from_environment(os.environ, os.getpid())
-        await supervisor.run(loaded.config, controls, log, lambda: load_config(config), notifier, log_writer=log_writer)
+        with signals.forwarded(controls.stop.set, controls.reload.set):
+            await supervisor.run(
+                loaded.config, controls, log, lambda: load_config(config), notifier, log_writer=log_writer
+            )
 
     gc.set_threshold(_GC_THRESHOLD, 10, 10)
     asyncio.run(main())

@@ -1,38 +1,30 @@
 """One MQTT connection, from connecting to its end; the event loop drives paho without a thread.
 
 A connection is never reused: paho would replay the messages that were in flight when the last one was lost, and those
-values are out of date. A connection sends messages, and counts the unacknowledged ones. Other modules decide what to
-send, and when to reconnect.
+values are out of date. A connection sends messages, and counts the unacknowledged ones. What the broker sends passes
+through inbound.py first. Other modules decide what to send, and when to reconnect.
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from paho.mqtt.client import (
-    MQTT_CLEAN_START_FIRST_ONLY,
-    Client,
-    ConnectFlags,
-    DisconnectFlags,
-    MQTTMessage,
-    MQTTv5,
-    MQTTv311,
-)
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.client import Client, DisconnectFlags
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.errors import Disconnected, close_sockets_of, connect_error, refusal
-from evse_mqtt_bridge.mqtt.paho_compat import patch_paho
+from evse_mqtt_bridge.mqtt.errors import Disconnected, connect_error, disconnection, reason_text, refusal
+from evse_mqtt_bridge.mqtt.inbound import FAILED, Connack, Inbound, InvalidPacketError
+from evse_mqtt_bridge.mqtt.limits import WINDOW, Limits
+from evse_mqtt_bridge.mqtt.paho_client import PahoClient
+from evse_mqtt_bridge.mqtt.transport import Transport, open_transport
+from evse_mqtt_bridge.publishing.manifest import ENTRY_LIMIT
 from evse_mqtt_bridge.publishing.message import Message
-from evse_mqtt_bridge.support.text import clean
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 from evse_mqtt_bridge.support.tls import client_context
 
@@ -41,26 +33,14 @@ __all__ = ["Connection", "Handlers", "connect", "tls_context"]
 CONNECT_TIMEOUT = 10.0
 """Seconds for name resolution, TCP, TLS and the broker's CONNACK, each."""
 
-WINDOW = 20
-"""Maximum number of unacknowledged messages; a higher number does not make paho faster."""
-
-WINDOW_QOS_0 = 500
-"""The same at QoS 0, where only the socket is a limit: as many as one iteration of the loop writes in about 10 ms."""
-
 ACKNOWLEDGE_LIMIT = 60.0
 """Seconds without any acknowledgement after which a connection is dropped, even if the broker answers pings."""
 
-WILL_DELAY = 5
-"""Seconds for which an MQTT 5 broker delays the will, so that a quick reconnect shows no `offline`."""
+READ_STEP = 0.01
+"""Seconds after which reading pauses for the rest of the event loop, however much has arrived."""
 
-SESSION_EXPIRY = 30
-"""Seconds for which an MQTT 5 broker keeps the session; the end of the session would cut the will's delay short."""
-
-_INCOMING_LIMIT = 1024 * 1024
-_PUBLISH_OVERHEAD = 32
-_FAILED = 0x80
-
-patch_paho()
+_CHUNK = 16 * 1024
+"""Bytes to read at once, as many as a TLS record holds; handling them takes a few milliseconds at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +68,11 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
 
 
 async def connect(
-    settings: Mqtt, tls: ssl.SSLContext | None, will: Message | None, handlers: Handlers
+    settings: Mqtt,
+    tls: ssl.SSLContext | None,
+    will: Message | None,
+    handlers: Handlers,
+    packet_limit: int = ENTRY_LIMIT,
 ) -> "Connection | Disconnected":
     """Return a connection that the broker has accepted, or the reason why it failed.
 
@@ -97,10 +81,11 @@ async def connect(
         tls: The TLS context; `None`: no TLS.
         will: The will; `None`: none.
         handlers: The callbacks of the connection.
+        packet_limit: Maximum size of a packet that the broker may send, in bytes.
     """
-    connection = Connection(settings, tls, will, handlers)
+    connection = Connection(settings, will, handlers, packet_limit)
     try:
-        result = await connection.open()
+        result = await connection.open(tls)
     except BaseException:
         connection.abort()
         raise
@@ -110,74 +95,45 @@ async def connect(
 class Connection:
     """One connection, see the module. The future `disconnected` is done when the connection has ended."""
 
-    def __init__(self, settings: Mqtt, tls: ssl.SSLContext | None, will: Message | None, handlers: Handlers) -> None:
+    def __init__(self, settings: Mqtt, will: Message | None, handlers: Handlers, packet_limit: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._handlers = handlers
         self._in_flight: dict[int, str] = {}
+        self._markers: dict[int, asyncio.Future[bool]] = {}
         self._progress = self._loop.time()
         self._is_notifying = False
-        self._window = WINDOW
-        self._qos = settings.qos
-        self._packet_limit: int | None = None
-        self._socket: socket.socket | None = None
+        self._limits = Limits(settings.qos, WINDOW, None)
+        self._transport: Transport | None = None
         self._writing = False
         self._accepted: asyncio.Future[Disconnected | None] = self._loop.create_future()
         self._subscribed: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         self.disconnected: asyncio.Future[Disconnected] = self._loop.create_future()
         self._is_v5 = settings.protocol == "5"
         self._is_aborted = False
-        self._properties: dict[str, Properties] = {}
-        self._client = self._make_client(tls, will)
-
-    def _make_client(self, tls: ssl.SSLContext | None, will: Message | None) -> Client:
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._settings.client_id,
-            protocol=MQTTv5 if self._is_v5 else MQTTv311,
-            clean_session=None if self._is_v5 else True,
-            reconnect_on_failure=False,
-        )
-        client.max_inflight_messages_set(0)  # the window here is the limit; paho's own costs a scan per PUBACK
-        client.connect_timeout = CONNECT_TIMEOUT
-        if self._settings.username:
-            password = self._settings.password
-            client.username_pw_set(self._settings.username, password.get_secret_value() if password else None)
-        if tls is not None:
-            client.tls_set_context(tls)
-        if will is not None:
-            delayed = _properties(PacketTypes.WILLMESSAGE)
-            delayed.WillDelayInterval = WILL_DELAY
-            client.will_set(
-                will.topic,
-                will.payload,
-                qos=min(1, self._qos),
-                retain=True,
-                properties=delayed if self._is_v5 else None,
-            )
-        client.on_connect = self._on_connect
+        self._inbound = Inbound(self._is_v5, packet_limit)
+        self._client = client = PahoClient(settings, will, is_v5=self._is_v5)
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
-        client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
-        return client
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_write_wanted
 
-    async def open(self) -> Disconnected | None:
+    async def open(self, tls: ssl.SSLContext | None) -> Disconnected | None:
         """Connect and wait for the broker's CONNACK; return `None` if the broker accepts."""
+
+        def open_unless_aborted() -> Transport:
+            transport = open_transport(self._settings, tls, CONNECT_TIMEOUT)
+            if self._is_aborted:
+                transport.close()
+            return transport
+
         try:
-            await in_daemon_thread(self._connect_blocking, "mqtt-connect")
+            self._transport = await in_daemon_thread(open_unless_aborted, "mqtt-connect")
         except (OSError, ValueError) as error:
             return connect_error(error)
-        sock = self._client.socket()
-        if not isinstance(sock, socket.socket):
-            return Disconnected(DisconnectReason.UNREACHABLE, "the connection was closed at once")
-        self._socket = sock
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._client.on_socket_close = self._on_socket_close
-        self._client.on_socket_register_write = self._on_write_wanted
-        self._loop.add_reader(sock, self._read)
-        if self._client.want_write():
-            self._flush()
+        self._loop.add_reader(self._transport.fileno(), self._read)
+        self._client.send_connect(self._transport, self._inbound)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 result = await self._accepted
@@ -190,27 +146,6 @@ class Connection:
                 detail = "the broker closed the connection instead of answering CONNECT"
                 return Disconnected(DisconnectReason.UNREACHABLE, detail)
         return result
-
-    def _connect_blocking(self) -> None:
-        properties = None
-        if self._is_v5:
-            properties = _properties(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = SESSION_EXPIRY
-            properties.MaximumPacketSize = _INCOMING_LIMIT
-        try:
-            self._client.connect(
-                self._settings.host,
-                self._settings.effective_port,
-                keepalive=self._settings.keepalive,
-                clean_start=True if self._is_v5 else MQTT_CLEAN_START_FIRST_ONLY,
-                properties=properties,
-            )
-        except BaseException as error:
-            close_sockets_of(error)
-            raise
-        sock = self._client.socket()
-        if self._is_aborted and sock is not None:
-            sock.close()
 
     async def keep_alive(self) -> Disconnected:
         """Keep the connection alive until it ends; return why it ended."""
@@ -226,46 +161,57 @@ class Connection:
     @property
     def has_room(self) -> bool:
         """Whether another message may be sent."""
-        return len(self._in_flight) < self._window and not self.disconnected.done()
+        return len(self._in_flight) < self._limits.window and not self.disconnected.done()
 
     @property
     def in_flight(self) -> int:
         """The number of unacknowledged messages."""
         return len(self._in_flight)
 
+    @property
+    def skipped(self) -> int:
+        """The number of received messages that were too large or malformed."""
+        return self._inbound.skipped
+
     def publish(self, message: Message) -> bool:
         """Send a message, which requires `has_room`; return whether it was sent."""
-        if self._packet_limit is not None:
-            size = len(message.payload) + len(message.topic.encode()) + _PUBLISH_OVERHEAD
-            if size > self._packet_limit:
-                self._handlers.rejected(
-                    message.topic, f"{size} bytes exceed the broker's limit of {self._packet_limit}"
-                )
-                return False
-        info = self._client.publish(
-            message.topic,
-            message.payload,
-            qos=self._qos if message.qos is None else min(message.qos, self._qos),
-            retain=message.retain,
-            properties=self._properties_of(message),
-        )
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+        if excess := self._limits.excess(message):
+            self._handlers.rejected(message.topic, excess)
+            return False
+        identifier = self._send(message)
+        if identifier is None:
             return False
         if not self._in_flight:
             self._progress = self._loop.time()
-        self._in_flight[info.mid] = message.topic
+        self._in_flight[identifier] = message.topic
         return True
 
-    def _properties_of(self, message: Message) -> Properties | None:
-        """Return the PUBLISH properties of a message; all messages of a content type share one object."""
-        content_type = message.content_type
-        if not content_type or not self._is_v5 or not message.payload:
-            return None
-        properties = self._properties.get(content_type)
-        if properties is None:
-            properties = self._properties[content_type] = _properties(PacketTypes.PUBLISH)
-            properties.ContentType = content_type
-        return properties
+    def publish_marker(self, message: Message) -> asyncio.Future[bool]:
+        """Send a message beside the others; the future is done when the broker accepts or rejects it.
+
+        At QoS 0, and with MQTT 3.1.1, a broker cannot reject it.
+        """
+        outcome: asyncio.Future[bool] = self._loop.create_future()
+        identifier = self._send(message)
+        if identifier is None:
+            outcome.set_result(False)
+        elif self._limits.qos == 0:
+            outcome.set_result(True)
+        else:
+            self._markers[identifier] = outcome
+        return outcome
+
+    def _send(self, message: Message) -> int | None:
+        """Send a message; return its packet identifier, `None` if there is no connection."""
+        qos = self._limits.qos
+        info = self._client.publish(
+            message.topic,
+            message.payload,
+            qos=qos if message.qos is None else min(message.qos, qos),
+            retain=message.retain,
+            properties=self._client.properties_of(message),
+        )
+        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     def read_acknowledgements(self) -> None:
         """Read acknowledgements now, without waiting for the event loop.
@@ -273,9 +219,8 @@ class Connection:
         A loop that is busy with polls reads acknowledgements only once per iteration over all connections to the cloud.
         Polling would then take the time that publishing its results needs.
         """
-        if self._socket is not None:
-            self._flush()
-            self._read()
+        self._flush()
+        self._read()
 
     async def subscribe(self, filters: list[str]) -> list[str]:
         """Subscribe at QoS 0; return the filters that the broker rejected, none if the connection ended."""
@@ -292,7 +237,7 @@ class Connection:
                 Disconnected(DisconnectReason.LOST, f"the broker did not answer SUBSCRIBE within {CONNECT_TIMEOUT:g} s")
             )
             return []
-        return [name for name, code in zip(filters, answer.result(), strict=False) if code.value >= _FAILED]
+        return [name for name, code in zip(filters, answer.result(), strict=False) if code.value >= FAILED]
 
     def unsubscribe(self, filters: list[str]) -> None:
         """End subscriptions."""
@@ -308,50 +253,47 @@ class Connection:
         """Drop the connection without DISCONNECT, so that the broker publishes the will."""
         self._is_aborted = True
         self._client.on_disconnect = None
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            self._loop.remove_reader(sock)
-            self._loop.remove_writer(sock)
-            sock.close()
+        self._close_transport()
         self._end(Disconnected(DisconnectReason.LOST, "the bridge closed the connection"))
 
-    # Called by paho, on the event loop
+    def _close_transport(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            self._loop.remove_reader(transport.fileno())
+            self._loop.remove_writer(transport.fileno())
+            transport.close()
 
-    def _on_connect(
-        self, _client: Client, _userdata: object, _flags: ConnectFlags, code: ReasonCode, properties: Properties | None
-    ) -> None:
-        if self._accepted.done():
+    def _on_connack(self, connack: Connack) -> None:
+        """Apply the limits of the broker."""
+        if (refused := refusal(connack)) is not None:
+            self._accepted.set_result(refused)
             return
-        if code.is_failure:
-            self._accepted.set_result(refusal(code))
-            return
-        self._packet_limit = getattr(properties, "MaximumPacketSize", None)
-        self._window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
-        self._qos = min(self._qos, getattr(properties, "MaximumQoS", self._qos))
-        if self._qos == 0:
-            self._window = WINDOW_QOS_0
+        self._limits = Limits.of(connack, self._limits.qos)
+        if self._limits.qos == 0:
             self._client.on_publish = (
                 None  # paho would only report that the socket accepted the message, at a third of the total cost
             )
         self._accepted.set_result(None)
 
-    def _on_disconnect(
-        self, _client: Client, _userdata: object, flags: DisconnectFlags, code: ReasonCode, _properties: object
-    ) -> None:
-        if str(code) == "Session taken over":
-            result = Disconnected(DisconnectReason.TAKEN_OVER, "another client took over this client id")
-        elif flags.is_disconnect_packet_from_server:
-            result = Disconnected(DisconnectReason.LOST, f"the broker closed the connection: {clean(str(code))}")
-        elif str(code) == "Keep alive timeout":
-            result = Disconnected(DisconnectReason.LOST, "the broker stopped answering")
-        else:
-            result = Disconnected(DisconnectReason.LOST, "the connection was lost")
-        self._end(result)
+    # Called by paho, on the event loop
 
-    def _on_publish(self, _client: Client, _userdata: object, mid: int, code: ReasonCode, _properties: object) -> None:
+    def _on_disconnect(
+        self, _client: Client, _userdata: object, _flags: DisconnectFlags, code: ReasonCode, _properties: object
+    ) -> None:
+        has_timed_out = str(code) == "Keep alive timeout"
+        detail = "the broker stopped answering" if has_timed_out else "the connection was lost"
+        self._end(Disconnected(DisconnectReason.LOST, detail))
+
+    def _on_publish(self, _client: Client, _userdata: object, mid: int, _code: ReasonCode, _properties: object) -> None:
+        code = self._inbound.codes.pop(mid, 0)
+        marker = self._markers.pop(mid, None)
+        if marker is not None:
+            if not marker.done():
+                marker.set_result(code < FAILED)
+            return
         topic = self._in_flight.pop(mid, None)
-        if topic is not None and code.value >= _FAILED:
-            self._handlers.rejected(topic, clean(str(code)))
+        if topic is not None and code >= FAILED:
+            self._handlers.rejected(topic, reason_text(code))
         self._made_progress()
 
     def _made_progress(self) -> None:
@@ -364,13 +306,6 @@ class Connection:
         self._is_notifying = False
         self._handlers.room_available()
 
-    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            return
-        self._handlers.received(topic, bytes(message.payload), message.retain)
-
     def _on_subscribe(
         self, _client: Client, _userdata: object, mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
@@ -379,10 +314,7 @@ class Connection:
             answer.set_result(codes)
 
     def _on_socket_close(self, _client: Client, _userdata: object, _sock: object) -> None:
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            self._loop.remove_reader(sock)
-            self._loop.remove_writer(sock)
+        self._close_transport()
 
     def _on_write_wanted(self, _client: Client, _userdata: object, _sock: object) -> None:
         # Write once per iteration of the loop, for all messages that were published in it.
@@ -391,24 +323,59 @@ class Connection:
     # Called by the event loop
 
     def _read(self) -> None:
-        self._client.loop_read()
-        # TLS may have decrypted more than was read, which the selector does not detect.
-        while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+        """Handle what has arrived, for `READ_STEP` seconds; the rest follows in the next iteration of the loop."""
+        until = self._loop.time() + READ_STEP
+        while (transport := self._transport) is not None:
+            try:
+                data = transport.receive(_CHUNK)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            self._handle(data)
+            if self._loop.time() >= until:
+                if self._transport is not None and self._transport.has_pending():
+                    self._loop.call_soon(self._read)
+                return
+
+    def _handle(self, data: bytes) -> None:
+        """Handle bytes from the broker; no bytes: the end of the connection."""
+        inbound = self._inbound
+        try:
+            messages = inbound.feed(data)
+        except InvalidPacketError as error:
+            reason = DisconnectReason.LOST if self._accepted.done() else DisconnectReason.UNREACHABLE
+            self._close_transport()
+            self._end(Disconnected(reason, f"the answer is not MQTT: {error}"))
+            return
+        if inbound.connack is not None and not self._accepted.done():
+            self._on_connack(inbound.connack)
+        for message in messages:
+            self._handlers.received(message.topic, message.payload, message.retained)
+        while inbound.for_paho and self._transport is not None:
             self._client.loop_read()
+        if inbound.disconnect is not None:
+            self._close_transport()
+            self._end(disconnection(inbound.disconnect))
+        elif not data:
+            self._close_transport()
+            self._end(Disconnected(DisconnectReason.LOST, "the connection was lost"))
 
     def _flush(self) -> None:
+        if self._transport is None:
+            return
         self._client.loop_write()
-        if self._socket is None:
+        if self._transport is None:
             return
         if self._client.want_write():
             if not self._writing:
                 self._writing = True
-                self._loop.add_writer(self._socket, self._flush)
+                self._loop.add_writer(self._transport.fileno(), self._flush)
             return
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self._socket)
-        if self._qos == 0 and self._in_flight:
+            self._loop.remove_writer(self._transport.fileno())
+        if self._limits.qos == 0 and self._in_flight:
             self._in_flight.clear()
             self._made_progress()
 
@@ -417,7 +384,5 @@ class Connection:
             self._accepted.set_result(result)
         if not self.disconnected.done():
             self.disconnected.set_result(result)
-
-
-def _properties(packet_type: int) -> Properties:
-    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves its constructor untyped
+        for marker in self._markers.values():
+            marker.cancel()

@@ -1,16 +1,30 @@
-"""Translates errors of sockets, TLS and paho into the reason why there is no connection to the broker."""
+"""Translates errors of sockets and TLS, and reason codes, into the reason why there is no connection to the broker."""
 
-import contextlib
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paho.mqtt.reasoncodes import ReasonCode
 
 from evse_mqtt_bridge.domain.events import DisconnectReason
+from evse_mqtt_bridge.mqtt.inbound import Connack, Disconnect
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["Disconnected", "close_sockets_of", "connect_error", "refusal"]
+__all__ = ["Disconnected", "connect_error", "disconnection", "reason_text", "refusal"]
+
+_TAKEN_OVER = 0x8E
+_RETAIN_NOT_SUPPORTED = 0x9A
+_QOS_NOT_SUPPORTED = 0x9B
+_NO_RETAIN = "the broker does not retain messages, but the bridge publishes retained messages: allow them"
+_LOGIN_CODES = frozenset({0x86, 0x87, 0x8A, 0x8C})
+"""Bad user name or password, not authorized, banned, bad authentication method (MQTT 5, section 3.2.2.2)."""
+
+_RETURN_CODES: Mapping[int, int] = {1: 0x84, 2: 0x85, 3: 0x88, 4: 0x86, 5: 0x87}
+"""The reason code of MQTT 5 for each return code of MQTT 3.1.1 (section 3.2.2.3).
+
+A broker without MQTT 5 answers a CONNECT of MQTT 5 with return code 1.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +35,34 @@ class Disconnected:
     detail: str
 
 
-def refusal(code: ReasonCode) -> Disconnected:
-    """Return why the broker rejected a connection, by the reason code of its CONNACK (MQTT 5, section 3.2.2.2)."""
-    detail = clean(str(code))
-    if detail == "QoS not supported":  # of the will, which is sent before the broker reports what it supports
+def reason_text(code: int, reason: str = "") -> str:
+    """Return a reason code of MQTT 5 as text, with the broker's own text if it sent one.
+
+    A code has the same meaning in each type of packet (MQTT 5, section 2.4), so a name does not depend on the type.
+    """
+    name = next(iter(ReasonCode.names.get(code, ())), f"reason code 0x{code:02X}")
+    return f"{name} ({clean(reason)})" if clean(reason) else name
+
+
+def disconnection(disconnect: Disconnect) -> Disconnected:
+    """Return why the broker ended a connection, by its DISCONNECT (MQTT 5, section 3.14.2.1)."""
+    if disconnect.code == _TAKEN_OVER:
+        return Disconnected(DisconnectReason.TAKEN_OVER, "another client took over this client id")
+    detail = f"the broker closed the connection: {reason_text(disconnect.code, disconnect.reason)}"
+    return Disconnected(DisconnectReason.LOST, detail)
+
+
+def refusal(connack: Connack) -> Disconnected | None:
+    """Return why the broker rejects a connection, or cannot be used; `None` if the bridge can use it."""
+    if connack.code == 0:
+        return None if connack.retain_available else Disconnected(DisconnectReason.REFUSED, _NO_RETAIN)
+    code = _RETURN_CODES.get(connack.code, connack.code)
+    detail = reason_text(code, connack.reason)
+    if code == _QOS_NOT_SUPPORTED:  # of the will, which is sent before the broker reports what it supports
         return Disconnected(DisconnectReason.REFUSED, f"{detail}: set mqtt.qos = 0")
-    if detail in ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method"):
-        return Disconnected(DisconnectReason.LOGIN, detail)
-    return Disconnected(DisconnectReason.REFUSED, detail)
+    if code == _RETAIN_NOT_SUPPORTED:
+        return Disconnected(DisconnectReason.REFUSED, _NO_RETAIN)
+    return Disconnected(DisconnectReason.LOGIN if code in _LOGIN_CODES else DisconnectReason.REFUSED, detail)
 
 
 def connect_error(error: Exception) -> Disconnected:
@@ -49,14 +83,3 @@ def connect_error(error: Exception) -> Disconnected:
         case OSError():
             return Disconnected(DisconnectReason.UNREACHABLE, clean(error.strerror or type(error).__name__))
     return Disconnected(DisconnectReason.REFUSED, clean(str(error)))
-
-
-def close_sockets_of(error: BaseException) -> None:
-    """Close the sockets of the failed calls: paho leaves a socket whose handshake failed to the garbage collector."""
-    trace = error.__traceback__
-    while trace is not None:
-        for value in trace.tb_frame.f_locals.values():
-            if isinstance(value, socket.socket):
-                with contextlib.suppress(AttributeError, OSError):  # a socket that the system refused is half-made
-                    value.close()
-        trace = trace.tb_next

@@ -109,7 +109,7 @@ async def one_shot_client(settings: Mqtt, purpose: str) -> AsyncIterator[OneShot
     """
     client = OneShotClient()
     handlers = Handlers(client.message_received, client.message_rejected, client.room_available)
-    # At QoS 2 paho does not report rejected messages.
+    # QoS 2 would only cost another exchange per message.
     settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}", "qos": min(1, settings.qos)})
     result = await connect(settings, tls_context(settings.tls), None, handlers)
     if isinstance(result, Disconnected):
@@ -136,8 +136,8 @@ def _advice(disconnected: Disconnected, *, tls: bool) -> str:
             return "; does mqtt.tls.ca_file name the CA that signed it?"
         case DisconnectReason.TLS:
             return port_advice
-        case DisconnectReason.UNREACHABLE if (
-            "closed the connection" in disconnected.detail or "reset" in disconnected.detail
+        case DisconnectReason.UNREACHABLE if any(
+            text in disconnected.detail for text in ("closed the connection", "reset", "not MQTT")
         ):
             return port_advice
     return ""

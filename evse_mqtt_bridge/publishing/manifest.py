@@ -25,6 +25,7 @@ from evse_mqtt_bridge.publishing.payloads import json_object, json_payload, time
 from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics
 
 __all__ = [
+    "ENTRY_LIMIT",
     "BridgeEntry",
     "BridgeInfo",
     "Entry",
@@ -34,6 +35,12 @@ __all__ = [
     "read_station",
     "station_info",
 ]
+
+ENTRY_LIMIT = 64 * 1024
+"""Maximum size of a manifest entry, in bytes. The bridge publishes none that is larger, and receives nothing larger."""
+
+_LONGEST_LABEL = 128
+"""Maximum number of characters of a label in an entry; `MAX_PLUGS` such labels stay below `ENTRY_LIMIT`."""
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LONGEST_BASE = 200
@@ -161,7 +168,8 @@ def station_info(
         "uuid": station.uuid,
         "name": station.title,
         "plugs": {
-            uuid: {"topic": station.plug_topic_id(uuid), "label": plug.label} for uuid, plug in state.plugs.items()
+            uuid: {"topic": station.plug_topic_id(uuid), "label": plug.label and plug.label[:_LONGEST_LABEL]}
+            for uuid, plug in state.plugs.items()
         },
         "published_by": client_id,
         "contract": CONTRACT_VERSION,

@@ -126,7 +126,7 @@ def _station_info() -> dict[str, Schema]:
         "name": {"type": "string", "description": "name of the station"},
         "plugs": {
             "type": "object",
-            "description": "by plug UUID: the topic level and the label of the plug",
+            "description": "by plug UUID: the topic level and the label of the plug, at most 128 characters",
             "additionalProperties": {"type": "object", "properties": plug, "required": list(plug)},
         },
         "published_by": {"type": "string", "description": "MQTT client id of the bridge that publishes the station"},

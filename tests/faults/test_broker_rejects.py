@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import itertools
+import json
 import os
 import signal
 import time
@@ -81,12 +82,37 @@ def test_message_above_max_packet_size_is_not_sent(tmp_path: Path, cloud: CloudS
         assert sorted(entry["topic"] for entry in refused) == [
             f"evse/{uuid_of(0)}/{PLUG}/label",
             f"evse/{uuid_of(0)}/{PLUG}/state",
-            f"evse/{uuid_of(0)}/info",
         ]
+        assert json.loads(observer.latest[f"evse/{uuid_of(0)}/info"])["plugs"][PLUG]["label"] == "x" * 128
         assert all("bytes exceed the broker's limit of 4000" in entry["reason"] for entry in refused)
         assert len(log_entries(bridge, "broker_connected", "broker_reconnected")) == 1
         assert "oversize" not in broker.log.lower()
-    report_row(17, f"too large: {len(refused)} error lines for 3 topics, {refused[0]['reason']!r}")
+    report_row(17, f"too large: {len(refused)} error lines for 2 topics, {refused[0]['reason']!r}")
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_message_above_message_size_limit_is_left_out(
+    tmp_path: Path, cloud: CloudServer, report_row: ReportRow, qos: int
+) -> None:
+    """Row 17: a label exceeds a limit that the broker does not announce; it answers with reason code 0x95."""
+    cloud.answer(uuid_of(0), station_answer(0, plug_label="x" * 5_000))
+    cloud.answer(uuid_of(1), station_answer(1))
+    with (
+        Mosquitto(tmp_path / "broker", extra=["message_size_limit 4000"]) as broker,
+        Observer(broker.port) as observer,
+        running_bridge(configure(tmp_path, broker, cloud, 2, mqtt={"qos": qos})) as bridge,
+    ):
+        wait_until_up(observer, 0, 1)
+        for number in range(2):
+            observer.wait_for(f"evse/{uuid_of(number)}/{PLUG}/availability", "online")
+        refused = log_entries(bridge, "publish_rejected", level="error")
+        assert sorted(entry["topic"] for entry in refused) == [
+            f"evse/{uuid_of(0)}/{PLUG}/label",
+            f"evse/{uuid_of(0)}/{PLUG}/state",
+        ]
+        assert {entry["reason"] for entry in refused} == {"Packet too large"}
+        assert len(log_entries(bridge, "broker_connected", "broker_reconnected")) == 1
+    report_row(17, f"QoS {qos}: {len(refused)} error lines for 2 topics, {refused[0]['reason']!r}")
 
 
 def test_broker_without_qos_1_is_reported_with_the_setting(

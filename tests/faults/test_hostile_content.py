@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from tests.faults.setup import (
     running_bridge,
     station_answer,
     uuid_of,
+    wait_for_event,
     wait_until_up,
 )
 from tests.harness import CloudServer, Mosquitto, Observer, plug_object, station_table
+from tests.harness.net import HOST
+from tests.mqtt import packets
 
 HOSTILE = (
     "two\r\nlines",
@@ -83,6 +87,43 @@ def test_unusual_user_properties_do_not_break_the_connection(
         assert len(log_entries(bridge, "broker_connected", "broker_reconnected")) == 1
         bridge.stop()
     report_row(16, f"U+FEFF in user properties of {len(topics)} retained messages: 1 connection")
+
+
+def _publish_raw(port: int, message: bytes) -> bool:
+    """Publish a packet at QoS 1 as another client; return whether the broker acknowledges it."""
+    with socket.create_connection((HOST, port), timeout=10) as client:
+        client.sendall(packets.packet(0x10, packets.text("MQTT") + b"\5\2\0\x3c\0" + packets.text("other")) + message)
+        answers = client.makefile("rb")
+        answers.read(2 + answers.read(2)[1] - 2)
+        return answers.read(1)[:1] == b"\x40"
+
+
+def test_odd_properties_do_not_break_the_connection(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, report_row: ReportRow
+) -> None:
+    """Row 16: any client can set any property of a message that the bridge reads, retained or not."""
+    cloud.answer(uuid_of(0), station_answer(0))
+    cases = list(packets.odd_properties())
+    retained = [
+        _publish_raw(broker.port, packets.publish(f"other{number}/bridge/info", b"{}", properties, qos=1))
+        for number, (_, properties) in enumerate(cases)
+    ]
+    # a client with MQTT 3.1.1 receives no properties
+    with (
+        Observer(broker.port, "evse/#", protocol="3.1.1") as observer,
+        running_bridge(configure(tmp_path, broker, cloud)) as bridge,
+    ):
+        wait_until_up(observer, 0)
+        status = "homeassistant/status"
+        live = [
+            _publish_raw(broker.port, packets.publish(status, b"offline", properties, qos=1, retain=False))
+            for _, properties in cases
+        ]
+        observer.publish(status, "online")
+        wait_for_event(bridge, "consumer_started")
+        assert len(log_entries(bridge, "broker_connected", "broker_reconnected")) == 1
+    report_row(16, f"odd properties: {sum(retained)} retained and {sum(live)} live messages, 1 connection")
+    assert sum(retained) > 30
 
 
 def test_hostile_labels_and_statuses_stay_payloads(

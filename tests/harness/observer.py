@@ -16,8 +16,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from evse_mqtt_bridge.mqtt.paho_compat import patch_paho
 from tests.harness.net import HOST
+from tests.harness.paho_compat import patch_paho
 
 patch_paho()  # so that user properties with U+FEFF do not end the observer's connection
 

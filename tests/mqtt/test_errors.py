@@ -1,4 +1,4 @@
-"""Errors of the broker connection: which reason they become, and which sockets they leave behind."""
+"""Errors of the broker connection: which reason they become."""
 
 import socket
 import ssl
@@ -6,7 +6,7 @@ import ssl
 import pytest
 
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.errors import Disconnected, close_sockets_of, connect_error
+from evse_mqtt_bridge.mqtt.errors import Disconnected, connect_error
 
 
 @pytest.mark.parametrize(
@@ -29,29 +29,3 @@ def test_connect_error_has_reason_and_detail(error: Exception, expected: tuple[D
     assert found.reason is expected[0]
     if not isinstance(error, ssl.SSLError):  # OpenSSL words it
         assert found == Disconnected(*expected)
-
-
-def test_close_sockets_of_closes_sockets_of_failed_calls() -> None:
-    made = []
-
-    def connect() -> None:
-        connection = socket.socket()
-        made.append(connection)
-        raise OSError("no route")
-
-    with pytest.raises(OSError, match="no route") as caught:
-        connect()
-    close_sockets_of(caught.value)
-    assert made[0].fileno() == -1
-
-
-def test_close_sockets_of_skips_a_half_made_socket() -> None:
-    """The system may refuse a socket: no IPv6, no file descriptor left. Then it has no attributes to close."""
-
-    def connect() -> None:
-        half_made = socket.socket.__new__(socket.socket)
-        raise OSError(half_made.__class__.__name__)
-
-    with pytest.raises(OSError, match="socket") as caught:
-        connect()
-    close_sockets_of(caught.value)

@@ -18,6 +18,7 @@ from evse_mqtt_bridge.domain.events import BrokerConnected, ConsumerStarted, Lis
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.mqtt import connection as mqtt
 from evse_mqtt_bridge.mqtt.errors import Disconnected
+from evse_mqtt_bridge.mqtt.limits import WINDOW_QOS_0
 from evse_mqtt_bridge.mqtt.session import Session, Timing
 from evse_mqtt_bridge.publishing.plan import Plan
 from tests.harness import Mosquitto, Observer
@@ -177,7 +178,7 @@ async def test_failed_handshake_leaves_no_socket_open(answer: bytes) -> None:
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_polls_without_a_pause_are_published(broker: Mosquitto, observer: Observer, qos: int) -> None:
     """More is published than may be unacknowledged, within one iteration of the event loop."""
-    enough = 5 * mqtt.WINDOW_QOS_0
+    enough = 5 * WINDOW_QOS_0
     async with _running(broker, plan(_NORTH, _SOUTH, form="entity"), Timing(), qos) as running:
         before, until = running.session.published, time.monotonic() + 10
         for number in itertools.count():

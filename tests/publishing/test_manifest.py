@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from evse_mqtt_bridge.domain.availability import MAX_PLUGS
 from evse_mqtt_bridge.domain.model import PlugState, Station, StationState
 from evse_mqtt_bridge.publishing.manifest import (
+    ENTRY_LIMIT,
     BridgeEntry,
     BridgeInfo,
     StationEntry,
@@ -58,6 +59,16 @@ def test_entries_are_read_back_as_written(discovery: DiscoveryLocation | None) -
     info = station_info(_TOPICS, station, state, "me", locations)
     entry = read_station(_TOPICS, info.topic, info.payload, "me")
     assert entry == StationEntry.of(_TOPICS, station, state, locations)
+
+
+@pytest.mark.parametrize("character", ["x", "\x01", '"', "\U0001f697"])
+def test_largest_entry_can_be_received(character: str) -> None:
+    uuids = [f"{number:064}" for number in range(MAX_PLUGS)]
+    station = Station("e" * 64, 30, name=character * 128, alias="a" * 64, plugs={uuid: uuid[::-1] for uuid in uuids})
+    state = StationState(plugs={uuid: PlugState(uuid, character * 10_000) for uuid in uuids})
+    locations = (PlainLocation(_TOPICS), DiscoveryLocation("h" * 200, "device"))
+    info = station_info(Topics("b" * 200), station, state, "c" * 128, locations)
+    assert len(info.topic) + len(info.payload) < ENTRY_LIMIT - 100
     bridge = bridge_info(_TOPICS, BridgeInfo("1", "me", NOW, 1, locations))
     assert read_bridge(bridge.topic, bridge.payload, "me") == BridgeEntry(_TOPICS, "me", locations)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.mqtt.connection import WINDOW_QOS_0
+from evse_mqtt_bridge.mqtt.limits import WINDOW_QOS_0
 from tests.harness import CloudServer, Mosquitto, Observer
 from tests.harness.cloud import plug_object
 from tests.harness.configuration import station_table, write_config

@@ -19,7 +19,7 @@ def read_text(buffer: bytes, limit: int) -> tuple[str, int]:
         UnicodeDecodeError: The text is not UTF-8, in which surrogates are invalid.
     """
     length = int.from_bytes(buffer[:2], "big")
-    if limit < 2 or length > limit - 2 or len(buffer) < 2 + length:  # noqa: PLR2004  # the length takes two bytes
+    if limit < 2 or length > limit - 2 or len(buffer) < 2 + length:  # the length takes two bytes
         raise MalformedPacket("a text is longer than its packet")
     text = bytes(buffer[2 : 2 + length]).decode()
     if "\0" in text:

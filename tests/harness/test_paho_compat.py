@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paho.mqtt import properties
 from paho.mqtt.exception import MalformedPacket
 
-from evse_mqtt_bridge.mqtt.paho_compat import read_text
+from tests.harness.paho_compat import read_text
 
 
 def test_connection_installs_the_reader_in_paho() -> None:

@@ -1,0 +1,118 @@
+"""The paho client of one connection: reads what inbound.py passes on, and writes to a transport that is connected."""
+
+from typing import Any
+
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, Client, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from evse_mqtt_bridge.config.schema import Mqtt
+from evse_mqtt_bridge.mqtt.inbound import Inbound
+from evse_mqtt_bridge.mqtt.transport import Transport
+from evse_mqtt_bridge.publishing.message import Message
+
+__all__ = ["PahoClient"]
+
+WILL_DELAY = 5
+"""Seconds for which an MQTT 5 broker delays the will, so that a quick reconnect shows no `offline`."""
+
+SESSION_EXPIRY = 30
+"""Seconds for which an MQTT 5 broker keeps the session; the end of the session would cut the will's delay short."""
+
+
+class PahoClient(Client):
+    """A client for one connection.
+
+    It overrides how paho connects, which is the only private part of paho that the bridge depends on.
+    """
+
+    def __init__(self, settings: Mqtt, will: Message | None, *, is_v5: bool) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            protocol=MQTTv5 if is_v5 else MQTTv311,
+            clean_session=None if is_v5 else True,
+            reconnect_on_failure=False,
+        )
+        self._settings = settings
+        self._is_v5 = is_v5
+        self._filtered_socket: _FilteredSocket | None = None
+        self._content_types: dict[str, Properties] = {}
+        self.max_inflight_messages_set(0)  # limits.py has the limit; paho's own costs a scan per PUBACK
+        if settings.username:
+            password = settings.password
+            self.username_pw_set(settings.username, password.get_secret_value() if password else None)
+        if will is not None:
+            delayed = _properties(PacketTypes.WILLMESSAGE)
+            delayed.WillDelayInterval = WILL_DELAY
+            self.will_set(
+                will.topic,
+                will.payload,
+                qos=min(1, settings.qos),
+                retain=True,
+                properties=delayed if is_v5 else None,
+            )
+
+    def send_connect(self, transport: Transport, inbound: Inbound) -> None:
+        """Use this transport, and send CONNECT."""
+        properties = None
+        if self._is_v5:
+            properties = _properties(PacketTypes.CONNECT)
+            properties.SessionExpiryInterval = SESSION_EXPIRY
+            properties.MaximumPacketSize = inbound.limit
+        self._filtered_socket = _FilteredSocket(transport, inbound.for_paho)
+        self.connect(
+            self._settings.host,
+            self._settings.effective_port,
+            keepalive=self._settings.keepalive,
+            clean_start=True if self._is_v5 else MQTT_CLEAN_START_FIRST_ONLY,
+            properties=properties,
+        )
+
+    def properties_of(self, message: Message) -> Properties | None:
+        """Return the PUBLISH properties of a message; all messages of a content type share one object."""
+        content_type = message.content_type
+        if not content_type or not self._is_v5 or not message.payload:
+            return None
+        properties = self._content_types.get(content_type)
+        if properties is None:
+            properties = self._content_types[content_type] = _properties(PacketTypes.PUBLISH)
+            properties.ContentType = content_type
+        return properties
+
+    def _create_socket(self) -> Any:  # noqa: ANN401  # paho does not export its protocol of sockets
+        if self._filtered_socket is None:
+            raise RuntimeError("no transport")
+        return self._filtered_socket
+
+
+class _FilteredSocket:
+    """The socket that paho sees: it writes to the transport, and reads from a buffer that the connection fills."""
+
+    def __init__(self, transport: Transport, for_paho: bytearray) -> None:
+        self._transport = transport
+        self._for_paho = for_paho
+
+    def recv(self, limit: int) -> bytes:
+        if not self._for_paho:
+            raise BlockingIOError
+        data = bytes(self._for_paho[:limit])
+        del self._for_paho[:limit]
+        return data
+
+    def send(self, data: bytes | bytearray) -> int:
+        return self._transport.send(data)
+
+    def fileno(self) -> int:
+        return self._transport.fileno()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001  # as sockets have it
+        """Do nothing: the transport never blocks."""
+
+
+def _properties(packet_type: int) -> Properties:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves its constructor untyped

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+from benchmarks.aging import aging
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.faults import faults
 from benchmarks.latency import latency
@@ -26,6 +27,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "scale": scale,
     "faults": faults,
     "metrics": metrics,
+    "aging": aging,
 }
 
 

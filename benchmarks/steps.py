@@ -47,7 +47,7 @@ class _Bridge:
 
     def __init__(self, config: Config) -> None:
         plan = publishing_plan(config)
-        self.stations = Stations(plan.stations, plan.rules)
+        self.stations = Stations(plan.stations, plan.rules, started=0.0)
         self._publication = Publication(plan, self.stations, _BEGAN)
         self._publication.connected()
         self._publication.restored()

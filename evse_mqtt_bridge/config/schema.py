@@ -133,7 +133,8 @@ class Polling(Section):
     offline_after: Annotated[int, Field(ge=1, le=100)] = 3
     """Number of consecutive failed polls after which a station is `offline`."""
     stale_after: Annotated[float, Field(ge=0, le=604_800)] = 1200
-    """Maximum age of a measurement, in seconds. Older: the plug is `offline` with reason `stale`. 0: no limit."""
+    """Maximum age of a measurement, in seconds. Older: the plug is `offline` with reason `stale`. 0: no limit. This
+    is also for how long values of the previous run count after a start without a response."""
     heartbeat: Annotated[float, Field(ge=0, le=86_400)] = 60
     """Time after which `time` and `state` are published although no value changed, in seconds. 0: on every poll."""
 

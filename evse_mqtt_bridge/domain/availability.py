@@ -1,13 +1,15 @@
-"""Determines the state of a station after a poll: `advance(state, outcome, ...) -> state`.
+"""Determines the state of a station after a poll, `advance(state, outcome, ...)`, and after a time without one, `age`.
 
 A station is `online` after a valid response. A failure that further polls would not change (`unauthorized`,
 `not_found`) and an invalid response (`invalid_response`) make it unavailable at once. Any other failure counts after
 `offline_after` in a row, so that a lost packet has no effect. Exception: before the first valid response since the
-start, the first failure counts if the plugs are those of a previous run, because their retained values are old.
+start, the first failure counts if the plugs are those of a previous run, because their retained values are old. It does
+not matter whether the failure or the plugs are known first.
 
 A plug is available if its station is available, the last valid response contained it, its object was valid, its status
-is neither `offline` nor `cloud_offline`, and its `time` is neither older than `stale_after` nor in the future. If
-several of these conditions fail, the first in this order is the reason.
+is neither `offline` nor `cloud_offline`, and its value is neither older than `stale_after` nor in the future. If
+several of these conditions fail, the first in this order is the reason. The age of a value is that of its `time`; if
+that is unknown, the time since the last valid response, or since the start of the bridge if there was none.
 
 A failure never changes measurements.
 """
@@ -21,7 +23,6 @@ from zlib import crc32
 from evse_mqtt_bridge.domain.model import (
     Failure,
     Outcome,
-    PlugReading,
     PlugState,
     Reading,
     Reason,
@@ -41,6 +42,7 @@ __all__ = [
     "age",
     "drop_plugs_without_topic",
     "forget_plugs_without_topics",
+    "next_change",
     "restore_plugs",
 ]
 
@@ -53,6 +55,8 @@ FORGET_AFTER = 24 * 3600.0
 FUTURE_TOLERANCE = timedelta(minutes=5)
 """Maximum time by which a measurement may be ahead of this machine's clock."""
 
+_FUTURE_SECONDS = FUTURE_TOLERANCE.total_seconds()
+
 _IMMEDIATE = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.INVALID_RESPONSE})
 
 
@@ -62,7 +66,7 @@ class Rules:
 
     Attributes:
         offline_after: Consecutive failures until a station is unavailable, from 1.
-        stale_after: Maximum age of a measurement, in seconds; 0: no limit.
+        stale_after: Maximum age of a value, in seconds; 0: no limit.
         heartbeat: Seconds between two publications of a new measurement time without other changes; 0: on every poll.
     """
 
@@ -95,21 +99,55 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
     """
     if isinstance(outcome, Failure):
         consecutive_failures = state.consecutive_failures + 1
+        failure, confirmed_at = outcome, state.confirmed_at
         reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)
         plugs = state.plugs
     else:
         consecutive_failures = 0
+        failure, confirmed_at = None, moment.monotonic
         reason = Reason.ONLINE
         plugs = _merge(state, outcome, moment)
-    evaluated = {uuid: _evaluate(state.plugs.get(uuid), plug, reason, rules, moment) for uuid, plug in plugs.items()}
-    return StationState(reason, consecutive_failures, evaluated)
+    evaluated = {
+        uuid: _evaluate(state.plugs.get(uuid), plug, reason, confirmed_at, rules, moment)
+        for uuid, plug in plugs.items()
+    }
+    return StationState(reason, consecutive_failures, evaluated, failure, confirmed_at)
 
 
 def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
-    """Return the state after time has passed without a poll: measurements can become stale."""
-    evaluated = {uuid: _evaluate(plug, plug, state.reason, rules, moment) for uuid, plug in state.plugs.items()}
-    changed = any(plug.reason is not state.plugs[uuid].reason for uuid, plug in evaluated.items())
-    return replace(state, plugs=evaluated) if changed else state
+    """Return the state after time has passed without a poll; the same object if that changes no reason.
+
+    Values become too old. After `restore_plugs`, a failure that came before decides as one that follows would.
+    """
+    reason = state.reason
+    if state.failure is not None and _has_restored_plugs(state):
+        reason = state.failure.reason
+    evaluated = {
+        uuid: _evaluate(plug, plug, reason, state.confirmed_at, rules, moment) for uuid, plug in state.plugs.items()
+    }
+    is_changed = reason is not state.reason or any(
+        plug.reason is not state.plugs[uuid].reason for uuid, plug in evaluated.items()
+    )
+    return replace(state, reason=reason, plugs=evaluated) if is_changed else state
+
+
+def next_change(state: StationState, rules: Rules, moment: Moment) -> float:
+    """Return when `age` may change `state` at the earliest, in monotonic seconds; inf: not before the next poll.
+
+    Runs for each poll.
+    """
+    if state.failure is not None and _has_restored_plugs(state):
+        return moment.monotonic
+    if not rules.stale_after or state.reason not in (Reason.ONLINE, None):
+        return math.inf
+    wait = math.inf
+    for plug in state.plugs.values():
+        seconds = _age(plug, state.confirmed_at, moment)
+        if seconds < -_FUTURE_SECONDS:
+            wait = min(wait, -_FUTURE_SECONDS - seconds)
+        elif seconds <= rules.stale_after:
+            wait = min(wait, rules.stale_after - seconds)
+    return moment.monotonic + wait
 
 
 def restore_plugs(state: StationState, labels: Mapping[str, str | None]) -> StationState:
@@ -149,11 +187,13 @@ def forget_plugs_without_topics(state: StationState, station: Station) -> Statio
 def _reason_of_failure(state: StationState, failure: Reason, consecutive_failures: int, rules: Rules) -> Reason | None:
     before = state.reason
     is_unavailable = before not in (None, Reason.ONLINE)
-    # Values of a previous run must not count as current while the state of the station is unknown.
-    is_restored = before is None and bool(state.plugs)
-    if is_unavailable or is_restored or failure in _IMMEDIATE or consecutive_failures >= rules.offline_after:
-        return failure
-    return before
+    is_decisive = failure in _IMMEDIATE or consecutive_failures >= rules.offline_after
+    return failure if is_unavailable or is_decisive or _has_restored_plugs(state) else before
+
+
+def _has_restored_plugs(state: StationState) -> bool:
+    """Return whether the plugs are those of a previous run, whose values must not count as current after a failure."""
+    return state.reason is None and bool(state.plugs)
 
 
 def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, PlugState]:
@@ -179,15 +219,28 @@ def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, 
     return plugs
 
 
-def _evaluate(
-    before: PlugState | None, plug: PlugState, station: Reason | None, rules: Rules, moment: Moment
+def _evaluate(  # noqa: PLR0913, PLR0917  # positional, because it runs for each plug of each poll
+    before: PlugState | None,
+    plug: PlugState,
+    station: Reason | None,
+    confirmed_at: float,
+    rules: Rules,
+    moment: Moment,
 ) -> PlugState:
     """Return the plug with its reason, and with a new publication time if `time` and `state` are to be published.
 
     They are published if anything except the measurement time changed. If only that time changed, they are published
     once per heartbeat.
+
+    Args:
+        before: The plug before the poll; `None` if it is new.
+        plug: The plug after the poll.
+        station: The reason of the station.
+        confirmed_at: When the last valid response arrived; monotonic seconds.
+        rules: The settings for availability.
+        moment: The time of the evaluation.
     """
-    reason = _reason_of_plug(plug, station, rules, moment)
+    reason = _reason_of_plug(plug, station, confirmed_at, rules, moment)
     time = plug.reading.time if plug.reading else None
     if before is None or reason is not before.reason or not same_values(before.reading, plug.reading):
         is_published = reason is not None
@@ -207,23 +260,25 @@ def _heartbeat_number(plug: PlugState, at: float, rules: Rules) -> int:
     return math.floor(at / rules.heartbeat + crc32(plug.uuid.encode()) / 2**32)
 
 
-def _reason_of_plug(plug: PlugState, station: Reason | None, rules: Rules, moment: Moment) -> Reason | None:
-    if station is not Reason.ONLINE:
+def _reason_of_plug(
+    plug: PlugState, station: Reason | None, confirmed_at: float, rules: Rules, moment: Moment
+) -> Reason | None:
+    """Return why a plug is available or not; `None` for one of a previous run that no response has contained yet."""
+    if station is not Reason.ONLINE and station is not None:
         return station
     if plug.missing_since is not None:
         return Reason.MISSING
     if plug.invalid:
         return Reason.INVALID_RESPONSE
-    if plug.reading is None:
-        return plug.reason
-    reason = meaning(plug.reading.status).unavailable
-    if reason is not None:
+    if plug.reading is not None and (reason := meaning(plug.reading.status).unavailable) is not None:
         return reason
-    return Reason.STALE if _is_stale(plug.reading, rules, moment) else Reason.ONLINE
+    if rules.stale_after and not -_FUTURE_SECONDS <= _age(plug, confirmed_at, moment) <= rules.stale_after:
+        return Reason.STALE
+    return plug.reason if plug.reading is None else Reason.ONLINE
 
 
-def _is_stale(reading: PlugReading, rules: Rules, moment: Moment) -> bool:
-    if not rules.stale_after or reading.time is None:
-        return False
-    age = moment.utc - reading.time
-    return age > timedelta(seconds=rules.stale_after) or age < -FUTURE_TOLERANCE
+def _age(plug: PlugState, confirmed_at: float, moment: Moment) -> float:
+    """Return the age of the values of a plug in seconds; negative if they were measured in the future."""
+    if plug.reading is None or plug.reading.time is None:
+        return moment.monotonic - confirmed_at
+    return (moment.utc - plug.reading.time).total_seconds()

@@ -68,7 +68,7 @@ class PollCompleted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StateAged:
-    """Measurements became too old without a poll.
+    """A state changed without a poll: values became too old, or a failure counts because plugs were restored.
 
     Attributes:
         station: The station.

@@ -209,8 +209,13 @@ class StationState:
         reason: Why the station is available or not; `None` until the first valid response or decisive failure.
         consecutive_failures: Number of failed polls in a row.
         plugs: The plugs by uuid, in the order of their first appearance.
+        failure: The outcome of the last poll, if it failed.
+        confirmed_at: When the last valid response arrived, or, before the first one, when the bridge started; monotonic
+            seconds.
     """
 
     reason: Reason | None = None
     consecutive_failures: int = 0
     plugs: Mapping[str, PlugState] = field(default_factory=dict)
+    failure: Failure | None = None
+    confirmed_at: float = 0.0

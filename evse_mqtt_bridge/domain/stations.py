@@ -1,4 +1,4 @@
-"""Holds the configured stations and the state of each."""
+"""Holds the configured stations and the state of each, and determines whose values have become too old."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,21 +9,37 @@ from evse_mqtt_bridge.domain.availability import (
     age,
     drop_plugs_without_topic,
     forget_plugs_without_topics,
+    next_change,
     restore_plugs,
 )
 from evse_mqtt_bridge.domain.events import PollCompleted, StateAged
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
+from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
 
 __all__ = ["Stations"]
 
+_AT_ONCE = 0.0
+_CLOCK_JUMP = 1.0
+"""Difference in seconds between the changes of the two clocks of a `Moment` that counts as a jump."""
+
 
 class Stations:
-    """The states of all stations, by uuid. A station has an empty state before its first response."""
+    """The states of all stations, by uuid. A station has an empty state before its first response.
 
-    def __init__(self, stations: Mapping[str, Station], rules: Rules) -> None:
+    Args:
+        stations: The configured stations, by uuid.
+        rules: The settings for availability.
+        started: When the bridge started; monotonic seconds.
+    """
+
+    def __init__(self, stations: Mapping[str, Station], rules: Rules, started: float) -> None:
         self._stations = stations
         self._rules = rules
-        self._states = {uuid: StationState() for uuid in stations}
+        self._new_state = StationState(confirmed_at=started)
+        self._states = dict.fromkeys(stations, self._new_state)
+        self._deadlines = TimingWheel()
+        self._utc_offset = 0.0
+        """The time of day minus the monotonic time, in seconds; known after the first call of `age`."""
 
     @property
     def all(self) -> Mapping[str, Station]:
@@ -54,26 +70,46 @@ class Stations:
         station, old = self._stations[uuid], self._states[uuid]
         outcome = drop_plugs_without_topic(outcome, station)
         new = self._states[uuid] = advance(old, outcome, self._rules, moment)
+        self._deadlines.put(uuid, next_change(new, self._rules, moment))
         return PollCompleted(station, old, new, outcome, moment, seconds)
 
-    def age(self, moment: Moment) -> Iterator[StateAged]:
-        """Update all stations without a poll, as measurements become stale; yield an event for each change."""
-        for uuid, station in self._stations.items():
+    def age(self, moment: Moment, limit: int) -> Iterator[StateAged]:
+        """Update at most `limit` stations whose state changes without a poll; yield an event for each change.
+
+        Call it about once per second, and again at once while `is_aging_due`.
+        """
+        utc_offset = moment.utc.timestamp() - moment.monotonic
+        if abs(utc_offset - self._utc_offset) > _CLOCK_JUMP:  # the deadlines are those of measurement times
+            self._utc_offset = utc_offset
+            self._evaluate_all()
+        for uuid in self._deadlines.pop_due(moment.monotonic, limit):
             old = self._states[uuid]
-            new = age(old, self._rules, moment)
+            new = self._states[uuid] = age(old, self._rules, moment)
+            self._deadlines.put(uuid, next_change(new, self._rules, moment))
             if new is not old:
-                self._states[uuid] = new
-                yield StateAged(station, old, new, moment)
+                yield StateAged(self._stations[uuid], old, new, moment)
+
+    def is_aging_due(self, now: float) -> bool:
+        """Return whether `age` has further stations to update at `now`, in monotonic seconds."""
+        return self._deadlines.is_due(now)
 
     def restore_plugs(self, uuid: str, labels: Mapping[str, str | None]) -> None:
         """Add the plugs (uuid: label) that a previous run published; ignore a station that is not configured."""
         if station := self._stations.get(uuid):
             self._states[uuid] = forget_plugs_without_topics(restore_plugs(self._states[uuid], labels), station)
+            self._deadlines.put(uuid, _AT_ONCE)
 
     def reconfigure(self, stations: Mapping[str, Station], rules: Rules) -> None:
         """Change the stations and rules; a station that remains keeps its state."""
         self._states = {
-            uuid: forget_plugs_without_topics(self._states.get(uuid, StationState()), station)
+            uuid: forget_plugs_without_topics(self._states.get(uuid, self._new_state), station)
             for uuid, station in stations.items()
         }
         self._stations, self._rules = stations, rules
+        self._deadlines = TimingWheel()
+        self._evaluate_all()
+
+    def _evaluate_all(self) -> None:
+        """Let `age` update every station."""
+        for uuid in self._stations:
+            self._deadlines.put(uuid, _AT_ONCE)

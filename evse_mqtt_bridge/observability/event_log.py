@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.domain import events
-from evse_mqtt_bridge.domain.model import Failure, PlugState, Reason, Station
+from evse_mqtt_bridge.domain.model import Failure, PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.mqtt.reconnect import STEADY_AFTER
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
@@ -116,7 +116,7 @@ class EventLog(events.Listener):
         elif outcome.notes:
             self._log_notes(station, outcome.notes)
         if new.reason is not old.reason:
-            self._station_changed(event)
+            self._station_changed(station, new)
         if new.reason is Reason.ONLINE:
             self._plugs_changed(station, old.plugs, new.plugs)
             if not old.plugs.keys() <= new.plugs.keys():
@@ -124,8 +124,11 @@ class EventLog(events.Listener):
                     self._plug_removed(station, uuid)
 
     def state_aged(self, event: events.StateAged) -> None:
-        """Log the plugs whose measurements became too old."""
-        self._plugs_changed(event.station, event.old.plugs, event.new.plugs)
+        """Log the plugs whose values became too old, or a failure that counts because plugs were restored."""
+        if event.new.reason is not event.old.reason:
+            self._station_changed(event.station, event.new)
+        else:
+            self._plugs_changed(event.station, event.old.plugs, event.new.plugs)
 
     def station_removed(self, event: events.StationRemoved) -> None:
         """Forget the outages of a station. The reload that removed it has a line of its own."""
@@ -144,12 +147,11 @@ class EventLog(events.Listener):
         wait = format_duration(failure.retry_after)
         log_event(self.log, LogEvent.CLOUD_RATE_LIMITED, wait=wait, detail=failure.detail)
 
-    def _station_changed(self, event: events.PollCompleted) -> None:
-        if event.new.reason is Reason.ONLINE:
-            self._station_available(event.station, plugs=len(event.new.plugs))
+    def _station_changed(self, station: Station, new: StationState) -> None:
+        if new.reason is Reason.ONLINE:
+            self._station_available(station, plugs=len(new.plugs))
         else:
-            detail = event.outcome.detail if isinstance(event.outcome, Failure) else ""
-            self._station_unavailable(event.station, event.new.reason, detail)
+            self._station_unavailable(station, new.reason, new.failure.detail if new.failure else "")
 
     def _station_available(self, station: Station, plugs: int) -> None:
         outages = self._outages.get(station.uuid)

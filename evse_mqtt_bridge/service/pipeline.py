@@ -34,8 +34,17 @@ class Pipeline:
         self._listener.poll_completed(event)
         return event.new.consecutive_failures
 
-    def age(self, moment: Moment) -> None:
-        """Publish which plugs became stale. Call it while polling pauses; otherwise each poll does the same."""
-        for event in self._stations.age(moment):
+    def age(self, moment: Moment, limit: int) -> bool:
+        """Publish what changes without a poll, such as values that become too old.
+
+        Args:
+            moment: The present moment.
+            limit: Maximum number of stations to update.
+
+        Returns:
+            Whether there are further stations to update at this moment.
+        """
+        for event in self._stations.age(moment, limit):
             self._publishing.session.station_changed(event.station, event.old, event.new)
             self._listener.state_aged(event)
+        return self._stations.is_aging_due(moment.monotonic)

@@ -17,13 +17,13 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.load import Loaded
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.events import ConfigurationApplied, ConfigurationRejected, Listeners, StationRemoved
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.observability.log_writer import LogWriter
 from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.service.components.aging import Aging
 from evse_mqtt_bridge.service.components.component import Component
 from evse_mqtt_bridge.service.components.logging import Logging
 from evse_mqtt_bridge.service.components.polling import Polling
@@ -100,10 +100,11 @@ class Supervisor:
         self._logging = Logging(log, self._observers.event_log, log_writer)
         self._uncaught_errors = UncaughtErrors(lambda: self._logging.logger, loop.time)
         plan = publishing_plan(config)
-        stations = Stations(plan.stations, plan.rules)
+        stations = Stations(plan.stations, plan.rules, clock.monotonic())
         self._publishing = Publishing(config, plan, stations, clock, self._listeners)
         self._pipeline = Pipeline(stations, self._publishing, self._listeners)
         self._polling = Polling(config, clock, self._pipeline.on_result)
+        self._aging = Aging(clock, self._pipeline.age)
         self._watchdog = Watchdog(notifier, loop.time, lambda: self._introspection.health().healthy)
         self._introspection = Introspection(
             clock=clock,
@@ -132,7 +133,7 @@ class Supervisor:
         """
         await self._publishing.prepare(self._config)
         await self._polling.prepare(self._config)
-        for component in (self._publishing, self._polling, self._watchdog, self._web_server):
+        for component in (self._publishing, self._polling, self._aging, self._watchdog, self._web_server):
             await component.start()
         self._notifier.ready(self._introspection.status_line())
         self._log(LogEvent.BRIDGE_STARTED, version=__version__, stations=len(self._config.stations))
@@ -180,7 +181,7 @@ class Supervisor:
         """Stop every component, polling before publishing, so that `offline` is the last message."""
         self._notifier.stopping()
         self._log(LogEvent.BRIDGE_STOPPING)
-        for component in (self._polling, self._publishing, self._watchdog, self._web_server):
+        for component in (self._polling, self._aging, self._publishing, self._watchdog, self._web_server):
             await component.stop()
         self._logging.tick()
         self._log(LogEvent.BRIDGE_STOPPED)
@@ -209,7 +210,8 @@ class Supervisor:
     async def _watch_until(self, *awaited: asyncio.Future[Any]) -> None:
         """Wait for one of these, and do the periodic work meanwhile. Raises the exception of a component that fails."""
         while not any(future.done() for future in awaited):
-            tasks = [task.current for task in (self._polling.task, self._publishing.task, self._watchdog.task)]
+            owners = (self._polling, self._aging, self._publishing, self._watchdog)
+            tasks = [owner.task.current for owner in owners]
             watched = [self._uncaught_errors.bug, *(task for task in tasks if task is not None)]
             await asyncio.wait((*awaited, *watched), return_when=asyncio.FIRST_COMPLETED, timeout=_TICK)
             for task in watched:
@@ -222,8 +224,6 @@ class Supervisor:
         self._observers.event_log.tick()
         self._logging.tick()
         self._notifier.status(self._introspection.status_line())
-        if self._polling.poller.held:  # without polls, nothing else detects stale measurements
-            self._pipeline.age(Moment(self._clock.monotonic(), self._clock.utc()))
         await self._web_server.retry()
 
     def _log(self, event: LogEvent, **fields: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance
+from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age, restore_plugs
 from evse_mqtt_bridge.domain.events import (
     BrokerChanged,
     BrokerConnected,
@@ -172,6 +172,16 @@ def test_aged_plug_is_logged_as_unavailable(run: _Run) -> None:
     plugs = {uuid: replace(plug, reason=Reason.STALE) for uuid, plug in old.plugs.items()}
     run.event_log.state_aged(StateAged(_NORTH, old, replace(old, plugs=plugs), Moment(run.clock(), run.clock.now())))
     assert [(line["event"], line["reason"]) for line in run.lines] == [("plug_unavailable", "stale")]
+
+
+def test_aged_station_is_logged_with_its_last_failure(run: _Run) -> None:
+    """A failure counts as soon as the plugs of a previous run are restored."""
+    old = advance(StationState(), _UNREACHABLE, Rules(), at(0))
+    new = age(restore_plugs(old, {"p1": "Plug 1"}), Rules(), at(1))
+    run.event_log.state_aged(StateAged(_NORTH, old, new, Moment(run.clock(), run.clock.now())))
+    (line,) = run.lines
+    assert (line["event"], line["reason"]) == ("station_unavailable", "unreachable")
+    assert line["detail"] == "something happened"
 
 
 def test_unusual_answer_is_logged_once(run: _Run) -> None:

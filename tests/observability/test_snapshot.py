@@ -43,7 +43,7 @@ class _Bridge:
         self.plan = _PLAN
         self.history = History()
         self.now = NOW
-        self._stations = Stations(_PLAN.stations, _RULES)
+        self._stations = Stations(_PLAN.stations, _RULES, started=0.0)
 
     def state(self, uuid: str) -> StationState:
         return self._stations.state(uuid)

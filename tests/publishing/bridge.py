@@ -44,7 +44,7 @@ class Bridge:
     """Stations and their publication."""
 
     def __init__(self, plan: Plan, started: datetime = NOW) -> None:
-        self.stations = Stations(plan.stations, plan.rules)
+        self.stations = Stations(plan.stations, plan.rules, started=0.0)
         self.publication = Publication(plan, self.stations, started)
 
     @property

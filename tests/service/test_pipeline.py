@@ -50,7 +50,7 @@ def recorder() -> _Recorder:
 @pytest.fixture
 def pipeline(recorder: _Recorder) -> Pipeline:
     plan = publishing_plan(_CONFIG)
-    stations = Stations(plan.stations, plan.rules)
+    stations = Stations(plan.stations, plan.rules, started=0.0)
     publishing = Publishing(_CONFIG, plan, stations, Clock(lambda: 0.0, lambda: 0.0, lambda: NOW), recorder)
     publishing.session = recorder  # type: ignore[assignment]  # stands in for the session
     return Pipeline(stations, publishing, recorder)
@@ -75,14 +75,20 @@ def test_on_result_reaches_the_session_before_listeners(pipeline: Pipeline, reco
 def test_age_without_stale_measurements_does_nothing(pipeline: Pipeline, recorder: _Recorder) -> None:
     pipeline.on_result(_UUID, reading(), Moment(1.0, NOW), 0.1)
     recorder.calls.clear()
-    pipeline.age(Moment(2.0, NOW + timedelta(seconds=1)))
+    pipeline.age(Moment(2.0, NOW + timedelta(seconds=1)), 10)
     assert recorder.calls == []
+
+
+def test_age_returns_whether_more_stations_are_due(pipeline: Pipeline) -> None:
+    pipeline.on_result(_UUID, reading(), Moment(1.0, NOW), 0.1)
+    later = Moment(100.0, NOW + timedelta(seconds=99))
+    assert [pipeline.age(later, limit) for limit in (0, 1, 1)] == [True, False, False]
 
 
 def test_age_with_stale_measurements_reports_each_station(pipeline: Pipeline, recorder: _Recorder) -> None:
     pipeline.on_result(_UUID, reading(), Moment(1.0, NOW), 0.1)
     recorder.calls.clear()
-    pipeline.age(Moment(100.0, NOW + timedelta(seconds=99)))
+    pipeline.age(Moment(100.0, NOW + timedelta(seconds=99)), 10)
     (session, change), (event_name, event) = recorder.calls
     assert (session, event_name) == ("session", "state_aged")
     assert change == (event.old, event.new)

@@ -1,0 +1,94 @@
+"""The states of all stations: values become too old on time, also after a clock jump, a reload and a restore."""
+
+from datetime import timedelta
+
+from evse_mqtt_bridge.domain.availability import Moment, Rules
+from evse_mqtt_bridge.domain.model import Reason, Station
+from evse_mqtt_bridge.domain.stations import Stations
+from tests.harness.samples import NOW, at, failure, plug_reading, reading
+
+_RULES = Rules(stale_after=60)
+_UUIDS = [f"s{number}" for number in range(5)]
+
+
+def _stations(rules: Rules = _RULES) -> Stations:
+    return Stations({uuid: Station(uuid, 30) for uuid in _UUIDS}, rules, started=at(0).monotonic)
+
+
+def _poll(stations: Stations, uuid: str, second: float) -> None:
+    answer = reading(plug_reading(time=NOW + timedelta(seconds=second)))
+    stations.apply_outcome(uuid, answer, at(second), 0.1)
+
+
+def _aged(stations: Stations, moment: Moment, limit: int = 100) -> dict[str, Reason | None]:
+    """Return the plug's new reason by station, for each event."""
+    return {event.station.uuid: event.new.plugs["p1"].reason for event in stations.age(moment, limit)}
+
+
+def test_age_reports_each_station_within_a_second() -> None:
+    stations = _stations()
+    for number, uuid in enumerate(_UUIDS):
+        _poll(stations, uuid, number)
+    seen = {second: _aged(stations, at(second)) for second in range(5, 70)}
+    assert {second: aged for second, aged in seen.items() if aged} == {
+        61 + number: {uuid: Reason.STALE} for number, uuid in enumerate(_UUIDS)
+    }
+
+
+def test_age_after_later_measurements_waits_for_those() -> None:
+    stations = _stations()
+    for second in range(0, 300, 30):
+        _poll(stations, "s0", second)
+        assert _aged(stations, at(second + 1)) == {}
+    assert _aged(stations, at(330)) == {}
+    assert _aged(stations, at(331)) == {"s0": Reason.STALE}
+
+
+def test_age_after_an_older_measurement_is_not_late() -> None:
+    stations = _stations()
+    _poll(stations, "s0", 30)
+    stations.apply_outcome("s0", reading(plug_reading(time=NOW)), at(31), 0.1)
+    assert _aged(stations, at(61)) == {"s0": Reason.STALE}
+
+
+def test_age_updates_at_most_limit_stations_per_call() -> None:
+    stations = _stations()
+    for uuid in _UUIDS:
+        _poll(stations, uuid, 0)
+    _aged(stations, at(1))
+    later = at(61)
+    counts = []
+    while stations.is_aging_due(later.monotonic):
+        counts.append(len(_aged(stations, later, limit=2)))
+    assert counts == [2, 2, 1]
+
+
+def test_age_after_a_clock_jump_evaluates_all_stations() -> None:
+    stations = _stations()
+    for uuid in _UUIDS:
+        _poll(stations, uuid, 0)
+    assert _aged(stations, at(1)) == {}
+    for jump in (3600, -3600):
+        jumped = Moment(at(3).monotonic, NOW + timedelta(seconds=jump))
+        assert _aged(stations, jumped) == dict.fromkeys(_UUIDS, Reason.STALE)
+        assert _aged(stations, at(4)) == dict.fromkeys(_UUIDS, Reason.ONLINE)
+
+
+def test_reconfigure_with_other_limit_evaluates_all_stations() -> None:
+    stations = _stations(Rules(stale_after=0))
+    for uuid in _UUIDS:
+        _poll(stations, uuid, 0)
+    assert _aged(stations, at(100)) == {}
+    stations.reconfigure({uuid: Station(uuid, 30) for uuid in _UUIDS[1:]}, _RULES)
+    assert _aged(stations, at(101)) == dict.fromkeys(_UUIDS[1:], Reason.STALE)
+
+
+def test_failure_before_plugs_are_restored_counts() -> None:
+    stations = _stations()
+    stations.apply_outcome("s0", failure(Reason.SERVER_ERROR), at(1), 0.1)
+    assert _aged(stations, at(2)) == {}
+    for uuid in _UUIDS:
+        stations.restore_plugs(uuid, {"p1": "Plug 1"})
+    assert _aged(stations, at(3)) == {"s0": Reason.SERVER_ERROR}
+    assert stations.state("s0").reason is Reason.SERVER_ERROR
+    assert _aged(stations, at(62)) == dict.fromkeys(_UUIDS[1:], Reason.STALE)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no stubs; it comes with the broker of the demo
 
-from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, Station
 from evse_mqtt_bridge.publishing.contract import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS, Field, Kind
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import PLUG_ENTITIES
+from evse_mqtt_bridge.publishing.outputs.plain import plug_state
 from evse_mqtt_bridge.publishing.topics import Topics, covers
 from tests.harness import Mosquitto, Observer, run_command, write_config
 from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
@@ -98,6 +99,14 @@ def test_images_are_small_and_used() -> None:
         assert image.suffix == ".png"
         assert image.stat().st_size < 200_000
         assert any(f"](images/{image.name})" in page.read_text() for page in DOCS.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", ["topics", "openhab", "scada"])
+def test_texts_to_search_for_are_in_state_of_unknown_values(page: str) -> None:
+    empty = plug_state(PlugState("p1", reading=PlugReading("p1"), reason=Reason.ONLINE)).decode()
+    texts = set(re.findall(r'"[a-z_0-9]+":null', (DOCS / f"{page}.md").read_text()))
+    assert texts
+    assert {text for text in texts if text not in empty} == set()
 
 
 # --- Home Assistant
@@ -219,7 +228,7 @@ def _channels() -> dict[str, tuple[str, dict[str, str]]]:
 
 def test_openhab_channels_match_their_topics() -> None:
     channels = _channels()
-    assert len(channels) == 1 + 2 + 12
+    assert len(channels) == 1 + 2 + 13
     for kind, settings in channels.values():
         field = FIELDS[settings["stateTopic"]]
         if field.name == "availability":
@@ -293,8 +302,10 @@ def test_iobroker_objects_in_examples_exist() -> None:
     code = _block("iobroker", "javascript")
     (prefix,) = re.findall(r'const plug = "([^"]+)"', code)
     named = {prefix + field for field in re.findall(r'plug \+ "([^"]+)"', code)}
-    assert len(named) == 2
+    assert len(named) == 1
     assert named | set(re.findall(r'getState\("([^"]+)"\)', code)) <= known
+    keys = set(re.findall(r"\bstate\.([a-z_0-9]+)", code))
+    assert keys == {"availability", "power"} <= {field.name for field in PLUG_FIELDS}
 
 
 def test_iobroker_limit_of_object_ids_is_correct() -> None:

@@ -4,6 +4,7 @@ One bridge serves all of these tests; each test has its own station.
 """
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from tests.faults.setup import (
 from tests.harness import BridgeProcess, CloudServer, Observer, Request, plug_object
 
 OTHER = "6bbf9fd56dc24f9697b078d5d8ccda84"
-_STATIONS = 5
+_STATIONS = 6
 _STALE_AFTER = 3
 
 
@@ -138,6 +139,24 @@ def test_old_or_future_measurement_time_is_stale(service: _Service, report_row: 
         f"time does not change: stale after {duration:.1f} s with a limit of {_STALE_AFTER} s; "
         "10 min in the future: at once",
     )
+
+
+def test_null_value_keeps_its_topic_and_is_null_in_state(service: _Service) -> None:
+    """The plug stays available; `state` alone shows that the value is unknown."""
+    topic = f"evse/{uuid_of(5)}/{PLUG}"
+
+    def state() -> dict[str, Any]:
+        return dict(json.loads(service.observer.latest[f"{topic}/state"]))
+
+    before = service.values(5)
+    service.cloud.answer(uuid_of(5), _fresh(5, power=None, status="idle"))
+    service.observer.wait(lambda: state()["power"] is None)
+    assert (state()["status"], state()["availability"]) == ("idle", "online")
+    assert service.values(5)[f"{topic}/power"] == before[f"{topic}/power"]
+    start = service.observer.count
+    service.cloud.answer(uuid_of(5), _fresh(5))
+    service.observer.wait(lambda: state()["power"] is not None)
+    assert service.observer.payloads(f"{topic}/power", start) == [before[f"{topic}/power"]], "published again"
 
 
 def test_unknown_status_and_field_are_logged_once(service: _Service, report_row: ReportRow) -> None:

@@ -175,15 +175,20 @@ def test_every_plug_topic_has_an_entity() -> None:
 
 
 BRIDGE_ALONE = ["evse/bridge/availability"]
-ALL_THREE = [*BRIDGE_ALONE, "evse/garage-north/availability", "evse/garage-north/left/availability"]
+STATE = "evse/garage-north/left/state"
+EVERYTHING = [*BRIDGE_ALONE, "evse/garage-north/availability", "evse/garage-north/left/availability", STATE]
 
 
 @BOTH
 def test_entities_that_explain_an_outage_stay_available(discovery: Discovery) -> None:
     found = {config["key"]: config for config in configs(homeassistant.plug(discovery, STATION, LEFT, None)).values()}
-    visible = {"status", "availability_reason", "time"}
+    visible = {
+        "availability_reason": BRIDGE_ALONE,
+        "status": [*BRIDGE_ALONE, STATE],
+        "time": [*BRIDGE_ALONE, STATE],
+    }
     assert {key: [entry["topic"] for entry in config["availability"]] for key, config in found.items()} == {
-        key: BRIDGE_ALONE if key in visible else ALL_THREE for key in found
+        key: visible.get(key, EVERYTHING) for key in found
     }
     assert {config["availability_mode"] for config in found.values()} == {"all"}
     station = configs(homeassistant.station(discovery, STATION)).values()
@@ -195,11 +200,11 @@ def test_entities_that_explain_an_outage_stay_available(discovery: Discovery) ->
 def test_device_form_has_shared_keys_once() -> None:
     (message,) = homeassistant.plug(DEVICE, STATION, LEFT, "Plug 1")
     payload = json.loads(message.payload)
-    live = {entity.field for entity in PLUG_ENTITIES if entity.follows_availability}
-    assert {key for key, part in payload["components"].items() if "availability" not in part} == live
+    inherits = {key for key, part in payload["components"].items() if "availability" not in part}
+    assert inherits == {"availability_reason"}
     assert not any({"device", "origin", "qos"} & part.keys() for part in payload["components"].values())
     assert (
-        len(message.payload) < 6_000 < sum(len(m.payload) for m in homeassistant.plug(ENTITY, STATION, LEFT, "Plug 1"))
+        len(message.payload) < 9_000 < sum(len(m.payload) for m in homeassistant.plug(ENTITY, STATION, LEFT, "Plug 1"))
     )
 
 
@@ -419,10 +424,13 @@ def test_documented_table_lists_the_entities() -> None:
         if device in ("bridge", "station", "plug")
         for name in names.split(", ")
     ]
+    status = "bridge, plug, except while the status is `offline` or `cloud_offline`"
     needs: dict[str, Callable[[Entity], str]] = {
         "bridge": lambda _: "nothing",
         "station": lambda _: "bridge",
-        "plug": lambda entity: "bridge, station, plug" if entity.follows_availability else "bridge",
+        "plug": lambda entity: (
+            "bridge, station, plug" if entity.follows_availability else {"status": status}.get(entity.field, "bridge")
+        ),
     }
     tables = {"bridge": BRIDGE_ENTITIES, "station": STATION_ENTITIES, "plug": PLUG_ENTITIES}
     assert documented == [

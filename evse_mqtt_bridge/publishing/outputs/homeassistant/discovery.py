@@ -8,8 +8,11 @@
   thing), device and origin. Home Assistant and openHAB ignore unknown root keys in this form, so `default_entity_id`
   (Home Assistant 2025.10) does no harm in older versions. `object_id`, which it replaces, is left out: Home Assistant
   warns about it since 2025.10 and ignores it since 2026.4. Both reject unknown keys in `device` and `origin`.
-- Device form: the root has availability, mode and qos once; every component without its own inherits them.
-  Unknown root keys are rejected. Spelled-out and abbreviated keys are equivalent.
+- Device form: the root has qos, and the availability and mode of entities that depend on the bridge only. Components
+  without their own inherit them. Unknown root keys are rejected. Spelled-out and abbreviated keys are equivalent.
+- The entity of an unknown value becomes unavailable, by an availability template for the plug's `state`. The topic of
+  the value cannot express that: Home Assistant ignores an empty payload of a number, and other consumers expect
+  numbers. In openHAB, the template has no effect: openHAB has one availability per thing, and one template per topic.
 - `expire_after` is not used: a replay of retained topics would make an expired value valid again.
 """
 
@@ -172,31 +175,22 @@ def _messages(discovery: Discovery, device: _Device) -> tuple[Message, ...]:
     shared = {"qos": discovery.qos, "device": device.info, "origin": origin}
     if discovery.form == "entity":
         payloads = [
-            {
-                **_config(device, entity),
-                **_availability(
-                    device.full_availability if entity.follows_availability else device.bridge_availability
-                ),
-                **shared,
-            }
-            for entity in device.entities
+            {**_config(device, entity), **_availability(device, entity), **shared} for entity in device.entities
         ]
     else:
-        payloads = [{**shared, **_availability(device.full_availability), "components": _components(device)}]
+        inherited = _availability_list(device.bridge_availability)
+        payloads = [{**shared, **inherited, "components": _components(device, inherited)}]
     topics = _topics(discovery.prefix, discovery.form, device.id, device.entities)
     return tuple(Message(topic, json_payload(payload), JSON) for topic, payload in zip(topics, payloads, strict=True))
 
 
-def _components(device: _Device) -> dict[str, object]:
-    return {
-        entity.field: {
-            "platform": entity.platform,
-            **_config(device, entity),
-            # An entity has its own list if the list of the root does not apply.
-            **({} if entity.follows_availability else _availability(device.bridge_availability)),
-        }
-        for entity in device.entities
-    }
+def _components(device: _Device, inherited: Mapping[str, object]) -> dict[str, object]:
+    components: dict[str, object] = {}
+    for entity in device.entities:
+        own = _availability(device, entity)
+        config = _config(device, entity) | ({} if own == inherited else own)
+        components[entity.field] = {"platform": entity.platform, **config}
+    return components
 
 
 def _config(device: _Device, entity: Entity) -> dict[str, object]:
@@ -213,8 +207,17 @@ def _config(device: _Device, entity: Entity) -> dict[str, object]:
     return config
 
 
-def _availability(topics: tuple[str, ...]) -> dict[str, object]:
-    return {"availability": [{"topic": topic} for topic in topics], "availability_mode": "all"} if topics else {}
+def _availability(device: _Device, entity: Entity) -> dict[str, object]:
+    topics = device.full_availability if entity.follows_availability else device.bridge_availability
+    if not entity.availability_template:
+        return _availability_list(topics)
+    state = {"topic": f"{device.state_prefix}state", "value_template": entity.availability_template}
+    return _availability_list(topics, state)
+
+
+def _availability_list(topics: tuple[str, ...], *more: Mapping[str, str]) -> dict[str, object]:
+    entries = [*({"topic": topic} for topic in topics), *more]
+    return {"availability": entries, "availability_mode": "all"} if entries else {}
 
 
 def _topics(prefix: str, form: Form, device_id: str, entities: tuple[Entity, ...]) -> tuple[str, ...]:

@@ -1,16 +1,19 @@
 """The entities of a bridge, a station and a plug in Home Assistant.
 
-Entities that explain an outage (status, reason, connection, time of the last measurement) stay available during it and
-depend on the bridge only. Entities that would mislead (measurements, flags) are unavailable meanwhile. An entity has an
-icon if Home Assistant has no suitable one for the device class. `entity_category` is never `config`, which Home
-Assistant rejects on sensors.
+Entities that explain an outage (reason, connection, time of the last measurement) stay available during it, and depend
+on the bridge only. Entities that would mislead (measurements, flags) are unavailable meanwhile. So is the status,
+unless it is the outage itself. An entity of a plug is also unavailable while its value is unknown, because the topic of
+the value keeps the last known one.
+
+An entity has an icon if Home Assistant has no suitable one for the device class. `entity_category` is never `config`,
+which Home Assistant rejects on sensors.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
-from evse_mqtt_bridge.domain.statuses import STATUSES
+from evse_mqtt_bridge.domain.statuses import STATUSES, meaning
 
 __all__ = ["BRIDGE_ENTITIES", "PLUG_ENTITIES", "STATION_ENTITIES", "Entity"]
 
@@ -25,6 +28,7 @@ class Entity:
         name: The display name in Home Assistant.
         options: Further keys of the platform's schema.
         follows_availability: Whether the entity becomes unavailable together with its station or plug.
+        availability_template: A template that derives `online` or `offline` from the plug's `state`; empty: none.
     """
 
     platform: str
@@ -32,6 +36,7 @@ class Entity:
     name: str
     options: Mapping[str, object]
     follows_availability: bool = False
+    availability_template: str = ""
 
 
 def _measurement(field: str, name: str, device_class: str, unit: str, precision: int) -> Entity:
@@ -41,12 +46,27 @@ def _measurement(field: str, name: str, device_class: str, unit: str, precision:
         "unit_of_measurement": unit,
         "suggested_display_precision": precision,
     }
-    return Entity("sensor", field, name, options, follows_availability=True)
+    return _live(Entity("sensor", field, name, options))
 
 
 def _flag(field: str, name: str, device_class: str) -> Entity:
     options = {"device_class": device_class, "payload_on": "true", "payload_off": "false"}
-    return Entity("binary_sensor", field, name, options, follows_availability=True)
+    return _live(Entity("binary_sensor", field, name, options))
+
+
+def _live(entity: Entity) -> Entity:
+    template = _offline_if(f"value_json.{entity.field} is none")
+    return replace(entity, follows_availability=True, availability_template=template)
+
+
+def _offline_if(condition: str) -> str:
+    """Return a template that yields `offline` if a condition on `value_json` is true.
+
+    Only Home Assistant defines `entity_id`. openHAB uses the availability of one entity for all, so there the template
+    yields `online`. `value_json` is undefined for the empty payload that clears `state`.
+    """
+    is_state = "entity_id is defined and value_json is defined"
+    return f"{{% if {is_state} and ({condition}) %}}offline{{% else %}}online{{% endif %}}"
 
 
 def _connection() -> Entity:
@@ -79,10 +99,17 @@ def _status() -> Entity:
         "options": statuses,
         "value_template": f"{{% if value in {statuses} %}}{{{{ value }}}}{{% else %}}unknown{{% endif %}}",
     }
-    return Entity("sensor", "status", "Status", options)
+    # The reasons with which the status is current: an outage that the vendor reports is a status.
+    reasons = [Reason.ONLINE.value, *(reason.value for word in statuses if (reason := meaning(word).unavailable))]
+    template = _offline_if(f"not value_json.status or value_json.availability_reason not in {reasons}")
+    return Entity("sensor", "status", "Status", options, availability_template=template)
 
 
-_TIME = Entity("sensor", "time", "Last measurement", {"device_class": "timestamp", "entity_category": "diagnostic"})
+def _time() -> Entity:
+    options = {"device_class": "timestamp", "entity_category": "diagnostic"}
+    # After a restart during an outage, `state` has no time, but the topic still has the right one.
+    template = _offline_if("value_json.time is none and value_json.availability == 'online'")
+    return Entity("sensor", "time", "Last measurement", options, availability_template=template)
 
 
 BRIDGE_ENTITIES = (_connection(),)
@@ -104,7 +131,7 @@ PLUG_ENTITIES = (
     _flag("charging", "Charging", "battery_charging"),
     _flag("vehicle_connected", "Vehicle connected", "plug"),
     _flag("problem", "Problem", "problem"),
-    _TIME,
+    _time(),
     _reason(Reason),
 )
 """One plug of a station."""

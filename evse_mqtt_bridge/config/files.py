@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evse_mqtt_bridge.support.errors import EditError
 
-__all__ = ["back_up", "create_file", "save"]
+__all__ = ["back_up", "create_file", "replace_file", "save"]
 
 _OWNER_ONLY = 0o600
 
@@ -101,17 +101,45 @@ def back_up(path: Path) -> Path:
     while True:
         copy = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
         try:
-            content = path.read_bytes()
-            with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write_new(copy, path.read_bytes())
         except FileExistsError:
             number += 1
         except OSError as error:
             raise EditError(f"{path} cannot be backed up to {copy} and was not changed: {error.strerror}") from None
         else:
             return copy
+
+
+def replace_file(path: Path, text: str) -> Path:
+    """Replace a file atomically, with mode 0600, and return the path of its copy; see `back_up`.
+
+    Raises:
+        EditError: The file or its copy cannot be written; the file was not changed, and there is no copy.
+    """
+    copy = back_up(path)
+    try:
+        save(path, text, mode=_OWNER_ONLY)
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        raise
+    return copy
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a new file with mode 0600; leave nothing behind if that fails.
+
+    Raises:
+        OSError: The file exists already, or cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _resolve_links(path: Path) -> Path:

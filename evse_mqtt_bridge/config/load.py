@@ -1,7 +1,6 @@
 """Loads a configuration from a file, environment variables and secret files, or reports every error in it."""
 
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,7 +16,7 @@ from evse_mqtt_bridge.config.environment import Variable
 from evse_mqtt_bridge.config.errors import Issue, printable, validation_issues
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.schema_index import KeyPath, format_path, variable_name
-from evse_mqtt_bridge.config.secrets import Resolved, has_secrets, resolve
+from evse_mqtt_bridge.config.secrets import Resolved, exposed_files, has_secrets, others_can_read, resolve
 from evse_mqtt_bridge.config.source_positions import key_lines
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.text import clean
@@ -54,17 +53,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         return parse("", None, environ)
     text = read_text(path)
     loaded = parse(text, path, environ)
-    if _others_can_read(path) and has_secrets(tomllib.loads(text)):
+    if others_can_read(path) and has_secrets(tomllib.loads(text)):
         message = "contains secrets that other users can read; run `chmod 600` or move the secrets to separate files"
         loaded = replace(loaded, warnings=(str(Problem(message, source=printable(path))), *loaded.warnings))
     return loaded
-
-
-def _others_can_read(path: Path) -> bool:
-    try:
-        return bool(path.stat().st_mode & stat.S_IROTH)
-    except OSError:  # the file was removed after it was read
-        return False
 
 
 def parse(text: str, path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -89,7 +81,8 @@ def parse(text: str, path: Path | None, environ: Mapping[str, str]) -> Loaded:
     if config is None or issues:
         problems = [origins.problem(issue) for issue in dict.fromkeys(issues)]
         raise ConfigError(*sorted(problems, key=lambda problem: problem.line or 0))
-    return Loaded(config, path, tuple(str(origins.problem(issue)) for issue in checks.warnings(config)))
+    warnings = (*exposed_files(resolved.read_from), *checks.warnings(config))
+    return Loaded(config, path, tuple(str(origins.problem(issue)) for issue in warnings))
 
 
 def read_text(path: Path) -> str:

@@ -8,7 +8,10 @@ credentials, and a command run by hand finds it next to the configuration file.
 One newline at the end of a secret is ignored, as editors and `echo` add it.
 """
 
-from collections.abc import Iterator
+import os
+import shlex
+import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from evse_mqtt_bridge.config.location import path_exists
 from evse_mqtt_bridge.config.schema_index import KeyPath
 from evse_mqtt_bridge.config.value_types import is_line
 
-__all__ = ["Resolved", "has_secrets", "resolve", "without_newline"]
+__all__ = ["Resolved", "exposed_files", "has_secrets", "others_can_read", "resolve", "without_newline"]
 
 _LIMIT = 65_536
 """Maximum size of a file with a secret, in bytes."""
@@ -75,6 +78,43 @@ def resolve(data: dict[str, Any], folder: Path, credentials: Path | None = None)
 def has_secrets(data: dict[str, Any]) -> bool:
     """Return whether a configuration contains a secret itself, rather than the name of a file."""
     return any(table.get(name) for _, name, table in _secrets(data))
+
+
+def others_can_read(file: Path) -> bool:
+    """Return whether the mode of a file allows every user to read it; false if the file no longer exists."""
+    return bool(_mode(file) & stat.S_IROTH)
+
+
+def exposed_files(read_from: Mapping[KeyPath, Path]) -> Iterator[Issue]:
+    """Yield a warning for each file with a secret that every user may read or change.
+
+    A file on a read-only file system yields none: it cannot be changed there, and containers mount secrets like this,
+    with modes that matter only on the host.
+
+    Args:
+        read_from: The file of each secret.
+    """
+    for path, file in read_from.items():
+        mode = _mode(file)
+        allowed = " and ".join(verb for bit, verb in ((stat.S_IROTH, "read"), (stat.S_IWOTH, "change")) if mode & bit)
+        if allowed and not _is_read_only(file):
+            advice = f"run `chmod 600 {shlex.quote(printable(file))}`"
+            message = f"mode {stat.S_IMODE(mode):04o} lets other users {allowed} {printable(file)}; {advice}"
+            yield Issue((*path[:-1], f"{path[-1]}_file"), message)
+
+
+def _mode(file: Path) -> int:
+    try:
+        return file.stat().st_mode
+    except OSError:  # the file was removed after it was read
+        return 0
+
+
+def _is_read_only(file: Path) -> bool:
+    try:
+        return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def without_newline(text: str) -> str:

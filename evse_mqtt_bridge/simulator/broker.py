@@ -35,6 +35,9 @@ _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 """Folders in which packages install Mosquitto, outside of the PATH of most users."""
 
 
+_INSTALL_AMQTT = "run `pip install '.[demo]'` in the source folder of the bridge"
+
+
 class BrokerKind(StrEnum):
     """The broker to start."""
 
@@ -96,11 +99,9 @@ def choose_broker(kind: BrokerKind, path: str | None = None) -> BrokerKind:
         case BrokerKind.MOSQUITTO if not mosquitto:
             raise UnavailableError("Mosquitto is not installed: install the package mosquitto")
         case BrokerKind.AMQTT if not amqtt:
-            raise UnavailableError("amqtt is not installed: pip install 'evse-mqtt-bridge[demo]'")
+            raise UnavailableError(f"amqtt is not installed: {_INSTALL_AMQTT}")
         case BrokerKind.AUTO if not mosquitto and not amqtt:
-            raise UnavailableError(
-                "no broker is installed: install the package mosquitto, or pip install 'evse-mqtt-bridge[demo]'"
-            )
+            raise UnavailableError(f"no broker is installed: install the package mosquitto, or {_INSTALL_AMQTT}")
         case BrokerKind.AUTO:
             return BrokerKind.MOSQUITTO if mosquitto else BrokerKind.AMQTT
     return kind

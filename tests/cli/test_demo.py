@@ -93,7 +93,7 @@ def test_choose_broker_missing_names_the_package(tmp_path: Path, monkeypatch: py
     with pytest.raises(UnavailableError, match="install the package mosquitto"):
         choose_broker(BrokerKind.MOSQUITTO, path=str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(UnavailableError, match="pip install"):
+    with pytest.raises(UnavailableError, match=r"run `pip install '\.\[demo\]'`"):
         choose_broker(BrokerKind.AMQTT, path=str(tmp_path))
     with pytest.raises(UnavailableError, match="no broker is installed"):
         choose_broker(BrokerKind.AUTO, path=str(tmp_path))

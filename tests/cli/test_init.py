@@ -135,6 +135,7 @@ def test_init_stdin_password_precedes_tokens(folder: Path) -> None:
     assert result.code == 78
     assert result.stderr == f"stations[1].token_file: {folder}/b.token cannot be read: No such file or directory\n"
     (folder / "b.token").write_text("of-b\n")
+    (folder / "b.token").chmod(0o600)
     result = run(
         folder,
         *("--host", "h", "--username", "bridge", "--password-stdin", "--token-stdin", "--skip-tests"),
@@ -172,6 +173,7 @@ def test_init_secrets_in_environment_are_not_written(folder: Path, broker: Mosqu
 def test_init_files_are_relative_to_the_configuration(folder: Path) -> None:
     for name in ("p", "t"):
         (folder / name).write_text("secret\n")
+        (folder / name).chmod(0o600)
     result = run(
         folder.parent,
         *("--config", "etc/config.toml", "--host", "h", "--username", "u", "--password-file", "etc/p", "--skip-tests"),

@@ -9,7 +9,10 @@ from evse_mqtt_bridge.cloud.transport import choose_transport
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.support.errors import ConfigError
 
-_NO_PYCURL = "cloud.transport: libcurl cannot be used: install pycurl with: pip install 'evse-mqtt-bridge[fast]'"
+_NO_PYCURL = (
+    "cloud.transport: libcurl cannot be used: pycurl is missing; run `pip install '.[fast]'` in the source folder "
+    "of the bridge"
+)
 
 
 def _settings(transport: str) -> Cloud:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from evse_mqtt_bridge.config.files import back_up, create_file, save
+from evse_mqtt_bridge.config.files import back_up, create_file, replace_file, save
 from evse_mqtt_bridge.support.errors import EditError
 
 
@@ -165,6 +165,32 @@ def test_back_up_never_overwrites_a_copy(tmp_path: Path) -> None:
     assert back_up(path) == tmp_path / "config.toml.bak2"
     assert [(tmp_path / name).read_text() for name in names_in(tmp_path)] == ["two", "one", "two"]
     assert {mode_of(tmp_path / name) for name in names_in(tmp_path)[1:]} == {0o600}
+
+
+def test_back_up_on_full_disk_leaves_no_copy(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("x" * 2000)
+    with pytest.raises(EditError, match="cannot be backed up"), files_no_larger_than(1000):
+        back_up(path)
+    assert names_in(tmp_path) == ["config.toml"]
+
+
+def test_replace_file_keeps_a_copy(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("old")
+    path.chmod(0o644)
+    assert replace_file(path, "new") == tmp_path / "config.toml.bak"
+    assert (path.read_text(), (tmp_path / "config.toml.bak").read_text()) == ("new", "old")
+    assert mode_of(path) == 0o600
+
+
+def test_replace_file_on_full_disk_leaves_no_copy(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("old")
+    with pytest.raises(EditError, match="cannot be written and was not changed"), files_no_larger_than(1000):
+        replace_file(path, "x" * 2000)
+    assert names_in(tmp_path) == ["config.toml"]
+    assert path.read_text() == "old"
 
 
 def test_back_up_missing_file_raises(tmp_path: Path) -> None:

@@ -275,7 +275,36 @@ WORLD_READABLE = ": contains secrets that other users can read; run `chmod 600` 
 )
 def test_load_world_readable_secrets_gives_warning(text: str, mode: int, expected: list[str], tmp_path: Path) -> None:
     (tmp_path / "t").write_text("t")
+    (tmp_path / "t").chmod(0o600)
     assert warnings_of(tmp_path / "config.toml", text, mode) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "allowed"),
+    [(0o600, ""), (0o660, ""), (0o644, "read"), (0o602, "change"), (0o666, "read and change")],
+)
+def test_load_exposed_secret_file_gives_warning(mode: int, allowed: str, tmp_path: Path) -> None:
+    files = [tmp_path / "p", tmp_path / "t"]
+    for file in files:
+        file.write_text("secret\n")
+        file.chmod(mode)
+    text = BASE + 'password_file = "p"\n' + STATION + 'token_file = "t"\n'
+    expected = [
+        f":{line}: {key}: mode {mode:04o} lets other users {allowed} {file}; run `chmod 600 {file}`"
+        for line, key, file in ((4, "mqtt.password_file", files[0]), (8, "stations[0].token_file", files[1]))
+    ]
+    assert warnings_of(tmp_path / "config.toml", text) == (expected if allowed else [])
+
+
+def test_load_secret_on_read_only_mount_gives_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t").write_text("secret\n")
+    (tmp_path / "t").chmod(0o444)
+    text = BASE + STATION + 'token_file = "t"\n'
+    assert len(warnings_of(tmp_path / "config.toml", text)) == 1
+    flags = os.statvfs(tmp_path)
+    read_only = os.statvfs_result([*flags[:8], flags.f_flag | os.ST_RDONLY, *flags[9:]])
+    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+    assert warnings_of(tmp_path / "config.toml", text) == []
 
 
 @pytest.mark.parametrize(

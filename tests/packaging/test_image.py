@@ -49,6 +49,7 @@ def config(tmp_path: Path, broker: Mosquitto, cloud: CloudServer, authority: Aut
     folder = tmp_path / "config"
     folder.mkdir(mode=0o700)
     (folder / "garage.token").write_text(f"token-{EXAMPLE_EVSE}\n")
+    (folder / "garage.token").chmod(0o600)
     shutil.copy(authority.ca_file, folder / "ca.pem")
     station: dict[str, Any] = station_table(token_file="garage.token")
     del station["token"]

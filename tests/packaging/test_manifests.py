@@ -46,6 +46,7 @@ def _with_secrets(text: str, folder: Path) -> str:
     """Return the configuration with its secret files in `folder`; each file contains `secret`."""
     for file in _secret_files(text):
         (folder / Path(file).name).write_text("secret\n")
+        (folder / Path(file).name).chmod(0o600)
         text = text.replace(file, str(folder / Path(file).name))
     return text
 

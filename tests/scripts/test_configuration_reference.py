@@ -53,7 +53,8 @@ def test_page_lists_every_setting(setting: Setting) -> None:
 def test_toml_examples_of_page_are_valid(block: str, folder: Path) -> None:
     path = folder / "config.toml"
     path.write_text(block if "[mqtt]" in block else f'[mqtt]\nhost = "localhost"\n{block}')
-    path.chmod(0o600)
+    for file in folder.rglob("*"):
+        file.chmod(0o700 if file.is_dir() else 0o600)
     assert [warning for warning in load(path, {}).warnings if "no station is configured" not in warning] == []
 
 

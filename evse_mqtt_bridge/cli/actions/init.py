@@ -15,7 +15,7 @@ from evse_mqtt_bridge.cli.common.status_client import page_address
 from evse_mqtt_bridge.cli.common.wizard import Wizard
 from evse_mqtt_bridge.config import environment
 from evse_mqtt_bridge.config.answers import value_error
-from evse_mqtt_bridge.config.files import back_up, create_file, save
+from evse_mqtt_bridge.config.files import create_file, replace_file
 from evse_mqtt_bridge.config.load import Loaded, parse
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 from evse_mqtt_bridge.config.schema_index import KeyPath, format_path
@@ -47,8 +47,7 @@ def create_config(config: Path | None, options: Mapping[str, Any], *, force: boo
     with _cancellable():
         text = Wizard(path, given, os.environ).run()
     if force and path.exists():
-        click.echo(f"kept the previous {path} as {back_up(path)}")
-        save(path, text, mode=0o600)
+        click.echo(f"kept the previous {path} as {replace_file(path, text)}")
     else:
         create_file(path, text)
     _print_next_steps(path, parse(text, path, os.environ))

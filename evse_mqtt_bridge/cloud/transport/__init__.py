@@ -66,5 +66,5 @@ def _why_libcurl_is_unusable() -> str:
     try:
         from evse_mqtt_bridge.cloud.transport import libcurl  # noqa: PLC0415  # an optional extra
     except ImportError:
-        return "install pycurl with: pip install 'evse-mqtt-bridge[fast]'"
+        return "pycurl is missing; run `pip install '.[fast]'` in the source folder of the bridge"
     return libcurl.why_unusable()

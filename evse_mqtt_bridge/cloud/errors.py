@@ -20,6 +20,7 @@ import httpx
 from evse_mqtt_bridge.cloud.retry_after import http_date, retry_after
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.support.text import clean
+from evse_mqtt_bridge.support.tls import explain_rejection
 
 __all__ = ["EXPECTED", "CurlError", "causes", "of_error", "of_status"]
 
@@ -84,7 +85,7 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(
         (60,),
         f"{_REFUSED_CERTIFICATE}IP address mismatch, certificate is not valid for '{{}}'.",
-        _start(r"SSL.*subject name.*IP.* address '([^']*)'"),
+        _start(r"SSL.*subject name.*'([\d.]+|[\da-f.]*:[\da-f.:]*)'"),
     ),
     _Rule(
         (60,),
@@ -141,6 +142,8 @@ def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
         for cause in chain:
             if _is_of_kind(cause, rule.kinds) and (match := rule.pattern.match(_message(cause))):
                 text = rule.text.format(*map(clean, match.groups()))
+                if text.startswith(_REFUSED_CERTIFICATE):
+                    text = explain_rejection(text, "cloud")
                 return Failure(rule.reason, text or (_CUT_OFF if is_answering else _CLOSED))
     if isinstance(error, CurlError):
         return Failure(Reason.UNREACHABLE, f"{clean(error.text) or 'the request failed'} (libcurl {error.code})")

@@ -10,6 +10,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from evse_mqtt_bridge.domain.events import DisconnectReason
 from evse_mqtt_bridge.mqtt.inbound import Connack, Disconnect
 from evse_mqtt_bridge.support.text import clean
+from evse_mqtt_bridge.support.tls import explain_rejection
 
 __all__ = ["Disconnected", "connect_error", "disconnection", "reason_text", "refusal"]
 
@@ -69,9 +70,8 @@ def connect_error(error: Exception) -> Disconnected:
     """Return why connecting failed; `error` is an OSError (ssl.SSLError included) or a ValueError."""
     match error:
         case ssl.SSLCertVerificationError():
-            return Disconnected(
-                DisconnectReason.TLS, f"the broker's certificate was rejected: {clean(error.verify_message)}"
-            )
+            reason = explain_rejection(clean(error.verify_message), "mqtt.tls")
+            return Disconnected(DisconnectReason.TLS, f"the broker's certificate was rejected: {reason}")
         case ssl.SSLError():
             return Disconnected(DisconnectReason.TLS, clean(getattr(error, "reason", None) or str(error)))
         case socket.gaierror() | UnicodeError():  # the latter for a label that is empty or too long

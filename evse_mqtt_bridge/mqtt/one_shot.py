@@ -130,11 +130,7 @@ def _advice(disconnected: Disconnected, *, tls: bool) -> str:
     match disconnected.reason:
         case DisconnectReason.LOGIN:
             return "; check the user name, the password and the broker's access rules for this user"
-        case DisconnectReason.TLS if "match" in disconnected.detail or "not valid for" in disconnected.detail:
-            return "; use the host name in the broker's certificate"
-        case DisconnectReason.TLS if "certificate was rejected" in disconnected.detail:
-            return "; does mqtt.tls.ca_file name the CA that signed it?"
-        case DisconnectReason.TLS:
+        case DisconnectReason.TLS if "certificate was rejected" not in disconnected.detail:
             return port_advice
         case DisconnectReason.UNREACHABLE if any(
             text in disconnected.detail for text in ("closed the connection", "reset", "not MQTT")

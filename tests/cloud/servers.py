@@ -1,6 +1,7 @@
 """Servers in the event loop of a test, which leave neither task nor connection behind."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,9 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @asynccontextmanager
-async def serving(handle: Handler, host: str = HOST, port: int = 0) -> AsyncIterator[int]:
+async def serving(
+    handle: Handler, host: str = HOST, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """Serve connections with `handle`, and yield the port; a connection is closed when its handler ends."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -27,7 +30,7 @@ async def serving(handle: Handler, host: str = HOST, port: int = 0) -> AsyncIter
     def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.create_task(on_connection(reader, writer)))
 
-    server = await asyncio.start_server(start, host, port)
+    server = await asyncio.start_server(start, host, port, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

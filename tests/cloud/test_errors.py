@@ -21,8 +21,10 @@ _NO_HTTP = "the response is not valid HTTP"
 _NO_PROXY = "the proxy rejected the connection"
 _NO_DNS = "DNS: the name could not be resolved"
 _REFUSED = "TLS: the certificate was rejected: "
-_MISMATCH = f"{_REFUSED}Hostname mismatch, certificate is not valid for 'cloud.example'."
-_NO_ISSUER = f"{_REFUSED}unable to get local issuer certificate"
+_ALTERNATIVES = "use a host name or address that the certificate lists as subject alternative name"
+_MISMATCH = f"{_REFUSED}Hostname mismatch, certificate is not valid for 'cloud.example'; {_ALTERNATIVES}"
+_OTHER_ADDRESS = f"{_REFUSED}IP address mismatch, certificate is not valid for '127.0.0.1'; {_ALTERNATIVES}"
+_NO_ISSUER = f"{_REFUSED}unable to get local issuer certificate; does cloud.ca_file name the CA that signed it?"
 
 
 def _caused_by(error: Exception, cause: Exception) -> Exception:
@@ -143,7 +145,9 @@ def test_lost_connection_after_the_head_is_cut_off(error: Exception) -> None:
          Reason.UNREACHABLE, _MISMATCH),
         (60, "SSL: no alternative certificate subject name matches target ipv4 address '127.0.0.1'",
          Reason.UNREACHABLE,
-         f"{_REFUSED}IP address mismatch, certificate is not valid for '127.0.0.1'."),
+         _OTHER_ADDRESS),
+        (60, "SSL: certificate subject name 'other' does not match target hostname '127.0.0.1'",
+         Reason.UNREACHABLE, _OTHER_ADDRESS),
         (60, "", Reason.UNREACHABLE, f"{_REFUSED}it could not be verified"),
         (61, "Unsolicited Transfer-Encoding (whatever) found", Reason.INVALID_RESPONSE, _NO_HTTP),
         (77, "error setting certificate file", Reason.UNREACHABLE, "TLS: there is no CA to verify the server with"),
@@ -182,7 +186,7 @@ def test_libcurl_error_with_os_error_uses_the_os_error(
 def test_os_error_of_an_earlier_address_is_ignored(number: int) -> None:
     assert of_error(CurlError(1, "Received HTTP/0.9", os_error=number)) == Failure(Reason.INVALID_RESPONSE, _NO_HTTP)
     expired = CurlError(60, "SSL certificate problem: certificate has expired", os_error=number)
-    assert of_error(expired).detail == f"{_REFUSED}certificate has expired"
+    assert of_error(expired).detail.startswith(f"{_REFUSED}certificate has expired; ")
 
 
 @pytest.mark.parametrize("bug", [ValueError, TypeError, KeyError, ZeroDivisionError, RuntimeError])

@@ -1,16 +1,22 @@
 """Certificates for TLS tests, created in each run."""
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-__all__ = ["Authority", "Certificate"]
+__all__ = ["Authority", "Certificate", "Extension", "Key", "key_usage"]
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+Extension = tuple[x509.ExtensionType, bool]
+"""An extension, and whether it is critical."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +28,57 @@ class Certificate:
 
 
 class Authority:
-    """A certificate authority; `ca_file` is its own certificate, beside those that it issues."""
+    """A certificate authority.
 
-    def __init__(self, folder: Path, name: str = "test CA") -> None:
+    Args:
+        folder: Folder for the files.
+        name: Subject of its certificate.
+        issuer: The authority that signs its certificate; `None`: itself.
+        extensions: The extensions of its certificate instead of the usual ones.
+        expires_in: Seconds until its certificate expires.
+
+    Attributes:
+        ca_file: Its own certificate.
+        own: Its own certificate and key, for a server that is its own CA.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "test CA",
+        *,
+        issuer: "Authority | None" = None,
+        extensions: Sequence[Extension] | None = None,
+        expires_in: float = 86_400,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._name = _name(name)
         self._key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            _builder(self._name, self._name, self._key.public_key(), timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(ca=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        self.ca_file = folder / "ca.pem"
-        self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        if extensions is None:
+            extensions = [
+                (x509.BasicConstraints(ca=True, path_length=None), True),
+                (key_usage(ca=True), True),
+                (x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), False),
+                *((issuer.identifier,) if issuer else ()),
+            ]
+        certificate = (issuer or self)._sign(self._name, self._key, extensions, expires_in)  # noqa: SLF001  # same class
+        self.own = self._write("ca", certificate, self._key)
+        self.ca_file = self.own.cert_file
+
+    @property
+    def identifier(self) -> Extension:
+        """The extension Authority Key Identifier of the certificates that it issues."""
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
 
     def issue(
-        self, name: str = "server", *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1"), expires_in: float = 86_400
+        self,
+        name: str = "server",
+        *,
+        hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
+        expires_in: float = 86_400,
+        extensions: Sequence[Extension] | None = None,
+        key: Key | None = None,
     ) -> Certificate:
         """Issue a server certificate.
 
@@ -48,17 +86,21 @@ class Authority:
             name: Subject, and base name of the files.
             hosts: DNS names and IP addresses that it is valid for.
             expires_in: Seconds until it expires; a negative number makes it expired already.
+            extensions: Its extensions instead of the usual ones, beside that for `hosts`.
+            key: Its key; `None`: a new one.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = (
-            _builder(subject, self._name, key.public_key(), timedelta(seconds=expires_in))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(ca=False), critical=True)
-            .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        if extensions is None:
+            extensions = [
+                (x509.BasicConstraints(ca=False, path_length=None), True),
+                (key_usage(ca=False), True),
+                self.identifier,
+            ]
+        if hosts:
+            extensions = [*extensions, (x509.SubjectAlternativeName([_host(host) for host in hosts]), False)]
+        return self._write(name, self._sign(_name(name), key, extensions, expires_in), key)
+
+    def _write(self, name: str, certificate: x509.Certificate, key: Key) -> Certificate:
         files = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         files.cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         files.key_file.touch(mode=0o600)
@@ -69,23 +111,30 @@ class Authority:
         )
         return files
 
+    def _sign(
+        self, subject: x509.Name, key: Key, extensions: Sequence[Extension], expires_in: float
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=2))
+            .not_valid_after(now + timedelta(seconds=expires_in))
+        )
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical=critical)
+        return builder.sign(self._key, hashes.SHA256())
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=2))
-        .not_valid_after(now + lifetime)
-    )
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
+def key_usage(*, ca: bool) -> x509.KeyUsage:
+    """Return the key usage of a CA, or of a server."""
     return x509.KeyUsage(
         digital_signature=not ca,
         key_cert_sign=ca,

@@ -162,7 +162,7 @@ async def test_error_for_an_unknown_ca(encrypted: Mosquitto) -> None:
 async def test_error_for_a_certificate_of_another_host(encrypted: Mosquitto, authority: Authority) -> None:
     error = await _error(Mqtt(host=HOST, port=encrypted.port, tls=Tls(ca_file=str(authority.ca_file))))
     assert error.startswith("the broker's certificate was rejected: ")
-    assert error.endswith("; use the host name in the broker's certificate")
+    assert error.endswith("; use a host name or address that the certificate lists as subject alternative name")
 
 
 async def test_error_for_a_rejected_login(tmp_path: Path) -> None:

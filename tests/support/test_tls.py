@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from evse_mqtt_bridge.support.errors import CertificateError, ConfigError
-from evse_mqtt_bridge.support.tls import check_ca_file, client_context, server_context
+from evse_mqtt_bridge.support.tls import check_ca_file, client_context, explain_rejection, server_context
 from tests.harness import Authority
 
 
@@ -68,6 +68,35 @@ def test_client_context_with_unusable_file_names_setting(
     (problem,) = caught.value.problems
     assert problem.key == f"mqtt.tls.{setting}"
     assert problem.message.startswith(f"{files[file]} cannot be used: {reason}")
+
+
+@pytest.mark.parametrize("ca", ["", "ca"])
+def test_client_context_flags_depend_on_no_python_version(files: dict[str, str], ca: str) -> None:
+    flags = client_context("cloud", files[ca]).verify_flags
+    assert flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert not flags & ssl.VERIFY_X509_STRICT
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("unable to get local issuer certificate", "does mqtt.tls.ca_file name the CA that signed it?"),
+        ("unable to verify the first certificate", "does mqtt.tls.ca_file name the CA that signed it?"),
+        ("self-signed certificate in certificate chain", "does mqtt.tls.ca_file name the CA that signed it?"),
+        ("self-signed certificate", "if you trust it, name it in mqtt.tls.ca_file"),
+        ("certificate has expired", "check its dates, those of its CA, and the clock of this machine"),
+        (
+            "certificate is not yet valid or the system clock is incorrect",
+            "check its dates, those of its CA, and the clock of this machine",
+        ),
+    ],
+)
+def test_rejection_is_explained_by_what_to_check(reason: str, advice: str) -> None:
+    assert explain_rejection(reason, "mqtt.tls") == f"{reason}; {advice}"
+
+
+def test_rejection_of_unknown_kind_is_explained_by_its_reason() -> None:
+    assert explain_rejection("permitted subtree violation", "cloud") == "permitted subtree violation"
 
 
 def test_check_ca_file_with_unusable_file_names_setting(files: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from evse_mqtt_bridge.config.schema_index import KeyPath, format_path, variable_
 from evse_mqtt_bridge.config.secrets import Resolved, exposed_files, has_secrets, others_can_read, resolve
 from evse_mqtt_bridge.config.source_positions import key_lines
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
+from evse_mqtt_bridge.support.files import read_file
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["Loaded", "load", "parse", "read_text", "read_toml"]
@@ -26,6 +27,10 @@ __all__ = ["Loaded", "load", "parse", "read_text", "read_toml"]
 _TOML_ERROR = re.compile(
     r"(?P<message>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
 )
+
+
+_LIMIT = 64 * 1024**2
+"""Maximum size of a configuration file, in bytes: more than 100,000 stations need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,9 @@ def read_text(path: Path) -> str:
     """
     content = b""
     try:
-        content = path.read_bytes()
+        content = read_file(path, _LIMIT)
+        if len(content) > _LIMIT:
+            raise ConfigError(Problem(f"is larger than {_LIMIT // 1024**2} MiB", source=printable(path)))
         return content.decode().removeprefix("\ufeff")
     except FileNotFoundError:
         problem = Problem("no such file; create it with `evse-mqtt-bridge init`", source=printable(path))

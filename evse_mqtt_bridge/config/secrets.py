@@ -8,6 +8,7 @@ credentials, and a command run by hand finds it next to the configuration file.
 One newline at the end of a secret is ignored, as editors and `echo` add it.
 """
 
+import errno
 import os
 import shlex
 import stat
@@ -21,11 +22,15 @@ from evse_mqtt_bridge.config.errors import QUOTES_HINT, Issue, printable
 from evse_mqtt_bridge.config.location import path_exists
 from evse_mqtt_bridge.config.schema_index import KeyPath
 from evse_mqtt_bridge.config.value_types import is_line
+from evse_mqtt_bridge.support.files import check_regular, read_file
 
 __all__ = ["Resolved", "exposed_files", "has_secrets", "others_can_read", "resolve", "without_newline"]
 
 _LIMIT = 65_536
 """Maximum size of a file with a secret, in bytes."""
+
+_CERTIFICATE_LIMIT = 16 * 1024**2
+"""Maximum size of a file with certificates, in bytes. All public CAs together have less than one MiB."""
 
 _TLS = ("mqtt", "tls")
 _CLOUD = ("cloud",)
@@ -131,8 +136,7 @@ def _certificate_errors(data: dict[str, Any], folder: Path) -> Iterator[Issue]:
             file = folder / table[name]
             table[name] = str(file)
             try:
-                with file.open("rb") as stream:
-                    stream.read(1)
+                _check_certificate(file)
             except OSError as error:
                 yield Issue((*path, name), _unreadable(file, error))
             else:
@@ -149,6 +153,18 @@ def _certificate_errors(data: dict[str, Any], folder: Path) -> Iterator[Issue]:
         setting, reason = key_pair
         path = (*_TLS, setting)
         yield Issue(path, f"{printable(files[path])}: {reason}")
+
+
+def _check_certificate(file: Path) -> None:
+    """Check that OpenSSL can read a file, which it opens by its name.
+
+    Raises:
+        OSError: It cannot.
+    """
+    check_regular(file)
+    with file.open("rb") as stream:
+        if len(stream.read(_CERTIFICATE_LIMIT + 1)) > _CERTIFICATE_LIMIT:
+            raise OSError(errno.EFBIG, f"it is larger than {_CERTIFICATE_LIMIT // 1024**2} MiB")
 
 
 def _secrets(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, dict[str, Any]]]:
@@ -201,8 +217,7 @@ def _read(file: Path) -> str:
         ValueError: The file cannot be read, or contains no secret.
     """
     try:
-        with file.open("rb") as stream:
-            content = stream.read(_LIMIT + 1)
+        content = read_file(file, _LIMIT)
         text = content.decode()
     except UnicodeDecodeError:
         raise ValueError(f"{printable(file)} is not UTF-8 text") from None

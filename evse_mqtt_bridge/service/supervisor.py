@@ -44,6 +44,14 @@ __all__ = ["Controls", "Supervisor", "run"]
 _TICK = 10.0
 """Maximum pause between two rounds of periodic work, in seconds."""
 
+_LOAD_TIMEOUT = 30.0
+"""Seconds for a reload to read the configuration and every file that it names."""
+
+_LOAD_TIMED_OUT = (
+    f"the files of the configuration cannot be read within {_LOAD_TIMEOUT:g} s; is a file on a network share that does "
+    "not respond?"
+)
+
 _NO_SERVICE_MANAGER = ServiceNotifier()
 
 
@@ -160,15 +168,12 @@ class Supervisor:
     async def reload(self, load: Callable[[], Loaded], stop: asyncio.Future[Any]) -> None:
         """Switch to the configuration that `load` reads, or keep the current one if the new one is invalid.
 
-        Gives up if `stop` is done before `load` returns.
+        Gives up if `stop` is done before `load` returns, or if that takes too long.
         """
-        loading = asyncio.create_task(in_daemon_thread(load, "load"), name="load")
-        await self._watch_until(loading, stop)
-        if not loading.done():  # the file may be on a network share that hangs
-            loading.cancel()
-            return
         try:
-            loaded = loading.result()
+            loaded = await self._load(load, stop)
+            if loaded is None:
+                return
             await self._apply(loaded.config)
         except ConfigError as error:
             problems = tuple(str(problem) for problem in error.problems)
@@ -176,6 +181,25 @@ class Supervisor:
         else:
             for warning in loaded.warnings:
                 self._log(LogEvent.CONFIGURATION_WARNING, detail=warning)
+
+    async def _load(self, load: Callable[[], Loaded], stop: asyncio.Future[Any]) -> Loaded | None:
+        """Return the result of `load`, or `None` if `stop` is done before.
+
+        Raises:
+            ConfigError: The configuration is invalid, or cannot be read in time.
+        """
+        loading = asyncio.create_task(in_daemon_thread(load, "load"), name="load")
+        timeout = asyncio.create_task(asyncio.sleep(_LOAD_TIMEOUT), name="load timeout")
+        try:
+            await self._watch_until(loading, stop, timeout)
+            if loading.done():
+                return loading.result()
+        finally:
+            loading.cancel()  # the thread may never end, for example on a network share that hangs
+            timeout.cancel()
+        if stop.done():
+            return None
+        raise ConfigError(Problem(_LOAD_TIMED_OUT))
 
     async def shutdown(self) -> None:
         """Stop every component, polling before publishing, so that `offline` is the last message."""

@@ -1,14 +1,24 @@
 """Reloads of a running bridge: they keep states and delay nothing. See also test_lifecycle.py."""
 
+import asyncio
+import json
 import os
 import signal
+import threading
 from datetime import UTC, datetime
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from evse_mqtt_bridge.config.load import Loaded
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.observability.log import make_logger
+from evse_mqtt_bridge.service.supervisor import Supervisor
+from evse_mqtt_bridge.service.systemd import ServiceNotifier
 from tests.harness import CloudServer, Observer
 from tests.harness.cloud import EXAMPLE_EVSE, plug_object, status_example
 from tests.harness.configuration import write_config
@@ -29,6 +39,58 @@ def test_stop_during_a_hanging_reload_exits(config: Path, observer: Observer, br
     with config.open("w"):
         bridge.stop()
     observer.wait_for(_AVAILABILITY, "offline")
+
+
+def test_reload_of_a_fifo_is_rejected_and_the_next_one_works(config: Path, bridge_process: Start) -> None:
+    bridge = bridge_process(config)
+    bridge.wait_for_line("station available")
+    text = config.read_text()
+    config.unlink()
+    os.mkfifo(config, 0o600)
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line("reload failed.*cannot be read: it is a pipe without content")
+    config.unlink()
+    config.write_text(text)
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line("configuration reloaded")
+    bridge.stop()
+
+
+@pytest.mark.parametrize("key", ["token_file", "ca_file"])
+def test_reload_that_names_a_fifo_is_rejected(
+    tmp_path: Path, tables: dict[str, Any], bridge_process: Start, key: str
+) -> None:
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    bridge.wait_for_line("station available")
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    table = tables["stations"][0] if key == "token_file" else tables["cloud"]
+    table.pop("token", None)
+    table[key] = "fifo"
+    write_config(config, tables)
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line(f"reload failed.*{key}: .*/fifo cannot be read: it is (a pipe without|not a regular)")
+    bridge.stop()
+
+
+@pytest.mark.asyncio(loop_factories=["virtual_time"])
+async def test_reload_that_cannot_read_in_time_is_rejected() -> None:
+    """A read from a network share may hang for hours."""
+    config = Config.model_validate({"mqtt": {"host": "broker.test"}, "http": {"enabled": False}})
+    log = StringIO()
+    supervisor = Supervisor(config, make_logger("info", "json", log), ServiceNotifier())
+    answered = threading.Event()
+
+    def hang() -> Loaded:
+        answered.wait()
+        return Loaded(config)
+
+    began = asyncio.get_running_loop().time()
+    await supervisor.reload(hang, asyncio.get_running_loop().create_future())
+    answered.set()
+    assert asyncio.get_running_loop().time() - began == pytest.approx(30)
+    line = json.loads(log.getvalue())
+    assert (line["event"], "within 30 s" in line["problem"]) == ("configuration_rejected", True)
 
 
 def test_reload_with_another_log_format_uses_it_at_once(

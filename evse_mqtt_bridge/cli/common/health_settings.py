@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evse_mqtt_bridge.config.location import VARIABLE_PREFIX
+from evse_mqtt_bridge.support.files import read_file
 
 __all__ = ["HealthSettings", "read_health_settings"]
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_FILE_LIMIT = 64 * 1024**2  # bytes
 _CLIENT_ID_LENGTH = 128
 _PORTS = range(1, 65536)
 _HTTP_KEYS = ("enabled", "host", "port")
@@ -42,7 +44,7 @@ class HealthSettings(NamedTuple):
 def read_health_settings(path: Path | None, environ: Mapping[str, str]) -> HealthSettings | None:
     """Return the settings from the file at `path` and the environment; `None` if the complete loader is needed."""
     try:
-        data = tomllib.loads(path.read_bytes().decode().removeprefix("\ufeff")) if path is not None else {}
+        data = tomllib.loads(read_file(path, _FILE_LIMIT).decode().removeprefix("\ufeff")) if path is not None else {}
         variables = _variables(environ)
         http = _table(data, variables, "http", _HTTP_KEYS)
         mqtt = _table(data, variables, "mqtt", ("host", "client_id"))

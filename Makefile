@@ -27,6 +27,7 @@ help:
 	@echo "make lint     run linters and type checks"
 	@echo "make format   format the code and sort imports"
 	@echo "make bench    compare the bridge with its alternatives; shorter run: BENCH_ARGS='--quick'"
+	@echo "              compare with a commit: BENCH_ARGS='guard --against HEAD~5'"
 	@echo "make soak     inject random faults for 3 minutes and check the topics; SOAK_ARGS='--minutes 30 --seed 7'"
 	@echo "make image    build the container image with buildah, as root; base image: BASE=..."
 	@echo "make image-test build the image, then test it and the systemd unit against a local broker and cloud"
@@ -56,6 +57,7 @@ format: $(TEST_READY)
 bench: $(BENCH_READY)
 	@scripts/ensure-mosquitto
 	@scripts/ensure-nginx
+	@scripts/ensure-valgrind
 	@$(PYTHON) -m benchmarks $(BENCH_ARGS)
 
 soak: $(BENCH_READY)

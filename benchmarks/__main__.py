@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 from benchmarks.aging import aging
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.faults import faults
+from benchmarks.guard import guard
 from benchmarks.latency import latency
 from benchmarks.machine import description, leave_measured_core
 from benchmarks.metrics import metrics
@@ -29,24 +31,28 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "metrics": metrics,
     "aging": aging,
 }
+_GUARD = "guard"
 
 
 def main() -> None:
     """Run the selected parts, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="*", help=f"what to measure: {', '.join(_PARTS)} (default: all)")
+    names = [*_PARTS, _GUARD]
+    parser.add_argument("part", nargs="*", help=f"what to measure: {', '.join(names)} (default: all but {_GUARD})")
+    parser.add_argument("--against", default="", metavar="COMMIT", help="what to compare with (default: latest tag)")
     parser.add_argument("--quick", action="store_true", help="use few stations and short runs, for a first impression")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
     options = parser.parse_args()
-    unknown = set(options.part) - _PARTS.keys()
+    unknown = set(options.part) - set(names)
     if unknown:
-        parser.error(f"unknown part: {', '.join(sorted(unknown))}; choose from {', '.join(_PARTS)}")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
+    parts: dict[str, Callable[[Effort], Iterator[Table]]] = {**_PARTS, _GUARD: partial(guard, against=options.against)}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all processes are stopped
     leave_measured_core()
     print(description())
     for name in options.part or _PARTS:
         began = time.monotonic()
-        tables = list(_PARTS[name](QUICK if options.quick else FULL))
+        tables = list(parts[name](QUICK if options.quick else FULL))
         conditions = f"Measured {datetime.now(UTC):%Y-%m-%d}: {description()}."
         for table in tables:
             print(f"\n{table.name}\n\n{table}\n")

@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
-from benchmarks.client import Client
+from benchmarks.client import ROOT, Client
 from benchmarks.cloud import plugs_of, uuid_of
 from benchmarks.rig import Rig, Settings
 from benchmarks.subscriber import Subscriber
@@ -15,7 +16,7 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant.location import Discovery
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["Bridge", "availability_topics", "retained_topics", "topics_of", "watch_availability"]
+__all__ = ["Bridge", "availability_topics", "environment_of", "retained_topics", "topics_of", "watch_availability"]
 
 _TOPICS = Topics("evse")
 _CLIENT_ID = "evse-mqtt-bridge"
@@ -23,18 +24,26 @@ _LOCATIONS = (PlainLocation(_TOPICS), DiscoveryLocation("homeassistant", "entity
 
 
 class Bridge(Client):
-    """`evse-mqtt-bridge run` for the stations with these numbers."""
+    """`evse-mqtt-bridge run` for the stations with these numbers; see `Client` for the other arguments."""
 
-    def __init__(self, rig: Rig, settings: Settings, stations: range) -> None:
+    def __init__(
+        self, rig: Rig, settings: Settings, stations: range, *, tree: Path = ROOT, is_counted: bool = False
+    ) -> None:
         self._settings = settings
         config = rig.write_config(settings, stations)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("EVSE_MQTT_BRIDGE")}
-        super().__init__(rig, [sys.executable, "-m", "evse_mqtt_bridge", "run", "--config", config], environment)
+        command: list[str | Path] = [sys.executable, "-m", "evse_mqtt_bridge", "run", "--config", config]
+        super().__init__(rig, command, environment_of(tree), tree=tree, is_counted=is_counted)
 
     def reload(self, stations: range) -> None:
         """Reload a configuration with other stations (SIGHUP)."""
         self._rig.write_config(self._settings, stations)
         self.signal(signal.SIGHUP)
+
+
+def environment_of(tree: Path) -> dict[str, str]:
+    """Return the environment for a command of the bridge in this tree, without settings of the bridge."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EVSE_MQTT_BRIDGE")}
+    return environment | {"PYTHONPATH": str(tree)}
 
 
 def availability_topics(stations: range) -> frozenset[str]:

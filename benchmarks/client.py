@@ -1,4 +1,7 @@
-"""A client under measurement: a process on its own core, measured by the counters of cloud, broker and kernel."""
+"""A client under measurement: a process on its own core, measured by the counters of cloud, broker and kernel.
+
+The instructions of a client are counted in a run of its own, because counting slows it down.
+"""
 
 import subprocess
 import sys
@@ -9,12 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from benchmarks.instructions import InstructionCounter
 from benchmarks.machine import Usage, pin, usage
 from benchmarks.rig import Rig
 
-__all__ = ["Client", "Figures", "script"]
+__all__ = ["ROOT", "Client", "Figures", "script"]
 
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
+"""The working tree."""
+
+_SLOWER_WHEN_COUNTED = 10
+"""The factor by which a client whose instructions are counted may exceed a timeout."""
 
 
 def script(name: str, **options: object) -> list[str]:
@@ -46,16 +54,36 @@ class Figures:
 
 
 class Client:
-    """A client process; use it as a context manager. `output` is the file with its stdout and stderr."""
+    """A client process; use it as a context manager. `output` is the file with its stdout and stderr.
 
-    def __init__(self, rig: Rig, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+    Args:
+        rig: The cloud and the broker that the client uses.
+        command: The command that starts the client.
+        environment: Its environment; `None`: that of this process.
+        tree: The folder that it runs in: the working tree, or another one to compare with.
+        is_counted: Whether its instructions are counted.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str] | None = None,
+        *,
+        tree: Path = ROOT,
+        is_counted: bool = False,
+    ) -> None:
         self.output = rig.folder / "client.log"
         self._rig = rig
+        self._is_counted = is_counted
+        self._counter = InstructionCounter(rig.folder)
+        if is_counted:
+            command = self._counter.command(command)
         self.began = time.monotonic()
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
                 pin(command, measured=True),
-                cwd=_ROOT,
+                cwd=tree,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -107,6 +135,8 @@ class Client:
             RuntimeError: The client has exited.
         """
         began = time.monotonic()
+        if self._is_counted:
+            timeout *= _SLOWER_WHEN_COUNTED
         while not condition():
             if self._process.poll() is not None:
                 raise RuntimeError(f"the client exited while waiting for {what}: {self.tail()}")
@@ -129,6 +159,22 @@ class Client:
             raise RuntimeError(f"the client exited while it was measured: {self.tail()}")
         messages = self._rig.broker.messages_per_second(began)
         return Figures(polls / elapsed, messages, (used.cpu - cpu) / elapsed, used.memory)
+
+    def start_counting(self) -> None:
+        """Count instructions from now on."""
+        self._counter.start(self.pid)
+
+    def stop_counting(self) -> int:
+        """Return the number of instructions since `start_counting`."""
+        return self._counter.stop(self.pid)
+
+    def instructions_per_poll(self, seconds: float) -> float:
+        """Count the instructions of this many seconds, and divide them by the polls."""
+        self.start_counting()
+        polls = self._rig.cloud.polls()
+        time.sleep(seconds)
+        polls = self._rig.cloud.polls() - polls
+        return self.stop_counting() / polls
 
     def tail(self) -> str:
         """Return the last 2000 characters of the output."""

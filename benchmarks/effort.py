@@ -17,6 +17,7 @@ class Effort:
         paced_seconds: Duration of a measurement at that interval.
         sizes: Numbers of stations for the scale measurement.
         fault_stations: Number of stations for the fault measurement.
+        counted_seconds: Duration of a count of instructions.
     """
 
     rounds: int
@@ -26,7 +27,8 @@ class Effort:
     paced_seconds: float
     sizes: tuple[int, ...]
     fault_stations: int
+    counted_seconds: float
 
 
-FULL = Effort(2, 6.0, 15_000, 5_000, 20.0, (500, 5_000, 20_000), 5_000)
-QUICK = Effort(1, 4.0, 10_000, 1_000, 10.0, (100, 500), 320)
+FULL = Effort(2, 6.0, 15_000, 5_000, 20.0, (500, 5_000, 20_000), 5_000, 8.0)
+QUICK = Effort(1, 4.0, 10_000, 1_000, 10.0, (100, 500), 320, 5.0)

@@ -3,21 +3,32 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from benchmarks import instructions
 from benchmarks.bridge import Bridge, availability_topics, watch_availability
-from benchmarks.client import Client, Figures, script
+from benchmarks.client import ROOT, Client, Figures, script
 from benchmarks.effort import Effort
 from benchmarks.node_red import NodeRed, missing_reason
 from benchmarks.report import Table, spread
 from benchmarks.rig import Rig, Settings
 
-__all__ = ["busy_bridge", "full_load", "throughput"]
+__all__ = ["busy_bridge", "counted_full_load", "full_load", "throughput"]
 
 _START = 60.0
+_COUNTED_STATIONS = 1_500
+"""Number of stations while instructions are counted: more than a client can poll every second under Callgrind."""
 _LOOP = "plain loop, requests and paho"
 _BRIDGE = "bridge, one station in ten changing"
 _GET = "bare requests, the bridge's HTTP client"
 _NODE_RED = "Node-RED flow"
+_VARIANTS = (
+    ("bridge, nothing changing", 0.0, 0),
+    ("bridge, every second station changing", 0.5, 0),
+    ("bridge, every station changing", 1.0, 0),
+    ("bridge, one station in ten changing, QoS 1", 0.1, 1),
+)
+"""Name, share of changing stations, and QoS of the rows that are measured once."""
 
 
 def throughput(effort: Effort) -> Iterator[Table]:
@@ -34,19 +45,33 @@ def throughput(effort: Effort) -> Iterator[Table]:
         if not missing_reason():
             with Rig(changing=0.1) as rig:
                 figures[_NODE_RED].append(_node_red(rig, effort))
-    for name, changing, qos in (
-        ("bridge, nothing changing", 0.0, 0),
-        ("bridge, every second station changing", 0.5, 0),
-        ("bridge, every station changing", 1.0, 0),
-        ("bridge, one station in ten changing, QoS 1", 0.1, 1),
-    ):
+    for name, changing, qos in _VARIANTS:
         print(f"full load: {name}")
         with Rig(changing=changing) as rig:
             figures[name].append(full_load(rig, effort, qos))
-    yield _table(figures)
+    yield _table(figures, {} if instructions.missing_reason() else _counted(effort))
 
 
-def _table(figures: dict[str, list[Figures]]) -> Table:
+def _counted(effort: Effort) -> dict[str, float]:
+    """Return the instructions per poll by row."""
+    counts = {}
+    with Rig(changing=0.1) as rig, _loop_client(rig, _COUNTED_STATIONS, is_counted=True) as client:
+        counts[_LOOP] = _count(client, effort, 100)
+    with Rig(changing=0.1) as rig, _bare_get_client(rig, _COUNTED_STATIONS, is_counted=True) as client:
+        counts[_GET] = _count(client, effort, 300)
+    for name, changing, qos in ((_BRIDGE, 0.1, 0), *_VARIANTS):
+        print(f"full load, instructions: {name}")
+        with Rig(changing=changing) as rig:
+            counts[name] = counted_full_load(rig, effort, qos)
+    return counts
+
+
+def _count(client: Client, effort: Effort, first_polls: int) -> float:
+    client.wait_for_polls(first_polls, _START)
+    return client.instructions_per_poll(effort.counted_seconds)
+
+
+def _table(figures: dict[str, list[Figures]], counts: dict[str, float]) -> Table:
     loop = sorted(each.polls for each in figures[_LOOP])[len(figures[_LOOP]) // 2]
     rows = []
     notes = []
@@ -58,6 +83,7 @@ def _table(figures: dict[str, list[Figures]]) -> Table:
                 spread([each.polls for each in runs]),
                 f"{times:.1f}",
                 spread([each.cpu_per_poll for each in runs], ".3f"),
+                f"{counts[name] / 1000:,.0f}" if name in counts else "-",
                 spread([each.messages / each.polls for each in runs], ".1f"),
                 f"{max(each.memory for each in runs) / 2**20:.0f}",
             )
@@ -66,20 +92,30 @@ def _table(figures: dict[str, list[Figures]]) -> Table:
             notes.append(f"*{name}* used less than 90 % of its core: with a whole core it would be faster.")
     if missing_reason():
         notes.append(f"Node-RED was not measured: {missing_reason()}.")
-    columns = ("", "polls/s", "times the loop", "CPU ms per poll", "messages per poll", "RSS MB")
+    if not counts:
+        notes.append(f"Instructions were not counted: {instructions.missing_reason()}.")
+    columns = ("", "polls/s", "times the loop", "CPU ms per poll", "1000 instructions", "messages per poll", "RSS MB")
     return Table("throughput", columns, tuple(rows), tuple(notes))
 
 
 def _loop(rig: Rig, effort: Effort) -> Figures:
-    addresses = {"cloud": rig.cloud.url, "ca": rig.cloud.ca_file, "broker": rig.broker.port}
-    with Client(rig, script("plain_loop", **addresses, stations=effort.full_load_stations)) as client:
+    with _loop_client(rig, effort.full_load_stations) as client:
         client.wait_for_polls(500, _START)
         return client.figures(effort.seconds)
 
 
-def _bare_get(rig: Rig, effort: Effort) -> Figures:
+def _loop_client(rig: Rig, stations: int, *, is_counted: bool = False) -> Client:
+    addresses = {"cloud": rig.cloud.url, "ca": rig.cloud.ca_file, "broker": rig.broker.port}
+    return Client(rig, script("plain_loop", **addresses, stations=stations), is_counted=is_counted)
+
+
+def _bare_get_client(rig: Rig, stations: int, *, is_counted: bool = False) -> Client:
     addresses = {"cloud": rig.cloud.url, "ca": rig.cloud.ca_file}
-    with Client(rig, script("bare_get", **addresses, stations=effort.full_load_stations)) as client:
+    return Client(rig, script("bare_get", **addresses, stations=stations), is_counted=is_counted)
+
+
+def _bare_get(rig: Rig, effort: Effort) -> Figures:
+    with _bare_get_client(rig, effort.full_load_stations) as client:
         client.wait_for_polls(2_000, _START)
         return client.figures(effort.seconds)
 
@@ -90,21 +126,28 @@ def _node_red(rig: Rig, effort: Effort) -> Figures:
         return client.figures(effort.seconds)
 
 
-def full_load(rig: Rig, effort: Effort, qos: int = 0) -> Figures:
+def full_load(rig: Rig, effort: Effort, qos: int = 0, *, tree: Path = ROOT) -> Figures:
     """Measure a bridge that should poll all stations every second, which is more than one core can do."""
-    with busy_bridge(rig, effort, qos) as client:
+    with busy_bridge(rig, effort.full_load_stations, qos, tree=tree) as client:
         return client.figures(effort.seconds)
 
 
+def counted_full_load(rig: Rig, effort: Effort, qos: int = 0, *, tree: Path = ROOT) -> float:
+    """Return the instructions per poll at full load."""
+    with busy_bridge(rig, _COUNTED_STATIONS, qos, tree=tree, is_counted=True) as client:
+        return client.instructions_per_poll(effort.counted_seconds)
+
+
 @contextmanager
-def busy_bridge(rig: Rig, effort: Effort, qos: int = 0) -> Iterator[Bridge]:
+def busy_bridge(rig: Rig, count: int, qos: int = 0, *, tree: Path = ROOT, is_counted: bool = False) -> Iterator[Bridge]:
     """Start a bridge with more stations than it can poll, and wait until it has polled each at least once."""
-    stations = range(effort.full_load_stations)
+    stations = range(count)
     topics = availability_topics(stations)
     settings = Settings(interval=1, qos=qos, discovery=False)
-    with watch_availability(rig) as subscriber, Bridge(rig, settings, stations) as client:
-        subscriber.wait(
-            lambda latest: latest.keys() == topics, 3 * _START, f"{effort.full_load_stations} stations to be published"
-        )
-        client.wait_for_polls(2 * effort.full_load_stations + rig.cloud.polls(), _START)
+    with (
+        watch_availability(rig) as subscriber,
+        Bridge(rig, settings, stations, tree=tree, is_counted=is_counted) as client,
+    ):
+        subscriber.wait(lambda latest: latest.keys() == topics, 3 * _START, f"{count} stations to be published")
+        client.wait_for_polls(2 * count + rig.cloud.polls(), _START)
         yield client

@@ -84,9 +84,10 @@ clean:
 $(PYTHON):
 	@python=$$(scripts/find-python) && echo "creating the environment $(VENV) with $$python ..." && $$python -m venv --clear $(VENV)
 
-$(DEMO_READY): requirements/demo.txt pyproject.toml | $(PYTHON)
+$(DEMO_READY): requirements/demo.txt requirements/image.txt pyproject.toml | $(PYTHON)
 	@echo "installing the demo dependencies ..."
 	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --require-hashes --only-binary pycurl -r requirements/image.txt 2>/dev/null || echo "pycurl has no wheel for this system: the bridge uses httpx"
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

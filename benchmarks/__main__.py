@@ -10,6 +10,7 @@ from functools import partial
 
 from benchmarks.aging import aging
 from benchmarks.effort import FULL, QUICK, Effort
+from benchmarks.fallback import fallback
 from benchmarks.faults import faults
 from benchmarks.guard import guard
 from benchmarks.latency import latency
@@ -24,6 +25,7 @@ from benchmarks.transports import transports
 _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "throughput": throughput,
     "latency": latency,
+    "fallback": fallback,
     "profile": profile,
     "transports": transports,
     "scale": scale,

@@ -122,6 +122,10 @@ class Client:
         """Send a signal."""
         self._process.send_signal(number)
 
+    def patience(self, timeout: float) -> float:
+        """Return a timeout in seconds, prolonged if counting slows the client down."""
+        return timeout * _SLOWER_WHEN_COUNTED if self._is_counted else timeout
+
     def wait(self, condition: Callable[[], object], timeout: float, what: str) -> float:
         """Wait until `condition` is true and return how long that took, in seconds.
 
@@ -134,9 +138,7 @@ class Client:
             TimeoutError: The condition is not true within `timeout` seconds.
             RuntimeError: The client has exited.
         """
-        began = time.monotonic()
-        if self._is_counted:
-            timeout *= _SLOWER_WHEN_COUNTED
+        began, timeout = time.monotonic(), self.patience(timeout)
         while not condition():
             if self._process.poll() is not None:
                 raise RuntimeError(f"the client exited while waiting for {what}: {self.tail()}")

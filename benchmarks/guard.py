@@ -20,7 +20,7 @@ from benchmarks.instructions import InstructionCounter, missing_reason
 from benchmarks.latency import COUNTED_RATE, counted_paced, paced
 from benchmarks.report import Table, spread
 from benchmarks.rig import Rig, Settings
-from benchmarks.throughput import counted_full_load, full_load
+from benchmarks.throughput import FullLoad, counted_full_load, full_load
 
 __all__ = ["guard"]
 
@@ -80,14 +80,18 @@ class _Load:
     count: Callable[[Rig, Effort, Path], float]
 
 
+def _counted_full_load(rig: Rig, effort: Effort, tree: Path) -> float:
+    return counted_full_load(rig, effort, FullLoad(tree=tree))
+
+
+def _counted_paced(rig: Rig, effort: Effort, tree: Path) -> float:
+    return counted_paced(rig, effort, 1, tree=tree)
+
+
 _LOADS = (
-    _Load("full load, nothing changing", 0.0, lambda rig, effort, tree: counted_full_load(rig, effort, tree=tree)),
-    _Load("full load, one in ten changing", 0.1, lambda rig, effort, tree: counted_full_load(rig, effort, tree=tree)),
-    _Load(
-        f"{COUNTED_RATE:g} polls/s, QoS 1, one in ten changing",
-        0.1,
-        lambda rig, effort, tree: counted_paced(rig, effort, 1, tree=tree),
-    ),
+    _Load("full load, nothing changing", 0.0, _counted_full_load),
+    _Load("full load, one in ten changing", 0.1, _counted_full_load),
+    _Load(f"{COUNTED_RATE:g} polls/s, QoS 1, one in ten changing", 0.1, _counted_paced),
 )
 
 
@@ -106,12 +110,12 @@ def _republish(_effort: Effort, tree: Path) -> dict[str, float]:
     topics = availability_topics(stations)
     with Rig() as rig, Bridge(rig, Settings(interval=_RARELY), stations, tree=tree, is_counted=True) as bridge:
         with watch_availability(rig) as subscriber:
-            subscriber.wait(lambda latest: latest.keys() == topics, 3 * _START, "stations to be published")
-        rig.broker.wait_for_retained(messages, _START)
+            subscriber.wait(lambda latest: latest.keys() == topics, bridge.patience(_START), "stations to be published")
+        rig.broker.wait_for_retained(messages, bridge.patience(_START))
         rig.broker.stop()
         bridge.start_counting()
         rig.broker.start()
-        rig.broker.wait_for_retained(messages, 3 * _START)
+        rig.broker.wait_for_retained(messages, bridge.patience(_START))
         return {"1000 instructions per message of a full republish": bridge.stop_counting() / messages / 1000}
 
 
@@ -133,7 +137,7 @@ def _health(_effort: Effort, tree: Path) -> dict[str, float]:
 
 def _full_load(effort: Effort, tree: Path) -> dict[str, float]:
     with Rig(changing=0.1) as rig:
-        figures = full_load(rig, effort, tree=tree)
+        figures = full_load(rig, effort, FullLoad(tree=tree))
     return {
         "polls/s, full load": figures.polls,
         "CPU us per poll, full load": figures.cpu_per_poll * 1000,

@@ -147,7 +147,8 @@ def _published_bridge(
         watch_availability(rig) as subscriber,
         Bridge(rig, settings, stations, tree=tree, is_counted=is_counted) as client,
     ):
-        subscriber.wait(lambda latest: latest.keys() == topics, 2 * _START, f"{len(stations)} stations to be published")
+        timeout = client.patience(2 * _START)
+        subscriber.wait(lambda latest: latest.keys() == topics, timeout, f"{len(stations)} stations to be published")
         time.sleep(1.5 * settings.interval)
         yield client
 

@@ -10,7 +10,7 @@ from benchmarks.report import Table
 from benchmarks.rig import Rig, Settings
 from benchmarks.sampling import sampled
 from benchmarks.steps import costs, memory
-from benchmarks.throughput import busy_bridge
+from benchmarks.throughput import FullLoad, busy_bridge
 
 __all__ = ["profile"]
 
@@ -30,7 +30,7 @@ def profile(effort: Effort) -> Iterator[Table]:
         config = rig.write_config(Settings(interval=10), range(_STATIONS))
         steps, sizes = costs(config), memory(config)
     print("profile: bridge")
-    with Rig() as rig, busy_bridge(rig, effort.full_load_stations) as bridge:
+    with Rig() as rig, busy_bridge(rig, effort.full_load_stations, FullLoad()) as bridge:
         bridge_figures = bridge.figures(effort.seconds)
         shares = sampled(bridge.pid, round(effort.seconds), rig.folder)
     yield _poll_table(

@@ -22,12 +22,14 @@ class Settings:
         qos: MQTT QoS, 0 or 1.
         discovery: Whether Home Assistant discovery is published.
         connections: Maximum number of concurrent requests.
+        transport: The HTTP library, as in `cloud.transport`.
     """
 
     interval: float = 10.0
     qos: int = 1
     discovery: bool = True
     connections: int = 100
+    transport: str = "auto"
 
 
 class Rig:
@@ -61,6 +63,7 @@ class Rig:
             f'[mqtt]\nhost = "127.0.0.1"\nport = {self.broker.port}\nqos = {settings.qos}\n'
             f'[cloud]\nbase_url = "{self.cloud.url}"\nca_file = "{self.cloud.ca_file}"\n'
             f"max_concurrency = {settings.connections}\nmax_requests_per_second = 0\n"
+            f'transport = "{settings.transport}"\n'
             f"[polling]\ninterval = {settings.interval:g}\n"
             "[http]\nenabled = false\n"
             f"[homeassistant]\nenabled = {str(settings.discovery).lower()}\n"

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import instructions
@@ -13,7 +14,23 @@ from benchmarks.node_red import NodeRed, missing_reason
 from benchmarks.report import Table, spread
 from benchmarks.rig import Rig, Settings
 
-__all__ = ["busy_bridge", "counted_full_load", "full_load", "throughput"]
+__all__ = ["FullLoad", "busy_bridge", "counted_full_load", "full_load", "throughput"]
+
+
+@dataclass(frozen=True, slots=True)
+class FullLoad:
+    """A bridge that should poll all stations every second, which is more than one core can do.
+
+    Attributes:
+        qos: MQTT QoS.
+        transport: The HTTP library, as in `cloud.transport`.
+        tree: The folder with the code of the bridge.
+    """
+
+    qos: int = 0
+    transport: str = "auto"
+    tree: Path = ROOT
+
 
 _START = 60.0
 _COUNTED_STATIONS = 1_500
@@ -23,12 +40,13 @@ _BRIDGE = "bridge, one station in ten changing"
 _GET = "bare requests, the bridge's HTTP client"
 _NODE_RED = "Node-RED flow"
 _VARIANTS = (
-    ("bridge, nothing changing", 0.0, 0),
-    ("bridge, every second station changing", 0.5, 0),
-    ("bridge, every station changing", 1.0, 0),
-    ("bridge, one station in ten changing, QoS 1", 0.1, 1),
+    ("bridge, nothing changing", 0.0, FullLoad()),
+    ("bridge, every second station changing", 0.5, FullLoad()),
+    ("bridge, every station changing", 1.0, FullLoad()),
+    ("bridge, one station in ten changing, QoS 1", 0.1, FullLoad(qos=1)),
+    ("bridge without libcurl, one station in ten changing", 0.1, FullLoad(transport="httpx")),
 )
-"""Name, share of changing stations, and QoS of the rows that are measured once."""
+"""Name, share of changing stations, and load of the rows that are measured once."""
 
 
 def throughput(effort: Effort) -> Iterator[Table]:
@@ -39,16 +57,16 @@ def throughput(effort: Effort) -> Iterator[Table]:
         with Rig(changing=0.1) as rig:
             figures[_LOOP].append(_loop(rig, effort))
         with Rig(changing=0.1) as rig:
-            figures[_BRIDGE].append(full_load(rig, effort))
+            figures[_BRIDGE].append(full_load(rig, effort, FullLoad()))
         with Rig(changing=0.1) as rig:
             figures[_GET].append(_bare_get(rig, effort))
         if not missing_reason():
             with Rig(changing=0.1) as rig:
                 figures[_NODE_RED].append(_node_red(rig, effort))
-    for name, changing, qos in _VARIANTS:
+    for name, changing, load in _VARIANTS:
         print(f"full load: {name}")
         with Rig(changing=changing) as rig:
-            figures[name].append(full_load(rig, effort, qos))
+            figures[name].append(full_load(rig, effort, load))
     yield _table(figures, {} if instructions.missing_reason() else _counted(effort))
 
 
@@ -59,10 +77,10 @@ def _counted(effort: Effort) -> dict[str, float]:
         counts[_LOOP] = _count(client, effort, 100)
     with Rig(changing=0.1) as rig, _bare_get_client(rig, _COUNTED_STATIONS, is_counted=True) as client:
         counts[_GET] = _count(client, effort, 300)
-    for name, changing, qos in ((_BRIDGE, 0.1, 0), *_VARIANTS):
+    for name, changing, load in ((_BRIDGE, 0.1, FullLoad()), *_VARIANTS):
         print(f"full load, instructions: {name}")
         with Rig(changing=changing) as rig:
-            counts[name] = counted_full_load(rig, effort, qos)
+            counts[name] = counted_full_load(rig, effort, load)
     return counts
 
 
@@ -126,28 +144,29 @@ def _node_red(rig: Rig, effort: Effort) -> Figures:
         return client.figures(effort.seconds)
 
 
-def full_load(rig: Rig, effort: Effort, qos: int = 0, *, tree: Path = ROOT) -> Figures:
-    """Measure a bridge that should poll all stations every second, which is more than one core can do."""
-    with busy_bridge(rig, effort.full_load_stations, qos, tree=tree) as client:
+def full_load(rig: Rig, effort: Effort, load: FullLoad) -> Figures:
+    """Measure a bridge at full load."""
+    with busy_bridge(rig, effort.full_load_stations, load) as client:
         return client.figures(effort.seconds)
 
 
-def counted_full_load(rig: Rig, effort: Effort, qos: int = 0, *, tree: Path = ROOT) -> float:
+def counted_full_load(rig: Rig, effort: Effort, load: FullLoad) -> float:
     """Return the instructions per poll at full load."""
-    with busy_bridge(rig, _COUNTED_STATIONS, qos, tree=tree, is_counted=True) as client:
+    with busy_bridge(rig, _COUNTED_STATIONS, load, is_counted=True) as client:
         return client.instructions_per_poll(effort.counted_seconds)
 
 
 @contextmanager
-def busy_bridge(rig: Rig, count: int, qos: int = 0, *, tree: Path = ROOT, is_counted: bool = False) -> Iterator[Bridge]:
+def busy_bridge(rig: Rig, count: int, load: FullLoad, *, is_counted: bool = False) -> Iterator[Bridge]:
     """Start a bridge with more stations than it can poll, and wait until it has polled each at least once."""
     stations = range(count)
     topics = availability_topics(stations)
-    settings = Settings(interval=1, qos=qos, discovery=False)
+    settings = Settings(interval=1, qos=load.qos, discovery=False, transport=load.transport)
     with (
         watch_availability(rig) as subscriber,
-        Bridge(rig, settings, stations, tree=tree, is_counted=is_counted) as client,
+        Bridge(rig, settings, stations, tree=load.tree, is_counted=is_counted) as client,
     ):
-        subscriber.wait(lambda latest: latest.keys() == topics, 3 * _START, f"{count} stations to be published")
+        timeout = client.patience(3 * _START)
+        subscriber.wait(lambda latest: latest.keys() == topics, timeout, f"{count} stations to be published")
         client.wait_for_polls(2 * count + rig.cloud.polls(), _START)
         yield client

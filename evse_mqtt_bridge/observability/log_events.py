@@ -47,6 +47,14 @@ class LogEvent(Enum):
         "configuration warning",
         "The configuration is valid, but `detail` describes something that is probably not intended.",
     )
+    HTTP_LIBRARY_SLOW = (
+        "info",
+        "libcurl cannot be used, requests to the cloud take several times the CPU",
+        (
+            "Logged once at the start. httpx replaces libcurl; it is sufficient for 200 polls per second. "
+            "For more, see `detail` and [choose the HTTP library](configuration.md#choose-the-http-library)."
+        ),
+    )
     CONFIGURATION_APPLIED = (
         "info",
         "configuration reloaded",

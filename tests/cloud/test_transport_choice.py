@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from evse_mqtt_bridge.cloud.client import CloudClient
-from evse_mqtt_bridge.cloud.transport import choose_transport
+from evse_mqtt_bridge.cloud.transport import choose_transport, why_slow
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.support.errors import ConfigError
 
@@ -57,6 +57,16 @@ async def test_setting_selects_its_transport(setting: str, name: str, class_name
 def test_auto_without_pycurl_selects_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     _hide_pycurl(monkeypatch)
     assert choose_transport(_settings("auto")).name == "httpx"
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("auto", "install pycurl with: pip install 'evse-mqtt-bridge[fast]'"), ("httpx", ""), ("aiohttp", "")],
+)
+def test_missing_pycurl_is_why_auto_is_slow(monkeypatch: pytest.MonkeyPatch, setting: str, reason: str) -> None:
+    assert not why_slow(_settings(setting))
+    _hide_pycurl(monkeypatch)
+    assert why_slow(_settings(setting)) == reason
 
 
 @pytest.mark.parametrize(

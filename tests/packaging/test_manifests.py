@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no stubs
+from packaging.requirements import Requirement
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.load import parse
@@ -68,6 +69,24 @@ def test_image_installs_locked_packages_and_pycurl() -> None:
     assert pins("image").keys() - pins("run").keys() == {"pycurl"}
     assert pins("run").items() <= pins("image").items() <= pins("test").items()
     assert "requirements/image.txt" in DOCKERFILE
+
+
+def test_fast_extra_installs_pycurl_only_where_it_has_wheels() -> None:
+    (requirement,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["fast"]
+    marker = Requirement(requirement).marker
+    assert marker is not None
+    machines = ("x86_64", "aarch64", "armv7l", "armv6l", "i686", "riscv64")
+    installed = [name for name in machines if marker.evaluate({"sys_platform": "linux", "platform_machine": name})]
+    assert installed == ["x86_64", "aarch64"]
+    assert not marker.evaluate({"sys_platform": "darwin", "platform_machine": "x86_64"})  # no epoll
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md", "docs/operations.md"])
+def test_documented_installation_includes_libcurl(page: str) -> None:
+    text = (ROOT / page).read_text()
+    installations = re.findall(r"^    \S*pip install (?!--no-deps)(.*)$", text, re.MULTILINE)
+    assert installations
+    assert {line.split()[-1] for line in installations} <= {"'.[fast]'", "requirements/image.txt"}
 
 
 def test_image_user_folder_and_port_match_the_manifests() -> None:

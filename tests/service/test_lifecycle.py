@@ -1,6 +1,8 @@
 """The bridge as a process: stop, restart and reload."""
 
+import os
 import signal
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +30,21 @@ def test_stop_publishes_offline_last(
     observer.sync()
     published = [seen for seen in observer.messages if seen.topic.startswith(("evse/", "homeassistant/"))]
     assert (published[-1].topic, published[-1].payload, published[-1].retain) == (AVAILABILITY, "offline", True)
+
+
+def test_run_without_pycurl_logs_it_once_at_the_start(
+    config: Path, tmp_path: Path, observer: Observer, bridge_process: Start
+) -> None:
+    (tmp_path / "pycurl.py").write_text("raise ImportError\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    bridge = bridge_process(config, env={"PYTHONPATH": path})
+    observer.wait_for(AVAILABILITY, "online")
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line("configuration reloaded")
+    lines = [line for line in bridge.stderr if "libcurl cannot be used" in line]
+    assert len(lines) == 1
+    assert "several times the CPU" in lines[0]
+    assert "install pycurl with: pip install 'evse-mqtt-bridge[fast]'" in lines[0]
 
 
 def test_stop_during_a_poll_does_not_wait_for_it(

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from evse_mqtt_bridge.cli.common.options import load_config
+from evse_mqtt_bridge.cloud.transport import why_slow
 from evse_mqtt_bridge.observability.log import make_logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.observability.log_writer import LogWriter
@@ -38,6 +39,8 @@ def run_bridge(config: Path | None, signals: SignalHandler) -> None:
     log = make_logger(loaded.config.log.level, loaded.config.log.format)
     for warning in loaded.warnings:
         log_event(log, LogEvent.CONFIGURATION_WARNING, detail=warning)
+    if reason := why_slow(loaded.config.cloud):
+        log_event(log, LogEvent.HTTP_LIBRARY_SLOW, detail=reason)
 
     async def main() -> None:
         controls = supervisor.Controls()

@@ -14,7 +14,7 @@ from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.support import tls
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
 
-__all__ = ["TransportChoice", "choose_transport"]
+__all__ = ["TransportChoice", "choose_transport", "why_slow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,11 @@ class TransportChoice:
 
     name: str
     create: Callable[[], httpx.AsyncBaseTransport]
+
+
+def why_slow(settings: Cloud) -> str:
+    """Return why the slower transport replaces libcurl, and what to do; empty if it does not, or if it was selected."""
+    return _why_libcurl_is_unusable() if settings.transport == "auto" else ""
 
 
 def choose_transport(settings: Cloud) -> TransportChoice:

@@ -41,7 +41,7 @@ def guard(effort: Effort, against: str = "") -> Iterator[Table]:
     """
     commit = against or _git("describe", "--tags", "--abbrev=0", missing="HEAD")
     results: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with _checked_out(commit) as other:
+    with _worktree_of(commit) as other:
         for number in range(effort.rounds):
             for name, tree in ((commit, other), ("working tree", ROOT)):
                 print(f"guard: {name}, round {number + 1} of {effort.rounds}", flush=True)
@@ -157,7 +157,7 @@ def _paced(effort: Effort, tree: Path) -> dict[str, float]:
 
 
 @contextmanager
-def _checked_out(commit: str) -> Iterator[Path]:
+def _worktree_of(commit: str) -> Iterator[Path]:
     """Check out a commit into a folder of its own, and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="evse-bench-tree-") as folder:
         tree = Path(folder) / "tree"

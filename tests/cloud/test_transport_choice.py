@@ -9,10 +9,7 @@ from evse_mqtt_bridge.cloud.transport import choose_transport, why_slow
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.support.errors import ConfigError
 
-_NO_PYCURL = (
-    "cloud.transport: libcurl cannot be used: pycurl is missing; run `pip install '.[fast]'` in the source folder "
-    "of the bridge"
-)
+_PYCURL_MISSING = "pycurl is missing; run `pip install '.[fast]'` in the source folder of the bridge"
 
 
 def _settings(transport: str) -> Cloud:
@@ -31,7 +28,7 @@ def test_libcurl_without_pycurl_is_a_configuration_error(monkeypatch: pytest.Mon
     _hide_pycurl(monkeypatch)
     with pytest.raises(ConfigError) as caught:
         choose_transport(_settings("libcurl"))
-    assert str(caught.value) == _NO_PYCURL
+    assert str(caught.value) == f"cloud.transport: libcurl cannot be used: {_PYCURL_MISSING}"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +58,7 @@ def test_auto_without_pycurl_selects_httpx(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("setting", "reason"),
-    [("auto", "install pycurl with: pip install 'evse-mqtt-bridge[fast]'"), ("httpx", ""), ("aiohttp", "")],
+    [("auto", _PYCURL_MISSING), ("httpx", ""), ("aiohttp", "")],
 )
 def test_missing_pycurl_is_why_auto_is_slow(monkeypatch: pytest.MonkeyPatch, setting: str, reason: str) -> None:
     assert not why_slow(_settings(setting))

@@ -44,7 +44,7 @@ def test_run_without_pycurl_logs_it_once_at_the_start(
     lines = [line for line in bridge.stderr if "libcurl cannot be used" in line]
     assert len(lines) == 1
     assert "several times the CPU" in lines[0]
-    assert "install pycurl with: pip install 'evse-mqtt-bridge[fast]'" in lines[0]
+    assert "pycurl is missing" in lines[0]
 
 
 def test_stop_during_a_poll_does_not_wait_for_it(

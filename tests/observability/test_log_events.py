@@ -32,6 +32,7 @@ _PUBLISHED_IDS = frozenset(
         "configuration_warning",
         "consumer_started",
         "event_loop_error",
+        "http_library_slow",
         "lines_suppressed",
         "log_lines_dropped",
         "offline_not_acknowledged",

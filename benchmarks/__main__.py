@@ -13,6 +13,7 @@ from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.fallback import fallback
 from benchmarks.faults import faults
 from benchmarks.guard import guard
+from benchmarks.hanging import hanging
 from benchmarks.latency import latency
 from benchmarks.machine import description, leave_measured_core
 from benchmarks.metrics import metrics
@@ -30,6 +31,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "transports": transports,
     "scale": scale,
     "faults": faults,
+    "hanging": hanging,
     "metrics": metrics,
     "aging": aging,
 }

@@ -35,7 +35,7 @@ REASONS: Mapping[Reason, str] = {
     Reason.INVALID_RESPONSE: "the response, or the plug's part of the response, is invalid",
     Reason.OFFLINE: "the status is `offline`",
     Reason.CLOUD_OFFLINE: "the status is `cloud_offline`",
-    Reason.STALE: "the measurement is older than `polling.stale_after`, or in the future",
+    Reason.STALE: "the value is older than `polling.stale_after`, in the future, or not confirmed since the start",
     Reason.MISSING: "the last response did not contain this plug",
 }
 """Meaning of each reason. A plug has the reason of its station, unless the station is online."""

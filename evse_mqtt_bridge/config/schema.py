@@ -115,7 +115,7 @@ class Cloud(Section):
     ca_file: File = ""
     """PEM file with a CA to trust in addition to the system's CAs."""
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Maximum number of concurrent requests."""
+    """Maximum number of concurrent requests. A quarter of them is reserved for stations that answered last time."""
     max_requests_per_second: Annotated[float, Field(ge=0, le=100_000)] = 50
     """Maximum number of requests started per second, for all stations together. 0: no limit."""
     environment_proxy: bool = False

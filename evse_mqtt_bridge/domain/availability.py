@@ -15,7 +15,6 @@ A failure never changes measurements.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zlib import crc32
@@ -26,28 +25,21 @@ from evse_mqtt_bridge.domain.model import (
     PlugState,
     Reading,
     Reason,
-    Station,
     StationState,
     same_values,
 )
+from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.statuses import meaning
 
 __all__ = [
     "FORGET_AFTER",
     "FUTURE_TOLERANCE",
-    "MAX_PLUGS",
     "Moment",
     "Rules",
     "advance",
     "age",
-    "drop_plugs_without_topic",
-    "forget_plugs_without_topics",
     "next_change",
-    "restore_plugs",
 ]
-
-MAX_PLUGS = 64
-"""Maximum number of plugs of a station, including missing ones. Further plugs are ignored."""
 
 FORGET_AFTER = 24 * 3600.0
 """Seconds without a plug in the valid responses, and without an outage of its station, until it counts as removed."""
@@ -150,40 +142,6 @@ def next_change(state: StationState, rules: Rules, moment: Moment) -> float:
     return moment.monotonic + wait
 
 
-def restore_plugs(state: StationState, labels: Mapping[str, str | None]) -> StationState:
-    """Return `state` with the plugs (uuid: label) of a previous run.
-
-    They are marked missing by the first valid response that does not name them.
-    """
-    plugs = dict(state.plugs)
-    for uuid, label in labels.items():
-        if uuid not in plugs and len(plugs) < MAX_PLUGS:
-            plugs[uuid] = PlugState(uuid, label)
-    return replace(state, plugs=plugs) if len(plugs) > len(state.plugs) else state
-
-
-def drop_plugs_without_topic(outcome: Outcome, station: Station) -> Outcome:
-    """Return an outcome without the plugs that have no topic, with a note for each; a Failure if none is left."""
-    if not station.plugs or not isinstance(outcome, Reading):  # most polls
-        return outcome
-    plugs = tuple(plug for plug in outcome.plugs if not station.has_no_topic_for(plug.plug_uuid))
-    if len(plugs) == len(outcome.plugs):
-        return outcome
-    ignored = (plug.plug_uuid for plug in outcome.plugs if station.has_no_topic_for(plug.plug_uuid))
-    notes = (
-        f"plug {uuid} is left out: its uuid is the alias of another plug; give it an alias too" for uuid in ignored
-    )
-    if not plugs:
-        return Failure(Reason.INVALID_RESPONSE, next(notes))
-    return replace(outcome, plugs=plugs, notes=(*outcome.notes, *notes))
-
-
-def forget_plugs_without_topics(state: StationState, station: Station) -> StationState:
-    """Return `state` without the plugs for which `station` has no topic."""
-    plugs = {uuid: plug for uuid, plug in state.plugs.items() if not station.has_no_topic_for(uuid)}
-    return replace(state, plugs=plugs) if len(plugs) < len(state.plugs) else state
-
-
 def _reason_of_failure(state: StationState, failure: Reason, consecutive_failures: int, rules: Rules) -> Reason | None:
     before = state.reason
     is_unavailable = before not in (None, Reason.ONLINE)
@@ -214,9 +172,16 @@ def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, 
         elif moment.monotonic - plug.missing_since < FORGET_AFTER:
             plugs[uuid] = plug
     for uuid, reading in readings.items():
-        if len(plugs) < MAX_PLUGS:
-            plugs[uuid] = PlugState(uuid, reading.label, reading)
+        if len(plugs) >= MAX_PLUGS and not _drop_unconfirmed(plugs):
+            break
+        plugs[uuid] = PlugState(uuid, reading.label, reading)
     return plugs
+
+
+def _drop_unconfirmed(plugs: dict[str, PlugState]) -> bool:
+    """Drop a missing plug of a previous run that no response has ever listed; return whether there was one."""
+    unconfirmed = (uuid for uuid, plug in plugs.items() if plug.reading is None and plug.missing_since is not None)
+    return plugs.pop(next(unconfirmed, ""), None) is not None
 
 
 def _evaluate(  # noqa: PLR0913, PLR0917  # positional, because it runs for each plug of each poll

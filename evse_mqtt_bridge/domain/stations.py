@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 
-from evse_mqtt_bridge.domain.availability import (
-    Moment,
-    Rules,
-    advance,
-    age,
+from evse_mqtt_bridge.domain.availability import Moment, Rules, advance, age, next_change
+from evse_mqtt_bridge.domain.events import PollCompleted, StateAged
+from evse_mqtt_bridge.domain.model import Outcome, Reading, Station, StationState
+from evse_mqtt_bridge.domain.plugs import (
+    MAX_PLUGS,
     drop_plugs_without_topic,
     forget_plugs_without_topics,
-    next_change,
+    note_plugs_beyond_maximum,
     restore_plugs,
 )
-from evse_mqtt_bridge.domain.events import PollCompleted, StateAged
-from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
 from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
 
 __all__ = ["Stations"]
@@ -71,6 +69,8 @@ class Stations:
         outcome = drop_plugs_without_topic(outcome, station)
         new = self._states[uuid] = advance(old, outcome, self._rules, moment)
         self._deadlines.put(uuid, next_change(new, self._rules, moment))
+        if len(new.plugs) >= MAX_PLUGS and isinstance(outcome, Reading):
+            outcome = note_plugs_beyond_maximum(outcome, new)
         return PollCompleted(station, old, new, outcome, moment, seconds)
 
     def age(self, moment: Moment, limit: int) -> Iterator[StateAged]:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import NoReturn, Protocol
 
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.model import Failure, Outcome
-from evse_mqtt_bridge.polling.schedule import CompletedPoll, Schedule, next_due, station_phase
+from evse_mqtt_bridge.domain.model import Failure, Outcome, StationState
+from evse_mqtt_bridge.polling.schedule import CompletedPoll, DuePoll, Schedule, next_due, station_phase
+from evse_mqtt_bridge.polling.slots import Group, Slots, group_of
 
 __all__ = ["WAKE_UP_GRANULARITY", "Clock", "OnResult", "Poller"]
 
@@ -22,9 +23,9 @@ start this late; the schedule itself does not drift."""
 
 
 class OnResult(Protocol):
-    """Receives the outcome of a poll, and returns the number of consecutive failures of the station."""
+    """Receives the outcome of a poll, and returns the state of the station after it."""
 
-    def __call__(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float, /) -> int:
+    def __call__(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float, /) -> StationState:
         """Apply an outcome.
 
         Args:
@@ -84,6 +85,7 @@ class Poller:
 
     def __post_init__(self) -> None:
         self._schedule.rate = self.rate
+        self._schedule.slots = Slots(self.concurrency)
 
     def assign(self, intervals: Mapping[str, float], at_once: frozenset[str] = frozenset()) -> None:
         """Poll these stations from now on. A running request of a station that is polled at once is ignored.
@@ -101,7 +103,7 @@ class Poller:
             if known is None or known.interval != interval or uuid in at_once:
                 self._stations[uuid] = _Assignment(interval, known.phase if known else station_phase(self._joined))
                 self._joined += known is None
-                self._schedule.put(uuid, now)
+                self._schedule.put(uuid, now, Group.NEW)
         self._changed.set()
 
     @property
@@ -139,29 +141,34 @@ class Poller:
     async def _work(self, number: int) -> NoReturn:
         while True:
             async with self._dispatch_lock:
-                uuid, due = await self._next_due_poll()
+                uuid, due, group = await self._next_due_poll()
             assignment = self._stations[uuid]
             start = self._started[number] = self.clock.monotonic()
             outcome = await self.fetch(uuid)
             del self._started[number]
             now = self.clock.monotonic()
+            if self._schedule.end(group, now):
+                self._changed.set()
             if isinstance(outcome, Failure) and outcome.retry_after is not None:
                 self._schedule.hold(now + outcome.retry_after)
             if self._stations.get(uuid) is not assignment:
                 continue  # the station was removed, or has another interval or request
-            consecutive_failures = self.on_result(uuid, outcome, Moment(now, self.clock.utc()), now - start)
+            state = self.on_result(uuid, outcome, Moment(now, self.clock.utc()), now - start)
             due = next_due(
                 outcome,
                 CompletedPoll(due, now, self.clock.chance()),
-                consecutive_failures=consecutive_failures,
+                consecutive_failures=state.consecutive_failures,
                 interval=assignment.interval,
                 phase=assignment.phase,
             )
-            if self._schedule.put(uuid, due):
+            if self._schedule.put(uuid, due, group_of(state)):
                 self._changed.set()
 
-    async def _next_due_poll(self) -> tuple[str, float]:
-        """Wait for the earliest due poll; an earlier poll that is added meanwhile ends the wait."""
+    async def _next_due_poll(self) -> DuePoll:
+        """Wait for the earliest due poll of a group with a free slot.
+
+        An earlier poll that is added meanwhile, or a slot that becomes free for another group, ends the wait.
+        """
         while True:
             due_poll = self._schedule.pop(self.clock.monotonic())
             if due_poll is not None:

@@ -3,21 +3,30 @@
 Each station has a grid: its phase plus a whole number of intervals. The golden ratio spreads the phases of any number
 of stations evenly, and a new station does not move the others. A failing station leaves the grid and uses full jitter:
 it waits for a random time up to a bound that doubles with each failure. A rejected station is only probed.
+
+There is one queue per group of stations (slots.py). The earliest due poll of all groups comes first, so that each
+station is polled even if there are more polls than the limits allow. Exceptions: a group without a free slot is passed
+over, and one with a guaranteed share takes precedence.
 """
 
 import heapq
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
+from evse_mqtt_bridge.polling.slots import Group, Slots
 
-__all__ = ["BACKOFF_LIMIT", "PROBE_INTERVAL", "CompletedPoll", "Schedule", "next_due", "station_phase"]
+__all__ = ["BACKOFF_LIMIT", "PROBE_INTERVAL", "CompletedPoll", "DuePoll", "Schedule", "next_due", "station_phase"]
 
 BACKOFF_LIMIT = 300.0
 """Maximum backoff in seconds, unless the interval of the station is longer."""
 
 PROBE_INTERVAL = 900.0
 """Seconds between two polls of a station whose token is rejected, or that the cloud does not know."""
+
+_Entry = tuple[float, int, str]
+"""An entry of a queue: due time, serial number, key."""
 
 _SHORTEST_WAIT = 1.0
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -71,33 +80,51 @@ def next_due(
     return (max(following, upcoming) + phase) * interval
 
 
+class DuePoll(NamedTuple):
+    """A poll whose time has come.
+
+    Attributes:
+        key: The station.
+        due: When the poll was due.
+        group: Why the station is polled.
+    """
+
+    key: str
+    due: float
+    group: Group
+
+
 @dataclass(slots=True)
 class Schedule:
-    """A queue of due times, earliest first; it contains each key once.
+    """A queue of due times, earliest first; it contains each key once, in one group.
 
     Attributes:
         rate: Maximum number of keys per second; 0: no limit.
+        slots: The slots for running polls; unlimited by default.
         held_until: No key is returned before this time.
     """
 
     rate: float = 0.0
+    slots: Slots = field(default_factory=Slots)
     held_until: float = -math.inf
-    _heap: list[tuple[float, int, str]] = field(default_factory=list)
+    _heaps: dict[Group, list[_Entry]] = field(default_factory=lambda: {group: [] for group in Group})
     _due: dict[str, int] = field(default_factory=dict)
     _serial: int = 0
     _free_at: float = -math.inf
+    _room_since: float = -math.inf
 
     @property
     def entries(self) -> int:
         """The number of stored entries, including outdated ones."""
-        return len(self._heap)
+        return sum(map(len, self._heaps.values()))
 
-    def put(self, key: str, due: float) -> bool:
-        """Add `key`, or change its due time; return whether it is the earliest."""
+    def put(self, key: str, due: float, group: Group = Group.ANSWERING) -> bool:
+        """Add `key`, or change its due time and group; return whether it is the earliest of its group."""
         self._serial += 1
         self._due[key] = self._serial
-        heapq.heappush(self._heap, (due, self._serial, key))
-        return self._heap[0][1] == self._serial
+        heap = self._heaps[group]
+        heapq.heappush(heap, (due, self._serial, key))
+        return heap[0][1] == self._serial
 
     def remove(self, key: str) -> None:
         """Remove `key`, if present."""
@@ -112,29 +139,59 @@ class Schedule:
         return now < self.held_until
 
     def late(self, now: float) -> float:
-        """Return for how many seconds the earliest key has been due; 0 if none is due."""
-        self._drop_outdated()
-        return max(0.0, now - self._heap[0][0]) if self._heap else 0.0
+        """Return for how many seconds the earliest key has been due; 0 if none is due.
 
-    def _drop_outdated(self) -> None:
-        """Drop entries at the front whose key was removed or has another due time."""
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][1]:
-            heapq.heappop(self._heap)
+        The wait of unavailable stations for one of their slots does not count.
+        """
+        dues = [entry[0] for group in Group if group is not Group.UNAVAILABLE and (entry := self._first(group))]
+        if self.slots.has_room(Group.UNAVAILABLE) and (entry := self._first(Group.UNAVAILABLE)):
+            dues.append(max(entry[0], self._room_since))
+        return max(0.0, now - min(dues)) if dues else 0.0
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until `pop` returns a key; `None` if there are no keys."""
-        self._drop_outdated()
-        if not self._heap:
+        """Return the seconds until `pop` returns a key; `None` if no group with a free slot has one."""
+        group = self._next_group(now)
+        if group is None:
             return None
-        return max(0.0, max(self._heap[0][0], self._free_at, self.held_until) - now)
+        return max(0.0, max(self._heaps[group][0][0], self._free_at, self.held_until) - now)
 
-    def pop(self, now: float) -> tuple[str, float] | None:
-        """Remove and return a due key with its due time; `None` if none is due."""
-        if self.wait(now) != 0.0:
+    def pop(self, now: float) -> DuePoll | None:
+        """Remove and return a due key, and count it as running until `end`; `None` if none is due."""
+        group = self._next_group(now)
+        if group is None or max(self._heaps[group][0][0], self._free_at, self.held_until) > now:
             return None
-        due, _, key = heapq.heappop(self._heap)
+        due, _, key = heapq.heappop(self._heaps[group])
         del self._due[key]
+        self.slots.start(group)
         if self.rate:
             # Delays up to 0.1 s are caught up, so that late timers do not lower the rate.
             self._free_at = max(self._free_at, now - 0.1) + 1 / self.rate
-        return key, due
+        return DuePoll(key, due, group)
+
+    def end(self, group: Group, now: float) -> bool:
+        """Free the slot of a poll of `group`; return whether `wait` may have become shorter."""
+        has_more_room = self.slots.end(group)
+        if has_more_room:
+            self._room_since = now
+        return has_more_room
+
+    def _next_group(self, now: float) -> Group | None:
+        """Return the group with the next poll: the earliest one, or one that is due of a group with precedence."""
+        earliest: Group | None = None
+        first: _Entry | None = None
+        for group in self._heaps:
+            entry = self._first(group)
+            if entry is None:
+                continue
+            if entry[0] <= now and self.slots.has_precedence(group):
+                return group
+            if (first is None or entry < first) and self.slots.has_room(group):
+                earliest, first = group, entry
+        return earliest
+
+    def _first(self, group: Group) -> _Entry | None:
+        """Return the earliest entry of a group. Drops entries whose key was removed, or has another due time."""
+        heap = self._heaps[group]
+        while heap and self._due.get(heap[0][2]) != heap[0][1]:
+            heapq.heappop(heap)
+        return heap[0] if heap else None

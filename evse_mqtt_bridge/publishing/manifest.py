@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from evse_mqtt_bridge.domain.availability import MAX_PLUGS
 from evse_mqtt_bridge.domain.identifiers import is_alias, is_id
 from evse_mqtt_bridge.domain.model import Station, StationState
+from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
 from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.protocol import Location

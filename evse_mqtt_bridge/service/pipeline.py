@@ -5,7 +5,7 @@ Every poll passes through the pipeline, so it does nothing but call the others.
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.events import Listener
-from evse_mqtt_bridge.domain.model import Outcome
+from evse_mqtt_bridge.domain.model import Outcome, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.service.components.publishing import Publishing
 
@@ -20,8 +20,8 @@ class Pipeline:
         self._publishing = publishing
         self._listener = listener
 
-    def on_result(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> int:
-        """Apply the outcome of one poll; return the station's consecutive failures.
+    def on_result(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> StationState:
+        """Apply the outcome of one poll; return the station's new state.
 
         Args:
             uuid: The station.
@@ -32,7 +32,7 @@ class Pipeline:
         event = self._stations.apply_outcome(uuid, outcome, moment, seconds)
         self._publishing.session.station_changed(event.station, event.old, event.new)
         self._listener.poll_completed(event)
-        return event.new.consecutive_failures
+        return event.new
 
     def age(self, moment: Moment, limit: int) -> bool:
         """Publish what changes without a poll, such as values that become too old.

@@ -16,9 +16,9 @@ from evse_mqtt_bridge.domain.availability import (
     advance,
     age,
     next_change,
-    restore_plugs,
 )
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason, StationState
+from evse_mqtt_bridge.domain.plugs import restore_plugs
 from tests.harness.samples import NOW, at, failure, outcomes, plug_reading, reading
 
 _RULES = Rules(stale_after=60)

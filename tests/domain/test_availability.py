@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from evse_mqtt_bridge.domain.availability import (
     FORGET_AFTER,
     FUTURE_TOLERANCE,
-    MAX_PLUGS,
     Rules,
     advance,
-    restore_plugs,
 )
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason, StationState
+from evse_mqtt_bridge.domain.plugs import MAX_PLUGS, restore_plugs
 from tests.harness.samples import NOW, at, failure, outcomes, plug_reading, reading
 
 _RULES = Rules()
@@ -147,6 +146,18 @@ def test_new_plugs_beyond_maximum_are_ignored() -> None:
     full = _after(reading(*many), reading(*many[:1], plug_reading("late")))
     assert len(full.plugs) == MAX_PLUGS
     assert "late" not in full.plugs
+
+
+def test_real_plugs_replace_unconfirmed_ones_beyond_maximum() -> None:
+    """Retained messages may name plugs that do not exist; a plug that a response has listed stays."""
+    ghosts = {f"ghost{index}": None for index in range(MAX_PLUGS - 1)}
+    state = restore_plugs(_after(reading(plug_reading("known"))), ghosts)
+    many = [plug_reading(f"q{index}") for index in range(MAX_PLUGS)]
+    merged = advance(state, reading(*many), _RULES, at(30))
+    assert list(merged.plugs) == ["known", *(f"q{index}" for index in range(MAX_PLUGS - 1))]
+    two = advance(state, reading(*many[:2]), _RULES, at(30))
+    assert len(two.plugs) == MAX_PLUGS
+    assert {"known", "q0", "q1", "ghost5"} <= two.plugs.keys()
 
 
 def test_invalid_object_affects_only_its_known_plug() -> None:

@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules
-from evse_mqtt_bridge.domain.model import Reason, Station
+from evse_mqtt_bridge.domain.model import Reading, Reason, Station
+from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.stations import Stations
 from tests.harness.samples import NOW, at, failure, plug_reading, reading
 
@@ -81,6 +82,22 @@ def test_reconfigure_with_other_limit_evaluates_all_stations() -> None:
     assert _aged(stations, at(100)) == {}
     stations.reconfigure({uuid: Station(uuid, 30) for uuid in _UUIDS[1:]}, _RULES)
     assert _aged(stations, at(101)) == dict.fromkeys(_UUIDS[1:], Reason.STALE)
+
+
+def test_plugs_beyond_maximum_are_noted() -> None:
+    stations = _stations()
+    many = [plug_reading(f"q{number}") for number in range(MAX_PLUGS)]
+    full = stations.apply_outcome("s0", reading(*many), at(0), 0.1)
+    assert isinstance(full.outcome, Reading)
+    assert full.outcome.notes == ()
+    beyond = stations.apply_outcome("s0", reading(*many, plug_reading("r1"), plug_reading("r2")), at(1), 0.1)
+    assert isinstance(beyond.outcome, Reading)
+    assert beyond.outcome.notes == ("2 plugs are left out, because a station has at most 64 plugs: r1, r2",)
+    others = [plug_reading(f"r{number}") for number in range(100)]
+    most = stations.apply_outcome("s0", reading(*many, *others), at(2), 0.1)
+    assert isinstance(most.outcome, Reading)
+    assert most.outcome.notes[0].endswith("r8, r9, ...")
+    assert len(most.outcome.notes[0]) < 400
 
 
 def test_failure_before_plugs_are_restored_counts() -> None:

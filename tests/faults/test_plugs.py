@@ -175,3 +175,23 @@ def test_unknown_status_and_field_are_logged_once(service: _Service, report_row:
         "status 'defrosting' is unknown and was published unchanged",
     ]
     report_row(16, "; ".join(details))
+
+
+def test_plugs_beyond_the_maximum_are_logged_once(service: _Service, report_row: ReportRow) -> None:
+    """A station has at most 64 plugs; the log names those that the bridge leaves out."""
+    plugs = [f"plug-{number:02}" for number in range(70)]
+    service.cloud.answer(
+        uuid_of(5),
+        lambda _: [plug_object(evse_uuid=uuid_of(5), plug_uuid=plug, time=_utc()) for plug in [PLUG, *plugs]],
+    )
+    service.wait(5, "availability", "online", plugs[62])
+    polled = len(service.cloud.requests_of(uuid_of(5)))
+    service.cloud.wait_for_requests(polled + 2, uuid_of(5))
+    service.observer.sync()
+    published = {
+        topic.split("/")[2] for topic in service.observer.retained if topic.startswith(f"evse/{uuid_of(5)}/plug")
+    }
+    assert published == set(plugs[:63])
+    (entry,) = log_entries(service.bridge, "unusual_answer", station=name_of(5), level="warning")
+    assert all(plug in entry["detail"] for plug in plugs[63:])
+    report_row(16, entry["detail"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age, restore_plugs
+from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age
 from evse_mqtt_bridge.domain.events import (
     BrokerChanged,
     BrokerConnected,
@@ -24,6 +24,7 @@ from evse_mqtt_bridge.domain.events import (
     SubscriptionRejected,
 )
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason, Station, StationState
+from evse_mqtt_bridge.domain.plugs import restore_plugs
 from evse_mqtt_bridge.observability.event_log import LINES_PER_MINUTE, LOGGED_ONCE_LIMIT, EventLog
 from evse_mqtt_bridge.observability.log import make_logger
 from tests.harness import Clock

@@ -8,9 +8,10 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age, restore_plugs
+from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age
 from evse_mqtt_bridge.domain.events import PollCompleted, StateAged, StationRemoved
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason, Station, StationState
+from evse_mqtt_bridge.domain.plugs import restore_plugs
 from evse_mqtt_bridge.observability.history import HISTORY_MINUTES, History, PowerSeries, StationHistory
 from tests.harness.samples import NOW, failure, outcomes, plug_reading, reading
 from tests.observability.samples import poll_completed

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import pytest
 
-from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
+from evse_mqtt_bridge.domain.availability import Moment, Rules, advance
+from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason, StationState
 from evse_mqtt_bridge.polling.poller import Clock, Poller
 from tests.harness.samples import NOW, failure, reading
 from tests.harness.virtual_time import run
@@ -29,13 +29,16 @@ class _Cloud:
         seconds: Duration of a request by station, 0.1 s by default.
         requests: Time and station of each request.
         results: The outcomes that the poller reported.
+        states: The state of each station after its last poll.
+        reported: When each station became unavailable.
     """
 
     answers: dict[str, Outcome] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     requests: list[tuple[float, str]] = field(default_factory=list)
     results: list[tuple[str, Outcome, Moment, float]] = field(default_factory=list)
-    consecutive_failures: Counter[str] = field(default_factory=Counter)
+    states: defaultdict[str, StationState] = field(default_factory=lambda: defaultdict(StationState))
+    reported: dict[str, float] = field(default_factory=dict)
     running: int = 0
     most_running: int = 0
 
@@ -50,10 +53,12 @@ class _Cloud:
             self.running -= 1
         return outcome
 
-    def on_result(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> int:
+    def on_result(self, uuid: str, outcome: Outcome, moment: Moment, seconds: float) -> StationState:
         self.results.append((uuid, outcome, moment, seconds))
-        self.consecutive_failures[uuid] = self.consecutive_failures[uuid] + 1 if isinstance(outcome, Failure) else 0
-        return self.consecutive_failures[uuid]
+        self.states[uuid] = state = advance(self.states[uuid], outcome, Rules(stale_after=0), moment)
+        if state.reason not in (None, Reason.ONLINE):
+            self.reported.setdefault(uuid, _now())
+        return state
 
     def times_of(self, uuid: str) -> list[float]:
         return [time for time, polled in self.requests if polled == uuid]
@@ -227,7 +232,7 @@ def test_recovered_station_returns_to_its_grid() -> None:
 
 @pytest.mark.parametrize("callback", ["fetch", "on_result"])
 def test_exception_in_callback_ends_the_poller(callback: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(*_: object) -> int:
+    def bug(*_: object) -> StationState:
         raise ZeroDivisionError
 
     async def work() -> None:
@@ -240,6 +245,120 @@ def test_exception_in_callback_ends_the_poller(callback: str, monkeypatch: pytes
     with pytest.raises(ExceptionGroup) as raised:
         run(work())
     assert raised.group_contains(ZeroDivisionError)
+
+
+# Stations that hang
+
+
+def _hang(cloud: _Cloud, stations: set[str]) -> None:
+    """Let these stations accept requests and not answer within the default timeout."""
+    for uuid in stations:
+        cloud.answers[uuid] = failure(Reason.UNREACHABLE)
+        cloud.seconds[uuid] = 10.0
+
+
+def _shuffled(count: int) -> list[str]:
+    stations = list(_many(count))
+    random.Random(2).shuffle(stations)  # noqa: S311  # not for security
+    return stations
+
+
+@pytest.mark.parametrize(("count", "hanging"), [(400, 200), (400, 390), (1000, 900)])
+def test_answering_stations_keep_their_cadence(count: int, hanging: int) -> None:
+    """They hang from the start; the others are polled within 10 % of the interval at every time."""
+    stations = _shuffled(count)
+    cloud = _Cloud()
+    _hang(cloud, set(stations[:hanging]))
+    _poll(cloud, dict.fromkeys(sorted(stations), 30.0), 1800, rate=50)
+    for uuid in stations[hanging:]:
+        later = cloud.gaps_of(uuid)[1:]  # the first gap leads to the station's grid
+        assert len(later) > 30
+        assert max(later) <= 33
+        assert min(later) >= 27
+    assert 15 < cloud.most_running <= 20
+
+
+def test_first_dead_station_is_reported_soon() -> None:
+    """Half of the stations begin to hang at the same time, and use every slot at first."""
+    stations = _shuffled(400)
+    cloud, dead = _Cloud(), set(stations[:200])
+
+    async def work() -> None:
+        async with _running(cloud, rate=50) as poller:
+            poller.assign(dict.fromkeys(sorted(stations), 30.0))
+            await asyncio.sleep(300)
+            _hang(cloud, dead)
+            await asyncio.sleep(1200)
+
+    run(work())
+    assert cloud.reported.keys() == dead
+    assert min(cloud.reported.values()) < 300 + 90
+    assert max(cloud.reported.values()) < 300 + 600
+    for uuid in stations[200:]:
+        times = [time for time in cloud.times_of(uuid) if time > 300 + 150]
+        assert max(after - before for before, after in pairwise(times)) <= 33
+
+
+def test_newly_hanging_station_is_reported_among_dead_ones() -> None:
+    """A thousand stations that are unavailable already do not delay the decision about another one."""
+    stations = _shuffled(1020)
+    cloud = _Cloud()
+    _hang(cloud, set(stations[20:]))
+
+    async def work() -> None:
+        async with _running(cloud, rate=50) as poller:
+            poller.assign(dict.fromkeys(stations, 30.0))
+            await asyncio.sleep(6000)
+            assert len(cloud.reported) == 1000
+            _hang(cloud, {stations[0]})
+            await asyncio.sleep(180)
+
+    run(work())
+    assert cloud.reported[stations[0]] <= 6000 + 180
+
+
+def test_every_station_is_polled_if_there_are_too_many() -> None:
+    """The limits allow less than half of the polls; no group is left out."""
+    cloud = _Cloud(answers={f"s{number}": failure(Reason.UNREACHABLE) for number in range(0, 100, 4)})
+
+    async def work() -> None:
+        async with _running(cloud, concurrency=2, rate=4) as poller:
+            poller.assign(_many(100, interval=10))
+            await asyncio.sleep(600)
+            poller.assign(_many(120, interval=10))
+            await asyncio.sleep(600)
+
+    run(work())
+    assert {len(cloud.times_of(uuid)) > 3 for uuid in _many(120)} == {True}
+    later = [max(cloud.gaps_of(uuid)) for uuid in _many(120)]
+    assert max(later) < 400
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+def test_few_slots_serve_hanging_and_answering_stations(concurrency: int) -> None:
+    cloud = _Cloud()
+    _hang(cloud, {"s0"})
+    _poll(cloud, _many(3), 3600, concurrency=concurrency)
+    assert "s0" in cloud.reported
+    assert len(cloud.times_of("s0")) > 12
+    limit = 30 + (11 if concurrency == 1 else 0.1)
+    for uuid in ("s1", "s2"):
+        assert max(cloud.gaps_of(uuid)[1:]) <= limit
+
+
+def test_delay_ignores_queued_unavailable_stations() -> None:
+    """While they use their slots, their wait does not mean that the limits are too low."""
+    cloud = _Cloud()
+    _hang(cloud, set(_many(300)))
+
+    async def work() -> None:
+        async with _running(cloud, rate=50) as poller:
+            poller.assign(_many(310))
+            await asyncio.sleep(3600)
+            assert len(cloud.reported) == 300
+            assert poller.delay < 1
+
+    run(work())
 
 
 # Added, changed and removed stations

@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from evse_mqtt_bridge.polling.schedule import Schedule
+from evse_mqtt_bridge.polling.schedule import DuePoll, Schedule
+from evse_mqtt_bridge.polling.slots import Group, Slots
 
 _keys = st.sampled_from(["a", "b", "c", "d"])
 _times = st.integers(0, 40).map(float)
@@ -39,7 +40,7 @@ def test_pop_returns_due_time() -> None:
     schedule = Schedule()
     schedule.put("a", 3)
     assert schedule.pop(2.9) is None
-    assert schedule.pop(10) == ("a", 3)
+    assert schedule.pop(10) == DuePoll("a", 3, Group.ANSWERING)
     assert schedule.pop(10) is None
 
 
@@ -107,6 +108,40 @@ def test_entries_do_not_grow_with_changed_due_times() -> None:
     assert schedule.entries < 10
 
 
+def test_group_without_a_free_slot_is_passed_over() -> None:
+    schedule = Schedule(slots=Slots(4))
+    for number in range(4):
+        schedule.put(f"dead{number}", number, Group.UNAVAILABLE)
+    schedule.put("alive", 10, Group.ANSWERING)
+    assert schedule.pop(20) == DuePoll("dead0", 0, Group.UNAVAILABLE)
+    assert schedule.pop(20) == DuePoll("alive", 10, Group.ANSWERING)
+    assert schedule.pop(20) is None
+    assert schedule.wait(20) is None
+    assert schedule.late(20) == 0
+    assert schedule.end(Group.UNAVAILABLE, 20)
+    assert schedule.late(22) == 2, "it waited for a slot before"
+    assert schedule.pop(20) == DuePoll("dead1", 1, Group.UNAVAILABLE)
+
+
+def test_group_below_its_guaranteed_share_has_precedence() -> None:
+    schedule = Schedule(slots=Slots(8))
+    for number in range(5):
+        schedule.put(f"alive{number}", number, Group.ANSWERING)
+    schedule.put("doubtful", 10, Group.DOUBTFUL)
+    schedule.put("doubtful too", 11, Group.DOUBTFUL)
+    schedule.put("suspect", 12, Group.SUSPECT)
+    assert [due.key for _ in range(5) if (due := schedule.pop(10))] == ["doubtful", *(f"alive{n}" for n in range(4))]
+    assert [due.key for _ in range(3) if (due := schedule.pop(12))] == ["suspect", "alive4", "doubtful too"]
+
+
+def test_key_in_another_group_is_returned_once() -> None:
+    schedule = Schedule()
+    schedule.put("a", 5, Group.NEW)
+    schedule.put("a", 6, Group.SUSPECT)
+    assert schedule.pop(10) == DuePoll("a", 6, Group.SUSPECT)
+    assert schedule.pop(10) is None
+
+
 @dataclass
 class _Naive:
     """A simple implementation for comparison."""
@@ -133,9 +168,9 @@ class ScheduleComparison(RuleBasedStateMachine):
         super().__init__()
         self.schedule, self.naive, self.now = Schedule(), _Naive(), 0.0
 
-    @rule(key=_keys, due=_times)
-    def put(self, key: str, due: float) -> None:
-        self.schedule.put(key, due)
+    @rule(key=_keys, due=_times, group=st.sampled_from(Group))
+    def put(self, key: str, due: float, group: Group) -> None:
+        self.schedule.put(key, due, group)
         self.naive.put(key, due)
 
     @rule(key=_keys)
@@ -157,7 +192,8 @@ class ScheduleComparison(RuleBasedStateMachine):
         first = self.naive.first()
         if first is not None and max(first[1], self.naive.held_until) > self.now:
             first = None
-        assert self.schedule.pop(self.now) == first
+        popped = self.schedule.pop(self.now)
+        assert (popped and popped[:2]) == first
         if first is not None:
             del self.naive.due[first[0]]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.domain.availability import MAX_PLUGS
 from evse_mqtt_bridge.domain.model import PlugState, Station, StationState
+from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.publishing.manifest import (
     ENTRY_LIMIT,
     BridgeEntry,

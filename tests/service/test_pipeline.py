@@ -56,11 +56,12 @@ def pipeline(recorder: _Recorder) -> Pipeline:
     return Pipeline(stations, publishing, recorder)
 
 
-def test_on_result_failures_returns_how_many_in_a_row(pipeline: Pipeline) -> None:
+def test_on_result_returns_the_new_state(pipeline: Pipeline) -> None:
     failed = failure(Reason.UNREACHABLE)
     outcomes: list[Outcome] = [failed, failed, reading(), failed]
-    counts = [pipeline.on_result(_UUID, outcome, Moment(1.0, NOW), 0.1) for outcome in outcomes]
-    assert counts == [1, 2, 0, 1]
+    states = [pipeline.on_result(_UUID, outcome, Moment(1.0, NOW), 0.1) for outcome in outcomes]
+    assert [state.consecutive_failures for state in states] == [1, 2, 0, 1]
+    assert [state.failure for state in states] == [failed, failed, None, failed]
 
 
 def test_on_result_reaches_the_session_before_listeners(pipeline: Pipeline, recorder: _Recorder) -> None:

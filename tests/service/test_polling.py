@@ -8,7 +8,7 @@ import pytest
 
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.model import Outcome
+from evse_mqtt_bridge.domain.model import Outcome, StationState
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.support.errors import ConfigError
@@ -29,8 +29,8 @@ def _config(**changed: object) -> Config:
     return Config.model_validate({**tables, **changed})
 
 
-def _on_result(_uuid: str, _outcome: Outcome, _moment: Moment, _seconds: float) -> int:
-    return 0
+def _on_result(_uuid: str, _outcome: Outcome, _moment: Moment, _seconds: float) -> StationState:
+    return StationState()
 
 
 @pytest.fixture

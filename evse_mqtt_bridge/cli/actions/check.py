@@ -10,8 +10,8 @@ from evse_mqtt_bridge.cli.common.tables import reading_lines
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.cloud.transport import choose_transport
 from evse_mqtt_bridge.config.schema import Config, Mqtt
-from evse_mqtt_bridge.domain.availability import drop_plugs_without_topic
 from evse_mqtt_bridge.domain.model import Failure
+from evse_mqtt_bridge.domain.plugs import drop_plugs_without_topic
 from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.support.errors import UnavailableError
 from evse_mqtt_bridge.support.text import clean

@@ -16,8 +16,8 @@ from evse_mqtt_bridge.cli.common.topic_list import plain_text, topic_lines
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
-from evse_mqtt_bridge.domain.availability import MAX_PLUGS, drop_plugs_without_topic
 from evse_mqtt_bridge.domain.model import Failure
+from evse_mqtt_bridge.domain.plugs import MAX_PLUGS, drop_plugs_without_topic
 from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.publishing.asyncapi import Broker, document
 from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue

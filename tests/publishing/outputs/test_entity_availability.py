@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from evse_mqtt_bridge.domain.availability import Rules, advance, restore_plugs
+from evse_mqtt_bridge.domain.availability import Rules, advance
 from evse_mqtt_bridge.domain.model import Outcome, PlugReading, Reason, Station, StationState
+from evse_mqtt_bridge.domain.plugs import restore_plugs
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.publishing.contract import READING_FIELDS
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant

@@ -1,16 +1,64 @@
-"""Writes configuration files atomically, and backs them up."""
+"""Writes configuration files atomically, one command at a time, and backs them up."""
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from evse_mqtt_bridge.support.errors import EditError
 
-__all__ = ["back_up", "create_file", "replace_file", "save"]
+__all__ = ["back_up", "create_file", "locked", "replace_file", "save"]
 
 _OWNER_ONLY = 0o600
+
+_LOCK_TIMEOUT = 30.0
+"""Seconds to wait for other commands that change the same file."""
+
+_LOCK_RETRY = 0.02
+"""Seconds between two attempts to lock a file."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, timeout: float = _LOCK_TIMEOUT) -> Iterator[None]:
+    """Keep other commands from changing a file from the moment it is read until it is saved.
+
+    The lock is on the folder, because `save` replaces the file, and a lock file would stay behind. There is no lock on
+    file systems that cannot lock a folder, such as NFS.
+
+    Raises:
+        EditError: Another command holds the lock for longer than `timeout` seconds.
+    """
+    try:
+        descriptor = os.open(_resolve_links(path).parent, os.O_RDONLY)
+    except (OSError, RuntimeError):  # `save` reports it
+        yield
+        return
+    try:
+        _lock(descriptor, path, timeout)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise EditError(
+                    f"{path} was not changed, because another command has been changing it for {timeout:g} s"
+                ) from None
+            time.sleep(_LOCK_RETRY)
+        except OSError:
+            return
+        else:
+            return
 
 
 def save(path: Path, text: str, mode: int | None = None) -> None:
@@ -116,12 +164,13 @@ def replace_file(path: Path, text: str) -> Path:
     Raises:
         EditError: The file or its copy cannot be written; the file was not changed, and there is no copy.
     """
-    copy = back_up(path)
-    try:
-        save(path, text, mode=_OWNER_ONLY)
-    except BaseException:
-        copy.unlink(missing_ok=True)
-        raise
+    with locked(path):
+        copy = back_up(path)
+        try:
+            save(path, text, mode=_OWNER_ONLY)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
     return copy
 
 

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.load import load
-from tests.harness import CloudServer, status_example
+from tests.harness import CloudServer, Request, status_example
 from tests.harness.bridge import clean_environment
 from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 
@@ -309,6 +310,52 @@ def test_remove_unknown_station_is_reported(config: Path) -> None:
 
 
 # --- in a terminal
+
+
+def test_add_keeps_what_other_commands_change_meanwhile(config: Path, cloud: CloudServer) -> None:
+    """Another command adds a station between the poll and the save of this one."""
+    other = '[[stations]]\nedge_device_id = "e"\nuuid = "other"\ntoken = "t"\n'
+
+    def add_other(_request: Request) -> list[Any]:
+        config.write_text(config.read_text() + other)
+        return status_example()
+
+    cloud.answer(EXAMPLE_EVSE, add_other)
+    assert run(config, *ADD, "--token-stdin", stdin=TOKEN).returncode == 0
+    assert [station.uuid for station in load(config, {}).config.stations] == ["other", EXAMPLE_EVSE]
+
+
+def test_add_of_a_station_that_was_added_meanwhile_is_an_error(config: Path, cloud: CloudServer) -> None:
+    other = f'[[stations]]\nedge_device_id = "e"\nuuid = "{EXAMPLE_EVSE}"\ntoken = "t"\n'
+
+    def add_other(_request: Request) -> list[Any]:
+        config.write_text(config.read_text() + other)
+        return status_example()
+
+    cloud.answer(EXAMPLE_EVSE, add_other)
+    result = run(config, *ADD, "--token-stdin", stdin=TOKEN)
+    assert (result.returncode, "already exists" in result.stderr) == (1, True)
+    assert config.read_text().count(EXAMPLE_EVSE) == 1
+
+
+def test_parallel_adds_lose_no_station(config: Path) -> None:
+    uuids = [f"{number:032x}" for number in range(6)]
+    options = ("--edge-device-id", "e", "--token-stdin", "--no-check")
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-m", "evse_mqtt_bridge", "station", "add", *options, "--uuid", uuid],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            cwd=config.parent,
+            env=clean_environment(),
+        )
+        for uuid in uuids
+    ]
+    for command in commands:
+        command.communicate(TOKEN.encode(), timeout=30)
+    assert [command.returncode for command in commands] == [0] * len(uuids)
+    assert sorted(station.uuid for station in load(config, {}).config.stations) == uuids
+
 
 Terminal = Callable[..., tuple[int, str]]
 

@@ -5,13 +5,14 @@ import os
 import resource
 import stat
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from evse_mqtt_bridge.config.files import back_up, create_file, replace_file, save
+from evse_mqtt_bridge.config.files import back_up, create_file, locked, replace_file, save
 from evse_mqtt_bridge.support.errors import EditError
 
 
@@ -198,3 +199,39 @@ def test_back_up_missing_file_raises(tmp_path: Path) -> None:
         EditError, match=r"cannot be backed up to .*config\.toml\.bak and was not changed: No such file"
     ):
         back_up(tmp_path / "config.toml")
+
+
+def test_locked_file_is_not_locked_a_second_time(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with (
+        locked(path),
+        pytest.raises(EditError, match=r"another command has been changing it for 0\.05 s"),
+        locked(link, 0.05),
+    ):
+        pytest.fail("locked twice")
+    with locked(link, 0):
+        assert names_in(tmp_path) == ["link"]
+
+
+def test_locked_waits_for_the_other_command(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    order = []
+
+    def wait_for_lock() -> None:
+        with locked(path):
+            order.append("second")
+
+    with locked(path):
+        second = threading.Thread(target=wait_for_lock)
+        second.start()
+        second.join(0.1)
+        order.append("first")
+    second.join(10)
+    assert order == ["first", "second"]
+
+
+def test_locked_file_in_no_folder_is_left_to_save(tmp_path: Path) -> None:
+    with locked(tmp_path / "nowhere" / "config.toml"):
+        pass

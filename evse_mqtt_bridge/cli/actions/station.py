@@ -14,7 +14,7 @@ from evse_mqtt_bridge.cli.common.prompts import relative_to_config
 from evse_mqtt_bridge.cli.common.tables import print_plugs, print_table
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station
-from evse_mqtt_bridge.config.files import save
+from evse_mqtt_bridge.config.files import locked, save
 from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 from evse_mqtt_bridge.config.secrets import without_newline
@@ -65,10 +65,7 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
         click.UsageError: The token is missing, or given twice.
     """
     path = choose_file(config, os.environ) or DEFAULT_FILE
-    text = read_text(path) if os.access(path, os.F_OK) else ""
-    is_new = not text.strip()
-    if is_new:
-        text = _NEW_FILE
+    text, _ = _text_of(path)
     parse(text, path, os.environ)
     fields = {
         "edge_device_id": edge_device_id,
@@ -77,11 +74,14 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
         **{key: value for key, value in (("name", name), ("alias", alias)) if value},
     }
     title = station_title(name, alias, uuid)
-    edited = add_station(text, fields)
-    loaded = _parse_with_station(edited, path, fields)
+    loaded = _parse_with_station(add_station(text, fields), path, fields)
     if is_polled:
         _poll(loaded, uuid, title)
-    save(path, edited)
+    with locked(path):
+        text, is_new = _text_of(path)  # another command may have changed it
+        edited = add_station(text, fields)
+        _parse_with_station(edited, path, fields)
+        save(path, edited)
     click.echo(f"added {title} to {path}")
     for warning in load(path, os.environ).warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -142,8 +142,18 @@ def remove_from_file(config: Path | None, name: str, *, confirmed: bool) -> None
     except ConfigError:
         parse(text, path, os.environ)  # existing errors are reported with the line numbers of the file
         raise
-    save(path, edited)
+    with locked(path):
+        if (current := read_text(path)) != text:  # another command has changed it
+            edited = remove_station(current, str(found.get("uuid")))
+            parse(edited, path, os.environ)
+        save(path, edited)
     click.echo(f"removed {title} from {path}")
+
+
+def _text_of(path: Path) -> tuple[str, bool]:
+    """Return the content of the configuration file, and whether the file is new or empty."""
+    text = read_text(path) if os.access(path, os.F_OK) else ""
+    return (text, False) if text.strip() else (_NEW_FILE, True)
 
 
 def _token(file: Path | None, *, token_stdin: bool, folder: Path) -> Fields:

@@ -1,8 +1,9 @@
 """Derives the publishing plan from a configuration."""
 
 from evse_mqtt_bridge import __version__
-from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.config.schema import Config, Polling
 from evse_mqtt_bridge.domain.availability import Rules
+from evse_mqtt_bridge.domain.resolution import Resolution
 from evse_mqtt_bridge.publishing.orphans import Ownership
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
@@ -23,10 +24,15 @@ def publishing_plan(config: Config) -> Plan:
         topics=topics,
         client_id=config.mqtt.client_id,
         stations={entry.uuid: entry.station(config.polling) for entry in config.stations},
-        rules=Rules(config.polling.offline_after, config.polling.stale_after, config.polling.heartbeat),
+        rules=_rules(config.polling),
         outputs=(plain, _home_assistant(config, topics)) if config.homeassistant.enabled else (plain,),
         birth_topic=config.homeassistant.status_topic if config.homeassistant.enabled else "",
     )
+
+
+def _rules(polling: Polling) -> Rules:
+    resolution = Resolution(polling.power_decimals, polling.current_decimals)
+    return Rules(polling.offline_after, polling.stale_after, polling.heartbeat, resolution)
 
 
 def ownership(config: Config) -> Ownership:

@@ -126,7 +126,7 @@ class Cloud(Section):
 
 
 class Polling(Section):
-    """`[polling]`: how often stations are polled, and when they count as offline."""
+    """`[polling]`: how often stations are polled, when they count as offline, and which values count as changed."""
 
     interval: Annotated[float, Field(ge=1, le=86_400)] = 30
     """Time between two polls of a station, in seconds."""
@@ -137,6 +137,10 @@ class Polling(Section):
     is also for how long values of the previous run count after a start without a response."""
     heartbeat: Annotated[float, Field(ge=0, le=86_400)] = 60
     """Time after which `time` and `state` are published although no value changed, in seconds. 0: on every poll."""
+    power_decimals: Annotated[int, Field(ge=0, le=15)] = 1
+    """Number of decimals to which powers in W are rounded, so that noise is no change. 15: no rounding."""
+    current_decimals: Annotated[int, Field(ge=0, le=15)] = 2
+    """Number of decimals to which currents in A are rounded, so that noise is no change. 15: no rounding."""
 
 
 class HomeAssistant(Section):

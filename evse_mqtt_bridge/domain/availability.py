@@ -11,7 +11,7 @@ is neither `offline` nor `cloud_offline`, and its value is neither older than `s
 several of these conditions fail, the first in this order is the reason. The age of a value is that of its `time`; if
 that is unknown, the time since the last valid response, or since the start of the bridge if there was none.
 
-A failure never changes measurements.
+A failure never changes measurements. Measurements are rounded, see resolution.py.
 """
 
 import math
@@ -29,6 +29,7 @@ from evse_mqtt_bridge.domain.model import (
     same_values,
 )
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
+from evse_mqtt_bridge.domain.resolution import DEFAULT_RESOLUTION, Resolution, rounded
 from evse_mqtt_bridge.domain.statuses import meaning
 
 __all__ = [
@@ -54,17 +55,19 @@ _IMMEDIATE = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.INVALID_RE
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings for availability.
+    """Settings for availability, and for what counts as a change.
 
     Attributes:
         offline_after: Consecutive failures until a station is unavailable, from 1.
         stale_after: Maximum age of a value, in seconds; 0: no limit.
         heartbeat: Seconds between two publications of a new measurement time without other changes; 0: on every poll.
+        resolution: The rounding of measurements.
     """
 
     offline_after: int = 3
     stale_after: float = 1200.0
     heartbeat: float = 60.0
+    resolution: Resolution = DEFAULT_RESOLUTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
         consecutive_failures = 0
         failure, confirmed_at = None, moment.monotonic
         reason = Reason.ONLINE
-        plugs = _merge(state, outcome, moment)
+        plugs = _merge(state, outcome, rules, moment)
     evaluated = {
         uuid: _evaluate(state.plugs.get(uuid), plug, reason, confirmed_at, rules, moment)
         for uuid, plug in plugs.items()
@@ -154,7 +157,7 @@ def _has_restored_plugs(state: StationState) -> bool:
     return state.reason is None and bool(state.plugs)
 
 
-def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, PlugState]:
+def _merge(state: StationState, response: Reading, rules: Rules, moment: Moment) -> dict[str, PlugState]:
     """Return the plugs after a valid response, without their reasons."""
     plugs: dict[str, PlugState] = {}
     readings = {reading.plug_uuid: reading for reading in response.plugs}
@@ -162,6 +165,7 @@ def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, 
         reading = readings.pop(uuid, None)
         if reading is not None:
             label = reading.label or plug.label
+            reading = rounded(reading, plug.reading, rules.resolution)
             # Runs for each plug of each poll; replace() needs three times as long.
             at, time = plug.last_published_at, plug.last_published_time
             plugs[uuid] = PlugState(uuid, label, reading, False, None, plug.reason, at, time)  # noqa: FBT003
@@ -174,7 +178,7 @@ def _merge(state: StationState, response: Reading, moment: Moment) -> dict[str, 
     for uuid, reading in readings.items():
         if len(plugs) >= MAX_PLUGS and not _drop_unconfirmed(plugs):
             break
-        plugs[uuid] = PlugState(uuid, reading.label, reading)
+        plugs[uuid] = PlugState(uuid, reading.label, rounded(reading, None, rules.resolution))
     return plugs
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from evse_mqtt_bridge.cli.common.given_answers import PLUG_KEY
 from evse_mqtt_bridge.cli.common.options import config_option
 
 __all__ = ["init"]
@@ -32,8 +33,10 @@ def _parse_station(value: str) -> dict[str, str]:
         if key == "token":
             advice = "use token_file or --token-stdin"
             raise click.BadParameter(f"a token is a secret, and every user can see options; {advice}")
-        if key not in _STATION_KEYS or key in fields:
-            raise click.BadParameter(f"expected each of {', '.join(_STATION_KEYS)} at most once, as key=value")
+        is_known = key in _STATION_KEYS or key.removeprefix(PLUG_KEY) not in ("", key)
+        if not is_known or key in fields:
+            keys = ", ".join((*_STATION_KEYS, f"{PLUG_KEY}UUID"))
+            raise click.BadParameter(f"expected each of {keys} at most once, as key=value")
         fields[key] = text
     if missing := [key for key in ("edge_device_id", "uuid") if key not in fields]:
         raise click.BadParameter(f"{' and '.join(missing)}: missing")
@@ -61,7 +64,8 @@ def _parse_station(value: str) -> dict[str, str]:
     metavar="KEY=VALUE,...",
     callback=_parse_stations,
     multiple=True,
-    help="A station: edge_device_id, uuid, and optionally token_file, name and alias. Repeat for more stations.",
+    help="A station: edge_device_id, uuid, and optionally token_file, name, alias and, for each plug, plugs.UUID. "
+    "Repeat for more stations.",
 )
 @click.option("--no-stations", is_flag=True, help="Configure no station; add them later with `station add`.")
 @click.option("--token-stdin", is_flag=True, help="Read a line of standard input per station without token_file.")
@@ -77,7 +81,7 @@ def _parse_station(value: str) -> dict[str, str]:
 def init(config: Path | None, *, force: bool, **options: object) -> None:
     """Create the first configuration.
 
-    The command asks for the broker and the stations, tests them, and writes the file.
+    The command asks for the broker, the stations and aliases of their plugs, tests them, and writes the file.
 
     Options answer questions in advance. With --no-input, or without a terminal, missing answers take their default; a
     question without a default is an error. The file contains every setting with its explanation and is readable by its
@@ -96,6 +100,8 @@ def init(config: Path | None, *, force: bool, **options: object) -> None:
           --station edge_device_id=1234,uuid=25104c56d7f848af830af4300193efb3,token_file=north.token
       pass show garage/north | evse-mqtt-bridge init --host 192.0.2.10 --token-stdin \\
           --station "edge_device_id=1234,uuid=25104c56d7f848af830af4300193efb3,name=Garage north"
+      evse-mqtt-bridge init --host 192.0.2.10 --station edge_device_id=1234,uuid=25104c56d7f848af830af4300193efb3,\
+      token_file=north.token,alias=north,plugs.6bbf9fd56dc24f9697b078d5d8ccda84=left
 
     Exit codes: 0 the file was written; 1 the API rejects a station, the file exists or cannot be written, or the user
     cancelled; 2 an answer is missing or invalid; 69 the broker or the API does not answer, or the broker rejects the

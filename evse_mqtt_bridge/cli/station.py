@@ -1,5 +1,7 @@
 """The commands `station add`, `station list` and `station remove`: edit the stations of a configuration file."""
 
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -7,6 +9,17 @@ import click
 from evse_mqtt_bridge.cli.common.options import config_option
 
 __all__ = ["station"]
+
+
+def _parse_plugs(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """Return the aliases of plugs, by uuid."""
+    plugs: dict[str, str] = {}
+    for value in values:
+        uuid, separator, alias = value.partition("=")
+        if not separator or uuid in plugs:
+            raise click.BadParameter("expected UUID=ALIAS, once per plug")
+        plugs[uuid] = alias
+    return plugs
 
 
 @click.group()
@@ -28,7 +41,16 @@ def station() -> None:
 @click.option("--token-stdin", is_flag=True, help="Read the token from standard input and store it in the file.")
 @click.option("--name", metavar="TEXT", default="", help="Display name, in logs and in Home Assistant.")
 @click.option("--alias", metavar="WORD", default="", help="Replaces the uuid in topics.")
+@click.option(
+    "--plug",
+    "plugs",
+    metavar="UUID=ALIAS",
+    multiple=True,
+    callback=_parse_plugs,
+    help="Alias of a plug, which replaces its uuid in topics. Repeat for more plugs.",
+)
 @click.option("--no-check", is_flag=True, help="Add the station without polling it first.")
+@click.option("--no-input", is_flag=True, help="Do not prompt for the token or for aliases, even in a terminal.")
 def add(  # noqa: PLR0913  # one argument per option
     *,
     config: Path | None,
@@ -38,11 +60,14 @@ def add(  # noqa: PLR0913  # one argument per option
     token_stdin: bool,
     name: str,
     alias: str,
+    plugs: Mapping[str, str],
     no_check: bool,
+    no_input: bool,
 ) -> None:
-    """Add a station and show its plugs.
+    """Add a station, show its plugs and ask for their aliases.
 
-    The command polls the station first. If the API rejects it, nothing is written.
+    The command polls the station first. If the API rejects it, nothing is written. In a terminal, the command then asks
+    for an alias of each plug that --plug does not name. An alias replaces the uuid in topics.
 
     The token is a secret and never an option, because other users can see options in the process list. It is read from
     a file, which the configuration then refers to; or from standard input or a hidden prompt, and then stored in the
@@ -55,6 +80,9 @@ def add(  # noqa: PLR0913  # one argument per option
           --uuid 25104c56d7f848af830af4300193efb3 --name "Garage north"
       evse-mqtt-bridge station add --edge-device-id 1234 \\
           --uuid 25104c56d7f848af830af4300193efb3 --token-file north.token
+      evse-mqtt-bridge station add --edge-device-id 1234 --alias north --no-input \\
+          --uuid 25104c56d7f848af830af4300193efb3 --token-file north.token \\
+          --plug 6bbf9fd56dc24f9697b078d5d8ccda84=left
       pass show garage/north | evse-mqtt-bridge station add --edge-device-id 1234 \\
           --uuid 25104c56d7f848af830af4300193efb3 --token-stdin
 
@@ -71,7 +99,9 @@ def add(  # noqa: PLR0913  # one argument per option
         token_stdin=token_stdin,
         name=name,
         alias=alias,
+        plugs=plugs,
         is_polled=not no_check,
+        is_interactive=not no_input and sys.stdin.isatty(),
     )
 
 

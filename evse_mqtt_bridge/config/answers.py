@@ -1,6 +1,6 @@
 """Turns the answers given to `init` into a first configuration file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,7 @@ class StationAnswers:
         token_file: Path of a file with the token; without both, the token comes from the environment.
         name: Display name.
         alias: Name in topics.
+        plugs: Names of plugs in topics, by plug uuid.
     """
 
     edge_device_id: str
@@ -69,6 +70,7 @@ class StationAnswers:
     token_file: str = ""
     name: str = ""
     alias: str = ""
+    plugs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def render_answers(answers: Answers) -> str:
         "polling": {} if answers.interval is None else {"interval": answers.interval},
         "homeassistant": {} if answers.homeassistant is None else {"enabled": answers.homeassistant},
         "stations": [
-            _non_empty(station, "edge_device_id", "uuid", "token", "token_file", "name", "alias")
+            _non_empty(station, "edge_device_id", "uuid", "token", "token_file", "name", "alias", "plugs")
             for station in answers.stations
         ],
     }
@@ -115,10 +117,13 @@ def value_error(path: KeyPath, value: object) -> str | None:
     """Validate a single value; return the error, which does not contain the value, or `None`.
 
     Args:
-        path: The path of a setting, such as `("mqtt", "host")`, with EACH for the index of a station.
+        path: The path of a setting, such as `("mqtt", "host")`, with EACH for the index of a station or the uuid of a
+            plug.
         value: The value to validate.
     """
     setting, table = setting_at(path), setting_at(path[:-1])
+    if table is not None and table.is_free:
+        value, path, table = {path[-1]: value}, path[:-1], setting_at(path[:-2])
     if setting is None or table is None or table.section is None:
         raise ValueError(f"{path} is not the path of a setting in a table")
     try:
@@ -131,4 +136,4 @@ def value_error(path: KeyPath, value: object) -> str | None:
 
 def _non_empty(answers: BrokerAnswers | StationAnswers, *names: str) -> dict[str, Any]:
     """Return the answers of these names, without those that leave a setting out."""
-    return {name: value for name in names if (value := getattr(answers, name)) not in ("", None)}
+    return {name: value for name in names if (value := getattr(answers, name)) not in ("", None, {})}

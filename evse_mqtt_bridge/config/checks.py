@@ -1,6 +1,6 @@
 """Rules that involve several keys, and warnings about valid but risky settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from evse_mqtt_bridge.config.errors import Issue
@@ -10,7 +10,7 @@ from evse_mqtt_bridge.publishing.contract import STATION_FIELDS
 from evse_mqtt_bridge.publishing.topics import BRIDGE
 from evse_mqtt_bridge.support.net import is_loopback
 
-__all__ = ["errors", "warnings"]
+__all__ = ["errors", "plug_alias_error", "warnings"]
 
 _STATION_TOPICS = tuple(field.name for field in STATION_FIELDS)
 """Last levels of a station's own topics. A plug with such an alias would publish below one of them."""
@@ -64,16 +64,28 @@ def _station_errors(stations: tuple[StationConfig, ...]) -> Iterator[Issue]:
         yield from _plug_errors(index, station)
 
 
+def plug_alias_error(alias: str, others: Mapping[str, str]) -> str | None:
+    """Return why a plug cannot have an alias, or `None`.
+
+    Args:
+        alias: The alias; empty: none.
+        others: The aliases of other plugs of the same station, by uuid.
+    """
+    for uuid, other in others.items():
+        if alias and other == alias:
+            return f"is already the alias of plug {uuid}"
+    if alias in _STATION_TOPICS:
+        *first, last = _STATION_TOPICS
+        return f"cannot be {', '.join(first)} or {last}, which are topics of the station itself"
+    return None
+
+
 def _plug_errors(index: int, station: StationConfig) -> Iterator[Issue]:
-    plug_by_alias: dict[str, str] = {}
+    previous: dict[str, str] = {}
     for uuid, alias in station.plugs.items():
-        path = ("stations", index, "plugs", uuid)
-        if alias in plug_by_alias:
-            yield Issue(path, f"is already the alias of plug {plug_by_alias[alias]}")
-        if alias in _STATION_TOPICS:
-            *others, last = _STATION_TOPICS
-            yield Issue(path, f"cannot be {', '.join(others)} or {last}, which are topics of the station itself")
-        plug_by_alias.setdefault(alias, uuid)
+        if error := plug_alias_error(alias, previous):
+            yield Issue(("stations", index, "plugs", uuid), error)
+        previous[uuid] = alias
 
 
 def warnings(config: Config) -> Iterator[Issue]:

@@ -16,11 +16,12 @@ from tomlkit.items import Array
 
 from evse_mqtt_bridge.config.schema_index import KeyPath
 from evse_mqtt_bridge.config.source_positions import blocks, line_of
+from evse_mqtt_bridge.config.template import toml_literal
 from evse_mqtt_bridge.support.errors import EditError
 
 __all__ = ["add_station", "find_station", "remove_station"]
 
-Fields = Mapping[str, str | int | float]
+Fields = Mapping[str, str | int | float | Mapping[str, str]]
 """The keys and values of a new station, in the order in which they are written."""
 
 _NOT_EDITABLE = "the stations are written in a form that cannot be edited automatically; edit the file by hand"
@@ -129,7 +130,7 @@ def _add_block(text: str, fields: Fields) -> str:
     if lines[-1]:
         lines[-1] += carriage_return
         lines.append("")
-    block = ["[[stations]]", *(f"{key} = {tomlkit.item(value).as_string()}" for key, value in fields.items())]
+    block = ["[[stations]]", *(f"{key} = {toml_literal(value)}" for key, value in fields.items())]
     position = spans[-1][2] if spans else len(lines) - 1
     lines[position:position] = [line + carriage_return for line in (["", *block] if position else block)]
     return "\n".join(lines)

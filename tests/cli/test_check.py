@@ -12,7 +12,7 @@ from tests.harness import (
     status_example,
     write_config,
 )
-from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 
 NARROW = {"COLUMNS": "80"}
 
@@ -20,8 +20,9 @@ NARROW = {"COLUMNS": "80"}
 def test_check_online_prints_each_result_on_its_own_line(tmp_path: Path, broker: Mosquitto, cloud: CloudServer) -> None:
     cloud.answer(EXAMPLE_EVSE, status_example())
     cloud.answer("refused", [], token="another")
+    first, second = EXAMPLE_PLUGS
     stations = [
-        station_table(name="Garage north"),
+        station_table(name="Garage north", plugs={first: "left"}),
         station_table("refused", name="Garage south"),
         station_table("unknown"),
     ]
@@ -34,7 +35,9 @@ def test_check_online_prints_each_result_on_its_own_line(tmp_path: Path, broker:
         f"broker 127.0.0.1:{broker.port}: connection accepted",
         "Garage north",
         "  Plug 1  idle      0 W     0 / 0 / 0 A           of 6 A   2024-03-25T11:12:17Z",
+        f"    uuid {first}, alias left",
         "  Plug 2  charging  7107 W  10.3 / 10.3 / 10.3 A  of 12 A  2024-03-25T11:12:17Z",
+        f"    uuid {second}, no alias",
         "Garage south: unauthorized: HTTP 401 Unauthorized: the token was rejected",
         "unknown: not_found: HTTP 404 Not Found: no such station, or the path is not the API's",
     ]

@@ -123,6 +123,15 @@ def test_init_options_accept_no_secret() -> None:
             assert "token" not in str(parameter.name)
 
 
+def test_init_station_option_gives_aliases_of_plugs(folder: Path) -> None:
+    station = "edge_device_id=1,uuid=a,plugs.p=left,plugs.q=right"
+    options = ("--host", "h", "--skip-tests", "--token-stdin")
+    assert run(folder, *options, "--station", station, stdin=TOKEN).code == 0
+    assert load(folder / "config.toml", {}).config.stations[0].plugs == {"p": "left", "q": "right"}
+    result = run(folder, *options, "--force", "--station", f"{station},plugs.r=left", stdin=TOKEN)
+    assert (result.code, result.stderr) == (78, "stations[0].plugs.r: is already the alias of plug p\n")
+
+
 def test_init_stdin_password_precedes_tokens(folder: Path) -> None:
     result = run(
         folder,
@@ -259,7 +268,7 @@ def test_init_stdin_unneeded_secret_is_skipped(options: list[str], environment: 
         (
             ["--host", "h", "--station", "edge_device_id=1,uid=a"],
             "",
-            "expected each of edge_device_id, uuid, token_file, name, alias at most once, as key=value",
+            "expected each of edge_device_id, uuid, token_file, name, alias, plugs.UUID at most once, as key=value",
         ),
         (["--host", "h", "--station", "name=x"], "", "edge_device_id and uuid: missing"),
         (

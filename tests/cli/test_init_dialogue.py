@@ -13,7 +13,7 @@ import pytest
 from evse_mqtt_bridge.config.load import load
 from tests.cli.terminal import Terminal
 from tests.harness import Authority, CloudServer, Mosquitto, run_command, status_example
-from tests.harness.cloud import EXAMPLE_EVSE
+from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 from tests.harness.net import free_port
 
 TOKEN = "canary-t0ken"
@@ -72,9 +72,19 @@ def test_init_prompts_test_and_write_every_answer(
         terminal.answer("Edge device ID: ", "edge-1")
         terminal.answer("Station UUID: ", EXAMPLE_EVSE)
         terminal.answer("Display name (empty: none): ", 'Garage "north" ü')
-        terminal.answer("(empty: none): ", "north")
+        terminal.answer("in topics (- for none) [garage-north-u]: ", "north")
         terminal.answer("Token (hidden): ", TOKEN)
         terminal.expect("Plug 2  charging  7107 W")
+        terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "a/b")
+        terminal.expect("  expected 1 to 64 letters, digits, _ or - (it becomes one topic level)\n")
+        terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "info")
+        terminal.expect(
+            "  cannot be info, availability_reason or availability, which are topics of the station itself\n"
+        )
+        terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "left")
+        terminal.answer("Alias of Plug 2 (- for none) [plug-2]: ", "left")
+        terminal.expect(f"  is already the alias of plug {EXAMPLE_PLUGS[0]}\n")
+        terminal.answer("Alias of Plug 2 (- for none) [plug-2]: ", "-")
         terminal.expect("Add another station? [y/N]: ")
         assert "--cloud-url" in terminal.command_line
         assert TOKEN not in terminal.command_line
@@ -107,6 +117,7 @@ def test_init_prompts_test_and_write_every_answer(
                 "token": TOKEN,
                 "name": 'Garage "north" ü',
                 "alias": "north",
+                "plugs": {EXAMPLE_PLUGS[0]: "left"},
             }
         ],
     }
@@ -160,8 +171,8 @@ def test_init_broker_rejects_prompts_again(folder: Path, strict_broker: Mosquitt
         terminal.answer("Broker host [127.0.0.1]: ", "")
         terminal.answer("[Y/n]: ", "")
         terminal.answer(f"Port [{strict_broker.port}]: ", "")
-        terminal.answer("(- for none) [nowhere.pem]: ", "-")
-        terminal.answer("(- for none) [bridge]: ", "")
+        terminal.answer("CA file of the broker (- for the system's CAs) [nowhere.pem]: ", "-")
+        terminal.answer("User name (- for none) [bridge]: ", "")
         terminal.answer("(hidden; empty: none): ", "wrong")
         terminal.expect("certificate was rejected: ")
         terminal.expect("; does mqtt.tls.ca_file name the CA that signed it?\n")
@@ -169,7 +180,7 @@ def test_init_broker_rejects_prompts_again(folder: Path, strict_broker: Mosquitt
         terminal.answer("Broker host [127.0.0.1]: ", "")
         terminal.answer("[Y/n]: ", "")
         terminal.answer("Port ", "")
-        terminal.answer("the system's CAs): ", str(authority.ca_file))
+        terminal.answer("(empty: the system's CAs): ", str(authority.ca_file))
         terminal.answer("[bridge]: ", "")
         terminal.answer("(hidden; empty: none): ", "wrong")
         terminal.expect(
@@ -192,7 +203,7 @@ def test_init_file_names_are_relative_to_the_user(tmp_path: Path, folder: Path, 
         terminal.answer("Broker host [127.0.0.1]: ", "")
         terminal.answer("[Y/n]: ", "")
         terminal.answer("Port ", "")
-        terminal.answer("(- for none) [etc/ca.pem]: ", "")
+        terminal.answer("(- for the system's CAs) [etc/ca.pem]: ", "")
         terminal.answer("User name (empty: none): ", "")
         terminal.answer("(retry, keep, quit) [retry]: ", "keep")
         terminal.answer("[30]: ", "")
@@ -232,7 +243,6 @@ def test_init_failed_test_can_be_kept_retried_or_skipped(folder: Path, api: Clou
         terminal.answer("Station UUID: ", EXAMPLE_EVSE)
         terminal.answer("(empty: none): ", "")
         terminal.answer("(empty: none): ", "")
-        terminal.answer("Token (hidden): ", TOKEN)
         terminal.expect("stations[1].uuid: is already the uuid of stations[0]\n")
         terminal.answer("(retry, skip, quit) [retry]: ", "skip")
         terminal.answer("Add another station? [y/N]: ", "")

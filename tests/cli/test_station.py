@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.config.load import load
+from tests.cli.terminal import Terminal as PromptTerminal
 from tests.harness import CloudServer, Request, status_example
 from tests.harness.bridge import clean_environment
 from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
@@ -74,6 +75,33 @@ def test_add_station_answers_shows_plugs_and_writes(config: Path, cloud: CloudSe
     )
     assert stat.S_IMODE(config.stat().st_mode) == 0o640
     assert [request.headers["evsetoken"] for request in cloud.requests] == [TOKEN]
+
+
+def test_add_plug_options_give_aliases(config: Path) -> None:
+    first, _ = EXAMPLE_PLUGS
+    result = run(config, *ADD, "--plug", f"{first}=left", "--plug", "gone=right", "--token-stdin", stdin=TOKEN)
+    assert result.returncode == 0
+    assert result.stderr == "warning: --plug gone: the station has no such plug at present\n"
+    assert load(config, {}).config.stations[0].plugs == {first: "left", "gone": "right"}
+
+
+@pytest.mark.parametrize(
+    ("plugs", "code", "error"),
+    [
+        (["a"], 2, "expected UUID=ALIAS, once per plug"),
+        (["a=x", "a=y"], 2, "expected UUID=ALIAS, once per plug"),
+        (["a=x", "b=x"], 1, "--plug b: is already the alias of plug a\n"),
+        (["a=x/y"], 1, "--plug a: expected 1 to 64 letters, digits, _ or -"),
+        (["a=availability"], 1, "--plug a: cannot be info, availability_reason or availability"),
+    ],
+)
+def test_add_invalid_plug_option_is_reported(plugs: list[str], code: int, error: str, config: Path) -> None:
+    before = config.read_text()
+    options = [text for plug in plugs for text in ("--plug", plug)]
+    result = run(config, *ADD, *options, "--token-stdin", stdin=TOKEN)
+    assert result.returncode == code
+    assert error in result.stderr
+    assert config.read_text() == before
 
 
 def test_add_token_file_is_referred_to_relatively(config: Path) -> None:
@@ -231,17 +259,26 @@ def test_list_shows_sources_of_tokens_but_no_token(config: Path, text_with_stati
     config.write_text(
         text_with_station
         + f'\n[[stations]]\nedge_device_id = "2"\nuuid = "b"\ntoken = "{TOKEN}"\nname = "Tür [b]"\ninterval = 5\n'
+        + 'plugs = { p = "left", q = "right" }\n'
         + '\n[[stations]]\nedge_device_id = "3"\nuuid = "c"\ntoken_file = "t"\n'
     )
     rows = json.loads(run(config, "station", "list", "--json").stdout)
     assert rows[1:] == [
-        {"name": "Tür [b]", "uuid": "b", "alias": "", "edge_device_id": "2", "interval": 5, "token": "set"},
-        {"name": "", "uuid": "c", "alias": "", "edge_device_id": "3", "interval": 30, "token": "file"},
+        {
+            "name": "Tür [b]",
+            "uuid": "b",
+            "alias": "",
+            "edge_device_id": "2",
+            "interval": 5,
+            "token": "set",
+            "plugs": {"p": "left", "q": "right"},
+        },
+        {"name": "", "uuid": "c", "alias": "", "edge_device_id": "3", "interval": 30, "token": "file", "plugs": {}},
     ]
     table = run(config, "station", "list").stdout.splitlines()
-    assert table[0].split() == ["name", "uuid", "alias", "edge", "device", "interval", "token"]
+    assert table[0].split() == ["name", "uuid", "alias", "edge", "device", "interval", "token", "plugs"]
     assert re.search(rf"{EXAMPLE_EVSE} +north +edge-1 +30 +set", table[1])
-    assert re.search(r"Tür \[b\] +b +2 +5 +set", table[2])
+    assert re.search(r"Tür \[b\] +b +2 +5 +set +left, right$", table[2])
     assert re.search(r" c +3 +30 +file", table[3])
 
 
@@ -390,11 +427,56 @@ def terminal(config: Path) -> Iterator[Terminal]:
     os.close(theirs)
 
 
-def test_add_token_prompt_is_hidden(config: Path, terminal: Terminal) -> None:
-    code, output = terminal(*ADD, prompt="Token (hidden): ", typed=f"{TOKEN}\n")
-    assert code == 0, output
-    assert TOKEN not in output
-    assert load(config, {}).config.stations[0].token.get_secret_value() == TOKEN
+def test_add_prompts_for_token_and_plug_aliases(config: Path) -> None:
+    first, second = EXAMPLE_PLUGS
+    with PromptTerminal(*ADD, cwd=config.parent) as terminal:
+        terminal.answer("Token (hidden): ", TOKEN)
+        terminal.expect("Plug 2  charging  7107 W")
+        terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "left")
+        terminal.answer("Alias of Plug 2 (- for none) [plug-2]: ", "left")
+        terminal.expect(f"  is already the alias of plug {first}\n")
+        terminal.answer("Alias of Plug 2 (- for none) [plug-2]: ", "")
+        assert terminal.wait() == 0, terminal.output
+        assert TOKEN not in terminal.output
+    (station,) = load(config, {}).config.stations
+    assert station.token.get_secret_value() == TOKEN
+    assert station.plugs == {first: "left", second: "plug-2"}
+    assert f'plugs = {{ {first} = "left", {second} = "plug-2" }}\n' in config.read_text()
+
+
+def test_add_plug_options_answer_the_prompts(config: Path) -> None:
+    _, second = EXAMPLE_PLUGS
+    with PromptTerminal(*ADD, "--plug", f"{second}=right", cwd=config.parent) as terminal:
+        terminal.answer("Token (hidden): ", TOKEN)
+        terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "-")
+        assert terminal.wait() == 0, terminal.output
+    assert load(config, {}).config.stations[0].plugs == {second: "right"}
+
+
+def test_add_no_input_prompts_for_nothing(config: Path) -> None:
+    (config.parent / "token").write_text(TOKEN)
+    (config.parent / "token").chmod(0o600)
+    with PromptTerminal(*ADD, "--token-file", "token", "--no-input", cwd=config.parent) as terminal:
+        assert terminal.wait() == 0, terminal.output
+    with PromptTerminal(*ADD[:-1], "b", "--no-input", cwd=config.parent) as terminal:
+        assert terminal.wait() == 2
+        assert "The token is missing" in terminal.output
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--uuid", "b", "--alias", "north"], "--alias: is already the topic level of stations[0]\n"),
+        (["--uuid", EXAMPLE_EVSE], f"line 8: station {EXAMPLE_EVSE} already exists; remove it first\n"),
+        (["--uuid", "b", "--plug", "p=info"], "--plug p: cannot be info, "),
+    ],
+)
+@pytest.mark.usefixtures("text_with_station")
+def test_add_invalid_option_is_reported_before_the_token(options: list[str], error: str, config: Path) -> None:
+    with PromptTerminal("station", "add", "--edge-device-id", "e", *options, cwd=config.parent) as terminal:
+        terminal.expect(error)
+        assert terminal.wait() == 1
+        assert "Token" not in terminal.output
 
 
 @pytest.mark.parametrize(("typed", "code", "count"), [("n\n", 1, 1), ("y\n", 0, 0)])

@@ -33,7 +33,14 @@ def any_answers(draw: st.DrawFn) -> Answers:
         password=draw(NAMES) if username else "",
     )
     stations = [
-        StationAnswers(draw(IDS), f"{draw(IDS)[:40]}-{number}", draw(TOKENS), name=draw(NAMES), alias=alias)
+        StationAnswers(
+            draw(IDS),
+            f"{draw(IDS)[:40]}-{number}",
+            draw(TOKENS),
+            name=draw(NAMES),
+            alias=alias,
+            plugs={f"{uuid}-{number}": f"{uuid}-alias" for uuid in draw(st.sets(IDS.map(lambda id_: id_[:40])))},
+        )
         for number, alias in enumerate(draw(st.lists(ALIASES | st.just(""), max_size=3, unique=True)))
     ]
     return Answers(
@@ -57,9 +64,9 @@ def test_render_answers_sets_every_answer(answers: Answers) -> None:
     assert config.polling.interval == (default.polling.interval if interval is None else interval)
     assert config.homeassistant.enabled == (True if discovered is None else discovered)
     assert [
-        (item.edge_device_id, item.uuid, item.token.get_secret_value(), item.name, item.alias)
+        (item.edge_device_id, item.uuid, item.token.get_secret_value(), item.name, item.alias, dict(item.plugs))
         for item in config.stations
-    ] == [(item.edge_device_id, item.uuid, item.token, item.name, item.alias) for item in answers.stations]
+    ] == [(item.edge_device_id, item.uuid, item.token, item.name, item.alias, item.plugs) for item in answers.stations]
     rest = config.model_copy(
         update={"mqtt": default.mqtt, "stations": (), "cloud": default.cloud, "polling": default.polling}
     )

@@ -60,6 +60,13 @@ def test_add_first_station_appends_to_file() -> None:
     assert add_station("", NEW) == BLOCK
 
 
+@pytest.mark.parametrize("text", ["[mqtt]\n", 'stations = [{ uuid = "a" }]\n', "stations = [\n]\n"])
+def test_add_station_writes_plugs_as_inline_table(text: str) -> None:
+    edited = add_station(text, NEW | {"plugs": {"p": "left", "q-1": "rechts-ü"}})
+    assert tomllib.loads(edited)["stations"][-1]["plugs"] == {"p": "left", "q-1": "rechts-ü"}
+    assert '{p = "left"' in edited.replace("{ ", "{")
+
+
 def test_remove_station_removes_only_its_own_comment() -> None:
     without_a = FILE.replace(FILE[FILE.index("# the old one") : FILE.index("# the one below")], "")
     assert remove_station(FILE, "gate") == without_a

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from evse_mqtt_bridge.cli.common.columns import output_width
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.cli.common.tables import reading_lines
 from evse_mqtt_bridge.cloud.poll_once import poll_once
@@ -17,6 +18,8 @@ from evse_mqtt_bridge.support.errors import UnavailableError
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["check_config"]
+
+_INDENT = "  "
 
 
 def check_config(config: Path | None, *, online: bool) -> None:
@@ -66,8 +69,8 @@ async def _test_stations(config: Config) -> bool:
             passed = False
             continue
         click.echo(title)
-        for line in reading_lines(outcome.plugs):
-            click.echo(f"  {line}")
+        for line in reading_lines(outcome.plugs, station.plugs, output_width() - len(_INDENT)):
+            click.echo(f"{_INDENT}{line}")
         for note in outcome.notes:
-            click.secho(f"  {note}", fg="yellow")
+            click.secho(f"{_INDENT}{note}", fg="yellow")
     return passed

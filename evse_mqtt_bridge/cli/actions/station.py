@@ -4,13 +4,15 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from evse_mqtt_bridge.cli.common.options import load_config
+from evse_mqtt_bridge.cli.common.plug_aliases import ask_plug_aliases
 from evse_mqtt_bridge.cli.common.poll_errors import poll_error
-from evse_mqtt_bridge.cli.common.prompts import relative_to_config
+from evse_mqtt_bridge.cli.common.prompts import Prompter, relative_to_config
 from evse_mqtt_bridge.cli.common.tables import print_plugs, print_table
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station
@@ -18,7 +20,7 @@ from evse_mqtt_bridge.config.files import locked, save
 from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 from evse_mqtt_bridge.config.secrets import without_newline
-from evse_mqtt_bridge.domain.model import Failure, station_title
+from evse_mqtt_bridge.domain.model import Failure, PlugReading, station_title
 from evse_mqtt_bridge.publishing.payloads import number
 from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem
 from evse_mqtt_bridge.support.text import clean
@@ -32,6 +34,9 @@ _NEW_FILE = """\
 host = "localhost"
 """
 
+_PLACEHOLDER = "placeholder"
+"""A token with which a station is validated before its own token is known."""
+
 _OPTION_KEYS = ("edge_device_id", "uuid", "token", "token_file", "name", "alias")
 
 
@@ -44,7 +49,9 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
     token_stdin: bool,
     name: str,
     alias: str,
+    plugs: Mapping[str, str],
     is_polled: bool,
+    is_interactive: bool,
 ) -> None:
     """Add a station to the configuration file, and create the file if there is none.
 
@@ -56,7 +63,9 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
         token_stdin: Whether to read the token from standard input instead of a prompt.
         name: Display name; empty: none.
         alias: Level in topics; empty: the uuid.
+        plugs: Aliases of plugs, by uuid.
         is_polled: Whether to poll the station first and print its plugs.
+        is_interactive: Whether to prompt for the token, and for aliases of further plugs.
 
     Raises:
         EditError: The API rejects the station, or it cannot be added.
@@ -67,16 +76,16 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
     path = choose_file(config, os.environ) or DEFAULT_FILE
     text, _ = _text_of(path)
     parse(text, path, os.environ)
-    fields = {
-        "edge_device_id": edge_device_id,
-        "uuid": uuid,
-        **_token(token_file, token_stdin=token_stdin, folder=path.parent),
-        **{key: value for key, value in (("name", name), ("alias", alias)) if value},
-    }
+    options = {key: value for key, value in (("name", name), ("alias", alias), ("plugs", plugs)) if value}
+    fields = {"edge_device_id": edge_device_id, "uuid": uuid, "token": _PLACEHOLDER, **options}
+    _parse_with_station(add_station(text, fields), path, fields)  # errors are reported before the token is typed
+    token = _token(token_file, token_stdin=token_stdin, folder=path.parent, is_interactive=is_interactive)
+    fields = {"edge_device_id": edge_device_id, "uuid": uuid, **token, **options}
     title = station_title(name, alias, uuid)
     loaded = _parse_with_station(add_station(text, fields), path, fields)
     if is_polled:
-        _poll(loaded, uuid, title)
+        aliases = _plug_aliases(_poll(loaded, uuid, title), plugs, is_interactive=is_interactive)
+        fields |= {"plugs": aliases} if aliases else {}
     with locked(path):
         text, is_new = _text_of(path)  # another command may have changed it
         edited = add_station(text, fields)
@@ -105,13 +114,16 @@ def print_stations(config: Path | None, *, as_json: bool) -> None:
             "edge_device_id": item.edge_device_id,
             "interval": json.loads(number(item.station(loaded.polling).interval)),
             "token": "file" if item.token_file else "set",
+            "plugs": dict(item.plugs),
         }
         for item in loaded.stations
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif rows:
-        print_table(["name", "uuid", "alias", "edge device", "interval", "token"], [[*row.values()] for row in rows])
+        headings = ["name", "uuid", "alias", "edge device", "interval", "token", "plugs"]
+        aliases = [{"plugs": ", ".join(item.plugs.values())} for item in loaded.stations]
+        print_table(headings, [[*(row | cell).values()] for row, cell in zip(rows, aliases, strict=True)])
     else:
         click.echo("no station is configured; add one with `evse-mqtt-bridge station add`")
 
@@ -156,7 +168,7 @@ def _text_of(path: Path) -> tuple[str, bool]:
     return (text, False) if text.strip() else (_NEW_FILE, True)
 
 
-def _token(file: Path | None, *, token_stdin: bool, folder: Path) -> Fields:
+def _token(file: Path | None, *, token_stdin: bool, folder: Path, is_interactive: bool) -> dict[str, str]:
     """Return the key that holds the token: `token_file`, relative to the configuration's folder, or `token`.
 
     Raises:
@@ -174,9 +186,16 @@ def _token(file: Path | None, *, token_stdin: bool, folder: Path) -> Fields:
         if not token:
             raise click.UsageError("--token-stdin: standard input is empty; expected the token.")
         return {"token": token}
-    if sys.stdin.isatty():
+    if is_interactive:
         return {"token": click.prompt("Token (hidden)", hide_input=True)}
     raise click.UsageError("The token is missing: add --token-file or --token-stdin, or use a terminal.")
+
+
+def _plug_aliases(reported: Sequence[PlugReading], given: Mapping[str, str], *, is_interactive: bool) -> dict[str, str]:
+    """Return the aliases of the plugs: the given ones, and the answers to prompts; warn about unknown plugs."""
+    for uuid in given.keys() - {plug.plug_uuid for plug in reported}:
+        click.echo(f"warning: --plug {uuid}: the station has no such plug at present", err=True)
+    return ask_plug_aliases(Prompter(is_interactive), reported, given)
 
 
 def _parse_with_station(edited: str, path: Path, fields: Fields) -> Loaded:
@@ -196,14 +215,16 @@ def _parse_with_station(edited: str, path: Path, fields: Fields) -> Loaded:
 
 def _with_option(problem: Problem) -> str:
     """Return a problem with the name of the option that caused it, instead of the key in the file."""
-    key = problem.key.rpartition(".")[2]
+    table, _, key = problem.key.rpartition(".")
+    if table.endswith(".plugs"):
+        return f"--plug {key}: {problem.message}"
     # The token has no option of the same name.
     option = {"token": "the token", "token_file": "--token-file"}.get(key) or f"--{key.replace('_', '-')}"
     return f"{option if key in _OPTION_KEYS else problem.key}: {problem.message}"
 
 
-def _poll(loaded: Loaded, uuid: str, title: str) -> None:
-    """Poll the station once and print its plugs.
+def _poll(loaded: Loaded, uuid: str, title: str) -> Sequence[PlugReading]:
+    """Poll the station once, and print and return its plugs.
 
     Raises:
         EditError: The API rejects the station.
@@ -214,3 +235,4 @@ def _poll(loaded: Loaded, uuid: str, title: str) -> None:
     if isinstance(outcome, Failure):
         raise poll_error(outcome, f"{title} was not added", "; --no-check adds it without polling it")
     print_plugs(outcome)
+    return outcome.plugs

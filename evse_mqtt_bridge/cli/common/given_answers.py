@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["GivenAnswers"]
+__all__ = ["PLUG_KEY", "GivenAnswers"]
+
+PLUG_KEY = "plugs."
+"""Start of a key of `--station` for the alias of a plug; the uuid of the plug follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class GivenAnswers:
         password_stdin: Whether standard input starts with the password.
         cloud_url: Address of the API.
         cloud_ca_file: CA to trust for the API.
-        station: The fields of each station.
+        station: The fields of each station; the alias of a plug has the key PLUG_KEY and the uuid.
         no_stations: Whether to configure no station.
         token_stdin: Whether standard input has a line for each station without a token file.
         interval: Seconds between two polls of a station.

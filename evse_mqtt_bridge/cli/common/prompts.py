@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 import click
 
@@ -12,11 +12,40 @@ from evse_mqtt_bridge.config.answers import value_error
 from evse_mqtt_bridge.config.schema_index import KeyPath
 from evse_mqtt_bridge.config.secrets import without_newline
 
-__all__ = ["Prompter", "SecretReader", "relative_to_config"]
+__all__ = ["Prompter", "Question", "SecretReader", "relative_to_config"]
 
 T = TypeVar("T")
 
 _MAX_LINE = 65_536  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about one setting.
+
+    Attributes:
+        text: The prompt.
+        option: The option that answers the question, for errors.
+        path: The setting whose rules validate the answer.
+        default: The answer without a terminal, and for Enter; `None`: an answer is required.
+        if_empty: The meaning of an empty answer, for the prompt; used if `default` is empty.
+    """
+
+    text: str
+    option: str
+    path: KeyPath
+    default: str | float | None = None
+    if_empty: str = "none"
+
+    def prompt(self, on_enter: object) -> str:
+        """Return the prompt, which explains how to give an empty answer.
+
+        Args:
+            on_enter: The answer for Enter.
+        """
+        if self.default != "":
+            return self.text
+        return f"{self.text} ({'- for' if on_enter else 'empty:'} {self.if_empty})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +61,29 @@ class Prompter:
 
     is_interactive: bool
 
-    def text(  # noqa: PLR0913  # what a question consists of
+    def text(
         self,
-        question: str,
-        option: str,
-        path: KeyPath,
+        question: Question,
         *,
         given: str | None = None,
-        default: str | None = None,
         proposal: str | None = None,
+        conflict: Callable[[str], str | None] = lambda _: None,
     ) -> str:
         """Return one line of text.
 
         Args:
-            question: The prompt.
-            option: The option that answers the question, for errors.
-            path: The setting whose rules validate the answer.
+            question: The question.
             given: The answer given as an option; `None`: not given.
-            default: The answer without a terminal; `None`: no default.
-            proposal: The answer for Enter in a terminal; `None`: `default`.
+            proposal: The answer for Enter in a terminal; `None`: the default.
+            conflict: Returns why a typed answer contradicts other settings, or `None`. Given answers are not checked.
         """
-        return self._answer(question, option, path, str, given, default, proposal)
+        return self._answer(question, str, given, proposal, conflict)
 
-    def number(
-        self, question: str, option: str, path: KeyPath, *, given: float | None = None, default: float | None = None
-    ) -> float:
+    def number(self, question: Question, *, given: float | None = None) -> float:
         """Return a number, as an int if it is whole. The arguments are those of `text`."""
         if given is not None and float(given).is_integer():
             given = int(given)
-        return self._answer(question, option, path, _parse_number, given, default, default)
+        return self._answer(question, _parse_number, given, None, lambda _: None)
 
     def yes(self, question: str, *, given: bool | None = None, default: bool) -> bool:
         """Return whether the answer is yes."""
@@ -96,37 +119,38 @@ class Prompter:
         answer: str = click.prompt(question, type=click.Choice(choices), default=choices[0])
         return answer
 
-    def _answer(  # noqa: PLR0913, PLR0917  # as above
+    def _answer(
         self,
-        question: str,
-        option: str,
-        path: KeyPath,
+        question: Question,
         read: Callable[[str], T | None],
         given: T | None,
-        default: T | None,
         proposal: T | None,
+        conflict: Callable[[T], str | None],
     ) -> T:
+        default = cast("T | None", question.default)
         if given is None and not self.is_interactive:
-            given = default
-            if given is None:
-                raise click.UsageError(f"{option} is missing; it answers the question: {question}")
+            if default is None:
+                raise click.UsageError(f"{question.option} is missing; it answers the question: {question.text}")
+            return default
         if given is not None:
-            if error := value_error(path, given):
-                raise click.UsageError(f"{option}: {error}")
+            if error := value_error(question.path, given):
+                raise click.UsageError(f"{question.option}: {error}")
             return given
         on_enter = default if proposal is None else proposal
         is_clearable = default == "" and on_enter != ""
-        if is_clearable:
-            question += " (- for none)"
         while True:
             typed: str = click.prompt(
-                question, default=None if on_enter is None else str(on_enter), show_default=on_enter != ""
+                question.prompt(on_enter),
+                default=None if on_enter is None else str(on_enter),
+                show_default=on_enter != "",
             )
             answer = read("" if is_clearable and typed == "-" else typed.strip())
-            error = "expected a number" if answer is None else value_error(path, answer)
-            if answer is not None and error is None:
+            if answer is None:
+                click.echo("  expected a number")
+            elif answer != default and (error := value_error(question.path, answer) or conflict(answer)):
+                click.echo(f"  {error}")
+            else:
                 return answer
-            click.echo(f"  {error}")
 
 
 @dataclass(slots=True)

@@ -3,15 +3,14 @@
 All text from outside is cleaned here. The functions are pure, except the two that print.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
 import click
-from rich.cells import cell_len
 
-from evse_mqtt_bridge.cli.common.columns import output_width, table
+from evse_mqtt_bridge.cli.common.columns import Columns, output_width, table, widest
 from evse_mqtt_bridge.domain.model import PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import meaning
 from evse_mqtt_bridge.observability.reason_texts import reason_text
@@ -168,7 +167,7 @@ def _plug_row(at: datetime, plug: PlugSnapshot) -> PlugRow:
         cells=cells,
         rank=rank_of(plug),
         availability=_availability(at, plug.reason, plug.since),
-        remarks=(f"uuid {plug.uuid}, no alias",) if plug.topic.endswith(f"/{plug.uuid}") else (),
+        remarks=(_ids(plug.uuid, None),) if plug.topic.endswith(f"/{plug.uuid}") else (),
     )
 
 
@@ -199,16 +198,31 @@ def print_plugs(reading: Reading) -> None:
     print_table(["plug", "label", "status", "power"], rows)
 
 
-def reading_lines(plugs: Sequence[PlugReading]) -> Iterator[str]:
-    """Yield an aligned line per plug: label, status, power, currents, limit and the time of the measurement.
+def reading_lines(plugs: Sequence[PlugReading], aliases: Mapping[str, str], width: int) -> Iterator[str]:
+    """Yield an aligned line per plug: label, status, power, currents, limit, time of the measurement, uuid and alias.
 
-    A line fits into 80 columns if label and status have the usual length.
+    In a narrow terminal, uuid and alias have a line of their own. The others fit into 80 columns if label and status
+    have the usual length.
+
+    Args:
+        plugs: The plugs, as the cloud reports them.
+        aliases: The configured aliases, by uuid.
+        width: Width of the terminal, in cells.
     """
+    if not plugs:
+        return
     rows = [_reading_cells(plug) for plug in plugs]
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(padded).rstrip()
+    columns = Columns([widest(column) for column in zip(*rows, strict=True)])
+    ids = [_ids(plug.plug_uuid, aliases.get(plug.plug_uuid)) for plug in plugs]
+    is_narrow = columns.total_width + widest(ids) > width
+    for row, text in zip(rows, ids, strict=True):
+        yield columns.row(row).rstrip() if is_narrow else columns.row(row) + text
+        if is_narrow:
+            yield f"  {text}"
+
+
+def _ids(uuid: str, alias: str | None) -> str:
+    return f"uuid {uuid}, alias {alias}" if alias else f"uuid {uuid}, no alias"
 
 
 def _reading_cells(plug: PlugReading) -> tuple[str, ...]:

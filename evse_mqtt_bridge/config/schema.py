@@ -18,6 +18,7 @@ from evse_mqtt_bridge.config.value_types import (
     Line,
     Password,
     PlugAlias,
+    PlugName,
     StatusPath,
     Token,
     TopicPrefix,
@@ -195,6 +196,10 @@ class StationConfig(Section):
         default_factory=lambda: MappingProxyType({})
     )
     """Names of the plugs in topics, in place of their UUIDs: plug UUID = alias."""
+    plug_names: Annotated[Mapping[Uuid, PlugName], AfterValidator(MappingProxyType), PlainSerializer(dict)] = Field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Display names of the plugs, in place of the vendor's labels: plug UUID = name."""
     interval: Annotated[float, Field(ge=1, le=86_400)] | None = None
     """Time between two polls of this station, in seconds. Default: `polling.interval`."""
 
@@ -211,6 +216,7 @@ class StationConfig(Section):
             name=self.name,
             alias=self.alias,
             plugs=self.plugs,
+            plug_names=self.plug_names,
         )
 
 

@@ -28,6 +28,7 @@ _EXAMPLES: Mapping[str, object] = {
     "stations[].name": "Garage north",
     "stations[].alias": "garage-north",
     "stations[].plugs": {"c99838f9eb5b423d98f8ba33389a255c": "left"},
+    "stations[].plug_names": {"c99838f9eb5b423d98f8ba33389a255c": "Left bay"},
     "stations[].interval": 10,
 }
 

@@ -24,6 +24,7 @@ __all__ = [
     "Line",
     "Password",
     "PlugAlias",
+    "PlugName",
     "StatusPath",
     "Token",
     "TopicPrefix",
@@ -127,6 +128,7 @@ Uuid = Annotated[str, Expected("1 to 64 of the characters A-Z a-z 0-9 _ -", is_i
 PlugAlias = Annotated[str, Expected(_ALIAS_TEXT, is_alias)]
 Alias = Annotated[str, Expected(_ALIAS_TEXT, lambda value: not value or is_alias(value))]
 Line = Annotated[str, Expected("one line of text without control characters", is_line)]
+PlugName = Annotated[Line, Field(min_length=1, max_length=128)]
 Host = Annotated[
     str,
     Expected('a host name or IP address, without "mqtt://" or "http://" and without a port', _is_host),

@@ -66,6 +66,7 @@ class Station:
         name: Display name; empty: none.
         alias: Name in topics in place of the uuid; empty: none.
         plugs: Names of plugs in topics, by plug uuid.
+        plug_names: Display names of plugs, by plug uuid.
     """
 
     uuid: str
@@ -73,6 +74,7 @@ class Station:
     name: str = ""
     alias: str = ""
     plugs: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    plug_names: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     @property
     def topic_id(self) -> str:
@@ -89,8 +91,8 @@ class Station:
         return self.plugs.get(uuid, uuid)
 
     def plug_title(self, uuid: str, label: str | None) -> str:
-        """Return the display name of a plug: `label`, which the cloud reports, else its alias, else its uuid."""
-        return label or self.plugs.get(uuid) or uuid
+        """Return the display name of a plug: its name, else `label`, which the cloud reports, its alias or its uuid."""
+        return self.plug_names.get(uuid) or label or self.plugs.get(uuid) or uuid
 
     def has_no_topic_for(self, plug: str) -> bool:
         """Return whether this plug has no topic, because its uuid is the alias of another plug.

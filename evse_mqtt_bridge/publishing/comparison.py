@@ -37,4 +37,4 @@ def is_published_alike(old: Station | None, new: Station) -> bool:
 
 
 def _published_part(station: Station) -> tuple[object, ...]:
-    return station.uuid, station.name, station.alias, station.plugs
+    return station.uuid, station.name, station.alias, station.plugs, station.plug_names

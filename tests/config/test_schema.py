@@ -114,10 +114,10 @@ def test_effective_port_depends_on_tls() -> None:
 
 
 def test_station_has_effective_interval_and_topic_id() -> None:
-    item = config(name="North", alias="north", plugs={"p": "left"}).stations[0]
+    item = config(name="North", alias="north", plugs={"p": "left"}, plug_names={"p": "Left bay"}).stations[0]
     station = item.station(Polling(interval=7))
     assert (station.uuid, station.interval, station.title, station.topic_id) == ("a", 7, "North", "north")
-    assert dict(station.plugs) == {"p": "left"}
+    assert (dict(station.plugs), dict(station.plug_names)) == ({"p": "left"}, {"p": "Left bay"})
     assert config(interval=2).stations[0].station(Polling(interval=7)).interval == 2
     assert StationConfig.model_validate(STATION).station(Polling()).topic_id == "a"
 

@@ -44,6 +44,11 @@ def test_plug_title_is_label_or_alias_or_uuid(uuid: str, label: str | None, titl
     assert Station("e1", 30, plugs={"p1": "left"}).plug_title(uuid, label) == title
 
 
+@pytest.mark.parametrize(("uuid", "title"), [("p1", "Bay 1"), ("p2", "Plug 2")])
+def test_plug_title_is_first_of_all_its_name(uuid: str, title: str) -> None:
+    assert Station("e1", 30, plugs={"p1": "left"}, plug_names={"p1": "Bay 1"}).plug_title(uuid, "Plug 2") == title
+
+
 def test_every_reason_is_of_stations_or_of_plugs_only() -> None:
     assert set(STATION_REASONS) | PLUG_ONLY_REASONS == set(Reason)
     assert not PLUG_ONLY_REASONS & set(STATION_REASONS)

@@ -396,6 +396,19 @@ def test_unchanged_stations_are_not_published_again() -> None:
     assert bridge.state("e1").reason is Reason.ONLINE
 
 
+@pytest.mark.parametrize("form", ["entity", "device"])
+def test_new_name_of_a_plug_is_published(form: Form) -> None:
+    bridge, broker = _running(plan(_NORTH, _SOUTH, form=form), "e1", "e2")
+    bridge.publication.reconfigured(plan(replace(_NORTH, plug_names={"p1": "Bay 1"}), _SOUTH, form=form))
+    broker.deliver()
+    names = {
+        json.loads(payload)["device"]["name"]
+        for topic, payload in broker.retained.items()
+        if topic.endswith("/config") and "e1_p1" in topic
+    }
+    assert names == {"North Bay 1"}
+
+
 def test_added_station_does_not_affect_others() -> None:
     bridge, broker = _running(plan(_NORTH), "e1")
     bridge.publication.reconfigured(plan(_NORTH, _SOUTH))

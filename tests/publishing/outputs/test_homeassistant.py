@@ -54,6 +54,7 @@ COMMON = {
     "availability_mode",
     "default_entity_id",
     "device_class",
+    "enabled_by_default",
     "entity_category",
     "icon",
     "name",
@@ -286,6 +287,22 @@ def test_names(name: str, alias: str, plug_alias: str, label: str | None, statio
     station = Station(EVSE, 30, name=name, alias=alias, plugs={LEFT: plug_alias} if plug_alias else {})
     assert device_name(homeassistant.station(ENTITY, station)) == station_name
     assert device_name(homeassistant.plug(ENTITY, station, LEFT, label)) == plug_name
+
+
+@pytest.mark.parametrize(
+    ("own_name", "shown"),
+    [("Bay 1", "Bay 1"), ("A\r\n B\x00", "A B"), ("", "Plug 1"), (" \u200b", "Plug 1"), ("n" * 100, "n" * 63 + "…")],
+)
+def test_name_of_a_plug_replaces_its_label(own_name: str, shown: str) -> None:
+    station = replace(STATION, plug_names={LEFT: own_name, RIGHT: "Other"})
+    assert device_name(homeassistant.plug(ENTITY, station, LEFT, "Plug 1")) == f"Garage north {shown}"
+    assert plug(ENTITY, station)["power"]["default_entity_id"] == "sensor.garage_north_left_power"
+
+
+@BOTH
+def test_last_measurement_alone_is_disabled_by_default(discovery: Discovery) -> None:
+    found = configs(everything(discovery)).values()
+    assert [config["key"] for config in found if not config.get("enabled_by_default", True)] == ["time"]
 
 
 @pytest.mark.parametrize(

@@ -138,11 +138,11 @@ def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | No
         plug_uuid: The plug's uuid.
         label: The vendor's name of the plug, which may have any content; `None`: none.
     """
-    alias = station.plugs.get(plug_uuid, "")
+    alias, name = station.plugs.get(plug_uuid, ""), clean(station.plug_names.get(plug_uuid, ""))
     device_id = _plug_id(station.uuid, plug_uuid)
     info = {
         "identifiers": [device_id],
-        "name": f"{_title(station)} {clean(label or '') or alias or plug_uuid[:_SHORT]}",
+        "name": f"{_title(station)} {name or clean(label or '') or alias or plug_uuid[:_SHORT]}",
         "model": "Plug",
         "serial_number": plug_uuid,
         "via_device": _station_id(station.uuid),

@@ -106,7 +106,8 @@ def _status() -> Entity:
 
 
 def _time() -> Entity:
-    options = {"device_class": "timestamp", "entity_category": "diagnostic"}
+    # It changes once per heartbeat, so that Home Assistant would store 1,440 rows per plug and day.
+    options = {"device_class": "timestamp", "entity_category": "diagnostic", "enabled_by_default": False}
     # After a restart during an outage, `state` has no time, but the topic still has the right one.
     template = _offline_if("value_json.time is none and value_json.availability == 'online'")
     return Entity("sensor", "time", "Last measurement", options, availability_template=template)

@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from evse_mqtt_bridge.simulator.faults import NO_FAULTS, Fault, Faults
 from evse_mqtt_bridge.simulator.simulation import SimulatedStation, Simulation
 from evse_mqtt_bridge.support.errors import BridgeError
+from evse_mqtt_bridge.support.http_connection import Connection
 from evse_mqtt_bridge.support.listening import listen_error
 from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
@@ -25,6 +26,9 @@ __all__ = ["STATUS_PATH", "SimulatorError", "SimulatorServer"]
 
 STATUS_PATH = "/edgedevices/{edge_device_id}/evses/{uuid}/status"
 """Path of the status request in the vendor's API."""
+
+_HEADERS = {"Server": "evse-mqtt-bridge-simulator"}
+"""Headers of every response."""
 
 _HTML_PAGE = "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body><h1>Back soon</h1></body></html>\n"
 
@@ -69,12 +73,14 @@ class SimulatorServer:
         self._on_request = on_request
         self._requests: Counter[str] = Counter()
         app = web.Application()
+        app.on_response_prepare.append(_name_server)
         app.router.add_get(STATUS_PATH, self._status, allow_head=False)
         app.router.add_route("*", r"/{path:[\s\S]*}", self._unknown)
-        log = logging.getLogger(__name__)
-        log.addFilter(_is_server_error)
+        self._log = logging.getLogger(__name__)
+        self._log.addFilter(_is_server_error)
+        self._listener: asyncio.Server | None = None
         # Cancelled handlers end delayed responses when the client disconnects or the server stops.
-        self._runner = web.AppRunner(app, logger=log, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
 
     @property
     def url(self) -> str:
@@ -84,20 +90,28 @@ class SimulatorServer:
     async def __aenter__(self) -> Self:
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls).start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._connection, self.host, self.port, ssl=self._tls
+            )
         except (OSError, UnicodeError) as error:
             await self._runner.cleanup()
             reason = listen_error(error)
             raise SimulatorError(
                 f"cannot listen on {self.host} port {self.port}: {reason}; choose another --port or --host"
             ) from None
-        self.port = self._runner.addresses[0][1]
+        self.port = self._listener.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
+
+    def _connection(self) -> Connection:
+        assert self._runner.server is not None  # noqa: S101  # set by setup()
+        return Connection(self._runner.server, _HEADERS, self._log)
 
     async def _unknown(self, request: web.Request) -> web.Response:
         self._on_request(clean(f"status 404: {request.method} {request.path}", 200))
@@ -138,6 +152,10 @@ class SimulatorServer:
             case Fault.HTML:
                 return web.Response(text=_HTML_PAGE, content_type="text/html")
         return web.json_response(text=body)
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
 
 
 def _is_server_error(record: logging.LogRecord) -> bool:

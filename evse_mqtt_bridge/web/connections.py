@@ -2,23 +2,47 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from logging import Logger
 
 from aiohttp import web
 
+from evse_mqtt_bridge.support.http_connection import Connection
+from evse_mqtt_bridge.web.headers import ERROR_HEADERS
+
 __all__ = [
     "IDLE_TIMEOUT",
-    "MAX_CONNECTIONS",
     "ConnectionLimiter",
+    "ConnectionLimits",
     "abort",
     "send",
     "set_peer_timeout",
 ]
 
-MAX_CONNECTIONS = 100
-"""Open connections; further ones are closed, to leave file descriptors for polling and publishing."""
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many file descriptors the server may use.
+
+    Attributes:
+        connections: Maximum number of open connections.
+        backlog: Maximum number of connections that are accepted at once, above `connections`.
+    """
+
+    connections: int = 100
+    backlog: int = 100
+
+    @property
+    def streams(self) -> int:
+        """Maximum number of event streams, and of concurrent reads of the snapshot: a fifth of the connections."""
+        return max(1, self.connections // 5)
+
 
 IDLE_TIMEOUT = 20.0
-"""Seconds after which a connection without a request is closed: a new one, or one whose last request is answered."""
+"""Seconds after which a connection is closed that has sent no complete request: a new one, or one whose last request is
+answered."""
 
 _CHUNK_TIMEOUT = 20.0
 """Seconds for a client to read one chunk, and for its kernel to acknowledge data."""
@@ -31,46 +55,75 @@ _CHUNK_SIZE = 32 * 1024
 
 
 class ConnectionLimiter:
-    """Accepts connections for an aiohttp server, up to `MAX_CONNECTIONS`, and closes those that send no request."""
+    """Creates the connections of a server and closes the least useful one if there are too many.
 
-    def __init__(self, server: web.Server) -> None:
+    A connection is replaceable unless the bridge is handling its request: it has sent no complete request yet, is idle
+    after one, or is reading the end of a response. The one that has been replaceable for the longest time is closed for
+    a new one. So clients that hold many connections cannot keep out a health probe, which sends its request at once.
+    """
+
+    def __init__(self, server: web.Server, limit: int, logger: Logger) -> None:
         self._server = server
+        self._limit = limit
+        self._logger = logger
         self._is_closed = False
-        self._first_request_timers: dict[int, asyncio.TimerHandle] = {}  # by the id of the connection
+        self._open: set[web.RequestHandler] = set()
+        self._replaceable: dict[web.RequestHandler, None] = {}  # in the order in which they became it
 
-    def accept(self) -> asyncio.BaseProtocol:
+    def accept(self) -> Connection:
         """Return the protocol of a new connection."""
-        if self._is_closed or len(self._server.connections) >= MAX_CONNECTIONS:
-            return _RejectedConnection()
-        connection = self._server()
-        # aiohttp's keep-alive timer starts with the first response only.
-        timer = asyncio.get_running_loop().call_later(IDLE_TIMEOUT, self._timed_out, connection)
-        self._first_request_timers[id(connection)] = timer
-        return connection
+        return _LimitedConnection(self._server, self, self._logger)
 
-    def request_received(self, request: web.Request) -> None:
-        """Leave the connection of a request to aiohttp's own timers."""
-        if (timer := self._first_request_timers.pop(id(request.protocol), None)) is not None:
-            timer.cancel()
+    @contextmanager
+    def handling(self, request: web.Request) -> Iterator[None]:
+        """Keep the connection of a request until its handler returns."""
+        connection = request.protocol
+        self._replaceable.pop(connection, None)
+        try:
+            yield
+        finally:
+            if connection in self._open:
+                self._replaceable[connection] = None
 
     def close(self) -> None:
-        """Reject new connections and cancel all timers."""
+        """Reject new connections."""
         self._is_closed = True
-        for timer in self._first_request_timers.values():
-            timer.cancel()
-        self._first_request_timers.clear()
 
-    def _timed_out(self, connection: web.RequestHandler) -> None:
-        del self._first_request_timers[id(connection)]
-        connection.force_close()
+    def opened(self, connection: web.RequestHandler) -> None:
+        """Make room for a new connection, or close it if there is none."""
+        if len(self._open) >= self._limit:
+            replaced = next(iter(self._replaceable), None)
+            if replaced is not None:
+                self.lost(replaced)
+                replaced.force_close()
+        if self._is_closed or len(self._open) >= self._limit:
+            connection.force_close()
+            return
+        self._open.add(connection)
+        self._replaceable[connection] = None
+
+    def lost(self, connection: web.RequestHandler) -> None:
+        """Forget a connection that is closed."""
+        self._open.discard(connection)
+        self._replaceable.pop(connection, None)
 
 
-class _RejectedConnection(asyncio.Protocol):
-    """A connection above the limit."""
+class _LimitedConnection(Connection):
+    __slots__ = ("_limiter",)
+
+    def __init__(self, server: web.Server, limiter: ConnectionLimiter, logger: Logger) -> None:
+        super().__init__(server, ERROR_HEADERS, logger, IDLE_TIMEOUT)
+        self._limiter = limiter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close the connection."""
-        transport.close()
+        """Count the connection."""
+        super().connection_made(transport)
+        self._limiter.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
+        self._limiter.lost(self)
+        super().connection_lost(exc)
 
 
 async def send(request: web.Request, response: web.StreamResponse, body: bytes) -> bool:

@@ -24,21 +24,26 @@ from evse_mqtt_bridge.web.headers import CLIENT_ID_HEADER
 from evse_mqtt_bridge.web.security import is_cross_site
 from evse_mqtt_bridge.web.source import StatusSource
 
-__all__ = ["MAX_VIEWERS", "Handlers"]
-
-MAX_VIEWERS = 20
-"""Open event streams; also the limit of concurrent reads of `/api/picture`, because each holds its own snapshot."""
+__all__ = ["Handlers"]
 
 
 class Handlers:
-    """Handles requests with data from the running bridge; `now` is the monotonic time of the event loop."""
+    """Handles requests with data from the running bridge.
 
-    def __init__(self, source: StatusSource, now: Callable[[], float]) -> None:
+    Args:
+        source: The running bridge.
+        now: Returns the monotonic time of the event loop, in seconds.
+        max_viewers: Maximum number of open event streams; also of concurrent reads of `/api/picture`, because each
+            holds its own snapshot.
+    """
+
+    def __init__(self, source: StatusSource, now: Callable[[], float], max_viewers: int) -> None:
         self.feed = Feed(source, now)
         self.viewers: dict[int, web.Request] = {}
         """Requests with an open event stream, by `id`, because a request is not hashable."""
         self._source = source
         self._now = now
+        self._max_viewers = max_viewers
         self._page = page.document()
         self._snapshot_requests = 0
 
@@ -64,8 +69,8 @@ class Handlers:
         return web.Response(body=self._page.html, content_type="text/html", charset="utf-8", headers=headers)
 
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
-        if self._snapshot_requests >= MAX_VIEWERS:
-            return _busy(f"{MAX_VIEWERS} other clients are reading the snapshot. Try again later.\n")
+        if self._snapshot_requests >= self._max_viewers:
+            return _busy(f"{self._max_viewers} other clients are reading the snapshot. Try again later.\n")
         self._snapshot_requests += 1
         try:
             return await self._send_snapshot(request)
@@ -91,8 +96,8 @@ class Handlers:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if is_cross_site(request.headers):
             return web.Response(status=403, text="Pages of other sites cannot read the event stream.\n")
-        if len(self.viewers) >= MAX_VIEWERS:
-            return _busy(f"{MAX_VIEWERS} status pages are open, which is the limit. Close one of them.\n")
+        if len(self.viewers) >= self._max_viewers:
+            return _busy(f"{self._max_viewers} status pages are open, which is the limit. Close one of them.\n")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         async with self._viewing(request):
             set_peer_timeout(request)

@@ -6,7 +6,7 @@ This module imports the standard library only, so that the command `health` can 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["CLIENT_ID_HEADER", "DEFAULT_HEADERS", "SERVER_NAME", "content_security_policy"]
+__all__ = ["CLIENT_ID_HEADER", "DEFAULT_HEADERS", "ERROR_HEADERS", "SERVER_NAME", "content_security_policy"]
 
 SERVER_NAME = "evse-mqtt-bridge"
 """Value of the `Server` header of every response."""
@@ -36,3 +36,6 @@ DEFAULT_HEADERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Headers of every response that does not set its own: no caching, no framing, no use by other sites."""
+
+ERROR_HEADERS: Mapping[str, str] = MappingProxyType({**DEFAULT_HEADERS, "Server": SERVER_NAME})
+"""Headers of responses that no handler creates, such as those to malformed requests."""

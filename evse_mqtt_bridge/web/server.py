@@ -9,8 +9,7 @@ from aiohttp.typedefs import Handler
 
 from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.support.listening import listen_error
-from evse_mqtt_bridge.web import connections
-from evse_mqtt_bridge.web.connections import ConnectionLimiter
+from evse_mqtt_bridge.web.connections import ConnectionLimiter, ConnectionLimits
 from evse_mqtt_bridge.web.handlers import Handlers
 from evse_mqtt_bridge.web.headers import DEFAULT_HEADERS, SERVER_NAME
 from evse_mqtt_bridge.web.security import HOST_NOT_ALLOWED, is_allowed_host
@@ -22,8 +21,9 @@ __all__ = ["Server"]
 class Server:
     """Serves the status page, its API, metrics and health from `start` until `stop`."""
 
-    def __init__(self, settings: Http, source: StatusSource) -> None:
-        self.handlers = Handlers(source, asyncio.get_running_loop().time)
+    def __init__(self, settings: Http, source: StatusSource, limits: ConnectionLimits | None = None) -> None:
+        self._limits = limits or ConnectionLimits()
+        self.handlers = Handlers(source, asyncio.get_running_loop().time, self._limits.streams)
         self._settings = settings
         self._logger = logging.Logger("status page")  # noqa: LOG001  # private to this server
         self._logger.addHandler(_ErrorReporter(source))
@@ -36,20 +36,14 @@ class Server:
         app = web.Application(middlewares=[self._check_host])
         app.on_response_prepare.append(_add_headers)
         app.add_routes(self.handlers.routes())
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=1.0,
-            logger=self._logger,
-            keepalive_timeout=connections.IDLE_TIMEOUT,
-        )
+        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101  # set by setup()
-        self._limiter = ConnectionLimiter(self._runner.server)
-        loop = asyncio.get_running_loop()
+        self._limiter = ConnectionLimiter(self._runner.server, self._limits.connections, self._logger)
         try:
-            self._listener = await loop.create_server(self._limiter.accept, self._settings.host, self._settings.port)
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._limiter.accept, self._settings.host, self._settings.port, backlog=self._limits.backlog
+            )
         except (OSError, UnicodeError) as error:  # UnicodeError: the host is not a valid name
             await self.stop()
             return listen_error(error)
@@ -73,11 +67,11 @@ class Server:
 
     @web.middleware
     async def _check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._limiter is not None:
-            self._limiter.request_received(request)
-        if not is_allowed_host(self._settings.host, request.headers.get("Host")):
-            return web.Response(status=403, text=HOST_NOT_ALLOWED)
-        return await handler(request)
+        assert self._limiter is not None  # noqa: S101  # set by start()
+        with self._limiter.handling(request):
+            if not is_allowed_host(self._settings.host, request.headers.get("Host")):
+                return web.Response(status=403, text=HOST_NOT_ALLOWED)
+            return await handler(request)
 
 
 class _ErrorReporter(logging.Handler):

@@ -215,10 +215,17 @@ async def test_malformed_request_gets_400_and_no_log_line(caplog: pytest.LogCapt
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(garbage + b"\r\n\r\n")
             assert (await reader.readline()).endswith(b" 400 Bad Request\r\n")
+            assert b"\r\nServer: evse-mqtt-bridge-simulator\r\n" in await reader.readuntil(b"\r\n\r\n")
             writer.close()
             await writer.wait_closed()
 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_response_does_not_disclose_the_library() -> None:
+    async with SimulatorServer(Simulation(STATIONS, START)) as server, client_of(server) as client:
+        response = await client.get("/nowhere")
+        assert (response.status_code, response.headers["Server"]) == (404, "evse-mqtt-bridge-simulator")
 
 
 async def test_handler_exception_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,7 @@ from evse_mqtt_bridge.observability.snapshot import (
     station_snapshots,
 )
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.web.connections import ConnectionLimits
 from evse_mqtt_bridge.web.handlers import Handlers
 from evse_mqtt_bridge.web.server import Server
 from tests.harness.loop_thread import LoopThread
@@ -127,11 +128,12 @@ class StubBridge:
 class ServerThread:
     """A web server in a thread, as a context manager; `stop` and `start` restart it on the same port."""
 
-    def __init__(self, bridge: StubBridge, host: str = HOST) -> None:
+    def __init__(self, bridge: StubBridge, host: str = HOST, limits: ConnectionLimits | None = None) -> None:
         self.bridge = bridge
         self.server: Server | None = None
         self.port = free_port()
         self._host = host
+        self._limits = limits
         self._thread = LoopThread()
 
     def __enter__(self) -> Self:
@@ -155,7 +157,7 @@ class ServerThread:
 
     def start(self) -> None:
         async def start() -> None:
-            self.server = Server(Http(host=self._host, port=self.port), self.bridge)
+            self.server = Server(Http(host=self._host, port=self.port), self.bridge, self._limits)
             assert not await self.server.start()
 
         self._thread.call(start())

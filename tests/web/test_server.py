@@ -15,13 +15,14 @@ from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.observability.snapshot import Health, StationSnapshot, from_json
 from evse_mqtt_bridge.web import connections
-from evse_mqtt_bridge.web.connections import MAX_CONNECTIONS
-from evse_mqtt_bridge.web.handlers import MAX_VIEWERS
+from evse_mqtt_bridge.web.connections import ConnectionLimits
 from evse_mqtt_bridge.web.server import Server
 from tests.faults.setup import wait_for
 from tests.harness.net import HOST, free_port
 from tests.web.served_bridge import PASSWORD, TOKEN, ServerThread, StubBridge, reading, station
 
+MAX_CONNECTIONS = ConnectionLimits().connections
+MAX_VIEWERS = ConnectionLimits().streams
 PATHS = ["/", "/api/picture", "/healthz", "/readyz", "/metrics"]
 
 
@@ -276,26 +277,53 @@ def test_snapshot_rejects_readers_above_limit(large_server: ServerThread) -> Non
     wait_for(lambda: _request(large_server, "/api/picture")[0].status == 200)
 
 
-def test_server_rejects_connections_above_limit(server: ServerThread) -> None:
+_HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", _HEALTHZ, _HEALTHZ + b"GET / HT"])
+def test_probes_succeed_beside_too_many_open_connections(server: ServerThread, sent: bytes) -> None:
     with contextlib.ExitStack() as stack:
-        for _ in range(MAX_CONNECTIONS):
-            connection = http.client.HTTPConnection(HOST, server.port, timeout=10)
-            stack.callback(connection.close)
-            connection.request("GET", "/healthz")
-            assert connection.getresponse().read()
-        with pytest.raises((OSError, http.client.RemoteDisconnected)):
-            _request(server, "/healthz")
-
-    wait_for(lambda: _is_healthy(server))
+        for _ in range(MAX_CONNECTIONS + 10):
+            stack.enter_context(socket.create_connection((HOST, server.port), timeout=10)).sendall(sent)
+        for _ in range(20):
+            assert _request(server, "/healthz")[0].status == 200
 
 
-@pytest.mark.parametrize("received", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_server_closes_idle_connections(bridge: StubBridge, monkeypatch: pytest.MonkeyPatch, received: bytes) -> None:
-    monkeypatch.setattr(connections, "IDLE_TIMEOUT", 0.3)
-    with ServerThread(bridge) as server, contextlib.ExitStack() as stack:
-        for _ in range(MAX_CONNECTIONS):
-            stack.enter_context(socket.create_connection((HOST, server.port), timeout=10)).sendall(received)
+def test_probes_succeed_beside_clients_that_do_not_read(large_server: ServerThread) -> None:
+    requests = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30
+    with contextlib.ExitStack() as stack:
+        for _ in range(MAX_CONNECTIONS + 10):
+            client = stack.enter_context(_connect_without_reading(large_server, "/"))
+            client.settimeout(0.1)
+            with contextlib.suppress(TimeoutError):
+                client.sendall(requests)
+        for _ in range(20):
+            assert _request(large_server, "/healthz")[0].status == 200
+
+
+def test_connections_above_limit_do_not_end_event_streams(bridge: StubBridge) -> None:
+    with ServerThread(bridge, limits=ConnectionLimits(connections=2)) as server, _EventStream(server) as viewer:
+        viewer.next()
+        for _ in range(5):
+            assert _is_healthy(server)
+        assert viewer.next()[0] == "change"
+
+
+def test_server_without_replaceable_connection_rejects_new_ones(bridge: StubBridge) -> None:
+    with ServerThread(bridge, limits=ConnectionLimits(connections=1)) as server:
+        with _EventStream(server) as viewer:
+            viewer.next()
+            assert not _is_healthy(server)
         wait_for(lambda: _is_healthy(server))
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", _HEALTHZ, _HEALTHZ + b"GET / HT"])
+def test_server_closes_idle_connections(bridge: StubBridge, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(connections, "IDLE_TIMEOUT", 0.3)
+    with ServerThread(bridge) as server, socket.create_connection((HOST, server.port), timeout=10) as client:
+        client.sendall(sent)
+        while client.recv(65536):
+            pass
 
 
 def test_events_outlast_idle_timeout(bridge: StubBridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,6 +366,17 @@ def test_malformed_request_is_not_logged(
             pass
     assert bridge.failures == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("request_", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\n\r\n"])
+def test_response_to_malformed_request_has_own_headers(server: ServerThread, request_: bytes) -> None:
+    with socket.create_connection((HOST, server.port), timeout=10) as client:
+        client.sendall(request_)
+        response = http.client.HTTPResponse(client)
+        response.begin()
+    assert response.status in (400, 417)
+    assert response.getheader("Server") == "evse-mqtt-bridge"
+    assert response.getheader("X-Content-Type-Options") == "nosniff"
 
 
 def test_handler_exception_is_reported_to_bridge_only(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evse_mqtt_bridge.cli.common.options import config_option
+from evse_mqtt_bridge.support.optional_imports import without
 
 if TYPE_CHECKING:
     from evse_mqtt_bridge.support.signals import SignalHandler
@@ -28,6 +29,8 @@ def run(signals: "SignalHandler", config: Path | None) -> None:
       evse-mqtt-bridge run --config /etc/evse-mqtt-bridge/config.toml
       EVSE_MQTT_BRIDGE__LOG__LEVEL=debug evse-mqtt-bridge run
     """
-    from evse_mqtt_bridge.cli.actions.run import run_bridge  # noqa: PLC0415  # imported when the command runs
+    # structlog and httpx import these for output in a terminal, which takes 4 MB of memory.
+    with without("rich", "greenlet", "httpx._main"):
+        from evse_mqtt_bridge.cli.actions.run import run_bridge  # noqa: PLC0415  # imported when the command runs
 
     run_bridge(config, signals)

@@ -7,7 +7,6 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.model import Reason, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.aggregates import aggregate
-from evse_mqtt_bridge.observability.exposition import Build, MetricInputs, exposition
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
 from evse_mqtt_bridge.observability.loop_lag import LoopLag
 from evse_mqtt_bridge.observability.snapshot import BridgeSnapshot, Health, Snapshot, StationSnapshot, station_snapshots
@@ -85,6 +84,9 @@ class Introspection:
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in the format that an Accept header requests, and their content type."""
         observers = self._observers
+        # Imported with the first scrape: the library for the metrics takes memory.
+        from evse_mqtt_bridge.observability.exposition import Build, MetricInputs, exposition  # noqa: PLC0415
+
         inputs = MetricInputs(
             at=self._clock.utc(),
             build=Build(__version__, platform.python_version(), transport=self._polling.transport_name),

@@ -41,6 +41,15 @@ sys.argv[1:] = json.loads(sys.argv[1])
 main()
 """
 
+_RUN_PROGRAM = """\
+import contextlib, json, sys
+from evse_mqtt_bridge.cli.run import run
+with contextlib.suppress(Exception):
+    run.main(["--config", sys.argv[1]], standalone_mode=False)
+print(json.dumps(sorted(sys.modules)))
+"""
+"""Runs the bridge without a configuration, so that it ends as soon as it has imported what it needs."""
+
 
 class _Healthy(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # name given by http.server
@@ -105,3 +114,11 @@ def test_health_environment_only_imports_nothing_heavy(config: Path, tmp_path: P
     folder.mkdir()
     environment = {"EVSE_MQTT_BRIDGE__MQTT__HOST": "localhost", "evse_mqtt_bridge__http__port": port}
     _assert_light(_imported("health", cwd=folder, env=environment))
+
+
+def test_run_imports_neither_web_server_nor_terminal_output(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _RUN_PROGRAM, str(tmp_path / "missing.toml")]
+    result = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=30, check=True)
+    modules = set(json.loads(result.stdout))
+    assert "evse_mqtt_bridge.service.supervisor" in modules
+    assert {"aiohttp", "greenlet", "httpx._main", "prometheus_client", "pygments", "rich"} & modules == set()

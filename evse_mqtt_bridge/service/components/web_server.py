@@ -1,14 +1,17 @@
 """The web server as a component: the status page, metrics and health probes."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.service.components.component import Component
 from evse_mqtt_bridge.support.net import host_and_port
-from evse_mqtt_bridge.web.server import Server
-from evse_mqtt_bridge.web.source import StatusSource
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.web.server import Server
+    from evse_mqtt_bridge.web.source import StatusSource
 
 __all__ = ["WebServer"]
 
@@ -16,7 +19,7 @@ __all__ = ["WebServer"]
 class WebServer(Component):
     """Serves the status page if it is enabled. The bridge works without it, so a port in use is not an error."""
 
-    def __init__(self, config: Config, source: StatusSource, log: Callable[[], Logger]) -> None:
+    def __init__(self, config: Config, source: "StatusSource", log: Callable[[], Logger]) -> None:
         self._settings = config.http
         self._source = source
         self._log = log
@@ -59,6 +62,9 @@ class WebServer(Component):
 
     async def _listen(self) -> str:
         """Make one attempt; return why it failed, or an empty text."""
+        # Imported when it is needed: aiohttp takes 8 MB of memory, which a bridge without a status page saves.
+        from evse_mqtt_bridge.web.server import Server  # noqa: PLC0415
+
         self._server = Server(self._settings, self._source)
         error = await self._server.start()
         if not error:

@@ -24,6 +24,7 @@ __all__ = [
     "OfflineNotAcknowledged",
     "PollCompleted",
     "PublishRejected",
+    "RestoreUncertain",
     "StateAged",
     "StationRemoved",
     "SubscriptionRejected",
@@ -137,6 +138,19 @@ class SubscriptionRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreUncertain:
+    """The bridge may have missed some of what a previous run published.
+
+    Attributes:
+        marker_topic: The topic on which the bridge publishes its marker.
+        detail: The reason as text.
+    """
+
+    marker_topic: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConsumerStarted:
     """A birth message arrived: a consumer of discovery started, and the bridge republishes everything."""
 
@@ -194,6 +208,9 @@ class Listener:
 
     def subscription_rejected(self, event: SubscriptionRejected) -> None:
         """See `SubscriptionRejected`."""
+
+    def restore_uncertain(self, event: RestoreUncertain) -> None:
+        """See `RestoreUncertain`."""
 
     def consumer_started(self, event: ConsumerStarted) -> None:
         """See `ConsumerStarted`."""
@@ -259,6 +276,11 @@ class Listeners(Listener):
         """See `poll_completed`."""
         for listener in self._listeners:
             listener.subscription_rejected(event)
+
+    def restore_uncertain(self, event: RestoreUncertain) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.restore_uncertain(event)
 
     def consumer_started(self, event: ConsumerStarted) -> None:
         """See `poll_completed`."""

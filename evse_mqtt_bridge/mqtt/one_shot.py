@@ -1,6 +1,7 @@
 """The one-shot client: connects beside a running bridge, reads and clears retained messages, and disconnects."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,14 +10,19 @@ from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.domain.events import DisconnectReason
 from evse_mqtt_bridge.mqtt.connection import Connection, Handlers, connect, tls_context
 from evse_mqtt_bridge.mqtt.errors import Disconnected
-from evse_mqtt_bridge.mqtt.retained import RetainedReader
+from evse_mqtt_bridge.mqtt.retained import End, Pauses, RetainedReader
 from evse_mqtt_bridge.mqtt.sender import Sender
 from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import UnavailableError
 
 __all__ = ["ACKNOWLEDGE_LIMIT", "OneShotClient", "one_shot_client"]
 
-_RETAINED_PAUSE = 1.0
+_PACKET_LIMIT = 1024 * 1024
+"""Maximum size of a packet, in bytes: topics to clear may have large payloads, such as labels."""
+
+_PAUSES = Pauses(without_marker=2.0, limit=300.0, size_limit=1024 * 1024 * 1024)
+"""All topics of a bridge, with their values: more than a bridge reads when it starts."""
 
 ACKNOWLEDGE_LIMIT = 30.0
 """Seconds without any acknowledgement after which the client stops publishing."""
@@ -40,25 +46,33 @@ class OneShotClient:
     def __post_init__(self) -> None:
         self._sender = Sender(lambda: next(self._pending, None))
 
-    def use(self, connection: Connection) -> None:
-        """Use this connection, which the broker accepted."""
+    def use(self, connection: Connection, base: Topics) -> None:
+        """Use this connection, which the broker accepted; the marker goes below this base topic."""
         self._connection = self._sender.connection = connection
-        self._reader = RetainedReader(connection)
+        self._reader = RetainedReader(connection, base.marker, random.random, _PAUSES)
 
-    async def retained(self, filters: list[str], pause: float = _RETAINED_PAUSE) -> dict[str, bytes]:
-        """Return the retained payloads under these filters, once nothing arrives for `pause` seconds.
+    async def retained(self, filters: list[str], *, has_marker: bool = True) -> dict[str, bytes]:
+        """Return the retained payloads under these filters.
+
+        Args:
+            filters: The topic filters.
+            has_marker: Whether to publish a marker, which every user of `filters` with wildcards needs.
 
         Raises:
-            UnavailableError: The broker rejected a subscription, or the connection was lost.
+            UnavailableError: The broker rejected a subscription, or the connection was lost, or there are too many.
         """
         if self._reader is None:
             raise RuntimeError("not connected")
-        rejected = await self._reader.read(filters, pause)
-        if self._reader.connection.disconnected.done():  # then not everything has arrived
+        if not has_marker:
+            self._reader.marker_topic = ""
+        end = await self._reader.read(filters)
+        if end is End.DISCONNECTED:  # then not everything has arrived
             detail = self._reader.connection.disconnected.result().detail
             raise UnavailableError(f"the connection to the broker was lost while reading: {detail}")
-        if rejected:
-            raise UnavailableError(f"the broker does not allow this user to read {', '.join(rejected)}")
+        if self._reader.rejected:
+            raise UnavailableError(f"the broker does not allow this user to read {', '.join(self._reader.rejected)}")
+        if end in (End.TOO_MUCH, End.TOO_LONG):
+            raise UnavailableError(f"{end.value} under {', '.join(filters)}")
         return dict(self._retained)
 
     async def publish(self, messages: Iterable[Message]) -> None:
@@ -85,10 +99,8 @@ class OneShotClient:
 
     def message_received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # as MQTT delivers it
         """Store a retained message."""
-        if retained:
+        if self._reader is not None and self._reader.received(topic, payload, retained=retained):
             self._retained[topic] = payload
-            if self._reader is not None:
-                self._reader.message_arrived()
 
     def message_rejected(self, topic: str, detail: str) -> None:
         """Store why the broker rejected a message."""
@@ -111,11 +123,11 @@ async def one_shot_client(settings: Mqtt, purpose: str) -> AsyncIterator[OneShot
     handlers = Handlers(client.message_received, client.message_rejected, client.room_available)
     # QoS 2 would only cost another exchange per message.
     settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}", "qos": min(1, settings.qos)})
-    result = await connect(settings, tls_context(settings.tls), None, handlers)
+    result = await connect(settings, tls_context(settings.tls), None, handlers, _PACKET_LIMIT)
     if isinstance(result, Disconnected):
         advice = _advice(result, tls=settings.tls is not None)
         raise UnavailableError(f"broker {settings.address}: {result.detail}{advice}")
-    client.use(result)
+    client.use(result, Topics(settings.base_topic))
     keeping_alive = asyncio.create_task(result.keep_alive(), name="one-shot-keep-alive")
     try:
         yield client

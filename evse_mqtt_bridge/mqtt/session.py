@@ -18,13 +18,14 @@ from evse_mqtt_bridge.domain.events import (
     Listener,
     OfflineNotAcknowledged,
     PublishRejected,
+    RestoreUncertain,
     SubscriptionRejected,
 )
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.mqtt.connection import Connection, Handlers, connect, tls_context
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.reconnect import Reconnect
-from evse_mqtt_bridge.mqtt.retained import RetainedReader
+from evse_mqtt_bridge.mqtt.retained import PAUSES, End, Pauses, RetainedReader
 from evse_mqtt_bridge.mqtt.sender import Sender
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
@@ -35,6 +36,8 @@ __all__ = ["Chance", "Session", "Timing"]
 Chance = Callable[[], float]
 """Returns a random number from 0 up to 1."""
 
+_UNCERTAIN = frozenset({End.GUESSED, End.TOO_MUCH, End.TOO_LONG})
+
 _REFUSALS = frozenset({DisconnectReason.LOGIN, DisconnectReason.REFUSED, DisconnectReason.TLS})
 
 
@@ -43,15 +46,13 @@ class Timing:
     """The waiting times of the session, in seconds.
 
     Attributes:
-        retained_pause: Time without a retained message after which a subscription has delivered all of them.
-        manifest_limit: Maximum time to read the manifest.
+        retained: The waiting times for retained messages.
         birth_spread: Time over which several bridges spread their full republish after a birth message.
         stage_pause: Time for consumers to process a stage of a migration; MQTT does not report when they have.
         closing_limit: Maximum time to wait for the acknowledgement of `offline`.
     """
 
-    retained_pause: float = 0.5
-    manifest_limit: float = 30.0
+    retained: Pauses = PAUSES
     birth_spread: float = 5.0
     stage_pause: float = 1.0
     closing_limit: float = 2.0
@@ -143,7 +144,9 @@ class Session:
 
     async def _serve(self, connection: Connection) -> Disconnected:
         """Use one connection, from CONNACK to its end."""
-        self._sender.connection, self._reader = connection, RetainedReader(connection)
+        self._sender.connection = connection
+        marker_topic = self.publication.plan.topics.marker
+        self._reader = RetainedReader(connection, marker_topic, self.chance, self.timing.retained)
         self._consumer_started = False
         subscriptions, self._birth_topic = self.publication.connected(), self.publication.plan.birth_topic
         self.listener.broker_connected(BrokerConnected())
@@ -186,13 +189,17 @@ class Session:
         while subscriptions is not None:
             await self._read_retained([*subscriptions.lasting, *subscriptions.retained])
             subscriptions = self.publication.restored()
-        connection.unsubscribe(list(self.publication.manifest_filters))
+        markers = [self._reader.marker_topic] if self._reader else []
+        connection.unsubscribe([*self.publication.manifest_filters, *markers])
 
     async def _read_retained(self, filters: list[str]) -> None:
-        if self._reader is None:
+        reader = self._reader
+        if reader is None:
             return
-        pause, limit = self.timing.retained_pause, self.timing.manifest_limit
-        self._subscriptions_rejected(await self._reader.read(filters, pause, limit))
+        end = await reader.read(filters)
+        self._subscriptions_rejected(reader.rejected)
+        if end in _UNCERTAIN:
+            self.listener.restore_uncertain(RestoreUncertain(reader.marker_topic, end.value))
 
     async def _follow_birth_topic(self, connection: Connection) -> None:
         """Subscribe to the birth topic if a reload changed it; the old subscription ends with the connection."""
@@ -227,11 +234,11 @@ class Session:
     # Called by the connection
 
     def _received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # as MQTT delivers it
+        if self._reader is not None and not self._reader.received(topic, payload, retained=retained) and retained:
+            return
         if self.publication.received(topic, payload, retained=retained):
             self._consumer_started = True
             self._wake_up.set()
-        if retained and self._reader is not None:
-            self._reader.message_arrived()
 
     def _rejected(self, topic: str, detail: str) -> None:
         self.listener.publish_rejected(PublishRejected(topic, detail))

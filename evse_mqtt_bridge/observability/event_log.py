@@ -265,6 +265,11 @@ class EventLog(events.Listener):
         if self._rejections.add(("subscription", event.topic_filter)):
             log_event(self.log, LogEvent.SUBSCRIPTION_REJECTED, filter=event.topic_filter)
 
+    def restore_uncertain(self, event: events.RestoreUncertain) -> None:
+        """Log each reason once."""
+        if self._rejections.add(("restore", event.detail)):
+            log_event(self.log, LogEvent.RESTORE_UNCERTAIN, detail=event.detail, topic=event.marker_topic)
+
     def consumer_started(self, event: events.ConsumerStarted) -> None:  # noqa: ARG002  # it has no attributes
         """Log that everything is republished."""
         log_event(self.log, LogEvent.CONSUMER_STARTED)

@@ -226,6 +226,15 @@ class LogEvent(Enum):
         "broker rejected a subscription",
         "Check the broker's access rules: see [security](security.md#set-access-rules-on-the-broker).",
     )
+    RESTORE_UNCERTAIN = (
+        "warning",
+        "some topics of a previous run may be unknown",
+        (
+            "The bridge may not have received all retained `info` topics, so topics of removed stations may stay on "
+            "the broker: run `purge`. See `detail`: if the marker did not come back, allow the bridge to publish and "
+            "to read `topic`. Logged once per reason."
+        ),
+    )
     CONSUMER_STARTED = (
         "info",
         "birth message received, republishing everything",

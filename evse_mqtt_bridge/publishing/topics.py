@@ -51,6 +51,11 @@ class Topics:
         return f"{self.base}/{BRIDGE}/info"
 
     @cached_property
+    def marker(self) -> str:
+        """The topic of the marker, which shows the bridge that it has received all retained messages."""
+        return f"{self.base}/{BRIDGE}/marker"
+
+    @cached_property
     def bridge(self) -> tuple[str, ...]:
         """Every topic of the bridge itself."""
         return tuple(f"{self.base}/{BRIDGE}/{field.name}" for field in BRIDGE_FIELDS)

@@ -90,6 +90,25 @@ def test_message_above_max_packet_size_is_not_sent(tmp_path: Path, cloud: CloudS
     report_row(17, f"too large: {len(refused)} error lines for 2 topics, {refused[0]['reason']!r}")
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_denied_marker_is_logged_and_publishing_goes_on(
+    tmp_path: Path, cloud: CloudServer, report_row: ReportRow, protocol: str
+) -> None:
+    """Row 17: without its marker, the bridge guesses when it has received all retained messages."""
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite #\ntopic deny evse/bridge/marker\n")
+    cloud.answer(uuid_of(0), station_answer(0))
+    with (
+        Mosquitto(tmp_path / "broker", extra=[f"acl_file {rules}"]) as broker,
+        Observer(broker.port) as observer,
+        running_bridge(configure(tmp_path, broker, cloud, mqtt={"protocol": protocol})) as bridge,
+    ):
+        wait_until_up(observer, 0)
+        (entry,) = log_entries(bridge, "restore_uncertain", level="warning")
+        assert entry["topic"] == "evse/bridge/marker"
+    report_row(17, f"MQTT {protocol}: {entry['message']}: {entry['detail']}")
+
+
 @pytest.mark.parametrize("qos", [1, 2])
 def test_message_above_message_size_limit_is_left_out(
     tmp_path: Path, cloud: CloudServer, report_row: ReportRow, qos: int

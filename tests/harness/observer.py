@@ -25,6 +25,8 @@ __all__ = ["Observer", "ReceivedMessage", "retained_messages"]
 
 _MARKER = "observer-marker/"
 
+_BRIDGE_MARKER = "/bridge/marker"
+
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
@@ -65,7 +67,7 @@ class Observer:
 
     Attributes:
         messages: Every message received, in order.
-        latest: The newest payload by topic, without cleared topics.
+        latest: The newest payload by topic, without cleared topics and the markers of bridges.
     """
 
     def __init__(
@@ -261,7 +263,9 @@ class Observer:
                 self.messages.append(
                     ReceivedMessage(message.topic, payload, message.retain, message.qos, at, content_type)
                 )
-                if payload:
+                if message.topic.endswith(_BRIDGE_MARKER):
+                    pass
+                elif payload:
                     self.latest[message.topic] = payload
                 else:
                     self.latest.pop(message.topic, None)

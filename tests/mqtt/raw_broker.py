@@ -96,17 +96,26 @@ def answer_nothing(header: int, body: bytes) -> Iterable[bytes]:
 
 @dataclass(slots=True)
 class Received:
-    """What the callbacks of a connection received."""
+    """What the callbacks of a connection received.
+
+    Attributes:
+        messages: Topic, payload and retain flag of each message.
+        rejected: Topic and reason of each rejected message.
+        changed: Set by each callback.
+        listener: Called for each message.
+    """
 
     messages: list[tuple[str, bytes, bool]] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    listener: Callable[[str, bytes, bool], None] = lambda *_: None
 
     def handlers(self) -> Handlers:
         """Return callbacks that record."""
 
         def received(topic: str, payload: bytes, retained: bool) -> None:  # as a connection calls it
             self.messages.append((topic, payload, retained))
+            self.listener(topic, payload, retained)
             self.changed.set()
 
         def rejected(topic: str, detail: str) -> None:

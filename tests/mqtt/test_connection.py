@@ -163,7 +163,9 @@ async def test_connect_without_file_descriptors_can_be_retried() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for blocker in blockers:
             blocker.close()
-    assert result == Disconnected(DisconnectReason.UNREACHABLE, "Too many open files")
+    assert result.reason is DisconnectReason.UNREACHABLE
+    # a thread of another test may have closed a file meanwhile
+    assert result.detail in ("Too many open files", "Connection refused")
 
 
 @pytest.mark.parametrize("host", ["::1", "localhost"])

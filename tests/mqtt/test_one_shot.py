@@ -17,6 +17,7 @@ from evse_mqtt_bridge.domain.events import DisconnectReason
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.one_shot import ACKNOWLEDGE_LIMIT, OneShotClient, one_shot_client
 from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import UnavailableError
 from tests.harness import Authority, Mosquitto, virtual_time
 from tests.harness.net import HOST
@@ -59,13 +60,16 @@ class _SlowConnection:
     async def subscribe(self, _filters: list[str]) -> list[str]:
         return []
 
+    def publish_marker(self, _message: Message) -> asyncio.Future[bool]:
+        return self._loop.create_future()
+
     def end(self) -> None:
         self.disconnected.set_result(Disconnected(DisconnectReason.LOST, "gone"))
 
 
 def _client(connection: _SlowConnection) -> OneShotClient:
     client = OneShotClient()
-    client.use(cast("Connection", connection))
+    client.use(cast("Connection", connection), Topics("evse"))
     connection.room_available = client.room_available
     return client
 

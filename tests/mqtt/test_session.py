@@ -26,7 +26,7 @@ from tests.harness.samples import at, plug_reading, reading
 from tests.publishing.bridge import Bridge, plan
 
 _NORTH, _SOUTH = Station("e1", 30, alias="north"), Station("e2", 30)
-_QUICK = Timing(retained_pause=0.2, stage_pause=0.05, birth_spread=0.1)
+_QUICK = Timing(stage_pause=0.05, birth_spread=0.1)
 
 
 class _Recorder(Listener):

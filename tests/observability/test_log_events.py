@@ -41,6 +41,7 @@ _PUBLISHED_IDS = frozenset(
         "plug_unavailable",
         "poll_failed",
         "publish_rejected",
+        "restore_uncertain",
         "station_available",
         "station_available_again",
         "station_rejected",

@@ -108,4 +108,5 @@ async def _retained_availability(config: Path | None) -> str:
     settings = load_config(config).config.mqtt
     topic = Topics(settings.base_topic).availability
     async with one_shot_client(settings, "health") as client:
-        return (await client.retained([topic], pause=0.5)).get(topic, b"").decode(errors="replace")
+        retained = await client.retained([topic], has_marker=False)  # it runs every 30 s in a container
+        return retained.get(topic, b"").decode(errors="replace")

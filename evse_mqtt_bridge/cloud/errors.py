@@ -101,6 +101,8 @@ _RULES: tuple[_Rule, ...] = (
     _Rule((httpx.ProxyError,), "the proxy rejected the connection"),
     # Responses that are not HTTP
     _Rule((1, 8, 23, 61, 100), _NO_HTTP, reason=Reason.INVALID_RESPONSE),
+    # h11 accepts such a size, and then lacks the rest of the chunk.
+    _Rule((56,), _CUT_OFF, _start("invalid chunk size")),
     _Rule((56,), _NO_HTTP, _start("Too (?:large|many) response headers|.*chunk"), Reason.INVALID_RESPONSE),
     _Rule((httpx.DecodingError,), "the response could not be decoded", reason=Reason.INVALID_RESPONSE),
     # Connections that end early

@@ -94,16 +94,10 @@ _MISBEHAVIOURS: dict[str, tuple[Behaviour, Reason, str]] = {
 }
 
 
-_UNFINISHED_HEADS = (_MISBEHAVIOURS["no HTTP"][0], _MISBEHAVIOURS["another protocol"][0])
-"""httpx parses the head when it is complete, so that these look like a connection that was closed too early."""
-
-
 @pytest.mark.parametrize(("behaviour", "reason", "text"), _MISBEHAVIOURS.values(), ids=_MISBEHAVIOURS.keys())
 async def test_invalid_answer_is_a_failure_with_a_reason(
     clients: Clients, server: MisbehavingServer, behaviour: Behaviour, reason: Reason, text: str
 ) -> None:
-    if clients.transport == "httpx" and behaviour in _UNFINISHED_HEADS:
-        reason, text = Reason.UNREACHABLE, _CLOSED
     server.set_behaviour(EXAMPLE_EVSE, behaviour)
     failure = failure_of(await clients.poll(server.url))
     assert failure.reason is reason

@@ -1,7 +1,6 @@
 """One transfer of libcurl: sets up a handle for a request, and collects the response."""
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import pycurl
 from evse_mqtt_bridge.cloud.errors import CurlError
 from evse_mqtt_bridge.cloud.transport.authorities import authorities
 from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
+from evse_mqtt_bridge.cloud.transport.http_rules import STATUS_LINE, SWITCHING_PROTOCOLS, is_valid_head
 from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT, KEEPALIVE, buffered_response
 from evse_mqtt_bridge.cloud.transport.proxy import Proxy
 
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "GivenAddresses", "Prepared", "TrustedCertificates"]
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
-_INTERIM = frozenset(range(100, 200)) - {101}
-"""Statuses that another response follows; after 101, which the bridge never requests, something else follows."""
+_INTERIM = frozenset(range(100, 200))
+"""Statuses that another response follows."""
 
 _OK = 200
 _LONGEST_EMPTY_LINE = 2
@@ -186,11 +185,11 @@ class Exchange:
         """Return the head in lower case.
 
         Raises:
-            CurlError: The head has a header without a name, which libcurl accepts.
+            CurlError: The head is not valid, but libcurl accepts it.
         """
         head = b"".join(self._head).lower()
-        if b"\n:" in head:
-            raise self._error(pycurl.E_WRITE_ERROR, "a header without a name")
+        if not is_valid_head(head):
+            raise self._error(pycurl.E_WRITE_ERROR, "the head of the response is invalid")
         return head
 
     def _error(self, code: int, text: str) -> CurlError:
@@ -203,10 +202,10 @@ class Exchange:
         self._head.append(line)
         if len(line) > _LONGEST_EMPTY_LINE or line not in (b"\r\n", b"\n"):
             return None
-        match = _STATUS_LINE.match(self._head[0])
-        if not match:  # libcurl accepts some lines that are not HTTP
+        match = STATUS_LINE.match(self._head[0])
+        status = self._status = int(match[1]) if match else 0
+        if match is None or status == SWITCHING_PROTOCOLS:
             return -1
-        status = self._status = int(match[1])
         if status in _INTERIM:
             self._head.clear()
             return None

@@ -1,6 +1,6 @@
-"""httpx's own transport in several small pools: needs no compiled package, but many times the CPU time of libcurl.
+"""httpx's engine, httpcore, in several small pools: needs no compiled package, but many times the CPU time of libcurl.
 
-The work of httpx's connection pool grows with the square of its size, so no pool has more than ten connections, and a
+The work of a pool of httpcore grows with the square of its size, so no pool has more than ten connections, and a
 request goes to the least busy pool. names.py resolves names, because a lookup in the loop's executor could delay the
 end of the process. So a request is sent to an address, with the name in its Host header and in the TLS handshake.
 """
@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 
 from evse_mqtt_bridge.cloud.errors import causes
-from evse_mqtt_bridge.cloud.transport.limits import KEEPALIVE, RECEIVE_BUFFER
+from evse_mqtt_bridge.cloud.transport.httpcore_pool import HttpcorePool
+from evse_mqtt_bridge.cloud.transport.limits import RECEIVE_BUFFER
 from evse_mqtt_bridge.cloud.transport.names import Names
 from evse_mqtt_bridge.cloud.transport.proxy import Proxy, named_proxy
 from evse_mqtt_bridge.support.net import is_address
@@ -44,7 +45,7 @@ class _Pool:
         is_replaced: Whether another pool has replaced this one, which is closed when its last request ends.
     """
 
-    transport: httpx.AsyncHTTPTransport
+    transport: HttpcorePool
     size: int
     busy: int = 0
     is_replaced: bool = False
@@ -158,17 +159,8 @@ class HttpxPools(httpx.AsyncBaseTransport):
         fresh = _Pool(self._transport(pool.size, proxy), pool.size)
         self._pools[proxy] = tuple(fresh if other is pool else other for other in self._pools[proxy])
 
-    def _transport(self, connections: int, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
-        credentials = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
-        return httpx.AsyncHTTPTransport(
-            verify=self._tls,
-            trust_env=False,
-            limits=httpx.Limits(
-                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEPALIVE
-            ),
-            proxy=httpx.Proxy(proxy.address, headers=credentials) if proxy else None,
-            socket_options=_SOCKET_OPTIONS,
-        )
+    def _transport(self, connections: int, proxy: Proxy | None) -> HttpcorePool:
+        return HttpcorePool(connections, self._tls, proxy, _SOCKET_OPTIONS)
 
     async def _leave(self, pool: _Pool) -> None:
         """Remove a request that has ended from the count."""

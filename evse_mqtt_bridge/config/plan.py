@@ -53,5 +53,6 @@ def _home_assistant(config: Config, topics: Topics) -> Output:
             qos=config.mqtt.qos,
             bridge_id=config.mqtt.client_id,
             version=__version__,
+            page_url=config.http.page_url,
         )
     )

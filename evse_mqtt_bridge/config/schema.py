@@ -26,7 +26,7 @@ from evse_mqtt_bridge.config.value_types import (
     Uuid,
 )
 from evse_mqtt_bridge.domain.model import Station, station_title
-from evse_mqtt_bridge.support.net import host_and_port
+from evse_mqtt_bridge.support.net import host_and_port, is_loopback, is_wildcard
 
 __all__ = [
     "Cloud",
@@ -175,6 +175,19 @@ class Http(Section):
     """Host name or IP address to listen on. "0.0.0.0" or "::": all networks; there is no authentication."""
     port: Annotated[int, Field(ge=1, le=65535)] = 9480
     """Port to listen on. Each bridge on a machine needs its own."""
+    public_url: Url | None = None
+    """Address at which people open the status page, for the link in Home Assistant. Default: host and port, if host is
+    neither a loopback address nor for all networks, otherwise no link."""
+
+    @property
+    def page_url(self) -> str:
+        """The address of the status page for other machines, which ends in `/`; empty if there is none."""
+        if not self.enabled:
+            return ""
+        if self.public_url:
+            return f"{self.public_url}/"
+        is_reachable = not is_loopback(self.host) and not is_wildcard(self.host)
+        return f"http://{host_and_port(self.host, self.port)}/" if is_reachable else ""
 
 
 class StationConfig(Section):

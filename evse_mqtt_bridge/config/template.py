@@ -21,6 +21,7 @@ _EXAMPLES: Mapping[str, object] = {
     "mqtt.tls.cert_file": "bridge.pem",
     "mqtt.tls.key_file": "bridge.key",
     "cloud.ca_file": "cloud-ca.pem",
+    "http.public_url": "https://evse.example.com",
     "stations[].edge_device_id": "1234",
     "stations[].uuid": "25104c56d7f848af830af4300193efb3",
     "stations[].token": "change-me",

@@ -101,7 +101,7 @@ _STEPS = (
     Step(
         Action.RECONFIGURE,
         ComponentName.PUBLISHING,
-        frozenset({"mqtt", "polling", "homeassistant", "stations"}),
+        frozenset({"mqtt", "polling", "homeassistant", "http", "stations"}),
         "The publication has a new station before its first poll.",
     ),
     Step(

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from evse_mqtt_bridge.config.schema import Cloud, Config, Mqtt, Polling, StationConfig, Tls
+from evse_mqtt_bridge.config.schema import Cloud, Config, Http, Mqtt, Polling, StationConfig, Tls
 from evse_mqtt_bridge.config.schema_index import format_path, settings
 
 STATION = {"edge_device_id": "1", "uuid": "a", "token": "s3cret"}
@@ -111,6 +111,26 @@ def test_effective_port_depends_on_tls() -> None:
     assert Mqtt(host="h").effective_port == 1883
     assert Mqtt(host="h", tls=Tls()).effective_port == 8883
     assert Mqtt(host="h", tls=Tls(), port=1).effective_port == 1
+
+
+@pytest.mark.parametrize(
+    ("http", "page_url"),
+    [
+        (Http(), ""),
+        (Http(host="localhost"), ""),
+        (Http(host="0.0.0.0"), ""),
+        (Http(host="::"), ""),
+        (Http(host="192.0.2.10"), "http://192.0.2.10:9480/"),
+        (Http(host="fd00::1", port=80), "http://[fd00::1]:80/"),
+        (Http(host="evse.example.com"), "http://evse.example.com:9480/"),
+        (Http(public_url="https://example.com/evse/"), "https://example.com/evse/"),
+        (Http(host="0.0.0.0", public_url="http://evse.local:8080"), "http://evse.local:8080/"),
+        (Http(host="192.0.2.10", enabled=False), ""),
+        (Http(public_url="https://example.com", enabled=False), ""),
+    ],
+)
+def test_page_url_is_reachable_from_elsewhere(http: Http, page_url: str) -> None:
+    assert http.page_url == page_url
 
 
 def test_station_has_effective_interval_and_topic_id() -> None:

@@ -145,6 +145,14 @@ def test_home_assistant_yaml_uses_discovered_entity_ids() -> None:
     assert named <= set(_entity_ids())
 
 
+def test_home_assistant_yaml_blocks_have_different_keys() -> None:
+    """All blocks for configuration.yaml can be used together; the dashboard has its own file."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", PAGES["home-assistant"], re.DOTALL | re.MULTILINE)
+    keys = [key for block in blocks for key in yaml.safe_load(block) if not block.startswith("title:")]
+    assert {"sensor", "automation"} <= set(keys)
+    assert len(keys) == len(set(keys))
+
+
 # --- Node-RED
 
 

@@ -183,6 +183,32 @@ def test_reload_with_other_cloud_settings_stays_connected(
     bridge.stop()
 
 
+def test_reload_with_another_address_of_the_page_updates_links(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
+) -> None:
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    observer.wait_for(_AVAILABILITY, "online")
+    observer.sync()
+    start = observer.count
+    tables["http"] = {"enabled": True, "port": free_port()}  # of loopback, so there is no link
+    write_config(config, tables)
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line("configuration reloaded")
+    cloud.answer(EXAMPLE_EVSE, [status_example()[0], plug_object(power=7200.5)])
+    observer.wait_for(f"{_PLUG}/power", "7200.5")
+    observer.sync()
+    assert {seen.topic for seen in observer.messages_since(start)} <= {f"{_PLUG}/power", f"{_PLUG}/state"}
+    tables["http"]["public_url"] = "https://evse.example.com"
+    write_config(config, tables)
+    bridge.send_signal(signal.SIGHUP)
+    configs = [topic for topic in observer.retained if topic.endswith("/config")]
+    observer.wait(
+        lambda: all('"configuration_url":"https://evse.example.com/' in observer.latest[topic] for topic in configs)
+    )
+    bridge.stop()
+
+
 def test_reload_with_an_unusable_ca_file_changes_nothing(
     tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:

@@ -65,12 +65,12 @@ _EVERYTHING = {
         pytest.param({"mqtt": {"host": "broker.test", "base_topic": "site"}}, _REPLACE_SESSION, id="mqtt, topics"),
         pytest.param(
             {"http": {"port": 9481}},
-            ["stop web server", "reconfigure web server", "start web server"],
+            ["stop web server", "reconfigure publishing", "reconfigure web server", "start web server"],
             id="http, other port",
         ),
         pytest.param(
             {"http": {"enabled": False}},
-            ["stop web server", "reconfigure web server", "start web server"],
+            ["stop web server", "reconfigure publishing", "reconfigure web server", "start web server"],
             id="http, disabled",
         ),
         pytest.param({"polling": {"interval": 5}}, _PUBLISH_AND_POLL, id="polling interval"),

@@ -50,6 +50,8 @@ class Publishing(Component):
     def reconfigure(self, new: Config) -> None:
         """Switch to other topics and stations. If `[mqtt]` changed, a new session replaces the stopped one."""
         plan = publishing_plan(new)
+        if new.mqtt == self.settings and plan == self.publication.plan:
+            return  # another port of the status page, which is in no message
         if new.mqtt == self.settings:
             self.session.reconfigure(plan)
             return

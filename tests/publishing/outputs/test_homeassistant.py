@@ -67,7 +67,16 @@ KEYS = {
     | {"options", "state_class", "suggested_display_precision", "unit_of_measurement", "value_template"},
     "binary_sensor": COMMON | {"payload_off", "payload_on"},
 }
-DEVICE_KEYS = {"identifiers", "model", "name", "serial_number", "sw_version", "via_device"}
+DEVICE_KEYS = {
+    "configuration_url",
+    "identifiers",
+    "manufacturer",
+    "model",
+    "name",
+    "serial_number",
+    "sw_version",
+    "via_device",
+}
 ROOT_KEYS = {"availability", "availability_mode", "components", "device", "origin", "qos"}
 
 
@@ -153,6 +162,21 @@ def test_via_device_links_plug_station_and_bridge(discovery: Discovery) -> None:
         "Garage north Plug 1",
     ]
     assert devices[BRIDGE_ID]["sw_version"] == "1.2.3"
+
+
+@BOTH
+def test_devices_have_a_manufacturer_and_a_link(discovery: Discovery) -> None:
+    def devices(page_url: str) -> dict[str, dict[str, Any]]:
+        messages = everything(replace(discovery, page_url=page_url))
+        return {config["device_id"]: config["device"] for config in configs(messages).values()}
+
+    found = devices("https://evse.example.com/")
+    assert {key: (device["manufacturer"], device["configuration_url"]) for key, device in found.items()} == {
+        BRIDGE_ID: ("evse-mqtt-bridge", "https://evse.example.com/"),
+        f"evse_{EVSE}": ("CLEMAP", f"https://evse.example.com/#q={EVSE}"),
+        f"evse_{EVSE}_{LEFT}": ("CLEMAP", f"https://evse.example.com/#q={LEFT}"),
+    }
+    assert not [device for device in devices("").values() if "configuration_url" in device]
 
 
 @BOTH

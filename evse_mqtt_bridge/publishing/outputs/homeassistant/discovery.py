@@ -52,6 +52,9 @@ Form = Literal["entity", "device"]
 ORIGIN = "evse-mqtt-bridge"
 """The name of the publisher, as Home Assistant shows it."""
 
+_MANUFACTURER = "CLEMAP"
+"""The vendor of the API, which does not report who made a charging station."""
+
 _SHORT = 8
 """Number of characters of a uuid in the display name of a thing without any other name."""
 
@@ -67,6 +70,7 @@ class Discovery:
         qos: Quality of service with which consumers subscribe, 0 to 2.
         bridge_id: The bridge's MQTT client id.
         version: The bridge's version.
+        page_url: The address of the status page, which ends in `/`; empty: none that others can reach.
     """
 
     topics: Topics
@@ -75,6 +79,7 @@ class Discovery:
     qos: int
     bridge_id: str
     version: str
+    page_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,10 @@ def bridge(discovery: Discovery) -> tuple[Message, ...]:
     info = {
         "identifiers": [device_id],
         "name": "EVSE MQTT Bridge" if name == ORIGIN else name,
+        "manufacturer": ORIGIN,
         "model": "Cloud to MQTT bridge",
         "sw_version": discovery.version,
+        **_link(discovery),
     }
     state = discovery.topics.availability.removesuffix("availability")
     # No availability list: the only entity exists to show `offline`.
@@ -119,9 +126,11 @@ def station(discovery: Discovery, station: Station) -> tuple[Message, ...]:
     info = {
         "identifiers": [device_id],
         "name": _title(station),
+        "manufacturer": _MANUFACTURER,
         "model": "Charging station",
         "serial_number": station.uuid,
         "via_device": _bridge_id(discovery.bridge_id),
+        **_link(discovery, station.uuid),
     }
     state = discovery.topics.station(station.topic_id)
     bridge = (discovery.topics.availability,)
@@ -143,9 +152,11 @@ def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | No
     info = {
         "identifiers": [device_id],
         "name": f"{_title(station)} {name or clean(label or '') or alias or plug_uuid[:_SHORT]}",
+        "manufacturer": _MANUFACTURER,
         "model": "Plug",
         "serial_number": plug_uuid,
         "via_device": _station_id(station.uuid),
+        **_link(discovery, plug_uuid),
     }
     topics = discovery.topics
     state = topics.plug(station.topic_id, alias or plug_uuid)
@@ -224,6 +235,12 @@ def _topics(prefix: str, form: Form, device_id: str, entities: tuple[Entity, ...
     if form == "device":
         return (f"{prefix}/device/{device_id}/config",)
     return tuple(f"{prefix}/{entity.platform}/{device_id}/{entity.field}/config" for entity in entities)
+
+
+def _link(discovery: Discovery, uuid: str = "") -> dict[str, str]:
+    """Return the link on a device's page: the status page, which searches for a uuid."""
+    search = f"#q={uuid}" if uuid else ""
+    return {"configuration_url": discovery.page_url + search} if discovery.page_url else {}
 
 
 def _title(station: Station) -> str:

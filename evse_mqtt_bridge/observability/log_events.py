@@ -32,6 +32,15 @@ class LogEvent(Enum):
             "were not affected. Check the log collector, and the terminal (Ctrl-S pauses it, Ctrl-Q resumes)."
         ),
     )
+    FEW_FILE_DESCRIPTORS = (
+        "warning",
+        "few file descriptors, limiting requests and connections to the status page",
+        (
+            "The process may open only `limit` files and connections. So at most `requests` requests to the cloud run "
+            "at the same time, and the status page accepts `page_connections` connections. Raise the hard limit: "
+            "`LimitNOFILE=` in the systemd unit, `--ulimit nofile=` of Docker, or `ulimit -n`."
+        ),
+    )
     EVENT_LOOP_ERROR = (
         "error",
         "error in the event loop",

@@ -30,6 +30,7 @@ from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.components.watchdog import Watchdog
 from evse_mqtt_bridge.service.components.web_server import WebServer
+from evse_mqtt_bridge.service.descriptors import Budget, descriptor_limit
 from evse_mqtt_bridge.service.introspection import Introspection
 from evse_mqtt_bridge.service.observers import Observers
 from evse_mqtt_bridge.service.pipeline import Pipeline
@@ -100,7 +101,9 @@ class Supervisor:
         self, config: Config, log: Logger, notifier: ServiceNotifier, log_writer: LogWriter | None = None
     ) -> None:
         loop = asyncio.get_running_loop()
-        self._config = config
+        self._budget = Budget.of(descriptor_limit())
+        self._has_few_descriptors = self._budget.is_short(config)
+        self._config = config = self._budget.apply(config)
         self._clock = clock = Clock(loop.time, random.random)
         self._notifier = notifier
         self._observers = Observers.create(log, clock, config.mqtt)
@@ -124,7 +127,7 @@ class Supervisor:
             observers=self._observers,
             uncaught_errors=self._uncaught_errors,
         )
-        self._web_server = WebServer(config, self._introspection, lambda: self._logging.logger)
+        self._web_server = WebServer(config, self._introspection, lambda: self._logging.logger, self._budget.page)
         self._components: dict[ComponentName, Component] = {
             ComponentName.LOGGING: self._logging,
             ComponentName.POLLING: self._polling,
@@ -139,6 +142,7 @@ class Supervisor:
         Raises:
             ConfigError: A file that the configuration names cannot be used; no component was started.
         """
+        self._log_few_descriptors()
         await self._publishing.prepare(self._config)
         await self._polling.prepare(self._config)
         for component in (self._publishing, self._polling, self._aging, self._watchdog, self._web_server):
@@ -214,10 +218,13 @@ class Supervisor:
 
     async def _apply(self, new: Config) -> None:
         _reject_truncated(self._config, new)
+        self._has_few_descriptors = self._budget.is_short(new)
+        new = self._budget.apply(new)
         plan = ReloadPlan.between(self._config, new)
         for step in plan.steps:
             await _carry_out(step.action, self._components[step.component], new)
         self._config = new
+        self._log_few_descriptors()
         for uuid in plan.removed:
             self._listeners.station_removed(StationRemoved(uuid))
         self._listeners.configuration_applied(ConfigurationApplied(len(new.stations)))
@@ -249,6 +256,15 @@ class Supervisor:
         self._logging.tick()
         self._notifier.status(self._introspection.status_line())
         await self._web_server.retry()
+
+    def _log_few_descriptors(self) -> None:
+        if self._has_few_descriptors:
+            self._log(
+                LogEvent.FEW_FILE_DESCRIPTORS,
+                limit=self._budget.limit,
+                requests=self._config.cloud.max_concurrency,
+                page_connections=self._budget.page.connections,
+            )
 
     def _log(self, event: LogEvent, **fields: object) -> None:
         log_event(self._logging.logger, event, **fields)

@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from logging import Logger
 
 from aiohttp import web
@@ -15,29 +14,10 @@ from evse_mqtt_bridge.web.headers import ERROR_HEADERS
 __all__ = [
     "IDLE_TIMEOUT",
     "ConnectionLimiter",
-    "ConnectionLimits",
     "abort",
     "send",
     "set_peer_timeout",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """How many file descriptors the server may use.
-
-    Attributes:
-        connections: Maximum number of open connections.
-        backlog: Maximum number of connections that are accepted at once, above `connections`.
-    """
-
-    connections: int = 100
-    backlog: int = 100
-
-    @property
-    def streams(self) -> int:
-        """Maximum number of event streams, and of concurrent reads of the snapshot: a fifth of the connections."""
-        return max(1, self.connections // 5)
 
 
 IDLE_TIMEOUT = 20.0

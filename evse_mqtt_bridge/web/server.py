@@ -9,9 +9,10 @@ from aiohttp.typedefs import Handler
 
 from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.support.listening import listen_error
-from evse_mqtt_bridge.web.connections import ConnectionLimiter, ConnectionLimits
+from evse_mqtt_bridge.web.connections import ConnectionLimiter
 from evse_mqtt_bridge.web.handlers import Handlers
 from evse_mqtt_bridge.web.headers import DEFAULT_HEADERS, SERVER_NAME
+from evse_mqtt_bridge.web.limits import ConnectionLimits
 from evse_mqtt_bridge.web.security import HOST_NOT_ALLOWED, is_allowed_host
 from evse_mqtt_bridge.web.source import StatusSource
 

@@ -33,6 +33,7 @@ _PUBLISHED_IDS = frozenset(
         "consumer_started",
         "event_loop_error",
         "http_library_slow",
+        "few_file_descriptors",
         "lines_suppressed",
         "log_lines_dropped",
         "offline_not_acknowledged",

@@ -20,8 +20,8 @@ from evse_mqtt_bridge.observability.snapshot import (
     station_snapshots,
 )
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.web.connections import ConnectionLimits
 from evse_mqtt_bridge.web.handlers import Handlers
+from evse_mqtt_bridge.web.limits import ConnectionLimits
 from evse_mqtt_bridge.web.server import Server
 from tests.harness.loop_thread import LoopThread
 from tests.harness.net import HOST, free_port

@@ -15,7 +15,7 @@ from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from evse_mqtt_bridge.observability.snapshot import Health, StationSnapshot, from_json
 from evse_mqtt_bridge.web import connections
-from evse_mqtt_bridge.web.connections import ConnectionLimits
+from evse_mqtt_bridge.web.limits import ConnectionLimits
 from evse_mqtt_bridge.web.server import Server
 from tests.faults.setup import wait_for
 from tests.harness.net import HOST, free_port

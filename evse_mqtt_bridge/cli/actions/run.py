@@ -11,6 +11,7 @@ from evse_mqtt_bridge.observability.log import make_logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.observability.log_writer import LogWriter
 from evse_mqtt_bridge.service import supervisor
+from evse_mqtt_bridge.service.descriptors import raise_descriptor_limit
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
 from evse_mqtt_bridge.support.signals import SignalHandler
 
@@ -34,6 +35,7 @@ def run_bridge(config: Path | None, signals: SignalHandler) -> None:
     Raises:
         ConfigError: The configuration is invalid.
     """
+    raise_descriptor_limit()
     log_writer = LogWriter.replace_stderr()
     loaded = load_config(config)
     log = make_logger(loaded.config.log.level, loaded.config.log.format)

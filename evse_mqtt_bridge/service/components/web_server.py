@@ -8,6 +8,7 @@ from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.service.components.component import Component
 from evse_mqtt_bridge.support.net import host_and_port
+from evse_mqtt_bridge.web.limits import ConnectionLimits
 
 if TYPE_CHECKING:
     from evse_mqtt_bridge.web.server import Server
@@ -19,10 +20,13 @@ __all__ = ["WebServer"]
 class WebServer(Component):
     """Serves the status page if it is enabled. The bridge works without it, so a port in use is not an error."""
 
-    def __init__(self, config: Config, source: "StatusSource", log: Callable[[], Logger]) -> None:
+    def __init__(
+        self, config: Config, source: "StatusSource", log: Callable[[], Logger], limits: ConnectionLimits
+    ) -> None:
         self._settings = config.http
         self._source = source
         self._log = log
+        self._limits = limits
         self._server: Server | None = None
 
     async def start(self) -> None:
@@ -65,7 +69,7 @@ class WebServer(Component):
         # Imported when it is needed: aiohttp takes 8 MB of memory, which a bridge without a status page saves.
         from evse_mqtt_bridge.web.server import Server  # noqa: PLC0415
 
-        self._server = Server(self._settings, self._source)
+        self._server = Server(self._settings, self._source, self._limits)
         error = await self._server.start()
         if not error:
             log_event(self._log(), LogEvent.STATUS_PAGE_AVAILABLE, address=f"http://{self._address}/")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.cli.common.given_answers import PLUG_KEY
+from evse_mqtt_bridge.cli.common.given_answers import PLUG_KEYS
 from evse_mqtt_bridge.cli.common.options import config_option
 
 __all__ = ["init"]
@@ -33,9 +33,10 @@ def _parse_station(value: str) -> dict[str, str]:
         if key == "token":
             advice = "use token_file or --token-stdin"
             raise click.BadParameter(f"a token is a secret, and every user can see options; {advice}")
-        is_known = key in _STATION_KEYS or key.removeprefix(PLUG_KEY) not in ("", key)
+        table, _, uuid = key.partition(".")
+        is_known = key in _STATION_KEYS or (table in PLUG_KEYS and uuid)
         if not is_known or key in fields:
-            keys = ", ".join((*_STATION_KEYS, f"{PLUG_KEY}UUID"))
+            keys = ", ".join((*_STATION_KEYS, *(f"{table}.UUID" for table in PLUG_KEYS)))
             raise click.BadParameter(f"expected each of {keys} at most once, as key=value")
         fields[key] = text
     if missing := [key for key in ("edge_device_id", "uuid") if key not in fields]:
@@ -64,8 +65,8 @@ def _parse_station(value: str) -> dict[str, str]:
     metavar="KEY=VALUE,...",
     callback=_parse_stations,
     multiple=True,
-    help="A station: edge_device_id, uuid, and optionally token_file, name, alias and, for each plug, plugs.UUID. "
-    "Repeat for more stations.",
+    help="A station: edge_device_id, uuid, and optionally token_file, name, alias, and plugs.UUID and "
+    "plug_names.UUID for the alias and name of a plug. Repeat for more stations.",
 )
 @click.option("--no-stations", is_flag=True, help="Configure no station; add them later with `station add`.")
 @click.option("--token-stdin", is_flag=True, help="Read a line of standard input per station without token_file.")
@@ -81,7 +82,8 @@ def _parse_station(value: str) -> dict[str, str]:
 def init(config: Path | None, *, force: bool, **options: object) -> None:
     """Create the first configuration.
 
-    The command asks for the broker, the stations and aliases of their plugs, tests them, and writes the file.
+    The command asks for the broker, the stations, and names and aliases of their plugs, tests them, and writes the
+    file.
 
     Options answer questions in advance. With --no-input, or without a terminal, missing answers take their default; a
     question without a default is an error. The file contains every setting with its explanation and is readable by its

@@ -11,13 +11,13 @@ from evse_mqtt_bridge.cli.common.options import config_option
 __all__ = ["station"]
 
 
-def _parse_plugs(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
-    """Return the aliases of plugs, by uuid."""
+def _parse_plugs(_context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """Return the aliases or names of plugs, by uuid."""
     plugs: dict[str, str] = {}
     for value in values:
         uuid, separator, alias = value.partition("=")
         if not separator or uuid in plugs:
-            raise click.BadParameter("expected UUID=ALIAS, once per plug")
+            raise click.BadParameter(f"expected {option.metavar}, once per plug")
         plugs[uuid] = alias
     return plugs
 
@@ -49,8 +49,16 @@ def station() -> None:
     callback=_parse_plugs,
     help="Alias of a plug, which replaces its uuid in topics. Repeat for more plugs.",
 )
+@click.option(
+    "--plug-name",
+    "plug_names",
+    metavar="UUID=NAME",
+    multiple=True,
+    callback=_parse_plugs,
+    help="Display name of a plug, which replaces its label. Repeat for more plugs.",
+)
 @click.option("--no-check", is_flag=True, help="Add the station without polling it first.")
-@click.option("--no-input", is_flag=True, help="Do not prompt for the token or for aliases, even in a terminal.")
+@click.option("--no-input", is_flag=True, help="Prompt for nothing, even in a terminal.")
 def add(  # noqa: PLR0913  # one argument per option
     *,
     config: Path | None,
@@ -61,13 +69,14 @@ def add(  # noqa: PLR0913  # one argument per option
     name: str,
     alias: str,
     plugs: Mapping[str, str],
+    plug_names: Mapping[str, str],
     no_check: bool,
     no_input: bool,
 ) -> None:
-    """Add a station, show its plugs and ask for their aliases.
+    """Add a station, show its plugs and ask for their names and aliases.
 
     The command polls the station first. If the API rejects it, nothing is written. In a terminal, the command then asks
-    for an alias of each plug that --plug does not name. An alias replaces the uuid in topics.
+    for a name and an alias of each plug, unless options give them.
 
     The token is a secret and never an option, because other users can see options in the process list. It is read from
     a file, which the configuration then refers to; or from standard input or a hidden prompt, and then stored in the
@@ -100,6 +109,7 @@ def add(  # noqa: PLR0913  # one argument per option
         name=name,
         alias=alias,
         plugs=plugs,
+        plug_names=plug_names,
         is_polled=not no_check,
         is_interactive=not no_input and sys.stdin.isatty(),
     )

@@ -62,6 +62,7 @@ class StationAnswers:
         name: Display name.
         alias: Name in topics.
         plugs: Names of plugs in topics, by plug uuid.
+        plug_names: Display names of plugs, by plug uuid.
     """
 
     edge_device_id: str
@@ -71,6 +72,7 @@ class StationAnswers:
     name: str = ""
     alias: str = ""
     plugs: Mapping[str, str] = field(default_factory=dict)
+    plug_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def render_answers(answers: Answers) -> str:
         "polling": {} if answers.interval is None else {"interval": answers.interval},
         "homeassistant": {} if answers.homeassistant is None else {"enabled": answers.homeassistant},
         "stations": [
-            _non_empty(station, "edge_device_id", "uuid", "token", "token_file", "name", "alias", "plugs")
+            _non_empty(station, "edge_device_id", "uuid", "token", "token_file", "name", "alias", "plugs", "plug_names")
             for station in answers.stations
         ],
     }

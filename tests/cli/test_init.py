@@ -123,11 +123,12 @@ def test_init_options_accept_no_secret() -> None:
             assert "token" not in str(parameter.name)
 
 
-def test_init_station_option_gives_aliases_of_plugs(folder: Path) -> None:
-    station = "edge_device_id=1,uuid=a,plugs.p=left,plugs.q=right"
+def test_init_station_option_gives_names_of_plugs(folder: Path) -> None:
+    station = 'edge_device_id=1,uuid=a,plugs.p=left,plugs.q=right,"plug_names.q=Right, bay 2"'
     options = ("--host", "h", "--skip-tests", "--token-stdin")
     assert run(folder, *options, "--station", station, stdin=TOKEN).code == 0
-    assert load(folder / "config.toml", {}).config.stations[0].plugs == {"p": "left", "q": "right"}
+    written = load(folder / "config.toml", {}).config.stations[0]
+    assert (written.plugs, written.plug_names) == ({"p": "left", "q": "right"}, {"q": "Right, bay 2"})
     result = run(folder, *options, "--force", "--station", f"{station},plugs.r=left", stdin=TOKEN)
     assert (result.code, result.stderr) == (78, "stations[0].plugs.r: is already the alias of plug p\n")
 
@@ -268,7 +269,7 @@ def test_init_stdin_unneeded_secret_is_skipped(options: list[str], environment: 
         (
             ["--host", "h", "--station", "edge_device_id=1,uid=a"],
             "",
-            "expected each of edge_device_id, uuid, token_file, name, alias, plugs.UUID at most once, as key=value",
+            "expected each of edge_device_id, uuid, token_file, name, alias, plugs.UUID, plug_names.UUID at most once",
         ),
         (["--host", "h", "--station", "name=x"], "", "edge_device_id and uuid: missing"),
         (

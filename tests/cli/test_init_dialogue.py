@@ -75,13 +75,15 @@ def test_init_prompts_test_and_write_every_answer(
         terminal.answer("in topics (- for none) [garage-north-u]: ", "north")
         terminal.answer("Token (hidden): ", TOKEN)
         terminal.expect("Plug 2  charging  7107 W")
-        terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "a/b")
+        terminal.answer("Name of Plug 1 (empty: the label): ", "Left bay")
+        terminal.answer("Alias of Plug 1 (- for none) [left-bay]: ", "a/b")
         terminal.expect("  expected 1 to 64 letters, digits, _ or - (it becomes one topic level)\n")
-        terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "info")
+        terminal.answer("Alias of Plug 1 (- for none) [left-bay]: ", "info")
         terminal.expect(
             "  cannot be info, availability_reason or availability, which are topics of the station itself\n"
         )
-        terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "left")
+        terminal.answer("Alias of Plug 1 (- for none) [left-bay]: ", "left")
+        terminal.answer("Name of Plug 2 (empty: the label): ", "")
         terminal.answer("Alias of Plug 2 (- for none) [plug-2]: ", "left")
         terminal.expect(f"  is already the alias of plug {EXAMPLE_PLUGS[0]}\n")
         terminal.answer("Alias of Plug 2 (- for none) [plug-2]: ", "-")
@@ -118,6 +120,7 @@ def test_init_prompts_test_and_write_every_answer(
                 "name": 'Garage "north" ü',
                 "alias": "north",
                 "plugs": {EXAMPLE_PLUGS[0]: "left"},
+                "plug_names": {EXAMPLE_PLUGS[0]: "Left bay"},
             }
         ],
     }
@@ -136,6 +139,7 @@ _QUESTIONS = (
         "Edge device",
         "Station",
         "Display name",
+        "Name of",
         "Alias",
         "Token",
     ),

@@ -79,10 +79,12 @@ def test_add_station_answers_shows_plugs_and_writes(config: Path, cloud: CloudSe
 
 def test_add_plug_options_give_aliases(config: Path) -> None:
     first, _ = EXAMPLE_PLUGS
-    result = run(config, *ADD, "--plug", f"{first}=left", "--plug", "gone=right", "--token-stdin", stdin=TOKEN)
+    options = ("--plug", f"{first}=left", "--plug", "gone=right", "--plug-name", f"{first}=Left, bay 1")
+    result = run(config, *ADD, *options, "--token-stdin", stdin=TOKEN)
     assert result.returncode == 0
-    assert result.stderr == "warning: --plug gone: the station has no such plug at present\n"
-    assert load(config, {}).config.stations[0].plugs == {first: "left", "gone": "right"}
+    assert result.stderr == "warning: the station has no plug gone at present\n"
+    (station,) = load(config, {}).config.stations
+    assert (station.plugs, station.plug_names) == ({first: "left", "gone": "right"}, {first: "Left, bay 1"})
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_list_shows_sources_of_tokens_but_no_token(config: Path, text_with_stati
     config.write_text(
         text_with_station
         + f'\n[[stations]]\nedge_device_id = "2"\nuuid = "b"\ntoken = "{TOKEN}"\nname = "Tür [b]"\ninterval = 5\n'
-        + 'plugs = { p = "left", q = "right" }\n'
+        + 'plugs = { p = "left", q = "right" }\nplug_names = { q = "Right bay", r = "Third" }\n'
         + '\n[[stations]]\nedge_device_id = "3"\nuuid = "c"\ntoken_file = "t"\n'
     )
     rows = json.loads(run(config, "station", "list", "--json").stdout)
@@ -272,13 +274,23 @@ def test_list_shows_sources_of_tokens_but_no_token(config: Path, text_with_stati
             "interval": 5,
             "token": "set",
             "plugs": {"p": "left", "q": "right"},
+            "plug_names": {"q": "Right bay", "r": "Third"},
         },
-        {"name": "", "uuid": "c", "alias": "", "edge_device_id": "3", "interval": 30, "token": "file", "plugs": {}},
+        {
+            "name": "",
+            "uuid": "c",
+            "alias": "",
+            "edge_device_id": "3",
+            "interval": 30,
+            "token": "file",
+            "plugs": {},
+            "plug_names": {},
+        },
     ]
     table = run(config, "station", "list").stdout.splitlines()
     assert table[0].split() == ["name", "uuid", "alias", "edge", "device", "interval", "token", "plugs"]
     assert re.search(rf"{EXAMPLE_EVSE} +north +edge-1 +30 +set", table[1])
-    assert re.search(r"Tür \[b\] +b +2 +5 +set +left, right$", table[2])
+    assert re.search(r"Tür \[b\] +b +2 +5 +set +left, right \(Right bay\), r \(Third\)$", table[2])
     assert re.search(r" c +3 +30 +file", table[3])
 
 
@@ -432,25 +444,31 @@ def test_add_prompts_for_token_and_plug_aliases(config: Path) -> None:
     with PromptTerminal(*ADD, cwd=config.parent) as terminal:
         terminal.answer("Token (hidden): ", TOKEN)
         terminal.expect("Plug 2  charging  7107 W")
+        terminal.answer("Name of Plug 1 (empty: the label): ", "")
         terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "left")
-        terminal.answer("Alias of Plug 2 (- for none) [plug-2]: ", "left")
+        terminal.answer("Name of Plug 2 (empty: the label): ", "Right bay")
+        terminal.answer("Alias of Plug 2 (- for none) [right-bay]: ", "left")
         terminal.expect(f"  is already the alias of plug {first}\n")
-        terminal.answer("Alias of Plug 2 (- for none) [plug-2]: ", "")
+        terminal.answer("Alias of Plug 2 (- for none) [right-bay]: ", "")
         assert terminal.wait() == 0, terminal.output
         assert TOKEN not in terminal.output
     (station,) = load(config, {}).config.stations
     assert station.token.get_secret_value() == TOKEN
-    assert station.plugs == {first: "left", second: "plug-2"}
-    assert f'plugs = {{ {first} = "left", {second} = "plug-2" }}\n' in config.read_text()
+    assert station.plugs == {first: "left", second: "right-bay"}
+    assert station.plug_names == {second: "Right bay"}
+    assert f'plugs = {{ {first} = "left", {second} = "right-bay" }}\n' in config.read_text()
 
 
 def test_add_plug_options_answer_the_prompts(config: Path) -> None:
     _, second = EXAMPLE_PLUGS
-    with PromptTerminal(*ADD, "--plug", f"{second}=right", cwd=config.parent) as terminal:
+    options = ("--plug", f"{second}=right", "--plug-name", f"{second}=Right bay")
+    with PromptTerminal(*ADD, *options, cwd=config.parent) as terminal:
         terminal.answer("Token (hidden): ", TOKEN)
+        terminal.answer("Name of Plug 1 (empty: the label): ", "")
         terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "-")
         assert terminal.wait() == 0, terminal.output
-    assert load(config, {}).config.stations[0].plugs == {second: "right"}
+    (station,) = load(config, {}).config.stations
+    assert (station.plugs, station.plug_names) == ({second: "right"}, {second: "Right bay"})
 
 
 def test_add_no_input_prompts_for_nothing(config: Path) -> None:
@@ -469,6 +487,7 @@ def test_add_no_input_prompts_for_nothing(config: Path) -> None:
         (["--uuid", "b", "--alias", "north"], "--alias: is already the topic level of stations[0]\n"),
         (["--uuid", EXAMPLE_EVSE], f"line 8: station {EXAMPLE_EVSE} already exists; remove it first\n"),
         (["--uuid", "b", "--plug", "p=info"], "--plug p: cannot be info, "),
+        (["--uuid", "b", "--plug-name", "p="], "--plug-name p: expected one line of text"),
     ],
 )
 @pytest.mark.usefixtures("text_with_station")

@@ -7,7 +7,7 @@ import pytest
 from evse_mqtt_bridge.cli.common.columns import UNLIMITED
 from evse_mqtt_bridge.cli.common.tables import reading_lines
 from evse_mqtt_bridge.cli.common.topic_rows import TopicRow, topic_rows, topic_table
-from evse_mqtt_bridge.domain.model import PlugReading
+from evse_mqtt_bridge.domain.model import PlugReading, Station
 from evse_mqtt_bridge.publishing.topics import Topics
 
 
@@ -29,16 +29,17 @@ from evse_mqtt_bridge.publishing.topics import Topics
     ],
 )
 def test_reading_lines_plug_formats_every_cell(plug: PlugReading, line: str) -> None:
-    assert list(reading_lines([plug], {}, 40)) == [line, "  uuid p1, no alias"]
+    assert list(reading_lines([plug], Station("s", 30), 40)) == [line, "  uuid p1, no alias"]
 
 
 def test_reading_lines_several_plugs_are_aligned() -> None:
     plugs = [PlugReading("p1", label="中文", status="idle"), PlugReading("p2", label="four", status="charging")]
-    assert list(reading_lines(plugs, {"p2": "right"}, UNLIMITED)) == [
-        "中文  idle      -  - / - / - A  of -  -  uuid p1, no alias",
-        "four  charging  -  - / - / - A  of -  -  uuid p2, alias right",
+    station = Station("s", 30, plugs={"p2": "right"}, plug_names={"p2": "five!"})
+    assert list(reading_lines(plugs, station, UNLIMITED)) == [
+        "中文   idle      -  - / - / - A  of -  -  uuid p1, no alias",
+        "five!  charging  -  - / - / - A  of -  -  uuid p2, alias right",
     ]
-    assert list(reading_lines([], {}, 80)) == []
+    assert list(reading_lines([], station, 80)) == []
 
 
 def test_topic_rows_payloads_become_cells() -> None:

@@ -40,6 +40,7 @@ def any_answers(draw: st.DrawFn) -> Answers:
             name=draw(NAMES),
             alias=alias,
             plugs={f"{uuid}-{number}": f"{uuid}-alias" for uuid in draw(st.sets(IDS.map(lambda id_: id_[:40])))},
+            plug_names=draw(st.dictionaries(IDS, NAMES.filter(bool))),
         )
         for number, alias in enumerate(draw(st.lists(ALIASES | st.just(""), max_size=3, unique=True)))
     ]
@@ -64,9 +65,12 @@ def test_render_answers_sets_every_answer(answers: Answers) -> None:
     assert config.polling.interval == (default.polling.interval if interval is None else interval)
     assert config.homeassistant.enabled == (True if discovered is None else discovered)
     assert [
-        (item.edge_device_id, item.uuid, item.token.get_secret_value(), item.name, item.alias, dict(item.plugs))
+        (item.edge_device_id, item.uuid, item.token.get_secret_value(), item.name, item.alias)
         for item in config.stations
-    ] == [(item.edge_device_id, item.uuid, item.token, item.name, item.alias, item.plugs) for item in answers.stations]
+    ] == [(item.edge_device_id, item.uuid, item.token, item.name, item.alias) for item in answers.stations]
+    assert [(item.plugs, item.plug_names) for item in config.stations] == [
+        (item.plugs, item.plug_names) for item in answers.stations
+    ]
     rest = config.model_copy(
         update={"mqtt": default.mqtt, "stations": (), "cloud": default.cloud, "polling": default.polling}
     )

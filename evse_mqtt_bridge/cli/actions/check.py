@@ -69,7 +69,7 @@ async def _test_stations(config: Config) -> bool:
             passed = False
             continue
         click.echo(title)
-        for line in reading_lines(outcome.plugs, station.plugs, output_width() - len(_INDENT)):
+        for line in reading_lines(outcome.plugs, station, output_width() - len(_INDENT)):
             click.echo(f"{_INDENT}{line}")
         for note in outcome.notes:
             click.secho(f"{_INDENT}{note}", fg="yellow")

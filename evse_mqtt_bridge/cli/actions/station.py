@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from evse_mqtt_bridge.cli.common.options import load_config
-from evse_mqtt_bridge.cli.common.plug_aliases import ask_plug_aliases
+from evse_mqtt_bridge.cli.common.plug_questions import ask_plugs
 from evse_mqtt_bridge.cli.common.poll_errors import poll_error
 from evse_mqtt_bridge.cli.common.prompts import Prompter, relative_to_config
 from evse_mqtt_bridge.cli.common.tables import print_plugs, print_table
@@ -19,6 +19,7 @@ from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remo
 from evse_mqtt_bridge.config.files import locked, save
 from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
+from evse_mqtt_bridge.config.schema import StationConfig
 from evse_mqtt_bridge.config.secrets import without_newline
 from evse_mqtt_bridge.domain.model import Failure, PlugReading, station_title
 from evse_mqtt_bridge.publishing.payloads import number
@@ -50,6 +51,7 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
     name: str,
     alias: str,
     plugs: Mapping[str, str],
+    plug_names: Mapping[str, str],
     is_polled: bool,
     is_interactive: bool,
 ) -> None:
@@ -64,8 +66,9 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
         name: Display name; empty: none.
         alias: Level in topics; empty: the uuid.
         plugs: Aliases of plugs, by uuid.
+        plug_names: Display names of plugs, by uuid.
         is_polled: Whether to poll the station first and print its plugs.
-        is_interactive: Whether to prompt for the token, and for aliases of further plugs.
+        is_interactive: Whether to prompt for the token, and for names and aliases of plugs.
 
     Raises:
         EditError: The API rejects the station, or it cannot be added.
@@ -76,7 +79,8 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
     path = choose_file(config, os.environ) or DEFAULT_FILE
     text, _ = _text_of(path)
     parse(text, path, os.environ)
-    options = {key: value for key, value in (("name", name), ("alias", alias), ("plugs", plugs)) if value}
+    texts: dict[str, str | Mapping[str, str]] = {"name": name, "alias": alias, "plugs": plugs, "plug_names": plug_names}
+    options = {key: value for key, value in texts.items() if value}
     fields = {"edge_device_id": edge_device_id, "uuid": uuid, "token": _PLACEHOLDER, **options}
     _parse_with_station(add_station(text, fields), path, fields)  # errors are reported before the token is typed
     token = _token(token_file, token_stdin=token_stdin, folder=path.parent, is_interactive=is_interactive)
@@ -84,8 +88,11 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
     title = station_title(name, alias, uuid)
     loaded = _parse_with_station(add_station(text, fields), path, fields)
     if is_polled:
-        aliases = _plug_aliases(_poll(loaded, uuid, title), plugs, is_interactive=is_interactive)
-        fields |= {"plugs": aliases} if aliases else {}
+        reported = _poll(loaded, uuid, title)
+        for plug in (plugs.keys() | plug_names.keys()) - {plug.plug_uuid for plug in reported}:
+            click.echo(f"warning: the station has no plug {plug} at present", err=True)
+        aliases, names = ask_plugs(Prompter(is_interactive), reported, plugs, plug_names)
+        fields |= {key: value for key, value in (("plugs", aliases), ("plug_names", names)) if value}
     with locked(path):
         text, is_new = _text_of(path)  # another command may have changed it
         edited = add_station(text, fields)
@@ -114,16 +121,16 @@ def print_stations(config: Path | None, *, as_json: bool) -> None:
             "edge_device_id": item.edge_device_id,
             "interval": json.loads(number(item.station(loaded.polling).interval)),
             "token": "file" if item.token_file else "set",
-            "plugs": dict(item.plugs),
         }
         for item in loaded.stations
     ]
+    pairs = zip(rows, loaded.stations, strict=True)
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        content = [row | {"plugs": dict(item.plugs), "plug_names": dict(item.plug_names)} for row, item in pairs]
+        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
     elif rows:
         headings = ["name", "uuid", "alias", "edge device", "interval", "token", "plugs"]
-        aliases = [{"plugs": ", ".join(item.plugs.values())} for item in loaded.stations]
-        print_table(headings, [[*(row | cell).values()] for row, cell in zip(rows, aliases, strict=True)])
+        print_table(headings, [[*row.values(), ", ".join(_plug_texts(item))] for row, item in pairs])
     else:
         click.echo("no station is configured; add one with `evse-mqtt-bridge station add`")
 
@@ -191,11 +198,11 @@ def _token(file: Path | None, *, token_stdin: bool, folder: Path, is_interactive
     raise click.UsageError("The token is missing: add --token-file or --token-stdin, or use a terminal.")
 
 
-def _plug_aliases(reported: Sequence[PlugReading], given: Mapping[str, str], *, is_interactive: bool) -> dict[str, str]:
-    """Return the aliases of the plugs: the given ones, and the answers to prompts; warn about unknown plugs."""
-    for uuid in given.keys() - {plug.plug_uuid for plug in reported}:
-        click.echo(f"warning: --plug {uuid}: the station has no such plug at present", err=True)
-    return ask_plug_aliases(Prompter(is_interactive), reported, given)
+def _plug_texts(station: StationConfig) -> Iterator[str]:
+    """Yield each plug with an alias or a name: its alias, else its uuid, and its name in brackets."""
+    for uuid in dict.fromkeys((*station.plugs, *station.plug_names)):
+        name = station.plug_names.get(uuid)
+        yield station.plugs.get(uuid, uuid) + (f" ({name})" if name else "")
 
 
 def _parse_with_station(edited: str, path: Path, fields: Fields) -> Loaded:
@@ -216,8 +223,9 @@ def _parse_with_station(edited: str, path: Path, fields: Fields) -> Loaded:
 def _with_option(problem: Problem) -> str:
     """Return a problem with the name of the option that caused it, instead of the key in the file."""
     table, _, key = problem.key.rpartition(".")
-    if table.endswith(".plugs"):
-        return f"--plug {key}: {problem.message}"
+    for name, option in (("plugs", "--plug"), ("plug_names", "--plug-name")):
+        if table.endswith(f".{name}"):
+            return f"{option} {key}: {problem.message}"
     # The token has no option of the same name.
     option = {"token": "the token", "token_file": "--token-file"}.get(key) or f"--{key.replace('_', '-')}"
     return f"{option if key in _OPTION_KEYS else problem.key}: {problem.message}"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["PLUG_KEY", "GivenAnswers"]
+__all__ = ["PLUG_KEYS", "GivenAnswers"]
 
-PLUG_KEY = "plugs."
-"""Start of a key of `--station` for the alias of a plug; the uuid of the plug follows."""
+PLUG_KEYS = ("plugs", "plug_names")
+"""The keys of `--station` for the alias and the display name of a plug: `plugs.UUID` and `plug_names.UUID`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class GivenAnswers:
         password_stdin: Whether standard input starts with the password.
         cloud_url: Address of the API.
         cloud_ca_file: CA to trust for the API.
-        station: The fields of each station; the alias of a plug has the key PLUG_KEY and the uuid.
+        station: The fields of each station; those of a plug are in PLUG_KEYS, with its uuid.
         no_stations: Whether to configure no station.
         token_stdin: Whether standard input has a line for each station without a token file.
         interval: Seconds between two polls of a station.

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import click
 
-from evse_mqtt_bridge.cli.common.given_answers import PLUG_KEY, GivenAnswers
-from evse_mqtt_bridge.cli.common.plug_aliases import ask_plug_aliases
+from evse_mqtt_bridge.cli.common.given_answers import PLUG_KEYS, GivenAnswers
+from evse_mqtt_bridge.cli.common.plug_questions import ask_plugs
 from evse_mqtt_bridge.cli.common.prompts import Prompter, Question, SecretReader
 from evse_mqtt_bridge.config.answers import BrokerAnswers, StationAnswers
 from evse_mqtt_bridge.config.schema import HomeAssistant, Polling, default_port
@@ -102,9 +102,8 @@ class Questions:
         uuid = text("uuid", "Station UUID")
         name = text("name", "Display name", default="")
         alias = text("alias", "Alias, replaces the UUID in topics", default="", proposal=suggest_alias(name))
-        given = {key.removeprefix(PLUG_KEY): value for key, value in fields.items() if key.startswith(PLUG_KEY)}
-        plugs = given or (previous.plugs if previous else {})
-        return StationAnswers(edge_device_id, uuid, name=name, alias=alias, plugs=plugs)
+        aliases, names = (_of_plugs(fields, key) or getattr(previous, key, {}) for key in PLUG_KEYS)
+        return StationAnswers(edge_device_id, uuid, name=name, alias=alias, plugs=aliases, plug_names=names)
 
     def has_token(self, number: int, fields: Mapping[str, str]) -> bool:
         """Return whether a token is given, so that it need not be prompted for. The arguments are those of `token`."""
@@ -131,11 +130,10 @@ class Questions:
             token = self.prompter.hidden("Token", _TOKEN, missing)
         return replace(station, token=token)
 
-    def plug_aliases(self, station: StationAnswers, plugs: Sequence[PlugReading]) -> StationAnswers:
-        """Return a station with the aliases of its plugs."""
-        if self.prompter.is_interactive and not {plug.plug_uuid for plug in plugs} <= station.plugs.keys():
-            click.echo("An alias replaces the UUID of a plug in topics.")
-        return replace(station, plugs=ask_plug_aliases(self.prompter, plugs, station.plugs))
+    def plugs(self, station: StationAnswers, plugs: Sequence[PlugReading]) -> StationAnswers:
+        """Return a station with the aliases and names of its plugs."""
+        aliases, names = ask_plugs(self.prompter, plugs, station.plugs, station.plug_names)
+        return replace(station, plugs=aliases, plug_names=names)
 
     # The rest
 
@@ -154,3 +152,8 @@ class Questions:
         """Return whether the environment sets a secret or its file."""
         names = {variable_name(path), variable_name((*path[:-1], f"{path[-1]}_file"))}
         return not names.isdisjoint(name.upper() for name in self._environ)
+
+
+def _of_plugs(fields: Mapping[str, str], key: str) -> dict[str, str]:
+    """Return the values of the fields `key.UUID`, by uuid."""
+    return {uuid: value for name, value in fields.items() for start, _, uuid in [name.partition(".")] if start == key}

@@ -3,7 +3,7 @@
 All text from outside is cleaned here. The functions are pure, except the two that print.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -11,7 +11,7 @@ from enum import IntEnum
 import click
 
 from evse_mqtt_bridge.cli.common.columns import Columns, output_width, table, widest
-from evse_mqtt_bridge.domain.model import PlugReading, Reading, Reason
+from evse_mqtt_bridge.domain.model import PlugReading, Reading, Reason, Station
 from evse_mqtt_bridge.domain.statuses import meaning
 from evse_mqtt_bridge.observability.reason_texts import reason_text
 from evse_mqtt_bridge.observability.snapshot import PlugSnapshot, StationSnapshot
@@ -198,22 +198,22 @@ def print_plugs(reading: Reading) -> None:
     print_table(["plug", "label", "status", "power"], rows)
 
 
-def reading_lines(plugs: Sequence[PlugReading], aliases: Mapping[str, str], width: int) -> Iterator[str]:
-    """Yield an aligned line per plug: label, status, power, currents, limit, time of the measurement, uuid and alias.
+def reading_lines(plugs: Sequence[PlugReading], station: Station, width: int) -> Iterator[str]:
+    """Yield an aligned line per plug: name, status, power, currents, limit, time of the measurement, uuid and alias.
 
-    In a narrow terminal, uuid and alias have a line of their own. The others fit into 80 columns if label and status
+    In a narrow terminal, uuid and alias have a line of their own. The others fit into 80 columns if name and status
     have the usual length.
 
     Args:
         plugs: The plugs, as the cloud reports them.
-        aliases: The configured aliases, by uuid.
+        station: The station, as configured.
         width: Width of the terminal, in cells.
     """
     if not plugs:
         return
-    rows = [_reading_cells(plug) for plug in plugs]
+    rows = [(clean(station.plug_title(plug.plug_uuid, plug.label)), *_reading_cells(plug)) for plug in plugs]
     columns = Columns([widest(column) for column in zip(*rows, strict=True)])
-    ids = [_ids(plug.plug_uuid, aliases.get(plug.plug_uuid)) for plug in plugs]
+    ids = [_ids(plug.plug_uuid, station.plugs.get(plug.plug_uuid)) for plug in plugs]
     is_narrow = columns.total_width + widest(ids) > width
     for row, text in zip(rows, ids, strict=True):
         yield columns.row(row).rstrip() if is_narrow else columns.row(row) + text
@@ -228,7 +228,6 @@ def _ids(uuid: str, alias: str | None) -> str:
 def _reading_cells(plug: PlugReading) -> tuple[str, ...]:
     phases = " / ".join(measurement(current, "") for current in (plug.current_l1, plug.current_l2, plug.current_l3))
     return (
-        clean(plug.label or plug.plug_uuid),
         clean(plug.status or _UNKNOWN),
         measurement(plug.power, "W"),
         f"{phases} A",

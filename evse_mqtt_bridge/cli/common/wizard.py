@@ -121,7 +121,7 @@ class Wizard:
                 fields = {}
                 station = self._questions.station(number, fields, station)
             else:
-                return _added(answers, self._questions.plug_aliases(station, plugs))
+                return _added(answers, self._questions.plugs(station, plugs))
 
     def _test_station(self, answers: Answers) -> Sequence[PlugReading]:
         """Poll the last station, and print and return its plugs; none if tests are skipped."""

@@ -187,6 +187,7 @@ def test_flow_only_reads_topics_of_the_contract(file: Path) -> None:
         if node["type"] == "mqtt out":
             assert node["d"]
             assert not node["topic"].startswith("evse/")
+            assert f"topic write {node['topic']}\n" in PAGES["node-red"]
 
 
 def test_flows_share_one_broker_without_credentials() -> None:

@@ -110,6 +110,7 @@ def _flows(broker: Mosquitto, protocol: str, database: Database) -> list[dict[st
     nodes["evse_alarm"]["env"] = [{"name": "ALARM_AFTER", "value": "0.5", "type": "num"}]
     nodes["evse_series"]["env"] = [{"name": "INFLUX_TOKEN", "value": "canary", "type": "str"}]
     nodes["evse_series_write"] |= {"d": False, "url": database.url}
+    nodes["evse_load_publish"] |= {"d": False}
     for end, tab in (("evse_alarm_out", "evse_alarm"), ("evse_load_out", "evse_load")):
         assert nodes[end]["type"] == "debug"
         nodes[end] = {
@@ -258,7 +259,17 @@ def test_table_shows_only_live_values(site: Site) -> None:
     site.answer(status="offline")
     site.wait(lambda: '<tr class="gone"><td>garage-north/right</td>' in site.page, "the offline plug")
     assert "7107" not in site.page
+    assert "<td>Plug 2</td><td>offline</td>" in site.page
     assert "<td>offline</td></tr>" in site.page
+
+    site.answer(status="charging")
+    site.wait(lambda: "<td>Plug 2</td><td>charging</td>" in site.page, "the charging plug again")
+    site.cloud.stop()
+    site.wait(lambda: "<td>unreachable</td></tr>" in site.page, "the unreachable cloud")
+    assert "<td>Plug 2</td><td>\u2013</td>" in site.page  # a dash
+    assert "charging</td>" not in site.page
+    site.cloud.start()
+    site.wait(lambda: "<td>Plug 2</td><td>charging</td>" in site.page, "the cloud")
 
     site.publish_plug("hall/one", label="<script>alert(1)</script>", availability="online", power=None)
     site.wait(lambda: "hall/one" in site.page, "the plug with the label")
@@ -316,6 +327,10 @@ def test_load_excludes_values_that_are_not_live(site: Site) -> None:
     site.publish_plug("hall/unknown", availability="online", power=None)
     out = ["garage-north/right", "hall/stale", "hall/unknown"]
     site.wait(lambda: site.load == (0, out), "the site without old and unknown values")
+    marked = {"power": 0, "counted": 1, "plugs": 4, "left_out": out}
+    site.wait(lambda: json.loads(site.observer.latest["site/load"]) == marked, "the marked sum")
+    assert site.observer.latest["site/load"] == json.dumps(marked, separators=(",", ":"))
+    assert "site/load" not in site.observer.retained
     site.answer()
     site.wait(lambda: site.load == (7107, out[1:]), "the plug that is back")
     site.bridge.stop()

@@ -1,8 +1,8 @@
 """One MQTT connection, from connecting to its end; the event loop drives paho without a thread.
 
 A connection is never reused: paho would replay the messages that were in flight when the last one was lost, and those
-values are out of date. A connection sends messages, and counts the unacknowledged ones. What the broker sends passes
-through inbound.py first. Other modules decide what to send, and when to reconnect.
+values are out of date. A connection sends messages, and counts the unacknowledged ones. outbound.py encodes them, and
+what the broker sends passes through inbound.py first. Other modules decide what to send, and when to reconnect.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt.client import Client, DisconnectFlags
-from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -21,6 +20,7 @@ from evse_mqtt_bridge.domain.events import DisconnectReason
 from evse_mqtt_bridge.mqtt.errors import Disconnected, connect_error, disconnection, reason_text, refusal
 from evse_mqtt_bridge.mqtt.inbound import FAILED, Connack, Inbound, InvalidPacketError
 from evse_mqtt_bridge.mqtt.limits import WINDOW, Limits
+from evse_mqtt_bridge.mqtt.outbound import Outbound
 from evse_mqtt_bridge.mqtt.paho_client import PahoClient
 from evse_mqtt_bridge.mqtt.transport import Transport, open_transport
 from evse_mqtt_bridge.publishing.manifest import ENTRY_LIMIT
@@ -105,19 +105,19 @@ class Connection:
         self._is_notifying = False
         self._limits = Limits(settings.qos, WINDOW, None)
         self._transport: Transport | None = None
-        self._writing = False
+        self._is_flush_due = False
+        self._is_writing = False
         self._accepted: asyncio.Future[Disconnected | None] = self._loop.create_future()
         self._subscribed: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         self.disconnected: asyncio.Future[Disconnected] = self._loop.create_future()
         self._is_v5 = settings.protocol == "5"
         self._is_aborted = False
         self._inbound = Inbound(self._is_v5, packet_limit)
+        self._outbound = Outbound(self._is_v5)
         self._client = client = PahoClient(settings, will, is_v5=self._is_v5)
         client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_socket_close = self._on_socket_close
-        client.on_socket_register_write = self._on_write_wanted
 
     async def open(self, tls: ssl.SSLContext | None) -> Disconnected | None:
         """Connect and wait for the broker's CONNACK; return `None` if the broker accepts."""
@@ -133,7 +133,7 @@ class Connection:
         except (OSError, ValueError) as error:
             return connect_error(error)
         self._loop.add_reader(self._transport.fileno(), self._read)
-        self._client.send_connect(self._transport, self._inbound)
+        self._client.send_connect(self._transport, self._inbound, self._write)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 result = await self._accepted
@@ -203,15 +203,23 @@ class Connection:
 
     def _send(self, message: Message) -> int | None:
         """Send a message; return its packet identifier, `None` if there is no connection."""
+        if self._transport is None:
+            return None
         qos = self._limits.qos
-        info = self._client.publish(
-            message.topic,
-            message.payload,
-            qos=qos if message.qos is None else min(message.qos, qos),
-            retain=message.retain,
-            properties=self._client.properties_of(message),
-        )
-        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+        identifier = self._outbound.publish(message, qos if message.qos is None else min(message.qos, qos))
+        self._flush_soon()
+        return identifier
+
+    def _write(self, packet: bytes) -> None:
+        """Send a packet of paho."""
+        self._outbound.buffer += packet
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Write once per iteration of the loop, for all packets that were added in it."""
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
 
     def read_acknowledgements(self) -> None:
         """Read acknowledgements now, without waiting for the event loop.
@@ -245,8 +253,8 @@ class Connection:
 
     def disconnect(self) -> None:
         """End the connection with DISCONNECT; the broker then discards the will."""
-        self._client.disconnect()
-        self._client.loop_write()
+        self._outbound.disconnect()
+        self._flush()
         self.abort()
 
     def abort(self) -> None:
@@ -269,10 +277,6 @@ class Connection:
             self._accepted.set_result(refused)
             return
         self._limits = Limits.of(connack, self._limits.qos)
-        if self._limits.qos == 0:
-            self._client.on_publish = (
-                None  # paho would only report that the socket accepted the message, at a third of the total cost
-            )
         self._accepted.set_result(None)
 
     # Called by paho, on the event loop
@@ -283,18 +287,6 @@ class Connection:
         has_timed_out = str(code) == "Keep alive timeout"
         detail = "the broker stopped answering" if has_timed_out else "the connection was lost"
         self._end(Disconnected(DisconnectReason.LOST, detail))
-
-    def _on_publish(self, _client: Client, _userdata: object, mid: int, _code: ReasonCode, _properties: object) -> None:
-        code = self._inbound.codes.pop(mid, 0)
-        marker = self._markers.pop(mid, None)
-        if marker is not None:
-            if not marker.done():
-                marker.set_result(code < FAILED)
-            return
-        topic = self._in_flight.pop(mid, None)
-        if topic is not None and code >= FAILED:
-            self._handlers.rejected(topic, reason_text(code))
-        self._made_progress()
 
     def _made_progress(self) -> None:
         self._progress = self._loop.time()
@@ -316,10 +308,6 @@ class Connection:
     def _on_socket_close(self, _client: Client, _userdata: object, _sock: object) -> None:
         self._close_transport()
 
-    def _on_write_wanted(self, _client: Client, _userdata: object, _sock: object) -> None:
-        # Write once per iteration of the loop, for all messages that were published in it.
-        self._loop.call_soon(self._flush)
-
     # Called by the event loop
 
     def _read(self) -> None:
@@ -333,6 +321,8 @@ class Connection:
             except OSError:
                 data = b""
             self._handle(data)
+            if len(data) < _CHUNK and not transport.has_pending():
+                return
             if self._loop.time() >= until:
                 if self._transport is not None and self._transport.has_pending():
                     self._loop.call_soon(self._read)
@@ -352,6 +342,8 @@ class Connection:
             self._on_connack(inbound.connack)
         for message in messages:
             self._handlers.received(message.topic, message.payload, message.retained)
+        if inbound.acknowledgements:
+            self._acknowledge()
         while inbound.for_paho and self._transport is not None:
             self._client.loop_read()
         if inbound.disconnect is not None:
@@ -361,21 +353,44 @@ class Connection:
             self._close_transport()
             self._end(Disconnected(DisconnectReason.LOST, "the connection was lost"))
 
+    def _acknowledge(self) -> None:
+        """Handle the acknowledgements of messages."""
+        acknowledgements, self._inbound.acknowledgements = self._inbound.acknowledgements, []
+        for identifier, code, is_final in acknowledgements:
+            if not is_final:
+                self._outbound.release(identifier)
+                self._flush_soon()
+            elif marker := self._markers.pop(identifier, None):
+                if not marker.done():
+                    marker.set_result(code < FAILED)
+            else:
+                topic = self._in_flight.pop(identifier, None)
+                if topic is not None and code >= FAILED:
+                    self._handlers.rejected(topic, reason_text(code))
+        self._made_progress()
+
     def _flush(self) -> None:
-        if self._transport is None:
+        """Write what the socket takes; the rest follows when it has room."""
+        self._is_flush_due = False
+        transport, buffer = self._transport, self._outbound.buffer
+        if transport is None:
             return
-        self._client.loop_write()
-        if self._transport is None:
-            return
-        if self._client.want_write():
-            if not self._writing:
-                self._writing = True
-                self._loop.add_writer(self._transport.fileno(), self._flush)
-            return
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._transport.fileno())
-        if self._limits.qos == 0 and self._in_flight:
+        if buffer:
+            try:
+                del buffer[: transport.send(buffer)]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._close_transport()
+                self._end(Disconnected(DisconnectReason.LOST, "the connection was lost"))
+                return
+        if bool(buffer) is not self._is_writing:
+            self._is_writing = bool(buffer)
+            if self._is_writing:
+                self._loop.add_writer(transport.fileno(), self._flush)
+            else:
+                self._loop.remove_writer(transport.fileno())
+        if not buffer and self._limits.qos == 0 and self._in_flight:
             self._in_flight.clear()
             self._made_progress()
 

@@ -7,12 +7,14 @@ send, and takes quadratic time for properties. The rules:
   fill with anything, are skipped unread. At QoS 1 or 2 paho gets an empty stand-in, which it acknowledges.
 - A packet above the limit is skipped as it arrives, without storing it. With MQTT 5 a broker knows the limit and sends
   none; with MQTT 3.1.1 it cannot know.
-- Acknowledgements reach paho without properties, and with reason codes that it knows. The broker's own code is kept.
+- Acknowledgements of messages are decoded here, because paho does not send the messages. Those of subscriptions reach
+  paho without properties, and with reason codes that it knows.
 - CONNACK and DISCONNECT are decoded here. paho gets an accepted CONNACK only.
 """
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from evse_mqtt_bridge.mqtt.encoding import (
     LENGTH_BYTES,
@@ -25,7 +27,7 @@ from evse_mqtt_bridge.mqtt.encoding import (
     write_variable_integer,
 )
 
-__all__ = ["FAILED", "Connack", "Disconnect", "Inbound", "InvalidPacketError", "Publish"]
+__all__ = ["FAILED", "Acknowledgement", "Connack", "Disconnect", "Inbound", "InvalidPacketError", "Publish"]
 
 FAILED = 0x80
 """The lowest reason code of a failure (MQTT 5, section 2.4)."""
@@ -60,6 +62,20 @@ class Publish:
     topic: str
     payload: bytes
     retained: bool
+
+
+class Acknowledgement(NamedTuple):
+    """An acknowledgement of a message. A named tuple, because there is one per message.
+
+    Attributes:
+        identifier: The packet identifier of the message.
+        code: The reason code.
+        is_final: Whether the exchange is complete; at QoS 2 it is not after the first acknowledgement.
+    """
+
+    identifier: int
+    code: int
+    is_final: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,7 @@ class Inbound:
         is_v5: Whether the connection uses MQTT 5; otherwise it uses 3.1.1.
         limit: Maximum size of a packet, in bytes.
         for_paho: The bytes that paho has to read.
-        codes: The reason code of each rejected message, by packet identifier.
+        acknowledgements: The acknowledgements of messages; the connection takes them.
         connack: The answer to CONNECT, once it has arrived.
         disconnect: Why the broker ends the connection, if it sent a reason.
         skipped: Number of messages that were too large or malformed.
@@ -110,7 +126,7 @@ class Inbound:
     is_v5: bool
     limit: int
     for_paho: bytearray = field(default_factory=bytearray)
-    codes: dict[int, int] = field(default_factory=dict)
+    acknowledgements: list[Acknowledgement] = field(default_factory=list)
     connack: Connack | None = None
     disconnect: Disconnect | None = None
     skipped: int = 0
@@ -150,8 +166,10 @@ class Inbound:
         match header >> 4:
             case _Type.PUBLISH:
                 return self._publish(header, body)
-            case _Type.PUBACK | _Type.PUBREC | _Type.PUBREL | _Type.PUBCOMP as kind:
-                self._acknowledgement(kind, header, body)
+            case _Type.PUBACK | _Type.PUBREC | _Type.PUBCOMP as kind:
+                self._acknowledgement(kind, body)
+            case _Type.PUBREL:
+                self._pass(header, _identifier(body))
             case _Type.SUBACK | _Type.UNSUBACK as kind:
                 self._subscriptions(kind, header, body)
             case _Type.PINGRESP:
@@ -193,15 +211,12 @@ class Inbound:
             return None
         return Publish(topic, body[payload_start:], bool(header & 1))
 
-    def _acknowledgement(self, kind: int, header: int, body: bytes) -> None:
-        """Pass an acknowledgement on; a failed PUBREC ends the exchange (MQTT 5, section 4.3.3), as a PUBACK does."""
-        identifier = _identifier(body)
+    def _acknowledgement(self, kind: int, body: bytes) -> None:
+        """Add an acknowledgement; a failed PUBREC ends the exchange (MQTT 5, section 4.3.3), as a PUBACK does."""
+        identifier = int.from_bytes(_identifier(body))
         code = body[2] if self.is_v5 and len(body) > 2 else 0  # noqa: PLR2004  # after the packet identifier
-        if code >= FAILED and kind in (_Type.PUBACK, _Type.PUBREC):
-            self.codes[int.from_bytes(identifier)] = code
-            self._pass(_Type.PUBACK << 4, identifier + bytes([FAILED]))
-        else:
-            self._pass(header, identifier)
+        is_final = kind != _Type.PUBREC or code >= FAILED
+        self.acknowledgements.append(Acknowledgement(identifier, code, is_final))
 
     def _subscriptions(self, kind: int, header: int, body: bytes) -> None:
         """Pass SUBACK and UNSUBACK on, with each code either a granted QoS or `FAILED`."""

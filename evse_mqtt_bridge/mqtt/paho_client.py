@@ -1,5 +1,6 @@
-"""The paho client of one connection: reads what inbound.py passes on, and writes to a transport that is connected."""
+"""The paho client of one connection: reads what inbound.py passes on, and writes into the buffer of outbound.py."""
 
+from collections.abc import Callable
 from typing import Any
 
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, Client, MQTTv5, MQTTv311
@@ -38,8 +39,6 @@ class PahoClient(Client):
         self._settings = settings
         self._is_v5 = is_v5
         self._filtered_socket: _FilteredSocket | None = None
-        self._content_types: dict[str, Properties] = {}
-        self.max_inflight_messages_set(0)  # limits.py has the limit; paho's own costs a scan per PUBACK
         if settings.username:
             password = settings.password
             self.username_pw_set(settings.username, password.get_secret_value() if password else None)
@@ -54,14 +53,20 @@ class PahoClient(Client):
                 properties=delayed if is_v5 else None,
             )
 
-    def send_connect(self, transport: Transport, inbound: Inbound) -> None:
-        """Use this transport, and send CONNECT."""
+    def send_connect(self, transport: Transport, inbound: Inbound, write: Callable[[bytes], None]) -> None:
+        """Send CONNECT.
+
+        Args:
+            transport: The connected transport.
+            inbound: Has the packets to read.
+            write: Sends a packet.
+        """
         properties = None
         if self._is_v5:
             properties = _properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = SESSION_EXPIRY
             properties.MaximumPacketSize = inbound.limit
-        self._filtered_socket = _FilteredSocket(transport, inbound.for_paho)
+        self._filtered_socket = _FilteredSocket(transport, inbound.for_paho, write)
         self.connect(
             self._settings.host,
             self._settings.effective_port,
@@ -70,17 +75,6 @@ class PahoClient(Client):
             properties=properties,
         )
 
-    def properties_of(self, message: Message) -> Properties | None:
-        """Return the PUBLISH properties of a message; all messages of a content type share one object."""
-        content_type = message.content_type
-        if not content_type or not self._is_v5 or not message.payload:
-            return None
-        properties = self._content_types.get(content_type)
-        if properties is None:
-            properties = self._content_types[content_type] = _properties(PacketTypes.PUBLISH)
-            properties.ContentType = content_type
-        return properties
-
     def _create_socket(self) -> Any:  # noqa: ANN401  # paho does not export its protocol of sockets
         if self._filtered_socket is None:
             raise RuntimeError("no transport")
@@ -88,11 +82,12 @@ class PahoClient(Client):
 
 
 class _FilteredSocket:
-    """The socket that paho sees: it writes to the transport, and reads from a buffer that the connection fills."""
+    """The socket that paho sees: it reads from a buffer that the connection fills, and takes every packet whole."""
 
-    def __init__(self, transport: Transport, for_paho: bytearray) -> None:
+    def __init__(self, transport: Transport, for_paho: bytearray, write: Callable[[bytes], None]) -> None:
         self._transport = transport
         self._for_paho = for_paho
+        self._write = write
 
     def recv(self, limit: int) -> bytes:
         if not self._for_paho:
@@ -102,7 +97,8 @@ class _FilteredSocket:
         return data
 
     def send(self, data: bytes | bytearray) -> int:
-        return self._transport.send(data)
+        self._write(bytes(data))
+        return len(data)
 
     def fileno(self) -> int:
         return self._transport.fileno()

@@ -38,9 +38,9 @@ def test_chunks_of_a_stream_do_not_matter(stream: bytes, cuts: list[int]) -> Non
     positions = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     found = [message for start, end in pairwise(positions) for message in in_chunks.feed(stream[start:end])]
     assert found == expected
-    assert (in_chunks.for_paho, in_chunks.codes, in_chunks.skipped) == (
+    assert (in_chunks.for_paho, in_chunks.acknowledgements, in_chunks.skipped) == (
         at_once.for_paho,
-        at_once.codes,
+        at_once.acknowledgements,
         at_once.skipped,
     )
 
@@ -89,14 +89,26 @@ def test_malformed_message_is_skipped(malformed: bytes) -> None:
     assert inbound.skipped == 1
 
 
-@pytest.mark.parametrize("kind", [4, 5])
-def test_rejection_keeps_its_code_and_passes_as_failed(kind: int) -> None:
+@pytest.mark.parametrize(("kind", "is_final"), [(4, True), (5, False), (7, True)])
+def test_acknowledgement_has_the_code_of_the_broker(kind: int, is_final: bool) -> None:
     for code in range(256):
         inbound = _accepted()
-        inbound.feed(acknowledgement(kind, 7, code, b"\x1f" + text("reason")))
-        is_failure = code >= 0x80
-        assert bytes(inbound.for_paho) == (packet(0x40, b"\0\7\x80") if is_failure else packet(kind << 4, b"\0\7"))
-        assert inbound.codes == ({7: code} if is_failure else {})
+        inbound.feed(acknowledgement(kind, 0x4007, code, b"\x1f" + text("reason")))
+        assert inbound.acknowledgements == [(0x4007, code, is_final or code >= 0x80)]
+        assert not inbound.for_paho
+
+
+@pytest.mark.parametrize("is_v5", [True, False])
+def test_acknowledgement_without_a_code_is_a_success(is_v5: bool) -> None:
+    inbound = _accepted(is_v5=is_v5)
+    inbound.feed(packet(0x40, b"\x40\7"))
+    assert inbound.acknowledgements == [(0x4007, 0, True)]
+
+
+def test_release_of_a_foreign_message_passes_to_paho() -> None:
+    inbound = _accepted()
+    inbound.feed(acknowledgement(6, 7, 0x92, b"\x1f" + text("reason")))
+    assert (bytes(inbound.for_paho), inbound.acknowledgements) == (packet(0x62, b"\0\7"), [])
 
 
 def test_subscription_codes_pass_as_granted_or_failed() -> None:

@@ -73,9 +73,8 @@ def header_and_purpose(section: Setting) -> tuple[str, str]:
 def toml_literal(value: object) -> str:
     """Return a value as TOML."""
     if isinstance(value, Mapping):
-        return (
-            "{ " + ", ".join(f"{key} = {toml_literal(inner)}" for key, inner in value.items()) + " }" if value else "{}"
-        )
+        pairs = ", ".join(f"{tomlkit.key(key).as_string()} = {toml_literal(inner)}" for key, inner in value.items())
+        return f"{{ {pairs} }}" if value else "{}"
     return tomlkit.item(value).as_string()
 
 

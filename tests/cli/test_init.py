@@ -129,6 +129,11 @@ def test_init_station_option_gives_names_of_plugs(folder: Path) -> None:
     assert run(folder, *options, "--station", station, stdin=TOKEN).code == 0
     written = load(folder / "config.toml", {}).config.stations[0]
     assert (written.plugs, written.plug_names) == ({"p": "left", "q": "right"}, {"q": "Right, bay 2"})
+    result = run(folder, *options, "--force", "--station", f"{station},plugs.r/s=x", stdin=TOKEN)
+    assert (result.code, result.stderr) == (
+        78,
+        'stations[0].plugs."r/s": expected a key of 1 to 64 of the characters A-Z',
+    )
     result = run(folder, *options, "--force", "--station", f"{station},plugs.r=left", stdin=TOKEN)
     assert (result.code, result.stderr) == (78, "stations[0].plugs.r: is already the alias of plug p\n")
 

@@ -94,6 +94,8 @@ def test_add_plug_options_give_aliases(config: Path) -> None:
         (["a=x", "a=y"], 2, "expected UUID=ALIAS, once per plug"),
         (["a=x", "b=x"], 1, "--plug b: is already the alias of plug a\n"),
         (["a=x/y"], 1, "--plug a: expected 1 to 64 letters, digits, _ or -"),
+        (["a/b=x"], 1, '--plug "a/b": expected a key of 1 to 64 of the characters A-Z a-z 0-9 _ -\n'),
+        (["=x"], 1, '--plug "": expected a key of 1 to 64 of the characters A-Z a-z 0-9 _ -\n'),
         (["a=availability"], 1, "--plug a: cannot be info, availability_reason or availability"),
     ],
 )

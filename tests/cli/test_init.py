@@ -130,10 +130,8 @@ def test_init_station_option_gives_names_of_plugs(folder: Path) -> None:
     written = load(folder / "config.toml", {}).config.stations[0]
     assert (written.plugs, written.plug_names) == ({"p": "left", "q": "right"}, {"q": "Right, bay 2"})
     result = run(folder, *options, "--force", "--station", f"{station},plugs.r/s=x", stdin=TOKEN)
-    assert (result.code, result.stderr) == (
-        78,
-        'stations[0].plugs."r/s": expected a key of 1 to 64 of the characters A-Z',
-    )
+    assert result.code == 78
+    assert result.stderr.startswith('stations[0].plugs."r/s": expected a key of 1 to 64 of the characters A-Z a-z ')
     result = run(folder, *options, "--force", "--station", f"{station},plugs.r=left", stdin=TOKEN)
     assert (result.code, result.stderr) == (78, "stations[0].plugs.r: is already the alias of plug p\n")
 

@@ -86,6 +86,17 @@ def test_topics_narrow_terminal_groups_by_prefix(offline: Path) -> None:
     assert names == [line.split()[0].rpartition("/")[2] for line in _topics(offline).stdout.splitlines()]
 
 
+def test_topics_very_narrow_terminal_stays_readable(offline: Path) -> None:
+    lines = _topics(offline, columns=40).stdout.splitlines()
+    assert lines[1:4] == [
+        "  availability  text",
+        "    online while the bridge is",
+        "    connected, else offline (last will)",
+    ]
+    assert _topics(offline, columns=1).exit_code == 0
+    assert [line for line in lines if len(line) > 40] == [f"evse/{_OTHER}/{{plug}}/"]
+
+
 def test_topics_json_lists_the_topics_of_the_text(offline: Path) -> None:
     content = json.loads(_topics(offline, "--json").stdout)
     assert content["contract"] == 1

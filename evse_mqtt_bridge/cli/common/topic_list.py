@@ -43,7 +43,11 @@ def _lines(names: Sequence[str], rows: Sequence[TopicRow], width: int | None = N
         if width is None:
             yield start + text
             continue
-        limit = max(width - columns.total_width, _MIN_DESCRIPTION_WIDTH)
+        indent = " " * cell_len(start)
+        if width - len(indent) < _MIN_DESCRIPTION_WIDTH:  # the description gets lines of its own
+            yield start.rstrip()
+            start, indent = _INDENT, _INDENT
+        limit = max(width - len(indent), _MIN_DESCRIPTION_WIDTH)
         first, *others = textwrap.wrap(text, limit, break_long_words=False, break_on_hyphens=False) or [""]
         yield start + first
-        yield from (" " * cell_len(start) + part for part in others)
+        yield from (indent + part for part in others)

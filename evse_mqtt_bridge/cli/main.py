@@ -1,12 +1,14 @@
 """The command group `evse-mqtt-bridge`: imports its commands on demand, and reports their errors."""
 
 import io
+import os
 import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
+from evse_mqtt_bridge.support.colours import colour_setting
 from evse_mqtt_bridge.support.errors import BridgeError
 
 __all__ = ["cli"]
@@ -31,6 +33,7 @@ class _Group(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # same
+        ctx.color = colour_setting(os.environ)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(

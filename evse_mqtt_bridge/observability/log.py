@@ -6,6 +6,7 @@ only the text, because programs that filter by id read JSON.
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,6 +14,9 @@ from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from evse_mqtt_bridge.observability.journal import Prioritized, is_journal
+from evse_mqtt_bridge.support.colours import wants_colours
 
 __all__ = ["LEVELS", "Level", "Logger", "make_logger"]
 
@@ -48,6 +52,7 @@ def make_logger(
     """Return a logger with its own settings; structlog's global settings stay unchanged.
 
     Tracebacks are plain in both forms, because structlog's rich tracebacks show local variables, which include tokens.
+    The environment decides about colours (support/colours.py). Lines for systemd's journal have priorities.
     """
     stream = stream or sys.stderr
     processors: list[Processor] = [
@@ -64,9 +69,13 @@ def make_logger(
         processors += [
             _drop_id,
             structlog.dev.ConsoleRenderer(
-                colors=stream.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+                colors=wants_colours(stream, os.environ),
+                pad_event_to=0,
+                exception_formatter=structlog.dev.plain_traceback,
             ),
         ]
+    if is_journal(stream, os.environ):
+        processors[-1] = Prioritized(processors[-1])
     logger: Logger = structlog.wrap_logger(
         structlog.WriteLogger(cast("TextIO", _LenientStream(stream))),
         processors=processors,

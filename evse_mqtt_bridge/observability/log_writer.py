@@ -14,6 +14,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from evse_mqtt_bridge.observability.journal import is_journal, mark_unmarked
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -34,14 +36,17 @@ class LogWriter(io.RawIOBase):
     Args:
         descriptor: The file descriptor, which stays open.
         limit: Maximum number of bytes in the queue.
+        marked: Whether to mark lines without a priority as errors, for systemd's journal.
     """
 
-    def __init__(self, descriptor: int, limit: int = QUEUE_LIMIT) -> None:
+    def __init__(self, descriptor: int, limit: int = QUEUE_LIMIT, *, marked: bool = False) -> None:
         super().__init__()
         self.dropped = 0
         """Lines that were dropped since the start."""
         self._descriptor = descriptor
         self._limit = limit
+        self._is_marked = marked
+        self._is_at_line_start = True
         self._queue: deque[bytes] = deque()
         self._size = 0  # bytes in the queue, including those that are being written
         self._is_failing = False
@@ -54,7 +59,7 @@ class LogWriter(io.RawIOBase):
         """Make `sys.stderr` a stream that ends in a new writer, until the process exits."""
         replaced = sys.stderr
         replaced.flush()
-        writer = cls(replaced.fileno())
+        writer = cls(replaced.fileno(), marked=is_journal(replaced, os.environ))
         # One write per line: a dropped one is a whole line.
         sys.stderr = io.TextIOWrapper(writer, replaced.encoding, "backslashreplace", line_buffering=True)
         atexit.register(writer.drain, DRAIN_TIMEOUT)
@@ -62,15 +67,17 @@ class LogWriter(io.RawIOBase):
 
     def write(self, data: "ReadableBuffer", /) -> int:
         """Queue `data`, or drop it if the queue is full; return its length."""
-        chunk = bytes(data)
+        length = len(chunk := bytes(data))
         with self._changed:
+            if self._is_marked:
+                chunk = self._mark(chunk)
             if self._size and self._size + len(chunk) > self._limit:
                 self._drop(chunk)
             else:
                 self._queue.append(chunk)
                 self._size += len(chunk)
                 self._changed.notify_all()
-        return len(chunk)
+        return length
 
     def pop_dropped(self) -> int:
         """Return how many lines were dropped since the last call; 0 while a line about them would be dropped, too."""
@@ -96,6 +103,11 @@ class LogWriter(io.RawIOBase):
     def isatty(self) -> bool:
         """Return whether the descriptor is a terminal."""
         return os.isatty(self._descriptor)
+
+    def _mark(self, chunk: bytes) -> bytes:
+        rest_of_line, newline, lines = (b"", b"", chunk) if self._is_at_line_start else chunk.partition(b"\n")
+        self._is_at_line_start = chunk.endswith(b"\n")
+        return rest_of_line + newline + mark_unmarked(lines)
 
     def _run(self) -> None:
         while True:

@@ -2,9 +2,9 @@
 
 | phase | SIGTERM, SIGINT | SIGHUP |
 | --- | --- | --- |
-| `STARTING`: there is no event loop yet | end the process, with exit code 0 | is remembered |
-| `RUNNING` | request a stop | requests a reload |
-| `STOPPING`: the work is done, the process exits | are ignored | is ignored |
+| starting: there is no event loop yet | end the process, with exit code 0 | is remembered |
+| running | request a stop | requests a reload |
+| stopping: the work is done, the process exits | are ignored | is ignored |
 
 Handlers of the event loop would not do: they exist only while there is a loop, and a loop that closes restores the
 default action of each signal, which is to kill the process.
@@ -15,7 +15,6 @@ This module is imported before all others, so it imports little itself.
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,21 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["SignalHandler"]
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
-
-
-class _Phase(Enum):
-    STARTING = auto()
-    RUNNING = auto()
-    STOPPING = auto()
+_ALL = (*_STOP, signal.SIGHUP)
 
 
 class SignalHandler:
     """Receives the signals of this process. Create it in the main thread."""
 
     def __init__(self) -> None:
-        self._phase = _Phase.STARTING
+        self._is_starting = True
         self._pending: list[int] = []
-        for number in (*_STOP, signal.SIGHUP):
+        for number in _ALL:
             signal.signal(number, self._handle)
 
     @contextmanager
@@ -59,17 +53,23 @@ class SignalHandler:
             sender.settimeout(0)
             previous = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
             loop.add_reader(receiver, lambda: dispatch(receiver.recv(4096)))
-            self._phase = _Phase.RUNNING
+            self._is_starting = False
             dispatch(self._pending)
             try:
                 yield
             finally:
-                self._phase = _Phase.STOPPING
+                _ignore_signals()
                 loop.remove_reader(receiver)
                 signal.set_wakeup_fd(previous)
 
     def _handle(self, number: int, _frame: "FrameType | None") -> None:
-        if self._phase is _Phase.STARTING:
+        if self._is_starting:
             self._pending.append(number)
             if number in _STOP:
                 raise SystemExit(0)  # if something suppresses the exception, the pending signal stops the event loop
+
+
+def _ignore_signals() -> None:
+    """Ignore further signals until the process ends; Python would restore the default of other handlers before."""
+    for number in _ALL:
+        signal.signal(number, signal.SIG_IGN)

@@ -19,6 +19,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from evse_mqtt_bridge.cli.common.console import stdout_console
 from evse_mqtt_bridge.cli.common.render import fit_height
 from evse_mqtt_bridge.cli.common.topic_rows import TopicRow, topic_rows, topic_table
 from evse_mqtt_bridge.config.schema import Cloud, Config, Http, Mqtt, Polling, StationConfig
@@ -68,7 +69,7 @@ async def _run(
         loop.add_signal_handler(number, controls.stop.set)
     if seconds is not None:
         loop.call_later(seconds, controls.stop.set)
-    console = Console()
+    console = stdout_console()
     async with AsyncExitStack() as stack:
         simulation = Simulation(stations, datetime.now(UTC), speed)
         cloud = await stack.enter_async_context(SimulatorServer(simulation))

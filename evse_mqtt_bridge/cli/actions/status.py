@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from evse_mqtt_bridge.cli.common.columns import output_width
+from evse_mqtt_bridge.cli.common.console import stdout_console
 from evse_mqtt_bridge.cli.common.render import heading, listing
 from evse_mqtt_bridge.cli.common.status_client import (
     StatusClient,
@@ -67,7 +67,7 @@ def _is_all_online(snapshot: Snapshot) -> bool:
 
 def _print(snapshot: Snapshot, shown: Snapshot, *, nothing: str) -> None:
     """Print the heading of the bridge, and the stations of `shown`, or the text `nothing` if there are none."""
-    console = Console(highlight=False)
+    console = stdout_console()
     lines = [
         *(line.text for line in heading(snapshot)),
         Text(),
@@ -76,7 +76,7 @@ def _print(snapshot: Snapshot, shown: Snapshot, *, nothing: str) -> None:
     if not shown.stations:
         lines.append(Text(nothing))
     for line in lines:
-        if console.is_terminal:
+        if console.color_system:
             console.print(line, soft_wrap=True)
         else:
             click.echo(line.plain.rstrip())

@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from evse_mqtt_bridge.cli.common.console import stdout_console
 from evse_mqtt_bridge.cli.common.render import fit_height, heading, listing
 from evse_mqtt_bridge.cli.common.status_client import StatusClient, bridge_address, select_stations
 from evse_mqtt_bridge.observability.snapshot import Snapshot
@@ -35,7 +36,7 @@ def watch_status(names: tuple[str, ...], config: Path | None, url: str | None) -
         UnavailableError: The status page is disabled.
         ConfigError: The configuration is invalid.
     """
-    console = Console(highlight=False)
+    console = stdout_console()
     if not console.is_terminal or console.is_dumb_terminal:
         raise click.ClickException("stdout is not a terminal; use `evse-mqtt-bridge status`, which prints once")
     address = bridge_address(config, url)

@@ -39,7 +39,7 @@ def demo(  # noqa: PLR0913  # one argument per option
     Examples:
       evse-mqtt-bridge demo
       evse-mqtt-bridge demo --stations 20 --speed 300
-      evse-mqtt-bridge demo --seconds 30 | cat           plain lines instead of a table
+      evse-mqtt-bridge demo --seconds 30 | cat     # plain lines, no table
     """
     from evse_mqtt_bridge.cli.actions.demo import run_demo  # noqa: PLC0415  # imported when the command runs
 

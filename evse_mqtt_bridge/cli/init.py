@@ -98,12 +98,15 @@ def init(config: Path | None, *, force: bool, **options: object) -> None:
     Examples:
       evse-mqtt-bridge init
       evse-mqtt-bridge init --host broker.example.com --tls --username bridge
-      evse-mqtt-bridge init --host 192.0.2.10 --username bridge --password-file mqtt.password \\
-          --station edge_device_id=1234,uuid=25104c56d7f848af830af4300193efb3,token_file=north.token
-      pass show garage/north | evse-mqtt-bridge init --host 192.0.2.10 --token-stdin \\
-          --station "edge_device_id=1234,uuid=25104c56d7f848af830af4300193efb3,name=Garage north"
-      evse-mqtt-bridge init --host 192.0.2.10 --station edge_device_id=1234,uuid=25104c56d7f848af830af4300193efb3,\
-      token_file=north.token,alias=north,plugs.6bbf9fd56dc24f9697b078d5d8ccda84=left
+      evse-mqtt-bridge init --host 192.0.2.10 --username bridge \\
+          --password-file mqtt.password \\
+          --station edge_device_id=1234,uuid=25104c56,token_file=north.token
+      pass show garage/north |
+        evse-mqtt-bridge init --host 192.0.2.10 --token-stdin \\
+          --station "edge_device_id=1234,uuid=25104c56,name=Garage north"
+      evse-mqtt-bridge init --host 192.0.2.10 \\
+          --station "edge_device_id=1234,uuid=25104c56,token_file=north.token,\\
+      alias=north,plugs.6bbf9fd5=left,plug_names.6bbf9fd5=Left bay"
 
     Exit codes: 0 the file was written; 1 the API rejects a station, the file exists or cannot be written, or the user
     cancelled; 2 an answer is missing or invalid; 69 the broker or the API does not answer, or the broker rejects the

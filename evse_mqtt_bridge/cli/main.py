@@ -53,11 +53,11 @@ def cli() -> None:
 
     \b
     First steps:
-      evse-mqtt-bridge demo                   try it: needs no station, no broker, no configuration
-      evse-mqtt-bridge init                   answer a few questions; writes config.toml
-      evse-mqtt-bridge check --online         test the broker and each station
-      evse-mqtt-bridge run                    run the bridge until SIGTERM or Ctrl-C
-      evse-mqtt-bridge status                 show stations and plugs; `watch` keeps the view live
+      evse-mqtt-bridge demo            try it with simulated stations
+      evse-mqtt-bridge init            answer a few questions; writes config.toml
+      evse-mqtt-bridge check --online  test the broker and each station
+      evse-mqtt-bridge run             run the bridge until Ctrl-C
+      evse-mqtt-bridge status          show stations and plugs; live: `watch`
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 69 a required service is unavailable, 78 the configuration is
     invalid.

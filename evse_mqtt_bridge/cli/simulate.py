@@ -82,8 +82,9 @@ def simulate(  # noqa: PLR0913  # one argument per option
     \b
     Without the bridge:
       evse-mqtt-bridge simulate --example
+      station=edgedevices/example-device/evses/25104c56d7f848af830af4300193efb3
       curl -H 'evsetoken: simulated-token-example' \\
-        http://127.0.0.1:3032/edgedevices/example-device/evses/25104c56d7f848af830af4300193efb3/status
+        http://127.0.0.1:3032/$station/status
     """
     if example:
         for name in ("stations", "plugs"):

@@ -89,10 +89,11 @@ def add(  # noqa: PLR0913  # one argument per option
           --uuid 25104c56d7f848af830af4300193efb3 --name "Garage north"
       evse-mqtt-bridge station add --edge-device-id 1234 \\
           --uuid 25104c56d7f848af830af4300193efb3 --token-file north.token
-      evse-mqtt-bridge station add --edge-device-id 1234 --alias north --no-input \\
+      evse-mqtt-bridge station add --edge-device-id 1234 --alias north \\
           --uuid 25104c56d7f848af830af4300193efb3 --token-file north.token \\
-          --plug 6bbf9fd56dc24f9697b078d5d8ccda84=left
-      pass show garage/north | evse-mqtt-bridge station add --edge-device-id 1234 \\
+          --no-input --plug 6bbf9fd56dc24f9697b078d5d8ccda84=left
+      pass show garage/north |
+        evse-mqtt-bridge station add --edge-device-id 1234 \\
           --uuid 25104c56d7f848af830af4300193efb3 --token-stdin
 
     Exit codes: 0 success, 1 the API rejected the station or it cannot be added, 69 the API does not answer, 78 the

@@ -35,7 +35,8 @@ def status(  # noqa: PLR0913  # one argument per option
       evse-mqtt-bridge status
       evse-mqtt-bridge status "Garage north"
       evse-mqtt-bridge status --unavailable --url http://192.0.2.10:9480
-      evse-mqtt-bridge status --json | jq -r '.stations[].plugs[] | [.name, .status, .power] | @tsv'
+      evse-mqtt-bridge status --json |
+        jq -r '.stations[].plugs[] | [.name, .status, .power] | @tsv'
       evse-mqtt-bridge status --check > /dev/null || echo "look at the chargers"
 
     Exit codes: 0 the bridge is healthy; 1 it is not, or with --check something is not online; 2 no such station; 69 the

@@ -1,8 +1,8 @@
 """Reads settings from environment variables, which override the configuration file.
 
 `EVSE_MQTT_BRIDGE__MQTT__HOST` sets the key `host` in the table `mqtt`: two underscores separate levels, and case does
-not matter. Text is used as it is; numbers, `true` and `false`, tables and arrays are JSON. A variable for a single key
-takes precedence over a variable for its table.
+not matter. Text is used as it is; numbers, `true` and `false`, tables and arrays are JSON. Matching quotes around a
+value are removed. A variable for a single key takes precedence over a variable for its table.
 """
 
 import json
@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from evse_mqtt_bridge.config.errors import Issue
-from evse_mqtt_bridge.config.location import VARIABLE_PREFIX
+from evse_mqtt_bridge.config.location import VARIABLE_PREFIX, unquoted
 from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, Setting, setting_at, settings, variable_name
 
 __all__ = ["Variable", "overlay", "read_variables"]
@@ -36,9 +36,10 @@ def read_variables(environ: Mapping[str, str]) -> tuple[list[Variable], list[Iss
     """Return the settings among the variables, and the errors in variables with the prefix of settings."""
     variables: dict[KeyPath, Variable] = {}
     issues = []
-    for name, text in sorted(environ.items()):
+    for name, value in sorted(environ.items()):
         if not name.upper().startswith(VARIABLE_PREFIX):
             continue
+        text = unquoted(value)
         path = _path(name)
         setting = setting_at(path)
         if setting is None or (setting.path[-1] == EACH and isinstance(path[-1], str)):

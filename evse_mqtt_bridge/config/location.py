@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "VARIABLE_PREFIX", "choose_file", "path_exists"]
+__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "VARIABLE_PREFIX", "choose_file", "path_exists", "unquoted"]
 
 CONFIG_VARIABLE = "EVSE_MQTT_BRIDGE_CONFIG"
 """Name of the environment variable with the path of the configuration file."""
@@ -30,9 +30,20 @@ def choose_file(named: Path | None, environ: Mapping[str, str]) -> Path | None:
     if named is not None:
         return named
     if environ.get(CONFIG_VARIABLE):
-        return Path(environ[CONFIG_VARIABLE])
+        return Path(unquoted(environ[CONFIG_VARIABLE]))
     names_broker = not _BROKER_VARIABLES.isdisjoint(name.upper() for name in environ)
     return None if names_broker and not path_exists(DEFAULT_FILE) else DEFAULT_FILE
+
+
+def unquoted(text: str) -> str:
+    """Return the value of an environment variable without matching quotes around it.
+
+    A shell, systemd and Compose remove them from the lines of an env file; `docker run --env-file` and others do not.
+    Text with further quotes of the same kind is unchanged, because the outer ones are not a pair.
+    """
+    if len(text) > 1 and text[0] in "\"'" and text[0] == text[-1] and text[0] not in text[1:-1]:
+        return text[1:-1]
+    return text
 
 
 def path_exists(path: Path) -> bool:

@@ -43,6 +43,10 @@ def test_health_settings_defaults_are_those_of_the_schema() -> None:
         ('[mqtt]\nclient_id = "a"\n', {f"{_PREFIX}MQTT__HOST": "broker", f"{_PREFIX}MQTT__CLIENT_ID": "b"}),
         (_BROKER, {f"{_PREFIX.lower()}http__enabled": "False", f"{_PREFIX}HTTP__HOST": "::1"}),
         (f"{_BROKER}[http]\nport = 0\n", {f"{_PREFIX}HTTP__PORT": "80"}),
+        (
+            _BROKER,
+            {f"{_PREFIX}HTTP__PORT": '"80"', f"{_PREFIX}HTTP__HOST": "'::1'", f"{_PREFIX}MQTT__CLIENT_ID": '"c"'},
+        ),
     ],
 )
 def test_read_health_settings_valid_agrees_with_loader(tmp_path: Path, text: str, environ: dict[str, str]) -> None:

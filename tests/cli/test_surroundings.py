@@ -50,3 +50,11 @@ def test_command_file_access_is_left_to_the_loader(config: Path, monkeypatch: py
     """Exit code 2, which click would use, makes a service manager restart the bridge again and again."""
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     assert CliRunner().invoke(cli, ["check", "--config", str(config)]).exit_code == 0
+
+
+def test_command_variable_with_quotes_names_the_file(config: Path) -> None:
+    """As in the file of `docker run --env-file`, which keeps quotes."""
+    result = CliRunner().invoke(cli, ["check"], env={"EVSE_MQTT_BRIDGE_CONFIG": f'"{config}"'})
+    assert (result.exit_code, f"{config} is valid" in result.output) == (0, True)
+    result = CliRunner().invoke(cli, ["check", "--config", f'"{config}"'])
+    assert (result.exit_code, "no such file" in result.output) == (78, True)

@@ -227,6 +227,41 @@ def test_every_setting_is_read_from_environment(setting: Setting, tmp_path: Path
     assert [problem.source for problem in caught.value.problems] == [variable_name(path)]
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+@pytest.mark.parametrize("setting", [item for item in settings() if item.section is None and item.path[-1] != EACH])
+def test_every_setting_from_environment_loses_its_quotes(setting: Setting, quote: str, tmp_path: Path) -> None:
+    """The error about an invalid value is the same with and without quotes, so they were removed."""
+    path = tuple(0 if part == EACH else part for part in setting.path)
+    texts = []
+    for value in ("/\x01 #", f"{quote}/\x01 #{quote}"):
+        with pytest.raises(ConfigError) as caught:
+            parse(BASE + "[mqtt.tls]\n" + STATION + TOKEN, tmp_path / "config.toml", {variable_name(path): value})
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+
+
+def test_environment_values_lose_matching_quotes(tmp_path: Path) -> None:
+    """As in the file of `docker run --env-file`, which keeps quotes."""
+    config = config_of(
+        BASE,
+        tmp_path,
+        MQTT__BASE_TOPIC='"site/evse"',
+        MQTT__PORT="'1884'",
+        MQTT__USERNAME='"bridge"',
+        MQTT__PASSWORD="'secret'",
+        HOMEASSISTANT__ENABLED='"False"',
+        STATIONS="""'[{"edge_device_id": "e", "uuid": "u1", "token": "t"}]'""",
+    )
+    assert (config.mqtt.base_topic, config.mqtt.port, config.homeassistant.enabled) == ("site/evse", 1884, False)
+    assert (secret(config.mqtt.password), config.stations[0].uuid) == ("secret", "u1")
+
+
+@pytest.mark.parametrize("password", ['"', "\"a'", '"a" b"', "'a'b'", 'a"', "''a''"])
+def test_environment_value_without_a_pair_of_quotes_is_unchanged(password: str) -> None:
+    config = config_of(BASE, Path(), MQTT__USERNAME="bridge", MQTT__PASSWORD=password)
+    assert secret(config.mqtt.password) == password
+
+
 def assert_parsed_or_rejected(text: str, environ: dict[str, str]) -> None:
     error = None
     try:

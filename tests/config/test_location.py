@@ -17,6 +17,7 @@ from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
         (None, {"EVSE_MQTT_BRIDGE__MQTT": "{}"}, False, None),
         (None, {"EVSE_MQTT_BRIDGE__LOG__LEVEL": "debug"}, False, "config.toml"),
         ("a.toml", {"EVSE_MQTT_BRIDGE__MQTT__HOST": "h"}, False, "a.toml"),
+        (None, {"EVSE_MQTT_BRIDGE_CONFIG": "'b.toml'"}, True, "b.toml"),
     ],
 )
 def test_choose_file_follows_precedence(

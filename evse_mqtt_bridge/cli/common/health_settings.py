@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evse_mqtt_bridge.config.location import VARIABLE_PREFIX
+from evse_mqtt_bridge.config.location import VARIABLE_PREFIX, unquoted
 from evse_mqtt_bridge.support.files import read_file
 
 __all__ = ["HealthSettings", "read_health_settings"]
@@ -73,7 +73,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
         is_unknown = key.startswith(f"{VARIABLE_PREFIX}HTTP") and key not in known
         if key in variables or is_unknown or key == f"{VARIABLE_PREFIX}MQTT":
             raise ValueError(name)
-        variables[key] = value
+        variables[key] = unquoted(value)
     return variables
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from evse_mqtt_bridge.config.location import CONFIG_VARIABLE, DEFAULT_FILE, choose_file
+from evse_mqtt_bridge.config.location import CONFIG_VARIABLE, DEFAULT_FILE, choose_file, unquoted
 
 if TYPE_CHECKING:
     from evse_mqtt_bridge.config.load import Loaded
@@ -28,6 +29,7 @@ def config_option(command: _Command) -> _Command:
         "-c",
         type=click.Path(path_type=Path, readable=False),  # the loader reports unreadable files, with exit code 78
         envvar=CONFIG_VARIABLE,
+        callback=_unquote_variable,
         show_envvar=True,
         help="The configuration file.  [default: config.toml]",
     )(command)
@@ -56,8 +58,13 @@ def load_config(named: Path | None) -> "Loaded":
 
 def config_argument(path: Path | None) -> str:
     """Return the text to append to a command to select this configuration: ` --config FILE`, or an empty text."""
-    is_found = path in (None, DEFAULT_FILE) or os.environ.get(CONFIG_VARIABLE) == str(path)
+    is_found = path in (None, DEFAULT_FILE) or unquoted(os.environ.get(CONFIG_VARIABLE, "")) == str(path)
     return "" if is_found else f" --config {shlex.quote(str(path))}"
+
+
+def _unquote_variable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    is_variable = option.name and context.get_parameter_source(option.name) is ParameterSource.ENVIRONMENT
+    return Path(unquoted(str(value))) if value is not None and is_variable else value
 
 
 def _validate_url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """The commands `station add`, `station list` and `station remove`: edit the stations of a configuration file."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -59,24 +59,19 @@ def station() -> None:
 )
 @click.option("--no-check", is_flag=True, help="Add the station without polling it first.")
 @click.option("--no-input", is_flag=True, help="Prompt for nothing, even in a terminal.")
-def add(  # noqa: PLR0913  # one argument per option
+def add(
     *,
     config: Path | None,
-    edge_device_id: str,
-    uuid: str,
     token_file: Path | None,
     token_stdin: bool,
-    name: str,
-    alias: str,
-    plugs: Mapping[str, str],
-    plug_names: Mapping[str, str],
     no_check: bool,
     no_input: bool,
+    **options: object,
 ) -> None:
-    """Add a station, show its plugs and ask for their names and aliases.
+    """Add a station and show its plugs.
 
-    The command polls the station first. If the API rejects it, nothing is written. In a terminal, the command then asks
-    for a name and an alias of each plug, unless options give them.
+    The command polls the station first. If the API rejects it, nothing is written. In a terminal, the command asks for
+    the token, and for names and aliases of the station and its plugs that options do not give.
 
     The token is a secret and never an option, because other users can see options in the process list. It is read from
     a file, which the configuration then refers to; or from standard input or a hidden prompt, and then stored in the
@@ -103,14 +98,9 @@ def add(  # noqa: PLR0913  # one argument per option
 
     add_to_file(
         config,
-        edge_device_id=edge_device_id,
-        uuid=uuid,
+        options,
         token_file=token_file,
         token_stdin=token_stdin,
-        name=name,
-        alias=alias,
-        plugs=plugs,
-        plug_names=plug_names,
         is_polled=not no_check,
         is_interactive=not no_input and sys.stdin.isatty(),
     )

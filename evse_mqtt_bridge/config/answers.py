@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from evse_mqtt_bridge.config.schema_index import KeyPath, setting_at
 from evse_mqtt_bridge.config.template import render_template
 
-__all__ = ["Answers", "BrokerAnswers", "StationAnswers", "render_answers", "value_error"]
+__all__ = ["Answers", "BrokerAnswers", "StationAnswers", "render_answers", "station_fields", "value_error"]
 
 _HEAD = """\
 # Configuration of evse-mqtt-bridge, created by `evse-mqtt-bridge init`. It lists every setting: a line that starts
@@ -105,14 +105,16 @@ def render_answers(answers: Answers) -> str:
         "cloud": {key: value for key, value in cloud.items() if value},
         "polling": {} if answers.interval is None else {"interval": answers.interval},
         "homeassistant": {} if answers.homeassistant is None else {"enabled": answers.homeassistant},
-        "stations": [
-            _non_empty(station, "edge_device_id", "uuid", "token", "token_file", "name", "alias", "plugs", "plug_names")
-            for station in answers.stations
-        ],
+        "stations": [station_fields(station) for station in answers.stations],
     }
     if broker.tls:
         tables["mqtt"]["tls"] = _non_empty(broker, "ca_file", "cert_file", "key_file")
     return render_template(_HEAD, tables)
+
+
+def station_fields(station: StationAnswers) -> dict[str, Any]:
+    """Return the keys and values of a station as they are written into a file."""
+    return _non_empty(station, "edge_device_id", "uuid", "token", "token_file", "name", "alias", "plugs", "plug_names")
 
 
 def value_error(path: KeyPath, value: object) -> str | None:

@@ -444,6 +444,10 @@ def terminal(config: Path) -> Iterator[Terminal]:
 def test_add_prompts_for_token_and_plug_aliases(config: Path) -> None:
     first, second = EXAMPLE_PLUGS
     with PromptTerminal(*ADD, cwd=config.parent) as terminal:
+        terminal.answer("Display name (empty: none): ", "Garage north")
+        terminal.answer("Alias, replaces the UUID in topics (- for none) [garage-north]: ", "")
+        terminal.answer("Token (hidden): ", f"{TOKEN} x")
+        terminal.expect("  expected 1 to 4096 visible ASCII characters, no spaces (it is sent in a header)\n")
         terminal.answer("Token (hidden): ", TOKEN)
         terminal.expect("Plug 2  charging  7107 W")
         terminal.answer("Name of Plug 1 (empty: the label): ", "")
@@ -456,6 +460,7 @@ def test_add_prompts_for_token_and_plug_aliases(config: Path) -> None:
         assert TOKEN not in terminal.output
     (station,) = load(config, {}).config.stations
     assert station.token.get_secret_value() == TOKEN
+    assert (station.name, station.alias) == ("Garage north", "garage-north")
     assert station.plugs == {first: "left", second: "right-bay"}
     assert station.plug_names == {second: "Right bay"}
     assert f'plugs = {{ {first} = "left", {second} = "right-bay" }}\n' in config.read_text()
@@ -464,7 +469,7 @@ def test_add_prompts_for_token_and_plug_aliases(config: Path) -> None:
 def test_add_plug_options_answer_the_prompts(config: Path) -> None:
     _, second = EXAMPLE_PLUGS
     options = ("--plug", f"{second}=right", "--plug-name", f"{second}=Right bay")
-    with PromptTerminal(*ADD, *options, cwd=config.parent) as terminal:
+    with PromptTerminal(*ADD, "--name", "Yard", "--alias", "yard", *options, cwd=config.parent) as terminal:
         terminal.answer("Token (hidden): ", TOKEN)
         terminal.answer("Name of Plug 1 (empty: the label): ", "")
         terminal.answer("Alias of Plug 1 (- for none) [plug-1]: ", "-")
@@ -481,6 +486,17 @@ def test_add_no_input_prompts_for_nothing(config: Path) -> None:
     with PromptTerminal(*ADD[:-1], "b", "--no-input", cwd=config.parent) as terminal:
         assert terminal.wait() == 2
         assert "The token is missing" in terminal.output
+
+
+@pytest.mark.usefixtures("text_with_station")
+def test_add_alias_in_use_is_prompted_for_again(config: Path) -> None:
+    with PromptTerminal(*ADD[:-1], "b", "--name", "North", "--no-check", cwd=config.parent) as terminal:
+        terminal.answer("in topics (- for none) [north]: ", "")
+        terminal.expect("  is already the topic level of stations[0]\n")
+        terminal.answer("in topics (- for none) [north]: ", "-")
+        terminal.answer("Token (hidden): ", TOKEN)
+        assert terminal.wait() == 0, terminal.output
+    assert [station.alias for station in load(config, {}).config.stations] == ["north", ""]
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,28 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.cli.common.plug_questions import ask_plugs
 from evse_mqtt_bridge.cli.common.poll_errors import poll_error
-from evse_mqtt_bridge.cli.common.prompts import Prompter, relative_to_config
+from evse_mqtt_bridge.cli.common.prompts import Prompter, Question, relative_to_config
+from evse_mqtt_bridge.cli.common.questions import ALIAS_QUESTION
 from evse_mqtt_bridge.cli.common.tables import print_plugs, print_table
 from evse_mqtt_bridge.cloud.poll_once import poll_once
-from evse_mqtt_bridge.config.edit import Fields, add_station, find_station, remove_station
+from evse_mqtt_bridge.config.answers import StationAnswers, station_fields
+from evse_mqtt_bridge.config.edit import add_station, find_station, remove_station
 from evse_mqtt_bridge.config.files import locked, save
 from evse_mqtt_bridge.config.load import Loaded, load, parse, read_text, read_toml
 from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file
 from evse_mqtt_bridge.config.schema import StationConfig
+from evse_mqtt_bridge.config.schema_index import EACH
 from evse_mqtt_bridge.config.secrets import without_newline
+from evse_mqtt_bridge.domain.identifiers import suggest_alias
 from evse_mqtt_bridge.domain.model import Failure, PlugReading, station_title
 from evse_mqtt_bridge.publishing.payloads import number
 from evse_mqtt_bridge.support.errors import ConfigError, EditError, Problem
@@ -41,17 +47,12 @@ _PLACEHOLDER = "placeholder"
 _OPTION_KEYS = ("edge_device_id", "uuid", "token", "token_file", "name", "alias")
 
 
-def add_to_file(  # noqa: PLR0913  # one argument per option
+def add_to_file(  # noqa: PLR0913  # one argument per kind of option
     config: Path | None,
+    options: Mapping[str, Any],
     *,
-    edge_device_id: str,
-    uuid: str,
     token_file: Path | None,
     token_stdin: bool,
-    name: str,
-    alias: str,
-    plugs: Mapping[str, str],
-    plug_names: Mapping[str, str],
     is_polled: bool,
     is_interactive: bool,
 ) -> None:
@@ -59,16 +60,11 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
 
     Args:
         config: The configuration file, as named on the command line.
-        edge_device_id: The device that the station is connected to.
-        uuid: The uuid of the station.
+        options: The fields of `StationAnswers` that are given as options.
         token_file: File that contains the token; `None`: use standard input or a prompt.
         token_stdin: Whether to read the token from standard input instead of a prompt.
-        name: Display name; empty: none.
-        alias: Level in topics; empty: the uuid.
-        plugs: Aliases of plugs, by uuid.
-        plug_names: Display names of plugs, by uuid.
         is_polled: Whether to poll the station first and print its plugs.
-        is_interactive: Whether to prompt for the token, and for names and aliases of plugs.
+        is_interactive: Whether to prompt for the token, and for names and aliases that are not given.
 
     Raises:
         EditError: The API rejects the station, or it cannot be added.
@@ -77,27 +73,24 @@ def add_to_file(  # noqa: PLR0913  # one argument per option
         click.UsageError: The token is missing, or given twice.
     """
     path = choose_file(config, os.environ) or DEFAULT_FILE
+    prompter = Prompter(is_interactive)
     text, _ = _text_of(path)
     parse(text, path, os.environ)
-    texts: dict[str, str | Mapping[str, str]] = {"name": name, "alias": alias, "plugs": plugs, "plug_names": plug_names}
-    options = {key: value for key, value in texts.items() if value}
-    fields = {"edge_device_id": edge_device_id, "uuid": uuid, "token": _PLACEHOLDER, **options}
-    _parse_with_station(add_station(text, fields), path, fields)  # errors are reported before the token is typed
-    token = _token(token_file, token_stdin=token_stdin, folder=path.parent, is_interactive=is_interactive)
-    fields = {"edge_device_id": edge_device_id, "uuid": uuid, **token, **options}
-    title = station_title(name, alias, uuid)
-    loaded = _parse_with_station(add_station(text, fields), path, fields)
+    # Errors are reported before the token is typed.
+    station = _with_names(StationAnswers(**options, token=_PLACEHOLDER), text, path, prompter)
+    station = _with_token(station, token_file, token_stdin=token_stdin, folder=path.parent, prompter=prompter)
+    loaded = _parse_with_station(text, path, station)
+    title = station_title(station.name, station.alias, station.uuid)
     if is_polled:
-        reported = _poll(loaded, uuid, title)
-        for plug in (plugs.keys() | plug_names.keys()) - {plug.plug_uuid for plug in reported}:
+        reported = _poll(loaded, station.uuid, title)
+        for plug in (station.plugs.keys() | station.plug_names.keys()) - {plug.plug_uuid for plug in reported}:
             click.echo(f"warning: the station has no plug {plug} at present", err=True)
-        aliases, names = ask_plugs(Prompter(is_interactive), reported, plugs, plug_names)
-        fields |= {key: value for key, value in (("plugs", aliases), ("plug_names", names)) if value}
+        aliases, names = ask_plugs(prompter, reported, station.plugs, station.plug_names)
+        station = replace(station, plugs=aliases, plug_names=names)
     with locked(path):
         text, is_new = _text_of(path)  # another command may have changed it
-        edited = add_station(text, fields)
-        _parse_with_station(edited, path, fields)
-        save(path, edited)
+        _parse_with_station(text, path, station)
+        save(path, add_station(text, station_fields(station)))
     click.echo(f"added {title} to {path}")
     for warning in load(path, os.environ).warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -175,8 +168,35 @@ def _text_of(path: Path) -> tuple[str, bool]:
     return (text, False) if text.strip() else (_NEW_FILE, True)
 
 
-def _token(file: Path | None, *, token_stdin: bool, folder: Path, is_interactive: bool) -> dict[str, str]:
-    """Return the key that holds the token: `token_file`, relative to the configuration's folder, or `token`.
+def _with_names(station: StationAnswers, text: str, path: Path, prompter: Prompter) -> StationAnswers:
+    """Return the station with its name and alias, from the options, else from prompts.
+
+    Raises:
+        EditError: An option is invalid.
+    """
+
+    def conflict(alias: str) -> str | None:
+        try:
+            _parse_with_station(text, path, replace(station, alias=alias))
+        except EditError as error:
+            return str(error).removeprefix("--alias: ")
+        return None
+
+    _parse_with_station(text, path, station)
+    if not station.name:
+        question = Question("Display name", "--name", ("stations", EACH, "name"), default="")
+        station = replace(station, name=prompter.text(question))
+    if not station.alias:
+        question = Question(ALIAS_QUESTION, "--alias", ("stations", EACH, "alias"), default="")
+        alias = prompter.text(question, proposal=suggest_alias(station.name), conflict=conflict)
+        station = replace(station, alias=alias)
+    return station
+
+
+def _with_token(
+    station: StationAnswers, file: Path | None, *, token_stdin: bool, folder: Path, prompter: Prompter
+) -> StationAnswers:
+    """Return the station with its token, or with the file that contains it, relative to the configuration's folder.
 
     Raises:
         click.UsageError: The token is missing, not text, or given twice.
@@ -184,7 +204,7 @@ def _token(file: Path | None, *, token_stdin: bool, folder: Path, is_interactive
     if file is not None and token_stdin:
         raise click.UsageError("--token-file and --token-stdin exclude each other.")
     if file is not None:
-        return {"token_file": relative_to_config(folder, str(file))}
+        return replace(station, token="", token_file=relative_to_config(folder, str(file)))
     if token_stdin:
         try:
             token = without_newline(sys.stdin.buffer.read().decode())
@@ -192,10 +212,9 @@ def _token(file: Path | None, *, token_stdin: bool, folder: Path, is_interactive
             raise click.UsageError("--token-stdin: standard input is not UTF-8 text.") from None
         if not token:
             raise click.UsageError("--token-stdin: standard input is empty; expected the token.")
-        return {"token": token}
-    if is_interactive:
-        return {"token": click.prompt("Token (hidden)", hide_input=True)}
-    raise click.UsageError("The token is missing: add --token-file or --token-stdin, or use a terminal.")
+        return replace(station, token=token)
+    missing = "The token is missing: add --token-file or --token-stdin, or use a terminal."
+    return replace(station, token=prompter.hidden("Token", ("stations", EACH, "token"), missing))
 
 
 def _plug_texts(station: StationConfig) -> Iterator[str]:
@@ -205,17 +224,17 @@ def _plug_texts(station: StationConfig) -> Iterator[str]:
         yield station.plugs.get(uuid, uuid) + (f" ({name})" if name else "")
 
 
-def _parse_with_station(edited: str, path: Path, fields: Fields) -> Loaded:
-    """Return the configuration with the new station.
+def _parse_with_station(text: str, path: Path, station: StationAnswers) -> Loaded:
+    """Return the configuration in `text` with the new station.
 
     Raises:
         EditError: An option of the station is invalid, or the environment replaces the stations of the file.
     """
     try:
-        loaded = parse(edited, path, os.environ)
+        loaded = parse(add_station(text, station_fields(station)), path, os.environ)
     except ConfigError as error:
         raise EditError("\n".join(_with_option(problem) for problem in error.problems)) from None
-    if all(item.uuid != fields["uuid"] for item in loaded.config.stations):
+    if all(item.uuid != station.uuid for item in loaded.config.stations):
         raise EditError("EVSE_MQTT_BRIDGE__STATIONS replaces the stations of the file; add the station there")
     return loaded
 

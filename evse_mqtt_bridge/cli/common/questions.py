@@ -15,7 +15,10 @@ from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, variable_name
 from evse_mqtt_bridge.domain.identifiers import suggest_alias
 from evse_mqtt_bridge.domain.model import PlugReading
 
-__all__ = ["Questions"]
+__all__ = ["ALIAS_QUESTION", "Questions"]
+
+ALIAS_QUESTION = "Alias, replaces the UUID in topics"
+"""The question about the alias of a station."""
 
 _PASSWORD: KeyPath = ("mqtt", "password")
 _TOKEN: KeyPath = ("stations", EACH, "token")
@@ -101,7 +104,7 @@ class Questions:
         edge_device_id = text("edge_device_id", "Edge device ID")
         uuid = text("uuid", "Station UUID")
         name = text("name", "Display name", default="")
-        alias = text("alias", "Alias, replaces the UUID in topics", default="", proposal=suggest_alias(name))
+        alias = text("alias", ALIAS_QUESTION, default="", proposal=suggest_alias(name))
         aliases, names = (_of_plugs(fields, key) or getattr(previous, key, {}) for key in PLUG_KEYS)
         return StationAnswers(edge_device_id, uuid, name=name, alias=alias, plugs=aliases, plug_names=names)
 

@@ -1,7 +1,7 @@
 """Polls each station when it is due, with one worker per concurrent request.
 
-One idle worker waits for the earliest due poll, and the others wait for the dispatch lock. There is thus one timer, and
-no task per station.
+A worker that has completed a poll takes the next due one. If none is due, it becomes idle, and one timer for all idle
+workers assigns the polls to them as they become due. There is no task and no timer per station.
 """
 
 import asyncio
@@ -80,8 +80,10 @@ class Poller:
     _schedule: Schedule = field(default_factory=Schedule)
     _joined: int = 0
     _started: dict[int, float] = field(default_factory=dict)
-    _dispatch_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _idle: list[asyncio.Future[DuePoll]] = field(default_factory=list)
+    """One future per idle worker; the last one gets the next poll."""
+    _timer: asyncio.Handle | None = None
+    """The next call of `_dispatch`; there is none while no worker is idle."""
 
     def __post_init__(self) -> None:
         self._schedule.rate = self.rate
@@ -104,7 +106,7 @@ class Poller:
                 self._stations[uuid] = _Assignment(interval, known.phase if known else station_phase(self._joined))
                 self._joined += known is None
                 self._schedule.put(uuid, now, Group.NEW)
-        self._changed.set()
+        self._dispatch_soon()
 
     @property
     def held(self) -> bool:
@@ -133,22 +135,31 @@ class Poller:
 
     async def run(self) -> NoReturn:
         """Poll until cancelled."""
-        async with asyncio.TaskGroup() as workers:
-            for number in range(self.concurrency):
-                workers.create_task(self._work(number), name=f"poll-{number}")
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for number in range(self.concurrency):
+                    workers.create_task(self._work(number), name=f"poll-{number}")
+        finally:
+            self._set_timer(None)
+            self._idle.clear()
         raise RuntimeError("the workers never return")
 
     async def _work(self, number: int) -> NoReturn:
         while True:
-            async with self._dispatch_lock:
-                uuid, due, group = await self._next_due_poll()
+            start = self.clock.monotonic()
+            # While a worker is idle, polls wait for the timer, so that they share a wake-up.
+            due_poll = None if self._idle else self._schedule.pop(start)
+            if due_poll is None:
+                due_poll = await self._next_due_poll()
+                start = self.clock.monotonic()
+            uuid, due, group = due_poll
             assignment = self._stations[uuid]
-            start = self._started[number] = self.clock.monotonic()
+            self._started[number] = start
             outcome = await self.fetch(uuid)
             del self._started[number]
             now = self.clock.monotonic()
             if self._schedule.end(group, now):
-                self._changed.set()
+                self._dispatch_soon()
             if isinstance(outcome, Failure) and outcome.retry_after is not None:
                 self._schedule.hold(now + outcome.retry_after)
             if self._stations.get(uuid) is not assignment:
@@ -162,25 +173,33 @@ class Poller:
                 phase=assignment.phase,
             )
             if self._schedule.put(uuid, due, group_of(state)):
-                self._changed.set()
+                self._dispatch_soon()
 
-    async def _next_due_poll(self) -> DuePoll:
-        """Wait for the earliest due poll of a group with a free slot.
+    def _next_due_poll(self) -> asyncio.Future[DuePoll]:
+        """Return a future for the next poll of a group with a free slot."""
+        assigned: asyncio.Future[DuePoll] = asyncio.get_running_loop().create_future()
+        self._idle.append(assigned)
+        if self._timer is None:
+            self._dispatch_soon()
+        return assigned
 
-        An earlier poll that is added meanwhile, or a slot that becomes free for another group, ends the wait.
-        """
-        while True:
-            due_poll = self._schedule.pop(self.clock.monotonic())
-            if due_poll is not None:
-                return due_poll
-            self._changed.clear()
-            wait = self._schedule.wait(self.clock.monotonic())
-            if wait is None:
-                await self._changed.wait()
-            elif wait > 0:
-                # Not asyncio.timeout: the exception costs several times as much.
-                timer = asyncio.get_running_loop().call_later(max(wait, WAKE_UP_GRANULARITY), self._changed.set)
-                try:
-                    await self._changed.wait()
-                finally:
-                    timer.cancel()
+    def _dispatch_soon(self) -> None:
+        """Dispatch in the next iteration of the loop, because a poll may be due earlier than the timer."""
+        if self._idle:
+            self._set_timer(asyncio.get_running_loop().call_soon(self._dispatch))
+
+    def _dispatch(self) -> None:
+        """Assign the due polls to idle workers, and set the timer for the next one."""
+        self._timer = None
+        now = self.clock.monotonic()
+        while self._idle and (due_poll := self._schedule.pop(now)) is not None:
+            self._idle.pop().set_result(due_poll)
+        wait = self._schedule.wait(now) if self._idle else None
+        if wait is not None:
+            loop = asyncio.get_running_loop()
+            self._set_timer(loop.call_later(max(wait, WAKE_UP_GRANULARITY), self._dispatch))
+
+    def _set_timer(self, timer: asyncio.Handle | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer

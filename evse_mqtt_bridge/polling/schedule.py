@@ -143,24 +143,26 @@ class Schedule:
 
         The wait of unavailable stations for one of their slots does not count.
         """
-        dues = [entry[0] for group in Group if group is not Group.UNAVAILABLE and (entry := self._first(group))]
-        if self.slots.has_room(Group.UNAVAILABLE) and (entry := self._first(Group.UNAVAILABLE)):
+        heaps = self._heaps
+        dues = [entry[0] for group in Group if group is not Group.UNAVAILABLE and (entry := self._first(heaps[group]))]
+        if self.slots.has_room(Group.UNAVAILABLE) and (entry := self._first(heaps[Group.UNAVAILABLE])):
             dues.append(max(entry[0], self._room_since))
         return max(0.0, now - min(dues)) if dues else 0.0
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until `pop` returns a key; `None` if no group with a free slot has one."""
-        group = self._next_group(now)
-        if group is None:
-            return None
-        return max(0.0, max(self._heaps[group][0][0], self._free_at, self.held_until) - now)
+        found = self._next(now)
+        return None if found is None else max(0.0, max(found[1][0][0], self._free_at, self.held_until) - now)
 
     def pop(self, now: float) -> DuePoll | None:
         """Remove and return a due key, and count it as running until `end`; `None` if none is due."""
-        group = self._next_group(now)
-        if group is None or max(self._heaps[group][0][0], self._free_at, self.held_until) > now:
+        found = self._next(now)
+        if found is None:
             return None
-        due, _, key = heapq.heappop(self._heaps[group])
+        group, heap = found
+        if heap[0][0] > now or self._free_at > now or self.held_until > now:
+            return None
+        due, _, key = heapq.heappop(heap)
         del self._due[key]
         self.slots.start(group)
         if self.rate:
@@ -175,23 +177,23 @@ class Schedule:
             self._room_since = now
         return has_more_room
 
-    def _next_group(self, now: float) -> Group | None:
+    def _next(self, now: float) -> tuple[Group, list[_Entry]] | None:
         """Return the group with the next poll: the earliest one, or one that is due of a group with precedence."""
-        earliest: Group | None = None
-        first: _Entry | None = None
-        for group in self._heaps:
-            entry = self._first(group)
+        found: tuple[Group, list[_Entry]] | None = None
+        for group, heap in self._heaps.items():
+            if not heap:  # as for most groups, in every poll
+                continue
+            entry = self._first(heap)
             if entry is None:
                 continue
             if entry[0] <= now and self.slots.has_precedence(group):
-                return group
-            if (first is None or entry < first) and self.slots.has_room(group):
-                earliest, first = group, entry
-        return earliest
+                return group, heap
+            if (found is None or entry < found[1][0]) and self.slots.has_room(group):
+                found = group, heap
+        return found
 
-    def _first(self, group: Group) -> _Entry | None:
+    def _first(self, heap: list[_Entry]) -> _Entry | None:
         """Return the earliest entry of a group. Drops entries whose key was removed, or has another due time."""
-        heap = self._heaps[group]
         while heap and self._due.get(heap[0][2]) != heap[0][1]:
             heapq.heappop(heap)
         return heap[0] if heap else None

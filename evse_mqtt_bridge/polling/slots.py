@@ -21,6 +21,8 @@ __all__ = ["Group", "Slots", "group_of"]
 class Group(Enum):
     """Why a station is polled."""
 
+    __hash__ = object.__hash__  # the hash of an enum is a Python function, and each poll needs some
+
     ANSWERING = "it answered last time"
     NEW = "it has not been polled yet, or has another token or interval"
     DOUBTFUL = "it failed last time"

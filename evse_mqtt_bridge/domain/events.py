@@ -5,6 +5,7 @@ overrides the methods that it needs. It must not raise, must not block, and shou
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ __all__ = [
     "BrokerChanged",
     "BrokerConnected",
     "BrokerDisconnected",
+    "ClockChanged",
     "ConfigurationApplied",
     "ConfigurationRejected",
     "ConsumerStarted",
@@ -161,6 +163,17 @@ class OfflineNotAcknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockChanged:
+    """The clock of the machine was set. Times of day that were recorded before have to be corrected.
+
+    Attributes:
+        shift: The difference to add to them.
+    """
+
+    shift: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurationApplied:
     """A changed configuration was applied.
 
@@ -217,6 +230,9 @@ class Listener:
 
     def offline_not_acknowledged(self, event: OfflineNotAcknowledged) -> None:
         """See `OfflineNotAcknowledged`."""
+
+    def clock_changed(self, event: ClockChanged) -> None:
+        """See `ClockChanged`."""
 
     def configuration_applied(self, event: ConfigurationApplied) -> None:
         """See `ConfigurationApplied`."""
@@ -291,6 +307,11 @@ class Listeners(Listener):
         """See `poll_completed`."""
         for listener in self._listeners:
             listener.offline_not_acknowledged(event)
+
+    def clock_changed(self, event: ClockChanged) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.clock_changed(event)
 
     def configuration_applied(self, event: ConfigurationApplied) -> None:
         """See `poll_completed`."""

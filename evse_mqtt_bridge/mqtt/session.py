@@ -8,6 +8,7 @@ publishing/publication.py decides what to publish, and in which order. This modu
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.domain.events import (
@@ -115,6 +116,11 @@ class Session:
         self.publication.reconfigured(plan)
         self._sender.pump()
         self._wake_up.set()
+
+    def clock_changed(self, shift: timedelta) -> None:
+        """Publish the start time again, corrected by `shift`."""
+        self.publication.clock_changed(shift)
+        self._sender.pump()
 
     async def run(self) -> None:
         """Stay connected until cancelled; then publish `offline`, wait for the acknowledgement, and disconnect."""

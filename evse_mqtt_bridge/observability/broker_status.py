@@ -36,6 +36,11 @@ class BrokerStatus(events.Listener):
             self._since = self._utc()
         self.connected, self.error = False, event.detail
 
+    def clock_changed(self, event: events.ClockChanged) -> None:
+        """Correct the time."""
+        if self._since is not None:
+            self._since += event.shift
+
     def broker_changed(self, event: events.BrokerChanged) -> None:  # noqa: ARG002  # any change closes the connection
         """Reset the connection and the error, because the bridge itself closed the old connection."""
         self.connected, self.error, self._since = False, "", self._utc()

@@ -278,7 +278,13 @@ class EventLog(events.Listener):
         """Log that the broker is left to publish the will."""
         log_event(self.log, LogEvent.OFFLINE_NOT_ACKNOWLEDGED)
 
-    # The configuration
+    # The machine and the configuration
+
+    def clock_changed(self, event: events.ClockChanged) -> None:
+        """Log by how much the clock was set."""
+        seconds = event.shift.total_seconds()
+        change = f"{'+' if seconds > 0 else '-'}{format_duration(abs(seconds))}"
+        self._log_limited(LogEvent.CLOCK_CHANGED, change=change)
 
     def configuration_applied(self, event: events.ConfigurationApplied) -> None:
         """Log the reload."""

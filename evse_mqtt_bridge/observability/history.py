@@ -7,7 +7,7 @@ receives every poll, so it does little while nothing changes.
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from evse_mqtt_bridge.domain import events
 from evse_mqtt_bridge.domain.model import Failure, PlugState, Reason, StationState
@@ -21,6 +21,8 @@ _SECONDS_PER_MINUTE = 60
 
 _NOTES_LIMIT = 3
 
+_NO_CORRECTION = timedelta()
+
 
 class PowerSeries:
     """The power of a plug (W) as steps: the last value of each minute in which it changed, for an hour.
@@ -31,7 +33,7 @@ class PowerSeries:
     __slots__ = ("_minutes", "_powers")
 
     def __init__(self) -> None:
-        self._minutes = array("I")
+        self._minutes = array("i")
         self._powers = array("d")
 
     def add(self, at: datetime, power: float | None) -> None:
@@ -48,6 +50,10 @@ class PowerSeries:
         self._minutes.append(minute)
         self._powers.append(value)
 
+    def shift(self, minutes: int) -> None:
+        """Move all steps, because the clock was set."""
+        self._minutes = array("i", (minute + minutes for minute in self._minutes))
+
     def steps(self) -> Iterator[tuple[int, float | None]]:
         """Yield each step: its first minute, counted since 1970-01-01 in UTC, and the power (`None`: a gap)."""
         for minute, power in zip(self._minutes, self._powers, strict=True):
@@ -60,6 +66,11 @@ class PlugHistory:
 
     since: datetime
     power: PowerSeries = field(default_factory=PowerSeries)
+
+    def shift(self, difference: timedelta) -> None:
+        """Correct all times, because the clock was set."""
+        self.since += difference
+        self.power.shift(round(difference.total_seconds() / _SECONDS_PER_MINUTE))
 
 
 @dataclass(slots=True)
@@ -74,6 +85,7 @@ class StationHistory:
         note: The notes about the last useful response.
         revision: The revision of the whole history at the last change of this station.
         plugs: By plug uuid.
+        correction: The sum of all shifts of the clock that the times include.
     """
 
     polled: datetime | None = None
@@ -83,6 +95,16 @@ class StationHistory:
     note: str = ""
     revision: int = 0
     plugs: dict[str, PlugHistory] = field(default_factory=dict)
+    correction: timedelta = _NO_CORRECTION
+
+    def correct(self, correction: timedelta) -> None:
+        """Correct all times, because the clock was set; `correction` is the new sum of all shifts."""
+        difference, self.correction = correction - self.correction, correction
+        self.polled = self.polled and self.polled + difference
+        self.since = self.since and self.since + difference
+        self.error_at = self.error_at and self.error_at + difference
+        for plug in self.plugs.values():
+            plug.shift(difference)
 
 
 class History(events.Listener):
@@ -95,10 +117,13 @@ class History(events.Listener):
     def __init__(self) -> None:
         self.revision = 0
         self._stations: dict[str, StationHistory] = {}
+        self._correction = _NO_CORRECTION
 
     def station(self, uuid: str) -> StationHistory:
         """Return the history of a station; an empty one before its first poll."""
-        return self._stations.get(uuid) or StationHistory()
+        history = self._stations.get(uuid) or StationHistory()
+        self._correct(history)
+        return history
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Record a poll and its changes."""
@@ -107,6 +132,7 @@ class History(events.Listener):
         history = self._stations.get(uuid)
         if history is None:
             history = self._stations[uuid] = StationHistory()
+        self._correct(history)
         self.revision = history.revision = self.revision + 1
         history.polled = at
         if isinstance(outcome, Failure):
@@ -119,13 +145,23 @@ class History(events.Listener):
         """Record plugs whose measurements became too old."""
         history = self._stations.get(event.station.uuid)
         if history is not None:
+            self._correct(history)
             self.revision = history.revision = self.revision + 1
             _record_changes(history, event.old, event.new, event.moment.utc)
+
+    def clock_changed(self, event: events.ClockChanged) -> None:
+        """Correct the times of each station when it is used next, because there may be thousands of stations."""
+        self.revision += 1
+        self._correction += event.shift
 
     def station_removed(self, event: events.StationRemoved) -> None:
         """Drop the history of a station."""
         self.revision += 1
         self._stations.pop(event.uuid, None)
+
+    def _correct(self, history: StationHistory) -> None:
+        if history.correction is not self._correction:
+            history.correct(self._correction)
 
 
 def _record_changes(history: StationHistory, old: StationState, new: StationState, at: datetime) -> None:

@@ -50,6 +50,15 @@ class LogEvent(Enum):
         ),
     )
 
+    CLOCK_CHANGED = (
+        "info",
+        "the clock of the machine was set",
+        (
+            "`change` is the difference to the time before. Start time, uptime and the times on the status page are "
+            "corrected; log lines before keep their times. Measurements may be `stale` until the clock is right."
+        ),
+    )
+
     # The configuration
     CONFIGURATION_WARNING = (
         "warning",

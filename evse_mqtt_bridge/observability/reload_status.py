@@ -28,6 +28,10 @@ class ReloadStatus(events.Listener):
         """Store the time at which the configuration was applied."""
         self.configured, self.last_accepted = self._utc(), True
 
+    def clock_changed(self, event: events.ClockChanged) -> None:
+        """Correct the time."""
+        self.configured += event.shift
+
     def configuration_rejected(self, event: events.ConfigurationRejected) -> None:  # noqa: ARG002  # as above
         """Store that the last reload was rejected."""
         self.last_accepted = False

@@ -19,7 +19,7 @@ has room, and does the waiting. The rules:
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from evse_mqtt_bridge.domain.model import Station, StationState
@@ -110,6 +110,11 @@ class Publication:
     def started(self) -> datetime:
         """When the bridge started, in UTC."""
         return self._renderer.started
+
+    def clock_changed(self, shift: timedelta) -> None:
+        """Correct the start time, and republish the entry of the bridge, which contains it."""
+        self._renderer.started += shift
+        self._put_again([BRIDGE_KEY], [])
 
     @property
     def deferred_entry_topics(self) -> frozenset[str]:

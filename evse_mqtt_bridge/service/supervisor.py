@@ -11,13 +11,20 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.load import Loaded
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.domain.events import ConfigurationApplied, ConfigurationRejected, Listeners, StationRemoved
+from evse_mqtt_bridge.domain.events import (
+    ClockChanged,
+    ConfigurationApplied,
+    ConfigurationRejected,
+    Listeners,
+    StationRemoved,
+)
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
@@ -37,6 +44,7 @@ from evse_mqtt_bridge.service.pipeline import Pipeline
 from evse_mqtt_bridge.service.reload_plan import Action, ComponentName, ReloadPlan
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
 from evse_mqtt_bridge.service.uncaught_errors import UncaughtErrors
+from evse_mqtt_bridge.service.wall_clock import WallClock
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 
@@ -104,7 +112,8 @@ class Supervisor:
         self._budget = Budget.of(descriptor_limit())
         self._has_few_descriptors = self._budget.is_short(config)
         self._config = config = self._budget.apply(config)
-        self._clock = clock = Clock(loop.time, random.random)
+        wall_clock = WallClock()
+        self._clock = clock = Clock(loop.time, random.random, wall_clock)
         self._notifier = notifier
         self._observers = Observers.create(log, clock, config.mqtt)
         self._listeners = Listeners(self._observers)
@@ -134,6 +143,7 @@ class Supervisor:
             ComponentName.PUBLISHING: self._publishing,
             ComponentName.WEB_SERVER: self._web_server,
         }
+        wall_clock.on_change = self._clock_changed
         loop.set_exception_handler(self._uncaught_errors.handle)
 
     async def startup(self) -> None:
@@ -213,6 +223,11 @@ class Supervisor:
             await component.stop()
         self._logging.tick()
         self._log(LogEvent.BRIDGE_STOPPED)
+
+    def _clock_changed(self, shift: timedelta) -> None:
+        self._listeners.clock_changed(ClockChanged(shift))
+        # Later, because anything may have asked for the time, the session itself, too.
+        asyncio.get_running_loop().call_soon(lambda: self._publishing.session.clock_changed(shift))
 
     # Reload
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from evse_mqtt_bridge.observability.snapshot import StationSnapshot, snapshot_json, station_json
 from evse_mqtt_bridge.publishing.plan import Plan
@@ -32,12 +33,14 @@ class Frame:
         plan: The plan that the stations belong to.
         revision: The highest revision of the history that the viewer has after this frame.
         interval: Number of the interval that the frame was rendered in.
+        started: The start time of the bridge; another one after the clock of the machine was set.
     """
 
     payload: bytes = field(repr=False)
     plan: Plan = field(repr=False)
     revision: int
     interval: int
+    started: datetime | None
 
 
 async def render_stations(stations: Iterable[StationSnapshot], now: Callable[[], float]) -> list[bytes]:
@@ -61,6 +64,7 @@ class Feed:
     _interval: int = -1
     _plan: Plan | None = None
     _revision: int = -1
+    _started: datetime | None = None
     _frames: dict[int, asyncio.Task[Frame]] = field(default_factory=dict)  # by the revision before
     _closed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -76,7 +80,7 @@ class Feed:
         if self._closed.is_set():
             return None
         plan = self._enter_interval()
-        after = previous.revision if previous is not None and previous.plan is plan else -1
+        after = previous.revision if previous is not None and self._continues(previous, plan) else -1
         rendering = self._frames.get(after)
         if rendering is None:
             rendering = asyncio.create_task(self._render(after, plan, self._interval), name="frame")
@@ -105,13 +109,18 @@ class Feed:
         self._closed.set()
         self.reset()
 
+    def _continues(self, previous: Frame, plan: Plan) -> bool:
+        """Return whether a viewer of a frame needs only what changed since: neither stations nor the clock did."""
+        return previous.plan is plan and previous.started == self._started
+
     def _enter_interval(self) -> Plan:
         interval, plan = int(self.now() // FRAME_INTERVAL), self.source.plan
         if interval != self._interval or plan is not self._plan:
             self._interval, self._plan = interval, plan
             # All frames of an interval end at the same revision, so that viewers that joined at different times share
             # frames from then on. Stations polled after that revision are part of the next frame again.
-            self._revision = self.source.summary().revision
+            summary = self.source.summary()
+            self._revision, self._started = summary.revision, summary.bridge.started
             self._frames = {}
         return plan
 
@@ -120,8 +129,8 @@ class Feed:
 
         `plan` is the plan at the time of the request. If it is replaced meanwhile, the next frame is a full snapshot.
         """
-        revision, is_full = self._revision, after < 0
+        revision, started, is_full = self._revision, self._started, after < 0
         stations = await render_stations(self.source.stations(after, steps=is_full), self.now)
         snapshot = snapshot_json(replace(self.source.summary(), revision=revision), stations)
         head = b"retry: 2000\nevent: picture\ndata: " if is_full else b"event: change\ndata: "
-        return Frame(b"".join((head, snapshot, b"\n\n")), plan, revision, interval)
+        return Frame(b"".join((head, snapshot, b"\n\n")), plan, revision, interval, started)

@@ -1,8 +1,16 @@
 """The connection to the broker, as the status page shows it."""
 
+from datetime import timedelta
+
 import pytest
 
-from evse_mqtt_bridge.domain.events import BrokerChanged, BrokerConnected, BrokerDisconnected, DisconnectReason
+from evse_mqtt_bridge.domain.events import (
+    BrokerChanged,
+    BrokerConnected,
+    BrokerDisconnected,
+    ClockChanged,
+    DisconnectReason,
+)
 from evse_mqtt_bridge.observability.broker_status import BrokerStatus
 from tests.harness import Clock
 
@@ -53,3 +61,14 @@ def test_broker_status_after_broker_change_has_no_error(status: BrokerStatus, cl
     status.broker_changed(BrokerChanged("other:1", "me"))
     snapshot = status.snapshot("other:1")
     assert (snapshot.connected, snapshot.since, snapshot.error) == (False, clock.now(), "")
+
+
+def test_broker_status_after_clock_was_set_is_corrected(status: BrokerStatus, clock: Clock) -> None:
+    shift = timedelta(days=20_000)
+    status.clock_changed(ClockChanged(shift))
+    assert status.snapshot("b:1").since == clock.now(), "there was no attempt to connect"
+    status.broker_connected(BrokerConnected())
+    connected_at = clock.now()
+    clock.advance(5)
+    status.clock_changed(ClockChanged(shift))
+    assert status.snapshot("b:1").since == connected_at + shift

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age
-from evse_mqtt_bridge.domain.events import PollCompleted, StateAged, StationRemoved
+from evse_mqtt_bridge.domain.events import ClockChanged, PollCompleted, StateAged, StationRemoved
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.domain.plugs import restore_plugs
 from evse_mqtt_bridge.observability.history import HISTORY_MINUTES, History, PowerSeries, StationHistory
@@ -148,6 +148,38 @@ def test_power_after_clock_was_years_ahead_continues() -> None:
     series.add(NOW + timedelta(minutes=1), 3.0)
     series.add(NOW + timedelta(minutes=2), 4.0)
     assert _from_beginning(series) == [(0, 1.0), (1, 3.0), (2, 4.0)]
+
+
+def test_times_are_corrected_when_the_clock_is_set() -> None:
+    station = _Recorded()
+    for power in (100, 200):
+        station.poll(reading(plug_reading(power=power)))
+    station.poll(failure(Reason.SERVER_ERROR))
+    before, steps = replace(station.history.station("s1")), station.steps()
+    since, revision = before.plugs["p1"].since, station.history.revision
+    station.history.clock_changed(ClockChanged(timedelta(hours=-1)))
+    station.history.clock_changed(ClockChanged(timedelta(hours=1)))
+    shift = timedelta(days=365, seconds=7)
+    station.history.clock_changed(ClockChanged(shift))
+    after = station.history.station("s1")
+    assert before.polled is not None
+    assert (after.polled, after.error_at) == (before.polled + shift, before.polled + shift)
+    assert after.plugs["p1"].since == since + shift
+    assert station.history.revision > revision
+    assert station.steps() == [(minute + 365 * 24 * 60, power) for minute, power in steps]
+    station.now += shift
+    assert station.poll(reading()).polled == station.now
+
+
+@given(st.integers(-60 * 366, 60 * 366), st.integers(0, 60))
+def test_power_after_any_shift_continues(days: int, minutes: int) -> None:
+    """The clock of a machine may even have shown 1970 after it had been right."""
+    power = PowerSeries()
+    power.add(NOW, 1.0)
+    power.shift(days * 24 * 60)
+    power.add(NOW + timedelta(days=days, minutes=minutes), 2.0)
+    steps = [(minute - _FIRST_MINUTE - days * 24 * 60, value) for minute, value in power.steps()]
+    assert steps == ([(0, 1.0), (minutes, 2.0)] if minutes else [(0, 2.0)])
 
 
 def test_removed_plug_is_dropped() -> None:

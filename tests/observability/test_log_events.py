@@ -26,6 +26,7 @@ _PUBLISHED_IDS = frozenset(
         "broker_tls_failed",
         "broker_unreachable",
         "client_id_in_use",
+        "clock_changed",
         "cloud_rate_limited",
         "configuration_applied",
         "configuration_rejected",

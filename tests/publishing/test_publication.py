@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -634,3 +635,22 @@ def test_plan_has_what_the_configuration_has() -> None:
 def test_started_is_published() -> None:
     _, broker = _running(plan())
     assert json.loads(broker.retained["evse/bridge/info"])["started"] == NOW.isoformat().replace("+00:00", ".000Z")
+
+
+def test_started_is_published_again_when_the_clock_is_set() -> None:
+    bridge, broker = _running(plan(_NORTH), "e1")
+    before = dict(broker.retained)
+    bridge.publication.clock_changed(timedelta(days=1, seconds=2))
+    broker.deliver()
+    changed = {topic for topic, payload in broker.retained.items() if before[topic] != payload}
+    assert changed == {"evse/bridge/info"}
+    started = json.loads(broker.retained["evse/bridge/info"])["started"]
+    assert datetime.fromisoformat(started) == NOW + timedelta(days=1, seconds=2)
+
+
+def test_clock_set_while_disconnected_is_published_later() -> None:
+    bridge, broker = Bridge(plan()), ModelBroker()
+    bridge.publication.clock_changed(timedelta(days=1))
+    broker.connect(bridge.publication)
+    broker.deliver()
+    assert json.loads(broker.retained["evse/bridge/info"])["started"].startswith(f"{NOW + timedelta(days=1):%Y-%m-%d}")

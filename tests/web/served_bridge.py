@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.events import StationRemoved
+from evse_mqtt_bridge.domain.events import ClockChanged, StationRemoved
 from evse_mqtt_bridge.domain.model import Outcome, PlugReading, Reading
 from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.snapshot import (
@@ -92,6 +92,11 @@ class StubBridge:
         self._bridge.publication.reconfigured(publishing_plan(_config(stations)))
         for uuid in before - set(self._bridge.plan.stations):
             self.history.station_removed(StationRemoved(uuid))
+
+    def set_clock(self, shift: timedelta) -> None:
+        """Correct all times, as after the clock of the machine was set."""
+        self._bridge.publication.clock_changed(shift)
+        self.history.clock_changed(ClockChanged(shift))
 
     # StatusSource
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -92,6 +93,16 @@ async def test_feed_after_reload_sends_full_snapshot() -> None:
     frame = await _next(feed, frame)
     assert _decode(frame) == ("picture", ["Renamed", "Station 3"])
     assert _decode(await _next(feed, frame)) == ("change", [])
+
+
+async def test_feed_after_the_clock_was_set_sends_full_snapshot() -> None:
+    bridge = StubBridge([station(1), station(2)])
+    feed = _feed(bridge)
+    first = await _next(feed)
+    bridge.set_clock(timedelta(hours=1))
+    second = await _next(feed, first)
+    assert _decode(second) == ("picture", ["Station 1", "Station 2"])
+    assert _decode(await _next(feed, second)) == ("change", [])
 
 
 async def test_feed_reloaded_during_render_sends_full_snapshot() -> None:

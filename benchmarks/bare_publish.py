@@ -9,7 +9,7 @@ import itertools
 
 from benchmarks.cloud import plugs_of, uuid_of
 from evse_mqtt_bridge.config.schema import Mqtt
-from evse_mqtt_bridge.mqtt.connection import Handlers, connect
+from evse_mqtt_bridge.mqtt.connection import ConnectOptions, Handlers, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.errors import UnavailableError
@@ -28,7 +28,7 @@ async def publish(port: int, qos: int) -> None:
             connection.publish(next(messages))
 
     handlers = Handlers(lambda *_: None, lambda *_: None, pump)
-    result = await connect(Mqtt(host="127.0.0.1", port=port, qos=qos, client_id="bare"), None, None, handlers)
+    result = await connect(ConnectOptions(Mqtt(host="127.0.0.1", port=port, qos=qos, client_id="bare")), handlers)
     if isinstance(result, Disconnected):
         raise UnavailableError(result.detail)
     connection = result

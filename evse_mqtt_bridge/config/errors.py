@@ -1,6 +1,6 @@
 """Errors and warnings about a configuration, by key; load.py adds the line of the file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,17 @@ __all__ = ["QUOTES_HINT", "Issue", "printable", "validation_issues"]
 
 
 QUOTES_HINT = "; put text in double quotes"
+
+_PORT_HINT = "write its port into mqtt.port"
+_WEBSOCKET_HINT = f'{_PORT_HINT} and its path into mqtt.websocket_path, and set mqtt.transport = "websockets"'
+
+_URL_HINTS: Mapping[str, str] = {
+    **dict.fromkeys(("mqtt", "tcp"), _PORT_HINT),
+    **dict.fromkeys(("mqtts", "ssl", "tls"), f"{_PORT_HINT}, and add [mqtt.tls]"),
+    "ws": _WEBSOCKET_HINT,
+    "wss": f"{_WEBSOCKET_HINT}; and add [mqtt.tls]",
+}
+"""What to do with a URL in place of `mqtt.host`, by its scheme."""
 
 
 class Issue(NamedTuple):
@@ -59,6 +70,8 @@ def _syntax_hint(setting: Setting, value: object) -> str:
             return f", each written as [[{table}]]"
         case "object", _ if setting.section is not None:
             return f", written as [[{table}]]" if EACH in setting.path else f", written as [{table}]"
+        case "string", str() if setting.path == ("mqtt", "host") and (hint := _URL_HINTS.get(value.split("://")[0])):
+            return f"; {hint}"
         case "string", _ if not isinstance(value, str) and not setting.expected.startswith('"'):
             return QUOTES_HINT
         case "integer" | "number" | "boolean", str():

@@ -14,16 +14,20 @@ from evse_mqtt_bridge.config.value_types import (
     Alias,
     BaseTopic,
     File,
+    HeaderName,
+    HeaderValue,
     Host,
     Line,
     Password,
     PlugAlias,
     PlugName,
+    ServerName,
     StatusPath,
     Token,
     TopicPrefix,
     Url,
     Uuid,
+    WebSocketPath,
 )
 from evse_mqtt_bridge.domain.model import Station, station_title
 from evse_mqtt_bridge.support.net import host_and_port, is_loopback, is_wildcard
@@ -60,10 +64,14 @@ class Tls(Section):
     """PEM file with the bridge's client certificate, if the broker requires one."""
     key_file: File = ""
     """PEM file with the private key of `cert_file`. Empty: the key is in `cert_file`."""
+    server_name: ServerName = ""
+    """Host name that the broker's certificate must contain. Empty: `mqtt.host`. Set it if `mqtt.host` is an address."""
 
 
-def default_port(*, tls: bool) -> int:
-    """Return the port that IANA registered for MQTT, with or without TLS."""
+def default_port(*, tls: bool, transport: Literal["tcp", "websockets"] = "tcp") -> int:
+    """Return the port that IANA registered for MQTT, or for HTTP in case of WebSockets, with or without TLS."""
+    if transport == "websockets":
+        return 443 if tls else 80
     return 8883 if tls else 1883
 
 
@@ -73,7 +81,7 @@ class Mqtt(Section):
     host: Host
     """Host name or IP address of the broker."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Port of the broker. Default: 1883, or 8883 with TLS."""
+    """Port of the broker. Default: 1883, or 8883 with TLS; with WebSockets 80, or 443 with TLS."""
     username: Annotated[Line, Field(max_length=1024)] = ""
     """User name, if the broker requires one."""
     password: Password | None = None
@@ -84,8 +92,16 @@ class Mqtt(Section):
     """First level or levels of every topic, except for discovery."""
     client_id: Annotated[Line, Field(min_length=1, max_length=128)] = "evse-mqtt-bridge"
     """MQTT client ID. It must be unique on the broker."""
-    protocol: Literal["5", "3.1.1"] = "5"
-    """MQTT version. Use "3.1.1" for brokers without MQTT 5."""
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """MQTT version. "auto": MQTT 5, or 3.1.1 once the broker refuses MQTT 5."""
+    transport: Literal["tcp", "websockets"] = "tcp"
+    """How MQTT is transported. "websockets" requires a broker that offers MQTT over WebSocket."""
+    websocket_path: WebSocketPath = "/mqtt"
+    """Path of the WebSocket."""
+    websocket_headers: Annotated[
+        Mapping[HeaderName, HeaderValue], AfterValidator(MappingProxyType), PlainSerializer(dict)
+    ] = Field(default_factory=lambda: MappingProxyType({}))
+    """Further headers of the request that opens the WebSocket: name = value."""
     qos: Annotated[int, Field(ge=0, le=2)] = 1
     """Quality of service of every message: 0 (at most once), 1 (at least once) or 2 (exactly once)."""
     keepalive: Annotated[int, Field(ge=5, le=3600)] = 30
@@ -96,7 +112,7 @@ class Mqtt(Section):
     @property
     def effective_port(self) -> int:
         """The port to connect to."""
-        return self.port or default_port(tls=self.tls is not None)
+        return self.port or default_port(tls=self.tls is not None, transport=self.transport)
 
     @property
     def address(self) -> str:

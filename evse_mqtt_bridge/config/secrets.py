@@ -82,7 +82,8 @@ def resolve(data: dict[str, Any], folder: Path, credentials: Path | None = None)
 
 def has_secrets(data: dict[str, Any]) -> bool:
     """Return whether a configuration contains a secret itself, rather than the name of a file."""
-    return any(table.get(name) for _, name, table in _secrets(data))
+    has_headers = bool(_table(data, "mqtt").get("websocket_headers"))  # often with a key of the service
+    return has_headers or any(table.get(name) for _, name, table in _secrets(data))
 
 
 def others_can_read(file: Path) -> bool:

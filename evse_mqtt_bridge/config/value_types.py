@@ -20,21 +20,27 @@ __all__ = [
     "BaseTopic",
     "Expected",
     "File",
+    "HeaderName",
+    "HeaderValue",
     "Host",
     "Line",
     "Password",
     "PlugAlias",
     "PlugName",
+    "ServerName",
     "StatusPath",
     "Token",
     "TopicPrefix",
     "Url",
     "Uuid",
+    "WebSocketPath",
     "is_line",
 ]
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _HEADER_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_HEADER_VALUE = re.compile(r"[ -~]{0,4096}")
 _PLACEHOLDERS = frozenset({"edge_device_id", "uuid"})
 _HOST_LENGTH = 253
 _PASSWORD_LENGTH = 4096
@@ -134,6 +140,12 @@ Host = Annotated[
     Expected('a host name or IP address, without "mqtt://" or "http://" and without a port', _is_host),
     AfterValidator(_without_brackets),
 ]
+ServerName = Annotated[str, Expected("a host name", lambda value: not value or _is_host(value))]
+WebSocketPath = Annotated[
+    str, Field(max_length=2048), Expected("a path that starts with /, such as /mqtt", re.compile(r"/[!-~]*").fullmatch)
+]
+HeaderName = Annotated[str, Expected("the name of a header", _HEADER_NAME.fullmatch)]
+HeaderValue = Annotated[SecretStr, Expected("visible ASCII characters and spaces", _HEADER_VALUE.fullmatch)]
 File = Annotated[str, Expected("a file path", is_line)]
 TopicPrefix = Annotated[
     str,

@@ -24,6 +24,7 @@ __all__ = [
     "Listener",
     "Listeners",
     "OfflineNotAcknowledged",
+    "OlderVersionUsed",
     "PollCompleted",
     "PublishRejected",
     "RestoreUncertain",
@@ -125,6 +126,17 @@ class BrokerDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class OlderVersionUsed:
+    """The broker accepts only an older version of MQTT.
+
+    Attributes:
+        version: The version in use.
+    """
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class PublishRejected:
     """The broker rejected a message."""
 
@@ -216,6 +228,9 @@ class Listener:
     def broker_disconnected(self, event: BrokerDisconnected) -> None:
         """See `BrokerDisconnected`."""
 
+    def older_version_used(self, event: OlderVersionUsed) -> None:
+        """See `OlderVersionUsed`."""
+
     def publish_rejected(self, event: PublishRejected) -> None:
         """See `PublishRejected`."""
 
@@ -282,6 +297,11 @@ class Listeners(Listener):
         """See `poll_completed`."""
         for listener in self._listeners:
             listener.broker_disconnected(event)
+
+    def older_version_used(self, event: OlderVersionUsed) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.older_version_used(event)
 
     def publish_rejected(self, event: PublishRejected) -> None:
         """See `poll_completed`."""

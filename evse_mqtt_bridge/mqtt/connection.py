@@ -17,18 +17,26 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.errors import Disconnected, connect_error, disconnection, reason_text, refusal
+from evse_mqtt_bridge.mqtt.errors import (
+    Disconnected,
+    VersionDoubt,
+    connect_error,
+    disconnection,
+    reason_text,
+    refusal,
+)
 from evse_mqtt_bridge.mqtt.inbound import FAILED, Connack, Inbound, InvalidPacketError
 from evse_mqtt_bridge.mqtt.limits import WINDOW, Limits
 from evse_mqtt_bridge.mqtt.outbound import Outbound
 from evse_mqtt_bridge.mqtt.paho_client import PahoClient
-from evse_mqtt_bridge.mqtt.transport import Transport, open_transport
+from evse_mqtt_bridge.mqtt.transport import SocketTransport, Transport, open_socket
+from evse_mqtt_bridge.mqtt.versions import MqttVersion
 from evse_mqtt_bridge.publishing.manifest import ENTRY_LIMIT
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 from evse_mqtt_bridge.support.tls import client_context
 
-__all__ = ["Connection", "Handlers", "connect", "tls_context"]
+__all__ = ["ConnectOptions", "Connection", "Handlers", "connect", "tls_context"]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for name resolution, TCP, TLS and the broker's CONNACK, each."""
@@ -67,25 +75,30 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
     return None if tls is None else client_context("mqtt.tls", tls.ca_file, tls.cert_file, tls.key_file)
 
 
-async def connect(
-    settings: Mqtt,
-    tls: ssl.SSLContext | None,
-    will: Message | None,
-    handlers: Handlers,
-    packet_limit: int = ENTRY_LIMIT,
-) -> "Connection | Disconnected":
-    """Return a connection that the broker has accepted, or the reason why it failed.
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """What a connection begins with.
 
-    Args:
+    Attributes:
         settings: The settings of the broker.
         tls: The TLS context; `None`: no TLS.
         will: The will; `None`: none.
-        handlers: The callbacks of the connection.
         packet_limit: Maximum size of a packet that the broker may send, in bytes.
+        version: The MQTT version.
     """
-    connection = Connection(settings, will, handlers, packet_limit)
+
+    settings: Mqtt
+    tls: ssl.SSLContext | None = None
+    will: Message | None = None
+    packet_limit: int = ENTRY_LIMIT
+    version: MqttVersion = "5"
+
+
+async def connect(options: ConnectOptions, handlers: Handlers) -> "Connection | Disconnected":
+    """Return a connection that the broker has accepted, or the reason why it failed."""
+    connection = Connection(options, handlers)
     try:
-        result = await connection.open(tls)
+        result = await connection.open()
     except BaseException:
         connection.abort()
         raise
@@ -95,35 +108,35 @@ async def connect(
 class Connection:
     """One connection, see the module. The future `disconnected` is done when the connection has ended."""
 
-    def __init__(self, settings: Mqtt, will: Message | None, handlers: Handlers, packet_limit: int) -> None:
+    def __init__(self, options: ConnectOptions, handlers: Handlers) -> None:
         self._loop = asyncio.get_running_loop()
-        self._settings = settings
+        self._options = options
         self._handlers = handlers
         self._in_flight: dict[int, str] = {}
         self._markers: dict[int, asyncio.Future[bool]] = {}
         self._progress = self._loop.time()
         self._is_notifying = False
-        self._limits = Limits(settings.qos, WINDOW, None)
+        self._limits = Limits(options.settings.qos, WINDOW, None)
         self._transport: Transport | None = None
         self._is_flush_due = False
         self._is_writing = False
         self._accepted: asyncio.Future[Disconnected | None] = self._loop.create_future()
         self._subscribed: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         self.disconnected: asyncio.Future[Disconnected] = self._loop.create_future()
-        self._is_v5 = settings.protocol == "5"
+        self._is_v5 = options.version == "5"
         self._is_aborted = False
-        self._inbound = Inbound(self._is_v5, packet_limit)
+        self._inbound = Inbound(self._is_v5, options.packet_limit)
         self._outbound = Outbound(self._is_v5)
-        self._client = client = PahoClient(settings, will, is_v5=self._is_v5)
+        self._client = client = PahoClient(options.settings, options.will, is_v5=self._is_v5)
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_socket_close = self._on_socket_close
 
-    async def open(self, tls: ssl.SSLContext | None) -> Disconnected | None:
+    async def open(self) -> Disconnected | None:
         """Connect and wait for the broker's CONNACK; return `None` if the broker accepts."""
 
         def open_unless_aborted() -> Transport:
-            transport = open_transport(self._settings, tls, CONNECT_TIMEOUT)
+            transport = _open_transport(self._options.settings, self._options.tls)
             if self._is_aborted:
                 transport.close()
             return transport
@@ -139,12 +152,12 @@ class Connection:
                 result = await self._accepted
         except TimeoutError:
             detail = f"the broker did not answer CONNECT within {CONNECT_TIMEOUT:g} s"
-            result = Disconnected(DisconnectReason.UNREACHABLE, detail)
+            result = Disconnected(DisconnectReason.UNREACHABLE, detail, VersionDoubt.POSSIBLE)
         if result is not None:
             self.abort()
             if result.reason is DisconnectReason.LOST:
                 detail = "the broker closed the connection instead of answering CONNECT"
-                return Disconnected(DisconnectReason.UNREACHABLE, detail)
+                return Disconnected(DisconnectReason.UNREACHABLE, detail, VersionDoubt.POSSIBLE)
         return result
 
     async def keep_alive(self) -> Disconnected:
@@ -375,22 +388,23 @@ class Connection:
         transport, buffer = self._transport, self._outbound.buffer
         if transport is None:
             return
-        if buffer:
-            try:
+        try:
+            if buffer:
                 del buffer[: transport.send(buffer)]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._close_transport()
-                self._end(Disconnected(DisconnectReason.LOST, "the connection was lost"))
-                return
-        if bool(buffer) is not self._is_writing:
-            self._is_writing = bool(buffer)
-            if self._is_writing:
+            is_writing = bool(buffer) or transport.has_unsent()
+        except BlockingIOError:
+            is_writing = True
+        except OSError:
+            self._close_transport()
+            self._end(Disconnected(DisconnectReason.LOST, "the connection was lost"))
+            return
+        if is_writing is not self._is_writing:
+            self._is_writing = is_writing
+            if is_writing:
                 self._loop.add_writer(transport.fileno(), self._flush)
             else:
                 self._loop.remove_writer(transport.fileno())
-        if not buffer and self._limits.qos == 0 and self._in_flight:
+        if not is_writing and self._limits.qos == 0 and self._in_flight:
             self._in_flight.clear()
             self._made_progress()
 
@@ -401,3 +415,13 @@ class Connection:
             self.disconnected.set_result(result)
         for marker in self._markers.values():
             marker.cancel()
+
+
+def _open_transport(settings: Mqtt, tls: ssl.SSLContext | None) -> Transport:
+    """Connect, and return the stream for MQTT. The call blocks. Raises OSError or ValueError."""
+    connected = open_socket(settings, tls, CONNECT_TIMEOUT)
+    if settings.transport == "tcp":
+        return SocketTransport(connected)
+    from evse_mqtt_bridge.mqtt.websocket import open_websocket  # noqa: PLC0415  # few bridges need the library
+
+    return open_websocket(connected, settings, CONNECT_TIMEOUT)

@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -12,9 +13,10 @@ from evse_mqtt_bridge.mqtt.inbound import Connack, Disconnect
 from evse_mqtt_bridge.support.text import clean
 from evse_mqtt_bridge.support.tls import explain_rejection
 
-__all__ = ["Disconnected", "connect_error", "disconnection", "reason_text", "refusal"]
+__all__ = ["Disconnected", "VersionDoubt", "connect_error", "disconnection", "reason_text", "refusal"]
 
 _TAKEN_OVER = 0x8E
+_UNSUPPORTED_VERSION = 0x84
 _RETAIN_NOT_SUPPORTED = 0x9A
 _QOS_NOT_SUPPORTED = 0x9B
 _NO_RETAIN = "the broker does not retain messages, but the bridge publishes retained messages: allow them"
@@ -28,12 +30,27 @@ A broker without MQTT 5 answers a CONNECT of MQTT 5 with return code 1.
 """
 
 
+class VersionDoubt(Enum):
+    """Whether the MQTT version may be the reason why a broker refused a connection."""
+
+    NONE = "no"
+    POSSIBLE = "it gave no reason"
+    CERTAIN = "yes"
+
+
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """Why a connection ended or could not be established; `detail` is a text for the log."""
+    """Why a connection ended or could not be established.
+
+    Attributes:
+        reason: The kind of reason.
+        detail: The reason as text for the log.
+        version_doubt: Whether the MQTT version may be the reason.
+    """
 
     reason: DisconnectReason
     detail: str
+    version_doubt: VersionDoubt = VersionDoubt.NONE
 
 
 def reason_text(code: int, reason: str = "") -> str:
@@ -61,6 +78,8 @@ def refusal(connack: Connack) -> Disconnected | None:
     detail = reason_text(code, connack.reason)
     if code == _QOS_NOT_SUPPORTED:  # of the will, which is sent before the broker reports what it supports
         return Disconnected(DisconnectReason.REFUSED, f"{detail}: set mqtt.qos = 0")
+    if code == _UNSUPPORTED_VERSION:
+        return Disconnected(DisconnectReason.REFUSED, f"{detail}: set mqtt.protocol", VersionDoubt.CERTAIN)
     if code == _RETAIN_NOT_SUPPORTED:
         return Disconnected(DisconnectReason.REFUSED, _NO_RETAIN)
     return Disconnected(DisconnectReason.LOGIN if code in _LOGIN_CODES else DisconnectReason.REFUSED, detail)
@@ -82,4 +101,4 @@ def connect_error(error: Exception) -> Disconnected:
             return Disconnected(DisconnectReason.UNREACHABLE, "the broker did not answer in time")
         case OSError():
             return Disconnected(DisconnectReason.UNREACHABLE, clean(error.strerror or type(error).__name__))
-    return Disconnected(DisconnectReason.REFUSED, clean(str(error)))
+    return Disconnected(DisconnectReason.REFUSED, clean(str(error), 256))

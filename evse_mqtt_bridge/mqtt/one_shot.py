@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.connection import Connection, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.connection import Connection, ConnectOptions, Handlers, connect, tls_context
 from evse_mqtt_bridge.mqtt.errors import Disconnected
+from evse_mqtt_bridge.mqtt.negotiation import negotiate
 from evse_mqtt_bridge.mqtt.retained import End, Pauses, RetainedReader
 from evse_mqtt_bridge.mqtt.sender import Sender
+from evse_mqtt_bridge.mqtt.versions import MqttVersion, Version
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import UnavailableError
@@ -34,9 +36,11 @@ class OneShotClient:
 
     Attributes:
         rejected: The reasons of rejected messages, by topic.
+        version: The MQTT version in use.
     """
 
     rejected: dict[str, str] = field(default_factory=dict)
+    version: MqttVersion = "5"
     _connection: Connection | None = None
     _reader: RetainedReader | None = None
     _retained: dict[str, bytes] = field(default_factory=dict)
@@ -123,10 +127,16 @@ async def one_shot_client(settings: Mqtt, purpose: str) -> AsyncIterator[OneShot
     handlers = Handlers(client.message_received, client.message_rejected, client.room_available)
     # QoS 2 would only cost another exchange per message.
     settings = settings.model_copy(update={"client_id": f"{settings.client_id}-{purpose}", "qos": min(1, settings.qos)})
-    result = await connect(settings, tls_context(settings.tls), None, handlers, _PACKET_LIMIT)
+    tls = tls_context(settings.tls)
+
+    async def attempt(version: MqttVersion) -> Connection | Disconnected:
+        return await connect(ConnectOptions(settings, tls, None, _PACKET_LIMIT, version), handlers)
+
+    version, result = await negotiate(Version.configured(settings.protocol), attempt)
     if isinstance(result, Disconnected):
         advice = _advice(result, tls=settings.tls is not None)
         raise UnavailableError(f"broker {settings.address}: {result.detail}{advice}")
+    client.version = version.current
     client.use(result, Topics(settings.base_topic))
     keeping_alive = asyncio.create_task(result.keep_alive(), name="one-shot-keep-alive")
     try:

@@ -18,16 +18,19 @@ from evse_mqtt_bridge.domain.events import (
     DisconnectReason,
     Listener,
     OfflineNotAcknowledged,
+    OlderVersionUsed,
     PublishRejected,
     RestoreUncertain,
     SubscriptionRejected,
 )
 from evse_mqtt_bridge.domain.model import Station, StationState
-from evse_mqtt_bridge.mqtt.connection import Connection, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.connection import Connection, ConnectOptions, Handlers, connect, tls_context
 from evse_mqtt_bridge.mqtt.errors import Disconnected
+from evse_mqtt_bridge.mqtt.negotiation import negotiate
 from evse_mqtt_bridge.mqtt.reconnect import Reconnect
 from evse_mqtt_bridge.mqtt.retained import PAUSES, End, Pauses, RetainedReader
 from evse_mqtt_bridge.mqtt.sender import Sender
+from evse_mqtt_bridge.mqtt.versions import MqttVersion, Version
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
 from evse_mqtt_bridge.support.errors import ConfigError
@@ -80,6 +83,7 @@ class Session:
     chance: Chance
     timing: Timing = _TIMING
     _sender: Sender = field(init=False)
+    _version: Version = field(init=False)
     _reader: RetainedReader | None = None
     _birth_topic: str = ""
     _consumer_started: bool = False
@@ -87,6 +91,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._sender = Sender(self.publication.next_message)
+        self._version = Version.configured(self.settings.protocol)
 
     @property
     def is_live(self) -> bool:
@@ -146,7 +151,16 @@ class Session:
         except ConfigError as error:
             return Disconnected(DisconnectReason.TLS, str(error))
         handlers = Handlers(self._received, self._rejected, self._sender.room_available)
-        return await connect(self.settings, tls, self.publication.will(), handlers)
+
+        async def attempt(version: MqttVersion) -> Connection | Disconnected:
+            will = self.publication.will()
+            return await connect(ConnectOptions(self.settings, tls, will, version=version), handlers)
+
+        was_fallback = self._version.is_fallback
+        self._version, result = await negotiate(self._version, attempt)
+        if self._version.is_fallback and not was_fallback:
+            self.listener.older_version_used(OlderVersionUsed(self._version.current))
+        return result
 
     async def _serve(self, connection: Connection) -> Disconnected:
         """Use one connection, from CONNACK to its end."""

@@ -1,4 +1,4 @@
-"""Opens the byte stream to the broker: TCP, with TLS if it is configured."""
+"""The byte stream to the broker: TCP, with TLS if it is configured; websocket.py puts a WebSocket on top of it."""
 
 import socket
 import ssl
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from evse_mqtt_bridge.config.schema import Mqtt
 
-__all__ = ["Transport", "open_transport"]
+__all__ = ["SocketTransport", "Transport", "open_socket"]
 
 
 class Transport(Protocol):
@@ -16,19 +16,22 @@ class Transport(Protocol):
         """Return the file descriptor of the socket, for the event loop; -1 if it is closed."""
 
     def receive(self, limit: int) -> bytes:
-        """Return at most `limit` bytes; none if the peer ended the stream. Raises BlockingIOError if there are none."""
+        """Return about `limit` bytes; none if the peer ended the stream. Raises BlockingIOError if there are none."""
 
     def send(self, data: bytes | bytearray) -> int:
-        """Send some of the bytes and return how many. Raises BlockingIOError if there is no room."""
+        """Accept some of the bytes and return how many. Raises BlockingIOError if there is no room."""
 
     def has_pending(self) -> bool:
         """Return whether bytes have arrived that the event loop does not detect."""
+
+    def has_unsent(self) -> bool:
+        """Return whether accepted bytes are not yet sent, after another attempt to send them."""
 
     def close(self) -> None:
         """Close the socket."""
 
 
-class _SocketTransport:
+class SocketTransport:
     """A transport over a socket, with or without TLS."""
 
     def __init__(self, connected: socket.socket) -> None:
@@ -36,29 +39,38 @@ class _SocketTransport:
         self._socket.settimeout(0)
 
     def fileno(self) -> int:
+        """See `Transport`."""
         return self._socket.fileno()
 
     def receive(self, limit: int) -> bytes:
+        """See `Transport`."""
         try:
             return self._socket.recv(limit)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError from error
 
     def send(self, data: bytes | bytearray) -> int:
+        """See `Transport`."""
         try:
             return self._socket.send(data)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError from error
 
     def has_pending(self) -> bool:
+        """See `Transport`."""
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
+    def has_unsent(self) -> bool:
+        """See `Transport`."""
+        return False
+
     def close(self) -> None:
+        """See `Transport`."""
         self._socket.close()
 
 
-def open_transport(settings: Mqtt, tls: ssl.SSLContext | None, timeout: float) -> Transport:
-    """Connect, and return the stream. The call blocks, so it belongs in a thread.
+def open_socket(settings: Mqtt, tls: ssl.SSLContext | None, timeout: float) -> socket.socket:
+    """Return a socket that is connected, with TLS if there is a context. The call blocks, so it belongs in a thread.
 
     Args:
         settings: The address of the broker.
@@ -72,9 +84,10 @@ def open_transport(settings: Mqtt, tls: ssl.SSLContext | None, timeout: float) -
     connected = socket.create_connection((settings.host, settings.effective_port), timeout)
     try:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is not None:
-            connected = tls.wrap_socket(connected, server_hostname=settings.host)
-        return _SocketTransport(connected)
+        if tls is None:
+            return connected
+        server_name = settings.tls.server_name if settings.tls else ""
+        return tls.wrap_socket(connected, server_hostname=server_name or settings.host)
     except BaseException:
         connected.close()
         raise

@@ -255,6 +255,10 @@ class EventLog(events.Listener):
             fields["advice"] = _BROKER_ADVICE[reason]
         log_event(self.log, _BROKER_EVENTS[reason], **fields)
 
+    def older_version_used(self, event: events.OlderVersionUsed) -> None:
+        """Log the version."""
+        log_event(self.log, LogEvent.OLDER_VERSION_USED, broker=self._broker_address, version=event.version)
+
     def publish_rejected(self, event: events.PublishRejected) -> None:
         """Log a rejected message once per topic."""
         if self._rejections.add(("publish", event.topic)):

@@ -234,6 +234,14 @@ class LogEvent(Enum):
         "still no lasting connection to the broker, retrying",
         "Another attempt failed for a reason that has already been logged.",
     )
+    OLDER_VERSION_USED = (
+        "info",
+        "broker does not accept MQTT 5, using an older version",
+        (
+            "The bridge uses MQTT 3.1.1 from now on. Such a broker cannot report rejected messages; see "
+            "[brokers](brokers.md). To avoid the attempt with MQTT 5, set `mqtt.protocol`."
+        ),
+    )
     PUBLISH_REJECTED = (
         "error",
         "broker rejected a message",

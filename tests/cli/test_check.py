@@ -32,7 +32,7 @@ def test_check_online_prints_each_result_on_its_own_line(tmp_path: Path, broker:
     assert result.stderr == "not every test passed; see above\n"
     assert result.stdout.splitlines() == [
         f"{config} is valid: 3 stations",
-        f"broker 127.0.0.1:{broker.port}: connection accepted",
+        f"broker 127.0.0.1:{broker.port}: connection accepted, MQTT 5",
         "Garage north",
         "  Plug 1  idle      0 W     0 / 0 / 0 A           of 6 A   2024-03-25T11:12:17Z",
         f"    uuid {first}, alias left",

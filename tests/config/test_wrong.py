@@ -155,7 +155,7 @@ TABLE = [
         MQTT + "[polling]\ninterval = 0.5\n",
         "config.toml:4: polling.interval: expected a number from 1 to 86400",
     ),
-    Wrong("protocol-3", MQTT + 'protocol = "3"\n', 'config.toml:3: mqtt.protocol: expected "5" or "3.1.1"'),
+    Wrong("protocol-3", MQTT + 'protocol = "3"\n', 'config.toml:3: mqtt.protocol: expected "auto", "5" or "3.1.1"'),
     Wrong("text-for-a-table", 'mqtt = "localhost"\n', "config.toml:1: mqtt: expected a table, written as [mqtt]"),
     Wrong(
         "table-for-an-array",
@@ -170,7 +170,38 @@ TABLE = [
         'stations = ["a"]\n' + MQTT,
         "config.toml:1: stations[0]: expected a table, written as [[stations]]",
     ),
-    Wrong("address-for-a-host", '[mqtt]\nhost = "mqtt://b:1883"\n', f"config.toml:2: mqtt.host: expected {HOST_TEXT}"),
+    Wrong(
+        "address-for-a-host",
+        '[mqtt]\nhost = "mqtt://b:1883"\n',
+        f"config.toml:2: mqtt.host: expected {HOST_TEXT}; write its port into mqtt.port",
+    ),
+    Wrong(
+        "encrypted-address-for-a-host",
+        '[mqtt]\nhost = "mqtts://b:8883"\n',
+        f"config.toml:2: mqtt.host: expected {HOST_TEXT}; write its port into mqtt.port, and add [mqtt.tls]",
+    ),
+    Wrong(
+        "web-socket-address-for-a-host",
+        '[mqtt]\nhost = "wss://user:canary@b/mqtt"\n',
+        f"config.toml:2: mqtt.host: expected {HOST_TEXT}; write its port into mqtt.port and its path into "
+        'mqtt.websocket_path, and set mqtt.transport = "websockets"; and add [mqtt.tls]',
+    ),
+    Wrong(
+        "line-break-in-a-header",
+        MQTT + f'websocket_headers = {{ X = "a\\n{SECRET}" }}\n',
+        "config.toml:3: mqtt.websocket_headers.X: expected visible ASCII characters and spaces",
+    ),
+    Wrong(
+        "space-in-the-name-of-a-header",
+        MQTT + 'websocket_headers = { "a b" = "c" }\n',
+        'config.toml:3: mqtt.websocket_headers."a b": expected a key of the name of a header',
+    ),
+    Wrong(
+        "relative-websocket-path",
+        MQTT + 'websocket_path = "mqtt"\n',
+        "config.toml:3: mqtt.websocket_path: expected a path that starts with /, such as /mqtt, "
+        "at most 2048 characters",
+    ),
     Wrong(
         "wildcard-in-a-prefix",
         MQTT + 'base_topic = "evse/#"\n',

@@ -11,6 +11,7 @@ from typing import Any
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, Request, plug_object, station_table
 from tests.harness.configuration import write_config
 from tests.harness.misbehaving_server import MisbehavingServer
+from tests.harness.other_brokers import OtherBroker
 from tests.harness.proxy import Proxy
 
 __all__ = [
@@ -63,7 +64,7 @@ def station_answer(number: int, **changed: object) -> list[dict[str, Any]]:
 
 def configure(
     folder: Path,
-    broker: Mosquitto | Proxy,
+    broker: Mosquitto | Proxy | OtherBroker,
     cloud: CloudServer | MisbehavingServer | str,
     stations: int | Sequence[Mapping[str, Any]] = 1,
     /,

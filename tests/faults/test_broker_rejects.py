@@ -23,6 +23,7 @@ from tests.faults.setup import (
     sleep_until,
     station_answer,
     uuid_of,
+    wait_for,
     wait_for_event,
     wait_until_up,
 )
@@ -124,6 +125,7 @@ def test_message_above_message_size_limit_is_left_out(
         wait_until_up(observer, 0, 1)
         for number in range(2):
             observer.wait_for(f"evse/{uuid_of(number)}/{PLUG}/availability", "online")
+        wait_for(lambda: len(log_entries(bridge, "publish_rejected")) == 2, what="two lines")
         refused = log_entries(bridge, "publish_rejected", level="error")
         assert sorted(entry["topic"] for entry in refused) == [
             f"evse/{uuid_of(0)}/{PLUG}/label",

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.config.schema import Mqtt
-from evse_mqtt_bridge.mqtt.connection import Connection, Handlers, connect
+from evse_mqtt_bridge.mqtt.connection import Connection, ConnectOptions, Handlers, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from tests.harness.net import HOST
 from tests.mqtt.packets import connack, packet
@@ -35,9 +35,17 @@ class RawBroker:
         self.writers[-1].write(data)
 
 
+def _accepting(is_v5: bool) -> bytes:  # as `raw_broker` calls it
+    return connack(properties=b"" if is_v5 else None)
+
+
 @asynccontextmanager
-async def raw_broker(answer: Answer, *, accept: bytes | None = None) -> AsyncIterator[RawBroker]:
-    """Run a broker that answers CONNECT with `accept` (default: an accepting CONNACK), then with `answer`.
+async def raw_broker(
+    answer: Answer, *, accept: bytes | Callable[[bool], bytes] = _accepting
+) -> AsyncIterator[RawBroker]:
+    """Run a broker that answers CONNECT with `accept`, then with `answer`.
+
+    `accept` may be a function that returns the answer, given whether CONNECT is of MQTT 5.
 
     An answer of `b""` closes the connection.
     """
@@ -48,11 +56,9 @@ async def raw_broker(answer: Answer, *, accept: bytes | None = None) -> AsyncIte
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 header, body = await _read_packet(reader)
+                answers: Iterable[bytes]
                 if header >> 4 == 1:
-                    is_v5 = body[6] == 5
-                    answers: Iterable[bytes] = [
-                        connack(properties=b"" if is_v5 else None) if accept is None else accept
-                    ]
+                    answers = [accept if isinstance(accept, bytes) else accept(body[6] == 5)]
                 else:
                     answers = answer(header, body)
                 for data in answers:
@@ -138,7 +144,8 @@ async def connected(
 ) -> AsyncIterator[Connection]:
     """Yield a connection to the broker, which must be accepted."""
     mqtt = Mqtt.model_validate({"host": HOST, "port": broker.port, **settings})
-    connection = await connect(mqtt, None, None, received.handlers(), packet_limit)
+    options = ConnectOptions(mqtt, packet_limit=packet_limit, version="3.1.1" if mqtt.protocol == "3.1.1" else "5")
+    connection = await connect(options, received.handlers())
     assert not isinstance(connection, Disconnected), connection
     try:
         yield connection

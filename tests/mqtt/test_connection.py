@@ -12,7 +12,7 @@ import pytest
 
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.connection import connect
+from evse_mqtt_bridge.mqtt.connection import ConnectOptions, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.limits import WINDOW
 from evse_mqtt_bridge.publishing.message import Message
@@ -116,7 +116,7 @@ async def test_messages_above_qos_0_are_acknowledged(qos: int) -> None:
 )
 async def test_refused_connection_has_a_reason(answer: bytes, reason: DisconnectReason, detail: str) -> None:
     async with raw_broker(answer_nothing, accept=answer) as broker:
-        result = await connect(Mqtt(host=HOST, port=broker.port), None, None, Received().handlers())
+        result = await connect(ConnectOptions(Mqtt(host=HOST, port=broker.port)), Received().handlers())
     assert isinstance(result, Disconnected)
     assert result.reason is reason
     assert detail in result.detail
@@ -138,7 +138,7 @@ async def test_receive_maximum_limits_the_window() -> None:
 
 
 async def _result(host: str, port: int) -> Disconnected:
-    result = await connect(Mqtt(host=host, port=port), None, None, Received().handlers())
+    result = await connect(ConnectOptions(Mqtt(host=host, port=port)), Received().handlers())
     assert isinstance(result, Disconnected)
     return result
 

@@ -168,7 +168,7 @@ async def test_failed_handshake_leaves_no_socket_open(answer: bytes) -> None:
             handlers = mqtt.Handlers(lambda *_: None, lambda *_: None, lambda: None)
             tls, opened = mqtt.tls_context(settings.tls), []
             for _ in range(8):
-                assert isinstance(await mqtt.connect(settings, tls, None, handlers), Disconnected)
+                assert isinstance(await mqtt.connect(mqtt.ConnectOptions(settings, tls), handlers), Disconnected)
                 opened.append(_open_files())
             assert opened[-1] - opened[0] < 4, opened
     finally:

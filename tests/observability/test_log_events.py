@@ -42,6 +42,7 @@ _PUBLISHED_IDS = frozenset(
         "plug_removed",
         "plug_unavailable",
         "poll_failed",
+        "older_version_used",
         "publish_rejected",
         "restore_uncertain",
         "station_available",

@@ -117,7 +117,7 @@ def _leaves(data: dict[str, object]) -> list[tuple[str | int, ...]]:
     for key, value in data.items():
         if isinstance(value, list):
             found += [(key, index, *path) for index, item in enumerate(value) for path in _leaves(item)]
-        elif isinstance(value, dict) and key not in ("plugs", "plug_names"):
+        elif isinstance(value, dict) and key not in ("plugs", "plug_names", "websocket_headers"):
             found += [(key, *path) for path in _leaves(value)]
         else:
             found.append((key,))

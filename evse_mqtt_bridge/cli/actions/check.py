@@ -48,8 +48,8 @@ async def _test_services(config: Config) -> bool:
 
 async def _test_broker(settings: Mqtt) -> bool:
     try:
-        async with one_shot_client(settings, "check"):
-            click.echo(f"broker {settings.address}: connection accepted")
+        async with one_shot_client(settings, "check") as client:
+            click.echo(f"broker {settings.address}: connection accepted, MQTT {client.version}")
     except UnavailableError as error:
         click.echo(str(error), err=True)
         return False

@@ -108,7 +108,7 @@ def _broker(settings: Mqtt) -> Broker:
     return Broker(
         host=settings.host,
         port=settings.effective_port,
-        protocol=settings.protocol,
+        protocol="3.1.1" if settings.protocol == "3.1.1" else "5",
         keepalive=settings.keepalive,
         tls=settings.tls is not None,
         login=bool(settings.username),

@@ -21,6 +21,8 @@ class BrokerStatus(events.Listener):
         self._since: datetime | None = None
         self.connected = False
         self.error = ""
+        self.rejected_messages = 0
+        """Number of messages that the broker rejected on this connection; the next one publishes them again."""
 
     def snapshot(self, address: str) -> BrokerSnapshot:
         """Return the status of the broker at `address` (host and port). Before the first attempt, `since` is now."""
@@ -29,6 +31,11 @@ class BrokerStatus(events.Listener):
     def broker_connected(self, event: events.BrokerConnected) -> None:  # noqa: ARG002  # it has no attributes
         """Store the time at which the connection began."""
         self.connected, self.error, self._since = True, "", self._utc()
+        self.rejected_messages = 0
+
+    def publish_rejected(self, event: events.PublishRejected) -> None:  # noqa: ARG002  # not counted by topic
+        """Count a rejected message."""
+        self.rejected_messages += 1
 
     def broker_disconnected(self, event: events.BrokerDisconnected) -> None:
         """Store the error. The time is that of the first failure in a row."""
@@ -44,3 +51,4 @@ class BrokerStatus(events.Listener):
     def broker_changed(self, event: events.BrokerChanged) -> None:  # noqa: ARG002  # any change closes the connection
         """Reset the connection and the error, because the bridge itself closed the old connection."""
         self.connected, self.error, self._since = False, "", self._utc()
+        self.rejected_messages = 0

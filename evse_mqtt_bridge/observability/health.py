@@ -1,12 +1,15 @@
 """Evaluates liveness and readiness.
 
 Liveness (`healthy`) is false only if a restart would help: when polling is stuck. When the event loop is blocked,
-`/healthz` does not answer at all. Readiness (`ready`) is whether the bridge is connected to the broker. A slow or
-rate-limiting cloud and an unreachable broker are described in messages.
+`/healthz` does not answer at all. Readiness (`ready`) is whether the bridge is connected to the broker. Problems that a
+restart would not solve are described in messages: a slow or rate-limiting cloud, unavailable stations, an unreachable
+broker, rejected messages and a rejected reload.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
+from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.snapshot import Health
 
 __all__ = ["LAG_THRESHOLD", "POLL_DELAY_THRESHOLD", "STUCK_AFTER", "HealthInputs", "evaluate"]
@@ -36,6 +39,9 @@ class HealthInputs:
         stations: Number of configured stations.
         longest_request: How long the oldest request in progress has taken so far.
         request_spacing: Minimum time between two requests because of the rate limit; 0: no limit.
+        unavailable: Number of unavailable stations by reason.
+        rejected_messages: Number of messages that the broker rejected on the current connection.
+        reload_rejected: Whether the last reload was rejected.
     """
 
     loop_lag: float
@@ -48,6 +54,9 @@ class HealthInputs:
     stations: int = 1
     longest_request: float = 0.0
     request_spacing: float = 0.0
+    unavailable: Mapping[Reason, int] = field(default_factory=dict)
+    rejected_messages: int = 0
+    reload_rejected: bool = False
 
 
 def evaluate(inputs: HealthInputs) -> Health:
@@ -61,7 +70,21 @@ def evaluate(inputs: HealthInputs) -> Health:
             if inputs.broker_error
             else "connecting to the broker, or clearing topics of an earlier configuration there"
         )
+    messages += _other_problems(inputs)
     return Health(healthy=healthy, ready=inputs.connected, messages=tuple(messages))
+
+
+def _other_problems(inputs: HealthInputs) -> Iterator[str]:
+    """Yield a message for each problem that concerns stations, topics or the configuration."""
+    if unavailable := sum(inputs.unavailable.values()):
+        by_reason = sorted(inputs.unavailable.items(), key=lambda item: (-item[1], item[0].value))
+        reasons = ", ".join(f"{count} {reason.value}" for reason, count in by_reason if count)
+        yield f"{unavailable} of {inputs.stations} stations unavailable: {reasons}"
+    if inputs.rejected_messages:
+        rejected = inputs.rejected_messages
+        yield f"the broker rejected {rejected} message{'s' * (rejected > 1)}: check its access rules, see the log"
+    if inputs.reload_rejected:
+        yield "the last reload was rejected, the configuration before it is in use: see the log"
 
 
 def _evaluate_polling(inputs: HealthInputs) -> tuple[bool, list[str]]:

@@ -129,4 +129,7 @@ class Introspection:
             stations=len(self._stations.all),
             longest_request=poller.oldest_request_age,
             request_spacing=1 / rate if rate else 0.0,
+            unavailable=self._observers.poll_status.unavailable(),
+            rejected_messages=self._observers.broker_status.rejected_messages,
+            reload_rejected=not self._observers.reload_status.last_accepted,
         )

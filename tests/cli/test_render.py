@@ -90,7 +90,8 @@ def test_heading_summarizes_bridge_broker_and_stations() -> None:
         health=Health(healthy=False, ready=False, messages=problems),
     )
     lines = [line.text.plain for line in heading(unhealthy)]
-    assert lines[0] == "evse-mqtt-bridge 1.2.3: NOT HEALTHY, broker NOT CONNECTED, 0 of 0 plugs online"
+    summary = "evse-mqtt-bridge 1.2.3: NOT HEALTHY, broker NOT CONNECTED, 0 of 0 plugs online"
+    assert lines[0] == f"{summary}; {problems[0]} (and 1 more)"
     assert lines[2] == "broker    broker.example.com:1883, not connected for 4 min"
     assert lines[-2:] == [f"warning   {problem}" for problem in problems]
 

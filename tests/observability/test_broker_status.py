@@ -10,6 +10,7 @@ from evse_mqtt_bridge.domain.events import (
     BrokerDisconnected,
     ClockChanged,
     DisconnectReason,
+    PublishRejected,
 )
 from evse_mqtt_bridge.observability.broker_status import BrokerStatus
 from tests.harness import Clock
@@ -72,3 +73,14 @@ def test_broker_status_after_clock_was_set_is_corrected(status: BrokerStatus, cl
     clock.advance(5)
     status.clock_changed(ClockChanged(shift))
     assert status.snapshot("b:1").since == connected_at + shift
+
+
+def test_rejected_messages_count_until_the_next_connection(status: BrokerStatus) -> None:
+    status.broker_connected(BrokerConnected())
+    for topic in ("a", "b"):
+        status.publish_rejected(PublishRejected(topic, "not authorized"))
+    assert status.rejected_messages == 2
+    status.broker_disconnected(_LOST)
+    assert status.rejected_messages == 2
+    status.broker_connected(BrokerConnected())
+    assert status.rejected_messages == 0

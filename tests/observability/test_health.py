@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
 from evse_mqtt_bridge.observability.health import (
     LAG_THRESHOLD,
     POLL_DELAY_THRESHOLD,
@@ -19,7 +20,16 @@ from evse_mqtt_bridge.observability.health import (
     HealthInputs,
     evaluate,
 )
-from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, config_tables, free_port, write_config
+from tests.harness import (
+    BridgeProcess,
+    CloudServer,
+    Mosquitto,
+    Observer,
+    config_tables,
+    free_port,
+    run_command,
+    write_config,
+)
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
 from tests.observability.samples import HEALTHY
 
@@ -133,6 +143,22 @@ _LIMIT = HEALTHY.request_timeout + STUCK_AFTER
             ["stuck", "blocked for", "it broke off"],
             id="several problems",
         ),
+        pytest.param(
+            replace(HEALTHY, stations=20, unavailable={Reason.UNREACHABLE: 2, Reason.UNAUTHORIZED: 11}),
+            True,
+            True,
+            ["13 of 20 stations unavailable: 11 unauthorized, 2 unreachable"],
+            id="stations unavailable",
+        ),
+        pytest.param(
+            replace(HEALTHY, rejected_messages=73), True, True, ["rejected 73 messages: check"], id="messages rejected"
+        ),
+        pytest.param(
+            replace(HEALTHY, rejected_messages=1), True, True, ["rejected 1 message: check"], id="one message rejected"
+        ),
+        pytest.param(
+            replace(HEALTHY, reload_rejected=True), True, True, ["the last reload was rejected"], id="reload rejected"
+        ),
     ],
 )
 def test_health_of_inputs(inputs: HealthInputs, healthy: bool, ready: bool, messages: list[str]) -> None:
@@ -159,6 +185,9 @@ _seconds = st.floats(0, 1e6)
         stations=st.integers(0, 3),
         longest_request=_seconds,
         request_spacing=st.floats(0, 1e3),
+        unavailable=st.dictionaries(st.sampled_from(STATION_REASONS), st.integers(0, 3)),
+        rejected_messages=st.integers(0, 3),
+        reload_rejected=st.booleans(),
     )
 )
 def test_health_problem_has_a_message_of_one_line(inputs: HealthInputs) -> None:
@@ -242,3 +271,42 @@ def test_bridge_without_broker_is_unready_but_healthy(
     assert healthy_text.splitlines()[-1:] == text.splitlines()[-1:]
     broker.start()
     assert "broker" not in probe.wait_for("/readyz", 200)
+
+
+def test_healthy_bridge_names_what_is_wrong(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, bridge_process: Callable[..., BridgeProcess]
+) -> None:
+    port = free_port()
+    cloud.answer(EXAMPLE_EVSE, b"", status=503)
+    tables = config_tables(broker, cloud, polling={"offline_after": 1}, http={"enabled": True, "port": port})
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    bridge.wait_for_line("status page available")
+    probe = _Probe(port)
+    assert probe.wait_for("/readyz", 200, "1 of 1 stations unavailable: 1 server_error")
+    config.write_text("[mqtt]\nhots = 1\n")
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line("reload failed")
+    write_config(config, tables)
+    for command in ("health", "status"):
+        result = run_command(command, "--config", config)
+        assert (result.returncode, "all is well" in result.stdout) == (0, False)
+        assert "1 of 1 stations unavailable" in result.stdout.splitlines()[0]
+        assert "the last reload was rejected" in result.stdout
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line("configuration reloaded")
+    assert "reload" not in probe.get("/healthz")[1]
+
+
+def test_healthy_bridge_names_rejected_messages(
+    tmp_path: Path, cloud: CloudServer, bridge_process: Callable[..., BridgeProcess]
+) -> None:
+    port = free_port()
+    cloud.answer(EXAMPLE_EVSE, status_example())
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite #\ntopic deny evse/+/+/power\n")
+    with Mosquitto(tmp_path / "broker", extra=[f"acl_file {rules}"]) as broker:
+        tables = config_tables(broker, cloud, polling={"stale_after": 0}, http={"enabled": True, "port": port})
+        bridge = bridge_process(write_config(tmp_path / "config.toml", tables))
+        bridge.wait_for_line("status page available")
+        assert _Probe(port).wait_for("/healthz", 200, "the broker rejected 2 messages: check its access rules")

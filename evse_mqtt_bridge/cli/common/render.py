@@ -62,6 +62,7 @@ def heading(snapshot: Snapshot) -> list[Line]:
         ", ",
         ("broker connected", "green") if broker.connected else ("broker NOT CONNECTED", "bold red"),
         f", {len(online)} of {len(plugs)} plugs online",
+        (_first_problem(health.messages), "yellow"),
     )
     connection = f"{'' if broker.connected else 'not '}connected for {elapsed(snapshot.at, broker.since)}"
     uptime = f"running for {elapsed(snapshot.at, bridge.started)}"
@@ -75,6 +76,14 @@ def heading(snapshot: Snapshot) -> list[Line]:
         *(Text(f"warning   {clean(problem, ERROR_LENGTH)}", style="yellow") for problem in health.messages),
     ]
     return [Line(line) for line in lines]
+
+
+def _first_problem(messages: Sequence[str]) -> str:
+    """Return the end of the summary: the first problem, and the number of further ones."""
+    if not messages:
+        return ""
+    more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+    return f"; {clean(messages[0], ERROR_LENGTH)}{more}"
 
 
 def listing(snapshot: Snapshot, width: int, *, worst_first: bool = False) -> list[Line]:

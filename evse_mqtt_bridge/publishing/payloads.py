@@ -1,13 +1,24 @@
 """Payload formats: numbers in their shortest decimal form, lower-case booleans, UTF-8 text, times in UTC with `Z`."""
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-__all__ = ["json_object", "json_payload", "json_text", "number", "plain", "timestamp"]
+__all__ = [
+    "json_inner_text",
+    "json_members",
+    "json_object",
+    "json_payload",
+    "json_text",
+    "number",
+    "object_payload",
+    "plain",
+    "timestamp",
+]
 
-_encode_text = json.JSONEncoder(ensure_ascii=False).encode
-"""Encodes a text as JSON. The encoder is shared, because a `state` payload has several texts."""
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Encodes a value as compact JSON. The encoder is shared, because thousands of messages need one."""
 
 
 def number(value: float) -> str:
@@ -43,12 +54,27 @@ def json_text(value: object) -> str:
             return "null"
         case bool() | int() | float():
             return plain(value)
-    return _encode_text(plain(value))
+    return _encode(plain(value))
 
 
 def json_payload(content: object) -> bytes:
     """Return compact UTF-8 JSON. Lone surrogates, which UTF-8 cannot express, become `?`."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return _encode(content).encode(errors="replace")
+
+
+def json_members(content: Mapping[str, object]) -> str:
+    """Return the members of a JSON object as text, for `object_payload`; empty if there are none."""
+    return _encode(content)[1:-1]
+
+
+def json_inner_text(text: str) -> str:
+    """Return a text as JSON without its quotes, as a part of a longer text."""
+    return _encode(text)[1:-1]
+
+
+def object_payload(members: Iterable[str]) -> bytes:
+    """Return the JSON object with these members as `json_payload` does; an empty text adds none."""
+    return f"{{{','.join(filter(None, members))}}}".encode(errors="replace")
 
 
 def json_object(payload: bytes) -> dict[str, object]:

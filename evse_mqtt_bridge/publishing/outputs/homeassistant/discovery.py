@@ -18,7 +18,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,7 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import (
     STATION_ENTITIES,
     Entity,
 )
-from evse_mqtt_bridge.publishing.payloads import json_payload
+from evse_mqtt_bridge.publishing.payloads import json_inner_text, json_members, json_text, object_payload
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.text import clean
 
@@ -182,53 +182,88 @@ def plug_topics(prefix: str, form: Form, station_uuid: str, plug_uuid: str) -> t
 
 
 def _messages(discovery: Discovery, device: _Device) -> tuple[Message, ...]:
+    """Return the messages of a device.
+
+    Half of the messages of a full republish are these, so their JSON is joined from parts: what entities or devices have
+    in common is encoded once.
+    """
     origin = {"name": ORIGIN, "sw_version": discovery.version}
-    shared = {"qos": discovery.qos, "device": device.info, "origin": origin}
+    shared = json_members({"qos": discovery.qos, "device": device.info, "origin": origin})
+    texts = _Texts.of(device)
     if discovery.form == "entity":
         payloads = [
-            {**_config(device, entity), **_availability(device, entity), **shared} for entity in device.entities
+            object_payload((_config(device, texts, entity), _availability(texts, entity), shared))
+            for entity in device.entities
         ]
     else:
-        inherited = _availability_list(device.bridge_availability)
-        payloads = [{**shared, **inherited, "components": _components(device, inherited)}]
+        inherited = _availability_list(texts.bridge_availability)
+        components = f'"components":{{{",".join(_components(device, texts, inherited))}}}'
+        payloads = [object_payload((shared, inherited, components))]
     topics = _topics(discovery.prefix, discovery.form, device.id, device.entities)
-    return tuple(Message(topic, json_payload(payload), JSON) for topic, payload in zip(topics, payloads, strict=True))
+    return tuple(Message(topic, payload, JSON) for topic, payload in zip(topics, payloads, strict=True))
 
 
-def _components(device: _Device, inherited: Mapping[str, object]) -> dict[str, object]:
-    components: dict[str, object] = {}
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Texts of a device as JSON, for all of its entities.
+
+    Attributes:
+        id: The device id, without quotes.
+        state_prefix: The prefix of the state topics, without quotes.
+        bridge_availability: The entries of the availability list with the topics of `_Device.bridge_availability`.
+        full_availability: The same with those of `_Device.full_availability`.
+    """
+
+    id: str
+    state_prefix: str
+    bridge_availability: str
+    full_availability: str
+
+    @classmethod
+    def of(cls, device: _Device) -> "_Texts":
+        """Return the texts of a device."""
+        return cls(
+            json_inner_text(device.id),
+            json_inner_text(device.state_prefix),
+            *(
+                ",".join(f'{{"topic":{json_text(topic)}}}' for topic in topics)
+                for topics in (device.bridge_availability, device.full_availability)
+            ),
+        )
+
+
+def _components(device: _Device, texts: _Texts, inherited: str) -> Iterator[str]:
+    """Yield a member for each entity; the availability is left out if it is that of the device."""
     for entity in device.entities:
-        own = _availability(device, entity)
-        config = _config(device, entity) | ({} if own == inherited else own)
-        components[entity.field] = {"platform": entity.platform, **config}
-    return components
+        availability = _availability(texts, entity)
+        own = f",{availability}" if availability and availability != inherited else ""
+        yield f'"{entity.field}":{{"platform":"{entity.platform}",{_config(device, texts, entity)}{own}}}'
 
 
-def _config(device: _Device, entity: Entity) -> dict[str, object]:
-    config = {
-        "name": entity.name,
-        "unique_id": f"{device.id}_{entity.field}",
-        "state_topic": device.state_prefix + entity.field,
-        **entity.options,
-    }
+def _config(device: _Device, texts: _Texts, entity: Entity) -> str:
+    """Return the configuration of an entity, without its availability, as members of a JSON object."""
+    field, encoded = entity.field, entity.encoded
+    options = f",{encoded.options}" if encoded.options else ""
     # Without a prefix, Home Assistant derives the entity id from the names of the device and the entity.
     if device.entity_id_prefix:
         object_id = re.sub(r"\W+", "_", f"{device.entity_id_prefix}_{entity.name}".lower())
-        config["default_entity_id"] = f"{entity.platform}.{object_id}"
-    return config
+        options += f',"default_entity_id":{json_text(f"{entity.platform}.{object_id}")}'
+    return (
+        f'"name":{encoded.name},"unique_id":"{texts.id}_{field}","state_topic":"{texts.state_prefix}{field}"{options}'
+    )
 
 
-def _availability(device: _Device, entity: Entity) -> dict[str, object]:
-    topics = device.full_availability if entity.follows_availability else device.bridge_availability
-    if not entity.availability_template:
-        return _availability_list(topics)
-    state = {"topic": f"{device.state_prefix}state", "value_template": entity.availability_template}
-    return _availability_list(topics, state)
+def _availability(texts: _Texts, entity: Entity) -> str:
+    """Return the availability of an entity as members of a JSON object; empty if it is always available."""
+    entries = texts.full_availability if entity.follows_availability else texts.bridge_availability
+    if template := entity.encoded.availability_template:
+        own = f'{{"topic":"{texts.state_prefix}state","value_template":{template}}}'
+        entries = f"{entries},{own}" if entries else own
+    return _availability_list(entries)
 
 
-def _availability_list(topics: tuple[str, ...], *more: Mapping[str, str]) -> dict[str, object]:
-    entries = [*({"topic": topic} for topic in topics), *more]
-    return {"availability": entries, "availability_mode": "all"} if entries else {}
+def _availability_list(entries: str) -> str:
+    return f'"availability":[{entries}],"availability_mode":"all"' if entries else ""
 
 
 def _topics(prefix: str, form: Form, device_id: str, entities: tuple[Entity, ...]) -> tuple[str, ...]:

@@ -9,13 +9,15 @@ An entity has an icon if Home Assistant has no suitable one for the device class
 which Home Assistant rejects on sensors.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
 from evse_mqtt_bridge.domain.statuses import STATUSES, meaning
+from evse_mqtt_bridge.publishing.payloads import json_members, json_text
 
-__all__ = ["BRIDGE_ENTITIES", "PLUG_ENTITIES", "STATION_ENTITIES", "Entity"]
+__all__ = ["BRIDGE_ENTITIES", "PLUG_ENTITIES", "STATION_ENTITIES", "EncodedEntity", "Entity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Entity:
         options: Further keys of the platform's schema.
         follows_availability: Whether the entity becomes unavailable together with its station or plug.
         availability_template: A template that derives `online` or `offline` from the plug's `state`; empty: none.
+        encoded: Name, options and template as JSON, encoded once for all devices.
     """
 
     platform: str
@@ -37,6 +40,21 @@ class Entity:
     options: Mapping[str, object]
     follows_availability: bool = False
     availability_template: str = ""
+    encoded: "EncodedEntity" = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        template = json_text(self.availability_template) if self.availability_template else ""
+        encoded = EncodedEntity(json_text(self.name), json_members(self.options), template)
+        object.__setattr__(self, "encoded", encoded)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEntity:
+    """Parts of an entity as JSON: the name, the members of its options, and the template (empty: none)."""
+
+    name: str
+    options: str
+    availability_template: str
 
 
 def _measurement(field: str, name: str, device_class: str, unit: str, precision: int) -> Entity:

@@ -184,8 +184,8 @@ def plug_topics(prefix: str, form: Form, station_uuid: str, plug_uuid: str) -> t
 def _messages(discovery: Discovery, device: _Device) -> tuple[Message, ...]:
     """Return the messages of a device.
 
-    Half of the messages of a full republish are these, so their JSON is joined from parts: what entities or devices have
-    in common is encoded once.
+    Half of the messages of a full republish are these, so their JSON is joined from parts: what entities or devices
+    have in common is encoded once.
     """
     origin = {"name": ORIGIN, "sw_version": discovery.version}
     shared = json_members({"qos": discovery.qos, "device": device.info, "origin": origin})

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.model import PlugState, Station, StationState
-from evse_mqtt_bridge.publishing.manifest import station_info
+from evse_mqtt_bridge.publishing.manifest import StationEntry
+from evse_mqtt_bridge.publishing.manifest_payloads import station_info
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
@@ -208,7 +209,7 @@ def expected_topics(model: Model) -> dict[str, str]:
         state = StationState(
             plugs={plug: PlugState(plug, label=published_plug.plug.label) for plug, published_plug in published.items()}
         )
-        expected |= _payloads([station_info(topics, station, state, CLIENT_ID, locations)])
+        expected |= _payloads([station_info(StationEntry.of(topics, station, state, locations), CLIENT_ID)])
         expected |= _payloads(homeassistant.station(discovery, station))
         expected |= {
             topics.station(station.topic_id, name): value for name, value in _availability(soak_station.reason).items()

@@ -31,7 +31,7 @@ from evse_mqtt_bridge.mqtt.outbound import Outbound
 from evse_mqtt_bridge.mqtt.paho_client import PahoClient
 from evse_mqtt_bridge.mqtt.transport import SocketTransport, Transport, open_socket
 from evse_mqtt_bridge.mqtt.versions import MqttVersion
-from evse_mqtt_bridge.publishing.manifest import ENTRY_LIMIT
+from evse_mqtt_bridge.publishing.manifest_payloads import ENTRY_LIMIT
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 from evse_mqtt_bridge.support.tls import client_context

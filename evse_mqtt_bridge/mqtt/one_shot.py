@@ -55,12 +55,15 @@ class OneShotClient:
         self._connection = self._sender.connection = connection
         self._reader = RetainedReader(connection, base.marker, random.random, _PAUSES)
 
-    async def retained(self, filters: list[str], *, has_marker: bool = True) -> dict[str, bytes]:
-        """Return the retained payloads under these filters.
+    async def retained(
+        self, filters: list[str], *, has_marker: bool = True, is_optional: bool = False
+    ) -> dict[str, bytes]:
+        """Return the retained payloads under these filters, and those of earlier calls.
 
         Args:
             filters: The topic filters.
             has_marker: Whether to publish a marker, which every user of `filters` with wildcards needs.
+            is_optional: Whether to return what can be read, instead of raising an error.
 
         Raises:
             UnavailableError: The broker rejected a subscription, or the connection was lost, or there are too many.
@@ -70,6 +73,8 @@ class OneShotClient:
         if not has_marker:
             self._reader.marker_topic = ""
         end = await self._reader.read(filters)
+        if is_optional:
+            return dict(self._retained)
         if end is End.DISCONNECTED:  # then not everything has arrived
             detail = self._reader.connection.disconnected.result().detail
             raise UnavailableError(f"the connection to the broker was lost while reading: {detail}")

@@ -209,6 +209,7 @@ class Session:
         while subscriptions is not None:
             await self._read_retained([*subscriptions.lasting, *subscriptions.retained])
             subscriptions = self.publication.restored()
+            self._sender.pump()
         markers = [self._reader.marker_topic] if self._reader else []
         connection.unsubscribe([*self.publication.manifest_filters, *markers])
 

@@ -1,49 +1,19 @@
-"""The manifest: retained `info` topics that list what the bridge published, so that a later run can clear it.
+"""The manifest: what the bridge published, as entries; retained `info` topics hold them on the broker.
 
-The `info` of each station and of the bridge are entries of the manifest. The broker stores them together with the
-topics that they describe, so both are lost together, and the bridge needs no volume, no file and no second source of
-truth. Only entries that name this bridge's client id count; the topics of other publishers are never touched.
-
-Any client that may publish on these topics can forge an entry. So the bridge ignores entries that it cannot have
-written, by the rules for ids, aliases and prefixes; every broker accepts a topic that is built from a valid entry.
+The `info` of a station or of the bridge has one entry for what is published now. While topics of earlier entries are
+not yet cleared, it lists those entries as well. The broker stores the manifest together with the topics that it
+describes, so both are lost together, and the bridge needs no volume, no file and no second source of truth.
 """
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
 
-from evse_mqtt_bridge.domain.identifiers import is_alias, is_id
 from evse_mqtt_bridge.domain.model import Station, StationState
-from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
-from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
-from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.protocol import Location
-from evse_mqtt_bridge.publishing.outputs.registry import MANIFEST_KEYS, locations_from_manifest
-from evse_mqtt_bridge.publishing.payloads import json_object, json_payload, timestamp
-from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics
+from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = [
-    "ENTRY_LIMIT",
-    "BridgeEntry",
-    "BridgeInfo",
-    "Entry",
-    "StationEntry",
-    "bridge_info",
-    "read_bridge",
-    "read_station",
-    "station_info",
-]
-
-ENTRY_LIMIT = 64 * 1024
-"""Maximum size of a manifest entry, in bytes. The bridge publishes none that is larger, and receives nothing larger."""
-
-_LONGEST_LABEL = 128
-"""Maximum number of characters of a label in an entry; `MAX_PLUGS` such labels stay below `ENTRY_LIMIT`."""
-
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_LONGEST_BASE = 200
+__all__ = ["BridgeEntry", "Entry", "StationEntry", "obsolete_topics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +27,7 @@ class StationEntry:
         plugs: Topic ids by plug uuid.
         labels: Labels by plug uuid.
         locations: The locations of the outputs, in the order of publishing.
+        name: The display name of the station, which has no effect on topics.
     """
 
     topics: Topics
@@ -65,11 +36,10 @@ class StationEntry:
     plugs: Mapping[str, str]
     labels: Mapping[str, str | None]
     locations: tuple[Location, ...]
+    name: str = field(default="", compare=False)
 
     @classmethod
-    def of(
-        cls, topics: Topics, station: Station, state: StationState, locations: tuple[Location, ...]
-    ) -> "StationEntry":
+    def of(cls, topics: Topics, station: Station, state: StationState, locations: tuple[Location, ...]) -> Self:
         """Return the entry of a station.
 
         Args:
@@ -80,7 +50,7 @@ class StationEntry:
         """
         plugs = {uuid: station.plug_topic_id(uuid) for uuid in state.plugs}
         labels = {uuid: plug.label for uuid, plug in state.plugs.items()}
-        return cls(topics, station.topic_id, station.uuid, plugs, labels, locations)
+        return cls(topics, station.topic_id, station.uuid, plugs, labels, locations, station.title)
 
     @property
     def topic(self) -> str:
@@ -98,6 +68,23 @@ class StationEntry:
         can resume an interrupted clean-up.
         """
         return _in_order_of_clearing(self)
+
+    def covers(self, other: "Entry") -> bool:
+        """Return whether this entry has every topic of `other`, with the same plugs."""
+        return (
+            isinstance(other, StationEntry)
+            and (self.topics, self.topic_id, self.uuid) == (other.topics, other.topic_id, other.uuid)
+            and self.plugs.items() >= other.plugs.items()
+            and set(self.locations) >= set(other.locations)
+        )
+
+    def joined(self, other: Self) -> Self | None:
+        """Return one entry with the topics of both; `None` if no single entry has them."""
+        is_same = (self.topic, self.uuid, self.locations) == (other.topic, other.uuid, other.locations)
+        plugs = {**other.plugs, **self.plugs}
+        if not is_same or not plugs.items() >= other.plugs.items():
+            return None
+        return replace(self, plugs=plugs, labels={**other.labels, **self.labels})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +108,27 @@ class BridgeEntry:
         """Return every topic in the order of clearing, the entry last."""
         return _in_order_of_clearing(self)
 
+    def covers(self, other: "Entry") -> bool:
+        """Return whether this entry has every topic of `other`."""
+        return (
+            isinstance(other, BridgeEntry)
+            and (self.topics, self.client_id) == (other.topics, other.client_id)
+            and set(self.locations) >= set(other.locations)
+        )
+
 
 Entry = StationEntry | BridgeEntry
+
+
+def obsolete_topics(entry: Entry, successor: Entry | None) -> Iterator[str]:
+    """Yield the topics that `successor` lacks, or assigns to another plug after an alias moved, in order of clearing.
+
+    Args:
+        entry: A previous entry.
+        successor: The present entry of the same station, or of the bridge; `None` if the station was removed.
+    """
+    kept = successor.all_topics() if successor else {}
+    return (topic for topic, plug in entry.all_topics().items() if kept.get(topic) != plug)
 
 
 def _in_order_of_clearing(entry: Entry) -> dict[str, str]:
@@ -131,117 +137,3 @@ def _in_order_of_clearing(entry: Entry) -> dict[str, str]:
     for location in reversed(entry.locations):
         topics.update(entry.topics_at(location))
     return topics | {entry.topic: ""}
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeInfo:
-    """The content of the bridge's entry.
-
-    Attributes:
-        version: The bridge's version.
-        client_id: Its MQTT client id.
-        started: When the bridge started, in UTC.
-        stations: Number of configured stations.
-        locations: The locations of the outputs.
-    """
-
-    version: str
-    client_id: str
-    started: datetime
-    stations: int
-    locations: tuple[Location, ...]
-
-
-def station_info(
-    topics: Topics, station: Station, state: StationState, client_id: str, locations: tuple[Location, ...]
-) -> Message:
-    """Return the entry of a station as a message.
-
-    Args:
-        topics: The base topic.
-        station: The station.
-        state: Its state, which determines the plugs and labels.
-        client_id: The MQTT client id of the bridge that publishes the station.
-        locations: The locations of the outputs, in the order of publishing.
-    """
-    content = {
-        "uuid": station.uuid,
-        "name": station.title,
-        "plugs": {
-            uuid: {"topic": station.plug_topic_id(uuid), "label": plug.label and plug.label[:_LONGEST_LABEL]}
-            for uuid, plug in state.plugs.items()
-        },
-        "published_by": client_id,
-        "contract": CONTRACT_VERSION,
-        **_recorded(locations),
-    }
-    return Message(topics.station(station.topic_id, "info"), json_payload(content), JSON)
-
-
-def bridge_info(topics: Topics, info: BridgeInfo) -> Message:
-    """Return the bridge's entry as a message."""
-    content = {
-        "name": "evse-mqtt-bridge",
-        "version": info.version,
-        "contract": CONTRACT_VERSION,
-        "client_id": info.client_id,
-        "base_topic": topics.base,
-        "started": timestamp(info.started),
-        "stations": info.stations,
-        **_recorded(info.locations),
-    }
-    return Message(topics.info, json_payload(content), JSON)
-
-
-def read_station(topics: Topics, topic: str, payload: bytes, client_id: str) -> StationEntry | None:
-    """Return the entry in a retained `info` of a station.
-
-    Args:
-        topics: The base topic.
-        topic: The topic of the message.
-        payload: The payload of the message.
-        client_id: The MQTT client id of this bridge.
-
-    Returns:
-        The entry; `None` if this bridge did not publish it.
-    """
-    parsed = topics.read(topic)
-    if parsed is None or parsed.field != "info":
-        return None
-    content = json_object(payload)
-    if content.get("published_by") != client_id:
-        return None
-    uuid, plugs = content.get("uuid"), content.get("plugs")
-    if not is_alias(parsed.station) or not is_id(uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
-        return None
-    topic_ids: dict[str, str] = {}
-    labels: dict[str, str | None] = {}
-    for plug, about in plugs.items():
-        match about:
-            case {"topic": topic_id, "label": None | str() as label} if (
-                is_id(plug) and is_alias(topic_id) and not _SURROGATE.search(label or "")
-            ):
-                topic_ids[plug], labels[plug] = topic_id, label
-            case _:
-                return None
-    locations = locations_from_manifest(topics, content)
-    return StationEntry(topics, parsed.station, cast("str", uuid), topic_ids, labels, locations)
-
-
-def read_bridge(topic: str, payload: bytes, client_id: str) -> BridgeEntry | None:
-    """Return the entry in a retained `bridge/info` under any base topic; `None` if `client_id` did not publish it."""
-    if not topic.endswith(f"/{BRIDGE}/info"):  # most belong to stations, and parsing 20,000 of them is slow
-        return None
-    content = json_object(payload)
-    if content.get("name") != "evse-mqtt-bridge" or content.get("client_id") != client_id:
-        return None
-    base = content.get("base_topic")
-    if not isinstance(base, str) or len(base) > _LONGEST_BASE or Topics(base).info != topic:
-        return None
-    return BridgeEntry(Topics(base), client_id, locations_from_manifest(Topics(base), content))
-
-
-def _recorded(locations: tuple[Location, ...]) -> dict[str, dict[str, str] | None]:
-    """Return the keys of an entry that record the locations; `null` if an output is disabled."""
-    recorded = {location.manifest_key: dict(location.manifest_value()) for location in locations}
-    return {key: recorded.get(key) for key in MANIFEST_KEYS}

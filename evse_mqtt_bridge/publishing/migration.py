@@ -1,99 +1,79 @@
-"""Plans the messages that lead from the published topics to those of a new plan, in an order that loses nothing."""
+"""Plans the stages that lead from previous manifest entries to the present ones, in an order that loses no entity."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from evse_mqtt_bridge.publishing.manifest import Entry
+from evse_mqtt_bridge.publishing.manifest import Entry, obsolete_topics
 from evse_mqtt_bridge.publishing.message import Message, clear
-from evse_mqtt_bridge.publishing.outputs.protocol import Location, Stages
+from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Stages
+from evse_mqtt_bridge.publishing.previous_entries import PreviousEntries
 
-__all__ = ["EntryChange", "Migration", "plan_migration"]
+__all__ = ["Migration", "Successor", "plan_migration"]
 
-
-@dataclass(frozen=True, slots=True)
-class EntryChange:
-    """A published manifest entry and its successor; `None` if it has no successor."""
-
-    old: Entry
-    new: Entry | None
+Successor = Callable[[Entry], Entry | None]
+"""Returns the present entry of the station, or of the bridge, that an entry belongs to; `None` if it was removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """The messages of a migration.
+    """The part of a migration that precedes the full republish.
 
     Attributes:
-        stages: Published before the full republish, each stage after the previous one is acknowledged.
-        last: Published after the full republish, or earlier, during the stages of a migration that follows.
-        deferred_entry_topics: Topics of manifest entries that are the only record of the topics that `last` clears.
-            They must not be overwritten before that.
+        stages: Published one by one, each stage when the previous one is acknowledged.
+        remaining: The previous entries that have topics to clear after the stages.
     """
 
     stages: Stages
-    last: tuple[Message, ...]
-    deferred_entry_topics: frozenset[str] = frozenset()
+    remaining: PreviousEntries
 
 
-def plan_migration(changes: Iterable[EntryChange]) -> Migration:
-    """Return the messages that clear all topics of the old entries, and keep entities whose form alone changes.
+def plan_migration(previous: PreviousEntries, successor: Successor, has_room: Callable[[str], bool]) -> Migration:
+    """Return the stages that clear the locations that remaining stations and the bridge leave.
 
-    Topics whose location hands over to a successor are cleared before the successor is published. All others are
-    cleared last. Exception: if a station has stages, all its topics are cleared with them, because its new entry is
-    published right after the stages and no longer lists the rest.
+    Entities keep their history if they change only their form. All topics that no stage clears are cleared after the
+    full republish. Exception: if an `info` has no room for all its previous entries, everything is cleared in the
+    stages, so that the number of entries is bounded.
+
+    Args:
+        previous: The previous entries.
+        successor: See `Successor`.
+        has_room: Returns whether the `info` of a station on this topic can list all its previous entries.
     """
+    crowded = {topic for topic in previous.station_topics if not has_room(topic)}
     staged: list[Stages] = []
-    cleared_first: list[str] = []
-    cleared_last: list[str] = []
-    deferred: set[str] = set()
-    for change in changes:
-        if change.old == change.new:
+    cleared: dict[str, None] = {}
+    remaining = PreviousEntries()
+    for entry in previous:
+        new = successor(entry)
+        kept = list(entry.locations)
+        for location, handover in _handovers(entry, new):
+            kept.remove(location)
+            staged.append(handover.stages)
+            cleared.update(dict.fromkeys(entry.topics_at(location)))
+        if entry.topic in crowded:
+            obsolete = (topic for topic in obsolete_topics(entry, new) if topic != entry.topic)
+            cleared.update(dict.fromkeys(obsolete))
             continue
-        removed = _removed_topics(change)
-        early: list[str] = []
-        stages: list[Stages] = []
-        for topics, location in _handed_over(change, removed):
-            handover = location.handover(topics, _successor(change, location))
+        rest = replace(entry, locations=tuple(kept))
+        if new is None or not new.covers(rest):
+            remaining.add(rest)
+    stages = (*_merged(staged), tuple(clear(cleared)))
+    return Migration(tuple(stage for stage in stages if stage), remaining)
+
+
+def _handovers(entry: Entry, new: Entry | None) -> Iterator[tuple[Location, Handover]]:
+    """Yield the locations that are handed over before the present entry is published; none of a removed station."""
+    locations = new.locations if new else entry.locations
+    for location in entry.locations:
+        if location not in locations:
+            successor = next((other for other in locations if other.manifest_key == location.manifest_key), None)
+            handover = location.handover(tuple(entry.topics_at(location)), successor)
             if handover is not None:
-                early += topics
-                stages += [handover.stages] if handover.stages else []
-        cleared_first += early
-        staged += stages
-        rest = [topic for topic in removed if topic not in set(early)]
-        if stages:
-            # The new entry follows right after the stages, so no entry lists the rest any more: clear it with them.
-            # Only the topic of the old entry itself is cleared last, unless another station publishes its entry there.
-            cleared_first += [topic for topic in rest if topic != change.old.topic]
-            cleared_last += [topic for topic in rest if topic == change.old.topic]
-        elif rest:
-            cleared_last += rest
-            deferred.add(change.old.topic)
-    stages_of_all = (*_merged(staged), tuple(clear(cleared_first)))
-    return Migration(tuple(stage for stage in stages_of_all if stage), tuple(clear(cleared_last)), frozenset(deferred))
-
-
-def _removed_topics(change: EntryChange) -> list[str]:
-    """Return the old topics that the new entry lacks, or assigns to another plug after an alias moved."""
-    after = change.new.all_topics() if change.new else {}
-    return [topic for topic, plug in change.old.all_topics().items() if after.get(topic) != plug]
-
-
-def _handed_over(change: EntryChange, removed: list[str]) -> Iterator[tuple[tuple[str, ...], Location]]:
-    """Yield the removed topics of each location; nothing if the whole station is removed."""
-    if change.new is None:
-        return
-    for location in change.old.locations:
-        at_location = change.old.topics_at(location)
-        if topics := tuple(topic for topic in removed if topic in at_location):
-            yield topics, location
-
-
-def _successor(change: EntryChange, location: Location) -> Location | None:
-    locations = change.new.locations if change.new else ()
-    return next((other for other in locations if other.manifest_key == location.manifest_key), None)
+                yield location, handover
 
 
 def _merged(staged: list[Stages]) -> Iterator[tuple[Message, ...]]:
-    """Yield the first stages of all handovers as one stage, then the second stages, and so on."""
+    """Yield the first stages of all handovers as one stage, then the second stages, and so on, each topic once."""
     for stages in zip_longest(*staged, fillvalue=()):
-        yield tuple(message for stage in stages for message in stage)
+        yield tuple({message.topic: message for stage in stages for message in stage}.values())

@@ -3,19 +3,21 @@
 Three things prove that a topic belongs to the bridge: a manifest entry that names its client id; a plug's `state` whose
 keys are exactly those of the contract; a discovery payload of its origin that names its availability topic. No other
 topic is touched. A base topic belongs to one bridge, even after a change of its client id. Another bridge may use a
-base topic below it.
+base topic below it. Base topics that the bridge left are searched as well, if the broker has an entry that names them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.domain.model import Station
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry, read_bridge, read_station
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry
+from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_station
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.outputs.protocol import Location
 from evse_mqtt_bridge.publishing.payloads import json_object
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["Ownership", "is_online", "orphans"]
+__all__ = ["Ownership", "is_online", "left_behind", "orphans", "orphans_elsewhere"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Ownership:
         stations: The stations, by uuid.
         locations: The locations of the outputs.
         searched: Locations where orphans may be, including those of disabled outputs.
+        former_ids: Further MQTT client ids of this bridge.
     """
 
     topics: Topics
@@ -35,6 +38,7 @@ class Ownership:
     stations: Mapping[str, Station]
     locations: tuple[Location, ...]
     searched: tuple[Location, ...]
+    former_ids: frozenset[str] = frozenset()
 
     @property
     def filters(self) -> list[str]:
@@ -55,19 +59,35 @@ def orphans(retained: Mapping[str, bytes], ownership: Ownership, *, everything: 
         ownership: The configuration.
         everything: Whether to include the topics of the configuration, to decommission the bridge.
     """
-    entries = [
-        entry for item in retained.items() if (entry := read_station(ownership.topics, *item, ownership.client_id))
+    kept = frozenset() if everything else _kept(retained, ownership)
+    return sorted(_owned(retained, ownership) - kept)
+
+
+def orphans_elsewhere(retained: Mapping[str, bytes], elsewhere: Ownership, ownership: Ownership) -> list[str]:
+    """Return the topics to clear below a base topic that the bridge has left, sorted.
+
+    Args:
+        retained: Payloads by topic, as the subscriptions to the filters of both ownerships yield them.
+        elsewhere: One of `left_behind`.
+        ownership: The configuration, whose topics are kept.
+    """
+    return sorted(_owned(retained, elsewhere) - _kept(retained, ownership))
+
+
+def left_behind(retained: Mapping[str, bytes], ownership: Ownership) -> list[Ownership]:
+    """Return what the bridge owns below base topics that it has left, according to its entries: no station."""
+    bridges = _bridges(retained, {ownership.client_id})
+    client_ids = frozenset(entry.client_id for entry in bridges)
+    elsewhere = tuple(location for location in ownership.searched if location.manifest_key)
+    return [
+        Ownership(entry.topics, entry.client_id, {}, (), (PlainLocation(entry.topics), *elsewhere), client_ids)
+        for entry in bridges
+        if entry.topics != ownership.topics
     ]
-    bridges = [bridge for item in retained.items() if (bridge := read_bridge(*item, ownership.client_id))]
-    found: tuple[Entry, ...] = (*entries, *bridges)
-    own = {topic for entry in found for topic in entry.all_topics()}
-    if not _belongs_to_another_bridge(retained, ownership):
-        own.update(
-            topic for location in ownership.searched for topic in location.recognized(retained, ownership.topics)
-        )
-        own.update(ownership.bridge_entry.all_topics())
-    kept = () if everything else _kept(entries, retained, ownership)
-    return sorted(((own & retained.keys()) | _unreadable(found, retained)) - set(kept))
+
+
+def _bridges(retained: Mapping[str, bytes], client_ids: Container[object]) -> list[BridgeEntry]:
+    return [entry for item in retained.items() for entry in read_bridge(*item, client_ids)]
 
 
 def _unreadable(entries: Iterable[Entry], retained: Mapping[str, bytes]) -> set[str]:
@@ -90,15 +110,39 @@ def is_online(retained: Mapping[str, bytes], ownership: Ownership) -> bool:
 def _belongs_to_another_bridge(retained: Mapping[str, bytes], ownership: Ownership) -> bool:
     """Return whether the last bridge that published at this base topic has another client id."""
     client_id = json_object(retained.get(ownership.topics.info, b"")).get("client_id")
-    return client_id not in (None, ownership.client_id)
+    return client_id not in (None, ownership.client_id, *ownership.former_ids)
 
 
-def _kept(entries: list[StationEntry], retained: Mapping[str, bytes], ownership: Ownership) -> Iterator[str]:
-    """Yield the topics of the configuration. The plugs of a station come from its manifest entry on the broker."""
-    yield from ownership.bridge_entry.all_topics()
+def _owned(retained: Mapping[str, bytes], ownership: Ownership) -> set[str]:
+    """Return the retained topics that belong to the bridge, and recorded ones that its user may not read."""
+    entries, bridges = _entries(retained, ownership)
+    found: tuple[Entry, ...] = (*(entry for read in entries for entry in read), *bridges)
+    own = {topic for entry in found for topic in entry.all_topics()}
+    if not _belongs_to_another_bridge(retained, ownership):
+        own.update(
+            topic for location in ownership.searched for topic in location.recognized(retained, ownership.topics)
+        )
+        own.update(ownership.bridge_entry.all_topics())
+    return (own & retained.keys()) | _unreadable(found, retained)
+
+
+def _entries(
+    retained: Mapping[str, bytes], ownership: Ownership
+) -> tuple[list[tuple[StationEntry, ...]], list[BridgeEntry]]:
+    """Return the entries below the base topic: of each `info` of a station, and of the bridge."""
+    client_ids = {ownership.client_id, *ownership.former_ids}
+    bridges = [entry for entry in _bridges(retained, client_ids) if entry.topics == ownership.topics]
+    client_ids.update(entry.client_id for entry in bridges)
+    read = (read_station(ownership.topics, *item, client_ids) for item in retained.items())
+    return [entries for entries in read if entries], bridges
+
+
+def _kept(retained: Mapping[str, bytes], ownership: Ownership) -> frozenset[str]:
+    """Return the topics of the configuration. The plugs of a station come from its manifest entry on the broker."""
+    kept = set(ownership.bridge_entry.all_topics())
+    present = [entry for entry, *_ in _entries(retained, ownership)[0]]
     by_topic_id = {station.topic_id: station for station in ownership.stations.values()}
-    recorded = {entry.topic_id for entry in entries}
-    for entry in entries:
+    for entry in present:
         station = by_topic_id.get(entry.topic_id)
         if station is not None and station.uuid == entry.uuid:
             plugs = {
@@ -106,8 +150,10 @@ def _kept(entries: list[StationEntry], retained: Mapping[str, bytes], ownership:
                 for uuid, topic_id in entry.plugs.items()
                 if station.plug_topic_id(uuid) == topic_id and not station.has_no_topic_for(uuid)
             }
-            yield from replace(entry, plugs=plugs, locations=ownership.locations).all_topics()
+            kept.update(replace(entry, plugs=plugs, locations=ownership.locations).all_topics())
+    recorded = {entry.topic_id for entry in present}
     for topic in retained:
         parsed = ownership.topics.read(topic)
         if parsed is not None and parsed.station in by_topic_id and parsed.station not in recorded:
-            yield topic
+            kept.add(topic)
+    return frozenset(kept)

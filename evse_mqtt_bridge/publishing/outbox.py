@@ -38,10 +38,7 @@ class Outbox(Generic[_State]):
 
     def put_first(self, messages: Iterable[Message]) -> None:
         """Publish these messages before all others; they replace earlier ones that are still pending."""
-        first = tuple(messages)
-        for message in first:
-            self._last.pop(message.topic, None)
-        self._first = iter(first)
+        self._first = iter(messages)
 
     def put_change(self, key: str, last_published: _State | None) -> None:
         """Queue a changed key with its state published last; a queued key keeps the state that it was queued with."""
@@ -57,8 +54,7 @@ class Outbox(Generic[_State]):
     def put_last(self, messages: Iterable[Message]) -> None:
         """Publish these messages when nothing else is pending, in this order.
 
-        Each replaces an earlier one for its topic. It is dropped if a change or the full republish publishes its topic,
-        or if `put_first` gets a newer message for it.
+        Each replaces an earlier one for its topic. It is dropped if a change or the full republish publishes its topic.
         """
         for message in messages:
             self._last.pop(message.topic, None)
@@ -71,7 +67,7 @@ class Outbox(Generic[_State]):
     def next_message(self) -> Message | None:
         """Return the next message; `None` if none is pending."""
         if first := next(self._first, None):
-            return first  # for its topic, what goes last is newer and stays
+            return first
         self._is_republish_next = not self._is_republish_next
         if self._is_republish_next:
             message = next(self._republish, None) or self._next_change()
@@ -91,14 +87,12 @@ class Outbox(Generic[_State]):
             message = next(self._rendering, None)
         return message
 
-    def drop_changes(self) -> None:
-        """Drop changes and full republish, because another full republish follows; keep what goes first and last."""
-        self._queue.clear()
-        self._rendering = iter(())
-        self._republish = iter(())
+    def drop_last(self) -> None:
+        """Drop the messages that go last."""
+        self._last.clear()
 
     def drop_all(self) -> None:
         """Drop every pending message."""
-        self.drop_changes()
-        self._first = iter(())
+        self._queue.clear()
         self._last.clear()
+        self._first = self._rendering = self._republish = iter(())

@@ -11,7 +11,8 @@ from typing import Any
 from evse_mqtt_bridge.domain.model import STATION_REASONS, PlugReading, PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, READING_FIELDS, Field, Kind, TopicRow
-from evse_mqtt_bridge.publishing.manifest import BridgeInfo, bridge_info, station_info
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
+from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, station_info
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation, PlainTopics, bridge_availability
 from evse_mqtt_bridge.publishing.outputs.protocol import Part
@@ -43,9 +44,9 @@ def schema(row: TopicRow) -> Schema:
     owner, _, name = row.channel.partition(".")
     match owner, name:
         case "bridge", "info":
-            return _object(row.description, _bridge_info())
+            return _object(row.description, _bridge_info(), previous=_bridge_entry())
         case "station", "info":
-            return _object(row.description, _station_info())
+            return _object(row.description, _station_info(), previous=_station_entry())
         case "plug", "state":
             return _object(row.description, _state())
         case "discovery", _:
@@ -73,11 +74,13 @@ def examples() -> dict[str, bytes]:
     locations = (PlainLocation(topics), DiscoveryLocation("homeassistant", "entity"))
     payloads = {
         "bridge.availability": bridge_availability(topics, online=True).payload,
-        "bridge.info": bridge_info(topics, BridgeInfo("0.1.0", owner, _EXAMPLE_TIME, 1, locations)).payload,
+        "bridge.info": bridge_info(
+            BridgeEntry(topics, owner, locations), BridgeFacts("0.1.0", _EXAMPLE_TIME, 1)
+        ).payload,
     }
     output = PlainTopics(topics)
     for message in (
-        station_info(topics, station, state, owner, locations),
+        station_info(StationEntry.of(topics, station, state, locations), owner),
         *output.station(Part.VALUES, station, None, state),
         *output.station(Part.AVAILABILITY, station, None, state),
     ):
@@ -111,15 +114,30 @@ def _bridge_info() -> dict[str, Schema]:
         "name": {"const": "evse-mqtt-bridge"},
         "version": {"type": "string", "description": "version of the bridge"},
         "contract": {"const": CONTRACT_VERSION, "description": "version of the topic contract"},
-        "client_id": {"type": "string", "description": "MQTT client id of the bridge"},
-        "base_topic": {"type": "string", "description": "common prefix of all topics of the bridge"},
+        **_bridge_entry(),
         "started": {**_KINDS[Kind.TIME], "description": "start time of the bridge"},
         "stations": {"type": "integer", "minimum": 0, "description": "number of configured stations"},
         "discovery": _DISCOVERED,
     }
 
 
+def _bridge_entry() -> dict[str, Schema]:
+    return {
+        "client_id": {"type": "string", "description": "MQTT client id of the bridge"},
+        "base_topic": {"type": "string", "description": "common prefix of all topics of the bridge"},
+    }
+
+
 def _station_info() -> dict[str, Schema]:
+    return {
+        **_station_entry(),
+        "published_by": {"type": "string", "description": "MQTT client id of the bridge that publishes the station"},
+        "contract": {"const": CONTRACT_VERSION, "description": "version of the topic contract"},
+        "discovery": _DISCOVERED,
+    }
+
+
+def _station_entry() -> dict[str, Schema]:
     plug = {"topic": {"type": "string"}, "label": {"type": ["string", "null"]}}
     return {
         "uuid": {"type": "string", "description": "UUID of the station"},
@@ -129,16 +147,22 @@ def _station_info() -> dict[str, Schema]:
             "description": "by plug UUID: the topic level and the label of the plug, at most 128 characters",
             "additionalProperties": {"type": "object", "properties": plug, "required": list(plug)},
         },
-        "published_by": {"type": "string", "description": "MQTT client id of the bridge that publishes the station"},
-        "contract": {"const": CONTRACT_VERSION, "description": "version of the topic contract"},
-        "discovery": _DISCOVERED,
     }
 
 
-def _object(description: str, properties: Mapping[str, Schema]) -> Schema:
-    return {
+def _object(
+    description: str, properties: Mapping[str, Schema], *, previous: Mapping[str, Schema] | None = None
+) -> Schema:
+    """Return the schema of an object; with `previous`, also of its list of previous entries with these keys."""
+    schema = {
         "type": "object",
         "description": description,
         "properties": dict(properties),
         "required": list(properties),
     }
+    if previous is not None:
+        keys = {**previous, "discovery": _DISCOVERED}
+        text = "only for a short time after a change: what was published before and is not yet cleared"
+        items = {"type": "object", "properties": keys, "required": list(keys)}
+        schema["properties"] = {**properties, "previous": {"type": "array", "description": text, "items": items}}
+    return schema

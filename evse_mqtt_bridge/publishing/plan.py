@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from evse_mqtt_bridge.domain.availability import Rules
 from evse_mqtt_bridge.domain.model import Station
@@ -11,7 +12,7 @@ from evse_mqtt_bridge.publishing.topics import Topics
 __all__ = ["Plan"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """The publishing part of a configuration.
 
@@ -35,3 +36,8 @@ class Plan:
     def locations(self) -> tuple[Location, ...]:
         """The locations of the outputs."""
         return tuple(output.location for output in self.outputs)
+
+    @cached_property
+    def by_topic_id(self) -> Mapping[str, Station]:
+        """The stations, by their level in topics."""
+        return {station.topic_id: station for station in self.stations.values()}

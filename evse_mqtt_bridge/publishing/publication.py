@@ -6,59 +6,44 @@ has room, and does the waiting. The rules:
 - While there is no connection, nothing is queued. On each connect the bridge republishes everything. Each message is
   rendered when the connection has room, so each topic gets one message with the newest value.
 - Before that, the bridge reads the manifest: the retained `info` topics that a previous run, or this one, published.
-  They determine a migration: stages that must be acknowledged one by one before anything else is published, and topics
-  that are cleared after everything else.
-- A changed configuration leads to a migration as well. If the migration has no stages and only stations changed, the
-  bridge publishes those stations; otherwise, it republishes everything. Migrations queue up, and only the last one
-  leads to the full republish.
-- While an old manifest entry is the only record of topics to clear, its successor is deferred until they are cleared.
+- The broker retains an entry for every topic before the topic is published, and until it is cleared. So the `info` of a
+  station, or of the bridge, lists the present entry and the previous ones whose topics are not yet cleared.
+- Previous entries lead to a migration: stages that must be acknowledged one by one before anything else is published,
+  and topics that are cleared when nothing else is pending. Each `info` without them follows the clearing.
+- If only stations changed and the migration has no stages, the bridge publishes those stations; otherwise, it
+  republishes everything. A change of the configuration during a migration begins a new migration.
 - When a consumer announces its start, the bridge republishes everything, including pending changes.
 - When the bridge stops, `offline` is the last message.
+
+One gap remains. The broker publishes the will, or the bridge `offline`, even if the connection ends before the bridge
+has read its own `info`, one or two round trips after CONNACK. If the process ends as well, a later one finds that topic
+only under the same base topic, and what was published under a previous client id only with that client id.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
-from evse_mqtt_bridge.publishing.comparison import has_changes, has_same_labels, is_published_alike
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, read_bridge, read_station
-from evse_mqtt_bridge.publishing.message import Message, clear
-from evse_mqtt_bridge.publishing.migration import EntryChange, Migration, plan_migration
+from evse_mqtt_bridge.publishing.clean_up import CleanUp
+from evse_mqtt_bridge.publishing.comparison import has_changes, is_published_alike
+from evse_mqtt_bridge.publishing.manifest_reader import ManifestReader
+from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.migration import Migration, plan_migration
 from evse_mqtt_bridge.publishing.outbox import Outbox
+from evse_mqtt_bridge.publishing.phases import TRANSITIONS, Phase
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.renderer import BRIDGE_KEY, Renderer
-from evse_mqtt_bridge.publishing.topics import Topics, covers
+from evse_mqtt_bridge.publishing.topics import covers
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.publishing.manifest import BridgeEntry
 
 __all__ = ["Phase", "Publication", "Subscriptions"]
-
-
-class Phase(Enum):
-    """The phase of a connection."""
-
-    OFFLINE = "no connection"
-    RESTORING = "the manifest is being read"
-    MIGRATING = "the stages of a migration are being published"
-    LIVE = "a full republish and changes are being published"
-    CLOSING = "`offline` is being published"
-
-
-_TRANSITIONS: Mapping[tuple[Phase, str], frozenset[Phase]] = {
-    (Phase.OFFLINE, "connected"): frozenset({Phase.RESTORING}),
-    (Phase.RESTORING, "restored"): frozenset({Phase.RESTORING, Phase.MIGRATING, Phase.LIVE}),
-    (Phase.MIGRATING, "stage_acknowledged"): frozenset({Phase.MIGRATING, Phase.LIVE}),
-    (Phase.MIGRATING, "reconfigured"): frozenset({Phase.MIGRATING}),
-    (Phase.LIVE, "reconfigured"): frozenset({Phase.MIGRATING, Phase.LIVE}),
-    **{
-        (phase, "closing"): frozenset({Phase.CLOSING})
-        for phase in (Phase.RESTORING, Phase.MIGRATING, Phase.LIVE, Phase.CLOSING)
-    },
-    **{(phase, "disconnected"): frozenset({Phase.OFFLINE}) for phase in Phase},
-}
-"""The phases that each method may lead to. A missing combination is a bug in the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +73,14 @@ class Publication:
         self._stations = stations
         self._phase = Phase.OFFLINE
         self._outbox: Outbox[StationState] = Outbox(self._renderer.render_change)
-        self._retained: dict[str, bytes] = {}
-        self._manifest_filters: tuple[str, ...] = ()
-        self._current_migration: Migration | None = None
+        self._clean_up = CleanUp(self._renderer, self._outbox)
+        self._reader = self._new_reader()
+        self._migration: Migration | None = None
         self._stages: deque[tuple[Message, ...]] = deque()
-        self._queued_migrations: deque[Migration] = deque()
+        self._connected_as: BridgeEntry | None = None
+        """The entry of the bridge when the connection was accepted: its availability is the topic of the will."""
+        self._is_recorded: bool | None = None
+        """Whether the broker has the present entry of the bridge; `None`: its `info` is not yet read."""
         self._is_restored = False
         """Whether the plugs of a previous run are known. What this run removed later must not come back."""
 
@@ -114,12 +102,8 @@ class Publication:
     def clock_changed(self, shift: timedelta) -> None:
         """Correct the start time, and republish the entry of the bridge, which contains it."""
         self._renderer.started += shift
-        self._put_again([BRIDGE_KEY], [])
-
-    @property
-    def deferred_entry_topics(self) -> frozenset[str]:
-        """Topics of manifest entries that follow a clean-up which is not yet complete."""
-        return frozenset(self._renderer.deferred_entry_topics)
+        if self._phase is Phase.LIVE:
+            self._outbox.put_change(BRIDGE_KEY, None)
 
     def will(self) -> Message:
         """Return the message `offline`: the broker publishes it as the will, or the bridge itself when it stops."""
@@ -128,12 +112,12 @@ class Publication:
     # The connection
 
     def connected(self) -> Subscriptions:
-        """Begin a connection that the broker accepted; return the subscriptions to read the manifest."""
+        """Begin a connection that the broker accepted; return the first subscriptions to read the manifest."""
         self._enter(Phase.RESTORING, "connected")
         self._outbox.drop_all()
-        birth = (self.plan.birth_topic,) if self.plan.birth_topic else ()
-        self._manifest_filters = (self.plan.topics.manifest_filter, *Topics.bridge_info_filters())
-        return Subscriptions(birth, self._manifest_filters)
+        self._connected_as, self._is_recorded = self._renderer.bridge_entry(), None
+        self._reader = self._new_reader()
+        return Subscriptions((), self._next_filters())
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
         """Handle a message from the broker.
@@ -143,7 +127,7 @@ class Publication:
         """
         if retained:
             if self._phase is Phase.RESTORING:
-                self._retained[topic] = payload
+                self._reader.received(topic, payload)
             return False
         return payload == b"online" and self._phase is Phase.LIVE and covers(self.plan.birth_topic, topic)
 
@@ -151,94 +135,116 @@ class Publication:
         """Go on when the broker has delivered the retained messages of the last subscriptions.
 
         Returns:
-            Further subscriptions, for base topics that only the manifest names; `None` if there are none and
-            publishing begins.
+            Further subscriptions; `None` if there are none and publishing begins.
         """
-        client_id = self.plan.client_id
-        bridges = [bridge for item in self._retained.items() if (bridge := read_bridge(*item, client_id))]
-        bases = dict.fromkeys((self.plan.topics, *(bridge.topics for bridge in bridges)))
-        missing = tuple(sorted({base.manifest_filter for base in bases} - set(self._manifest_filters)))
-        if missing:
-            self._enter(Phase.RESTORING, "restored")
-            self._manifest_filters += missing
-            return Subscriptions((), missing)
-        stations = [
-            station
-            for base in bases
-            for item in self._retained.items()
-            if (station := read_station(base, *item, client_id))
-        ]
-        self._retained = {}
+        self._enter(Phase.RESTORING, "restored")
+        is_first = self._is_recorded is None
+        self._record_bridge()
+        if filters := self._next_filters():
+            has_birth_topic = is_first and self.plan.birth_topic
+            return Subscriptions((self.plan.birth_topic,) if has_birth_topic else (), filters)
         if not self._is_restored:
-            for entry in stations:
-                self._stations.restore_plugs(entry.uuid, entry.labels)
+            for uuid, labels in self._reader.plugs(self._renderer.is_present):
+                self._stations.restore_plugs(uuid, labels)
             self._is_restored = True
-        first = self._migration_from([*stations, *bridges])
-        self._renderer.deferred_entry_topics = set(first.deferred_entry_topics)
-        self._enter(Phase.MIGRATING if first.stages else Phase.LIVE, "restored")
-        self._begin(first)
+        for entry in self._reader.entries:
+            self._renderer.previous.add(entry)
+        self._begin(self._planned_migration(), "restored")
         return None
 
     @property
     def manifest_filters(self) -> tuple[str, ...]:
         """The subscriptions for reading the manifest, which are no longer needed after that."""
-        return self._manifest_filters
+        return self._reader.filters
 
     def closing(self) -> None:
         """Stop publishing; `offline` is the last message."""
         self._enter(Phase.CLOSING, "closing")
         self._outbox.drop_all()
-        self._outbox.put_first([self.will()])
+        infos = [self._renderer.bridge_info()] if self._is_recorded is False else []
+        self._outbox.put_first([*infos, self.will()])
 
     def disconnected(self) -> None:
-        """Drop everything that is pending, because the connection ended."""
+        """Drop everything that is pending, because the connection is lost."""
         self._enter(Phase.OFFLINE, "disconnected")
         self._outbox.drop_all()
-        self._retained = {}
+        self._renderer.previous.drop_stations()  # the broker has them
+        if self._connected_as:
+            self._renderer.previous.add(self._connected_as)
+            self._renderer.previous.add(self._renderer.bridge_entry())
+            self._connected_as = None
+        self._reader = self._new_reader()
+        self._migration = None
         self._stages.clear()
-        self._queued_migrations.clear()
+        self._clean_up.reset()
+
+    def broker_changed(self) -> None:
+        """Forget where this bridge published, because the next connection is to another broker."""
+        self._renderer.previous.drop_bridges()
+
+    def _new_reader(self) -> ManifestReader:
+        return ManifestReader(self.plan.client_id, self.plan.topics, self._renderer.previous.bridges)
+
+    def _next_filters(self) -> tuple[str, ...]:
+        return self._reader.next_filters(self.plan.client_id, self.plan.topics)
+
+    def _record_bridge(self) -> None:
+        """Publish the bridge's entry as soon as its `info` is read, unless that has it: the will may come at any time.
+
+        The entry lists every base topic that this bridge has left and not cleared.
+        """
+        entries = self._reader.own_entries(self.plan.topics)
+        if entries is None or self._is_recorded is not None:
+            return
+        current = self._renderer.bridge_entry()
+        for entry in entries:
+            if not current.covers(entry):
+                self._renderer.previous.add(entry)
+        wanted = (current, *self._renderer.previous.bridges)
+        self._is_recorded = all(any(entry.covers(each) for entry in entries) for each in wanted)
+        if not self._is_recorded:
+            self._outbox.put_first([self._renderer.bridge_info()])
 
     # Messages
 
     def next_message(self) -> Message | None:
         """Return the next message to publish; `None` if none is pending."""
         message = self._outbox.next_message()
-        if message and self._phase is Phase.LIVE:
-            # A deferred entry goes after all clearing, so it is the first one for its topic, and ends the deferral.
-            self._renderer.deferred_entry_topics.discard(message.topic)
+        if message is None and self._phase is Phase.LIVE and self._renderer.previous:
+            message = self._clean_up.next_message()
+        if not self._is_recorded and message is not None and message.topic == self.plan.topics.info:
+            self._is_recorded = True
         return message
 
     def stage_acknowledged(self) -> None:
         """Go on to the next stage: the current one is acknowledged, and consumers had time to process it."""
-        if self._phase is not Phase.MIGRATING:
-            return
-        if self._stages:
-            self._outbox.put_first(self._stages.popleft())
-            return
-        self._finish()
+        if self._phase is Phase.MIGRATING:
+            if self._stages:
+                self._outbox.put_first(self._stages.popleft())
+            else:
+                self._republish_everything("stage_acknowledged")
 
     def station_changed(self, station: Station, old: StationState, new: StationState) -> bool:
         """Queue the changes of a station after a poll or the passing of time; return whether there are any."""
         if not has_changes(old, new):
             return False
-        if removed := self._removed_topics(station, old, new):
-            self._renderer.deferred_entry_topics.add(self._renderer.station_entry_topic(station))
-            # The state published last no longer counts: a plug that returns before its topics are cleared has to be
-            # republished completely.
-            self._put_again([station.uuid], [*clear(removed), self._renderer.station_info(station, new)])
+        if not old.plugs.keys() <= new.plugs.keys():
+            self._plugs_removed(station, old)
         elif self._phase is Phase.LIVE:
-            is_deferred = self._renderer.station_entry_topic(station) in self._renderer.deferred_entry_topics
-            if is_deferred and not has_same_labels(old, new):
-                self._outbox.put_last([self._renderer.station_info(station, new)])
             self._outbox.put_change(station.uuid, old)
         return True
 
-    def _removed_topics(self, station: Station, old: StationState, new: StationState) -> list[str]:
-        """Return the topics of removed plugs."""
-        if old.plugs.keys() <= new.plugs.keys():
-            return []
-        kept = self._renderer.station_entry(station, new).all_topics()
-        return [topic for topic in self._renderer.station_entry(station, old).all_topics() if topic not in kept]
+    def _plugs_removed(self, station: Station, old: StationState) -> None:
+        if self._phase not in (Phase.MIGRATING, Phase.LIVE):
+            return
+        self._renderer.previous.add(self._renderer.station_entry(station, old))
+        migration = self._planned_migration()
+        if migration.stages or self._phase is Phase.MIGRATING:
+            self._begin(migration, "station_changed")
+        else:
+            # The state published last no longer counts: a plug that returns before its topics are cleared has to be
+            # republished completely.
+            self._publish_first(migration, [station.uuid])
 
     def republish(self) -> None:
         """Republish everything."""
@@ -251,116 +257,72 @@ class Publication:
         """Switch to another plan: clear removed topics, and publish only what differs.
 
         Without a connection, or before the manifest is read, only plan and states change: `restored` then finds in the
-        manifest what has to be cleared.
+        manifest what has to be cleared. Another base topic or client id needs another connection, with another will.
         """
-        if self._phase not in (Phase.MIGRATING, Phase.LIVE):
-            self._switch_to(plan)
-            return
-        renderer, old = self._renderer, self.plan
+        old = self.plan
         unchanged = {
             uuid for uuid, station in plan.stations.items() if is_published_alike(old.stations.get(uuid), station)
         }
         is_moved = (plan.topics, plan.locations) != (old.topics, old.locations)
-        entries: list[Entry] = [
-            renderer.station_entry(station, self._stations.state(uuid))
+        superseded = [
+            self._renderer.station_entry(station, self._stations.state(uuid))
             for uuid, station in old.stations.items()
             if is_moved or uuid not in unchanged
         ]
-        entries.append(renderer.bridge_entry())
-        deferred_before = set(renderer.deferred_entry_messages())
-        missing_entries = tuple(renderer.missing_entry_messages())
         self._switch_to(plan)
-        new = self._migration_from(entries)
-        deferred = renderer.deferred_entry_topics
-        renderer.deferred_entry_topics = (
-            set(new.deferred_entry_topics) if new.stages else deferred | new.deferred_entry_topics
-        )
-        if new.stages or (plan.topics, plan.client_id, plan.outputs) != (old.topics, old.client_id, old.outputs):
-            # Before a stage changes discovery, the broker must have the entry that records it.
-            stages = (missing_entries, *new.stages) if missing_entries and new.stages else new.stages
-            self._put_migration(replace(new, stages=stages))
+        if self._phase not in (Phase.MIGRATING, Phase.LIVE):
             return
-        deferred_now = [
-            message
-            for message in renderer.deferred_entry_messages()
-            if message.topic in new.deferred_entry_topics or message not in deferred_before
-        ]
-        changed = [uuid for uuid in plan.stations if uuid not in unchanged]
-        renderer.stations_without_entry.update(changed)
-        self._put_again([BRIDGE_KEY, *changed], [*new.last, *deferred_now])
+        for entry in superseded:
+            self._renderer.previous.add(entry)
+        migration = self._planned_migration()
+        is_other = (plan.topics, plan.client_id, plan.outputs) != (old.topics, old.client_id, old.outputs)
+        if migration.stages or is_other or self._phase is Phase.MIGRATING:
+            self._begin(migration, "reconfigured")
+        else:
+            self._publish_first(migration, [BRIDGE_KEY, *(uuid for uuid in plan.stations if uuid not in unchanged)])
 
     def _switch_to(self, plan: Plan) -> None:
+        old = self._renderer.bridge_entry()
         self._renderer.plan = plan
         self._stations.reconfigure(plan.stations, plan.rules)
+        new = self._renderer.bridge_entry()
+        if self._phase is not Phase.OFFLINE:
+            self._renderer.previous.add(old)
+        if (new.topics, new.client_id) != (old.topics, old.client_id):
+            self._is_recorded = None
+        elif new != old and self._is_recorded:
+            self._is_recorded = False
 
-    def _migration_from(self, entries: Iterable[Entry]) -> Migration:
-        """Return the migration from these entries to the plan, the bridge's entries last: they name the base topics."""
-        changes = []
-        for entry in entries:
-            if isinstance(entry, BridgeEntry):
-                changes.append(EntryChange(entry, self._renderer.bridge_entry()))
-            else:
-                station = self.plan.stations.get(entry.uuid)
-                state = self._stations.state(entry.uuid) if station else None
-                successor = self._renderer.station_entry(station, state) if station and state else None
-                changes.append(EntryChange(entry, successor))
-        return plan_migration(changes)
+    def _publish_first(self, migration: Migration, keys: Iterable[str]) -> None:
+        """Queue stations, or the bridge's entry, to be published completely, before topics are cleared."""
+        self._renderer.previous = migration.remaining
+        self._clean_up.reset()
+        for key in keys:
+            self._outbox.put_change(key, None)
 
-    def _put_again(self, keys: Iterable[str], last: Iterable[Message]) -> None:
-        """Republish stations, or the bridge's entry, completely, and publish `last` after everything that is pending.
+    def _planned_migration(self) -> Migration:
+        return plan_migration(self._renderer.previous, self._renderer.successor, self._renderer.has_room)
 
-        While migrating, the keys need no entry in the outbox, because the full republish follows, and `last` follows
-        the last migration in the queue.
-        """
-        if self._phase is Phase.LIVE:
-            for key in keys:
-                self._outbox.put_change(key, None)
-            self._outbox.put_last(last)
-        elif self._queued_migrations:
-            queued = self._queued_migrations.pop()
-            self._queued_migrations.append(replace(queued, last=(*queued.last, *last)))
-        elif current := self._current_migration:
-            self._current_migration = replace(current, last=(*current.last, *last))
-
-    def _put_migration(self, new: Migration) -> None:
-        """Begin a migration, or queue it if one is under way."""
-        if self._phase is Phase.MIGRATING:
-            self._enter(Phase.MIGRATING, "reconfigured")
-            self._queued_migrations.append(new)
-            self._outbox.drop_changes()  # they would be rendered with the new plan
-        elif self._phase is Phase.LIVE:
-            self._enter(Phase.MIGRATING if new.stages else Phase.LIVE, "reconfigured")
-            self._begin(new)
-
-    def _begin(self, new: Migration) -> None:
-        self._outbox.drop_changes()
-        self._current_migration = new
-        self._stages = deque(new.stages)
+    def _begin(self, migration: Migration, by: str) -> None:
+        """Publish the stages of a migration, if there are any, and republish everything after them."""
+        self._outbox.drop_all()
+        self._clean_up.reset()
+        self._migration, self._stages = migration, deque(migration.stages)
         if self._stages:
-            self._outbox.put_first(self._stages.popleft())
+            self._enter(Phase.MIGRATING, by)
+            # A stage may be the first to publish on a topic, if the connection was new: record it first.
+            self._outbox.put_first(chain(self._renderer.all_previous_infos(), self._stages.popleft()))
         else:
-            self._finish()
+            self._republish_everything(by)
 
-    def _finish(self) -> None:
-        """Republish everything, clear topics, publish deferred entries; or begin the next migration in the queue."""
-        finished, self._current_migration = self._current_migration, None
-        following = self._queued_migrations.popleft() if self._queued_migrations else None
-        if following is None:
-            self._enter_live()
-        self._outbox.put_last(finished.last if finished else ())
-        if following is None:
-            self._outbox.put_last(self._renderer.deferred_entry_messages())
-        else:
-            self._begin(following)  # the deferred entries are those of its plan, so they follow its clearing
-
-    def _enter_live(self) -> None:
-        if self._phase is Phase.MIGRATING:
-            self._enter(Phase.LIVE, "stage_acknowledged")
-        self._renderer.stations_without_entry = set(self.plan.stations)
-        self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
+    def _republish_everything(self, by: str) -> None:
+        self._enter(Phase.LIVE, by)
+        if self._migration:
+            self._renderer.previous, self._migration = self._migration.remaining, None
+        self.republish()
 
     def _enter(self, phase: Phase, by: str) -> None:
         """Enter a phase. Raises RuntimeError if the table lacks the transition, which is a bug in the caller."""
-        if phase not in _TRANSITIONS.get((self._phase, by), frozenset()):
+        if phase not in TRANSITIONS.get((self._phase, by), frozenset()):
             raise RuntimeError(f"{by}() in phase {self._phase.name}")
         self._phase = phase

@@ -13,11 +13,14 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published_alike
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, BridgeInfo, StationEntry, bridge_info, station_info
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry, obsolete_topics
+from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, fits, station_info
 from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.migration import Successor
 from evse_mqtt_bridge.publishing.outputs.plain import bridge_availability
 from evse_mqtt_bridge.publishing.outputs.protocol import Part
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.publishing.previous_entries import PreviousEntries
 
 __all__ = ["BRIDGE_KEY", "Renderer"]
 
@@ -32,17 +35,14 @@ class Renderer:
         plan: The current plan.
         stations: The states, which are never changed here.
         started: When the bridge started, in UTC.
-        deferred_entry_topics: Topics of manifest entries that are published last on this connection, because until then
-            they are the only record of the topics to clear.
-        stations_without_entry: Uuids of stations whose manifest entry has not been published on this connection.
+        previous: The previous entries that each `info` has to list.
     """
 
     def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
         self.plan = plan
         self.stations = stations
         self.started = started
-        self.deferred_entry_topics: set[str] = set()
-        self.stations_without_entry: set[str] = set()
+        self.previous = PreviousEntries()
         self._uncompleted: dict[str, StationState | None] = {}
         """Stations that the full republish has not completed, each with the state in which it published discovery."""
 
@@ -60,40 +60,80 @@ class Renderer:
         """Return the manifest entry of a station in a state."""
         return StationEntry.of(self.plan.topics, station, state, self.plan.locations)
 
-    def station_entry_topic(self, station: Station) -> str:
-        """Return the topic of a station's manifest entry."""
-        return self.plan.topics.station(station.topic_id, "info")
+    def is_present(self, entry: StationEntry) -> bool:
+        """Return whether a station publishes its present entry at the topic of this one."""
+        owner = self._owner(entry.topic)
+        return owner is not None and owner.uuid == entry.uuid
+
+    def successor(self, entry: Entry) -> Entry | None:
+        """Return the present entry of the same station, or of the bridge; `None` if the station is not configured."""
+        if isinstance(entry, BridgeEntry):
+            return self.bridge_entry()
+        station = self.plan.stations.get(entry.uuid)
+        return self.station_entry(station, self.stations.state(station.uuid)) if station else None
+
+    def has_room(self, topic: str) -> bool:
+        """Return whether the `info` of a station on this topic can list all previous entries."""
+        previous = self.previous.at(topic)
+        owner = self._owner(topic)
+        if owner:
+            return fits(self.station_entry(owner, self.stations.state(owner.uuid)), previous)
+        return not previous or fits(previous[0], previous[1:])
+
+    def topics_to_clear(self, topic: str) -> list[str]:
+        """Return the topics of previous entries that are obsolete.
+
+        Args:
+            topic: The topic of the `info` that lists the entries, whose station has been published completely.
+        """
+        if topic == self.plan.topics.info:
+            return _obsolete(self.previous.bridges, self.successor, frozenset())
+        owner = self._owner(topic)
+        published = self._published_topics(owner) if owner else frozenset()
+        return _obsolete(self.previous.at(topic), self.successor, published | {topic})
+
+    def info(self, topic: str) -> Message:
+        """Return the `info` to publish on its topic; an empty message if there is no entry for the topic."""
+        if topic == self.plan.topics.info:
+            return self.bridge_info()
+        if owner := self._owner(topic):
+            return self.station_info(owner, self.stations.state(owner.uuid))
+        match self.previous.at(topic):
+            case (entry, *others):
+                return station_info(entry, self.plan.client_id, others)
+        return Message(topic, b"")
+
+    def all_previous_infos(self) -> Iterator[Message]:
+        """Yield every `info` that lists previous entries, and that of the bridge first: it names the base topic."""
+        yield self.bridge_info()
+        for topic in self.previous.station_topics:
+            yield self.info(topic)
 
     def bridge_info(self) -> Message:
-        """Return the bridge's manifest entry as a message."""
-        plan = self.plan
-        info = BridgeInfo(__version__, plan.client_id, self.started, len(plan.stations), plan.locations)
-        return bridge_info(plan.topics, info)
+        """Return the `info` of the bridge."""
+        current = self.bridge_entry()
+        previous = [entry for entry in self.previous.bridges if not current.covers(entry)]
+        return bridge_info(current, BridgeFacts(__version__, self.started, len(self.plan.stations)), previous)
 
     def station_info(self, station: Station, state: StationState) -> Message:
-        """Return a station's manifest entry as a message."""
-        return station_info(self.plan.topics, station, state, self.plan.client_id, self.plan.locations)
+        """Return the `info` of a station."""
+        entry = self.station_entry(station, state)
+        return station_info(entry, self.plan.client_id, self.previous.at(entry.topic))
 
-    def deferred_entry_messages(self) -> Iterator[Message]:
-        """Yield the messages of the deferred manifest entries, to publish at the end."""
-        if not self.deferred_entry_topics:
-            return
-        for station in self.plan.stations.values():
-            if self.station_entry_topic(station) in self.deferred_entry_topics:
-                yield self.station_info(station, self.stations.state(station.uuid))
-        if self.plan.topics.info in self.deferred_entry_topics:
-            yield self.bridge_info()
+    def _owner(self, topic: str) -> Station | None:
+        """Return the station whose `info` has this topic."""
+        parsed = self.plan.topics.read(topic)
+        return self.plan.by_topic_id.get(parsed.station) if parsed else None
 
-    def missing_entry_messages(self) -> Iterator[Message]:
-        """Yield the manifest entries that were not yet published on this connection, except for deferred ones.
-
-        The bridge's entry, which names the base topic, comes before those of stations.
-        """
-        if self.stations_without_entry:
-            yield from self._unless_deferred(self.bridge_info())
-        for uuid in self.stations_without_entry:
-            if station := self.plan.stations.get(uuid):
-                yield from self._unless_deferred(self.station_info(station, self.stations.state(uuid)))
+    def _published_topics(self, station: Station) -> frozenset[str]:
+        state = self.stations.state(station.uuid)
+        messages = (
+            message
+            for output in self.plan.outputs
+            for part in Part
+            for message in output.station(part, station, None, state)
+        )
+        return frozenset(message.topic for message in messages)
 
     # The full republish
 
@@ -109,7 +149,7 @@ class Renderer:
     def _everything(
         self, uncompleted: dict[str, StationState | None], is_queued: Callable[[str], bool]
     ) -> Iterator[Message]:
-        yield from self._unless_deferred(self.bridge_info())
+        yield self.bridge_info()
         for output in self.plan.outputs:
             yield from output.bridge(Part.DISCOVERY)
         stations = list(self.plan.stations.values())
@@ -155,7 +195,7 @@ class Renderer:
         state, and later changes can start from it.
         """
         if key == BRIDGE_KEY:
-            yield from self._unless_deferred(self.bridge_info())
+            yield self.bridge_info()
         elif station := self.plan.stations.get(key):
             discovered = last_published
             if key in self._uncompleted:
@@ -194,15 +234,12 @@ class Renderer:
     def _part(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
         if part is Part.DISCOVERY:
             # The entry goes first: if the rest is interrupted, a later run can clear what was published.
-            yield from self._unless_deferred(self.station_info(station, new))
-            self._entry_published(station.uuid)
+            yield self.station_info(station, new)
         for output in self.plan.outputs:
             yield from output.station(part, station, old, new)
 
-    def _entry_published(self, uuid: str) -> None:
-        self.stations_without_entry.discard(uuid)
-        if not self.stations_without_entry:
-            self.stations_without_entry.clear()  # which frees the memory of an emptied set
 
-    def _unless_deferred(self, info: Message) -> Iterable[Message]:
-        return () if info.topic in self.deferred_entry_topics else (info,)
+def _obsolete(entries: Iterable[Entry], successor: Successor, published: frozenset[str]) -> list[str]:
+    """Return the obsolete topics of previous entries, except for published ones."""
+    topics = dict.fromkeys(topic for entry in entries for topic in obsolete_topics(entry, successor(entry)))
+    return [topic for topic in topics if topic not in published]

@@ -1,15 +1,21 @@
 """Builds and reads the plain topics; outputs/homeassistant/ builds those of discovery."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from evse_mqtt_bridge.publishing.contract import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS
 
-__all__ = ["BRIDGE", "PlugTopic", "StationTopic", "Topics", "covers"]
+__all__ = ["BRIDGE", "PlugTopic", "StationTopic", "Topics", "covers", "is_prefix"]
 
 BRIDGE = "bridge"
 """The level below the base topic for the bridge itself; no station may have it as its alias."""
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""Characters that no broker accepts in a topic; a configuration may have had any other in its prefixes."""
+
+_LONGEST_PREFIX = 200
 
 _STATION_NAMES = frozenset(field.name for field in STATION_FIELDS)
 _PLUG_NAMES = frozenset(field.name for field in PLUG_FIELDS)
@@ -102,3 +108,9 @@ def covers(topic_filter: str, topic: str) -> bool:
         if index >= len(levels) or level not in ("+", levels[index]):
             return False
     return len(filter_levels) == len(levels)
+
+
+def is_prefix(text: str) -> bool:
+    """Return whether a configuration may have had this base topic or discovery prefix, and a broker accepts it."""
+    is_plain = not _UNFIT.search(text) and not set(text) & set("+#") and not text.startswith("$")
+    return is_plain and all(text.split("/")) and len(text) <= _LONGEST_PREFIX

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
 from evse_mqtt_bridge.publishing.topics import covers
 
@@ -23,6 +24,8 @@ class ModelBroker:
         self.retained = dict(self.foreign)
         self.conflicts: list[str] = []
         self._publication: Publication | None = None
+        self._subscriptions: Subscriptions | None = None
+        self._will = Message("", b"")
 
     @property
     def connected(self) -> bool:
@@ -33,21 +36,51 @@ class ModelBroker:
         """The retained topics without those of other clients."""
         return {topic: payload for topic, payload in self.retained.items() if topic not in self.foreign}
 
-    def connect(self, publication: Publication) -> None:
-        """Connect the bridge, for the first time or again."""
-        self.disconnect()
-        self._publication = publication
-        subscriptions: Subscriptions | None = publication.connected()
-        while subscriptions is not None:
+    def connect(self, publication: Publication, *, is_restored: bool = True) -> None:
+        """Connect the bridge, for the first time or again; with `is_restored`, it reads the manifest."""
+        self.lose_connection()
+        self._publication, self._will = publication, publication.will()
+        self._subscriptions = publication.connected()
+        while is_restored and self._subscriptions is not None:
+            self.restore()
+
+    def restore(self) -> None:
+        """Deliver the retained messages of the last subscriptions, if the bridge waits for any."""
+        publication, subscriptions = self._publication, self._subscriptions
+        if publication is not None and subscriptions is not None:
             for topic, payload in self._matching(subscriptions.retained):
                 publication.received(topic, payload, retained=True)
-            subscriptions = publication.restored()
+            self._subscriptions = publication.restored()
+
+    def lose_connection(self) -> None:
+        """End the connection, drop all pending messages, and publish the will."""
+        if self._publication is not None:
+            self.disconnect()
+            self._store(self._will)
 
     def disconnect(self) -> None:
-        """End the connection and drop all pending messages."""
-        publication, self._publication = self._publication, None
+        """End the connection and drop all pending messages, without the will."""
+        publication, self._publication, self._subscriptions = self._publication, None, None
         if publication is not None:
             publication.disconnected()
+
+    def stop(self) -> None:
+        """Stop the bridge: it publishes `offline` as its last message."""
+        if self._publication is not None:
+            self._publication.closing()
+            delivered = self.deliver()
+            assert delivered[-1] == self._publication.will()
+            self.disconnect()
+
+    def reconfigure(self, publication: Publication, plan: Plan) -> None:
+        """Switch to another plan; like the bridge, on a new connection if it has another will."""
+        is_same = (publication.plan.topics, publication.plan.client_id) == (plan.topics, plan.client_id)
+        if is_same:
+            publication.reconfigured(plan)
+        else:
+            self.stop()
+            publication.reconfigured(plan)
+            self.connect(publication)
 
     def lose_memory(self) -> None:
         """Lose all retained messages; other clients publish theirs again."""

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.model import PlugState, Station, StationState
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
-from evse_mqtt_bridge.publishing.manifest import (
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry, obsolete_topics
+from evse_mqtt_bridge.publishing.manifest_payloads import (
     ENTRY_LIMIT,
-    BridgeEntry,
-    BridgeInfo,
-    StationEntry,
+    MAX_PREVIOUS,
+    BridgeFacts,
     bridge_info,
+    fits,
     read_bridge,
     read_station,
     station_info,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _TOPICS = Topics("evse")
 _TOPIC = "evse/garage/info"
 _DISCOVERY = DiscoveryLocation("homeassistant", "entity")
+_LOCATIONS = (PlainLocation(_TOPICS),)
 _INFO: dict[str, Any] = {
     "uuid": "e1",
     "name": "Garage",
@@ -48,7 +50,11 @@ _BRIDGE: dict[str, Any] = {
 
 def _read(content: object, topic: str = _TOPIC) -> StationEntry | None:
     payload = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return read_station(_TOPICS, topic, payload, "me")
+    return next(iter(read_station(_TOPICS, topic, payload, {"me"})), None)
+
+
+def _read_bridge(content: object, topic: str = "evse/bridge/info") -> BridgeEntry | None:
+    return next(iter(read_bridge(topic, json.dumps(content).encode(), {"me"})), None)
 
 
 @pytest.mark.parametrize("discovery", [_DISCOVERY, DiscoveryLocation("ha/x", "device"), None])
@@ -56,9 +62,83 @@ def test_entries_are_read_back_as_written(discovery: DiscoveryLocation | None) -
     station = Station("e1", 30, name="Garage ⚡\n", alias="garage", plugs={"p1": "left"})
     state = StationState(plugs={"p1": PlugState("p1", "Plug \n 1"), "p2": PlugState("p2")})
     locations: tuple[Location, ...] = (PlainLocation(_TOPICS), *((discovery,) if discovery else ()))
-    info = station_info(_TOPICS, station, state, "me", locations)
-    entry = read_station(_TOPICS, info.topic, info.payload, "me")
-    assert entry == StationEntry.of(_TOPICS, station, state, locations)
+    entry = StationEntry.of(_TOPICS, station, state, locations)
+    info = station_info(entry, "me")
+    assert read_station(_TOPICS, info.topic, info.payload, {"me"}) == (entry,)
+    bridge = BridgeEntry(_TOPICS, "me", locations)
+    info = bridge_info(bridge, BridgeFacts("1", NOW, 1))
+    assert read_bridge(info.topic, info.payload, {"me"}) == (bridge,)
+
+
+def _entry(*plugs: str, uuid: str = "e1", locations: "tuple[Location, ...]" = _LOCATIONS) -> StationEntry:
+    """Return an entry whose plugs p1, p2, ... have these topic ids."""
+    topic_ids = {f"p{number}": plug for number, plug in enumerate(plugs, 1)}
+    return StationEntry(_TOPICS, "garage", uuid, topic_ids, dict.fromkeys(topic_ids, "A"), locations)
+
+
+def test_previous_entries_are_read_back_as_written() -> None:
+    entry, previous = _entry("left"), (_entry("right", "p2"), _entry("left", uuid="e2"))
+    info = station_info(entry, "me", previous)
+    assert read_station(_TOPICS, info.topic, info.payload, {"me"}) == (entry, *previous)
+    bridge = BridgeEntry(_TOPICS, "me", (PlainLocation(_TOPICS),))
+    elsewhere = BridgeEntry(Topics("site"), "another", (PlainLocation(Topics("site")), _DISCOVERY))
+    info = bridge_info(bridge, BridgeFacts("1", NOW, 1), [elsewhere])
+    assert read_bridge(info.topic, info.payload, {"me"}) == (bridge, elsewhere)
+
+
+@pytest.mark.parametrize("previous", [None, 5, {}, [5, None, [], {}, {"uuid": "#"}, {"uuid": "e2", "plugs": 5}]])
+def test_impossible_previous_entries_are_left_out(previous: object) -> None:
+    content = json.dumps({**_INFO, "previous": previous}).encode()
+    assert len(read_station(_TOPICS, _TOPIC, content, {"me"})) == 1
+    content = json.dumps({**_BRIDGE, "previous": previous}).encode()
+    assert len(read_bridge("evse/bridge/info", content, {"me"})) == 1
+
+
+@pytest.mark.parametrize("base", [5, "", "#", "a/+", "/a", "a//b", "$SYS", "a\x00", "x" * 201])
+def test_impossible_previous_base_topic_is_left_out(base: object) -> None:
+    content = {**_BRIDGE, "previous": [{"client_id": "me", "base_topic": base}]}
+    assert len(read_bridge("evse/bridge/info", json.dumps(content).encode(), {"me"})) == 1
+
+
+def test_previous_entries_are_limited_in_number_and_size() -> None:
+    many = tuple(_entry(f"x{number}") for number in range(MAX_PREVIOUS + 1))
+    assert fits(_entry("left"), many[1:])
+    assert not fits(_entry("left"), many)
+    content = json.dumps({**_INFO, "previous": [_INFO] * 100}).encode()
+    assert len(read_station(_TOPICS, _TOPIC, content, {"me"})) == 1 + MAX_PREVIOUS
+    large = tuple(_entry(*(f"{name}{number}".ljust(64, "ä") for number in range(MAX_PLUGS))) for name in "abcdefgh")
+    assert fits(large[0], large[1:2])
+    assert not fits(large[0], large[1:])
+    info = station_info(large[0], "me", large[1:])
+    assert len(info.payload) < ENTRY_LIMIT
+    assert read_station(_TOPICS, info.topic, info.payload, {"me"})[:2] == large[:2], "the oldest ones are kept"
+
+
+def test_entry_covers_and_joins_by_topics() -> None:
+    one, two, other = _entry("left"), _entry("left", "right"), _entry("right")
+    moved = _entry("left", locations=(PlainLocation(_TOPICS), _DISCOVERY))
+    assert two.covers(one)
+    assert moved.covers(one)
+    assert not one.covers(two)
+    assert not one.covers(moved)
+    assert not one.covers(other)
+    assert not one.covers(_entry("left", uuid="e2"))
+    assert one.joined(two) == two.joined(one) == two
+    assert one.joined(other) is None
+    assert one.joined(moved) is None
+    assert one.joined(_entry("left", uuid="e2")) is None
+    bridge = BridgeEntry(_TOPICS, "me", (_DISCOVERY,))
+    assert bridge.covers(BridgeEntry(_TOPICS, "me", ()))
+    assert not bridge.covers(BridgeEntry(_TOPICS, "you", ()))
+    assert not bridge.covers(one)
+
+
+def test_obsolete_topics_are_those_without_the_same_plug() -> None:
+    old = _entry("left", "p2", locations=(PlainLocation(_TOPICS), _DISCOVERY))
+    assert list(obsolete_topics(old, None)) == list(old.all_topics())
+    assert list(obsolete_topics(old, old)) == []
+    new = _entry("p1", "left", locations=old.locations)
+    assert {topic.rsplit("/", 1)[0] for topic in obsolete_topics(old, new)} == {"evse/garage/left", "evse/garage/p2"}
 
 
 @pytest.mark.parametrize("character", ["x", "\x01", '"', "\U0001f697"])
@@ -67,10 +147,8 @@ def test_largest_entry_can_be_received(character: str) -> None:
     station = Station("e" * 64, 30, name=character * 128, alias="a" * 64, plugs={uuid: uuid[::-1] for uuid in uuids})
     state = StationState(plugs={uuid: PlugState(uuid, character * 10_000) for uuid in uuids})
     locations = (PlainLocation(_TOPICS), DiscoveryLocation("h" * 200, "device"))
-    info = station_info(Topics("b" * 200), station, state, "c" * 128, locations)
+    info = station_info(StationEntry.of(Topics("b" * 200), station, state, locations), "c" * 128)
     assert len(info.topic) + len(info.payload) < ENTRY_LIMIT - 100
-    bridge = bridge_info(_TOPICS, BridgeInfo("1", "me", NOW, 1, locations))
-    assert read_bridge(bridge.topic, bridge.payload, "me") == BridgeEntry(_TOPICS, "me", locations)
 
 
 def test_entry_has_every_topic_in_the_order_of_clearing() -> None:
@@ -84,7 +162,7 @@ def test_entry_has_every_topic_in_the_order_of_clearing() -> None:
     ), "discovery goes before the topics that it refers to"
     assert {entry.all_topics()[topic] for topic in topics if topic.startswith("evse/garage/left/")} == {"p1"}
     assert entry.all_topics()["evse/garage/availability"] == ""
-    bridge = read_bridge("evse/bridge/info", json.dumps(_BRIDGE).encode(), "me")
+    bridge = _read_bridge(_BRIDGE)
     assert bridge is not None
     assert list(bridge.all_topics())[-1] == "evse/bridge/info"
 
@@ -191,7 +269,7 @@ def test_impossible_discovery_location_is_left_out(location: object) -> None:
     entry = _read(_with(discovery=location))
     assert entry is not None
     assert entry.locations == (PlainLocation(_TOPICS),)
-    bridge = read_bridge("evse/bridge/info", json.dumps({**_BRIDGE, "discovery": location}).encode(), "me")
+    bridge = _read_bridge({**_BRIDGE, "discovery": location})
     assert bridge is not None
     assert bridge.locations == (PlainLocation(_TOPICS),)
 
@@ -220,7 +298,7 @@ def test_any_configurable_discovery_prefix_is_accepted(prefix: str) -> None:
     ],
 )
 def test_entry_of_another_bridge_is_ignored(topic: str, content: object) -> None:
-    assert read_bridge(topic, json.dumps(content).encode(), "me") is None
+    assert _read_bridge(content, topic) is None
 
 
 _json = st.recursive(
@@ -230,10 +308,20 @@ _json = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({}, optional={key: _json | st.just(value) for key, value in {**_INFO, **_BRIDGE}.items()}))
+_info = st.fixed_dictionaries(
+    {},
+    optional={key: _json | st.just(value) for key, value in {**_INFO, **_BRIDGE, "previous": [_INFO, _BRIDGE]}.items()},
+)
+
+
+@given(_info)
 def test_topics_of_arbitrary_entries_can_be_published(content: dict[str, Any]) -> None:
     payload = json.dumps(content).encode()
-    for entry in (_read(payload), read_bridge("evse/bridge/info", payload, "me")):
-        for topic in entry.all_topics() if entry else ():
+    entries: tuple[Entry, ...] = (
+        *read_station(_TOPICS, _TOPIC, payload, {"me"}),
+        *read_bridge("evse/bridge/info", payload, {"me"}),
+    )
+    for entry in entries:
+        for topic in entry.all_topics():
             assert not set(topic) & set("+#\x00")
             assert len(topic.encode()) < 2000

@@ -7,7 +7,8 @@ import pytest
 
 from evse_mqtt_bridge.domain.availability import Rules, advance
 from evse_mqtt_bridge.domain.model import Station, StationState
-from evse_mqtt_bridge.publishing.manifest import BridgeInfo, bridge_info, station_info
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
+from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, station_info
 from evse_mqtt_bridge.publishing.orphans import Ownership, is_online, orphans
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
@@ -28,8 +29,8 @@ def _published(
     """Return the retained topics of a bridge with these stations, each with plugs p1 and p2."""
     configured = plan(*stations, form=form, prefix=prefix, base=base, client_id=client_id)
     topics, locations = configured.topics, configured.locations
-    messages = [bridge_info(topics, BridgeInfo("1", client_id, NOW, len(stations), locations))]
-    messages += [station_info(topics, station, _STATE, client_id, locations) for station in stations]
+    messages = [bridge_info(BridgeEntry(topics, client_id, locations), BridgeFacts("1", NOW, len(stations)))]
+    messages += [station_info(StationEntry.of(topics, station, _STATE, locations), client_id) for station in stations]
     for output in configured.outputs:
         for part in Part:
             messages += output.bridge(part)
@@ -137,7 +138,7 @@ def test_without_stations_all_but_the_bridge_are_orphans() -> None:
 def test_plug_missing_in_the_entry_is_an_orphan() -> None:
     retained = _published(_NORTH)
     one = advance(StationState(), reading(plug_reading("p1")), Rules(), at(0))
-    info = station_info(Topics("evse"), _NORTH, one, "me", (DiscoveryLocation("ha", "entity"),))
+    info = station_info(StationEntry.of(Topics("evse"), _NORTH, one, (DiscoveryLocation("ha", "entity"),)), "me")
     found = orphans({**retained, info.topic: info.payload}, _ownership(_NORTH))
     assert found == sorted(topic for topic in retained if "/p2/" in topic or "_p2/" in topic)
 

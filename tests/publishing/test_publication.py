@@ -18,7 +18,7 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant.location import Discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.output import HomeAssistant
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.publication import Phase
+from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
 from evse_mqtt_bridge.publishing.topics import Topics
 from tests.harness.samples import NOW, at, failure, plug_reading, reading
 from tests.publishing.bridge import Bridge, plan
@@ -39,6 +39,14 @@ def _running(configured: Plan, *uuids: str) -> tuple[Bridge, ModelBroker]:
     return bridge, broker
 
 
+def _restore(publication: Publication) -> list[Subscriptions]:
+    """Read a manifest without entries; return the subscriptions."""
+    subscriptions = []
+    while (more := publication.restored()) is not None:
+        subscriptions.append(more)
+    return subscriptions
+
+
 def _topics(messages: list[Message]) -> list[str]:
     return [message.topic for message in messages]
 
@@ -52,10 +60,11 @@ def test_phases_of_a_connection_without_migration() -> None:
     phases = [publication.phase]
     publication.connected()
     phases.append(publication.phase)
-    assert publication.restored() is None
+    _restore(publication)
     phases.append(publication.phase)
     publication.closing()
     phases.append(publication.phase)
+    assert (publication.next_message() or publication.will()).topic == "evse/bridge/info", "it was not yet published"
     assert publication.next_message() == publication.will()
     assert publication.next_message() is None
     publication.disconnected()
@@ -68,12 +77,16 @@ def test_reconfigured_with_stages_publishes_after_the_last() -> None:
     bridge, _ = _running(plan(_SOUTH, form="entity"), "e2")
     publication = bridge.publication
     publication.reconfigured(plan(_SOUTH, form="device"))
+    recorded = {"evse/bridge/info", "evse/e2/info"}
     for payload in (b'{"migrate_discovery":true}', b""):
         assert publication.phase is Phase.MIGRATING
         stage = []
         while message := publication.next_message():
             stage.append(message)
-        assert {message.payload for message in stage} == {payload}
+        discovery = {message.payload for message in stage if message.topic.startswith("ha/")}
+        assert discovery == {payload}
+        assert {message.topic for message in stage if not message.topic.startswith("ha/")} == recorded
+        recorded = set()
         publication.stage_acknowledged()
     assert publication.phase is Phase.LIVE
     assert publication.next_message() is not None
@@ -93,7 +106,7 @@ def test_changes_during_a_stage_wait_for_the_republish() -> None:
     assert bridge.publication.next_message() is not None, "both are pending"
     bridge.publication.reconfigured(plan(_NORTH, _SOUTH, form="device"))
     bridge.poll("e1", reading(plug_reading(power=2.0)), at(60))
-    assert b"migrate_discovery" in (bridge.publication.next_message() or Message("", b"")).payload
+    assert b"migrate_discovery" in broker.deliver(4)[-1].payload, "after the entries"
     broker.deliver()
     assert broker.retained == bridge.everything()
 
@@ -115,9 +128,9 @@ def test_birth_message_is_recognized_only_while_live() -> None:
     configured = replace(plan(_NORTH), birth_topic="ha/status")
     bridge, broker = Bridge(configured), ModelBroker()
     publication = bridge.publication
-    assert publication.connected().lasting == ("ha/status",)
+    publication.connected()
     assert not publication.received("ha/status", b"online", retained=False)
-    publication.restored()
+    assert [each.lasting for each in _restore(publication)] == [("ha/status",)]
     assert publication.received("ha/status", b"online", retained=False)
     assert not publication.received("ha/status", b"online", retained=True)
     assert not publication.received("ha/status", b"offline", retained=False)
@@ -513,14 +526,18 @@ def test_restart_clears_what_was_removed_while_stopped() -> None:
 def test_base_topic_changed_while_restoring_is_read_too() -> None:
     _, broker = _running(plan(_NORTH, base="site/evse"), "e1")
     bridge = Bridge(plan(_NORTH))
-    bridge.publication.connected()
-    bridge.publication.reconfigured(plan(_NORTH, base="site/evse"))
-    more = bridge.publication.restored()
+    publication = bridge.publication
+    assert publication.connected().retained == ("evse/bridge/info",)
+    publication.reconfigured(plan(_NORTH, base="site/evse"))
+    more = publication.restored()
     assert more is not None
-    assert more.retained == ("site/evse/+/info",)
-    for topic in ("site/evse/north/info", "site/evse/bridge/info"):
-        bridge.publication.received(topic, broker.retained[topic], retained=True)
-    assert bridge.publication.restored() is None
+    assert more.retained == ("site/evse/bridge/info",)
+    publication.received("site/evse/bridge/info", broker.retained["site/evse/bridge/info"], retained=True)
+    more = publication.restored()
+    assert more is not None
+    assert {"evse/+/info", "site/evse/+/info"} < set(more.retained)
+    publication.received("site/evse/north/info", broker.retained["site/evse/north/info"], retained=True)
+    assert publication.restored() is None
     assert list(bridge.state("e1").plugs) == ["p1", "p2"]
 
 
@@ -541,7 +558,7 @@ def test_interrupted_clean_up_is_resumed(configured: Plan, is_old: Callable[[str
     bridge, broker = _running(plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
     assert any(is_old(topic) for topic in broker.retained)
     if delivered % 2:
-        bridge.publication.reconfigured(configured)
+        broker.reconfigure(bridge.publication, configured)
     else:
         broker.connect(Bridge(configured).publication)
     broker.deliver(delivered)

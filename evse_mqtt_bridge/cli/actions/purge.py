@@ -11,7 +11,8 @@ from evse_mqtt_bridge.config.plan import ownership
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.publishing.message import clear
-from evse_mqtt_bridge.publishing.orphans import is_online, orphans
+from evse_mqtt_bridge.publishing.orphans import is_online, left_behind, orphans, orphans_elsewhere
+from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import UnavailableError
 
 __all__ = ["purge_topics"]
@@ -76,6 +77,16 @@ async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Resul
         retained = await client.retained(owned.filters)
         topics = orphans(retained, owned, everything=everything)
         online_topic = owned.topics.availability if is_online(retained, owned) else ""
-        if confirmed and topics and not (everything and online_topic):
+        is_allowed = confirmed and not (everything and online_topic)
+        if topics and is_allowed:
             await client.publish(clear(topics))
+        # Last, because some brokers end the connection of a user that may not read elsewhere.
+        retained = await client.retained(Topics.bridge_info_filters(), is_optional=True)
+        for other in left_behind(retained, owned):
+            retained = await client.retained(other.filters, is_optional=True)
+            found = [] if is_online(retained, other) else orphans_elsewhere(retained, other, owned)
+            more = [topic for topic in found if topic not in topics]
+            if more and is_allowed:
+                await client.publish(clear(more))
+            topics += more
         return _Result(topics, sorted(client.rejected), online_topic)

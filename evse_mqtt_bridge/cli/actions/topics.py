@@ -22,7 +22,7 @@ from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.publishing.asyncapi import Broker, document
 from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
 from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind, TopicRow
-from evse_mqtt_bridge.publishing.manifest import read_station
+from evse_mqtt_bridge.publishing.manifest_payloads import read_station
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.support.errors import UnavailableError
 from evse_mqtt_bridge.support.text import clean
@@ -148,9 +148,9 @@ async def _plugs_from_broker(settings: Mqtt, plan: Plan) -> dict[str, tuple[str,
         retained = await client.retained(filters)
     if retained.get(plan.topics.availability) != b"online":
         return {}
-    entries = (read_station(plan.topics, *item, plan.client_id) for item in retained.items())
+    read = (read_station(plan.topics, *item, {plan.client_id}) for item in retained.items())
     return {
-        entry.uuid: tuple(entry.plugs)
-        for entry in entries
-        if entry is not None and entry.plugs and entry.uuid in plan.stations
+        entries[0].uuid: tuple(entries[0].plugs)
+        for entries in read
+        if entries and entries[0].plugs and entries[0].uuid in plan.stations
     }

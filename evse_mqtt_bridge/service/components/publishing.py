@@ -55,6 +55,8 @@ class Publishing(Component):
         if new.mqtt == self.settings:
             self.session.reconfigure(plan)
             return
+        if new.mqtt.address != self.settings.address:
+            self.publication.broker_changed()
         self.publication.reconfigured(plan)
         published = self.session.published
         self.session = Session(new.mqtt, self.publication, self._listener, self._clock.chance)

@@ -14,7 +14,8 @@ from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.domain.availability import Rules, advance
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, READING_FIELDS, STATION_FIELDS, Kind
-from evse_mqtt_bridge.publishing.manifest import BridgeInfo, bridge_info, station_info
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
+from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, station_info
 from evse_mqtt_bridge.publishing.message import JSON, Message, clear
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainTopics, bridge_availability
@@ -112,7 +113,7 @@ def test_contract_has_no_other_topics() -> None:
 def test_json_objects_alone_have_a_content_type() -> None:
     state = advance(StationState(), reading(), Rules(), at(0))
     messages = [*_changes(_STATION, StationState(), state), *clear(["evse/a/b/state"])]
-    messages.append(station_info(_TOPICS, _STATION, state, "me", ()))
+    messages.append(station_info(StationEntry.of(_TOPICS, _STATION, state, ()), "me"))
     assert {message.topic for message in messages if message.content_type == JSON} == {
         "evse/garage/p1/state",
         "evse/garage/info",
@@ -283,7 +284,9 @@ def test_station_without_answer_publishes_offline_alone() -> None:
 
 def test_station_info_names_station_plugs_and_owner() -> None:
     state = advance(StationState(), reading(plug_reading("p1"), plug_reading("p2", label=None)), Rules(), at(0))
-    published = station_info(_TOPICS, _STATION, state, "me", (DiscoveryLocation("homeassistant", "entity"),))
+    published = station_info(
+        StationEntry.of(_TOPICS, _STATION, state, (DiscoveryLocation("homeassistant", "entity"),)), "me"
+    )
     assert published.topic == "evse/garage/info"
     assert json.loads(published.payload) == {
         "uuid": "e1",
@@ -296,13 +299,12 @@ def test_station_info_names_station_plugs_and_owner() -> None:
 
 
 def test_station_info_replaces_what_cannot_be_encoded() -> None:
-    published = station_info(_TOPICS, Station("e1", 30, name="a\udcffb"), StationState(), "me", ())
+    published = station_info(StationEntry.of(_TOPICS, Station("e1", 30, name="a\udcffb"), StationState(), ()), "me")
     assert json.loads(published.payload)["name"] == "a?b"
 
 
 def test_bridge_info_and_availability() -> None:
-    info = BridgeInfo("1.2.3", "me", NOW, 5, ())
-    published = bridge_info(Topics("site/evse"), info)
+    published = bridge_info(BridgeEntry(Topics("site/evse"), "me", ()), BridgeFacts("1.2.3", NOW, 5))
     assert published.topic == "site/evse/bridge/info"
     assert json.loads(published.payload) == {
         "name": "evse-mqtt-bridge",

@@ -1,7 +1,6 @@
 """The location of discovery: a prefix and a form, the topics there, and the handover to another location."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -13,14 +12,9 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN, 
 from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import placeholder, unload
 from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location
 from evse_mqtt_bridge.publishing.payloads import json_object
-from evse_mqtt_bridge.publishing.topics import Topics
+from evse_mqtt_bridge.publishing.topics import Topics, is_prefix
 
 __all__ = ["DiscoveryLocation"]
-
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""Characters that no broker accepts in a topic; a configuration may have had any other in its prefix."""
-
-_LONGEST_PREFIX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +28,7 @@ class DiscoveryLocation:
     def from_manifest(cls, content: Mapping[str, object]) -> Self | None:
         """Return the location that a manifest entry records; `None` if there is none, or if it is invalid."""
         match content.get("discovery"):
-            case {"prefix": str(prefix), "form": "entity" | "device" as form} if _is_prefix(prefix):
+            case {"prefix": str(prefix), "form": "entity" | "device" as form} if is_prefix(prefix):
                 return cls(prefix, form)
         return None
 
@@ -111,8 +105,3 @@ class DiscoveryLocation:
             quality="",
             time="",
         )
-
-
-def _is_prefix(text: str) -> bool:
-    is_plain = not _UNFIT.search(text) and not set(text) & set("+#") and not text.startswith("$")
-    return is_plain and all(text.split("/")) and len(text) <= _LONGEST_PREFIX

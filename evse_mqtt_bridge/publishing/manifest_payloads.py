@@ -1,0 +1,225 @@
+"""Writes manifest entries to `info` payloads, and reads them.
+
+An entry is one object. Previous entries, which have the same keys, follow in its list `previous`. Only entries that
+name this bridge's client id count; the topics of other publishers are never touched.
+
+Any client that may publish on these topics can forge an entry. So the bridge ignores entries that it cannot have
+written, by the rules for ids, aliases and prefixes; every broker accepts a topic that is built from a valid entry.
+"""
+
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from evse_mqtt_bridge.domain.identifiers import is_alias, is_id
+from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
+from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
+from evse_mqtt_bridge.publishing.message import JSON, Message
+from evse_mqtt_bridge.publishing.outputs.protocol import Location
+from evse_mqtt_bridge.publishing.outputs.registry import MANIFEST_KEYS, locations_from_manifest
+from evse_mqtt_bridge.publishing.payloads import json_object, json_payload, timestamp
+from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics, is_prefix
+
+__all__ = [
+    "ENTRY_LIMIT",
+    "MAX_PREVIOUS",
+    "BridgeFacts",
+    "bridge_info",
+    "fits",
+    "read_bridge",
+    "read_station",
+    "station_info",
+]
+
+ENTRY_LIMIT = 64 * 1024
+"""Maximum size of an `info`, in bytes. The bridge publishes none that is larger, and receives nothing larger."""
+
+MAX_PREVIOUS = 16
+"""Maximum number of previous entries in one `info`."""
+
+_NAME = "evse-mqtt-bridge"
+_LONGEST_LABEL = 128
+"""Maximum number of characters of a label in an entry; `MAX_PLUGS` such labels stay below `ENTRY_LIMIT`."""
+
+_TOPIC_RESERVE = 512
+"""Bytes of `ENTRY_LIMIT` for the topic and the properties of a message."""
+
+_SURELY_FIT = 24
+"""Number of plugs, in all entries together, that fit into one `info` whatever their names are."""
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeFacts:
+    """The content of the bridge's `info` that is not part of its entry.
+
+    Attributes:
+        version: The bridge's version.
+        started: When the bridge started, in UTC.
+        stations: Number of configured stations.
+    """
+
+    version: str
+    started: datetime
+    stations: int
+
+
+def station_info(entry: StationEntry, client_id: str, previous: Iterable[StationEntry] = ()) -> Message:
+    """Return the `info` of a station.
+
+    Args:
+        entry: The entry of the station.
+        client_id: The MQTT client id of the bridge that publishes the station.
+        previous: Entries on the same topic whose topics are not yet cleared.
+    """
+    content = {
+        **_station_content(entry),
+        "published_by": client_id,
+        "contract": CONTRACT_VERSION,
+        **_recorded(entry.locations),
+    }
+    return _info(entry.topic, content, [{**_station_content(each), **_recorded(each.locations)} for each in previous])
+
+
+def fits(entry: StationEntry, previous: tuple[StationEntry, ...]) -> bool:
+    """Return whether the `info` of a station can list all these previous entries."""
+    if len(previous) > MAX_PREVIOUS:
+        return False
+    if len(entry.plugs) + sum(len(each.plugs) for each in previous) <= _SURELY_FIT:
+        return True
+    content = json_object(station_info(entry, "", previous).payload)
+    return len(tuple(_objects(content.get("previous")))) == len(previous)
+
+
+def bridge_info(entry: BridgeEntry, facts: BridgeFacts, previous: Iterable[BridgeEntry] = ()) -> Message:
+    """Return the `info` of the bridge.
+
+    Args:
+        entry: The entry of the bridge.
+        facts: The rest of the content.
+        previous: Entries of this bridge, under any base topic, whose topics are not yet cleared.
+    """
+    content = {
+        "name": _NAME,
+        "version": facts.version,
+        "contract": CONTRACT_VERSION,
+        **_bridge_content(entry),
+        "started": timestamp(facts.started),
+        "stations": facts.stations,
+        **_recorded(entry.locations),
+    }
+    return _info(entry.topic, content, [{**_bridge_content(each), **_recorded(each.locations)} for each in previous])
+
+
+def read_station(topics: Topics, topic: str, payload: bytes, client_ids: Container[object]) -> tuple[StationEntry, ...]:
+    """Return the entries in a retained `info` of a station, the previous ones last.
+
+    Args:
+        topics: The base topic.
+        topic: The topic of the message.
+        payload: The payload of the message.
+        client_ids: The MQTT client ids of this bridge.
+
+    Returns:
+        The entries; none if this bridge did not publish the message.
+    """
+    parsed = topics.read(topic)
+    if parsed is None or parsed.field != "info" or not is_alias(parsed.station):
+        return ()
+    content = json_object(payload)
+    if not _is_among(content.get("published_by"), client_ids):
+        return ()
+    entry = _station_entry(topics, parsed.station, content)
+    if entry is None:
+        return ()
+    previous = (_station_entry(topics, parsed.station, each) for each in _objects(content.get("previous")))
+    return (entry, *(each for each in previous if each is not None))
+
+
+def read_bridge(topic: str, payload: bytes, client_ids: Container[object]) -> tuple[BridgeEntry, ...]:
+    """Return the entries in a retained `bridge/info` under any base topic, the previous ones last.
+
+    Args:
+        topic: The topic of the message.
+        payload: The payload of the message.
+        client_ids: The MQTT client ids of this bridge.
+
+    Returns:
+        The entries; none if this bridge did not publish the message.
+    """
+    if not topic.endswith(f"/{BRIDGE}/info"):  # most belong to stations, and parsing 20,000 of them is slow
+        return ()
+    content = json_object(payload)
+    entry = _bridge_entry(content)
+    is_own = content.get("name") == _NAME and _is_among(content.get("client_id"), client_ids)
+    if not is_own or entry is None or entry.topic != topic:
+        return ()
+    previous = (_bridge_entry(each) for each in _objects(content.get("previous")))
+    return (entry, *(each for each in previous if each is not None))
+
+
+def _is_among(client_id: object, client_ids: Container[object]) -> bool:
+    return isinstance(client_id, str) and client_id in client_ids
+
+
+def _objects(content: object) -> Iterator[Mapping[str, object]]:
+    """Yield the objects in a list of previous entries."""
+    entries = content if isinstance(content, list) else []
+    return (each for each in entries[:MAX_PREVIOUS] if isinstance(each, dict))
+
+
+def _station_content(entry: StationEntry) -> dict[str, object]:
+    labels = {uuid: label and label[:_LONGEST_LABEL] for uuid, label in entry.labels.items()}
+    plugs = {uuid: {"topic": topic_id, "label": labels[uuid]} for uuid, topic_id in entry.plugs.items()}
+    return {"uuid": entry.uuid, "name": entry.name, "plugs": plugs}
+
+
+def _station_entry(topics: Topics, topic_id: str, content: Mapping[str, object]) -> StationEntry | None:
+    uuid, plugs, name = content.get("uuid"), content.get("plugs"), content.get("name")
+    if not isinstance(uuid, str) or not is_id(uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
+        return None
+    topic_ids: dict[str, str] = {}
+    labels: dict[str, str | None] = {}
+    for plug, about in plugs.items():
+        match about:
+            case {"topic": plug_topic_id, "label": None | str() as label} if (
+                is_id(plug) and is_alias(plug_topic_id) and not _SURROGATE.search(label or "")
+            ):
+                topic_ids[plug], labels[plug] = plug_topic_id, label
+            case _:
+                return None
+    locations = locations_from_manifest(topics, content)
+    return StationEntry(topics, topic_id, uuid, topic_ids, labels, locations, name if isinstance(name, str) else "")
+
+
+def _bridge_content(entry: BridgeEntry) -> dict[str, object]:
+    return {"client_id": entry.client_id, "base_topic": entry.topics.base}
+
+
+def _bridge_entry(content: Mapping[str, object]) -> BridgeEntry | None:
+    client_id, base = content.get("client_id"), content.get("base_topic")
+    if not isinstance(client_id, str) or not isinstance(base, str) or not is_prefix(base):
+        return None
+    return BridgeEntry(Topics(base), client_id, locations_from_manifest(Topics(base), content))
+
+
+def _info(topic: str, content: dict[str, object], previous: list[dict[str, object]]) -> Message:
+    """Return an `info`. Without previous entries, as most of the time, it has no key for them.
+
+    The oldest ones come first, and only as many as fit: the others were published last, if at all.
+    """
+    del previous[MAX_PREVIOUS:]
+    payload = json_payload({**content, "previous": previous} if previous else content)
+    while previous and len(payload) > ENTRY_LIMIT - _TOPIC_RESERVE:
+        previous.pop()
+        payload = json_payload({**content, "previous": previous} if previous else content)
+    return Message(topic, payload, JSON)
+
+
+def _recorded(locations: tuple[Location, ...]) -> dict[str, dict[str, str] | None]:
+    """Return the keys of an entry that record the locations; `null` if an output is disabled."""
+    recorded = {location.manifest_key: dict(location.manifest_value()) for location in locations}
+    return {key: recorded.get(key) for key in MANIFEST_KEYS}

@@ -1,0 +1,102 @@
+"""Reads the manifest from the broker, in steps: each yields the base topics of the next.
+
+1. The bridge's own `info`. Only when it is read, it may be written without losing previous entries.
+2. The `info` of the stations below the known base topics, and of bridges with this client id under any base topic.
+3. The `info` of the stations below the base topics that this found.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry
+from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_station
+from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics
+
+__all__ = ["ManifestReader"]
+
+
+class ManifestReader:
+    """Collects the entries of this bridge from retained `info` messages.
+
+    Args:
+        client_id: The bridge's MQTT client id.
+        own: The bridge's base topic.
+        bridges: Further entries of this bridge, whose base topics and client ids count as well.
+    """
+
+    def __init__(self, client_id: str, own: Topics, bridges: Iterable[BridgeEntry]) -> None:
+        self._client_id = client_id
+        self._own = own
+        self._filters: list[str] = []
+        self._bases: dict[Topics, None] = {}
+        self._client_ids: set[str] = set()
+        self._stations: dict[str, tuple[StationEntry, ...]] = {}
+        self._bridges: dict[str, tuple[BridgeEntry, ...]] = {}
+        self._add_base(own, client_id)
+        for bridge in bridges:
+            self._add_base(bridge.topics, bridge.client_id)
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """All subscriptions so far."""
+        return tuple(self._filters)
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """All entries, including previous ones."""
+        for entries in self._stations.values():
+            yield from entries
+        for bridges in self._bridges.values():
+            yield from bridges
+
+    def plugs(self, is_present: Callable[[StationEntry], bool]) -> Iterator[tuple[str, Mapping[str, str | None]]]:
+        """Yield stations by uuid, with labels by plug: from their present entry, or else from all other entries."""
+        present: set[str] = set()
+        others: list[StationEntry] = []
+        for entry, *previous in self._stations.values():
+            if is_present(entry):
+                present.add(entry.uuid)
+                yield entry.uuid, entry.labels
+            else:
+                others.append(entry)
+            others += previous
+        for entry in others:
+            if entry.uuid not in present:
+                yield entry.uuid, entry.labels
+
+    def own_entries(self, own: Topics) -> tuple[BridgeEntry, ...] | None:
+        """Return the entries in the bridge's own `info`; `None` before it is read."""
+        return self._bridges.get(own.info, ()) if own.info in self._filters else None
+
+    def next_filters(self, client_id: str, own: Topics) -> tuple[str, ...]:
+        """Return the subscriptions of the next step; none if everything is read.
+
+        Args:
+            client_id: The bridge's MQTT client id, which may have changed since the last step.
+            own: The bridge's base topic, which may have changed since the last step.
+        """
+        self._client_id, self._own = client_id, own
+        self._add_base(own, client_id)
+        wanted = [own.info]
+        if own.info in self._filters:
+            wanted = [*(base.manifest_filter for base in self._bases), *Topics.bridge_info_filters()]
+        new = tuple(dict.fromkeys(each for each in wanted if each not in self._filters))
+        self._filters += new
+        return new
+
+    def received(self, topic: str, payload: bytes) -> None:
+        """Read a retained message; one that this bridge did not publish is ignored."""
+        base = Topics(topic.rsplit("/", 2)[0])
+        client_ids = self._client_ids if base in self._bases else {self._client_id}
+        if topic.endswith(f"/{BRIDGE}/info"):
+            bridges = read_bridge(topic, payload, client_ids)
+            # Only this bridge may write its own `info`, so only that one counts for other client ids.
+            is_own = base == self._own
+            self._bridges[topic] = tuple(each for each in bridges if is_own or each.client_id == self._client_id)
+            for bridge in self._bridges[topic]:
+                self._add_base(bridge.topics, bridge.client_id)
+        elif base in self._bases and (stations := read_station(base, topic, payload, client_ids)):
+            self._stations[topic] = stations
+
+    def _add_base(self, base: Topics, client_id: str) -> None:
+        self._bases[base] = None
+        self._client_ids.add(client_id)

@@ -20,7 +20,7 @@ def health(config: Path | None) -> None:
 
     Exit codes: 0 the bridge is healthy, or its availability is `online`; 69 it is not, another program listens on its
     port, or neither the bridge nor the broker answers; 78 the file cannot be read or is not TOML, or a setting that
-    this command needs is invalid.
+    this command needs is invalid, and no bridge answers.
 
     \b
     Example:

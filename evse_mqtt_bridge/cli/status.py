@@ -40,7 +40,7 @@ def status(  # noqa: PLR0913  # one argument per option
       evse-mqtt-bridge status --check > /dev/null || echo "look at the chargers"
 
     Exit codes: 0 the bridge is healthy; 1 it is not, or with --check something is not online; 2 no such station; 69 the
-    bridge does not answer; 78 the configuration is invalid.
+    bridge does not answer; 78 the configuration is invalid, and no bridge answers.
     """
     from evse_mqtt_bridge.cli.actions.status import show_status  # noqa: PLC0415  # imported when the command runs
 

@@ -174,17 +174,33 @@ def test_health_no_bridge_no_broker_names_the_broker(tmp_path: Path, tables: dic
     assert f"broker {broker.host}:{broker.port}" in text
 
 
-@pytest.mark.parametrize("text", ["[mqtt\n", '[mqtt]\nhost = "h"\n[http]\nport = 0\n', "[http]\nport = 9480\n"])
+@pytest.mark.parametrize(
+    "text", ["[http]\nport = PORT\n[mqtt\n", '[mqtt]\nhost = "h"\n[http]\nport = 0\n', "[http]\nport = PORT\n"]
+)
 def test_health_wrong_configuration_exits_with_78(tmp_path: Path, text: str) -> None:
     config = tmp_path / "config.toml"
-    config.write_text(text)
+    config.write_text(text.replace("PORT", str(free_port())))
     result = CliRunner().invoke(cli, ["health", "--config", str(config)])
     assert result.exit_code == 78
     assert result.stderr.startswith(str(config))
 
 
+@pytest.mark.parametrize("client_id", ["", 'client_id = "evse-mqtt-bridge"\n'])
+def test_health_configuration_became_invalid_asks_the_bridge(
+    tmp_path: Path, listener: Listener, client_id: str
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f"[mqtt]\nhost = \n{client_id}[http]\nport = {listener.server_port}\n[log\n")
+    result = CliRunner().invoke(cli, ["health", "--config", str(config)])
+    assert (result.exit_code, result.stdout) == (0, "all is well\n")
+    assert result.stderr.startswith(f"warning: the bridge runs, but could not be restarted: {config}:2: ")
+    listener.status = 503
+    assert CliRunner().invoke(cli, ["health", "--config", str(config)]).exit_code == 69
+
+
 def test_health_file_missing_exits_with_78(tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli, ["health", "--config", str(tmp_path / "missing.toml")])
+    env = {"EVSE_MQTT_BRIDGE__HTTP__PORT": str(free_port())}
+    result = CliRunner().invoke(cli, ["health", "--config", str(tmp_path / "missing.toml")], env=env)
     assert result.exit_code == 78
     assert "missing.toml" in result.stderr
 

@@ -111,13 +111,46 @@ def test_status_page_disabled_exits_with_69(tmp_path: Path) -> None:
 def test_status_wrong_config_names_the_line(tmp_path: Path, text: str, error: str) -> None:
     config = tmp_path / "config.toml"
     config.write_text(text)
-    result = _status("--config", config)
+    env = {} if "port" in text else {"EVSE_MQTT_BRIDGE__HTTP__PORT": str(free_port())}
+    result = _status("--config", config, env=env)
     assert result.exit_code == 78
     assert error in result.stderr
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[mqtt]\nhost = "h\n[http]\nport = PORT # comment\n',
+        "[[[\n[http]\nhost = '127.0.0.1'\nport = PORT\nprot = 1\n[log]\nlevel = 3",
+        " [ http ]\n\nport = PORT\nfoo =\n[mqtt]\nport = 1\n",
+        "\ufeff[http]\r\nport = PORT\r\n[log\r\n",
+    ],
+)
+def test_status_of_bridge_whose_file_became_invalid_warns(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "config.toml"
+    with serve_snapshot(station("Garage north", plug())) as page:
+        config.write_text(text.replace("PORT", page.url.rpartition(":")[2]))
+        result = _status("--json", "--config", config)
+        assert result.exit_code == 0
+        assert json.loads(result.stdout)["stations"][0]["name"] == "Garage north"
+        assert result.stderr.startswith(f"warning: the bridge at {page.url} runs, but could not be restarted: {config}")
+        config.write_text(text.replace("PORT", str(free_port())))
+        assert _status("--config", config).exit_code == 78
+
+
+def test_status_with_port_of_environment_needs_no_valid_file(tmp_path: Path) -> None:
+    with serve_snapshot(station("Garage north", plug())) as page:
+        port = page.url.rpartition(":")[2]
+        config = tmp_path / "config.toml"
+        config.write_text("[http]\nenabled = 1\n")
+        assert _status("--config", config, env={"EVSE_MQTT_BRIDGE__HTTP__PORT": port}).exit_code == 78
+        config.write_text("http = [\n")
+        assert _status("--config", config, env={"EVSE_MQTT_BRIDGE__HTTP__PORT": port}).exit_code == 0
+
+
 def test_status_config_missing_exits_with_78(tmp_path: Path) -> None:
-    assert _status("--config", tmp_path / "config.toml").exit_code == 78
+    env = {"EVSE_MQTT_BRIDGE__HTTP__PORT": str(free_port())}
+    assert _status("--config", tmp_path / "config.toml", env=env).exit_code == 78
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9480", "file:///etc/passwd", "http://", "http://a?b", "http://[", "x"])

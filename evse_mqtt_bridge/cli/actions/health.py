@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 import click
 
-from evse_mqtt_bridge.cli.common.health_settings import HealthSettings, read_health_settings
+from evse_mqtt_bridge.cli.common.health_settings import HealthSettings, read_health_settings, usable_settings
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.config.location import choose_file
-from evse_mqtt_bridge.support.errors import UnavailableError
+from evse_mqtt_bridge.support.errors import ConfigError, UnavailableError
 from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
 from evse_mqtt_bridge.web.headers import CLIENT_ID_HEADER, SERVER_NAME
@@ -33,11 +33,30 @@ def bridge_health(config: Path | None) -> str:
 
     Raises:
         UnavailableError: The bridge is not healthy, or neither the bridge nor the broker answers.
-        ConfigError: The configuration is invalid.
+        ConfigError: The configuration is invalid, and no bridge answers.
     """
-    settings = read_health_settings(choose_file(config, os.environ), os.environ) or _load_settings(config)
+    path = choose_file(config, os.environ)
+    try:
+        settings = read_health_settings(path, os.environ) or _load_settings(config)
+    except ConfigError as error:
+        return _health_despite(error, path)
     report = _ask_bridge(settings) if settings.enabled else None
     return _ask_broker(config) if report is None else report
+
+
+def _health_despite(error: ConfigError, path: Path | None) -> str:
+    """Return the report of a bridge whose configuration became invalid after its start.
+
+    Raises:
+        UnavailableError: The bridge is not healthy, or another program answers.
+        ConfigError: No bridge answers.
+    """
+    settings = usable_settings(path, os.environ)
+    report = _ask_bridge(settings) if settings and settings.enabled else None
+    if report is None:
+        raise error
+    click.echo(f"warning: the bridge runs, but could not be restarted: {error}", err=True)
+    return report
 
 
 def _load_settings(config: Path | None) -> HealthSettings:
@@ -72,7 +91,7 @@ def _ask_bridge(settings: HealthSettings) -> str | None:
     if not is_expected or response.getheader("Server") != SERVER_NAME:
         raise _not_a_bridge(address)
     client_id = unquote(response.getheader(CLIENT_ID_HEADER, ""))
-    if client_id not in ("", settings.client_id):
+    if settings.client_id and client_id not in ("", settings.client_id):
         warning = f"another bridge answers at {address}, {clean(client_id)}: give each bridge its own http.port"
         click.echo(f"warning: {warning}; reading the availability from the broker instead", err=True)
         return None

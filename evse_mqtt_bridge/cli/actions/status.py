@@ -10,7 +10,7 @@ from evse_mqtt_bridge.cli.common.console import stdout_console
 from evse_mqtt_bridge.cli.common.render import heading, listing
 from evse_mqtt_bridge.cli.common.status_client import (
     StatusClient,
-    bridge_address,
+    running_bridge_address,
     select_stations,
     select_unavailable,
 )
@@ -47,7 +47,7 @@ def show_status(  # noqa: PLR0913  # one argument per option
         ConfigError: The configuration is invalid.
         click.BadParameter: A name matches no station.
     """
-    with StatusClient(bridge_address(config, url)) as client:
+    with StatusClient(running_bridge_address(config, url)) as client:
         body, snapshot = client.fetch()
     selected = select_stations(snapshot, names)
     shown = select_unavailable(selected) if only_unavailable else selected

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from evse_mqtt_bridge.cli.common.console import stdout_console
 from evse_mqtt_bridge.cli.common.render import fit_height, heading, listing
-from evse_mqtt_bridge.cli.common.status_client import StatusClient, bridge_address, select_stations
+from evse_mqtt_bridge.cli.common.status_client import StatusClient, running_bridge_address, select_stations
 from evse_mqtt_bridge.observability.snapshot import Snapshot
 from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.errors import UnavailableError
@@ -39,7 +39,7 @@ def watch_status(names: tuple[str, ...], config: Path | None, url: str | None) -
     console = stdout_console()
     if not console.is_terminal or console.is_dumb_terminal:
         raise click.ClickException("stdout is not a terminal; use `evse-mqtt-bridge status`, which prints once")
-    address = bridge_address(config, url)
+    address = running_bridge_address(config, url)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM restores the terminal, too
     try:
         with StatusClient(address) as client, Live(console=console, screen=True, auto_refresh=False) as live:

@@ -1,10 +1,11 @@
-"""The few settings that the command `health` needs, read with the standard library only.
+"""The few settings that find a running bridge, read with the standard library only.
 
-The schema (config/schema.py) defines which values are valid. This module accepts plain, valid values only and leaves
-every other case to the complete loader, which also explains errors. It ignores all other settings: a running bridge
-keeps its configuration when the file becomes invalid, and stays healthy.
+The schema (config/schema.py) defines which values are valid. `read_health_settings` accepts plain, valid values only
+and leaves every other case to the complete loader, which also explains errors. It ignores all other settings. If the
+file has errors elsewhere, `usable_settings` still finds the bridge, which keeps its configuration and stays healthy.
 """
 
+import itertools
 import json
 import re
 import tomllib
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from evse_mqtt_bridge.config.location import VARIABLE_PREFIX, unquoted
 from evse_mqtt_bridge.support.files import read_file
 
-__all__ = ["HealthSettings", "read_health_settings"]
+__all__ = ["HealthSettings", "read_health_settings", "usable_settings"]
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _FILE_LIMIT = 64 * 1024**2  # bytes
@@ -32,7 +33,7 @@ class HealthSettings(NamedTuple):
         enabled: Whether the bridge serves /healthz (`http.enabled`).
         host: Name or address that the bridge listens on (`http.host`).
         port: Port that the bridge listens on, 1 to 65535 (`http.port`).
-        client_id: MQTT client ID of the bridge (`mqtt.client_id`).
+        client_id: MQTT client ID of the bridge (`mqtt.client_id`); empty: unknown.
     """
 
     enabled: bool = True
@@ -56,6 +57,38 @@ def read_health_settings(path: Path | None, environ: Mapping[str, str]) -> Healt
     client_id = {"client_id": mqtt["client_id"]} if "client_id" in mqtt else {}
     values = {**HealthSettings()._asdict(), **http, **client_id}
     return HealthSettings(**values) if _are_valid(**values) else None
+
+
+def usable_settings(path: Path | None, environ: Mapping[str, str]) -> HealthSettings | None:
+    """Return the settings of a file or an environment with errors; `None` if one of them is itself wrong.
+
+    The line of each setting is read by itself, so that errors elsewhere, also in the syntax, do not matter.
+    """
+    try:
+        text = read_file(path, _FILE_LIMIT).decode(errors="replace").removeprefix("\ufeff") if path is not None else ""
+        variables = _variables(environ)
+        http = _table({"http": _read_lines(text, "http", _HTTP_KEYS)}, variables, "http", _HTTP_KEYS)
+        mqtt = _table({"mqtt": _read_lines(text, "mqtt", ("client_id",))}, variables, "mqtt", ("client_id",))
+    except (OSError, ValueError, RecursionError):
+        return None
+    values = {**HealthSettings()._asdict(), **http, **mqtt}
+    settings = HealthSettings(**values) if _are_valid(**values) else None
+    return settings._replace(client_id="") if settings and "client_id" not in mqtt else settings
+
+
+def _read_lines(text: str, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of these keys of a table that has a header.
+
+    Raises:
+        ValueError: The line of one of the keys is not valid TOML.
+    """
+    header = re.search(rf"^[ \t]*\[[ \t]*{name}[ \t]*\][ \t\r]*(?:#.*)?$", text, re.MULTILINE)
+    lines = text[header.end() :].splitlines() if header else ()
+    values: dict[str, Any] = {}
+    for line in itertools.takewhile(lambda line: not line.lstrip().startswith("["), lines):
+        if line.partition("=")[0].strip() in keys:
+            values |= tomllib.loads(line)
+    return values
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ import httpx
 from pydantic import ValidationError
 
 from evse_mqtt_bridge import __version__
+from evse_mqtt_bridge.cli.common.health_settings import usable_settings
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.config import environment
 from evse_mqtt_bridge.config.load import read_text, read_toml
@@ -23,7 +24,7 @@ from evse_mqtt_bridge.config.location import DEFAULT_FILE, choose_file, path_exi
 from evse_mqtt_bridge.config.schema import Http
 from evse_mqtt_bridge.domain.model import Reason
 from evse_mqtt_bridge.observability.snapshot import Snapshot, StationSnapshot, from_json
-from evse_mqtt_bridge.support.errors import UnavailableError
+from evse_mqtt_bridge.support.errors import ConfigError, UnavailableError
 from evse_mqtt_bridge.support.net import host_and_port, local_address
 from evse_mqtt_bridge.support.text import clean
 
@@ -34,6 +35,7 @@ __all__ = [
     "address_error",
     "bridge_address",
     "page_address",
+    "running_bridge_address",
     "select_stations",
     "select_unavailable",
 ]
@@ -71,6 +73,31 @@ def bridge_address(config: Path | None, url: str | None) -> str:
             "restart the bridge or send it SIGHUP"
         )
     return page_address(settings)
+
+
+def running_bridge_address(config: Path | None, url: str | None) -> str:
+    """Return the address as `bridge_address` does, also if the configuration became invalid after the bridge started.
+
+    Then the address comes from the settings that are valid, and a warning is printed.
+
+    Raises:
+        ConfigError: The configuration is invalid, and no bridge answers.
+        UnavailableError: The status page is disabled.
+    """
+    try:
+        return bridge_address(config, url)
+    except ConfigError as error:
+        settings = usable_settings(choose_file(config, os.environ), os.environ)
+        if settings is None:
+            raise
+        address = f"http://{host_and_port(local_address(settings.host), settings.port)}"
+        try:
+            with StatusClient(address) as client:
+                client.fetch()
+        except UnavailableError:
+            raise error from None
+        click.echo(f"warning: the bridge at {address} runs, but could not be restarted: {error}", err=True)
+        return address
 
 
 def page_address(settings: Http) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.cloud import plugs_of
 from evse_mqtt_bridge.cloud.client import CloudClient
+from evse_mqtt_bridge.cloud.parser import ResponseParser
 from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.load import load
 from evse_mqtt_bridge.config.plan import publishing_plan
@@ -70,11 +71,12 @@ def costs(config_file: Path) -> Costs:
     bridge = _Bridge(config)
     uuids = [entry.uuid for entry in config.stations]
     _apply(bridge, _answers(uuids, 0, 0.0), 0)
+    parsers = {uuid: ResponseParser(uuid) for uuid in uuids}
     parse_costs, apply_costs = [], {}
     for round_number, share in enumerate((0.0, 0.1, 0.5, 1.0), start=1):
         bodies = [(uuid, _body(uuid, round_number, changed)) for uuid, changed in _changes(uuids, share)]
         began = time.perf_counter()
-        outcomes = [(uuid, parse(body, uuid)) for uuid, body in bodies]
+        outcomes = [(uuid, parsers[uuid].parse(body)) for uuid, body in bodies]
         parse_costs.append((time.perf_counter() - began) / len(uuids) * 1e6)
         apply_costs[share] = _apply(bridge, outcomes, round_number) / len(uuids) * 1e6
     return Costs(min(parse_costs), apply_costs, _schedule_cost(uuids))

@@ -16,9 +16,9 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud import errors
 from evse_mqtt_bridge.cloud.body import decoded, drain_error_body, read
 from evse_mqtt_bridge.cloud.deadlines import Deadline, Deadlines
+from evse_mqtt_bridge.cloud.parser import ResponseParser
 from evse_mqtt_bridge.cloud.transport import choose_transport
 from evse_mqtt_bridge.cloud.transport.limits import BufferedBody
-from evse_mqtt_bridge.cloud.wire import parse
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
@@ -30,10 +30,13 @@ _NO_CONTENT = httpx.ByteStream(b"")
 
 @dataclass(frozen=True, slots=True)
 class StationRequest:
-    """The status request of one station, built once; the request holds the token, so the repr omits it."""
+    """The status request of one station, built once, and the parser of its responses.
 
-    uuid: str
+    The request holds the token, so the repr omits it.
+    """
+
     request: httpx.Request = field(repr=False)
+    parser: ResponseParser
 
 
 class CloudClient:
@@ -90,7 +93,7 @@ class CloudClient:
     def prepare(self, edge_device_id: str, uuid: str, token: str) -> StationRequest:
         """Return the status request of one station."""
         path = self._settings.status_path.format(edge_device_id=edge_device_id, uuid=uuid)
-        return StationRequest(uuid, self.build_request("GET", path, token))
+        return StationRequest(self.build_request("GET", path, token), ResponseParser(uuid))
 
     def build_request(self, method: str, path: str, token: str, json: Any = None) -> httpx.Request:  # noqa: ANN401
         """Return a request with the token of a station.
@@ -112,7 +115,7 @@ class CloudClient:
     async def fetch(self, station: StationRequest) -> Outcome:
         """Poll one station, and return errors of the network or the server as a Failure instead of raising them."""
         body = await self.send(station.request)
-        return parse(body, station.uuid) if isinstance(body, bytes) else body
+        return station.parser.parse(body) if isinstance(body, bytes) else body
 
     async def send(self, request: httpx.Request) -> bytes | Failure:
         """Return the body of the response; a Failure if there is none, or if its status is not 200."""

@@ -24,7 +24,7 @@ from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import UNKNOWN, meaning
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["parse"]
+__all__ = ["parse", "parse_time"]
 
 _Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] | None
 
@@ -142,18 +142,24 @@ def _plug(plug: _PlugObject, evse_uuid: str) -> PlugReading:
         plug.get("current_l2"),
         plug.get("current_l3"),
         plug.get("dyn_current_limit"),
-        _time(plug.get("time")),
+        parse_time(plug.get("time")),
     )
 
 
-def _time(text: str | None) -> datetime | None:
-    """Return a measurement time in UTC; a time without a zone is in UTC, as the API documents."""
+def parse_time(text: str | None) -> datetime | None:
+    """Return a measurement time in UTC; a time without a zone is in UTC, as the API documents.
+
+    Raises:
+        ValueError: It is not an ISO 8601 time.
+    """
     if text is None:
         return None
     if not _TIME.match(text):
         raise ValueError("time: not an ISO 8601 time")
     try:
         time = datetime.fromisoformat(text.upper())
+        if time.tzinfo is UTC:  # as the API documents
+            return time
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("time: not an ISO 8601 time") from None

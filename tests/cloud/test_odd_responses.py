@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from evse_mqtt_bridge.cloud.parser import ResponseParser
 from evse_mqtt_bridge.domain.model import Failure
 from tests.cloud.clients import Clients, is_example, request_for
 from tests.cloud.odd_responses import ODD_RESPONSES, READ
@@ -18,7 +19,7 @@ async def test_odd_response_has_the_same_verdict_everywhere(clients: Clients, se
     async with clients.client(server.url, timeout=20, max_concurrency=len(ODD_RESPONSES)) as client:
         outcomes = await asyncio.gather(
             *(
-                client.fetch(replace(request_for(client, str(number)), uuid=EXAMPLE_EVSE))
+                client.fetch(replace(request_for(client, str(number)), parser=ResponseParser(EXAMPLE_EVSE)))
                 for number in range(len(ODD_RESPONSES))
             )
         )

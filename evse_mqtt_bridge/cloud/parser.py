@@ -1,0 +1,91 @@
+"""Parses the responses of one station, and saves most of the work if only the times have changed.
+
+Most responses repeat all values of the one before. The bytes without the values of `time` are then the same, so a
+digest of them is compared first, and only the times are parsed. All other responses go through wire.py.
+"""
+
+import re
+from hashlib import blake2b
+
+from evse_mqtt_bridge.cloud.wire import parse, parse_time
+from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading
+
+__all__ = ["ResponseParser"]
+
+_TIMES = re.compile(rb'"time"\s*:\s*"([^"\\]*)"')
+_TIME_KEYS = re.compile(rb'"time"\s*:')
+_ESCAPED_LETTERS = re.compile(rb"\\u00(?:74|69|6[dD]|65)")
+"""Escapes of the letters of `time`, which no usual encoder writes, but which could hide a key from the others."""
+
+_NOTHING = Reading(())
+
+
+class ResponseParser:
+    """The parser of the station `evse_uuid`."""
+
+    __slots__ = ("_digest", "_evse_uuid", "_reading")
+
+    def __init__(self, evse_uuid: str) -> None:
+        self._evse_uuid = evse_uuid
+        self._digest = b""
+        """The digest of the last response without its times; empty: it cannot be reused."""
+        self._reading = _NOTHING
+
+    def parse(self, body: bytes) -> Reading | Failure:
+        """Return the reading; a Failure if the response has no valid plug of the station."""
+        parts = _TIMES.split(body)
+        times = parts[1::2]
+        # JSON contains no NUL, so equal digests mean equal parts.
+        digest = blake2b(b"\0".join(parts[::2]), digest_size=16).digest()
+        if digest == self._digest and (repeated := _with_times(self._reading, times)) is not None:
+            self._reading = repeated
+            return repeated
+        outcome = parse(body, self._evse_uuid)
+        if isinstance(outcome, Reading) and _is_reusable(body, outcome, times):
+            self._digest, self._reading = digest, outcome
+        else:
+            self._digest, self._reading = b"", _NOTHING
+        return outcome
+
+
+def _is_reusable(body: bytes, reading: Reading, times: list[bytes]) -> bool:
+    """Return whether a later response with other times, and the same bytes otherwise, has the same reading otherwise.
+
+    That is so if each plug object has exactly one `time`, and there is no other. Each plug has at least one, because its
+    time is known, and there are as many keys that look like `time` as plugs.
+    """
+    return (
+        not reading.invalid
+        and len(_TIME_KEYS.findall(body)) == len(times)
+        and _ESCAPED_LETTERS.search(body) is None
+        and all(plug.time is not None for plug in reading.plugs)
+        and _with_times(reading, times) == reading
+    )
+
+
+def _with_times(reading: Reading, times: list[bytes]) -> Reading | None:
+    """Return a reading with other times, one per plug; `None` if their number is another, or one is not a time."""
+    if len(times) != len(reading.plugs):
+        return None
+    plugs = []
+    text, time = b"", None
+    for plug, raw in zip(reading.plugs, times, strict=True):
+        if raw != text:  # mostly the same for all plugs
+            try:
+                text, time = raw, parse_time(raw.decode())
+            except ValueError:
+                return None
+        plugs.append(
+            PlugReading(
+                plug.plug_uuid,
+                plug.label,
+                plug.status,
+                plug.power,
+                plug.current_l1,
+                plug.current_l2,
+                plug.current_l3,
+                plug.dyn_current_limit,
+                time,
+            )
+        )
+    return Reading(tuple(plugs), reading.invalid, reading.notes)

@@ -51,8 +51,8 @@ class ResponseParser:
 def _is_reusable(body: bytes, reading: Reading, times: list[bytes]) -> bool:
     """Return whether a later response with other times, and the same bytes otherwise, has the same reading otherwise.
 
-    That is so if each plug object has exactly one `time`, and there is no other. Each plug has at least one, because its
-    time is known, and there are as many keys that look like `time` as plugs.
+    That is so if each plug object has exactly one `time`, and there is no other. Each plug has at least one, because
+    its time is known, and there are as many keys that look like `time` as plugs.
     """
     return (
         not reading.invalid

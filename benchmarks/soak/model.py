@@ -200,7 +200,7 @@ def expected_topics(model: Model) -> dict[str, str]:
         "client_id": CLIENT_ID,
         "base_topic": model.settings.base,
         "stations": len(model.stations),
-        "discovery": dict(location.manifest_value()),
+        "discovery": dict(location.manifest_value(())),
     }
     expected = {topics.availability: "online", topics.info: json.dumps(info)}
     expected |= _payloads(homeassistant.bridge(discovery))

@@ -8,7 +8,7 @@ written, by the rules for ids, aliases and prefixes; every broker accepts a topi
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -79,9 +79,9 @@ def station_info(entry: StationEntry, client_id: str, previous: Iterable[Station
         **_station_content(entry),
         "published_by": client_id,
         "contract": CONTRACT_VERSION,
-        **_recorded(entry.locations),
+        **_station_locations(entry),
     }
-    return _info(entry.topic, content, [{**_station_content(each), **_recorded(each.locations)} for each in previous])
+    return _info(entry.topic, content, [{**_station_content(each), **_station_locations(each)} for each in previous])
 
 
 def fits(entry: StationEntry, previous: tuple[StationEntry, ...]) -> bool:
@@ -177,6 +177,10 @@ def _station_content(entry: StationEntry) -> dict[str, object]:
     return {"uuid": entry.uuid, "name": entry.name, "plugs": plugs}
 
 
+def _station_locations(entry: StationEntry) -> dict[str, dict[str, str] | None]:
+    return _recorded(entry.locations, (entry.uuid, *entry.plugs))
+
+
 def _station_entry(topics: Topics, topic_id: str, content: Mapping[str, object]) -> StationEntry | None:
     uuid, plugs, name = content.get("uuid"), content.get("plugs"), content.get("name")
     if not isinstance(uuid, str) or not is_id(uuid) or not isinstance(plugs, dict) or len(plugs) > MAX_PLUGS:
@@ -191,7 +195,7 @@ def _station_entry(topics: Topics, topic_id: str, content: Mapping[str, object])
                 topic_ids[plug], labels[plug] = plug_topic_id, label
             case _:
                 return None
-    locations = locations_from_manifest(topics, content)
+    locations = locations_from_manifest(topics, content, (uuid, *topic_ids))
     return StationEntry(topics, topic_id, uuid, topic_ids, labels, locations, name if isinstance(name, str) else "")
 
 
@@ -219,7 +223,7 @@ def _info(topic: str, content: dict[str, object], previous: list[dict[str, objec
     return Message(topic, payload, JSON)
 
 
-def _recorded(locations: tuple[Location, ...]) -> dict[str, dict[str, str] | None]:
+def _recorded(locations: tuple[Location, ...], uuids: Collection[str] = ()) -> dict[str, dict[str, str] | None]:
     """Return the keys of an entry that record the locations; `null` if an output is disabled."""
-    recorded = {location.manifest_key: dict(location.manifest_value()) for location in locations}
+    recorded = {location.manifest_key: dict(location.manifest_value(uuids)) for location in locations}
     return {key: recorded.get(key) for key in MANIFEST_KEYS}

@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from evse_mqtt_bridge.publishing.manifest import Entry, obsolete_topics
 from evse_mqtt_bridge.publishing.message import Message, clear
-from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Stages
+from evse_mqtt_bridge.publishing.outputs.protocol import Location, Stages
 from evse_mqtt_bridge.publishing.previous_entries import PreviousEntries
 
 __all__ = ["Migration", "Successor", "plan_migration"]
@@ -47,10 +47,12 @@ def plan_migration(previous: PreviousEntries, successor: Successor, has_room: Ca
     for entry in previous:
         new = successor(entry)
         kept = list(entry.locations)
-        for location, handover in _handovers(entry, new):
-            kept.remove(location)
-            staged.append(handover.stages)
-            cleared.update(dict.fromkeys(entry.topics_at(location)))
+        for location, topics in _moved(entry, new):
+            handover = location.handover(topics, _successor(location, new))
+            if handover is not None:
+                kept.remove(location)
+                staged.append(handover.stages)
+                cleared.update(dict.fromkeys(topics))
         if entry.topic in crowded:
             obsolete = (topic for topic in obsolete_topics(entry, new) if topic != entry.topic)
             cleared.update(dict.fromkeys(obsolete))
@@ -62,15 +64,20 @@ def plan_migration(previous: PreviousEntries, successor: Successor, has_room: Ca
     return Migration(tuple(stage for stage in stages if stage), remaining)
 
 
-def _handovers(entry: Entry, new: Entry | None) -> Iterator[tuple[Location, Handover]]:
-    """Yield the locations that are handed over before the present entry is published; none of a removed station."""
-    locations = new.locations if new else entry.locations
+def _moved(entry: Entry, new: Entry | None) -> Iterator[tuple[Location, tuple[str, ...]]]:
+    """Yield the locations that the present entry lacks, with the topics that it lacks; none of a removed station."""
+    if new is None:
+        return
     for location in entry.locations:
-        if location not in locations:
-            successor = next((other for other in locations if other.manifest_key == location.manifest_key), None)
-            handover = location.handover(tuple(entry.topics_at(location)), successor)
-            if handover is not None:
-                yield location, handover
+        if location not in new.locations:
+            successor = _successor(location, new)
+            present = new.topics_at(successor) if successor else {}
+            yield location, tuple(topic for topic in entry.topics_at(location) if topic not in present)
+
+
+def _successor(location: Location, new: Entry | None) -> Location | None:
+    locations = new.locations if new else ()
+    return next((other for other in locations if other.manifest_key == location.manifest_key), None)
 
 
 def _merged(staged: list[Stages]) -> Iterator[tuple[Message, ...]]:

@@ -43,7 +43,7 @@ class PlainLocation:
         """Empty: the topic of a manifest entry implies the base topic."""
         return ""
 
-    def manifest_value(self) -> Mapping[str, str]:
+    def manifest_value(self, uuids: Iterable[str]) -> Mapping[str, str]:  # noqa: ARG002  # the protocol
         """Return an empty mapping, see `manifest_key`."""
         return {}
 

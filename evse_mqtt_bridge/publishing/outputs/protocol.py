@@ -41,8 +41,8 @@ class Location(Protocol):
     def manifest_key(self) -> str:
         """The key of this location in a manifest entry; empty if the topic of the entry implies the location."""
 
-    def manifest_value(self) -> Mapping[str, str]:
-        """Return the value in a manifest entry."""
+    def manifest_value(self, uuids: Iterable[str]) -> Mapping[str, str]:
+        """Return the value in the manifest entry of a station, and of its plugs, with these uuids."""
 
     @property
     def prefix(self) -> str:

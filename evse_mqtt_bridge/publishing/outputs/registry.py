@@ -1,6 +1,6 @@
 """Lists every kind of output location, to read manifest entries."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
@@ -13,7 +13,15 @@ MANIFEST_KEYS = ("discovery",)
 """The keys of a manifest entry that hold a location, or `null`."""
 
 
-def locations_from_manifest(topics: Topics, content: Mapping[str, object]) -> tuple[Location, ...]:
-    """Return the locations that an entry below the base topic of `topics` records."""
-    discovery = DiscoveryLocation.from_manifest(content)
+def locations_from_manifest(
+    topics: Topics, content: Mapping[str, object], uuids: Iterable[str] = ()
+) -> tuple[Location, ...]:
+    """Return the locations that an entry below the base topic of `topics` records.
+
+    Args:
+        topics: The base topic.
+        content: The entry.
+        uuids: The uuids of its station and plugs.
+    """
+    discovery = DiscoveryLocation.from_manifest(content, uuids)
     return (PlainLocation(topics), *((discovery,) if discovery else ()))

@@ -16,7 +16,6 @@
 - `expire_after` is not used: a replay of retained topics would make an expired value valid again.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Literal
 
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.publishing.message import JSON, Message
+from evse_mqtt_bridge.publishing.outputs.homeassistant.device_ids import bridge_id, plug_id, station_id
 from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import (
     BRIDGE_ENTITIES,
     PLUG_ENTITIES,
@@ -105,7 +105,7 @@ class _Device:
 
 def bridge(discovery: Discovery) -> tuple[Message, ...]:
     """Return the messages of the bridge's device. Publish them before those of stations."""
-    device_id = _bridge_id(discovery.bridge_id)
+    device_id = bridge_id(discovery.bridge_id)
     name = clean(discovery.bridge_id) or ORIGIN
     info = {
         "identifiers": [device_id],
@@ -122,14 +122,14 @@ def bridge(discovery: Discovery) -> tuple[Message, ...]:
 
 def station(discovery: Discovery, station: Station) -> tuple[Message, ...]:
     """Return the messages of a station's device, without its plugs. Publish them before those of plugs."""
-    device_id = _station_id(station.uuid)
+    device_id = station_id(station.uuid)
     info = {
         "identifiers": [device_id],
         "name": _title(station),
         "manufacturer": _MANUFACTURER,
         "model": "Charging station",
         "serial_number": station.uuid,
-        "via_device": _bridge_id(discovery.bridge_id),
+        "via_device": bridge_id(discovery.bridge_id),
         **_link(discovery, station.uuid),
     }
     state = discovery.topics.station(station.topic_id)
@@ -148,14 +148,14 @@ def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | No
         label: The vendor's name of the plug, which may have any content; `None`: none.
     """
     alias, name = station.plugs.get(plug_uuid, ""), clean(station.plug_names.get(plug_uuid, ""))
-    device_id = _plug_id(station.uuid, plug_uuid)
+    device_id = plug_id(station.uuid, plug_uuid)
     info = {
         "identifiers": [device_id],
         "name": f"{_title(station)} {name or clean(label or '') or alias or plug_uuid[:_SHORT]}",
         "manufacturer": _MANUFACTURER,
         "model": "Plug",
         "serial_number": plug_uuid,
-        "via_device": _station_id(station.uuid),
+        "via_device": station_id(station.uuid),
         **_link(discovery, plug_uuid),
     }
     topics = discovery.topics
@@ -166,19 +166,21 @@ def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | No
     return _messages(discovery, _Device(device_id, info, PLUG_ENTITIES, state, bridge, full, entity_id_prefix))
 
 
-def bridge_topics(prefix: str, form: Form, bridge_id: str) -> tuple[str, ...]:
-    """Return the discovery topics of a bridge, whose MQTT client id is `bridge_id`."""
-    return _topics(prefix, form, _bridge_id(bridge_id), BRIDGE_ENTITIES)
+def bridge_topics(prefix: str, form: Form, client_id: str) -> tuple[str, ...]:
+    """Return the discovery topics of a bridge."""
+    return _topics(prefix, form, bridge_id(client_id), BRIDGE_ENTITIES)
 
 
-def station_topics(prefix: str, form: Form, station_uuid: str) -> tuple[str, ...]:
-    """Return the discovery topics of a station, without those of its plugs."""
-    return _topics(prefix, form, _station_id(station_uuid), STATION_ENTITIES)
+def station_topics(prefix: str, form: Form, station_uuid: str, *, is_legacy: bool = False) -> tuple[str, ...]:
+    """Return the discovery topics of a station, without those of its plugs; `is_legacy`: those of version 0.1."""
+    return _topics(prefix, form, station_id(station_uuid, is_legacy=is_legacy), STATION_ENTITIES)
 
 
-def plug_topics(prefix: str, form: Form, station_uuid: str, plug_uuid: str) -> tuple[str, ...]:
-    """Return the discovery topics of a plug."""
-    return _topics(prefix, form, _plug_id(station_uuid, plug_uuid), PLUG_ENTITIES)
+def plug_topics(
+    prefix: str, form: Form, station_uuid: str, plug_uuid: str, *, is_legacy: bool = False
+) -> tuple[str, ...]:
+    """Return the discovery topics of a plug; `is_legacy`: those of version 0.1."""
+    return _topics(prefix, form, plug_id(station_uuid, plug_uuid, is_legacy=is_legacy), PLUG_ENTITIES)
 
 
 def _messages(discovery: Discovery, device: _Device) -> tuple[Message, ...]:
@@ -280,18 +282,3 @@ def _link(discovery: Discovery, uuid: str = "") -> dict[str, str]:
 
 def _title(station: Station) -> str:
     return clean(station.name) or station.alias or f"EVSE {station.uuid[:_SHORT]}"
-
-
-def _bridge_id(client_id: str) -> str:
-    cleaned = re.sub(r"[^A-Za-z0-9_-]", "_", client_id)
-    if cleaned != client_id:  # two client ids must not become one device
-        cleaned += "_" + hashlib.sha256(client_id.encode(errors="replace")).hexdigest()[:_SHORT]
-    return f"evse_bridge_{cleaned}"
-
-
-def _station_id(uuid: str) -> str:
-    return f"evse_{uuid}"
-
-
-def _plug_id(station_uuid: str, plug_uuid: str) -> str:
-    return f"evse_{station_uuid}_{plug_uuid}"

@@ -1,13 +1,14 @@
 """The location of discovery: a prefix and a form, the topics there, and the handover to another location."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Self
 
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.publishing.contract import Kind, Subject, TopicRow
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant.device_ids import is_escaped
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN, Form
 from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import placeholder, unload
 from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location
@@ -17,19 +18,35 @@ from evse_mqtt_bridge.publishing.topics import Topics, is_prefix
 __all__ = ["DiscoveryLocation"]
 
 
+_IDS = "escaped"
+"""The mark of an entry whose topics have escaped uuids: see device_ids.py."""
+
+
 @dataclass(frozen=True, slots=True)
 class DiscoveryLocation:
-    """A discovery prefix and a form."""
+    """A discovery prefix and a form.
+
+    Attributes:
+        prefix: The discovery prefix.
+        form: One message per entity, or one per device.
+        is_legacy: Whether the topics have the ids of version 0.1; only if they differ.
+    """
 
     prefix: str
     form: Form
+    is_legacy: bool = False
 
     @classmethod
-    def from_manifest(cls, content: Mapping[str, object]) -> Self | None:
-        """Return the location that a manifest entry records; `None` if there is none, or if it is invalid."""
+    def from_manifest(cls, content: Mapping[str, object], uuids: Iterable[str] = ()) -> Self | None:
+        """Return the location that a manifest entry records; `None` if there is none, or if it is invalid.
+
+        Args:
+            content: The entry.
+            uuids: The uuids of its station and plugs.
+        """
         match content.get("discovery"):
-            case {"prefix": str(prefix), "form": "entity" | "device" as form} if is_prefix(prefix):
-                return cls(prefix, form)
+            case {"prefix": str(prefix), "form": "entity" | "device" as form, **others} if is_prefix(prefix):
+                return cls(prefix, form, others.get("ids") != _IDS and any(map(is_escaped, uuids)))
         return None
 
     @property
@@ -37,9 +54,10 @@ class DiscoveryLocation:
         """The key in a manifest entry."""
         return "discovery"
 
-    def manifest_value(self) -> Mapping[str, str]:
-        """Return the value in a manifest entry."""
-        return {"prefix": self.prefix, "form": self.form}
+    def manifest_value(self, uuids: Iterable[str]) -> Mapping[str, str]:
+        """Return the value in a manifest entry; `ids` marks the few entries of uuids that are escaped."""
+        mark = {"ids": _IDS} if not self.is_legacy and any(map(is_escaped, uuids)) else {}
+        return {"prefix": self.prefix, "form": self.form, **mark}
 
     @property
     def prefix_parameter(self) -> tuple[str, str]:
@@ -48,7 +66,7 @@ class DiscoveryLocation:
 
     def with_prefix(self, prefix: str) -> "DiscoveryLocation":
         """Return the location below another prefix."""
-        return DiscoveryLocation(prefix, self.form)
+        return replace(self, prefix=prefix)
 
     def bridge_topics(self, client_id: str) -> tuple[str, ...]:
         """Return the discovery topics of a bridge."""
@@ -56,12 +74,18 @@ class DiscoveryLocation:
 
     def station_topics(self, uuid: str, topic_id: str, plugs: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002
         """Return the discovery topics of a station, those of its plugs first. None of them carries values."""
-        topics = [topic for plug in plugs for topic in discovery.plug_topics(self.prefix, self.form, uuid, plug)]
-        return dict.fromkeys((*topics, *discovery.station_topics(self.prefix, self.form, uuid)), "")
+        topics = [
+            topic
+            for plug in plugs
+            for topic in discovery.plug_topics(self.prefix, self.form, uuid, plug, is_legacy=self.is_legacy)
+        ]
+        topics += discovery.station_topics(self.prefix, self.form, uuid, is_legacy=self.is_legacy)
+        return dict.fromkeys(topics, "")
 
     def handover(self, topics: tuple[str, ...], successor: Location | None) -> Handover:
-        """Return how discovery moves. Home Assistant keeps entities and their history only within one prefix."""
-        if isinstance(successor, DiscoveryLocation) and successor.prefix == self.prefix:
+        """Return how discovery moves. Home Assistant keeps entities and history only if prefix and ids are the same."""
+        is_same = isinstance(successor, DiscoveryLocation) and successor.prefix == self.prefix
+        if is_same and not self.is_legacy:
             return Handover((unload(topics), placeholder(topics)))
         return Handover()
 

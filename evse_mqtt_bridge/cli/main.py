@@ -13,7 +13,20 @@ from evse_mqtt_bridge.support.errors import BridgeError
 
 __all__ = ["cli"]
 
-_COMMANDS = ("init", "run", "check", "station", "status", "watch", "topics", "purge", "simulate", "demo", "health")
+_COMMANDS = (
+    "init",
+    "run",
+    "check",
+    "station",
+    "reload",
+    "status",
+    "watch",
+    "topics",
+    "purge",
+    "simulate",
+    "demo",
+    "health",
+)
 """Names of the commands. Each is the attribute of the same name in the module of the same name."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from evse_mqtt_bridge.cli.common.options import config_option
+from evse_mqtt_bridge.cli.common.options import config_argument, config_option
 
 __all__ = ["station"]
 
@@ -59,13 +59,15 @@ def station() -> None:
 )
 @click.option("--no-check", is_flag=True, help="Add the station without polling it first.")
 @click.option("--no-input", is_flag=True, help="Prompt for nothing, even in a terminal.")
-def add(
+@click.option("--reload", "is_reloaded", is_flag=True, help="Reload the running bridge afterwards.")
+def add(  # noqa: PLR0913  # one argument per option
     *,
     config: Path | None,
     token_file: Path | None,
     token_stdin: bool,
     no_check: bool,
     no_input: bool,
+    is_reloaded: bool,
     **options: object,
 ) -> None:
     """Add a station and show its plugs.
@@ -96,7 +98,7 @@ def add(
     """
     from evse_mqtt_bridge.cli.actions.station import add_to_file  # noqa: PLC0415  # imported when the command runs
 
-    add_to_file(
+    is_new = add_to_file(
         config,
         options,
         token_file=token_file,
@@ -104,6 +106,8 @@ def add(
         is_polled=not no_check,
         is_interactive=not no_input and sys.stdin.isatty(),
     )
+    if is_reloaded or not is_new:  # no bridge uses a new file
+        _reload(config, is_reloaded=is_reloaded)
 
 
 @station.command("list")
@@ -128,11 +132,12 @@ def list_stations(*, config: Path | None, as_json: bool) -> None:
 @click.argument("name", metavar="UUID|ALIAS|NAME")
 @config_option
 @click.option("--yes", is_flag=True, help="Do not prompt for confirmation. Without a terminal, there is no prompt.")
-def remove(*, name: str, config: Path | None, yes: bool) -> None:
+@click.option("--reload", "is_reloaded", is_flag=True, help="Reload the running bridge afterwards.")
+def remove(*, name: str, config: Path | None, yes: bool, is_reloaded: bool) -> None:
     """Remove a station.
 
     The comment directly above it is removed, too; its token file is kept. The bridge clears the station's topics on the
-    next reload or start.
+    next reload, see --reload, or start.
 
     \b
     Examples:
@@ -142,3 +147,15 @@ def remove(*, name: str, config: Path | None, yes: bool) -> None:
     from evse_mqtt_bridge.cli.actions.station import remove_from_file  # noqa: PLC0415  # imported when the command runs
 
     remove_from_file(config, name, confirmed=yes)
+    _reload(config, is_reloaded=is_reloaded)
+
+
+def _reload(config: Path | None, *, is_reloaded: bool) -> None:
+    """Reload the running bridge after a change of its configuration file, or print how to do it."""
+    if is_reloaded:
+        from evse_mqtt_bridge.cli.actions.reload import reload_bridge  # noqa: PLC0415  # imported when the command runs
+
+        reload_bridge(config, url=None)
+    else:
+        command = f"evse-mqtt-bridge reload{config_argument(config)}"
+        click.echo(f"note: run `{command}` to apply the change to a running bridge", err=True)

@@ -27,6 +27,7 @@ __all__ = [
     "OlderVersionUsed",
     "PollCompleted",
     "PublishRejected",
+    "ReloadStarted",
     "RestoreUncertain",
     "StateAged",
     "StationRemoved",
@@ -186,14 +187,25 @@ class ClockChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadStarted:
+    """The bridge starts to read its configuration again. `ConfigurationApplied` or `ConfigurationRejected` follows."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurationApplied:
-    """A changed configuration was applied.
+    """A configuration was read again and applied.
 
     Attributes:
         stations: Number of stations.
+        added: Number of stations that were not configured before.
+        removed: Number of stations that are no longer configured.
+        changed: Number of other stations with other settings.
     """
 
     stations: int
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +260,9 @@ class Listener:
 
     def clock_changed(self, event: ClockChanged) -> None:
         """See `ClockChanged`."""
+
+    def reload_started(self, event: ReloadStarted) -> None:
+        """See `ReloadStarted`."""
 
     def configuration_applied(self, event: ConfigurationApplied) -> None:
         """See `ConfigurationApplied`."""
@@ -332,6 +347,11 @@ class Listeners(Listener):
         """See `poll_completed`."""
         for listener in self._listeners:
             listener.clock_changed(event)
+
+    def reload_started(self, event: ReloadStarted) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.reload_started(event)
 
     def configuration_applied(self, event: ConfigurationApplied) -> None:
         """See `poll_completed`."""

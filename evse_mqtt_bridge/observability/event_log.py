@@ -292,7 +292,8 @@ class EventLog(events.Listener):
 
     def configuration_applied(self, event: events.ConfigurationApplied) -> None:
         """Log the reload."""
-        log_event(self.log, LogEvent.CONFIGURATION_APPLIED, stations=event.stations)
+        numbers = {"added": event.added, "removed": event.removed, "changed": event.changed}
+        log_event(self.log, LogEvent.CONFIGURATION_APPLIED, stations=event.stations, **numbers)
 
     def configuration_rejected(self, event: events.ConfigurationRejected) -> None:
         """Log one line per problem."""

@@ -76,7 +76,10 @@ class LogEvent(Enum):
     CONFIGURATION_APPLIED = (
         "info",
         "configuration reloaded",
-        "The bridge read the configuration again and applied its changes; it now has `stations` stations.",
+        (
+            "The bridge read the configuration again and applied its changes; it now has `stations` stations, of which "
+            "`added` are new and `changed` have other settings; `removed` are no longer configured."
+        ),
     )
     CONFIGURATION_REJECTED = (
         "error",

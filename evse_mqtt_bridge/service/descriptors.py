@@ -62,14 +62,17 @@ class Budget:
 
 def raise_descriptor_limit() -> None:
     """Raise the soft limit of this process up to the hard limit, which services often have much higher."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def descriptor_limit() -> int:
-    """Return how many descriptors this process may open; `_WANTED` if there is no limit."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Return how many descriptors this process may open; `_WANTED` if there is no limit or it is not known."""
+    try:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    except OSError:  # as above
+        return _WANTED
     return _WANTED if soft == resource.RLIM_INFINITY else soft

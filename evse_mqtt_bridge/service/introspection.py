@@ -1,5 +1,6 @@
 """Reports the state of the running bridge, from its components and listeners: snapshots, health, metrics."""
 
+import os
 import platform
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.aggregates import aggregate
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
 from evse_mqtt_bridge.observability.loop_lag import LoopLag
+from evse_mqtt_bridge.observability.process_snapshot import ProcessSnapshot
 from evse_mqtt_bridge.observability.snapshot import BridgeSnapshot, Health, Snapshot, StationSnapshot, station_snapshots
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan
@@ -17,6 +19,7 @@ from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.observers import Observers
 from evse_mqtt_bridge.service.uncaught_errors import UncaughtErrors
+from evse_mqtt_bridge.support.processes import identity_of
 
 __all__ = ["Introspection"]
 
@@ -101,6 +104,11 @@ class Introspection:
             aggregates=aggregate(self._states()),
         )
         return exposition(inputs, accept)
+
+    def process(self) -> ProcessSnapshot:
+        """Return the process and the outcome of its last reload."""
+        reloads, pid = self._observers.reload_status, os.getpid()
+        return ProcessSnapshot(self.plan.client_id, pid, identity_of(pid), reloads.started, reloads.outcome)
 
     def request_failed(self, error: BaseException) -> None:
         """Report a request to the status page that failed because of a bug."""

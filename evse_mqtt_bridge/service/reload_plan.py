@@ -143,16 +143,26 @@ class ReloadPlan:
 
     Attributes:
         steps: In the order in which they are carried out; none if nothing changed.
+        added: Uuids of the stations that were not configured before.
         removed: Uuids of the stations that are no longer configured.
+        changed: Uuids of the other stations with other settings.
     """
 
     steps: tuple[Step, ...]
+    added: frozenset[str]
     removed: frozenset[str]
+    changed: frozenset[str]
 
     @classmethod
     def between(cls, old: Config, new: Config) -> Self:
         """Return the plan for the change from one configuration to another."""
         changed = {name for name in Config.model_fields if getattr(old, name) != getattr(new, name)}
         steps = tuple(step for step in _STEPS if step.sections & changed)
-        removed = {entry.uuid for entry in old.stations} - {entry.uuid for entry in new.stations}
-        return cls(steps, frozenset(removed))
+        before = {entry.uuid: entry for entry in old.stations}
+        after = {entry.uuid: entry for entry in new.stations}
+        return cls(
+            steps,
+            added=frozenset(after.keys() - before.keys()),
+            removed=frozenset(before.keys() - after.keys()),
+            changed=frozenset(uuid for uuid in before.keys() & after.keys() if before[uuid] != after[uuid]),
+        )

@@ -23,6 +23,7 @@ from evse_mqtt_bridge.domain.events import (
     ConfigurationApplied,
     ConfigurationRejected,
     Listeners,
+    ReloadStarted,
     StationRemoved,
 )
 from evse_mqtt_bridge.domain.stations import Stations
@@ -42,24 +43,16 @@ from evse_mqtt_bridge.service.introspection import Introspection
 from evse_mqtt_bridge.service.observers import Observers
 from evse_mqtt_bridge.service.pipeline import Pipeline
 from evse_mqtt_bridge.service.reload_plan import Action, ComponentName, ReloadPlan
+from evse_mqtt_bridge.service.reloading import load_in_time, reject_truncated
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
 from evse_mqtt_bridge.service.uncaught_errors import UncaughtErrors
 from evse_mqtt_bridge.service.wall_clock import WallClock
-from evse_mqtt_bridge.support.errors import ConfigError, Problem
-from evse_mqtt_bridge.support.threads import in_daemon_thread
+from evse_mqtt_bridge.support.errors import ConfigError
 
 __all__ = ["Controls", "Supervisor", "run"]
 
 _TICK = 10.0
 """Maximum pause between two rounds of periodic work, in seconds."""
-
-_LOAD_TIMEOUT = 30.0
-"""Seconds for a reload to read the configuration and every file that it names."""
-
-_LOAD_TIMED_OUT = (
-    f"the files of the configuration cannot be read within {_LOAD_TIMEOUT:g} s; is a file on a network share that does "
-    "not respond?"
-)
 
 _NO_SERVICE_MANAGER = ServiceNotifier()
 
@@ -182,12 +175,16 @@ class Supervisor:
     async def reload(self, load: Callable[[], Loaded], stop: asyncio.Future[Any]) -> None:
         """Switch to the configuration that `load` reads, or keep the current one if the new one is invalid.
 
-        Gives up if `stop` is done before `load` returns, or if that takes too long.
+        Gives up if `stop` is done before `load` returns.
         """
+        self._listeners.reload_started(ReloadStarted())
+        loading = asyncio.create_task(load_in_time(load), name="load")
+        await self._watch_until(loading, stop)
+        if not loading.done():
+            loading.cancel()
+            return
         try:
-            loaded = await self._load(load, stop)
-            if loaded is None:
-                return
+            loaded = loading.result()
             await self._apply(loaded.config)
         except ConfigError as error:
             problems = tuple(str(problem) for problem in error.problems)
@@ -195,25 +192,6 @@ class Supervisor:
         else:
             for warning in loaded.warnings:
                 self._log(LogEvent.CONFIGURATION_WARNING, detail=warning)
-
-    async def _load(self, load: Callable[[], Loaded], stop: asyncio.Future[Any]) -> Loaded | None:
-        """Return the result of `load`, or `None` if `stop` is done before.
-
-        Raises:
-            ConfigError: The configuration is invalid, or cannot be read in time.
-        """
-        loading = asyncio.create_task(in_daemon_thread(load, "load"), name="load")
-        timeout = asyncio.create_task(asyncio.sleep(_LOAD_TIMEOUT), name="load timeout")
-        try:
-            await self._watch_until(loading, stop, timeout)
-            if loading.done():
-                return loading.result()
-        finally:
-            loading.cancel()  # the thread may never end, for example on a network share that hangs
-            timeout.cancel()
-        if stop.done():
-            return None
-        raise ConfigError(Problem(_LOAD_TIMED_OUT))
 
     async def shutdown(self) -> None:
         """Stop every component, polling before publishing, so that `offline` is the last message."""
@@ -232,7 +210,7 @@ class Supervisor:
     # Reload
 
     async def _apply(self, new: Config) -> None:
-        _reject_truncated(self._config, new)
+        reject_truncated(self._config, new)
         self._has_few_descriptors = self._budget.is_short(new)
         new = self._budget.apply(new)
         plan = ReloadPlan.between(self._config, new)
@@ -242,7 +220,9 @@ class Supervisor:
         self._log_few_descriptors()
         for uuid in plan.removed:
             self._listeners.station_removed(StationRemoved(uuid))
-        self._listeners.configuration_applied(ConfigurationApplied(len(new.stations)))
+        self._listeners.configuration_applied(
+            ConfigurationApplied(len(new.stations), len(plan.added), len(plan.removed), len(plan.changed))
+        )
 
     # Watching
 
@@ -295,10 +275,3 @@ async def _carry_out(action: Action, component: Component, new: Config) -> None:
             component.reconfigure(new)
         case Action.START:
             await component.start()
-
-
-def _reject_truncated(old: Config, new: Config) -> None:
-    """Reject a configuration without stations: a truncated file is often valid, and would clear every topic."""
-    if old.stations and not new.stations:
-        text = "none is left, as in a truncated file; restart the bridge if that is intended"
-        raise ConfigError(Problem(text, key="stations"))

@@ -5,6 +5,7 @@
 | `/` | the status page |
 | `/api/events` | server-sent events that keep the page up to date |
 | `/api/picture` | the snapshot as JSON |
+| `/api/process` | the process and its last reload as JSON, for clients on this machine only |
 | `/metrics` | metrics for Prometheus |
 | `/healthz` | 200 while the bridge works, else 503, with one line of text per problem |
 | `/readyz` | 200 while it is connected to the broker, else 503, with the same lines |
@@ -16,12 +17,13 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from evse_mqtt_bridge.observability.process_snapshot import to_json as process_json
 from evse_mqtt_bridge.observability.snapshot import Health, snapshot_json
 from evse_mqtt_bridge.web import page
 from evse_mqtt_bridge.web.connections import abort, send, set_peer_timeout
 from evse_mqtt_bridge.web.feed import Feed, render_stations
 from evse_mqtt_bridge.web.headers import CLIENT_ID_HEADER
-from evse_mqtt_bridge.web.security import is_cross_site
+from evse_mqtt_bridge.web.security import is_cross_site, is_local_client
 from evse_mqtt_bridge.web.source import StatusSource
 
 __all__ = ["Handlers"]
@@ -53,6 +55,7 @@ class Handlers:
             web.get("/", self._index),
             web.get("/api/events", self._events),
             web.get("/api/picture", self._snapshot),
+            web.get("/api/process", self._process),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._metrics),
@@ -118,6 +121,11 @@ class Handlers:
             del self.viewers[id(request)]
             if not self.viewers:
                 self.feed.reset()
+
+    async def _process(self, request: web.Request) -> web.Response:
+        if not is_local_client(request.get_extra_info("peername")) or is_cross_site(request.headers):
+            return web.Response(status=403, text="Only clients on the machine of the bridge can read this.\n")
+        return web.Response(body=process_json(self._source.process()), content_type="application/json")
 
     async def _metrics(self, request: web.Request) -> web.Response:
         body, content_type = self._source.metrics(",".join(request.headers.getall("Accept", [])))

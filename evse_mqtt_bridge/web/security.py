@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from evse_mqtt_bridge.support.net import is_loopback
 
-__all__ = ["HOST_NOT_ALLOWED", "is_allowed_host", "is_cross_site"]
+__all__ = ["HOST_NOT_ALLOWED", "is_allowed_host", "is_cross_site", "is_local_client"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -31,6 +31,11 @@ def is_allowed_host(bind_host: str, host_header: str | None) -> bool:
     except ValueError:
         return False
     return name is not None and name in _LOOPBACK_NAMES | {bind_host.lower()}
+
+
+def is_local_client(peer: tuple[str, int] | None) -> bool:
+    """Return whether a connection from this address and port comes from this machine; false if it is unknown."""
+    return peer is not None and is_loopback(peer[0].removeprefix("::ffff:"))
 
 
 def is_cross_site(headers: Mapping[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
+from evse_mqtt_bridge.observability.process_snapshot import ProcessSnapshot
 from evse_mqtt_bridge.observability.snapshot import Health, Snapshot, StationSnapshot
 from evse_mqtt_bridge.publishing.plan import Plan
 
@@ -36,6 +37,9 @@ class StatusSource(SnapshotSource, Protocol):
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in the format that an Accept header requests, and their content type."""
+
+    def process(self) -> ProcessSnapshot:
+        """Return the process and the outcome of its last reload."""
 
     def request_failed(self, error: BaseException) -> None:
         """Report that a request handler raised an exception, which is a bug."""

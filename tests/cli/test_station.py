@@ -25,6 +25,7 @@ from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 
 TOKEN = "canary-77aa"
 ADD = ("station", "add", "--edge-device-id", "edge-1", "--uuid", EXAMPLE_EVSE)
+RELOAD_NOTE = "note: run `evse-mqtt-bridge reload` to apply the change to a running bridge\n"
 HEAD = """\
 # kept
 [mqtt]
@@ -65,7 +66,7 @@ def run(config: Path, *arguments: str, stdin: str | bytes = "", columns: int | N
 def test_add_station_answers_shows_plugs_and_writes(config: Path, cloud: CloudServer) -> None:
     before = config.read_text()
     result = run(config, *ADD, "--name", "Garage north", "--alias", "north", "--token-stdin", stdin=TOKEN + "\n")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, RELOAD_NOTE)
     for plug, cells in zip(EXAMPLE_PLUGS, ("Plug 1 +idle +0 W", "Plug 2 +charging +7107 W"), strict=True):
         assert re.search(f"{plug} +{cells}", result.stdout)
     assert result.stdout.endswith(f"added Garage north to {config}\n")
@@ -82,7 +83,7 @@ def test_add_plug_options_give_aliases(config: Path) -> None:
     options = ("--plug", f"{first}=left", "--plug", "gone=right", "--plug-name", f"{first}=Left, bay 1")
     result = run(config, *ADD, *options, "--token-stdin", stdin=TOKEN)
     assert result.returncode == 0
-    assert result.stderr == "warning: the station has no plug gone at present\n"
+    assert result.stderr == f"warning: the station has no plug gone at present\n{RELOAD_NOTE}"
     (station,) = load(config, {}).config.stations
     assert (station.plugs, station.plug_names) == ({first: "left", "gone": "right"}, {first: "Left, bay 1"})
 
@@ -331,7 +332,7 @@ def test_list_no_station_suggests_station_add(config: Path) -> None:
 @pytest.mark.usefixtures("text_with_station")
 def test_remove_station_keeps_the_rest_of_the_file(name: str, config: Path, cloud: CloudServer) -> None:
     result = run(config, "station", "remove", name)
-    assert (result.returncode, result.stdout, result.stderr) == (0, f"removed north from {config}\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"removed north from {config}\n", RELOAD_NOTE)
     assert config.read_text() == HEAD.format(url=cloud.url)
 
 

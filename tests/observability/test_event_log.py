@@ -356,8 +356,10 @@ def test_other_broker_events_are_logged(run: _Run) -> None:
 
 
 def test_applied_configuration_is_logged(run: _Run) -> None:
-    run.event_log.configuration_applied(ConfigurationApplied(3))
-    assert [(line["event"], line["stations"]) for line in run.lines] == [("configuration_applied", 3)]
+    run.event_log.configuration_applied(ConfigurationApplied(3, added=1, removed=2, changed=0))
+    (line,) = run.lines
+    assert line["event"] == "configuration_applied"
+    assert [line[key] for key in ("stations", "added", "removed", "changed")] == [3, 1, 2, 0]
 
 
 def test_rejected_configuration_has_one_line_per_problem(run: _Run) -> None:

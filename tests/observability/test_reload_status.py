@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from evse_mqtt_bridge.domain.events import ClockChanged, ConfigurationApplied, ConfigurationRejected
+from evse_mqtt_bridge.domain.events import ClockChanged, ConfigurationApplied, ConfigurationRejected, ReloadStarted
+from evse_mqtt_bridge.observability.process_snapshot import ReloadOutcome
 from evse_mqtt_bridge.observability.reload_status import ReloadStatus
 from tests.harness import Clock
 
@@ -33,3 +34,15 @@ def test_reload_status_after_clock_was_set_is_corrected(clock: Clock) -> None:
     status = ReloadStatus(clock.now)
     status.clock_changed(ClockChanged(timedelta(hours=-3)))
     assert status.configured == clock.now() - timedelta(hours=3)
+
+
+def test_reload_status_has_the_outcome_of_the_last_reload(clock: Clock) -> None:
+    status = ReloadStatus(clock.now)
+    assert (status.started, status.outcome) == (0, None)
+    status.reload_started(ReloadStarted())
+    assert (status.started, status.outcome) == (1, None)
+    status.configuration_applied(ConfigurationApplied(5, added=3, removed=2, changed=1))
+    assert status.outcome == ReloadOutcome(1, (), 5, added=3, removed=2, changed=1)
+    status.reload_started(ReloadStarted())
+    status.configuration_rejected(ConfigurationRejected(("one", "two")))
+    assert status.outcome == ReloadOutcome(2, ("one", "two"))

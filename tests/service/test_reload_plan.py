@@ -143,6 +143,25 @@ def test_between_removed_stations_names_them(stations: list[dict[str, Any]], rem
     assert _plan(stations=stations).removed == removed
 
 
+@pytest.mark.parametrize(
+    ("stations", "added", "changed"),
+    [
+        ([_station(_FIRST), _station(_SECOND)], set(), set()),
+        ([_station(_SECOND), _station(_FIRST)], set(), set()),
+        ([_station(_FIRST, name="New"), _station(_SECOND)], set(), {_FIRST}),
+        ([_station(_FIRST, token="new"), _station(_SECOND, alias="north")], set(), {_FIRST, _SECOND}),
+        ([_station(_FIRST), _station("c" * 32)], {"c" * 32}, set()),
+    ],
+    ids=["same", "other order", "renamed", "token and alias", "replaced"],
+)
+def test_between_names_added_and_changed_stations(
+    stations: list[dict[str, Any]], added: set[str], changed: set[str]
+) -> None:
+    plan = _plan(stations=stations)
+    assert plan.added == added
+    assert plan.changed == changed
+
+
 def test_every_section_of_the_configuration_has_a_step() -> None:
     covered = frozenset[str]().union(*(step.sections for step in _plan(**_EVERYTHING).steps))
     assert covered == Config.model_fields.keys()

@@ -11,6 +11,7 @@ from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.events import ClockChanged, StationRemoved
 from evse_mqtt_bridge.domain.model import Outcome, PlugReading, Reading
 from evse_mqtt_bridge.observability.history import History
+from evse_mqtt_bridge.observability.process_snapshot import ProcessSnapshot
 from evse_mqtt_bridge.observability.snapshot import (
     BridgeSnapshot,
     BrokerSnapshot,
@@ -125,6 +126,9 @@ class StubBridge:
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         return f"# {accept}\n".encode(), "text/plain"
+
+    def process(self) -> ProcessSnapshot:
+        return ProcessSnapshot(self.plan.client_id, 1, "", 0, None)
 
     def request_failed(self, error: BaseException) -> None:
         self.failures.append(error)

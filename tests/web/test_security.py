@@ -2,7 +2,7 @@
 
 import pytest
 
-from evse_mqtt_bridge.web.security import is_allowed_host, is_cross_site
+from evse_mqtt_bridge.web.security import is_allowed_host, is_cross_site, is_local_client
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,20 @@ def test_is_allowed_host_on_network_accepts_any_name(bind_host: str, host: str |
 )
 def test_is_cross_site_reads_sec_fetch_site(site: str | None, cross_site: bool) -> None:
     assert is_cross_site({"Sec-Fetch-Site": site} if site else {}) == cross_site
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_local"),
+    [
+        (("127.0.0.1", 40000), True),
+        (("127.8.8.8", 40000), True),
+        (("::1", 40000, 0, 0), True),
+        (("::ffff:127.0.0.1", 40000, 0, 0), True),
+        (("172.17.0.1", 40000), False),
+        (("::ffff:172.17.0.1", 40000, 0, 0), False),
+        (("2001:db8::1", 40000, 0, 0), False),
+        (None, False),
+    ],
+)
+def test_local_client_is_on_this_machine(peer: tuple[str, int] | None, *, is_local: bool) -> None:
+    assert is_local_client(peer) is is_local

@@ -55,8 +55,8 @@ def add_to_file(  # noqa: PLR0913  # one argument per kind of option
     token_stdin: bool,
     is_polled: bool,
     is_interactive: bool,
-) -> None:
-    """Add a station to the configuration file, and create the file if there is none.
+) -> bool:
+    """Add a station to the configuration file, and create the file if there is none; return whether it is new.
 
     Args:
         config: The configuration file, as named on the command line.
@@ -97,6 +97,7 @@ def add_to_file(  # noqa: PLR0913  # one argument per kind of option
     if is_new:
         note = "is new and expects the broker on this machine; if it is elsewhere, change host in [mqtt]"
         click.echo(f"note: {path} {note} (`evse-mqtt-bridge init` asks for the broker)", err=True)
+    return is_new
 
 
 def print_stations(config: Path | None, *, as_json: bool) -> None:

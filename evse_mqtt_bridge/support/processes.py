@@ -1,0 +1,44 @@
+"""Identifies processes of this machine, so that a signal reaches the process that is meant (Linux)."""
+
+import os
+import signal
+from pathlib import Path
+
+__all__ = ["identity_of", "send_signal"]
+
+_START_TIME = 19
+"""Index of the start time in /proc/PID/stat, counted from the field after the name (proc(5))."""
+
+
+def identity_of(pid: int) -> str:
+    """Return a text that differs between all processes of this machine since it was started; empty if it is unknown.
+
+    It has the PID namespace, because a container has PIDs of its own, and the start time, because a PID is used again.
+    """
+    try:
+        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return f"{namespace} {pid} {fields[_START_TIME]}"
+
+
+def send_signal(pid: int, identity: str, number: signal.Signals) -> bool:
+    """Send a signal to a process; return false, and send nothing, if another process has the PID, or none.
+
+    Raises:
+        PermissionError: This user may not send it signals.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if identity_of(pid) != identity:
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

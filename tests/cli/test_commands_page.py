@@ -27,7 +27,8 @@ def test_docs_commands_explain_every_json_key() -> None:
 
 
 def test_docs_commands_show_the_rendered_example() -> None:
-    rendered = [line.text.plain for line in heading(snapshot(*SITE))] + [
+    health = Health(healthy=True, ready=True, messages=("1 of 4 stations unavailable: 1 unauthorized",))
+    rendered = [line.text.plain for line in heading(snapshot(*SITE, health=health))] + [
         "",
         *(line.text.plain.rstrip() for line in listing(snapshot(*SITE), 80)),
     ]

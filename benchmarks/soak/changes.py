@@ -7,7 +7,7 @@ from random import Random
 
 from benchmarks.soak.model import STATUSES, Model, Plug, Settings, SoakStation
 
-__all__ = ["CHANGES", "initial_model", "other_values", "with_new_tokens"]
+__all__ = ["CHANGES", "PREFIXES", "initial_model", "other_values", "with_new_tokens"]
 
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _LABELS = (
@@ -21,6 +21,9 @@ _LABELS = (
     '"quoted" \\ and \u202eturned',
     "null\x00byte",
 )
+PREFIXES = ("homeassistant", "ha", "home/discovery")
+"""The discovery prefixes of all configurations."""
+
 _MIN_STATIONS, _MAX_STATIONS = 30, 50
 
 
@@ -78,7 +81,7 @@ def _other_aliases(rng: Random, model: Model) -> Model:
     taken = {station.alias for station in model.stations.values() if station.uuid not in chosen}
     names = (name for name in free if name not in taken)
     stations = {
-        uuid: replace(station, alias=rng.choice(["", next(names)])) if uuid in chosen else station
+        uuid: replace(station, alias=rng.choice(["", next(names, "")])) if uuid in chosen else station
         for uuid, station in model.stations.items()
     }
     return replace(model, stations=stations)
@@ -108,9 +111,7 @@ def _other_base_topic(rng: Random, model: Model) -> Model:
 
 
 def _other_discovery_prefix(rng: Random, model: Model) -> Model:
-    return replace(
-        model, settings=replace(model.settings, prefix=rng.choice(["homeassistant", "ha", "home/discovery"]))
-    )
+    return replace(model, settings=replace(model.settings, prefix=rng.choice(PREFIXES)))
 
 
 CHANGES: Mapping[str, Callable[[Random, Model], Model]] = {

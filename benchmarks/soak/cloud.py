@@ -11,6 +11,7 @@ from tests.harness.net import HOST, free_port
 __all__ = ["SoakCloud"]
 
 _UNKNOWN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+_LIMITED = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n"
 _REJECTED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -22,6 +23,7 @@ class SoakCloud:
         self.polls = 0
         self._answers: dict[str, tuple[str, bytes]] = {}
         self._faults: dict[str, StationFault] = {}
+        self._limit = b""
         self._thread = LoopThread()
         self._thread.loop.set_exception_handler(lambda *_: None)  # closed connections are intended
         self._server: asyncio.Server | None = None
@@ -51,6 +53,10 @@ class SoakCloud:
         else:
             self._faults[uuid] = fault
 
+    def limit(self, *, retry_after: int | None) -> None:
+        """Reject every request and ask for a pause of so many seconds; `None`: answer again."""
+        self._limit = b"" if retry_after is None else _LIMITED % retry_after
+
     # Everything below runs in the server's thread.
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,6 +71,10 @@ class SoakCloud:
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
         """Answer one request and return whether the connection stays open."""
         self.polls += 1
+        if self._limit:
+            writer.write(self._limit)
+            await writer.drain()
+            return True
         uuid = head.split(b" ", 2)[1].split(b"/")[4].decode()
         fault = self._faults.get(uuid)
         if fault is not None:

@@ -1,6 +1,6 @@
 """Faults of the broker, of the network to the broker, and of the network to the cloud.
 
-A fault of the broker ends before the retained topics are checked. During a fault of the cloud they are checked too.
+Most faults of the broker end before the retained topics are checked. During the others they are checked too.
 """
 
 import time
@@ -8,25 +8,26 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from benchmarks.soak.environment import Environment
+from benchmarks.soak.model import MESSAGE_LIMIT
 
-__all__ = ["BROKER_FAULTS", "CLOUD_FAULTS", "Fault"]
+__all__ = ["BROKER_FAULTS", "CLOUD_FAULTS", "LIMITED_BROKER", "Fault", "nothing"]
 
 Fault = Callable[[Environment, Random], Callable[[], None]]
 """Starts the fault and returns a function that ends it."""
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """Do nothing, as the end of a fault that has ended by itself."""
 
 
 def _killed(environment: Environment, rng: Random) -> Callable[[], None]:
     environment.broker.kill()
-    return _later(rng, 1, 8, lambda: _start(environment))
+    return _later(rng, 1, 8, environment.start_broker)
 
 
 def _restarted(environment: Environment, _rng: Random) -> Callable[[], None]:
     environment.broker.stop()
-    return lambda: _start(environment)
+    return environment.start_broker
 
 
 def _frozen(environment: Environment, rng: Random) -> Callable[[], None]:
@@ -36,7 +37,7 @@ def _frozen(environment: Environment, rng: Random) -> Callable[[], None]:
 
 def _cut(environment: Environment, _rng: Random) -> Callable[[], None]:
     environment.to_broker.cut()
-    return _nothing
+    return nothing
 
 
 def _flapping(environment: Environment, rng: Random) -> Callable[[], None]:
@@ -82,9 +83,20 @@ CLOUD_FAULTS: Mapping[str, Fault] = {
 """During each of these, every station is `unreachable`."""
 
 
-def _start(environment: Environment) -> None:
-    environment.broker.start()
-    environment.publish_foreign_topics()
+def _limited(environment: Environment, _rng: Random) -> Callable[[], None]:
+    """Restart the broker, so that it rejects the largest messages; the model knows the limit."""
+    environment.broker.stop()
+    environment.start_broker(f"message_size_limit {MESSAGE_LIMIT}")
+
+    def end() -> None:
+        environment.broker.stop()
+        environment.start_broker()
+
+    return end
+
+
+LIMITED_BROKER: Mapping[str, Fault] = {"broker that rejects large messages": _limited}
+"""Not together with a fault of the broker; it lasts through the check."""
 
 
 def _later(rng: Random, shortest: float, longest: float, end: Callable[[], None]) -> Callable[[], None]:

@@ -6,7 +6,7 @@ mistakes of the bridge. Discovery and `info` come from the bridge's code, becaus
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from evse_mqtt_bridge.publishing.topics import Topics
 
 __all__ = [
     "CLIENT_ID",
+    "MESSAGE_LIMIT",
     "Difference",
     "Model",
     "Plug",
@@ -31,9 +32,16 @@ __all__ = [
     "after_poll",
     "differences",
     "expected_topics",
+    "restarted",
 ]
 
 CLIENT_ID = "soak"
+
+MESSAGE_LIMIT = 4800
+"""Limit in bytes of a broker that rejects large messages; only long labels, and what contains them, exceed it."""
+
+_MAYBE_REJECTED = 4000
+"""Size in bytes from which messages may exceed the limit, since the bridge may render JSON in another way."""
 
 _NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit")
 _FLAGS: Mapping[str, tuple[bool | None, bool | None, bool | None]] = {
@@ -134,11 +142,13 @@ class _PublishedPlug:
         plug: Its last valid object.
         reason: Its availability reason.
         payloads: Every payload published so far, by the name of the topic.
+        is_restored: Whether the running process of the bridge knows it from a previous run only, without values.
     """
 
     plug: Plug
     reason: str
     payloads: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    is_restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +172,25 @@ def after_poll(model: Model) -> Model:
     return Model(model.settings, model.stations, published)
 
 
+def restarted(model: Model) -> Model:
+    """Return the model after a restart of the bridge, which restores the plugs from the topics without their values."""
+    published = {
+        uuid: {plug: replace(published_plug, is_restored=True) for plug, published_plug in plugs.items()}
+        for uuid, plugs in model.published.items()
+    }
+    return replace(model, published=published)
+
+
 def _after_poll(published: Mapping[str, _PublishedPlug], station: SoakStation) -> dict[str, _PublishedPlug]:
     if station.reason != "online":
-        return {uuid: _PublishedPlug(plug.plug, station.reason, plug.payloads) for uuid, plug in published.items()}
+        return {uuid: replace(plug, reason=station.reason) for uuid, plug in published.items()}
     result = {}
     for uuid, before in published.items():
         plug = station.plugs.get(uuid)
         if plug is None:
-            result[uuid] = _PublishedPlug(before.plug, "missing", before.payloads)
+            result[uuid] = replace(before, reason="missing")
         elif plug.invalid:
-            result[uuid] = _PublishedPlug(before.plug, "invalid_response", before.payloads)
+            result[uuid] = replace(before, reason="invalid_response")
     for uuid, plug in station.plugs.items():
         if not plug.invalid:
             earlier = published[uuid].payloads if uuid in published else {}
@@ -230,7 +249,8 @@ def _availability(reason: str) -> dict[str, str]:
 
 
 def _plug(published: _PublishedPlug) -> dict[str, str]:
-    values, availability = _values(published.plug), _availability(published.reason)
+    values = {} if published.is_restored else _values(published.plug)
+    availability = _availability(published.reason)
     state = dict.fromkeys(("status", *_NUMBERS, "time", "label", "charging", "vehicle_connected", "problem"))
     state |= {name: _typed(name, value) for name, value in values.items()} | availability
     return {**values, **availability, "state": json.dumps(state)}
@@ -275,7 +295,9 @@ class Difference:
         return f"{self.topic}: {_short(self.found)}, expected {_short(self.expected)}"
 
 
-def differences(model: Model, foreign: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
+def differences(
+    model: Model, foreign: Mapping[str, str], found: Mapping[str, str], *, is_limited: bool = False
+) -> list[Difference]:
     """Return every topic that is missing, has a wrong payload, or should not exist.
 
     A value that has become unknown may keep an earlier payload, or have none since a restart of the broker.
@@ -284,8 +306,13 @@ def differences(model: Model, foreign: Mapping[str, str], found: Mapping[str, st
         model: The model.
         foreign: The topics of other clients, which must be unchanged.
         found: The retained topics.
+        is_limited: Whether the broker rejects large messages, whose topics then do not matter.
     """
     expected = {**expected_topics(model), **foreign}
+    if is_limited:
+        large = {topic for topic, payload in expected.items() if len(payload.encode()) > _MAYBE_REJECTED}
+        expected = {topic: payload for topic, payload in expected.items() if topic not in large}
+        found = {topic: payload for topic, payload in found.items() if topic not in large}
     allowed = dict(_earlier_payloads(model))
     different = [
         Difference(topic, payload, found.get(topic))
@@ -310,8 +337,10 @@ def _earlier_payloads(model: Model) -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def _same(topic: str, expected: str, found: str | None) -> bool:
+    if expected == found:
+        return True
     if found is None or topic.rpartition("/")[2] not in ("state", "info", "config"):
-        return expected == found
+        return False
     try:
         content = json.loads(found)
     except ValueError:

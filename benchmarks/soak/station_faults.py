@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from tests.harness.misbehaving_server import Behaviour, answer, drip, endless, gzip_bomb, hang, raw, reset
 
-__all__ = ["STATION_FAULTS", "StationFault"]
+__all__ = ["NO_RESPONSE", "STATION_FAULTS", "StationFault"]
+
+NO_RESPONSE = "no response"
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _FOREIGN = [{"plug_uuid": "0" * 32, "evse_uuid": "f" * 32, "power": 1}]
@@ -53,5 +55,5 @@ STATION_FAULTS: Mapping[str, StationFault] = {
     "a body byte by byte": StationFault(
         drip(_HEAD + b"Content-Length: 5000\r\n\r\n" + b" " * 5000, 0.05), "unreachable"
     ),
-    "no response": StationFault(hang(), "unreachable"),
+    NO_RESPONSE: StationFault(hang(), "unreachable"),
 }

@@ -1,6 +1,7 @@
 """Runs the bridge as a user does: in its own process."""
 
 import codecs
+import contextlib
 import os
 import re
 import select
@@ -64,6 +65,8 @@ class _LineReader:
     def __init__(self, pipe: IO[bytes], changed: threading.Condition) -> None:
         self.lines: list[str] = []
         self.at_end = False
+        self.may_read = threading.Event()
+        self.may_read.set()
         self._pipe = pipe
         self._changed = changed
         self._partial_line = ""
@@ -72,8 +75,11 @@ class _LineReader:
         self._reader.start()
 
     def caught_up(self) -> bool:
-        """Return whether `lines` contains all output so far. The caller must hold the lock of `changed`."""
-        return self.at_end or not self._is_readable(0)
+        """Return whether `lines` contains all output so far, or reading is paused.
+
+        The caller must hold the lock of `changed`.
+        """
+        return self.at_end or not self.may_read.is_set() or not self._is_readable(0)
 
     def close(self) -> None:
         """Wait for the end of the pipe: the exit of every process that can write to it."""
@@ -86,6 +92,7 @@ class _LineReader:
     def _read(self) -> None:
         while not self.at_end:
             self._is_readable(None)
+            self.may_read.wait()
             with self._changed:
                 data = os.read(self._pipe.fileno(), 65536)
                 *lines, self._partial_line = (self._partial_line + self._decoder.decode(data, not data)).split("\n")
@@ -210,6 +217,20 @@ class BridgeProcess:
         actual = self.wait(timeout)
         assert actual == code, f"exit code {actual}, expected {code}; {self._tail()}"
 
+    def pause_log(self) -> None:
+        """Stop reading stderr, and fill its pipe, so that the process cannot write to it."""
+        self._stderr.may_read.clear()
+        # another open file, because O_NONBLOCK would also apply to the process
+        descriptor = os.open(f"/proc/{self.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(descriptor, b"." * 1023 + b"\n")
+        os.close(descriptor)
+
+    def resume_log(self) -> None:
+        """Read stderr again after `pause_log`."""
+        self._stderr.may_read.set()
+
     def stop(self, timeout: float = 30) -> None:
         """Stop the process with SIGTERM; fail unless its exit code is 0."""
         self.terminate()
@@ -218,6 +239,7 @@ class BridgeProcess:
     def close(self) -> None:
         """Stop the process, by force if necessary; does nothing if it has exited."""
         if self.running:
+            self.resume_log()
             self.send_signal(signal.SIGCONT)
             self.terminate()
             try:

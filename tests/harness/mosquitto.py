@@ -105,6 +105,10 @@ class Mosquitto:
         self.stop()
         self.start()
 
+    def configure(self, *extra: str) -> None:
+        """Replace the additional configuration lines; they apply when the broker starts."""
+        self._extra = extra
+
     def freeze(self) -> None:
         """Suspend the broker: connections stay open, but it does not respond (SIGSTOP)."""
         os.kill(self.pid, signal.SIGSTOP)

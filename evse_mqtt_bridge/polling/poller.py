@@ -15,11 +15,15 @@ from evse_mqtt_bridge.domain.model import Failure, Outcome, StationState
 from evse_mqtt_bridge.polling.schedule import CompletedPoll, DuePoll, Schedule, next_due, station_phase
 from evse_mqtt_bridge.polling.slots import Group, Slots, group_of
 
-__all__ = ["WAKE_UP_GRANULARITY", "Clock", "OnResult", "Poller"]
+__all__ = ["WAKE_UP_GRANULARITY", "WAKE_UP_LIMITS", "Clock", "OnResult", "Poller"]
 
-WAKE_UP_GRANULARITY = 0.02
-"""Minimum pause between scheduler wake-ups, in seconds. Polls that fall due within it share one wake-up. A poll may
-start this late; the schedule itself does not drift."""
+WAKE_UP_GRANULARITY = 0.005
+"""Minimum pause between scheduler wake-ups, as a part of the shortest interval, within `WAKE_UP_LIMITS`. Polls that fall
+due within it share one wake-up. A poll may start this late; the schedule itself does not drift."""
+
+WAKE_UP_LIMITS = (0.02, 0.05)
+"""Limits of the pause in seconds. A wake-up takes the CPU time of a poll; after a longer pause, the responses to so many
+requests would wait for each other."""
 
 
 class OnResult(Protocol):
@@ -79,6 +83,7 @@ class Poller:
     _stations: dict[str, _Assignment] = field(default_factory=dict)
     _schedule: Schedule = field(default_factory=Schedule)
     _joined: int = 0
+    _wake_up_pause: float = WAKE_UP_LIMITS[0]
     _started: dict[int, float] = field(default_factory=dict)
     _idle: list[asyncio.Future[DuePoll]] = field(default_factory=list)
     """One future per idle worker; the last one gets the next poll."""
@@ -96,6 +101,9 @@ class Poller:
             intervals: Polling intervals in seconds, by station uuid. New and changed stations are polled at once.
             at_once: Further stations to poll at once.
         """
+        shortest, longest = WAKE_UP_LIMITS
+        pause = min(intervals.values(), default=0.0) * WAKE_UP_GRANULARITY
+        self._wake_up_pause = min(longest, max(shortest, pause))
         now = self.clock.monotonic()
         for uuid in self._stations.keys() - intervals.keys():
             self._schedule.remove(uuid)
@@ -197,7 +205,7 @@ class Poller:
         wait = self._schedule.wait(now) if self._idle else None
         if wait is not None:
             loop = asyncio.get_running_loop()
-            self._set_timer(loop.call_later(max(wait, WAKE_UP_GRANULARITY), self._dispatch))
+            self._set_timer(loop.call_later(max(wait, self._wake_up_pause), self._dispatch))
 
     def _set_timer(self, timer: asyncio.Handle | None) -> None:
         if self._timer is not None:

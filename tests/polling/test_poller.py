@@ -124,6 +124,18 @@ def test_poller_spreads_stations_over_the_interval() -> None:
     assert max(after - before for before, after in pairwise(later)) < 1.5
 
 
+@pytest.mark.parametrize(("interval", "pause"), [(1, 0.02), (6, 0.03), (10, 0.05), (40, 0.05)])
+def test_polls_share_wake_ups_by_the_shortest_interval(interval: float, pause: float) -> None:
+    stations = {**_many(round(100 * interval), interval), "slow": 300}
+    cloud = _poll(_Cloud(), stations, 4 * interval, concurrency=50)
+    wake_ups = sorted({time for time, _ in cloud.requests if time > 2 * interval})
+    assert len(wake_ups) > 0.5 * interval / pause
+    assert min(after - before for before, after in pairwise(wake_ups)) >= pause - 1e-6
+    for uuid in _many(20):
+        gaps = cloud.gaps_of(uuid)[1:]
+        assert gaps == pytest.approx([interval] * len(gaps), abs=pause + 1e-6)
+
+
 def test_poller_uses_interval_of_each_station() -> None:
     cloud = _poll(_Cloud(), {"quick": 1, "slow": 300}, 3000)
     assert len(cloud.times_of("quick")) == pytest.approx(3000, abs=3)

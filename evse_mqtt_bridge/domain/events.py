@@ -26,6 +26,7 @@ __all__ = [
     "OfflineNotAcknowledged",
     "OlderVersionUsed",
     "PollCompleted",
+    "PublishForbidden",
     "PublishRejected",
     "ReloadStarted",
     "RestoreUncertain",
@@ -138,6 +139,17 @@ class OlderVersionUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishForbidden:
+    """The broker closes the connection at some topics, and the bridge leaves them out.
+
+    Attributes:
+        topic_filter: A filter for the topics.
+    """
+
+    topic_filter: str
+
+
+@dataclass(frozen=True, slots=True)
 class PublishRejected:
     """The broker rejected a message."""
 
@@ -243,6 +255,9 @@ class Listener:
     def older_version_used(self, event: OlderVersionUsed) -> None:
         """See `OlderVersionUsed`."""
 
+    def publish_forbidden(self, event: PublishForbidden) -> None:
+        """See `PublishForbidden`."""
+
     def publish_rejected(self, event: PublishRejected) -> None:
         """See `PublishRejected`."""
 
@@ -317,6 +332,11 @@ class Listeners(Listener):
         """See `poll_completed`."""
         for listener in self._listeners:
             listener.older_version_used(event)
+
+    def publish_forbidden(self, event: PublishForbidden) -> None:
+        """See `poll_completed`."""
+        for listener in self._listeners:
+            listener.publish_forbidden(event)
 
     def publish_rejected(self, event: PublishRejected) -> None:
         """See `poll_completed`."""

@@ -7,6 +7,7 @@ what the broker sends passes through inbound.py first. Other modules decide what
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from evse_mqtt_bridge.mqtt.errors import (
     refusal,
 )
 from evse_mqtt_bridge.mqtt.inbound import FAILED, Connack, Inbound, InvalidPacketError
-from evse_mqtt_bridge.mqtt.limits import WINDOW, Limits
+from evse_mqtt_bridge.mqtt.limits import WINDOW, WINDOW_QOS_0, Limits
 from evse_mqtt_bridge.mqtt.outbound import Outbound
 from evse_mqtt_bridge.mqtt.paho_client import PahoClient
 from evse_mqtt_bridge.mqtt.transport import SocketTransport, Transport, open_socket
@@ -43,6 +44,9 @@ CONNECT_TIMEOUT = 10.0
 
 ACKNOWLEDGE_LIMIT = 60.0
 """Seconds without any acknowledgement after which a connection is dropped, even if the broker answers pings."""
+
+RECENT = 2.0
+"""Seconds in which a message at QoS 0 may be the one at which the broker closes the connection."""
 
 READ_STEP = 0.01
 """Seconds after which reading pauses for the rest of the event loop, however much has arrived."""
@@ -113,6 +117,9 @@ class Connection:
         self._options = options
         self._handlers = handlers
         self._in_flight: dict[int, str] = {}
+        self._alone: int | None = None
+        self._barrier: int | None = None
+        self._recent: deque[tuple[float, str]] = deque(maxlen=WINDOW_QOS_0)
         self._markers: dict[int, asyncio.Future[bool]] = {}
         self._progress = self._loop.time()
         self._is_notifying = False
@@ -130,6 +137,7 @@ class Connection:
         self._client = client = PahoClient(options.settings, options.will, is_v5=self._is_v5)
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_socket_close = self._on_socket_close
 
     async def open(self) -> Disconnected | None:
@@ -174,7 +182,8 @@ class Connection:
     @property
     def has_room(self) -> bool:
         """Whether another message may be sent."""
-        return len(self._in_flight) < self._limits.window and not self.disconnected.done()
+        is_full = self._alone is not None or len(self._in_flight) >= self._limits.window
+        return not is_full and not self.disconnected.done()
 
     @property
     def in_flight(self) -> int:
@@ -182,21 +191,41 @@ class Connection:
         return len(self._in_flight)
 
     @property
+    def unacknowledged(self) -> list[str]:
+        """The topics of the unacknowledged messages, in the order of publishing; at QoS 0, the most recent ones."""
+        since = self._loop.time() - RECENT
+        return list(dict.fromkeys([*(topic for at, topic in self._recent if at >= since), *self._in_flight.values()]))
+
+    @property
     def skipped(self) -> int:
         """The number of received messages that were too large or malformed."""
         return self._inbound.skipped
 
-    def publish(self, message: Message) -> bool:
-        """Send a message, which requires `has_room`; return whether it was sent."""
+    def publish(self, message: Message, *, is_alone: bool = False) -> bool:
+        """Send a message, which requires `has_room`; return whether it was sent.
+
+        Args:
+            message: The message.
+            is_alone: Whether there is no room for others until the broker has handled it; it must be the only one in
+                flight. At QoS 0, the answer to an UNSUBSCRIBE shows that.
+        """
         if excess := self._limits.excess(message):
             self._handlers.rejected(message.topic, excess)
             return False
         identifier = self._send(message)
         if identifier is None:
             return False
+        now = self._loop.time()
         if not self._in_flight:
-            self._progress = self._loop.time()
+            self._progress = now
         self._in_flight[identifier] = message.topic
+        if is_alone:
+            self._alone = identifier
+            self._recent.clear()
+            if self._limits.qos == 0:
+                _, self._barrier = self._client.unsubscribe(message.topic)
+        elif self._limits.qos == 0:
+            self._recent.append((now, message.topic))
         return True
 
     def publish_marker(self, message: Message) -> asyncio.Future[bool]:
@@ -318,6 +347,12 @@ class Connection:
         if answer is not None and not answer.done():
             answer.set_result(codes)
 
+    def _on_unsubscribe(self, _client: Client, _userdata: object, mid: int, *_: object) -> None:
+        if self._alone is not None and mid == self._barrier:
+            self._in_flight.pop(self._alone, None)
+            self._alone = None
+            self._made_progress()
+
     def _on_socket_close(self, _client: Client, _userdata: object, _sock: object) -> None:
         self._close_transport()
 
@@ -364,7 +399,7 @@ class Connection:
             self._end(disconnection(inbound.disconnect))
         elif not data:
             self._close_transport()
-            self._end(Disconnected(DisconnectReason.LOST, "the connection was lost"))
+            self._end(Disconnected(DisconnectReason.LOST, "the connection was lost", by_broker=True))
 
     def _acknowledge(self) -> None:
         """Handle the acknowledgements of messages."""
@@ -378,6 +413,8 @@ class Connection:
                     marker.set_result(code < FAILED)
             else:
                 topic = self._in_flight.pop(identifier, None)
+                if identifier == self._alone:
+                    self._alone = None
                 if topic is not None and code >= FAILED:
                     self._handlers.rejected(topic, reason_text(code))
         self._made_progress()
@@ -395,8 +432,9 @@ class Connection:
         except BlockingIOError:
             is_writing = True
         except OSError:
+            self._read()  # the broker may have sent the reason
             self._close_transport()
-            self._end(Disconnected(DisconnectReason.LOST, "the connection was lost"))
+            self._end(Disconnected(DisconnectReason.LOST, "the connection was lost", by_broker=True))
             return
         if is_writing is not self._is_writing:
             self._is_writing = is_writing
@@ -404,7 +442,7 @@ class Connection:
                 self._loop.add_writer(transport.fileno(), self._flush)
             else:
                 self._loop.remove_writer(transport.fileno())
-        if not is_writing and self._limits.qos == 0 and self._in_flight:
+        if not is_writing and self._limits.qos == 0 and self._in_flight and self._alone is None:
             self._in_flight.clear()
             self._made_progress()
 

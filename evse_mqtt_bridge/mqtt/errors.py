@@ -46,11 +46,15 @@ class Disconnected:
         reason: The kind of reason.
         detail: The reason as text for the log.
         version_doubt: Whether the MQTT version may be the reason.
+        by_broker: Whether the broker closed the connection, rather than the network or the bridge.
+        has_cause: Whether `detail` names what the bridge sent before.
     """
 
     reason: DisconnectReason
     detail: str
     version_doubt: VersionDoubt = VersionDoubt.NONE
+    by_broker: bool = False
+    has_cause: bool = False
 
 
 def reason_text(code: int, reason: str = "") -> str:
@@ -67,7 +71,7 @@ def disconnection(disconnect: Disconnect) -> Disconnected:
     if disconnect.code == _TAKEN_OVER:
         return Disconnected(DisconnectReason.TAKEN_OVER, "another client took over this client id")
     detail = f"the broker closed the connection: {reason_text(disconnect.code, disconnect.reason)}"
-    return Disconnected(DisconnectReason.LOST, detail)
+    return Disconnected(DisconnectReason.LOST, detail, by_broker=True)
 
 
 def refusal(connack: Connack) -> Disconnected | None:

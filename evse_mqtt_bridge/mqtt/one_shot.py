@@ -15,6 +15,7 @@ from evse_mqtt_bridge.mqtt.retained import End, Pauses, RetainedReader
 from evse_mqtt_bridge.mqtt.sender import Sender
 from evse_mqtt_bridge.mqtt.versions import MqttVersion, Version
 from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.suspects import Suspects
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import UnavailableError
 
@@ -48,11 +49,12 @@ class OneShotClient:
     _sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
-        self._sender = Sender(lambda: next(self._pending, None))
+        self._sender = Sender(lambda: next(self._pending, None), Suspects(""))
 
     def use(self, connection: Connection, base: Topics) -> None:
         """Use this connection, which the broker accepted; the marker goes below this base topic."""
-        self._connection = self._sender.connection = connection
+        self._connection = connection
+        self._sender.use(connection)
         self._reader = RetainedReader(connection, base.marker, random.random, _PAUSES)
 
     async def retained(

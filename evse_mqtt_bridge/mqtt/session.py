@@ -19,6 +19,7 @@ from evse_mqtt_bridge.domain.events import (
     Listener,
     OfflineNotAcknowledged,
     OlderVersionUsed,
+    PublishForbidden,
     PublishRejected,
     RestoreUncertain,
     SubscriptionRejected,
@@ -33,7 +34,9 @@ from evse_mqtt_bridge.mqtt.sender import Sender
 from evse_mqtt_bridge.mqtt.versions import MqttVersion, Version
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
+from evse_mqtt_bridge.publishing.suspects import Suspects
 from evse_mqtt_bridge.support.errors import ConfigError
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["Chance", "Session", "Timing"]
 
@@ -41,6 +44,8 @@ Chance = Callable[[], float]
 """Returns a random number from 0 up to 1."""
 
 _UNCERTAIN = frozenset({End.GUESSED, End.TOO_MUCH, End.TOO_LONG})
+
+_LOGGED_TOPIC = 256
 
 _REFUSALS = frozenset({DisconnectReason.LOGIN, DisconnectReason.REFUSED, DisconnectReason.TLS})
 
@@ -83,6 +88,7 @@ class Session:
     chance: Chance
     timing: Timing = _TIMING
     _sender: Sender = field(init=False)
+    _suspects: Suspects = field(init=False)
     _version: Version = field(init=False)
     _reader: RetainedReader | None = None
     _birth_topic: str = ""
@@ -90,7 +96,8 @@ class Session:
     _wake_up: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self._sender = Sender(self.publication.next_message)
+        self._suspects = Suspects(self.settings.base_topic)
+        self._sender = Sender(self.publication.next_message, self._suspects)
         self._version = Version.configured(self.settings.protocol)
 
     @property
@@ -164,7 +171,7 @@ class Session:
 
     async def _serve(self, connection: Connection) -> Disconnected:
         """Use one connection, from CONNACK to its end."""
-        self._sender.connection = connection
+        self._sender.use(connection)
         marker_topic = self.publication.plan.topics.marker
         self._reader = RetainedReader(connection, marker_topic, self.chance, self.timing.retained)
         self._consumer_started = False
@@ -176,17 +183,30 @@ class Session:
             await asyncio.wait((keeping_alive, publishing), return_when=asyncio.FIRST_COMPLETED)
             if publishing.done():
                 publishing.result()  # it ends only because of a bug, which this raises
-            return await keeping_alive
+            return self._closed(connection, await keeping_alive)
         except asyncio.CancelledError:
             publishing.cancel()
             await self._close(connection)
             raise
         finally:
             self.publication.disconnected()
-            self._sender.connection = self._reader = None
+            self._sender.use(None)
+            self._reader = None
             for task in (keeping_alive, publishing):
                 task.cancel()
             connection.abort()
+
+    def _closed(self, connection: Connection, disconnected: Disconnected) -> Disconnected:
+        """Note at which topics the broker closed a connection, if it did."""
+        if not disconnected.by_broker:
+            return disconnected
+        topics = connection.unacknowledged
+        if left_out := self._suspects.closed(topics):
+            self.listener.publish_forbidden(PublishForbidden(left_out))
+        if len(topics) != 1:
+            return disconnected
+        detail = f"{disconnected.detail} after a message on {clean(topics[0], _LOGGED_TOPIC)}"
+        return replace(disconnected, detail=detail, has_cause=True)
 
     async def _publish(self, connection: Connection, subscriptions: Subscriptions) -> None:
         """Read the manifest, then publish until cancelled."""
@@ -276,7 +296,7 @@ def _in_context(disconnected: Disconnected, state: Reconnect) -> Disconnected:
     also refer to an earlier attempt of this bridge itself, which a busy broker handled late.
     """
     match disconnected.reason:
-        case DisconnectReason.LOST if state.unsteady:
+        case DisconnectReason.LOST if state.unsteady and not disconnected.has_cause:
             return replace(disconnected, reason=DisconnectReason.UNSTEADY)
         case DisconnectReason.TAKEN_OVER if state.short_lived <= 1:
             return replace(disconnected, reason=DisconnectReason.LOST)

@@ -259,6 +259,10 @@ class EventLog(events.Listener):
         """Log the version."""
         log_event(self.log, LogEvent.OLDER_VERSION_USED, broker=self._broker_address, version=event.version)
 
+    def publish_forbidden(self, event: events.PublishForbidden) -> None:
+        """Log the topics."""
+        log_event(self.log, LogEvent.PUBLISH_FORBIDDEN, filter=event.topic_filter, broker=self._broker_address)
+
     def publish_rejected(self, event: events.PublishRejected) -> None:
         """Log a rejected message once per topic."""
         if self._rejections.add(("publish", event.topic)):

@@ -245,6 +245,14 @@ class LogEvent(Enum):
             "[brokers](brokers.md). To avoid the attempt with MQTT 5, set `mqtt.protocol`."
         ),
     )
+    PUBLISH_FORBIDDEN = (
+        "error",
+        "broker closes the connection at some topics, leaving them out",
+        (
+            "The broker closed two connections at the same topic. The bridge publishes everything but the topics under "
+            "`filter`. Check the broker's access rules, then restart the bridge."
+        ),
+    )
     PUBLISH_REJECTED = (
         "error",
         "broker rejected a message",

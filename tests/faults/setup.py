@@ -13,6 +13,7 @@ from tests.harness.configuration import write_config
 from tests.harness.misbehaving_server import MisbehavingServer
 from tests.harness.other_brokers import OtherBroker
 from tests.harness.proxy import Proxy
+from tests.harness.strict_proxy import StrictProxy
 
 __all__ = [
     "AVAILABILITY",
@@ -64,7 +65,7 @@ def station_answer(number: int, **changed: object) -> list[dict[str, Any]]:
 
 def configure(
     folder: Path,
-    broker: Mosquitto | Proxy | OtherBroker,
+    broker: Mosquitto | Proxy | StrictProxy | OtherBroker,
     cloud: CloudServer | MisbehavingServer | str,
     stations: int | Sequence[Mapping[str, Any]] = 1,
     /,

@@ -42,7 +42,8 @@ class _SlowConnection:
     def has_room(self) -> bool:
         return self.in_flight < 20 and not self.disconnected.done()
 
-    def publish(self, _message: Message) -> bool:
+    def publish(self, _message: Message, *, is_alone: bool = False) -> bool:
+        assert not is_alone
         self.in_flight += 1
         if self.in_flight == 1:
             self._loop.call_later(self._pause, self._acknowledge)

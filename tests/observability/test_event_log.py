@@ -17,7 +17,9 @@ from evse_mqtt_bridge.domain.events import (
     ConsumerStarted,
     DisconnectReason,
     OfflineNotAcknowledged,
+    OlderVersionUsed,
     PollCompleted,
+    PublishForbidden,
     PublishRejected,
     RestoreUncertain,
     StateAged,
@@ -344,11 +346,20 @@ def test_disconnect_reason_is_logged_once_with_detail(run: _Run, reason: Disconn
 def test_other_broker_events_are_logged(run: _Run) -> None:
     run.event_log.subscription_rejected(SubscriptionRejected("evse/#"))
     run.event_log.subscription_rejected(SubscriptionRejected("evse/#"))
+    run.event_log.publish_forbidden(PublishForbidden("homeassistant/#"))
+    run.event_log.older_version_used(OlderVersionUsed("3.1.1"))
     run.event_log.restore_uncertain(RestoreUncertain("evse/bridge/marker", "the marker did not come back"))
     run.event_log.restore_uncertain(RestoreUncertain("evse/bridge/marker", "the marker did not come back"))
     run.event_log.consumer_started(ConsumerStarted())
     run.event_log.offline_not_acknowledged(OfflineNotAcknowledged())
-    assert run.ids == ["subscription_rejected", "restore_uncertain", "consumer_started", "offline_not_acknowledged"]
+    assert run.ids == [
+        "subscription_rejected",
+        "publish_forbidden",
+        "older_version_used",
+        "restore_uncertain",
+        "consumer_started",
+        "offline_not_acknowledged",
+    ]
     assert run.lines[0]["filter"] == "evse/#"
 
 

@@ -43,6 +43,7 @@ _PUBLISHED_IDS = frozenset(
         "plug_unavailable",
         "poll_failed",
         "older_version_used",
+        "publish_forbidden",
         "publish_rejected",
         "restore_uncertain",
         "station_available",

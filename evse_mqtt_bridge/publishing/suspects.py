@@ -1,0 +1,89 @@
+"""Finds the topics at which a broker ends the connection, and leaves them out.
+
+Some brokers, mostly hosted ones, answer a forbidden message by closing the connection, without naming the topic. The
+bridge would republish everything and be thrown out at the same topic, forever. The rules:
+
+- The topics that were unacknowledged when the broker closed a connection become suspects.
+- A suspect is published alone, with no other message unacknowledged. If the broker acknowledges it, it is no longer a
+  suspect. If the broker closes the connection, the suspect is the cause, or a coincidence.
+- After two connections that were closed at the same topic, the topic is left out.
+- Access rules follow prefixes and fields. So one topic outside of the base topic, which is one of discovery, stands for
+  all of them; and three topics of one field stand for the field.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+__all__ = ["Suspects"]
+
+_CLOSED_CONNECTIONS = 2
+_TOPICS_OF_A_FIELD = 3
+_LIMIT = 1000
+
+
+@dataclass(slots=True)
+class Suspects:
+    """The suspects and the topics to leave out, for one broker.
+
+    Attributes:
+        base: The base topic, without a slash at the end.
+    """
+
+    base: str
+    _closed: dict[str, int] = field(default_factory=dict)
+    """The suspects, each with the number of connections that were closed while it was the only unacknowledged topic."""
+    _left_out: set[str] = field(default_factory=set)
+    _fields: Counter[str] = field(default_factory=Counter)
+    _is_base_only: bool = False
+
+    def closed(self, unacknowledged: Iterable[str]) -> str:
+        """Note that the broker closed a connection.
+
+        Args:
+            unacknowledged: The topics of the messages that it had not acknowledged.
+
+        Returns:
+            A filter for the topics that are left out from now on; empty: none.
+        """
+        topics = [topic for topic in unacknowledged if not self.is_left_out(topic)]
+        if len(topics) != 1:
+            for topic in topics[: _LIMIT - len(self._closed)]:
+                self._closed.setdefault(topic, 0)
+            return ""
+        (topic,) = topics
+        self._closed[topic] = self._closed.get(topic, 0) + 1
+        return self._leave_out(topic) if self._closed[topic] >= _CLOSED_CONNECTIONS else ""
+
+    def acknowledged(self, topic: str) -> None:
+        """Note that the broker acknowledged a suspect."""
+        self._closed.pop(topic, None)
+
+    def is_suspect(self, topic: str) -> bool:
+        """Return whether a topic has to be published alone."""
+        return topic in self._closed
+
+    def is_left_out(self, topic: str) -> bool:
+        """Return whether a topic is left out."""
+        if not self._left_out:
+            return False
+        is_outside = self._is_base_only and not topic.startswith(f"{self.base}/")
+        return is_outside or topic in self._left_out or self._fields[_field(topic)] >= _TOPICS_OF_A_FIELD
+
+    def _leave_out(self, topic: str) -> str:
+        """Leave out a topic, and those that it stands for; return a filter for them."""
+        del self._closed[topic]
+        self._left_out.add(topic)
+        if not topic.startswith(f"{self.base}/"):
+            self._is_base_only = True
+            return f"{topic.split('/', maxsplit=1)[0]}/#"
+        self._fields[_field(topic)] += 1
+        if self._fields[_field(topic)] < _TOPICS_OF_A_FIELD:
+            return topic
+        levels = topic[len(self.base) + 1 :].split("/")
+        return "/".join([self.base, *("+" for _ in levels[:-1]), levels[-1]])
+
+
+def _field(topic: str) -> str:
+    """Return the last level of a topic and the number of levels: plugs and stations have fields of the same name."""
+    return f"{topic.count('/')}/{topic.rsplit('/', 1)[-1]}"

@@ -110,7 +110,12 @@ async def connect(options: ConnectOptions, handlers: Handlers) -> "Connection | 
 
 
 class Connection:
-    """One connection, see the module. The future `disconnected` is done when the connection has ended."""
+    """One connection, see the module.
+
+    Attributes:
+        disconnected: Done when the connection has ended.
+        pending_filters: The filters of a SUBSCRIBE that the broker has not answered.
+    """
 
     def __init__(self, options: ConnectOptions, handlers: Handlers) -> None:
         self._loop = asyncio.get_running_loop()
@@ -130,6 +135,7 @@ class Connection:
         self._accepted: asyncio.Future[Disconnected | None] = self._loop.create_future()
         self._subscribed: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         self.disconnected: asyncio.Future[Disconnected] = self._loop.create_future()
+        self.pending_filters: list[str] = []
         self._is_v5 = options.version == "5"
         self._is_aborted = False
         self._inbound = Inbound(self._is_v5, options.packet_limit)
@@ -280,6 +286,7 @@ class Connection:
         _, mid = self._client.subscribe(options)
         if mid is None:  # there is no connection any more
             return []
+        self.pending_filters = filters
         answer = self._subscribed[mid] = self._loop.create_future()
         await asyncio.wait((answer, self.disconnected), return_when=asyncio.FIRST_COMPLETED, timeout=CONNECT_TIMEOUT)
         if not answer.done():
@@ -287,6 +294,7 @@ class Connection:
                 Disconnected(DisconnectReason.LOST, f"the broker did not answer SUBSCRIBE within {CONNECT_TIMEOUT:g} s")
             )
             return []
+        self.pending_filters = []
         return [name for name, code in zip(filters, answer.result(), strict=False) if code.value >= FAILED]
 
     def unsubscribe(self, filters: list[str]) -> None:

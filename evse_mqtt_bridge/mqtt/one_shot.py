@@ -55,7 +55,7 @@ class OneShotClient:
         """Use this connection, which the broker accepted; the marker goes below this base topic."""
         self._connection = connection
         self._sender.use(connection)
-        self._reader = RetainedReader(connection, base.marker, random.random, _PAUSES)
+        self._reader = RetainedReader(connection, base.marker, random.random, connection.subscribe, _PAUSES)
 
     async def retained(
         self, filters: list[str], *, has_marker: bool = True, is_optional: bool = False

@@ -14,7 +14,7 @@ It ends a read at the first of these:
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -67,6 +67,7 @@ class RetainedReader:
         connection: An accepted connection.
         marker_topic: The topic of the marker; empty: no marker, for a few topics without wildcards.
         chance: Returns random numbers, from which the payloads of markers are made.
+        subscribe: Subscribes, and returns the rejected filters.
         pauses: The waiting times and limits.
         rejected: The filters that the broker rejected in the last read.
     """
@@ -74,6 +75,7 @@ class RetainedReader:
     connection: Connection
     marker_topic: str
     chance: Callable[[], float]
+    subscribe: Callable[[list[str]], Awaitable[list[str]]]
     pauses: Pauses = PAUSES
     rejected: list[str] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -126,7 +128,7 @@ class RetainedReader:
     async def _attempt(self, filters: list[str]) -> End:
         """Subscribe and wait once."""
         has_marker = bool(self.marker_topic) and not self._is_denied
-        rejected = set(await self.connection.subscribe([*filters, *([self.marker_topic] if has_marker else [])]))
+        rejected = set(await self.subscribe([*filters, *([self.marker_topic] if has_marker else [])]))
         self.rejected = [name for name in filters if name in rejected]
         if self._missing is not None:
             self._missing -= rejected

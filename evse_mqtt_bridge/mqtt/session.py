@@ -21,16 +21,15 @@ from evse_mqtt_bridge.domain.events import (
     OlderVersionUsed,
     PublishForbidden,
     PublishRejected,
-    RestoreUncertain,
-    SubscriptionRejected,
 )
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.mqtt.connection import Connection, ConnectOptions, Handlers, connect, tls_context
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.negotiation import negotiate
 from evse_mqtt_bridge.mqtt.reconnect import Reconnect
-from evse_mqtt_bridge.mqtt.retained import PAUSES, End, Pauses, RetainedReader
+from evse_mqtt_bridge.mqtt.retained import PAUSES, Pauses
 from evse_mqtt_bridge.mqtt.sender import Sender
+from evse_mqtt_bridge.mqtt.subscriber import Subscriber
 from evse_mqtt_bridge.mqtt.versions import MqttVersion, Version
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
@@ -42,8 +41,6 @@ __all__ = ["Chance", "Session", "Timing"]
 
 Chance = Callable[[], float]
 """Returns a random number from 0 up to 1."""
-
-_UNCERTAIN = frozenset({End.GUESSED, End.TOO_MUCH, End.TOO_LONG})
 
 _LOGGED_TOPIC = 256
 
@@ -59,12 +56,14 @@ class Timing:
         birth_spread: Time over which several bridges spread their full republish after a birth message.
         stage_pause: Time for consumers to process a stage of a migration; MQTT does not report when they have.
         closing_limit: Maximum time to wait for the acknowledgement of `offline`.
+        search_limit: Maximum time to wait until everything is published, before topics of previous runs are searched.
     """
 
     retained: Pauses = PAUSES
     birth_spread: float = 5.0
     stage_pause: float = 1.0
     closing_limit: float = 2.0
+    search_limit: float = 60.0
 
 
 _TIMING = Timing()
@@ -89,15 +88,17 @@ class Session:
     timing: Timing = _TIMING
     _sender: Sender = field(init=False)
     _suspects: Suspects = field(init=False)
+    _subscriber: Subscriber = field(init=False)
     _version: Version = field(init=False)
-    _reader: RetainedReader | None = None
     _birth_topic: str = ""
     _consumer_started: bool = False
+    _is_search_complete: bool = False
     _wake_up: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._suspects = Suspects(self.settings.base_topic)
         self._sender = Sender(self.publication.next_message, self._suspects)
+        self._subscriber = Subscriber(self.listener, self.chance, self.timing.retained)
         self._version = Version.configured(self.settings.protocol)
 
     @property
@@ -172,13 +173,13 @@ class Session:
     async def _serve(self, connection: Connection) -> Disconnected:
         """Use one connection, from CONNACK to its end."""
         self._sender.use(connection)
-        marker_topic = self.publication.plan.topics.marker
-        self._reader = RetainedReader(connection, marker_topic, self.chance, self.timing.retained)
-        self._consumer_started = False
-        subscriptions, self._birth_topic = self.publication.connected(), self.publication.plan.birth_topic
+        self._subscriber.use(connection, self.publication.plan.topics.marker)
+        self._consumer_started = self._is_search_complete = False
+        subscriptions = self.publication.connected(may_search_first=self._subscriber.may_search_first)
+        self._birth_topic = self.publication.plan.birth_topic
         self.listener.broker_connected(BrokerConnected())
         keeping_alive = asyncio.create_task(connection.keep_alive(), name="mqtt-keep-alive")
-        publishing = asyncio.create_task(self._publish(connection, subscriptions), name="mqtt-publish")
+        publishing = asyncio.create_task(self._publish(subscriptions), name="mqtt-publish")
         try:
             await asyncio.wait((keeping_alive, publishing), return_when=asyncio.FIRST_COMPLETED)
             if publishing.done():
@@ -191,7 +192,7 @@ class Session:
         finally:
             self.publication.disconnected()
             self._sender.use(None)
-            self._reader = None
+            self._subscriber.use(None)
             for task in (keeping_alive, publishing):
                 task.cancel()
             connection.abort()
@@ -200,6 +201,10 @@ class Session:
         """Note at which topics the broker closed a connection, if it did."""
         if not disconnected.by_broker:
             return disconnected
+        if filters := connection.pending_filters:
+            self._subscriber.closed(filters)
+            detail = f"{disconnected.detail} after a subscription to {', '.join(filters)}"
+            return replace(disconnected, detail=clean(detail, _LOGGED_TOPIC), has_cause=True)
         topics = connection.unacknowledged
         if left_out := self._suspects.closed(topics):
             self.listener.publish_forbidden(PublishForbidden(left_out))
@@ -208,12 +213,12 @@ class Session:
         detail = f"{disconnected.detail} after a message on {clean(topics[0], _LOGGED_TOPIC)}"
         return replace(disconnected, detail=detail, has_cause=True)
 
-    async def _publish(self, connection: Connection, subscriptions: Subscriptions) -> None:
+    async def _publish(self, subscriptions: Subscriptions) -> None:
         """Read the manifest, then publish until cancelled."""
-        await self._restore(connection, subscriptions)
+        await self._restore(subscriptions)
         while True:
             self._sender.pump()
-            await self._follow_birth_topic(connection)
+            await self._follow_birth_topic()
             while self.publication.phase is Phase.MIGRATING:
                 await self._finish_stage()
             if self._consumer_started:
@@ -222,32 +227,48 @@ class Session:
                 self._consumer_started = False
                 self.publication.republish()
                 continue
+            if not self._is_search_complete:
+                await self._search()
+                continue
             await self._wake_up.wait()
             self._wake_up.clear()
 
-    async def _restore(self, connection: Connection, subscriptions: Subscriptions | None) -> None:
+    async def _restore(self, subscriptions: Subscriptions | None) -> None:
         while subscriptions is not None:
-            await self._read_retained([*subscriptions.lasting, *subscriptions.retained])
+            await self._subscriber.read([*subscriptions.lasting, *subscriptions.retained])
             subscriptions = self.publication.restored()
             self._sender.pump()
-        markers = [self._reader.marker_topic] if self._reader else []
-        connection.unsubscribe([*self.publication.manifest_filters, *markers])
+        self._subscriber.unsubscribe(self.publication.manifest_filters)
 
-    async def _read_retained(self, filters: list[str]) -> None:
-        reader = self._reader
-        if reader is None:
+    async def _search(self) -> None:
+        """Wait until everything is published, and search for what previous runs published under other base topics."""
+        if not await self._is_everything_published():
             return
-        end = await reader.read(filters)
-        self._subscriptions_rejected(reader.rejected)
-        if end in _UNCERTAIN:
-            self.listener.restore_uncertain(RestoreUncertain(reader.marker_topic, end.value))
+        while (subscriptions := self.publication.next_search()) is not None:
+            await self._subscriber.read(subscriptions.retained, is_optional=True)
+            self._subscriber.unsubscribe(subscriptions.retained)
+        self._is_search_complete = True
 
-    async def _follow_birth_topic(self, connection: Connection) -> None:
+    async def _is_everything_published(self) -> bool:
+        """Wait until nothing is pending, for `search_limit`; return false at once if there is something else to do."""
+        self._sender.drained.clear()
+        self._sender.pump()
+        waits = [asyncio.create_task(event.wait(), name="mqtt-wait") for event in (self._sender.drained, self._wake_up)]
+        try:
+            await asyncio.wait(waits, timeout=self.timing.search_limit, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        is_woken = self._wake_up.is_set()
+        self._wake_up.clear()
+        return not is_woken
+
+    async def _follow_birth_topic(self) -> None:
         """Subscribe to the birth topic if a reload changed it; the old subscription ends with the connection."""
         topic = self.publication.plan.birth_topic
         if topic != self._birth_topic:
             self._birth_topic = topic
-            self._subscriptions_rejected(await connection.subscribe([topic]) if topic else [])
+            await self._subscriber.subscribe([topic] if topic else [])
 
     async def _finish_stage(self) -> None:
         """Wait until a stage of a migration is acknowledged, pause for the consumers, and go on to the next stage."""
@@ -275,18 +296,13 @@ class Session:
     # Called by the connection
 
     def _received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # as MQTT delivers it
-        if self._reader is not None and not self._reader.received(topic, payload, retained=retained) and retained:
-            return
-        if self.publication.received(topic, payload, retained=retained):
+        is_wanted = self._subscriber.received(topic, payload, retained=retained)
+        if is_wanted and self.publication.received(topic, payload, retained=retained):
             self._consumer_started = True
             self._wake_up.set()
 
     def _rejected(self, topic: str, detail: str) -> None:
         self.listener.publish_rejected(PublishRejected(topic, detail))
-
-    def _subscriptions_rejected(self, filters: list[str]) -> None:
-        for topic_filter in filters:
-            self.listener.subscription_rejected(SubscriptionRejected(topic_filter))
 
 
 def _in_context(disconnected: Disconnected, state: Reconnect) -> Disconnected:

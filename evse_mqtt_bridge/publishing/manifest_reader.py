@@ -1,8 +1,11 @@
 """Reads the manifest from the broker, in steps: each yields the base topics of the next.
 
 1. The bridge's own `info`. Only when it is read, it may be written without losing previous entries.
-2. The `info` of the stations below the known base topics, and of bridges with this client id under any base topic.
-3. The `info` of the stations below the base topics that this found.
+2. The `info` of the stations below the known base topics.
+3. The search: the `info` of bridges with this client id under any base topic. It follows when everything is published,
+   with one filter after the other, because some brokers close the connection at a filter that they do not allow.
+   Without an `info` of its own, the bridge may search in the second step.
+4. The `info` of the stations below the base topics that the search found.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +15,9 @@ from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_stat
 from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics
 
 __all__ = ["ManifestReader"]
+
+_MOST_BASES = 32
+"""Maximum number of base topics, so that forged entries cannot make the bridge search everywhere."""
 
 
 class ManifestReader:
@@ -31,6 +37,8 @@ class ManifestReader:
         self._client_ids: set[str] = set()
         self._stations: dict[str, tuple[StationEntry, ...]] = {}
         self._bridges: dict[str, tuple[BridgeEntry, ...]] = {}
+        self._known: frozenset[Topics] = frozenset()
+        """The base topics that were read before the search began."""
         self._add_base(own, client_id)
         for bridge in bridges:
             self._add_base(bridge.topics, bridge.client_id)
@@ -63,29 +71,48 @@ class ManifestReader:
             if entry.uuid not in present:
                 yield entry.uuid, entry.labels
 
+    def pop_entries(self) -> list[Entry]:
+        """Return all entries, and forget them."""
+        entries = list(self.entries)
+        self._stations.clear()
+        self._bridges.clear()
+        return entries
+
     def own_entries(self, own: Topics) -> tuple[BridgeEntry, ...] | None:
         """Return the entries in the bridge's own `info`; `None` before it is read."""
         return self._bridges.get(own.info, ()) if own.info in self._filters else None
 
-    def next_filters(self, client_id: str, own: Topics) -> tuple[str, ...]:
-        """Return the subscriptions of the next step; none if everything is read.
+    def next_filters(self, client_id: str, own: Topics, *, may_search: bool = False) -> tuple[str, ...]:
+        """Return the subscriptions of the next step; none if everything below the known base topics is read.
 
         Args:
             client_id: The bridge's MQTT client id, which may have changed since the last step.
             own: The bridge's base topic, which may have changed since the last step.
+            may_search: Whether the search is part of the step if the bridge has no `info` of its own.
         """
         self._client_id, self._own = client_id, own
         self._add_base(own, client_id)
         wanted = [own.info]
         if own.info in self._filters:
-            wanted = [*(base.manifest_filter for base in self._bases), *Topics.bridge_info_filters()]
+            search = Topics.bridge_info_filters() if may_search and not self._bridges.get(own.info) else []
+            wanted = [*(base.manifest_filter for base in self._bases), *search]
         new = tuple(dict.fromkeys(each for each in wanted if each not in self._filters))
         self._filters += new
         return new
 
+    def next_search(self) -> str:
+        """Return the next filter of the search; empty if there is none."""
+        if not self._known:
+            self._known = frozenset(self._bases)
+        topic_filter = next((each for each in Topics.bridge_info_filters() if each not in self._filters), "")
+        self._filters += [topic_filter] if topic_filter else []
+        return topic_filter
+
     def received(self, topic: str, payload: bytes) -> None:
-        """Read a retained message; one that this bridge did not publish is ignored."""
+        """Read a retained message; one that this bridge did not publish, or that was read before, is ignored."""
         base = Topics(topic.rsplit("/", 2)[0])
+        if base in self._known:
+            return
         client_ids = self._client_ids if base in self._bases else {self._client_id}
         if topic.endswith(f"/{BRIDGE}/info"):
             bridges = read_bridge(topic, payload, client_ids)
@@ -98,5 +125,7 @@ class ManifestReader:
             self._stations[topic] = stations
 
     def _add_base(self, base: Topics, client_id: str) -> None:
+        if base != self._own and base not in self._bases and len(self._bases) >= _MOST_BASES:
+            return
         self._bases[base] = None
         self._client_ids.add(client_id)

@@ -22,6 +22,8 @@ TRANSITIONS: Mapping[tuple[Phase, str], frozenset[Phase]] = {
     (Phase.MIGRATING, "stage_acknowledged"): frozenset({Phase.LIVE}),
     (Phase.MIGRATING, "station_changed"): frozenset({Phase.MIGRATING, Phase.LIVE}),
     (Phase.LIVE, "station_changed"): frozenset({Phase.MIGRATING, Phase.LIVE}),
+    (Phase.MIGRATING, "searched"): frozenset({Phase.MIGRATING, Phase.LIVE}),
+    (Phase.LIVE, "searched"): frozenset({Phase.MIGRATING, Phase.LIVE}),
     (Phase.MIGRATING, "reconfigured"): frozenset({Phase.MIGRATING, Phase.LIVE}),
     (Phase.LIVE, "reconfigured"): frozenset({Phase.MIGRATING, Phase.LIVE}),
     **{

@@ -8,6 +8,10 @@ has room, and does the waiting. The rules:
 - Before that, the bridge reads the manifest: the retained `info` topics that a previous run, or this one, published.
 - The broker retains an entry for every topic before the topic is published, and until it is cleared. So the `info` of a
   station, or of the bridge, lists the present entry and the previous ones whose topics are not yet cleared.
+- After everything is published, the bridge searches the broker for entries under other base topics, which a previous
+  run had. Values do not wait for that, and it can be given up: it is only needed to clear topics. Exception: a bridge
+  without an `info` of its own searches first. Its base topic may be new, and the form of discovery as well, and Home
+  Assistant must not see both forms at once.
 - Previous entries lead to a migration: stages that must be acknowledged one by one before anything else is published,
   and topics that are cleared when nothing else is pending. Each `info` without them follows the clearing.
 - If only stations changed and the migration has no stages, the bridge publishes those stations; otherwise, it
@@ -83,6 +87,8 @@ class Publication:
         """Whether the broker has the present entry of the bridge; `None`: its `info` is not yet read."""
         self._is_restored = False
         """Whether the plugs of a previous run are known. What this run removed later must not come back."""
+        self._is_searching = False
+        self._may_search_first = True
 
     @property
     def phase(self) -> Phase:
@@ -111,12 +117,18 @@ class Publication:
 
     # The connection
 
-    def connected(self) -> Subscriptions:
-        """Begin a connection that the broker accepted; return the first subscriptions to read the manifest."""
+    def connected(self, *, may_search_first: bool = True) -> Subscriptions:
+        """Begin a connection that the broker accepted; return the first subscriptions to read the manifest.
+
+        Args:
+            may_search_first: Whether the search may begin before everything is published; false if the broker closed a
+                connection at a search.
+        """
         self._enter(Phase.RESTORING, "connected")
         self._outbox.drop_all()
         self._connected_as, self._is_recorded = self._renderer.bridge_entry(), None
         self._reader = self._new_reader()
+        self._may_search_first = may_search_first
         return Subscriptions((), self._next_filters())
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
@@ -126,7 +138,7 @@ class Publication:
             Whether it is a birth message. Then the caller calls `republish` after a random pause.
         """
         if retained:
-            if self._phase is Phase.RESTORING:
+            if self._phase is Phase.RESTORING or self._is_searching:
                 self._reader.received(topic, payload)
             return False
         return payload == b"online" and self._phase is Phase.LIVE and covers(self.plan.birth_topic, topic)
@@ -140,16 +152,38 @@ class Publication:
         self._enter(Phase.RESTORING, "restored")
         is_first = self._is_recorded is None
         self._record_bridge()
-        if filters := self._next_filters():
+        if filters := self._next_filters(may_search=self._may_search_first):
             has_birth_topic = is_first and self.plan.birth_topic
             return Subscriptions((self.plan.birth_topic,) if has_birth_topic else (), filters)
         if not self._is_restored:
             for uuid, labels in self._reader.plugs(self._renderer.is_present):
                 self._stations.restore_plugs(uuid, labels)
             self._is_restored = True
-        for entry in self._reader.entries:
+        for entry in self._reader.pop_entries():
             self._renderer.previous.add(entry)
         self._begin(self._planned_migration(), "restored")
+        return None
+
+    def next_search(self) -> Subscriptions | None:
+        """Return the next subscription of the search for previous base topics, once the last one is delivered.
+
+        Call it after everything is published. A filter that the broker does not allow can be left out.
+
+        Returns:
+            The subscription, with one filter; `None` if the search is complete.
+        """
+        if self._phase not in (Phase.MIGRATING, Phase.LIVE):
+            return None
+        filters = self._next_filters()
+        if not filters and (topic_filter := self._reader.next_search()):
+            filters = (topic_filter,)
+        self._is_searching = bool(filters)
+        if filters:
+            return Subscriptions((), filters)
+        if found := self._reader.pop_entries():
+            for entry in found:
+                self._renderer.previous.add(entry)
+            self._begin(self._planned_migration(), "searched")
         return None
 
     @property
@@ -177,6 +211,7 @@ class Publication:
         self._migration = None
         self._stages.clear()
         self._clean_up.reset()
+        self._is_searching = False
 
     def broker_changed(self) -> None:
         """Forget where this bridge published, because the next connection is to another broker."""
@@ -185,8 +220,8 @@ class Publication:
     def _new_reader(self) -> ManifestReader:
         return ManifestReader(self.plan.client_id, self.plan.topics, self._renderer.previous.bridges)
 
-    def _next_filters(self) -> tuple[str, ...]:
-        return self._reader.next_filters(self.plan.client_id, self.plan.topics)
+    def _next_filters(self, *, may_search: bool = False) -> tuple[str, ...]:
+        return self._reader.next_filters(self.plan.client_id, self.plan.topics, may_search=may_search)
 
     def _record_bridge(self) -> None:
         """Publish the bridge's entry as soon as its `info` is read, unless that has it: the will may come at any time.

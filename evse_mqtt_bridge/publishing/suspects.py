@@ -1,4 +1,4 @@
-"""Finds the topics at which a broker ends the connection, and leaves them out.
+"""Finds the topics and subscriptions at which a broker closes the connection, and leaves them out.
 
 Some brokers, mostly hosted ones, answer a forbidden message by closing the connection, without naming the topic. The
 bridge would republish everything and be thrown out at the same topic, forever. The rules:
@@ -9,13 +9,15 @@ bridge would republish everything and be thrown out at the same topic, forever. 
 - After two connections that were closed at the same topic, the topic is left out.
 - Access rules follow prefixes and fields. So one topic outside of the base topic, which is one of discovery, stands for
   all of them; and three topics of one field stand for the field.
+- Subscriptions follow the same rules. A filter that the broker accepted once is no suspect again, and a filter that is
+  only needed for a clean-up is given up after one connection.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["Suspects"]
+__all__ = ["FilterSuspects", "Suspects"]
 
 _CLOSED_CONNECTIONS = 2
 _TOPICS_OF_A_FIELD = 3
@@ -87,3 +89,51 @@ class Suspects:
 def _field(topic: str) -> str:
     """Return the last level of a topic and the number of levels: plugs and stations have fields of the same name."""
     return f"{topic.count('/')}/{topic.rsplit('/', 1)[-1]}"
+
+
+@dataclass(slots=True)
+class FilterSuspects:
+    """The same for subscriptions; each filter is a suspect, accepted, given up, or unknown."""
+
+    _closed: dict[str, int] = field(default_factory=dict)
+    _accepted: set[str] = field(default_factory=set)
+    _given_up: set[str] = field(default_factory=set)
+
+    def batches(self, filters: Iterable[str]) -> Iterator[list[str]]:
+        """Yield the filters that belong into one SUBSCRIBE: each suspect alone, all others together."""
+        wanted = [each for each in filters if each not in self._given_up]
+        if others := [each for each in wanted if each not in self._closed]:
+            yield others
+        yield from ([each] for each in wanted if each in self._closed)
+
+    def accepted(self, filters: Iterable[str]) -> None:
+        """Note that the broker answered a SUBSCRIBE."""
+        for each in filters:
+            self._closed.pop(each, None)
+            self._accepted.add(each)
+
+    def closed(self, filters: Iterable[str], *, is_optional: bool) -> str:
+        """Note that the broker closed the connection at a SUBSCRIBE.
+
+        Args:
+            filters: The filters of the SUBSCRIBE.
+            is_optional: Whether they are only needed for a clean-up.
+
+        Returns:
+            The filter that is given up from now on; empty: none.
+        """
+        unknown = [each for each in filters if each not in self._accepted]
+        for each in unknown:
+            self._closed.setdefault(each, 0)
+        if len(unknown) != 1:
+            return ""
+        self._closed[unknown[0]] += 1
+        if self._closed[unknown[0]] < (1 if is_optional else _CLOSED_CONNECTIONS):
+            return ""
+        del self._closed[unknown[0]]
+        self._given_up.add(unknown[0])
+        return unknown[0]
+
+    def is_given_up(self, topic_filter: str) -> bool:
+        """Return whether a filter is given up."""
+        return topic_filter in self._given_up

@@ -12,7 +12,9 @@ from tests.faults.setup import (
     running_bridge,
     station_answer,
     uuid_of,
+    wait_for,
     wait_for_event,
+    wait_until_up,
 )
 from tests.harness import CloudServer, Mosquitto, Observer
 from tests.harness.strict_proxy import StrictProxy
@@ -47,3 +49,40 @@ def test_forbidden_discovery_is_left_out(
         count = len(proxy.connections)
     report_row(17, f"MQTT {protocol}, QoS {qos}: {count} connections until {entry['filter']} is left out")
     assert count <= 5
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_forbidden_search_is_given_up_after_the_values(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, report_row: ReportRow, protocol: str
+) -> None:
+    """Row 17: the filters that find topics of previous base topics are not worth a connection before the values."""
+    cloud.answer(uuid_of(0), station_answer(0))
+    searches = ["+/bridge/info", "+/+/bridge/info", "+/+/+/bridge/info", "+/+/+/+/bridge/info"]
+    with (
+        StrictProxy(broker.port, subscribe=searches) as proxy,
+        running_bridge(configure(tmp_path, proxy, cloud, mqtt={"protocol": protocol})) as bridge,
+    ):
+        wait_until_up(observer, 0)
+        count = len(proxy.connections)
+        wait_for(lambda: len(log_entries(bridge, "subscription_rejected")) == len(searches), 60, "the last filter")
+        assert [entry["filter"] for entry in log_entries(bridge, "subscription_rejected")] == searches
+        observer.wait_for("evse/bridge/availability", "online")
+    report_row(17, f"MQTT {protocol}: values after {count} connections, the search given up after {len(searches)} more")
+    assert count <= 2
+
+
+def test_forbidden_filter_of_the_manifest_is_given_up(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer
+) -> None:
+    """Row 17: a filter that the bridge needs before it publishes is tried twice, then named and left out."""
+    cloud.answer(uuid_of(0), station_answer(0))
+    with (
+        StrictProxy(broker.port, subscribe=["evse/+/info"]) as proxy,
+        running_bridge(configure(tmp_path, proxy, cloud)) as bridge,
+    ):
+        wait_until_up(observer, 0)
+        observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/power", "7107")
+        (entry,) = log_entries(bridge, "subscription_rejected")
+        assert entry["filter"] == "evse/+/info"
+        details = [entry["detail"] for entry in log_entries(bridge, "broker_connection_lost")]
+        assert "after a subscription to" in details[0]

@@ -79,7 +79,7 @@ async def _reading(broker: _Broker, pauses: Pauses = _PAUSES) -> AsyncIterator[t
     received, topics = Received(), list[str]()
     async with raw_broker(broker.answer) as server, connected(server, received) as connection:
         broker.server = server
-        reader = RetainedReader(connection, _MARKER, lambda: 0.5, pauses)
+        reader = RetainedReader(connection, _MARKER, lambda: 0.5, connection.subscribe, pauses)
 
         def note(topic: str, payload: bytes, retained: bool) -> None:  # as a connection calls it
             if reader.received(topic, payload, retained=retained):

@@ -25,6 +25,7 @@ class ModelBroker:
         self.conflicts: list[str] = []
         self._publication: Publication | None = None
         self._subscriptions: Subscriptions | None = None
+        self._is_search_complete = False
         self._will = Message("", b"")
 
     @property
@@ -36,11 +37,11 @@ class ModelBroker:
         """The retained topics without those of other clients."""
         return {topic: payload for topic, payload in self.retained.items() if topic not in self.foreign}
 
-    def connect(self, publication: Publication, *, is_restored: bool = True) -> None:
+    def connect(self, publication: Publication, *, is_restored: bool = True, may_search_first: bool = True) -> None:
         """Connect the bridge, for the first time or again; with `is_restored`, it reads the manifest."""
         self.lose_connection()
         self._publication, self._will = publication, publication.will()
-        self._subscriptions = publication.connected()
+        self._subscriptions, self._is_search_complete = publication.connected(may_search_first=may_search_first), False
         while is_restored and self._subscriptions is not None:
             self.restore()
 
@@ -96,9 +97,24 @@ class ModelBroker:
                 delivered.append(message)
             elif self._publication.phase is Phase.MIGRATING:
                 self._publication.stage_acknowledged()
-            else:
+            elif self._is_search_complete or self._subscriptions is not None:
                 break
+            else:
+                self._search(self._publication)
         return delivered
+
+    def search(self) -> None:
+        """Receive everything that is pending, until the search for previous base topics is complete."""
+        while self._publication is not None and not self._is_search_complete:
+            self.deliver()
+
+    def _search(self, publication: Publication) -> None:
+        """Deliver the retained messages of the next subscription of the search."""
+        subscriptions = publication.next_search()
+        self._is_search_complete = subscriptions is None
+        if subscriptions is not None:
+            for topic, payload in self._matching(subscriptions.retained):
+                publication.received(topic, payload, retained=True)
 
     def _matching(self, filters: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         wanted = list(filters)

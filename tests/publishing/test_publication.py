@@ -535,7 +535,7 @@ def test_base_topic_changed_while_restoring_is_read_too() -> None:
     publication.received("site/evse/bridge/info", broker.retained["site/evse/bridge/info"], retained=True)
     more = publication.restored()
     assert more is not None
-    assert {"evse/+/info", "site/evse/+/info"} < set(more.retained)
+    assert set(more.retained) == {"evse/+/info", "site/evse/+/info"}, "it has an info, so it searches later"
     publication.received("site/evse/north/info", broker.retained["site/evse/north/info"], retained=True)
     assert publication.restored() is None
     assert list(bridge.state("e1").plugs) == ["p1", "p2"]
@@ -671,3 +671,63 @@ def test_clock_set_while_disconnected_is_published_later() -> None:
     broker.connect(bridge.publication)
     broker.deliver()
     assert json.loads(broker.retained["evse/bridge/info"])["started"].startswith(f"{NOW + timedelta(days=1):%Y-%m-%d}")
+
+
+# The search for previous base topics
+
+
+def _searches(publication: Publication) -> list[tuple[str, ...]]:
+    """Go on with a search that finds nothing; return the filters of each subscription."""
+    filters = []
+    while (subscriptions := publication.next_search()) is not None:
+        filters.append(subscriptions.retained)
+    return filters
+
+
+_SEARCH = [("+/bridge/info",), ("+/+/bridge/info",), ("+/+/+/bridge/info",), ("+/+/+/+/bridge/info",)]
+
+
+def test_bridge_with_info_searches_after_publishing() -> None:
+    bridge, broker = _running(plan(_NORTH), "e1")
+    broker.disconnect()
+    publication = bridge.publication
+    publication.connected()
+    publication.received("evse/bridge/info", broker.retained["evse/bridge/info"], retained=True)
+    assert [each.retained for each in _restore(publication)] == [("evse/+/info",)]
+    assert publication.phase is Phase.LIVE
+    assert _searches(publication) == _SEARCH
+    assert _searches(publication) == []
+
+
+@pytest.mark.parametrize("may_search_first", [True, False])
+def test_bridge_without_info_searches_first_if_it_may(*, may_search_first: bool) -> None:
+    publication = Bridge(plan(_NORTH)).publication
+    publication.connected(may_search_first=may_search_first)
+    search = [topic_filter for filters in _SEARCH for topic_filter in filters]
+    first = [each.retained for each in _restore(publication)]
+    assert first == [("evse/+/info", *search)] if may_search_first else [("evse/+/info",)]
+    assert _searches(publication) == ([] if may_search_first else _SEARCH)
+
+
+@pytest.mark.parametrize("may_search_first", [True, False])
+def test_search_clears_a_base_topic_of_a_previous_run(*, may_search_first: bool) -> None:
+    _, broker = _running(plan(_NORTH, base="site/evse"), "e1")
+    bridge = Bridge(plan(_NORTH))
+    broker.connect(bridge.publication, may_search_first=may_search_first)
+    bridge.poll("e1", _BOTH, at(0))
+    broker.deliver()
+    assert broker.own == bridge.everything()
+
+
+def test_forged_entries_do_not_make_the_bridge_search_everywhere() -> None:
+    bridge, broker = _running(plan(_NORTH), "e1")
+    broker.disconnect()
+    publication = bridge.publication
+    publication.connected(may_search_first=False)
+    _restore(publication)
+    while (subscriptions := publication.next_search()) is not None:
+        assert len(subscriptions.retained) <= 32
+        if subscriptions.retained == ("+/bridge/info",):
+            for number in range(1000):
+                info = json.loads(broker.retained["evse/bridge/info"]) | {"base_topic": f"x{number}"}
+                publication.received(f"x{number}/bridge/info", json.dumps(info).encode(), retained=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.publishing.suspects import Suspects
+from evse_mqtt_bridge.publishing.suspects import FilterSuspects, Suspects
 
 
 def _left_out(suspects: Suspects, topic: str) -> str:
@@ -96,3 +96,31 @@ def test_every_forbidden_topic_is_found(forbidden: set[str], window: int) -> Non
         field = topic.rsplit("/", 1)[-1]
         is_of_field = sum(other.endswith(field) for other in forbidden) >= 3
         assert suspects.is_left_out(topic) <= (has_outside if topic.startswith("ha/") else is_of_field), topic
+
+
+# Subscriptions
+
+
+def test_filter_of_two_closed_connections_is_given_up() -> None:
+    suspects = FilterSuspects()
+    assert list(suspects.batches(["a", "b"])) == [["a", "b"]]
+    assert suspects.closed(["a", "b"], is_optional=False) == ""
+    assert list(suspects.batches(["a", "b", "c"])) == [["c"], ["a"], ["b"]]
+    suspects.accepted(["a"])
+    assert suspects.closed(["b"], is_optional=False) == ""
+    assert suspects.closed(["b"], is_optional=False) == "b"
+    assert suspects.is_given_up("b")
+    assert list(suspects.batches(["a", "b"])) == [["a"]]
+
+
+def test_optional_filter_is_given_up_after_one_connection() -> None:
+    suspects = FilterSuspects()
+    suspects.accepted(["marker"])
+    assert suspects.closed(["a", "marker"], is_optional=True) == "a"
+
+
+def test_accepted_filter_is_no_suspect() -> None:
+    suspects = FilterSuspects()
+    suspects.accepted(["a"])
+    assert suspects.closed(["a"], is_optional=False) == ""
+    assert list(suspects.batches(["a"])) == [["a"]]

@@ -64,8 +64,8 @@ class StationFault(StrEnum):
     SERVER_ERROR = "return 500"
     WEB_PAGE = "return 200 '<html>down for maintenance</html>'"
     TRUNCATED = """return 200 '[{"time":"$now","plug_uu'"""
-    UNAUTHORIZED = "return 401"
-    NOT_FOUND = "return 404"
+    UNAUTHORIZED = """return 401 '{"message":"unauthorized"}'"""
+    NOT_FOUND = """return 404 '{"message":"not found"}'"""
     CLOSED = "return 444"
 
 

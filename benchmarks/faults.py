@@ -33,7 +33,7 @@ _GROUPS = {fault: format(number, "x") for number, fault in enumerate(_REASONS)}
 """The group of each fault: one station in 16, by the last digit of its uuid."""
 
 _REJECTED = frozenset({StationFault.UNAUTHORIZED, StationFault.NOT_FOUND})
-"""The bridge polls these stations every 15 minutes only, so they do not recover during the measurement."""
+"""The bridge polls these stations at growing intervals, up to 15 minutes, so their faults do not end."""
 
 Row = tuple[str, ...]
 

@@ -154,7 +154,7 @@ class SoakRun:
         self.model = replace(self.model, stations=stations)
 
     def _repair(self, faulty: Mapping[str, str]) -> None:
-        """End all faults of stations; rejected stations get another token, since otherwise they wait 15 minutes."""
+        """End all faults of stations; rejected stations get another token, since otherwise they wait for minutes."""
         self._set_reasons({}, unreachable=False)
         rejected = {uuid: name for uuid, name in faulty.items() if STATION_FAULTS[name].rejected}
         if rejected:

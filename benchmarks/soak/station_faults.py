@@ -23,7 +23,7 @@ class StationFault:
 
     @property
     def rejected(self) -> bool:
-        """Whether the bridge polls the station every 15 minutes only, until its token changes."""
+        """Whether the bridge polls the station at growing intervals, up to 15 minutes, until its token changes."""
         return self.reason in ("unauthorized", "not_found")
 
 

@@ -10,7 +10,7 @@ from evse_mqtt_bridge.cloud.errors import EXPECTED
 from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT, BufferedBody
 from evse_mqtt_bridge.domain.model import Failure, Reason
 
-__all__ = ["ERROR_BODY_TIMEOUT", "decoded", "drain_error_body", "read"]
+__all__ = ["ERROR_BODY_TIMEOUT", "decoded", "read", "read_error_body"]
 
 ERROR_BODY_TIMEOUT = 1.0
 """Seconds to wait for the body of an error response, whose status has arrived already."""
@@ -50,18 +50,20 @@ def decoded(response: httpx.Response, body: bytes) -> bytes | Failure:
     return body
 
 
-async def drain_error_body(response: httpx.Response, deadline: float) -> None:
-    """Read the body of an error response and drop it, so that its connection can be used again.
+async def read_error_body(response: httpx.Response, deadline: float) -> bytes:
+    """Return the body of an error response, so that its connection can be used again; empty if it cannot be read.
 
-    The status alone determines the outcome. A body that is too large, too slow or broken only costs the connection.
+    The status determines the outcome, and the body only shows whether the response is the API's. A body that is too
+    large, too slow or broken costs the connection.
 
     Args:
         response: The response.
         deadline: The time of the event loop at which the whole request has to end, in seconds.
     """
     if isinstance(response.stream, BufferedBody):
-        return
+        return response.stream.content
     end = asyncio.get_running_loop().time() + ERROR_BODY_TIMEOUT
     with contextlib.suppress(*EXPECTED):
         async with asyncio.timeout_at(min(end, deadline)):
-            await read(response, ERROR_BODY_LIMIT)
+            return await read(response, ERROR_BODY_LIMIT)
+    return b""

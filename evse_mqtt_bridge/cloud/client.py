@@ -14,7 +14,7 @@ import httpx
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud import errors
-from evse_mqtt_bridge.cloud.body import decoded, drain_error_body, read
+from evse_mqtt_bridge.cloud.body import decoded, read, read_error_body
 from evse_mqtt_bridge.cloud.deadlines import Deadline, Deadlines
 from evse_mqtt_bridge.cloud.parser import ResponseParser
 from evse_mqtt_bridge.cloud.transport import choose_transport
@@ -134,5 +134,5 @@ class CloudClient:
             return Failure(Reason.UNREACHABLE, f"no complete response within {self._settings.timeout:g} s")
         except errors.EXPECTED as error:
             return errors.of_error(error, is_answering=response is not None)
-        await drain_error_body(response, deadline.end)
-        return errors.of_status(response.status_code, response.headers, self._now())
+        body = await read_error_body(response, deadline.end)
+        return errors.of_status(response.status_code, response.headers, body, self._now())

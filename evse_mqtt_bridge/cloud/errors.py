@@ -17,8 +17,9 @@ from socket import gaierror
 
 import httpx
 
+from evse_mqtt_bridge.cloud.content import is_json, is_page
 from evse_mqtt_bridge.cloud.retry_after import http_date, retry_after
-from evse_mqtt_bridge.domain.model import Failure, Reason
+from evse_mqtt_bridge.domain.model import Attribution, Failure, Reason
 from evse_mqtt_bridge.support.text import clean
 from evse_mqtt_bridge.support.tls import explain_rejection
 
@@ -186,23 +187,48 @@ def _message(error: BaseException) -> str:
     return str(error)
 
 
-def of_status(status: int, headers: httpx.Headers, now: datetime) -> Failure:  # noqa: PLR0911  # one row per kind
-    """Return the Failure for an HTTP status other than 200; `now` is the time of this machine, in UTC."""
+def of_status(status: int, headers: httpx.Headers, body: bytes, now: datetime) -> Failure:
+    """Return the Failure for an HTTP status other than 200.
+
+    Args:
+        status: The status.
+        headers: The headers.
+        body: The body, as far as it could be read.
+        now: The time of this machine, in UTC.
+    """
     name = _status_name(status)
     match status:
-        case 401 | 403:
-            return Failure(Reason.UNAUTHORIZED, f"{name}: the token was rejected")
-        case 404 | 410:
-            return Failure(Reason.NOT_FOUND, f"{name}: no such station, or the path is not the API's")
+        case 401 | 403 | 404 | 410:
+            return _of_rejection(status, name, body)
         case 408 | 425:  # the request may be repeated: RFC 9110, section 15.5.9, and RFC 8470, section 5.2
             return Failure(Reason.UNREACHABLE, name)
         case 429:
             return Failure(Reason.RATE_LIMITED, name, _requested_wait(headers, now))
-        case _ if 300 <= status < 400:  # noqa: PLR2004  # the classes of RFC 9110, section 15
-            return Failure(Reason.INVALID_RESPONSE, f"{name}: redirects are not followed")
-        case _ if status >= 500:  # noqa: PLR2004  # same
+        case _ if status >= 500:  # noqa: PLR2004  # the classes of RFC 9110, section 15
             return Failure(Reason.SERVER_ERROR, name, _requested_wait(headers, now))
-    return Failure(Reason.INVALID_RESPONSE, f"{name}: not a response to this request")
+    is_redirect = 300 <= status < 400  # noqa: PLR2004  # same
+    detail = f"{name}: {'redirects are not followed' if is_redirect else 'not a response to this request'}"
+    return Failure(Reason.INVALID_RESPONSE, detail, attribution=Attribution.UNDECIDED, is_from_api=False)
+
+
+def _of_rejection(status: int, name: str, body: bytes) -> Failure:
+    """Return the Failure for a status that rejects the request.
+
+    A web page that forbids it is never about the token, because the API answers with JSON. A page that finds nothing
+    may be about the station: it is what a server sends for a path that it does not know.
+    """
+    is_from_api = is_json(body)
+    reason, detail = _REJECTIONS[status]
+    if reason is Reason.UNAUTHORIZED and is_page(body):
+        reason, detail = Reason.SERVER_ERROR, "a web page instead of the API's response"
+    return Failure(
+        reason, f"{name}: {detail}", attribution=Attribution.UNDECIDED, is_probed=True, is_from_api=is_from_api
+    )
+
+
+_TOKEN_REJECTED = (Reason.UNAUTHORIZED, "the token was rejected")
+_STATION_UNKNOWN = (Reason.NOT_FOUND, "no such station, or the path is not the API's")
+_REJECTIONS = {401: _TOKEN_REJECTED, 403: _TOKEN_REJECTED, 404: _STATION_UNKNOWN, 410: _STATION_UNKNOWN}
 
 
 def _requested_wait(headers: httpx.Headers, now: datetime) -> float | None:

@@ -19,8 +19,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
+from evse_mqtt_bridge.cloud.content import is_empty, is_page
 from evse_mqtt_bridge.domain.identifiers import ID
-from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading, Reason
+from evse_mqtt_bridge.domain.model import Attribution, Failure, PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import UNKNOWN, meaning
 from evse_mqtt_bridge.support.text import clean
 
@@ -72,7 +73,7 @@ def _parse_each(body: bytes, evse_uuid: str) -> Reading | Failure:
     try:
         answer = _json(body)
     except (ValueError, RecursionError):
-        return Failure(Reason.INVALID_RESPONSE, _content_of(body))
+        return _no_json(body)
     if isinstance(answer, list) and len(answer) > _OBJECTS:
         return Failure(Reason.INVALID_RESPONSE, f"an array of more than {_OBJECTS} objects")
     if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
@@ -198,11 +199,9 @@ def _same_id(uuid: str) -> str:
     return uuid.replace("-", "").lower()
 
 
-def _content_of(body: bytes) -> str:
-    """Return a description of a response that is not JSON."""
-    start = body[:256].lstrip()
-    if not start:
-        return "an empty response"
-    if start.startswith(b"<"):
-        return "HTML or XML instead of JSON"
-    return f"not JSON, or truncated ({len(body)} bytes)"
+def _no_json(body: bytes) -> Failure:
+    """Return the Failure for a response that is not JSON. A page or nothing at all is not the API's response."""
+    if is_empty(body) or is_page(body):
+        detail = "an empty response" if is_empty(body) else "HTML or XML instead of JSON"
+        return Failure(Reason.INVALID_RESPONSE, detail, attribution=Attribution.UNDECIDED, is_from_api=False)
+    return Failure(Reason.INVALID_RESPONSE, f"not JSON, or truncated ({len(body)} bytes)")

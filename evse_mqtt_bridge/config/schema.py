@@ -149,6 +149,8 @@ class Polling(Section):
     """Time between two polls of a station, in seconds."""
     offline_after: Annotated[int, Field(ge=1, le=100)] = 3
     """Number of consecutive failed polls after which a station is `offline`."""
+    max_backoff: Annotated[float, Field(ge=1, le=86_400)] = 300
+    """Maximum time between two polls of a station that does not answer, in seconds; its interval, if that is longer."""
     stale_after: Annotated[float, Field(ge=0, le=604_800)] = 1200
     """Maximum age of a measurement, in seconds. Older: the plug is `offline` with reason `stale`. 0: no limit. This
     is also for how long values of the previous run count after a start without a response."""

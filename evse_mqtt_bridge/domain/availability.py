@@ -95,10 +95,11 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
     if isinstance(outcome, Failure):
         consecutive_failures = state.consecutive_failures + 1
         failure, confirmed_at = outcome, state.confirmed_at
+        probes = state.probes + 1 if outcome.is_probed else 0
         reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)
         plugs = state.plugs
     else:
-        consecutive_failures = 0
+        consecutive_failures = probes = 0
         failure, confirmed_at = None, moment.monotonic
         reason = Reason.ONLINE
         plugs = _merge(state, outcome, rules, moment)
@@ -106,17 +107,16 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
         uuid: _evaluate(state.plugs.get(uuid), plug, reason, confirmed_at, rules, moment)
         for uuid, plug in plugs.items()
     }
-    return StationState(reason, consecutive_failures, evaluated, failure, confirmed_at)
+    return StationState(reason, consecutive_failures, evaluated, failure, confirmed_at, probes)
 
 
 def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
     """Return the state after time has passed without a poll; the same object if that changes no reason.
 
-    Values become too old. After `restore_plugs`, a failure that came before decides as one that follows would.
+    Values become too old. After `restore_plugs`, or if the last failure has another reason by now, it counts as it
+    would if it followed.
     """
-    reason = state.reason
-    if state.failure is not None and _has_restored_plugs(state):
-        reason = state.failure.reason
+    reason = _reason_by_last_failure(state, rules)
     evaluated = {
         uuid: _evaluate(plug, plug, reason, state.confirmed_at, rules, moment) for uuid, plug in state.plugs.items()
     }
@@ -131,7 +131,7 @@ def next_change(state: StationState, rules: Rules, moment: Moment) -> float:
 
     Runs for each poll.
     """
-    if state.failure is not None and _has_restored_plugs(state):
+    if state.failure is not None and _reason_by_last_failure(state, rules) is not state.reason:
         return moment.monotonic
     if not rules.stale_after or state.reason not in (Reason.ONLINE, None):
         return math.inf
@@ -150,6 +150,12 @@ def _reason_of_failure(state: StationState, failure: Reason, consecutive_failure
     is_unavailable = before not in (None, Reason.ONLINE)
     is_decisive = failure in _IMMEDIATE or consecutive_failures >= rules.offline_after
     return failure if is_unavailable or is_decisive or _has_restored_plugs(state) else before
+
+
+def _reason_by_last_failure(state: StationState, rules: Rules) -> Reason | None:
+    if state.failure is None:
+        return state.reason
+    return _reason_of_failure(state, state.failure.reason, state.consecutive_failures, rules)
 
 
 def _has_restored_plugs(state: StationState) -> bool:

@@ -4,10 +4,11 @@ Each event leads to one call per listener, in the order of the tuple of listener
 overrides the methods that it needs. It must not raise, must not block, and should not keep events.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
@@ -17,6 +18,8 @@ __all__ = [
     "BrokerConnected",
     "BrokerDisconnected",
     "ClockChanged",
+    "CloudAnswering",
+    "CloudRejecting",
     "ConfigurationApplied",
     "ConfigurationRejected",
     "ConsumerStarted",
@@ -59,7 +62,7 @@ class PollCompleted(NamedTuple):
         station: The station.
         old: The state before the poll.
         new: The state after it.
-        outcome: The outcome of the poll, without plugs that have no topic.
+        outcome: The outcome of the poll, without plugs that have no topic. `new.failure` has its attribution, too.
         moment: When the outcome arrived.
         seconds: Duration of the request.
     """
@@ -74,7 +77,10 @@ class PollCompleted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StateAged:
-    """A state changed without a poll: values became too old, or a failure counts because plugs were restored.
+    """A state changed without a poll of its station.
+
+    Values became too old, a failure counts because plugs were restored, or a rejection turned out to concern the
+    station.
 
     Attributes:
         station: The station.
@@ -87,6 +93,30 @@ class StateAged:
     old: StationState
     new: StationState
     moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRejecting:
+    """The cloud rejects every station, so that the rejections concern no single one.
+
+    Attributes:
+        detail: The text of the last rejection.
+        stations: Number of rejected stations so far.
+    """
+
+    detail: str
+    stations: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloudAnswering:
+    """The cloud answers a station again after `CloudRejecting`.
+
+    Attributes:
+        after: Seconds since the first rejection.
+    """
+
+    after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +270,12 @@ class Listener:
     def state_aged(self, event: StateAged) -> None:
         """See `StateAged`."""
 
+    def cloud_rejecting(self, event: CloudRejecting) -> None:
+        """See `CloudRejecting`."""
+
+    def cloud_answering(self, event: CloudAnswering) -> None:
+        """See `CloudAnswering`."""
+
     def station_removed(self, event: StationRemoved) -> None:
         """See `StationRemoved`."""
 
@@ -287,98 +323,21 @@ class Listener:
 
 
 class Listeners(Listener):
-    """Passes each event to several listeners, in order."""
+    """Passes each event to several listeners, in order.
+
+    There are thousands of polls per second, so a listener without a method of its own is left out.
+    """
 
     def __init__(self, listeners: tuple[Listener, ...]) -> None:
-        self._listeners = listeners
-        # There are thousands of polls per second, so listeners without a method of their own are left out of the loop.
-        self._on_poll_completed = tuple(
-            listener.poll_completed
-            for listener in listeners
-            if type(listener).poll_completed is not Listener.poll_completed
-        )
+        for name, default in vars(Listener).items():
+            if not name.startswith("_"):
+                overriding = (listener for listener in listeners if getattr(type(listener), name) is not default)
+                setattr(self, name, _pass_on(tuple(getattr(listener, name) for listener in overriding)))
 
-    def poll_completed(self, event: PollCompleted) -> None:
-        """Pass the event on."""
-        for listen in self._on_poll_completed:
-            listen(event)
 
-    def state_aged(self, event: StateAged) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.state_aged(event)
+def _pass_on(methods: tuple[Callable[[Any], None], ...]) -> Callable[[Any], None]:
+    def call_all(event: Any) -> None:  # noqa: ANN401  # each method has its own event
+        for method in methods:
+            method(event)
 
-    def station_removed(self, event: StationRemoved) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.station_removed(event)
-
-    def broker_changed(self, event: BrokerChanged) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.broker_changed(event)
-
-    def broker_connected(self, event: BrokerConnected) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.broker_connected(event)
-
-    def broker_disconnected(self, event: BrokerDisconnected) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.broker_disconnected(event)
-
-    def older_version_used(self, event: OlderVersionUsed) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.older_version_used(event)
-
-    def publish_forbidden(self, event: PublishForbidden) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.publish_forbidden(event)
-
-    def publish_rejected(self, event: PublishRejected) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.publish_rejected(event)
-
-    def subscription_rejected(self, event: SubscriptionRejected) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.subscription_rejected(event)
-
-    def restore_uncertain(self, event: RestoreUncertain) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.restore_uncertain(event)
-
-    def consumer_started(self, event: ConsumerStarted) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.consumer_started(event)
-
-    def offline_not_acknowledged(self, event: OfflineNotAcknowledged) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.offline_not_acknowledged(event)
-
-    def clock_changed(self, event: ClockChanged) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.clock_changed(event)
-
-    def reload_started(self, event: ReloadStarted) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.reload_started(event)
-
-    def configuration_applied(self, event: ConfigurationApplied) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.configuration_applied(event)
-
-    def configuration_rejected(self, event: ConfigurationRejected) -> None:
-        """See `poll_completed`."""
-        for listener in self._listeners:
-            listener.configuration_rejected(event)
+    return call_all

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from types import MappingProxyType
 
 __all__ = [
     "EMPTY",
     "PLUG_ONLY_REASONS",
     "STATION_REASONS",
+    "Attribution",
     "Failure",
     "Outcome",
     "PlugReading",
@@ -160,6 +161,14 @@ class Reading:
     notes: tuple[str, ...] = ()
 
 
+class Attribution(Enum):
+    """What a rejection concerns (see attribution.py)."""
+
+    UNDECIDED = "not yet known"
+    STATION = "the station: its token, its ids, or its response"
+    CLOUD = "the cloud, or something in front of it, which rejects all stations"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failed poll.
@@ -168,11 +177,18 @@ class Failure:
         reason: The reason for the station.
         detail: A text for the log; never contains a secret.
         retry_after: The pause that the cloud requests, in seconds, within limits; `None`: none.
+        attribution: What a rejection concerns: a response with a status other than 200 and 5xx, or with a web page.
+            `None`: the failure is no rejection.
+        is_probed: Whether the status is 401, 403, 404 or 410, so that the station is polled at growing intervals.
+        is_from_api: Whether the response is the API's own, as far as its content shows.
     """
 
     reason: Reason
     detail: str = ""
     retry_after: float | None = None
+    attribution: Attribution | None = None
+    is_probed: bool = False
+    is_from_api: bool = True
 
 
 Outcome = Reading | Failure
@@ -214,6 +230,7 @@ class StationState:
         failure: The outcome of the last poll, if it failed.
         confirmed_at: When the last valid response arrived, or, before the first one, when the bridge started; monotonic
             seconds.
+        probes: Number of failures in a row that are probed.
     """
 
     reason: Reason | None = None
@@ -221,3 +238,4 @@ class StationState:
     plugs: Mapping[str, PlugState] = field(default_factory=dict)
     failure: Failure | None = None
     confirmed_at: float = 0.0
+    probes: int = 0

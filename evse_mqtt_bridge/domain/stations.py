@@ -1,9 +1,11 @@
 """Holds the configured stations and the state of each, and determines whose values have become too old."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+from evse_mqtt_bridge.domain.attribution import Attributions
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance, age, next_change
-from evse_mqtt_bridge.domain.events import PollCompleted, StateAged
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, PollCompleted, StateAged
 from evse_mqtt_bridge.domain.model import Outcome, Reading, Station, StationState
 from evse_mqtt_bridge.domain.plugs import (
     MAX_PLUGS,
@@ -36,6 +38,7 @@ class Stations:
         self._new_state = StationState(confirmed_at=started)
         self._states = dict.fromkeys(stations, self._new_state)
         self._deadlines = TimingWheel()
+        self._attributions = Attributions()
         self._utc_offset = 0.0
         """The time of day minus the monotonic time, in seconds; known after the first call of `age`."""
 
@@ -67,11 +70,30 @@ class Stations:
         """
         station, old = self._stations[uuid], self._states[uuid]
         outcome = drop_plugs_without_topic(outcome, station)
-        new = self._states[uuid] = advance(old, outcome, self._rules, moment)
+        now = moment.monotonic
+        attributed = self._attributions.attribute(uuid, outcome, now - seconds, now, len(self._stations))
+        new = self._states[uuid] = advance(old, attributed, self._rules, moment)
         self._deadlines.put(uuid, next_change(new, self._rules, moment))
         if len(new.plugs) >= MAX_PLUGS and isinstance(outcome, Reading):
             outcome = note_plugs_beyond_maximum(outcome, new)
         return PollCompleted(station, old, new, outcome, moment, seconds)
+
+    @property
+    def has_consequences(self) -> bool:
+        """Whether the last outcome has consequences for other stations."""
+        return self._attributions.consequences is not None
+
+    def consequences(self, moment: Moment) -> Iterator[StateAged | CloudRejecting | CloudAnswering]:
+        """Apply the consequences of the last outcome for other stations, once; yield an event for each."""
+        consequences, self._attributions.consequences = self._attributions.consequences, None
+        if consequences is None:
+            return
+        for uuid, failure in consequences.decided:
+            old = self._states[uuid]
+            new = self._states[uuid] = age(replace(old, failure=failure), self._rules, moment)
+            yield StateAged(self._stations[uuid], old, new, moment)
+        if consequences.event is not None:
+            yield consequences.event
 
     def age(self, moment: Moment, limit: int) -> Iterator[StateAged]:
         """Update at most `limit` stations whose state changes without a poll; yield an event for each change.
@@ -106,6 +128,7 @@ class Stations:
             for uuid, station in stations.items()
         }
         self._stations, self._rules = stations, rules
+        self._attributions.keep_only(frozenset(stations))
         self._deadlines = TimingWheel()
         self._evaluate_all()
 

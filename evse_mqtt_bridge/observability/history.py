@@ -136,7 +136,7 @@ class History(events.Listener):
         self.revision = history.revision = self.revision + 1
         history.polled = at
         if isinstance(outcome, Failure):
-            history.error, history.error_at = outcome.detail, at
+            history.error, history.error_at = (new.failure or outcome).detail, at
         else:
             history.note = _shorten(outcome.notes) if outcome.notes else ""
         _record_changes(history, old, new, at)
@@ -147,6 +147,8 @@ class History(events.Listener):
         if history is not None:
             self._correct(history)
             self.revision = history.revision = self.revision + 1
+            if event.new.failure is not None:
+                history.error = event.new.failure.detail
             _record_changes(history, event.old, event.new, event.moment.utc)
 
     def clock_changed(self, event: events.ClockChanged) -> None:

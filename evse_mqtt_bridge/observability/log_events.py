@@ -119,8 +119,8 @@ class LogEvent(Enum):
         "warning",
         "station unavailable",
         (
-            "See `reason` and `detail`. Nothing to do at first: the bridge retries after at most 5 minutes, or after "
-            "the interval of the station if that is longer."
+            "See `reason` and `detail`. Nothing to do at first: the bridge retries after at most "
+            "`polling.max_backoff`, 5 minutes by default, or after the interval of the station if that is longer."
         ),
     )
     STATION_STILL_UNAVAILABLE = (
@@ -133,7 +133,8 @@ class LogEvent(Enum):
         "station rejected",
         (
             "Check the token (`unauthorized`), or `edge_device_id`, `uuid` and `cloud.status_path` (`not_found`). "
-            "The bridge retries about every 15 minutes, or after the interval of the station if that is longer."
+            "The bridge retries after 30 seconds, then after waits that double up to 15 minutes, or up to the interval "
+            "of the station if that is longer."
         ),
     )
     POLL_FAILED = (
@@ -148,6 +149,20 @@ class LogEvent(Enum):
             "A response has a field or status that this version does not know, or an invalid object; see `detail`. "
             "Each is logged once."
         ),
+    )
+    CLOUD_REJECTING = (
+        "warning",
+        "the cloud rejects all stations, retrying",
+        (
+            "No station is answered, and each gets a rejection (HTTP 401, 403, 404 and the like) or a web page; see "
+            "`detail`. Probably maintenance, a firewall or a proxy: nothing to do at first. If it lasts, check "
+            "`cloud.base_url`, `cloud.status_path`, and whether the tokens are still valid."
+        ),
+    )
+    CLOUD_ANSWERING = (
+        "info",
+        "the cloud answers again",
+        "The end of `cloud_rejecting`; `after` is how long it lasted. The other stations are polled within seconds.",
     )
     CLOUD_RATE_LIMITED = (
         "warning",

@@ -84,6 +84,7 @@ class StationSnapshot:
         error_at: When that poll failed.
         note: The notes about the last useful response.
         revision: The history's revision at the last change of the station.
+        next_poll: When the station is polled next; `None` while a request is running, or if it is unknown.
     """
 
     uuid: str
@@ -99,6 +100,7 @@ class StationSnapshot:
     note: str
     plugs: tuple[PlugSnapshot, ...]
     revision: int
+    next_poll: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,9 @@ class StationStates(Protocol):
     def state(self, uuid: str) -> StationState:
         """Return the state of a station of the plan."""
 
+    def next_poll(self, uuid: str) -> datetime | None:
+        """Return when a station is polled next, in UTC; `None` while a request is running, or if it is unknown."""
+
 
 def station_snapshots(
     states: StationStates, history: History, after: int = -1, *, steps: bool = True
@@ -221,16 +226,27 @@ def station_snapshots(
             return
         station_history = history.station(uuid)
         if station_history.revision > after:
-            yield station_snapshot(plan, station, states.state(uuid), station_history, steps=steps)
+            state, next_poll = states.state(uuid), states.next_poll(uuid)
+            yield station_snapshot(plan, station, state, station_history, next_poll, steps=steps)
 
 
-def station_snapshot(
-    plan: Plan, station: Station, state: StationState, history: StationHistory, *, steps: bool = True
+def station_snapshot(  # noqa: PLR0913  # one argument per part of a snapshot
+    plan: Plan,
+    station: Station,
+    state: StationState,
+    history: StationHistory,
+    next_poll: datetime | None = None,
+    *,
+    steps: bool = True,
 ) -> StationSnapshot:
-    """Return the snapshot of one station, from its state and its history.
+    """Return the snapshot of one station.
 
     Args:
         plan: The current plan, with the topics.
+        station: The station.
+        state: Its state.
+        history: Its history.
+        next_poll: When it is polled next, in UTC.
         steps: Whether to include the power of the last hour.
     """
     return StationSnapshot(
@@ -247,6 +263,7 @@ def station_snapshot(
         note=history.note,
         plugs=tuple(_plug_snapshot(plan, station, plug, history, steps=steps) for plug in state.plugs.values()),
         revision=history.revision,
+        next_poll=next_poll,
     )
 
 

@@ -5,6 +5,7 @@ workers assigns the polls to them as they become due. There is no task and no ti
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,16 @@ from typing import NoReturn, Protocol
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Failure, Outcome, StationState
-from evse_mqtt_bridge.polling.schedule import CompletedPoll, DuePoll, Schedule, next_due, station_phase
+from evse_mqtt_bridge.polling.backoff import (
+    SHORT_WAIT,
+    CompletedPoll,
+    can_recover_with,
+    next_due,
+    recovery_window,
+    station_phase,
+    with_short_wait,
+)
+from evse_mqtt_bridge.polling.schedule import DuePoll, Schedule
 from evse_mqtt_bridge.polling.slots import Group, Slots, group_of
 
 __all__ = ["WAKE_UP_GRANULARITY", "WAKE_UP_LIMITS", "Clock", "OnResult", "Poller"]
@@ -55,12 +65,23 @@ class Clock:
     utc: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Assignment:
-    """The interval and phase of a station. A new object marks a running request as outdated."""
+    """An assigned station. A new object marks a running request as outdated.
+
+    Attributes:
+        interval: Polling interval in seconds.
+        phase: Its phase, as a part of the interval.
+        due: When the next poll is due, in monotonic seconds; `None` while a request is running.
+        group: Its group after the last poll.
+        failure: The outcome of the last poll, if it failed.
+    """
 
     interval: float
     phase: float
+    due: float | None
+    group: Group = Group.NEW
+    failure: Failure | None = None
 
 
 @dataclass(slots=True)
@@ -73,6 +94,7 @@ class Poller:
         clock: Sources of time and randomness.
         concurrency: Maximum number of concurrent requests.
         rate: Maximum number of requests started per second; 0: no limit.
+        max_backoff: Maximum wait of a failing station in seconds, unless its interval is longer.
     """
 
     fetch: Callable[[str], Awaitable[Outcome]]
@@ -80,10 +102,14 @@ class Poller:
     clock: Clock
     concurrency: int
     rate: float
+    max_backoff: float = 300.0
     _stations: dict[str, _Assignment] = field(default_factory=dict)
     _schedule: Schedule = field(default_factory=Schedule)
     _joined: int = 0
     _wake_up_pause: float = WAKE_UP_LIMITS[0]
+    _answering: int = 0
+    """Number of stations that answered last time."""
+    _recovered_at: float = -math.inf
     _started: dict[int, float] = field(default_factory=dict)
     _idle: list[asyncio.Future[DuePoll]] = field(default_factory=list)
     """One future per idle worker; the last one gets the next poll."""
@@ -107,12 +133,14 @@ class Poller:
         now = self.clock.monotonic()
         for uuid in self._stations.keys() - intervals.keys():
             self._schedule.remove(uuid)
-            del self._stations[uuid]
+            self._answering -= self._stations.pop(uuid).group is Group.ANSWERING
         for uuid, interval in intervals.items():
             known = self._stations.get(uuid)
             if known is None or known.interval != interval or uuid in at_once:
-                self._stations[uuid] = _Assignment(interval, known.phase if known else station_phase(self._joined))
+                phase = known.phase if known else station_phase(self._joined)
+                self._stations[uuid] = _Assignment(interval, phase, now)
                 self._joined += known is None
+                self._answering -= known is not None and known.group is Group.ANSWERING
                 self._schedule.put(uuid, now, Group.NEW)
         self._dispatch_soon()
 
@@ -129,6 +157,14 @@ class Poller:
     def hold(self, until: float) -> None:
         """Start no request before `until`; the latest hold applies."""
         self._schedule.hold(until)
+
+    def next_poll(self, uuid: str) -> float | None:
+        """Return when a station is polled next, in monotonic seconds.
+
+        `None`: a request is running, or the station is not assigned.
+        """
+        station = self._stations.get(uuid)
+        return None if station is None or station.due is None else max(station.due, self._schedule.held_until)
 
     @property
     def delay(self) -> float:
@@ -161,7 +197,11 @@ class Poller:
                 due_poll = await self._next_due_poll()
                 start = self.clock.monotonic()
             uuid, due, group = due_poll
-            assignment = self._stations[uuid]
+            assignment = self._stations.get(uuid)
+            if assignment is None:  # it was removed after the poll had been assigned
+                self._schedule.end(group, start)
+                continue
+            assignment.due = None
             self._started[number] = start
             outcome = await self.fetch(uuid)
             del self._started[number]
@@ -170,18 +210,45 @@ class Poller:
                 self._dispatch_soon()
             if isinstance(outcome, Failure) and outcome.retry_after is not None:
                 self._schedule.hold(now + outcome.retry_after)
-            if self._stations.get(uuid) is not assignment:
-                continue  # the station was removed, or has another interval or request
-            state = self.on_result(uuid, outcome, Moment(now, self.clock.utc()), now - start)
-            due = next_due(
-                outcome,
-                CompletedPoll(due, now, self.clock.chance()),
-                consecutive_failures=state.consecutive_failures,
-                interval=assignment.interval,
-                phase=assignment.phase,
-            )
-            if self._schedule.put(uuid, due, group_of(state)):
-                self._dispatch_soon()
+            if self._stations.get(uuid) is assignment:  # else it was removed, or has another interval or request
+                state = self.on_result(uuid, outcome, Moment(now, self.clock.utc()), now - start)
+                self._schedule_next(uuid, assignment, state, CompletedPoll(due, now, self.clock.chance()))
+
+    def _schedule_next(self, uuid: str, assignment: _Assignment, state: StationState, poll: CompletedPoll) -> None:
+        """Schedule the next poll of a station, and earlier ones of others if it answers again."""
+        was_answering = self._answering
+        group, failure_before, interval = group_of(state), assignment.failure, assignment.interval
+        self._answering += (group is Group.ANSWERING) - (assignment.group is Group.ANSWERING)
+        due = next_due(state, poll, interval=interval, phase=assignment.phase, max_backoff=self.max_backoff)
+        if state.failure is not None and not self._answering:
+            due = with_short_wait(due, state.failure, poll, interval, self._schedule.earliest)
+        assignment.due, assignment.group, assignment.failure = due, group, state.failure
+        if self._schedule.put(uuid, due, group):
+            self._dispatch_soon()
+        if state.failure is None and (failure_before is not None or not was_answering):
+            self._hasten(failure_before if was_answering else None, poll.now)
+
+    def _hasten(self, recovered: Failure | None, now: float) -> None:
+        """Poll failing stations soon, because another one has recovered from this failure; `None`: from any failure.
+
+        If others answered all the time, this happens at most once a minute: a station that fails again and again must
+        not cause a poll of each dead one every time.
+        """
+        if recovered is not None and now - self._recovered_at < SHORT_WAIT:
+            return
+        self._recovered_at = now
+        waiting = [
+            (uuid, station)
+            for uuid, station in self._stations.items()
+            if station.failure is not None and station.due is not None and can_recover_with(station.failure, recovered)
+        ]
+        window = recovery_window(len(waiting), self.rate)
+        for uuid, station in waiting:
+            due = now + window * self.clock.chance()
+            if station.due is not None and due < station.due:
+                station.due = due
+                self._schedule.put(uuid, due, station.group)
+        self._dispatch_soon()
 
     def _next_due_poll(self) -> asyncio.Future[DuePoll]:
         """Return a future for the next poll of a group with a free slot."""

@@ -1,8 +1,4 @@
-"""Determines when to poll each station: interval, backoff, Retry-After. All times are monotonic seconds.
-
-Each station has a grid: its phase plus a whole number of intervals. The golden ratio spreads the phases of any number
-of stations evenly, and a new station does not move the others. A failing station leaves the grid and uses full jitter:
-it waits for a random time up to a bound that doubles with each failure. A rejected station is only probed.
+"""A queue of due polls, within the request rate, a pause that the cloud requests, and the slots. Monotonic seconds.
 
 There is one queue per group of stations (slots.py). The earliest due poll of all groups comes first, so that each
 station is polled even if there are more polls than the limits allow. Exceptions: a group without a free slot is passed
@@ -14,70 +10,12 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 from evse_mqtt_bridge.polling.slots import Group, Slots
 
-__all__ = ["BACKOFF_LIMIT", "PROBE_INTERVAL", "CompletedPoll", "DuePoll", "Schedule", "next_due", "station_phase"]
-
-BACKOFF_LIMIT = 300.0
-"""Maximum backoff in seconds, unless the interval of the station is longer."""
-
-PROBE_INTERVAL = 900.0
-"""Seconds between two polls of a station whose token is rejected, or that the cloud does not know."""
+__all__ = ["DuePoll", "Schedule"]
 
 _Entry = tuple[float, int, str]
 """An entry of a queue: due time, serial number, key."""
-
-_SHORTEST_WAIT = 1.0
-_GOLDEN = (math.sqrt(5) - 1) / 2
-_PROBED = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND})
-_BUSY = frozenset({Reason.RATE_LIMITED, Reason.SERVER_ERROR})
-"""After these failures the wait is at least the interval, to add no load to an overloaded cloud."""
-
-
-def station_phase(index: int) -> float:
-    """Return the phase of the station with this index, as a part of its interval, from 0 up to 1."""
-    return index * _GOLDEN % 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CompletedPoll:
-    """A completed poll of a station.
-
-    Attributes:
-        due: When the poll was due.
-        now: When its outcome arrived.
-        chance: A random number from 0 up to 1.
-    """
-
-    due: float
-    now: float
-    chance: float
-
-
-def next_due(
-    outcome: Outcome, poll: CompletedPoll, *, consecutive_failures: int, interval: float, phase: float
-) -> float:
-    """Return when to poll a station again.
-
-    Args:
-        outcome: The outcome of the poll.
-        poll: The times of the poll.
-        consecutive_failures: Number of failures in a row, including this poll.
-        interval: Polling interval in seconds.
-        phase: The phase of the station, from 0 up to 1.
-    """
-    if isinstance(outcome, Failure):
-        if outcome.reason in _PROBED:
-            return poll.now + max(PROBE_INTERVAL, interval) * (0.9 + 0.2 * poll.chance)
-        bound = min(max(BACKOFF_LIMIT, interval), interval * 2.0 ** min(consecutive_failures - 1, 32))
-        shortest = interval if outcome.reason in _BUSY else _SHORTEST_WAIT
-        return poll.now + max(shortest, bound * poll.chance)
-    # At least half an interval after the poll was due, so that the first poll is not followed by another at once. Never
-    # in the past: missed polls are skipped and not caught up.
-    following = math.floor(poll.due / interval - phase + 0.5) + 1
-    upcoming = math.floor(poll.now / interval - phase) + 1
-    return (max(following, upcoming) + phase) * interval
 
 
 class DuePoll(NamedTuple):
@@ -129,6 +67,11 @@ class Schedule:
     def remove(self, key: str) -> None:
         """Remove `key`, if present."""
         self._due.pop(key, None)
+
+    @property
+    def earliest(self) -> float | None:
+        """When the earliest key is due; `None`: there is none."""
+        return min((entry[0] for heap in self._heaps.values() if (entry := self._first(heap))), default=None)
 
     def hold(self, until: float) -> None:
         """Return no key before `until`; the latest hold applies."""

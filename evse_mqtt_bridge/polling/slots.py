@@ -46,10 +46,13 @@ class Slots:
     """Counts the running requests of each group.
 
     Args:
-        concurrency: Maximum number of running requests, from 1. The caller must not exceed it.
+        concurrency: Maximum number of running requests, from 1; the caller must not exceed it. `None`: there is no
+            limit, and so no group needs a guarantee.
     """
 
-    def __init__(self, concurrency: int = sys.maxsize) -> None:
+    def __init__(self, concurrency: int | None = None) -> None:
+        self._guaranteed = 0 if concurrency is None else concurrency // 8
+        concurrency = sys.maxsize if concurrency is None else concurrency
         self._shared = shared = concurrency - concurrency // 4
         self._most = {
             Group.NEW: shared - shared // 4,
@@ -57,7 +60,6 @@ class Slots:
             Group.SUSPECT: shared,
             Group.UNAVAILABLE: max(1, shared // 2),
         }
-        self._guaranteed = concurrency // 8
         self._running = dict.fromkeys(self._most, 0)
         self._shared_running = 0
 

@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.model import Reason, StationState
@@ -56,6 +57,13 @@ class Introspection:
     def state(self, uuid: str) -> StationState:
         """Return the state of a station of the plan."""
         return self._stations.state(uuid)
+
+    def next_poll(self, uuid: str) -> datetime | None:
+        """Return when a station is polled next, in UTC; `None` while a request is running."""
+        due = self._polling.poller.next_poll(uuid)
+        if due is None:
+            return None
+        return self._clock.utc() + timedelta(seconds=max(0.0, due - self._clock.monotonic()))
 
     def summary(self) -> Snapshot:
         """Return a snapshot without stations."""

@@ -4,7 +4,7 @@ Every poll passes through the pipeline, so it does nothing but call the others.
 """
 
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.events import Listener
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, Listener, StateAged
 from evse_mqtt_bridge.domain.model import Outcome, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.service.components.publishing import Publishing
@@ -32,7 +32,24 @@ class Pipeline:
         event = self._stations.apply_outcome(uuid, outcome, moment, seconds)
         self._publishing.session.station_changed(event.station, event.old, event.new)
         self._listener.poll_completed(event)
+        if self._stations.has_consequences:
+            self._apply_consequences(moment)
         return event.new
+
+    def _apply_consequences(self, moment: Moment) -> None:
+        """Publish and report what the last outcome shows about other stations."""
+        for event in self._stations.consequences(moment):
+            match event:
+                case StateAged():
+                    self._state_aged(event)
+                case CloudRejecting():
+                    self._listener.cloud_rejecting(event)
+                case CloudAnswering():
+                    self._listener.cloud_answering(event)
+
+    def _state_aged(self, event: StateAged) -> None:
+        self._publishing.session.station_changed(event.station, event.old, event.new)
+        self._listener.state_aged(event)
 
     def age(self, moment: Moment, limit: int) -> bool:
         """Publish what changes without a poll, such as values that become too old.
@@ -45,6 +62,5 @@ class Pipeline:
             Whether there are further stations to update at this moment.
         """
         for event in self._stations.age(moment, limit):
-            self._publishing.session.station_changed(event.station, event.old, event.new)
-            self._listener.state_aged(event)
+            self._state_aged(event)
         return self._stations.is_aging_due(moment.monotonic)

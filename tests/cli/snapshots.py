@@ -93,6 +93,7 @@ REJECTED: dict[str, Any] = {
     "consecutive_failures": 9,
     "error": "HTTP 401 Unauthorized: the token was rejected",
     "error_at": AT - timedelta(seconds=12),
+    "next_poll": AT + timedelta(minutes=14),
 }
 """Changes that make a station one whose token the cloud rejects."""
 

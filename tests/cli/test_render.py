@@ -35,6 +35,7 @@ def test_listing_80_columns_nests_plugs_below_stations() -> None:
         "Garage south",
         "    the cloud rejects the token (for 2 h 05 min)",
         "    last error 12 s ago: HTTP 401 Unauthorized: the token was rejected",
+        "    next poll in 14 min",
         "  Left          charging       -  10.3 / 10.3 / 10.3 A   12 A  12 s",
         "  Right         charging       -  10.3 / 10.3 / 10.3 A   12 A  12 s",
         "Yard, Plug 1    offline   7107 W  10.3 / 10.3 / 10.3 A   12 A  12 s",
@@ -53,7 +54,7 @@ def test_listing_wide_terminal_is_one_table() -> None:
             "Garage south  Left    charging       -  10.3 / 10.3 / 10.3 A   12 A  12 s  the cloud rejects the token "
             "(for 2 h 05 min); last error 12 s ago: HTTP 401"
         ),
-        f"{'':75}Unauthorized: the token was rejected",
+        f"{'':75}Unauthorized: the token was rejected; next poll in 14 min",
         (
             "Garage south  Right   charging       -  10.3 / 10.3 / 10.3 A   12 A  12 s  the cloud rejects the token "
             "(for 2 h 05 min)"

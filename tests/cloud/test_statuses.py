@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.cloud.errors import of_status
-from evse_mqtt_bridge.domain.model import Failure, Reason
+from evse_mqtt_bridge.domain.model import Attribution, Failure, Reason
 
 NOW = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
 HERE = "Mon, 25 Mar 2024 11:12:20 GMT"
@@ -17,8 +17,9 @@ THERE = "Mon, 25 Mar 2024 08:00:00 GMT"
 """The time of a server whose clock is hours slow."""
 
 
-def _of(status: int, **headers: str) -> Failure:
-    return of_status(status, httpx.Headers({name.replace("_", "-"): text for name, text in headers.items()}), NOW)
+def _of(status: int, body: bytes = b"{}", **headers: str) -> Failure:
+    fields = httpx.Headers({name.replace("_", "-"): text for name, text in headers.items()})
+    return of_status(status, fields, body, NOW)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,37 @@ def _of(status: int, **headers: str) -> Failure:
     ],
 )
 def test_status_has_a_reason(status: int, reason: Reason, text: str) -> None:
-    assert _of(status) == Failure(reason, text)
+    failure = _of(status)
+    assert (failure.reason, failure.detail) == (reason, text)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "is_from_api"),
+    [
+        (401, b'{"message": "no"}', Reason.UNAUTHORIZED, True),
+        (401, b' \n["no"]', Reason.UNAUTHORIZED, True),
+        (401, b"", Reason.UNAUTHORIZED, False),
+        (401, b"no", Reason.UNAUTHORIZED, False),
+        (403, b"<html>Forbidden</html>", Reason.SERVER_ERROR, False),
+        (401, b"\xef\xbb\xbf <!doctype html>", Reason.SERVER_ERROR, False),
+        (404, b"<pre>Cannot GET /</pre>", Reason.NOT_FOUND, False),
+        (410, b"{}", Reason.NOT_FOUND, True),
+    ],
+)
+def test_rejection_depends_on_the_content(status: int, body: bytes, reason: Reason, is_from_api: bool) -> None:
+    failure = _of(status, body)
+    assert (failure.reason, failure.is_from_api) == (reason, is_from_api)
+    assert failure.attribution is Attribution.UNDECIDED
+    assert failure.is_probed
+
+
+@pytest.mark.parametrize(
+    ("status", "is_rejection"), [(204, True), (302, True), (407, True), (408, False), (503, False)]
+)
+def test_only_rejections_are_attributed(status: int, is_rejection: bool) -> None:
+    failure = _of(status)
+    assert (failure.attribution is not None) is is_rejection
+    assert not failure.is_probed
 
 
 def test_status_418_is_an_invalid_response() -> None:
@@ -101,7 +132,7 @@ def test_status_418_is_an_invalid_response() -> None:
 )
 def test_retry_after_is_read_from_the_headers(status: int, value: str, date: str | None, seconds: float | None) -> None:
     headers = {"retry_after": value} if date is None else {"retry_after": value, "date": date}
-    assert _of(status, **headers).retry_after == seconds
+    assert _of(status, b"", **headers).retry_after == seconds
 
 
 @pytest.mark.parametrize("status", [204, 302, 401, 404, 418])
@@ -115,6 +146,6 @@ _texts = st.text(st.characters(codec="latin-1"), max_size=40) | st.sampled_from(
 @given(st.integers(-1, 1000), _texts, _texts)
 def test_wait_is_within_bounds_for_any_headers(status: int, value: str, date: str) -> None:
     headers = httpx.Headers([(b"retry-after", value.encode("latin-1")), (b"date", date.encode("latin-1"))])
-    failure = of_status(status, headers, NOW)
+    failure = of_status(status, headers, b"", NOW)
     assert failure.detail.startswith(f"HTTP {status}")
     assert failure.retry_after is None or 1 <= failure.retry_after <= 3600

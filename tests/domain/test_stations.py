@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, StateAged
 from evse_mqtt_bridge.domain.model import Reading, Reason, Station
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.stations import Stations
-from tests.harness.samples import NOW, at, failure, plug_reading, reading
+from tests.harness.samples import NOW, at, failure, plug_reading, reading, rejection
 
 _RULES = Rules(stale_after=60)
 _UUIDS = [f"s{number}" for number in range(5)]
@@ -98,6 +99,38 @@ def test_plugs_beyond_maximum_are_noted() -> None:
     assert isinstance(most.outcome, Reading)
     assert most.outcome.notes[0].endswith("r8, r9, ...")
     assert len(most.outcome.notes[0]) < 400
+
+
+def test_rejection_decided_by_another_station_changes_the_state() -> None:
+    stations = _stations()
+    for second, uuid in enumerate(("s0", "s1")):
+        _poll(stations, uuid, second)
+    first = stations.apply_outcome("s0", rejection(), at(10), 0.1)
+    assert (first.new.reason, first.new.failure and first.new.failure.reason) == (Reason.ONLINE, Reason.SERVER_ERROR)
+    assert first.outcome == rejection(), "the event has the outcome as the client reported it"
+    assert not stations.has_consequences
+    _poll(stations, "s1", 11)
+    assert stations.has_consequences
+    (event,) = stations.consequences(at(11))
+    assert isinstance(event, StateAged)
+    assert (event.station.uuid, event.old, event.new.reason) == ("s0", first.new, Reason.UNAUTHORIZED)
+    assert event.new.plugs["p1"].reason is Reason.UNAUTHORIZED
+    assert stations.state("s0") is event.new
+    assert list(stations.consequences(at(11))) == []
+    again = stations.apply_outcome("s0", rejection(), at(41), 0.1)
+    assert (again.new.reason, again.new.probes) == (Reason.UNAUTHORIZED, 2)
+
+
+def test_rejection_of_all_stations_makes_them_server_errors() -> None:
+    stations = _stations()
+    for number, uuid in enumerate(_UUIDS * 3):
+        stations.apply_outcome(uuid, rejection(), at(number), 0.1)
+        events = list(stations.consequences(at(number)))
+        assert [type(event) for event in events] == ([CloudRejecting] if number == len(_UUIDS) - 1 else [])
+    assert {stations.state(uuid).reason for uuid in _UUIDS} == {Reason.SERVER_ERROR}
+    _poll(stations, "s2", 100)
+    (event,) = stations.consequences(at(100))
+    assert event == CloudAnswering(100.0)
 
 
 def test_failure_before_plugs_are_restored_counts() -> None:

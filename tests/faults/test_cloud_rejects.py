@@ -17,7 +17,7 @@ from tests.faults.setup import (
     wait_for_event,
     wait_until_up,
 )
-from tests.harness import CloudServer, Mosquitto, Observer, station_table
+from tests.harness import Answer, CloudServer, Mosquitto, Observer, station_table
 from tests.harness.misbehaving_server import MisbehavingServer, answer
 
 
@@ -55,6 +55,51 @@ def test_rejected_station_goes_offline_and_is_not_repolled(
         wait_for_event(bridge, "station_available_again")
         for number in (1, 2, 3):
             assert len(cloud.requests_of(uuid_of(number))) == 1, "a reload does not poll the others"
+
+
+_PAGE = Answer("<html><h1>403 Forbidden</h1></html>", 403, {"Content-Type": "text/html"})
+
+
+@pytest.mark.parametrize(
+    "rejection",
+    [_PAGE, Answer("", 401), Answer("", 404), Answer({"message": "no"}, 401)],
+    ids=["page 403", "empty 401", "empty 404", "JSON 401"],
+)
+def test_rejection_of_all_stations_blames_no_token(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer, rejection: Answer, report_row: ReportRow
+) -> None:
+    """One line for all stations; a reload shows that the bridge recovers, and that a rejected token is found then."""
+    for number in range(3):
+        cloud.answer(uuid_of(number), station_answer(number))
+    # The second run begins while the cloud rejects everything, so that retained values make the first failure count.
+    config = configure(tmp_path, broker, cloud, 3)
+    with running_bridge(config) as bridge:
+        wait_until_up(observer, 0, 1, 2)
+        bridge.stop()
+    for number in range(3):
+        cloud.answer(uuid_of(number), rejection)
+    with running_bridge(config) as bridge:
+        wait_for_event(bridge, "cloud_rejecting")
+        for number in range(3):
+            observer.wait_for(f"evse/{uuid_of(number)}/availability_reason", "server_error")
+            observer.wait_for(f"evse/{uuid_of(number)}/availability", "offline")
+        cloud.answer(uuid_of(0), station_answer(0))
+        cloud.answer(uuid_of(1), station_answer(1))
+        cloud.answer(uuid_of(2), {"message": "no"}, status=401)
+        configure(tmp_path, broker, cloud, 3, cloud={"timeout": 9})  # polls all stations at once
+        bridge.send_signal(signal.SIGHUP)
+        wait_for_event(bridge, "cloud_answering")
+        observer.wait_for(f"evse/{uuid_of(1)}/availability", "online")
+        observer.wait_for(f"evse/{uuid_of(2)}/availability_reason", "unauthorized")
+        wait_for_event(bridge, "station_rejected")
+        bridge.stop()
+    (line,) = log_entries(bridge, "cloud_rejecting", level="warning")
+    assert "token" not in line["detail"]
+    assert len(log_entries(bridge, "cloud_answering", level="info")) == 1
+    (error,) = log_entries(bridge, level="error")
+    assert (error["event"], error["station"]) == ("station_rejected", name_of(2))
+    assert not log_entries(bridge, "station_unavailable", "station_available_again")
+    report_row(8, f"{line['message']}: {line['detail']}")
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["not used", "used on request"])

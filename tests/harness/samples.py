@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason
+from evse_mqtt_bridge.domain.model import Attribution, Failure, Outcome, PlugReading, Reading, Reason
 from evse_mqtt_bridge.domain.statuses import STATUSES
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "plug_reading",
     "plug_readings",
     "reading",
+    "rejection",
 ]
 
 NOW = datetime(2024, 3, 25, 11, 12, 20, tzinfo=UTC)
@@ -56,6 +57,17 @@ def reading(*plugs: PlugReading, invalid: Iterable[str] = ()) -> Reading:
 def failure(reason: Reason) -> Failure:
     """Return the outcome of a failed poll."""
     return Failure(reason, "something happened")
+
+
+def rejection(
+    reason: Reason = Reason.UNAUTHORIZED,
+    attribution: Attribution = Attribution.UNDECIDED,
+    *,
+    is_from_api: bool = True,
+) -> Failure:
+    """Return the outcome of a poll that got HTTP 401 or 404, by default as the client reports it."""
+    detail = "HTTP 404 Not Found: no such station" if reason is Reason.NOT_FOUND else "HTTP 401 Unauthorized: rejected"
+    return Failure(reason, detail, attribution=attribution, is_probed=True, is_from_api=is_from_api)
 
 
 numeric_values = st.one_of(

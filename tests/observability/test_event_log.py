@@ -12,6 +12,8 @@ from evse_mqtt_bridge.domain.events import (
     BrokerChanged,
     BrokerConnected,
     BrokerDisconnected,
+    CloudAnswering,
+    CloudRejecting,
     ConfigurationApplied,
     ConfigurationRejected,
     ConsumerStarted,
@@ -26,12 +28,13 @@ from evse_mqtt_bridge.domain.events import (
     StationRemoved,
     SubscriptionRejected,
 )
-from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason, Station, StationState
+from evse_mqtt_bridge.domain.model import Attribution, Failure, Outcome, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.domain.plugs import restore_plugs
-from evse_mqtt_bridge.observability.event_log import LINES_PER_MINUTE, LOGGED_ONCE_LIMIT, EventLog
+from evse_mqtt_bridge.observability.event_log import EventLog
 from evse_mqtt_bridge.observability.log import make_logger
+from evse_mqtt_bridge.observability.station_log import LINES_PER_MINUTE, LOGGED_ONCE_LIMIT
 from tests.harness import Clock
-from tests.harness.samples import at, failure, plug_reading, reading
+from tests.harness.samples import at, failure, plug_reading, reading, rejection
 
 _NORTH = Station("e1", 30, name="Garage north")
 _OK = reading()
@@ -186,6 +189,54 @@ def test_aged_station_is_logged_with_its_last_failure(run: _Run) -> None:
     (line,) = run.lines
     assert (line["event"], line["reason"]) == ("station_unavailable", "unreachable")
     assert line["detail"] == "something happened"
+
+
+def _attributed(attribution: Attribution, reason: Reason = Reason.SERVER_ERROR) -> Failure:
+    return replace(rejection(reason), attribution=attribution)
+
+
+def test_rejection_is_logged_once_it_concerns_the_station(run: _Run) -> None:
+    undecided, decided = _attributed(Attribution.UNDECIDED), _attributed(Attribution.STATION, Reason.UNAUTHORIZED)
+    run.poll(_OK, undecided, undecided, undecided, undecided, decided, decided, _OK)
+    assert run.ids == ["station_available", "station_rejected", "station_available_again"]
+    assert run.lines[2]["after"] == "2 min", "since it became unavailable"
+
+
+def test_rejection_decided_by_another_station_is_logged(run: _Run) -> None:
+    old = advance(StationState(), _attributed(Attribution.UNDECIDED), Rules(offline_after=1), at(0))
+    run.event_log.poll_completed(PollCompleted(_NORTH, StationState(), old, _OK, at(0), 0.1))
+    assert run.ids == []
+    new = replace(old, failure=_attributed(Attribution.STATION))
+    run.event_log.state_aged(StateAged(_NORTH, old, new, at(1)))
+    assert run.ids == ["station_unavailable"], "also if the reason is the same"
+    run.event_log.state_aged(StateAged(_NORTH, new, new, at(2)))
+    assert run.ids == ["station_unavailable"]
+
+
+def test_rejection_by_the_cloud_is_one_line_for_all_stations(run: _Run) -> None:
+    stations = [Station(f"e{number}", 30) for number in range(5)]
+    for station in stations:
+        run.poll(_OK, station=station, every=0)
+    known = len(run.lines)
+    for _ in range(5):
+        for station in stations:
+            run.poll(_attributed(Attribution.CLOUD), station=station, every=1)
+    run.event_log.cloud_rejecting(CloudRejecting("HTTP 401 Unauthorized", 5))
+    for station in stations:
+        run.poll(_OK, station=station, every=1)
+    run.event_log.cloud_answering(CloudAnswering(240.0))
+    assert [(line["event"], line["level"]) for line in run.lines[known:]] == [
+        ("cloud_rejecting", "warning"),
+        ("cloud_answering", "info"),
+    ]
+    assert run.lines[known]["detail"] == "HTTP 401 Unauthorized"
+    assert run.lines[known + 1]["after"] == "4 min"
+
+
+def test_other_failure_after_rejections_is_logged(run: _Run) -> None:
+    run.poll(_OK, *[_attributed(Attribution.CLOUD)] * 3, _UNREACHABLE, _UNREACHABLE, _OK)
+    assert run.ids == ["station_available", "station_unavailable", "station_available_again"]
+    assert run.lines[1]["reason"] == "unreachable"
 
 
 def test_unusual_answer_is_logged_once(run: _Run) -> None:

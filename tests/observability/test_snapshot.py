@@ -48,6 +48,9 @@ class _Bridge:
     def state(self, uuid: str) -> StationState:
         return self._stations.state(uuid)
 
+    def next_poll(self, uuid: str) -> datetime | None:
+        return self.now + timedelta(seconds=30) if uuid == "s1" else None
+
     def poll(self, uuid: str, outcome: Outcome) -> None:
         self.now += timedelta(minutes=1)
         moment = Moment((self.now - NOW).total_seconds(), self.now)
@@ -74,6 +77,11 @@ class _Bridge:
 @pytest.fixture(name="bridge")
 def _bridge() -> _Bridge:
     return _Bridge()
+
+
+def test_station_snapshot_has_the_next_poll(bridge: _Bridge) -> None:
+    stations = bridge.stations()
+    assert [stations[uuid].next_poll for uuid in ("s1", "s2")] == [NOW + timedelta(seconds=30), None]
 
 
 def test_station_snapshot_before_first_poll_has_no_values(bridge: _Bridge) -> None:
@@ -181,7 +189,7 @@ def test_json_keys_are_those_of_the_api(bridge: _Bridge) -> None:
     assert content["health"].keys() == {"healthy", "ready", "words"}
     station = content["stations"][0]
     assert ",".join(station) == (
-        "uuid,name,topic,interval,reason,since,polled,misses,error,error_at,note,plugs,revision"
+        "uuid,name,topic,interval,reason,since,polled,misses,error,error_at,note,plugs,revision,next_poll"
     )
     assert ",".join(station["plugs"][0]) == (
         "uuid,name,topic,status,power,current_l1,current_l2,current_l3,dyn_current_limit,time,reason,since,steps"

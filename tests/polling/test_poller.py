@@ -12,9 +12,9 @@ from itertools import pairwise
 import pytest
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance
-from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason, StationState
+from evse_mqtt_bridge.domain.model import Attribution, Failure, Outcome, Reason, StationState
 from evse_mqtt_bridge.polling.poller import Clock, Poller
-from tests.harness.samples import NOW, failure, reading
+from tests.harness.samples import NOW, failure, reading, rejection
 from tests.harness.virtual_time import run
 
 _OK = reading()
@@ -218,13 +218,13 @@ def test_retry_after_pauses_all_stations() -> None:
 
 
 def test_failing_station_backs_off_and_others_continue() -> None:
-    cloud = _Cloud(answers={"s0": failure(Reason.SERVER_ERROR), "s1": failure(Reason.UNAUTHORIZED)})
+    cloud = _Cloud(answers={"s0": failure(Reason.SERVER_ERROR), "s1": rejection(attribution=Attribution.STATION)})
     _poll(cloud, _many(5), 24 * 3600)
     assert 24 * 12 <= len(cloud.times_of("s0")) <= 24 * 3600 / 150 * 1.5, "about every 150 s, at most 300 s apart"
     assert min(cloud.gaps_of("s0")) >= 1
     assert max(cloud.gaps_of("s0")) <= 301
-    assert min(cloud.gaps_of("s1")) >= 810
-    assert max(cloud.gaps_of("s1")) <= 991
+    expected = [min(900, 30 * 2**probe) for probe in range(len(cloud.gaps_of("s1")))]
+    assert cloud.gaps_of("s1") == pytest.approx(expected, rel=0.11)
     assert len(cloud.times_of("s2")) == pytest.approx(24 * 120, abs=2)
 
 
@@ -257,6 +257,133 @@ def test_exception_in_callback_ends_the_poller(callback: str, monkeypatch: pytes
     with pytest.raises(ExceptionGroup) as raised:
         run(work())
     assert raised.group_contains(ZeroDivisionError)
+
+
+# Recovery
+
+
+def _recovery(
+    count: int, outage: float, *, interval: float = 30, rate: float = 50, outcome: Outcome | None = None
+) -> tuple[list[float], list[float]]:
+    """Let all stations fail for `outage` seconds.
+
+    Returns:
+        When each station is answered for the first time after the outage, in seconds since its end, and the times of
+        all requests after it.
+    """
+    cloud = _Cloud()
+    fails = outcome or failure(Reason.UNREACHABLE)
+
+    async def work() -> None:
+        async with _running(cloud, rate=rate) as poller:
+            poller.assign(_many(count, interval))
+            await asyncio.sleep(300)
+            cloud.answers.update(dict.fromkeys(_many(count), fails))
+            await asyncio.sleep(outage)
+            cloud.answers.clear()
+            await asyncio.sleep(600)
+
+    run(work())
+    end = 300 + outage
+    answered = [min(time for time in cloud.times_of(uuid) if time >= end) - end for uuid in _many(count)]
+    return answered, [time - end for time, _ in cloud.requests if time >= end]
+
+
+@pytest.mark.parametrize(
+    ("count", "outage", "interval"), [(1, 180, 5), (3, 180, 5), (3, 7200, 5), (20, 7200, 30), (400, 1800, 60)]
+)
+def test_stations_are_back_within_90_seconds(count: int, outage: float, interval: float) -> None:
+    answered, _ = _recovery(count, outage, interval=interval)
+    assert max(answered) <= 90
+
+
+def test_rejected_stations_are_back_within_90_seconds() -> None:
+    answered, _ = _recovery(3, 7200, outcome=rejection(attribution=Attribution.CLOUD))
+    assert max(answered) <= 90
+
+
+def test_recovery_of_many_stations_uses_half_of_the_rate() -> None:
+    answered, requests = _recovery(400, 900, interval=60, rate=10)
+    assert max(answered) - min(answered) <= 2 * 400 / 10 + 5
+    for start in range(0, 120, 10):
+        assert sum(start <= time < start + 10 for time in requests) <= 10 * 10 + 5
+
+
+def test_outage_of_all_stations_bounds_the_requests() -> None:
+    cloud = _Cloud(answers=dict.fromkeys(_many(400), failure(Reason.UNREACHABLE)))
+    _poll(cloud, _many(400), 2700, rate=50)
+    later = [time for time, _ in cloud.requests if time > 1800]
+    assert len(later) < 400 * 900 / 150 * 1.3
+
+
+def test_rejected_token_is_not_polled_on_recovery() -> None:
+    cloud = _Cloud(answers={"s0": rejection(attribution=Attribution.STATION)})
+
+    async def work() -> None:
+        async with _running(cloud) as poller:
+            poller.assign(_many(5))
+            await asyncio.sleep(3600)
+            others = {f"s{number}": failure(Reason.UNREACHABLE) for number in range(1, 5)}
+            for _ in range(20):
+                cloud.answers.update(others)
+                await asyncio.sleep(300)
+                for uuid in others:
+                    del cloud.answers[uuid]
+                await asyncio.sleep(300)
+
+    run(work())
+    assert min(cloud.gaps_of("s0")[6:]) >= 810
+
+
+@pytest.mark.parametrize(("attribution", "polls"), [(Attribution.CLOUD, 2), (Attribution.UNDECIDED, 1)])
+def test_first_answer_after_the_start_shortens_waits(attribution: Attribution, polls: int) -> None:
+    """The cloud may have failed for the station in the last moment of an outage."""
+    cloud = _Cloud(answers={"s0": rejection(attribution=attribution)}, seconds={"s1": 1.0})
+
+    async def work() -> None:
+        async with _running(cloud) as poller:
+            poller.assign(_many(2))
+            await asyncio.sleep(10)
+
+    run(work())
+    assert len(cloud.times_of("s0")) == polls
+
+
+def test_flapping_station_causes_few_polls_of_dead_ones() -> None:
+    dead = {f"s{number}": failure(Reason.UNREACHABLE) for number in range(2, 20)}
+    cloud = _Cloud(answers=dict(dead))
+
+    async def work() -> None:
+        async with _running(cloud, rate=50) as poller:
+            poller.assign(_many(20, interval=5))
+            for _ in range(200):
+                await asyncio.sleep(20)
+                cloud.answers["s1"] = failure(Reason.UNREACHABLE)
+                await asyncio.sleep(20)
+                del cloud.answers["s1"]
+
+    run(work())
+    for uuid in dead:
+        assert len(cloud.times_of(uuid)) <= 8000 / 60 * 1.5
+
+
+def test_next_poll_is_known_except_during_a_request() -> None:
+    cloud = _Cloud(answers={"s0": failure(Reason.UNREACHABLE)}, seconds={"s1": 5})
+
+    async def work() -> None:
+        async with _running(cloud) as poller:
+            poller.assign(_many(2))
+            assert poller.next_poll("s0") == 1000
+            await asyncio.sleep(1)
+            waits = poller.next_poll("s0")
+            assert waits is not None
+            assert 1001 < waits <= 1031
+            assert poller.next_poll("s1") is None
+            poller.hold(5000)
+            assert poller.next_poll("s0") == 5000
+            assert poller.next_poll("s2") is None
+
+    run(work())
 
 
 # Stations that hang
@@ -400,6 +527,27 @@ def test_assign_changes_do_not_affect_other_stations() -> None:
     assert 200 in cloud.times_of("s2")
 
 
+def test_station_removed_after_its_poll_was_assigned_is_skipped() -> None:
+    """Both polls are assigned to workers at the same time; the first one leads to the removal of the other station."""
+    polled = []
+
+    async def work() -> None:
+        async def fetch(uuid: str) -> Outcome:
+            polled.append(uuid)
+            poller.assign({uuid: 30})
+            return _OK
+
+        async with _running(_Cloud()) as poller:
+            poller.fetch = fetch
+            await asyncio.sleep(1)
+            poller.assign({"s0": 30, "s1": 30})
+            await asyncio.sleep(100)
+
+    run(work())
+    assert len(set(polled)) == 1
+    assert len(polled) > 2
+
+
 def test_assign_first_station_starts_idle_poller() -> None:
     cloud = _Cloud()
 
@@ -430,8 +578,8 @@ def test_result_of_removed_station_is_ignored() -> None:
 
 @pytest.mark.parametrize("change", ["another token", "removed and added"])
 def test_result_of_replaced_request_is_ignored(change: str) -> None:
-    """A late rejection of the old token must not delay the station for 15 minutes."""
-    cloud = _Cloud(answers={"s0": failure(Reason.UNAUTHORIZED)}, seconds={"s0": 5})
+    """A late rejection of the old token must not delay the station."""
+    cloud = _Cloud(answers={"s0": rejection(attribution=Attribution.STATION)}, seconds={"s0": 5})
 
     async def work() -> None:
         async with _running(cloud) as poller:

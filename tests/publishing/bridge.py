@@ -54,6 +54,9 @@ class Bridge:
     def state(self, uuid: str) -> StationState:
         return self.stations.state(uuid)
 
+    def next_poll(self, _uuid: str) -> datetime | None:
+        return None
+
     def poll(self, uuid: str, outcome: Outcome, moment: Moment) -> PollCompleted:
         """Complete a poll of a station with this outcome."""
         event = self.stations.apply_outcome(uuid, outcome, moment, 0.1)

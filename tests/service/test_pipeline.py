@@ -8,13 +8,13 @@ import pytest
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.events import Listener, PollCompleted, StateAged
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, Listener, PollCompleted, StateAged
 from evse_mqtt_bridge.domain.model import Outcome, Reason, Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.pipeline import Pipeline
-from tests.harness.samples import NOW, failure, reading
+from tests.harness.samples import NOW, failure, reading, rejection
 
 _UUID = "a" * 32
 _CONFIG = Config.model_validate(
@@ -40,6 +40,12 @@ class _Recorder(Listener):
 
     def state_aged(self, event: StateAged) -> None:
         self.calls.append(("state_aged", event))
+
+    def cloud_rejecting(self, event: CloudRejecting) -> None:
+        self.calls.append(("cloud_rejecting", event))
+
+    def cloud_answering(self, event: CloudAnswering) -> None:
+        self.calls.append(("cloud_answering", event))
 
 
 @pytest.fixture
@@ -71,6 +77,15 @@ def test_on_result_reaches_the_session_before_listeners(pipeline: Pipeline, reco
     assert change == (event.old, event.new)
     assert (event.station.uuid, event.old, event.new.reason) == (_UUID, StationState(), Reason.ONLINE)
     assert (event.moment, event.seconds) == (Moment(1.0, NOW), 0.1)
+
+
+def test_consequences_reach_the_session_and_listeners(pipeline: Pipeline, recorder: _Recorder) -> None:
+    """There is only one station, so a rejection that is not the API's concerns the cloud."""
+    pipeline.on_result(_UUID, rejection(is_from_api=False), Moment(1.0, NOW), 0.1)
+    assert [name for name, _ in recorder.calls] == ["session", "poll_completed", "cloud_rejecting"]
+    recorder.calls.clear()
+    pipeline.on_result(_UUID, reading(), Moment(2.0, NOW), 0.1)
+    assert [name for name, _ in recorder.calls] == ["session", "poll_completed", "cloud_answering"]
 
 
 def test_age_without_stale_measurements_does_nothing(pipeline: Pipeline, recorder: _Recorder) -> None:

@@ -108,7 +108,8 @@ class StationRow:
         name: Name of the station.
         rank: The most urgent rank among the station and its plugs.
         unavailable: Why the station is not online, and since when; empty if it is online.
-        remarks: The last error, if it is recent or the station is unavailable, and the note about the last response.
+        remarks: The last error, if it is recent or the station is unavailable, when it is polled next, and the note
+            about the last response.
         plugs: The plugs.
     """
 
@@ -129,6 +130,8 @@ def station_row(at: datetime, station: StationSnapshot) -> StationRow:
         age = (at - station.error_at).total_seconds()
         if not is_online or station.consecutive_failures or age < _RECENT:
             remarks.append(f"last error {elapsed(at, station.error_at)} ago: {clean(station.error, ERROR_LENGTH)}")
+    if station.consecutive_failures and station.next_poll is not None:
+        remarks.append(f"next poll in {elapsed(station.next_poll, at)}")
     if station.note:
         remarks.append(f"unusual: {clean(station.note, ERROR_LENGTH)}")
     return StationRow(

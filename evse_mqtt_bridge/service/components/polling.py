@@ -21,7 +21,7 @@ class Polling(Component):
         self._on_result = on_result
         self._client = self._prepared = CloudClient(config.cloud)
         self._requests: dict[str, StationRequest] = {}
-        self._poller = self._new_poller(config.cloud)
+        self._poller = self._new_poller(config)
         self._assign_stations(config, known={})
 
     @property
@@ -61,18 +61,20 @@ class Polling(Component):
             known = {}
             held_until = self._poller.held_until
             self._client, self._requests = self._prepared, {}
-            self._poller = self._new_poller(new.cloud)
+            self._poller = self._new_poller(new)
             if new.cloud.base_url == old.cloud.base_url:  # another API did not request the pause
                 self._poller.hold(held_until)
+        self._poller.max_backoff = new.polling.max_backoff
         self._assign_stations(new, known)
 
-    def _new_poller(self, settings: Cloud) -> Poller:
+    def _new_poller(self, config: Config) -> Poller:
         return Poller(
             self._fetch,
             self._on_result,
             self._clock,
-            concurrency=settings.max_concurrency,
-            rate=settings.max_requests_per_second,
+            concurrency=config.cloud.max_concurrency,
+            rate=config.cloud.max_requests_per_second,
+            max_backoff=config.polling.max_backoff,
         )
 
     def _assign_stations(self, config: Config, known: Mapping[str, StationConfig]) -> None:

@@ -327,7 +327,9 @@
     }, redraw() { for (const row of rows.values()) row.redraw(); }, tick() {
       const kind = stationKind(data), failures = data.misses;
       const lastPoll = data.polled === null ? "not polled yet" : `polled ${formatAge(now() - Date.parse(data.polled))} ago`;
-      setText(polled, `${lastPoll}, every ${formatAge(data.interval * 1000)}`);
+      const wait = data.next_poll === null ? 0 : Date.parse(data.next_poll) - now();
+      const nextPoll = failures && wait > 0 ? `next in ${formatAge(wait)}` : `every ${formatAge(data.interval * 1000)}`;
+      setText(polled, `${lastPoll}, ${nextPoll}`);
       setHidden(explanation, kind !== "unavailable");
       if (kind === "unavailable") setText(explanation, unavailableText(data));
       setHidden(error, !data.error);

@@ -20,7 +20,7 @@ from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Outcome
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.polling.schedule import Schedule
-from evse_mqtt_bridge.publishing.publication import Publication
+from evse_mqtt_bridge.publishing.publication import Phase, Publication
 
 __all__ = ["Costs", "costs", "memory"]
 
@@ -51,7 +51,8 @@ class _Bridge:
         self.stations = Stations(plan.stations, plan.rules, started=0.0)
         self._publication = Publication(plan, self.stations, _BEGAN)
         self._publication.connected()
-        self._publication.restored()
+        while self._publication.restored() is not None:
+            pass  # there are no retained messages
         self._publish()
 
     def poll(self, uuid: str, outcome: Outcome, moment: Moment) -> None:
@@ -61,8 +62,12 @@ class _Bridge:
             self._publish()
 
     def _publish(self) -> None:
-        while self._publication.next_message() is not None:
-            pass
+        while True:
+            while self._publication.next_message() is not None:
+                pass
+            if self._publication.phase is not Phase.MIGRATING:
+                return
+            self._publication.stage_acknowledged()
 
 
 def costs(config_file: Path) -> Costs:

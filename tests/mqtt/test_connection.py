@@ -82,6 +82,17 @@ async def test_large_messages_are_skipped(protocol: str) -> None:
         assert connection.skipped == 1
 
 
+async def test_burst_is_received_in_order_before_the_end() -> None:
+    """More than is read, or handled, in one step; the broker closes the connection right after it."""
+    received = Received()
+    count = 20_000
+    burst = b"".join(publish(f"t/{number}", b"x" * 500) for number in range(count))
+    async with raw_broker(answer_nothing) as broker, connected(broker, received) as connection:
+        broker.send(burst + packet(0xE0, b"\x8b"))
+        assert (await connection.keep_alive()).detail == "the broker closed the connection: Server shutting down"
+    assert [topic for topic, _, _ in received.messages] == [f"t/{number}" for number in range(count)]
+
+
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_messages_above_qos_0_are_acknowledged(qos: int) -> None:
     """No subscription asks for them, but a broker that waits for acknowledgements would stop sending."""

@@ -2,9 +2,8 @@
 
 1. The bridge's own `info`. Only when it is read, it may be written without losing previous entries.
 2. The `info` of the stations below the known base topics.
-3. The search: the `info` of bridges with this client id under any base topic. It follows when everything is published,
-   with one filter after the other, because some brokers close the connection at a filter that they do not allow.
-   Without an `info` of its own, the bridge may search in the second step.
+3. The search: the `info` of bridges with this client id under any base topic. It is part of the second step, unless the
+   broker closed a connection at it. Then it follows when everything is published, with one filter after the other.
 4. The `info` of the stations below the base topics that the search found.
 """
 
@@ -88,13 +87,13 @@ class ManifestReader:
         Args:
             client_id: The bridge's MQTT client id, which may have changed since the last step.
             own: The bridge's base topic, which may have changed since the last step.
-            may_search: Whether the search is part of the step if the bridge has no `info` of its own.
+            may_search: Whether the search is part of the second step.
         """
         self._client_id, self._own = client_id, own
         self._add_base(own, client_id)
         wanted = [own.info]
         if own.info in self._filters:
-            search = Topics.bridge_info_filters() if may_search and not self._bridges.get(own.info) else []
+            search = Topics.bridge_info_filters() if may_search else []
             wanted = [*(base.manifest_filter for base in self._bases), *search]
         new = tuple(dict.fromkeys(each for each in wanted if each not in self._filters))
         self._filters += new

@@ -8,10 +8,9 @@ has room, and does the waiting. The rules:
 - Before that, the bridge reads the manifest: the retained `info` topics that a previous run, or this one, published.
 - The broker retains an entry for every topic before the topic is published, and until it is cleared. So the `info` of a
   station, or of the bridge, lists the present entry and the previous ones whose topics are not yet cleared.
-- After everything is published, the bridge searches the broker for entries under other base topics, which a previous
-  run had. Values do not wait for that, and it can be given up: it is only needed to clear topics. Exception: a bridge
-  without an `info` of its own searches first. Its base topic may be new, and the form of discovery as well, and Home
-  Assistant must not see both forms at once.
+- The manifest includes entries under other base topics, which a previous run had. Some brokers close the connection at
+  the search for them. Then it follows after everything is published, and can be given up, because it is only needed to
+  clear topics.
 - Previous entries lead to a migration: stages that must be acknowledged one by one before anything else is published,
   and topics that are cleared when nothing else is pending. Each `info` without them follows the clearing.
 - If only stations changed and the migration has no stages, the bridge publishes those stations; otherwise, it

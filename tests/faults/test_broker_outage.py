@@ -182,7 +182,7 @@ def test_invalid_configuration_at_start_exits_with_78(tmp_path: Path, report_row
     config.write_text('[mqtt]\nhost = "localhost"\nprotocol = 5\n')
     result = run_command("run", "--config", config)
     assert result.returncode == 78
-    assert result.stderr == f'{config}:3: mqtt.protocol: expected "5" or "3.1.1"\n'
+    assert result.stderr == f'{config}:3: mqtt.protocol: expected "auto", "5" or "3.1.1"\n'
     report_row(5, f"exit 78: {result.stderr.strip().removeprefix(str(tmp_path))}")
 
 

@@ -103,11 +103,6 @@ class ModelBroker:
                 self._search(self._publication)
         return delivered
 
-    def search(self) -> None:
-        """Receive everything that is pending, until the search for previous base topics is complete."""
-        while self._publication is not None and not self._is_search_complete:
-            self.deliver()
-
     def _search(self, publication: Publication) -> None:
         """Deliver the retained messages of the next subscription of the search."""
         subscriptions = publication.next_search()

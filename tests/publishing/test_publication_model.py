@@ -190,7 +190,6 @@ class PublicationAndBroker(RuleBasedStateMachine):
     def reconfigure_the_connection(self, other: _MakePlan, client_id: str) -> None:
         if client_id != self.bridge.plan.client_id or self._has_other_client_ids():
             self._read_the_manifest()
-            self.broker.search()  # what was published under another client id is found only with that client id
         self.broker.stop()
         self.bridge.publication.reconfigured(other(client_id))
         self.broker.connect(self.bridge.publication, is_restored=False)

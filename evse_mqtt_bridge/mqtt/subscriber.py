@@ -46,7 +46,7 @@ class Subscriber:
     async def subscribe(self, filters: Iterable[str]) -> None:
         """Subscribe, and report the filters that the broker rejected."""
         self._is_optional = False
-        self._report(await self._subscribe(list(filters)))
+        self._report(await self._subscribe([each for each in filters if not self._suspects.is_given_up(each)]))
 
     async def read(self, filters: Iterable[str], *, is_optional: bool = False) -> None:
         """Subscribe, and wait until all retained messages have arrived; never return if the connection ends before.
@@ -56,8 +56,8 @@ class Subscriber:
             is_optional: Whether they are only needed for a clean-up. They are given up at once if the broker closes the
                 connection.
         """
-        reader = self._reader
-        if reader is None:
+        reader, filters = self._reader, [each for each in filters if not self._suspects.is_given_up(each)]
+        if reader is None or not filters:
             return
         self._is_optional = is_optional
         end = await reader.read(filters)
@@ -82,9 +82,14 @@ class Subscriber:
         self.may_search_first &= _SEARCH_FILTERS.isdisjoint(filters)
         if given_up := self._suspects.closed(filters, is_optional=self._is_optional):
             self._report([given_up])
+            if given_up in _SEARCH_FILTERS:  # each further one would cost another connection
+                self._suspects.give_up(_SEARCH_FILTERS)
 
     async def _subscribe(self, filters: list[str]) -> list[str]:
-        """Subscribe, suspects one by one; return the filters that the broker rejected, or that are given up."""
+        """Subscribe, suspects one by one; return the filters that the broker rejected.
+
+        They include a given-up marker.
+        """
         rejected = [each for each in filters if self._suspects.is_given_up(each)]
         for batch in self._suspects.batches(filters):
             if self._connection is None or self._connection.disconnected.done():

@@ -134,6 +134,10 @@ class FilterSuspects:
         self._given_up.add(unknown[0])
         return unknown[0]
 
+    def give_up(self, filters: Iterable[str]) -> None:
+        """Do not subscribe to these filters any more."""
+        self._given_up.update(filters)
+
     def is_given_up(self, topic_filter: str) -> bool:
         """Return whether a filter is given up."""
         return topic_filter in self._given_up

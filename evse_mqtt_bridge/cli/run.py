@@ -16,8 +16,9 @@ __all__ = ["run"]
 
 @click.command()
 @config_option
+@click.option("--watch", is_flag=True, help="Reload when a file of the configuration changes, including its secrets.")
 @click.pass_obj
-def run(signals: "SignalHandler", config: Path | None) -> None:
+def run(signals: "SignalHandler", config: Path | None, *, watch: bool) -> None:
     """Run the bridge until SIGTERM or SIGINT.
 
     On SIGHUP the bridge reloads the configuration. Stations that did not change are not interrupted. If the new
@@ -27,10 +28,11 @@ def run(signals: "SignalHandler", config: Path | None) -> None:
     Examples:
       evse-mqtt-bridge run
       evse-mqtt-bridge run --config /etc/evse-mqtt-bridge/config.toml
+      evse-mqtt-bridge run --watch
       EVSE_MQTT_BRIDGE__LOG__LEVEL=debug evse-mqtt-bridge run
     """
     # structlog and httpx import these for output in a terminal, which takes 4 MB of memory.
     with without("rich", "greenlet", "httpx._main"):
         from evse_mqtt_bridge.cli.actions.run import run_bridge  # noqa: PLC0415  # imported when the command runs
 
-    run_bridge(config, signals)
+    run_bridge(config, signals, is_watching=watch)

@@ -19,7 +19,7 @@ from evse_mqtt_bridge.config.schema_index import KeyPath, format_path, variable_
 from evse_mqtt_bridge.config.secrets import Resolved, exposed_files, has_secrets, others_can_read, resolve
 from evse_mqtt_bridge.config.source_positions import key_lines
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
-from evse_mqtt_bridge.support.files import read_file
+from evse_mqtt_bridge.support.files import file_digest, read_file
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["Loaded", "load", "parse", "read_text", "read_toml"]
@@ -41,11 +41,13 @@ class Loaded:
         config: The configuration.
         path: Its file; `None` if it comes from environment variables alone.
         warnings: Warnings about it, one line each.
+        ca_digest: The digest of the content of `cloud.ca_file`, which may change while the name stays; empty: no file.
     """
 
     config: Config
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+    ca_digest: str = ""
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -87,7 +89,8 @@ def parse(text: str, path: Path | None, environ: Mapping[str, str]) -> Loaded:
         problems = [origins.problem(issue) for issue in dict.fromkeys(issues)]
         raise ConfigError(*sorted(problems, key=lambda problem: problem.line or 0))
     warnings = (*exposed_files(resolved.read_from), *checks.warnings(config))
-    return Loaded(config, path, tuple(str(origins.problem(issue)) for issue in warnings))
+    lines = tuple(str(origins.problem(issue)) for issue in warnings)
+    return Loaded(config, path, lines, file_digest(config.cloud.ca_file))
 
 
 def read_text(path: Path) -> str:

@@ -24,7 +24,15 @@ from evse_mqtt_bridge.config.schema_index import KeyPath
 from evse_mqtt_bridge.config.value_types import is_line
 from evse_mqtt_bridge.support.files import check_regular, read_file
 
-__all__ = ["Resolved", "exposed_files", "has_secrets", "others_can_read", "resolve", "without_newline"]
+__all__ = [
+    "Resolved",
+    "exposed_files",
+    "has_secrets",
+    "others_can_read",
+    "read_secret",
+    "resolve",
+    "without_newline",
+]
 
 _LIMIT = 65_536
 """Maximum size of a file with a secret, in bytes."""
@@ -71,7 +79,7 @@ def resolve(data: dict[str, Any], folder: Path, credentials: Path | None = None)
             if file := _secret_file(name, table):
                 source = _credential(file, credentials) or folder / file
                 table[f"{name}_file"] = str(source)
-                table[name] = _read(source)
+                table[name] = read_secret(source)
                 resolved.read_from[*path, name] = source
         except ValueError as error:
             resolved.issues.append(Issue((*path, f"{name}_file"), str(error)))
@@ -211,7 +219,7 @@ def _credential(file: str, credentials: Path | None) -> Path | None:
     return credential if path_exists(credential) else None
 
 
-def _read(file: Path) -> str:
+def read_secret(file: Path) -> str:
     """Return the secret in a file.
 
     Raises:

@@ -17,7 +17,7 @@ Any other means that the cloud answers with an error: `server_error`.
 
 from dataclasses import dataclass, replace
 
-from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, TokenRejected
 from evse_mqtt_bridge.domain.model import Attribution, Failure, Outcome, Reason
 
 __all__ = ["Attributions", "Consequences"]
@@ -43,15 +43,15 @@ class _Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """What the outcome of a poll shows about other stations.
+    """What the outcome of a poll leads to, beside the new state of its station.
 
     Attributes:
         decided: The stations whose earlier rejection turns out to concern them, each with that rejection.
-        event: Whether the cloud rejects all stations from now on, or answers again.
+        events: A rejected token; whether the cloud rejects all stations from now on, or answers again.
     """
 
     decided: tuple[tuple[str, Failure], ...] = ()
-    event: CloudRejecting | CloudAnswering | None = None
+    events: tuple[TokenRejected | CloudRejecting | CloudAnswering, ...] = ()
 
 
 class Attributions:
@@ -92,6 +92,8 @@ class Attributions:
         self._of_station &= stations
 
     def _rejected(self, uuid: str, failure: Failure, now: float, stations: int) -> Failure:
+        if failure.reason is Reason.UNAUTHORIZED:
+            self._report(TokenRejected(uuid))
         if uuid in self._of_station:
             return _attributed(failure, Attribution.STATION)
         rejection = self._open.setdefault(uuid, _Rejection(now, now, failure))
@@ -101,6 +103,10 @@ class Attributions:
             del self._open[uuid]
             self._of_station.add(uuid)
         return _attributed(failure, attribution)
+
+    def _report(self, event: TokenRejected | CloudRejecting | CloudAnswering) -> None:
+        known = self.consequences or Consequences()
+        self.consequences = replace(known, events=(*known.events, event))
 
     def _decide(self, rejection: _Rejection, now: float, stations: int) -> Attribution:
         if self._rejecting_since is not None:
@@ -114,7 +120,7 @@ class Attributions:
         if has_waited or (is_every_station and not is_single):
             self._rejecting_since = first_at
             detail = _attributed(rejection.failure, Attribution.CLOUD).detail
-            self.consequences = Consequences(event=CloudRejecting(detail, len(self._open)))
+            self._report(CloudRejecting(detail, len(self._open)))
             return Attribution.CLOUD
         return Attribution.UNDECIDED
 
@@ -122,7 +128,7 @@ class Attributions:
         self._open.pop(uuid, None)
         self._of_station.discard(uuid)
         if self._rejecting_since is not None:
-            self.consequences = Consequences(event=CloudAnswering(now - self._rejecting_since))
+            self._report(CloudAnswering(now - self._rejecting_since))
             self._rejecting_since = None
             self._open.clear()
             return

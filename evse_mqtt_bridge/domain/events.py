@@ -36,6 +36,7 @@ __all__ = [
     "StateAged",
     "StationRemoved",
     "SubscriptionRejected",
+    "TokenRejected",
 ]
 
 
@@ -93,6 +94,13 @@ class StateAged:
     old: StationState
     new: StationState
     moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRejected:
+    """The cloud rejected the token of a station, or seems to; whether the token is wrong may not be known yet."""
+
+    uuid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +277,9 @@ class Listener:
 
     def state_aged(self, event: StateAged) -> None:
         """See `StateAged`."""
+
+    def token_rejected(self, event: TokenRejected) -> None:
+        """See `TokenRejected`."""
 
     def cloud_rejecting(self, event: CloudRejecting) -> None:
         """See `CloudRejecting`."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from evse_mqtt_bridge.domain.attribution import Attributions
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance, age, next_change
-from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, PollCompleted, StateAged
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, PollCompleted, StateAged, TokenRejected
 from evse_mqtt_bridge.domain.model import Outcome, Reading, Station, StationState
 from evse_mqtt_bridge.domain.plugs import (
     MAX_PLUGS,
@@ -80,11 +80,11 @@ class Stations:
 
     @property
     def has_consequences(self) -> bool:
-        """Whether the last outcome has consequences for other stations."""
+        """Whether the last outcome has consequences, beside the new state of its station."""
         return self._attributions.consequences is not None
 
-    def consequences(self, moment: Moment) -> Iterator[StateAged | CloudRejecting | CloudAnswering]:
-        """Apply the consequences of the last outcome for other stations, once; yield an event for each."""
+    def consequences(self, moment: Moment) -> Iterator[StateAged | TokenRejected | CloudRejecting | CloudAnswering]:
+        """Apply the consequences of the last outcome, once; yield an event for each."""
         consequences, self._attributions.consequences = self._attributions.consequences, None
         if consequences is None:
             return
@@ -92,8 +92,7 @@ class Stations:
             old = self._states[uuid]
             new = self._states[uuid] = age(replace(old, failure=failure), self._rules, moment)
             yield StateAged(self._stations[uuid], old, new, moment)
-        if consequences.event is not None:
-            yield consequences.event
+        yield from consequences.events
 
     def age(self, moment: Moment, limit: int) -> Iterator[StateAged]:
         """Update at most `limit` stations whose state changes without a poll; yield an event for each change.

@@ -87,6 +87,20 @@ class LogEvent(Enum):
         "The changed configuration is invalid. One line per `problem`: correct it and reload again.",
     )
 
+    SECRET_REPLACED = (
+        "info",
+        "secret replaced",
+        (
+            "The token or password was rejected, and its file contains another one by now, which the bridge uses. "
+            "`setting` names the file."
+        ),
+    )
+    SECRET_UNREADABLE = (
+        "warning",
+        "secret cannot be read again",
+        "A token or password was rejected, and its file cannot be read; see `detail`. The bridge keeps the former one.",
+    )
+
     # The status page
     STATUS_PAGE_AVAILABLE = ("info", "status page available", "The status page is served at `address`.")
     STATUS_PAGE_UNAVAILABLE = (

@@ -11,6 +11,7 @@ from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.poll_status import PollStatus
 from evse_mqtt_bridge.observability.reload_status import ReloadStatus
 from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.service.rotation import Rotation
 
 __all__ = ["Observers"]
 
@@ -24,6 +25,7 @@ class Observers(NamedTuple):
     poll_status: PollStatus
     broker_status: BrokerStatus
     reload_status: ReloadStatus
+    rotation: Rotation
 
     @classmethod
     def create(cls, log: Logger, clock: Clock, mqtt: Mqtt) -> Self:
@@ -35,4 +37,5 @@ class Observers(NamedTuple):
             poll_status=PollStatus(clock.monotonic),
             broker_status=BrokerStatus(clock.utc),
             reload_status=ReloadStatus(clock.utc),
+            rotation=Rotation(),
         )

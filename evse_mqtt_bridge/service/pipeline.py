@@ -4,7 +4,7 @@ Every poll passes through the pipeline, so it does nothing but call the others.
 """
 
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, Listener, StateAged
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, Listener, StateAged, TokenRejected
 from evse_mqtt_bridge.domain.model import Outcome, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.service.components.publishing import Publishing
@@ -37,11 +37,13 @@ class Pipeline:
         return event.new
 
     def _apply_consequences(self, moment: Moment) -> None:
-        """Publish and report what the last outcome shows about other stations."""
+        """Publish and report what the last outcome leads to, beside the new state of its station."""
         for event in self._stations.consequences(moment):
             match event:
                 case StateAged():
                     self._state_aged(event)
+                case TokenRejected():
+                    self._listener.token_rejected(event)
                 case CloudRejecting():
                     self._listener.cloud_rejecting(event)
                 case CloudAnswering():

@@ -154,9 +154,15 @@ class ReloadPlan:
     changed: frozenset[str]
 
     @classmethod
-    def between(cls, old: Config, new: Config) -> Self:
-        """Return the plan for the change from one configuration to another."""
-        changed = {name for name in Config.model_fields if getattr(old, name) != getattr(new, name)}
+    def between(cls, old: Config, new: Config, renewed: frozenset[str] = frozenset()) -> Self:
+        """Return the plan for the change from one configuration to another.
+
+        Args:
+            old: The configuration in use.
+            new: The configuration to change to.
+            renewed: The sections that name a file with another content, under the same name.
+        """
+        changed = renewed.union(name for name in Config.model_fields if getattr(old, name) != getattr(new, name))
         steps = tuple(step for step in _STEPS if step.sections & changed)
         before = {entry.uuid: entry for entry in old.stations}
         after = {entry.uuid: entry for entry in new.stations}

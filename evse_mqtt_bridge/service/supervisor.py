@@ -32,7 +32,7 @@ from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.observability.log_writer import LogWriter
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.aging import Aging
-from evse_mqtt_bridge.service.components.component import Component
+from evse_mqtt_bridge.service.components.component import Component, WatchedComponent
 from evse_mqtt_bridge.service.components.logging import Logging
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
@@ -73,6 +73,7 @@ async def run(  # noqa: PLR0913  # one argument per part of the process
     notifier: ServiceNotifier = _NO_SERVICE_MANAGER,
     *,
     log_writer: LogWriter | None = None,
+    file_watch: WatchedComponent | None = None,
 ) -> None:
     """Run the bridge until `controls.stop` is set.
 
@@ -83,11 +84,12 @@ async def run(  # noqa: PLR0913  # one argument per part of the process
         load: Loads the configuration again for `controls.reload`; without it a reload does nothing.
         notifier: Notifies the service manager.
         log_writer: Writes stderr; `None`: stderr is written directly.
+        file_watch: Requests a reload when a file changes; `None`: nothing does.
 
     Raises:
         ConfigError: A file that the configuration names, such as a CA, cannot be used.
     """
-    supervisor = Supervisor(config, log, notifier, log_writer)
+    supervisor = Supervisor(config, log, notifier, log_writer, file_watch)
     await supervisor.startup()
     try:
         await supervisor.supervise(controls, load)
@@ -99,7 +101,12 @@ class Supervisor:
     """Creates the components of a running bridge, and connects them."""
 
     def __init__(
-        self, config: Config, log: Logger, notifier: ServiceNotifier, log_writer: LogWriter | None = None
+        self,
+        config: Config,
+        log: Logger,
+        notifier: ServiceNotifier,
+        log_writer: LogWriter | None = None,
+        file_watch: WatchedComponent | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._budget = Budget.of(descriptor_limit())
@@ -136,6 +143,9 @@ class Supervisor:
             ComponentName.PUBLISHING: self._publishing,
             ComponentName.WEB_SERVER: self._web_server,
         }
+        owners = (self._publishing, self._polling, self._aging, self._watchdog, file_watch)
+        self._owners = tuple(owner for owner in owners if owner is not None)
+        """The components whose tasks run all the time, in the order in which they start."""
         wall_clock.on_change = self._clock_changed
         loop.set_exception_handler(self._uncaught_errors.handle)
 
@@ -148,7 +158,7 @@ class Supervisor:
         self._log_few_descriptors()
         await self._publishing.prepare(self._config)
         await self._polling.prepare(self._config)
-        for component in (self._publishing, self._polling, self._aging, self._watchdog, self._web_server):
+        for component in (*self._owners, self._web_server):
             await component.start()
         self._notifier.ready(self._introspection.status_line())
         self._log(LogEvent.BRIDGE_STARTED, version=__version__, stations=len(self._config.stations))
@@ -162,7 +172,9 @@ class Supervisor:
         stop = asyncio.create_task(controls.stop.wait(), name="stop")
         try:
             while not stop.done():
-                await self._watch_until_request(controls.reload, stop)
+                await self._watch_until_request(stop, controls.reload, self._observers.rotation.requested)
+                if self._observers.rotation.requested.is_set() and not stop.done():
+                    await self._replace_secrets(stop)
                 if controls.reload.is_set() and not stop.done():
                     controls.reload.clear()
                     if load is not None:
@@ -185,7 +197,7 @@ class Supervisor:
             return
         try:
             loaded = loading.result()
-            await self._apply(loaded.config)
+            await self._apply(loaded)
         except ConfigError as error:
             problems = tuple(str(problem) for problem in error.problems)
             self._listeners.configuration_rejected(ConfigurationRejected(problems))
@@ -197,7 +209,9 @@ class Supervisor:
         """Stop every component, polling before publishing, so that `offline` is the last message."""
         self._notifier.stopping()
         self._log(LogEvent.BRIDGE_STOPPING)
-        for component in (self._polling, self._aging, self._publishing, self._watchdog, self._web_server):
+        publishers = (self._polling, self._aging, self._publishing)
+        others = (owner for owner in self._owners if owner not in publishers)
+        for component in (*publishers, *others, self._web_server):
             await component.stop()
         self._logging.tick()
         self._log(LogEvent.BRIDGE_STOPPED)
@@ -209,35 +223,60 @@ class Supervisor:
 
     # Reload
 
-    async def _apply(self, new: Config) -> None:
-        reject_truncated(self._config, new)
-        self._has_few_descriptors = self._budget.is_short(new)
-        new = self._budget.apply(new)
-        plan = ReloadPlan.between(self._config, new)
-        for step in plan.steps:
-            await _carry_out(step.action, self._components[step.component], new)
-        self._config = new
+    async def _apply(self, loaded: Loaded) -> None:
+        reject_truncated(self._config, loaded.config)
+        self._has_few_descriptors = self._budget.is_short(loaded.config)
+        is_renewed = loaded.ca_digest != self._polling.ca_digest
+        plan = await self._switch_to(self._budget.apply(loaded.config), frozenset({"cloud"} if is_renewed else ()))
         self._log_few_descriptors()
         for uuid in plan.removed:
             self._listeners.station_removed(StationRemoved(uuid))
         self._listeners.configuration_applied(
-            ConfigurationApplied(len(new.stations), len(plan.added), len(plan.removed), len(plan.changed))
+            ConfigurationApplied(len(self._config.stations), len(plan.added), len(plan.removed), len(plan.changed))
         )
+
+    async def _replace_secrets(self, stop: asyncio.Future[Any]) -> None:
+        """Use the secrets that replaced rejected ones in their files."""
+        reading = asyncio.create_task(self._observers.rotation.reread(self._config), name="secrets")
+        await self._watch_until(reading, stop)
+        if not reading.done():
+            reading.cancel()
+            return
+        result = reading.result()
+        for error in result.errors:
+            self._log(LogEvent.SECRET_UNREADABLE, detail=error)
+        if result.replaced:
+            await self._switch_to(result.config)
+        for setting in result.replaced:
+            self._log(LogEvent.SECRET_REPLACED, setting=setting)
+
+    async def _switch_to(self, new: Config, renewed: frozenset[str] = frozenset()) -> ReloadPlan:
+        """Carry out the plan for the change to another configuration, and return it.
+
+        Args:
+            new: The configuration.
+            renewed: The sections that name a file with another content.
+        """
+        plan = ReloadPlan.between(self._config, new, renewed)
+        for step in plan.steps:
+            await _carry_out(step.action, self._components[step.component], new)
+        self._config = new
+        return plan
 
     # Watching
 
-    async def _watch_until_request(self, reload: asyncio.Event, stop: asyncio.Future[Any]) -> None:
-        request = asyncio.create_task(reload.wait(), name="reload")
+    async def _watch_until_request(self, stop: asyncio.Future[Any], *events: asyncio.Event) -> None:
+        requests = [asyncio.create_task(event.wait(), name="request") for event in events]
         try:
-            await self._watch_until(request, stop)
+            await self._watch_until(stop, *requests)
         finally:
-            request.cancel()
+            for request in requests:
+                request.cancel()
 
     async def _watch_until(self, *awaited: asyncio.Future[Any]) -> None:
         """Wait for one of these, and do the periodic work meanwhile. Raises the exception of a component that fails."""
         while not any(future.done() for future in awaited):
-            owners = (self._polling, self._aging, self._publishing, self._watchdog)
-            tasks = [owner.task.current for owner in owners]
+            tasks = [owner.task.current for owner in self._owners]
             watched = [self._uncaught_errors.bug, *(task for task in tasks if task is not None)]
             await asyncio.wait((*awaited, *watched), return_when=asyncio.FIRST_COMPLETED, timeout=_TICK)
             for task in watched:

@@ -1,13 +1,14 @@
 """Reads files that users name, within limits of size and time: whatever is at a path, reading it ends."""
 
 import errno
+import hashlib
 import os
 import select
 import stat
 import time
 from pathlib import Path
 
-__all__ = ["PIPE_TIMEOUT", "check_regular", "read_file"]
+__all__ = ["PIPE_TIMEOUT", "check_regular", "file_digest", "read_file"]
 
 PIPE_TIMEOUT = 10.0
 """Seconds to wait for the content of a pipe, such as the shell's `<(command)`."""
@@ -31,6 +32,18 @@ def read_file(path: Path, limit: int, pipe_timeout: float = PIPE_TIMEOUT) -> byt
             return stream.read(limit + 1)
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
         return _read_pipe(stream.fileno(), limit + 1, pipe_timeout)
+
+
+def file_digest(path: Path | str) -> str:
+    """Return a digest of the content of a regular file; empty if there is no name, or if the file cannot be read."""
+    if not str(path):
+        return ""
+    try:
+        check_regular(Path(path))
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def check_regular(path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.attribution import Attributions, Consequences
-from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, TokenRejected
 from evse_mqtt_bridge.domain.model import Attribution, Failure, Outcome, Reason
 from tests.harness.samples import failure, reading, rejection
 
@@ -27,6 +27,7 @@ class _Polls:
     now: float = 1000.0
     decided: dict[str, Failure] = field(default_factory=dict)
     events: list[CloudRejecting | CloudAnswering] = field(default_factory=list)
+    rejected_tokens: list[str] = field(default_factory=list)
 
     def poll(self, uuid: str, outcome: Outcome, wait: float = 1.0, seconds: float = 0.1) -> Outcome:
         self.now += wait
@@ -34,8 +35,8 @@ class _Polls:
         consequences = self.attributions.consequences or Consequences()
         self.attributions.consequences = None
         self.decided.update(consequences.decided)
-        if consequences.event is not None:
-            self.events.append(consequences.event)
+        self.rejected_tokens += [event.uuid for event in consequences.events if isinstance(event, TokenRejected)]
+        self.events += [event for event in consequences.events if not isinstance(event, TokenRejected)]
         return attributed
 
     def reject(self, uuid: str, outcome: Failure = _REJECTED, wait: float = 1.0) -> Attribution | None:
@@ -161,6 +162,15 @@ def test_page_never_blames_the_token() -> None:
     polls.poll("b", _OK)
     assert polls.decided["a"].reason is Reason.SERVER_ERROR
     assert polls.decided["a"].detail == _PAGE.detail
+
+
+def test_each_rejected_token_is_reported() -> None:
+    """Also while it is undecided, because its file may contain another one by now."""
+    polls = _Polls()
+    for uuid, outcome in (("a", _REJECTED), ("a", _FOREIGN), ("b", rejection(Reason.NOT_FOUND)), ("c", _PAGE)):
+        polls.reject(uuid, outcome)
+    polls.reject("b")
+    assert polls.rejected_tokens == ["a", "a", "b"]
 
 
 def test_keep_only_forgets_other_stations() -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules
-from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, StateAged
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, StateAged, TokenRejected
 from evse_mqtt_bridge.domain.model import Reading, Reason, Station
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.stations import Stations
@@ -108,6 +108,7 @@ def test_rejection_decided_by_another_station_changes_the_state() -> None:
     first = stations.apply_outcome("s0", rejection(), at(10), 0.1)
     assert (first.new.reason, first.new.failure and first.new.failure.reason) == (Reason.ONLINE, Reason.SERVER_ERROR)
     assert first.outcome == rejection(), "the event has the outcome as the client reported it"
+    assert list(stations.consequences(at(10))) == [TokenRejected("s0")]
     assert not stations.has_consequences
     _poll(stations, "s1", 11)
     assert stations.has_consequences
@@ -125,7 +126,7 @@ def test_rejection_of_all_stations_makes_them_server_errors() -> None:
     stations = _stations()
     for number, uuid in enumerate(_UUIDS * 3):
         stations.apply_outcome(uuid, rejection(), at(number), 0.1)
-        events = list(stations.consequences(at(number)))
+        events = [event for event in stations.consequences(at(number)) if not isinstance(event, TokenRejected)]
         assert [type(event) for event in events] == ([CloudRejecting] if number == len(_UUIDS) - 1 else [])
     assert {stations.state(uuid).reason for uuid in _UUIDS} == {Reason.SERVER_ERROR}
     _poll(stations, "s2", 100)

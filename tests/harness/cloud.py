@@ -94,13 +94,17 @@ class CloudServer:
     A station without a response gets 404. `stop()` and `start()` make the server unreachable and reachable again, on
     the same port.
 
+    Args:
+        tls: The context of a TLS server; `None`: plain HTTP.
+        port: The port; `None`: a free one.
+
     Attributes:
         requests: Every request received, in order.
         thread: The server's thread.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
-        self.port = free_port()
+    def __init__(self, *, tls: ssl.SSLContext | None = None, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.requests: list[Request] = []
         self._tls = tls
         self._answers: dict[str, Body] = {}

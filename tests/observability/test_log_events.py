@@ -48,6 +48,8 @@ _PUBLISHED_IDS = frozenset(
         "publish_forbidden",
         "publish_rejected",
         "restore_uncertain",
+        "secret_replaced",
+        "secret_unreadable",
         "station_available",
         "station_available_again",
         "station_rejected",

@@ -61,12 +61,12 @@ def _loaded(text: str, environment: dict[str, str], folder: Path) -> Config:
 # The image
 
 
-def test_image_installs_locked_packages_and_pycurl() -> None:
+def test_image_installs_locked_packages_and_two_extras() -> None:
     def pins(name: str) -> dict[str, str]:
         text = (ROOT / f"requirements/{name}.txt").read_text()
         return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
 
-    assert pins("image").keys() - pins("run").keys() == {"pycurl"}
+    assert pins("image").keys() - pins("run").keys() == {"pycurl", "watchfiles"}
     assert pins("run").items() <= pins("image").items() <= pins("test").items()
     assert "requirements/image.txt" in DOCKERFILE
 

@@ -8,7 +8,14 @@ import pytest
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, Listener, PollCompleted, StateAged
+from evse_mqtt_bridge.domain.events import (
+    CloudAnswering,
+    CloudRejecting,
+    Listener,
+    PollCompleted,
+    StateAged,
+    TokenRejected,
+)
 from evse_mqtt_bridge.domain.model import Outcome, Reason, Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.polling.poller import Clock
@@ -40,6 +47,9 @@ class _Recorder(Listener):
 
     def state_aged(self, event: StateAged) -> None:
         self.calls.append(("state_aged", event))
+
+    def token_rejected(self, event: TokenRejected) -> None:
+        self.calls.append(("token_rejected", event))
 
     def cloud_rejecting(self, event: CloudRejecting) -> None:
         self.calls.append(("cloud_rejecting", event))
@@ -82,7 +92,7 @@ def test_on_result_reaches_the_session_before_listeners(pipeline: Pipeline, reco
 def test_consequences_reach_the_session_and_listeners(pipeline: Pipeline, recorder: _Recorder) -> None:
     """There is only one station, so a rejection that is not the API's concerns the cloud."""
     pipeline.on_result(_UUID, rejection(is_from_api=False), Moment(1.0, NOW), 0.1)
-    assert [name for name, _ in recorder.calls] == ["session", "poll_completed", "cloud_rejecting"]
+    assert [name for name, _ in recorder.calls] == ["session", "poll_completed", "token_rejected", "cloud_rejecting"]
     recorder.calls.clear()
     pipeline.on_result(_UUID, reading(), Moment(2.0, NOW), 0.1)
     assert [name for name, _ in recorder.calls] == ["session", "poll_completed", "cloud_answering"]

@@ -1,7 +1,9 @@
 """Polling as a component: the effect of a reload on the poller and its client."""
 
 import math
+import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from evse_mqtt_bridge.domain.model import Outcome, StationState
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.support.errors import ConfigError
+from tests.harness import Authority
 
 _FIRST, _SECOND = "a" * 32, "b" * 32
 
@@ -75,3 +78,23 @@ async def test_prepare_with_an_unusable_ca_file_raises(polling: Polling) -> None
         await polling.prepare(_config(cloud={"base_url": "https://cloud.test", "ca_file": "/nowhere/ca.pem"}))
     polling.reconfigure(_config(polling={"interval": 5}))
     assert (polling.settings, polling.poller) == (settings, poller)
+
+
+async def test_prepare_with_a_renewed_ca_file_replaces_the_client(tmp_path: Path) -> None:
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    ca_file = tmp_path / "ca.pem"
+    shutil.copy(old.ca_file, ca_file)
+    config = _config(cloud={"base_url": "https://cloud.test", "ca_file": str(ca_file)})
+    polling = Polling(config, Clock(lambda: 1000.0, lambda: 0.5), _on_result)
+    await polling.prepare(config)
+    poller, digest = polling.poller, polling.ca_digest
+    await polling.prepare(config)
+    polling.reconfigure(config)
+    assert (polling.poller, polling.ca_digest) == (poller, digest)
+    shutil.copy(new.ca_file, ca_file)
+    await polling.stop()
+    await polling.prepare(config)
+    polling.reconfigure(config)
+    assert polling.poller is not poller
+    assert polling.ca_digest != digest
+    await polling.stop()

@@ -162,6 +162,12 @@ def test_between_names_added_and_changed_stations(
     assert plan.changed == changed
 
 
+def test_between_renewed_file_acts_like_a_changed_section() -> None:
+    config = Config.model_validate(_OLD)
+    assert _steps(ReloadPlan.between(config, config, frozenset({"cloud"}))) == _REPLACE_CLIENT
+    assert _steps(ReloadPlan.between(config, config)) == []
+
+
 def test_every_section_of_the_configuration_has_a_step() -> None:
     covered = frozenset[str]().union(*(step.sections for step in _plan(**_EVERYTHING).steps))
     assert covered == Config.model_fields.keys()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.polling.poller import Clock
-from evse_mqtt_bridge.service.components.component import BackgroundTask, Component
+from evse_mqtt_bridge.service.components.component import BackgroundTask, WatchedComponent
 
 __all__ = ["Aging"]
 
@@ -16,7 +16,7 @@ _BATCH = 100
 """Maximum number of stations per step of the event loop: thousands may become stale in the same second."""
 
 
-class Aging(Component):
+class Aging(WatchedComponent):
     """Calls `age` for batches of stations while stations are due, and twice per second otherwise.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from evse_mqtt_bridge.config.schema import Config
 
-__all__ = ["BackgroundTask", "Component"]
+__all__ = ["BackgroundTask", "Component", "WatchedComponent"]
 
 
 class Component:
@@ -31,6 +31,16 @@ class Component:
 
     def reconfigure(self, new: Config) -> None:
         """Switch to `new`. If the reload plan requires it, the component has been prepared and stopped."""
+
+
+class WatchedComponent(Component):
+    """A component with a task that runs all the time. Its end is a bug, which ends the process.
+
+    Attributes:
+        task: The task.
+    """
+
+    task: "BackgroundTask"
 
 
 class BackgroundTask:

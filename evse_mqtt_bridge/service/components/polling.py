@@ -6,12 +6,13 @@ from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
 from evse_mqtt_bridge.config.schema import Cloud, Config, StationConfig
 from evse_mqtt_bridge.domain.model import Outcome
 from evse_mqtt_bridge.polling.poller import Clock, OnResult, Poller
-from evse_mqtt_bridge.service.components.component import BackgroundTask, Component
+from evse_mqtt_bridge.service.components.component import BackgroundTask, WatchedComponent
+from evse_mqtt_bridge.support.files import file_digest
 
 __all__ = ["Polling"]
 
 
-class Polling(Component):
+class Polling(WatchedComponent):
     """Polls the configured stations, and passes each result to `on_result`."""
 
     def __init__(self, config: Config, clock: Clock, on_result: OnResult) -> None:
@@ -20,6 +21,9 @@ class Polling(Component):
         self._clock = clock
         self._on_result = on_result
         self._client = self._prepared = CloudClient(config.cloud)
+        self._prepared_ca_digest = ""
+        self._ca_digest: str | None = None
+        """The digest of the CA file that the client in use has read; `None` before it is opened."""
         self._requests: dict[str, StationRequest] = {}
         self._poller = self._new_poller(config)
         self._assign_stations(config, known={})
@@ -39,10 +43,20 @@ class Polling(Component):
         """The poller in use."""
         return self._poller
 
+    @property
+    def ca_digest(self) -> str:
+        """The digest of the CA file that the client in use has read; empty: it has read none."""
+        return self._ca_digest or ""
+
     async def prepare(self, new: Config) -> None:
-        """Open the client; see `Component`."""
-        client = self._client if new.cloud == self._config.cloud else CloudClient(new.cloud)
+        """Open the client; see `Component`. A changed content of `cloud.ca_file` needs another client, too."""
+        digest = file_digest(new.cloud.ca_file)
+        is_same = new.cloud == self._config.cloud and self._ca_digest in (None, digest)
+        client = self._client if is_same else CloudClient(new.cloud)
         self._prepared = await client.__aenter__()
+        self._prepared_ca_digest = digest
+        if is_same:
+            self._ca_digest = digest
 
     async def start(self) -> None:
         """Poll with the prepared client."""
@@ -57,10 +71,11 @@ class Polling(Component):
         """Add and remove stations. A client that was replaced in `prepare` gets a poller of its own."""
         old, self._config = self._config, new
         known = {entry.uuid: entry for entry in old.stations}
-        if new.cloud != old.cloud:
+        if self._prepared is not self._client:
             known = {}
             held_until = self._poller.held_until
             self._client, self._requests = self._prepared, {}
+            self._ca_digest = self._prepared_ca_digest
             self._poller = self._new_poller(new)
             if new.cloud.base_url == old.cloud.base_url:  # another API did not request the pause
                 self._poller.hold(held_until)

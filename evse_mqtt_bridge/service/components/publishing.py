@@ -9,12 +9,12 @@ from evse_mqtt_bridge.mqtt.session import Session
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Publication
-from evse_mqtt_bridge.service.components.component import BackgroundTask, Component
+from evse_mqtt_bridge.service.components.component import BackgroundTask, WatchedComponent
 
 __all__ = ["Publishing"]
 
 
-class Publishing(Component):
+class Publishing(WatchedComponent):
     """Keeps the topics on the broker up to date. The publication outlives every session.
 
     Args:

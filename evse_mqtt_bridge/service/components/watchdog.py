@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable
 
 from evse_mqtt_bridge.observability.loop_lag import LoopLag
-from evse_mqtt_bridge.service.components.component import BackgroundTask, Component
+from evse_mqtt_bridge.service.components.component import BackgroundTask, WatchedComponent
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
 
 __all__ = ["Watchdog"]
 
 
-class Watchdog(Component):
+class Watchdog(WatchedComponent):
     """Feeds the service manager's watchdog while the bridge is healthy.
 
     Args:

@@ -100,6 +100,8 @@ def with_short_wait(
         interval: Its polling interval in seconds.
         earliest: When the earliest poll of another station is due; `None`: there is none.
     """
+    if failure.attribution is Attribution.STATION:
+        return due  # the cloud answers; the station needs another token
     if earliest is not None and earliest <= poll.now + SHORT_WAIT:
         return due
     return min(due, poll.now + max(_shortest_wait(failure, interval), SHORT_WAIT * (0.5 + 0.5 * poll.chance)))

@@ -138,12 +138,12 @@ def _echo(secret: str) -> Behaviour:
 
 
 _BUG = """
-import evse_mqtt_bridge.cloud.client as client
+from evse_mqtt_bridge.cloud.parser import ResponseParser
 
-def parse(body, uuid):
+def parse(parser, body):
     raise RuntimeError("a bug, on purpose")
 
-client.parse = parse
+ResponseParser.parse = parse
 """
 """A sitecustomize module that crashes the bridge with a traceback through frames that hold the token."""
 

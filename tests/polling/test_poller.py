@@ -316,6 +316,13 @@ def test_outage_of_all_stations_bounds_the_requests() -> None:
     assert len(later) < 400 * 900 / 150 * 1.3
 
 
+def test_rejected_token_of_the_only_station_is_probed_rarely() -> None:
+    """That no station answers does not mean that the cloud fails."""
+    cloud = _poll(_Cloud(answers={"s0": rejection(attribution=Attribution.STATION)}), _many(1), 4 * 3600)
+    gaps = cloud.gaps_of("s0")
+    assert gaps == pytest.approx([min(900, 30 * 2**probe) for probe in range(len(gaps))], rel=0.11)
+
+
 def test_rejected_token_is_not_polled_on_recovery() -> None:
     cloud = _Cloud(answers={"s0": rejection(attribution=Attribution.STATION)})
 

@@ -84,6 +84,8 @@ class Publication:
         """The entry of the bridge when the connection was accepted: its availability is the topic of the will."""
         self._is_recorded: bool | None = None
         """Whether the broker has the present entry of the bridge; `None`: its `info` is not yet read."""
+        self._recorded_info: Message | None = None
+        """The bridge's `info` as published before the full republish, which then need not repeat it."""
         self._is_restored = False
         """Whether the plugs of a previous run are known. What this run removed later must not come back."""
         self._is_searching = False
@@ -126,6 +128,7 @@ class Publication:
         self._enter(Phase.RESTORING, "connected")
         self._outbox.drop_all()
         self._connected_as, self._is_recorded = self._renderer.bridge_entry(), None
+        self._recorded_info = None
         self._reader = self._new_reader()
         self._may_search_first = may_search_first
         return Subscriptions((), self._next_filters())
@@ -244,10 +247,13 @@ class Publication:
     def next_message(self) -> Message | None:
         """Return the next message to publish; `None` if none is pending."""
         message = self._outbox.next_message()
+        if message is not None and message == self._recorded_info:
+            self._recorded_info, message = None, self._outbox.next_message()
         if message is None and self._phase is Phase.LIVE and self._renderer.previous:
             message = self._clean_up.next_message()
-        if not self._is_recorded and message is not None and message.topic == self.plan.topics.info:
+        if message is not None and message.topic == self.plan.topics.info:
             self._is_recorded = True
+            self._recorded_info = message if self._phase is Phase.RESTORING else None
         return message
 
     def stage_acknowledged(self) -> None:

@@ -124,12 +124,13 @@ def _outage(folder: Path) -> _Outage:
                 after.sync()
                 growth = resident_memory(bridge.pid) - memory
                 expected = changing.expected()
+                messages = Counter(message.topic for message in after.messages_since())
                 return _Outage(
                     duration,
                     len(after.latest),
                     sum(after.latest.get(topic) != value for topic, value in expected.items())
                     + len(all_topics ^ after.latest.keys()),
-                    max(Counter(message.topic for message in after.messages_since()).values()),
+                    max(count for topic, count in messages.items() if topic != "evse/bridge/marker"),
                     growth,
                     [entry["event"] for entry in log_entries(bridge) if entry["level"] != "debug"],
                 )

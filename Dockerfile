@@ -1,7 +1,7 @@
 # The bridge and its locked dependencies, without build tools.
 #
 #   docker build -t evse-mqtt-bridge .
-#   docker run --read-only -v ./config.toml:/config/config.toml:ro evse-mqtt-bridge
+#   docker run --read-only -v ./config.toml:/config/config.toml:ro -v evse-data:/var/lib/evse-mqtt-bridge evse-mqtt-bridge
 #
 # User 10001 must be able to read the configuration. Append other commands to the image name: `... check --online`.
 # BASE can be any image with Python 3.11 or newer and the venv module. To use another package index, pass pip's
@@ -30,6 +30,10 @@ LABEL org.opencontainers.image.title="evse-mqtt-bridge" \
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin bridge
 COPY --from=build /opt/bridge /opt/bridge
 ENV PATH=/opt/bridge/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# the history of sessions and energy
+RUN install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/evse-mqtt-bridge
+VOLUME /var/lib/evse-mqtt-bridge
+ENV STATE_DIRECTORY=/var/lib/evse-mqtt-bridge
 USER 10001:10001
 WORKDIR /config
 # status page, metrics and health probes; requires http.host = "0.0.0.0"

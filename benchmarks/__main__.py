@@ -10,6 +10,7 @@ from functools import partial
 
 from benchmarks.aging import aging
 from benchmarks.effort import FULL, QUICK, Effort
+from benchmarks.energy import energy
 from benchmarks.fallback import fallback
 from benchmarks.faults import faults
 from benchmarks.guard import guard
@@ -34,6 +35,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "hanging": hanging,
     "metrics": metrics,
     "aging": aging,
+    "energy": energy,
 }
 _GUARD = "guard"
 

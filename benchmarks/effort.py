@@ -18,6 +18,7 @@ class Effort:
         sizes: Numbers of stations for the scale measurement.
         fault_stations: Number of stations for the fault measurement.
         counted_seconds: Duration of a count of instructions.
+        sessions: Number of charging sessions for the energy measurement.
     """
 
     rounds: int
@@ -28,7 +29,8 @@ class Effort:
     sizes: tuple[int, ...]
     fault_stations: int
     counted_seconds: float
+    sessions: int
 
 
-FULL = Effort(2, 6.0, 15_000, 5_000, 20.0, (500, 5_000, 20_000), 5_000, 8.0)
-QUICK = Effort(1, 4.0, 10_000, 1_000, 10.0, (100, 500), 320, 5.0)
+FULL = Effort(2, 6.0, 15_000, 5_000, 20.0, (500, 5_000, 20_000), 5_000, 8.0, 200)
+QUICK = Effort(1, 4.0, 10_000, 1_000, 10.0, (100, 500), 320, 5.0, 20)

@@ -28,6 +28,7 @@ _PACKAGES = (
     "mqtt",
     "polling",
     "simulator",
+    "storage",
     "config",
     "publishing",
     "domain",

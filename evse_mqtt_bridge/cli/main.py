@@ -21,6 +21,8 @@ _COMMANDS = (
     "reload",
     "status",
     "watch",
+    "sessions",
+    "energy",
     "topics",
     "purge",
     "simulate",

@@ -24,6 +24,9 @@ def errors(config: Config) -> Iterator[Issue]:
     tls = config.mqtt.tls
     if tls is not None and tls.key_file and not tls.cert_file:
         yield Issue(("mqtt", "tls", "key_file"), "requires mqtt.tls.cert_file; set it as well")
+    if config.history.password is not None and not config.history.url.startswith("postgresql"):
+        key = "password_file" if config.history.password_file else "password"
+        yield Issue(("history", key), "requires history.url of a PostgreSQL database; set it as well")
     yield from _interval_errors(config.polling, config.stations)
     yield from _station_errors(config.stations)
 

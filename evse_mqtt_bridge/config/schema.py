@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from evse_mqtt_bridge.config.value_types import (
     Alias,
     BaseTopic,
+    DatabaseUrl,
     File,
     HeaderName,
     HeaderValue,
@@ -23,6 +24,7 @@ from evse_mqtt_bridge.config.value_types import (
     PlugName,
     ServerName,
     StatusPath,
+    TimeZone,
     Token,
     TopicPrefix,
     Url,
@@ -35,6 +37,7 @@ from evse_mqtt_bridge.support.net import host_and_port, is_loopback, is_wildcard
 __all__ = [
     "Cloud",
     "Config",
+    "History",
     "HomeAssistant",
     "Http",
     "Log",
@@ -175,6 +178,26 @@ class HomeAssistant(Section):
     """Topic of Home Assistant's birth message. The bridge then republishes everything."""
 
 
+class History(Section):
+    """`[history]`: the database with charging sessions and hourly energy."""
+
+    enabled: bool = True
+    """Store sessions and energy."""
+    url: DatabaseUrl = ""
+    """Database: "sqlite:///" and a file, or "postgresql+psycopg://user@host/database". Default: `history.sqlite` in the
+    state directory of the service."""
+    password: Password | None = None
+    """Password for PostgreSQL."""
+    password_file: File = ""
+    """File with the password, as an alternative to `password`. A newline at the end is ignored."""
+    keep_sessions: Annotated[int, Field(ge=0, le=36_500)] = 0
+    """Days after which a session is removed. 0: never."""
+    keep_energy: Annotated[int, Field(ge=0, le=36_500)] = 1096
+    """Days after which hourly energy is removed. 0: never."""
+    time_zone: TimeZone = ""
+    """Time zone in which days and months are cut, such as "Europe/Berlin". Default: that of the machine."""
+
+
 class Log(Section):
     """`[log]`: the log, written to stderr."""
 
@@ -261,6 +284,7 @@ class Config(Section):
     cloud: Cloud = Cloud()
     polling: Polling = Polling()
     homeassistant: HomeAssistant = HomeAssistant()
+    history: History = History()
     log: Log = Log()
     http: Http = Http()
     stations: Annotated[tuple[StationConfig, ...], Field(strict=False)] = ()

@@ -40,6 +40,7 @@ _LIMIT = 65_536
 _CERTIFICATE_LIMIT = 16 * 1024**2
 """Maximum size of a file with certificates, in bytes. All public CAs together have less than one MiB."""
 
+_SQLITE = "sqlite:///"
 _TLS = ("mqtt", "tls")
 _CLOUD = ("cloud",)
 _CERTIFICATES: tuple[tuple[KeyPath, str], ...] = (
@@ -85,7 +86,16 @@ def resolve(data: dict[str, Any], folder: Path, credentials: Path | None = None)
             resolved.issues.append(Issue((*path, f"{name}_file"), str(error)))
             resolved.unreadable.add((*path, name))
     resolved.issues += _certificate_errors(data, folder)
+    history = _table(data, "history")
+    if isinstance(url := history.get("url"), str):
+        history["url"] = _with_absolute_file(url, folder)
     return resolved
+
+
+def _with_absolute_file(url: str, folder: Path) -> str:
+    """Return the URL of a SQLite file with an absolute path; any other URL unchanged."""
+    file = url.removeprefix(_SQLITE)
+    return f"{_SQLITE}{folder / file}" if file and url.startswith(_SQLITE) and is_line(file) else url
 
 
 def has_secrets(data: dict[str, Any]) -> bool:
@@ -179,6 +189,7 @@ def _check_certificate(file: Path) -> None:
 def _secrets(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, dict[str, Any]]]:
     """Yield each table that may contain a secret: its path, the key of the secret, the table."""
     yield ("mqtt",), "password", _table(data, "mqtt")
+    yield ("history",), "password", _table(data, "history")
     stations = data.get("stations")
     for index, station in enumerate(stations if isinstance(stations, list) else ()):
         if isinstance(station, dict):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
@@ -18,6 +19,7 @@ from evse_mqtt_bridge.domain.identifiers import is_alias, is_id
 __all__ = [
     "Alias",
     "BaseTopic",
+    "DatabaseUrl",
     "Expected",
     "File",
     "HeaderName",
@@ -29,6 +31,7 @@ __all__ = [
     "PlugName",
     "ServerName",
     "StatusPath",
+    "TimeZone",
     "Token",
     "TopicPrefix",
     "Url",
@@ -44,6 +47,7 @@ _HEADER_VALUE = re.compile(r"[ -~]{0,4096}")
 _PLACEHOLDERS = frozenset({"edge_device_id", "uuid"})
 _HOST_LENGTH = 253
 _PASSWORD_LENGTH = 4096
+_SQLITE = "sqlite:///"
 _BASE_LEVELS = 4  # publishing/topics.py searches this many levels for the topics of a previous run
 
 
@@ -128,6 +132,25 @@ def _is_status_path(value: str) -> bool:
     return value.startswith("/") and "uuid" in fields <= _PLACEHOLDERS and plain and not re.search(r"[^!-~]|#", text)
 
 
+def _is_database_url(value: str) -> bool:
+    if value.startswith(_SQLITE):
+        return len(value) > len(_SQLITE) and is_line(value)
+    try:
+        url = urlsplit(value)
+        is_complete = bool(url.hostname) and len(url.path) > 1 and url.port != 0
+    except ValueError:
+        return False
+    return url.scheme == "postgresql+psycopg" and is_complete and url.password is None and _is_word(value)
+
+
+def _is_time_zone(value: str) -> bool:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError):  # not a name, a folder, not in the database
+        return False
+    return True
+
+
 _ALIAS_TEXT = "1 to 64 letters, digits, _ or - (it becomes one topic level)"
 
 Uuid = Annotated[str, Expected("1 to 64 of the characters A-Z a-z 0-9 _ -", is_id)]
@@ -171,5 +194,15 @@ StatusPath = Annotated[
 Token = Annotated[
     SecretStr,
     Expected("1 to 4096 visible ASCII characters, no spaces (it is sent in a header)", _HEADER_TOKEN.fullmatch),
+]
+DatabaseUrl = Annotated[
+    str,
+    Expected(
+        '"sqlite:///" and a file path, or "postgresql+psycopg://user@host/database" without a password',
+        lambda value: not value or _is_database_url(value),
+    ),
+]
+TimeZone = Annotated[
+    str, Expected('a time zone such as "Europe/Berlin"', lambda value: not value or _is_time_zone(value))
 ]
 Password = Annotated[SecretStr, Expected("at most 4096 characters, no control characters", _is_password)]

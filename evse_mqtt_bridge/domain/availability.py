@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zlib import crc32
 
+from evse_mqtt_bridge.domain.metering import has_counted, metered
 from evse_mqtt_bridge.domain.model import (
     Failure,
     Outcome,
@@ -83,7 +84,9 @@ class Moment:
     utc: datetime
 
 
-def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment) -> StationState:
+def advance(
+    state: StationState, outcome: Outcome, rules: Rules, moment: Moment, longest_span: float | None = None
+) -> StationState:
     """Return the state after one poll.
 
     Args:
@@ -91,6 +94,8 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
         outcome: The outcome of the poll.
         rules: The settings for availability.
         moment: When the outcome arrived.
+        longest_span: Maximum time between two measurements whose energy counts as known, in seconds; `None`: energy is
+            not counted yet.
     """
     if isinstance(outcome, Failure):
         consecutive_failures = state.consecutive_failures + 1
@@ -104,7 +109,7 @@ def advance(state: StationState, outcome: Outcome, rules: Rules, moment: Moment)
         reason = Reason.ONLINE
         plugs = _merge(state, outcome, rules, moment)
     evaluated = {
-        uuid: _evaluate(state.plugs.get(uuid), plug, reason, confirmed_at, rules, moment)
+        uuid: _evaluate(state.plugs.get(uuid), plug, reason, confirmed_at, rules, moment, longest_span)
         for uuid, plug in plugs.items()
     }
     return StationState(reason, consecutive_failures, evaluated, failure, confirmed_at, probes)
@@ -173,8 +178,18 @@ def _merge(state: StationState, response: Reading, rules: Rules, moment: Moment)
             label = reading.label or plug.label
             reading = rounded(reading, plug.reading, rules.resolution)
             # Runs for each plug of each poll; replace() needs three times as long.
-            at, time = plug.last_published_at, plug.last_published_time
-            plugs[uuid] = PlugState(uuid, label, reading, False, None, plug.reason, at, time)  # noqa: FBT003
+            plugs[uuid] = PlugState(
+                uuid,
+                label,
+                reading,
+                False,  # noqa: FBT003
+                None,
+                plug.reason,
+                plug.last_published_at,
+                plug.last_published_time,
+                plug.meter,
+                plug.last_published_meter,
+            )
         elif uuid in response.invalid:
             plugs[uuid] = replace(plug, invalid=True, missing_since=None)
         elif plug.missing_since is None or state.reason is not Reason.ONLINE:
@@ -201,11 +216,12 @@ def _evaluate(  # noqa: PLR0913, PLR0917  # positional, because it runs for each
     confirmed_at: float,
     rules: Rules,
     moment: Moment,
+    longest_span: float | None = None,
 ) -> PlugState:
-    """Return the plug with its reason, and with a new publication time if `time` and `state` are to be published.
+    """Return the plug with its reason and its meter, and with a new publication time if `state` is to be published.
 
-    They are published if anything except the measurement time changed. If only that time changed, they are published
-    once per heartbeat.
+    It is published if anything except the measurement time and the counts of the meter changed. If only these changed,
+    it is published once per heartbeat, and with each step of energy.
 
     Args:
         before: The plug before the poll; `None` if it is new.
@@ -214,8 +230,10 @@ def _evaluate(  # noqa: PLR0913, PLR0917  # positional, because it runs for each
         confirmed_at: When the last valid response arrived; monotonic seconds.
         rules: The settings for availability.
         moment: The time of the evaluation.
+        longest_span: See `advance`.
     """
     reason = _reason_of_plug(plug, station, confirmed_at, rules, moment)
+    meter = metered(before, plug, reason, longest_span)
     time = plug.reading.time if plug.reading else None
     if before is None or reason is not before.reason or not same_values(before.reading, plug.reading):
         is_published = reason is not None
@@ -224,10 +242,20 @@ def _evaluate(  # noqa: PLR0913, PLR0917  # positional, because it runs for each
             not rules.heartbeat
             or _heartbeat_number(plug, moment.monotonic, rules)
             != _heartbeat_number(plug, before.last_published_at, rules)
+            or has_counted(before.last_published_meter, meter)
         )
     if is_published:
-        return replace(plug, reason=reason, last_published_at=moment.monotonic, last_published_time=time)
-    return plug if reason is plug.reason else replace(plug, reason=reason)
+        return replace(
+            plug,
+            reason=reason,
+            last_published_at=moment.monotonic,
+            last_published_time=time,
+            meter=meter,
+            last_published_meter=meter,
+        )
+    if reason is plug.reason and meter is plug.meter:
+        return plug
+    return replace(plug, reason=reason, meter=meter)
 
 
 def _heartbeat_number(plug: PlugState, at: float, rules: Rules) -> int:

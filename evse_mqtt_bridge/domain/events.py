@@ -24,6 +24,8 @@ __all__ = [
     "ConfigurationRejected",
     "ConsumerStarted",
     "DisconnectReason",
+    "HistoryFailed",
+    "HistoryRestored",
     "Listener",
     "Listeners",
     "OfflineNotAcknowledged",
@@ -269,6 +271,24 @@ class ConfigurationRejected:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryFailed:
+    """The history cannot be written; records wait until it can.
+
+    Attributes:
+        detail: The database and the reason, without a password.
+        set_aside: The new name of a damaged file, in place of which a new one is written; empty: none.
+    """
+
+    detail: str
+    set_aside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRestored:
+    """The history is written again, with the records that waited."""
+
+
 class Listener:
     """Receives events; by default, every method does nothing."""
 
@@ -331,6 +351,12 @@ class Listener:
 
     def configuration_rejected(self, event: ConfigurationRejected) -> None:
         """See `ConfigurationRejected`."""
+
+    def history_failed(self, event: HistoryFailed) -> None:
+        """See `HistoryFailed`."""
+
+    def history_restored(self, event: HistoryRestored) -> None:
+        """See `HistoryRestored`."""
 
 
 class Listeners(Listener):

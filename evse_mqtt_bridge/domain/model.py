@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, StrEnum
+from enum import Enum
 from types import MappingProxyType
+
+from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.domain.readings import PlugReading, same_values
+from evse_mqtt_bridge.domain.reasons import PLUG_ONLY_REASONS, STATION_REASONS, Reason
 
 __all__ = [
     "EMPTY",
@@ -24,32 +28,6 @@ __all__ = [
 ]
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
-
-
-class Reason(StrEnum):
-    """Why a station or plug is available or not, as published in the `availability_reason` topics."""
-
-    ONLINE = "online"
-    # of a station
-    UNREACHABLE = "unreachable"
-    SERVER_ERROR = "server_error"
-    RATE_LIMITED = "rate_limited"
-    UNAUTHORIZED = "unauthorized"
-    NOT_FOUND = "not_found"
-    # of a station or a plug
-    INVALID_RESPONSE = "invalid_response"
-    # of a plug
-    OFFLINE = "offline"
-    CLOUD_OFFLINE = "cloud_offline"
-    STALE = "stale"
-    MISSING = "missing"
-
-
-PLUG_ONLY_REASONS = frozenset({Reason.OFFLINE, Reason.CLOUD_OFFLINE, Reason.STALE, Reason.MISSING})
-"""Reasons that a plug can have and a station cannot."""
-
-STATION_REASONS = tuple(reason for reason in Reason if reason not in PLUG_ONLY_REASONS)
-"""Reasons that a station can have. A plug can have any reason."""
 
 
 def station_title(name: str, alias: str, uuid: str) -> str:
@@ -102,48 +80,6 @@ class Station:
         and retained messages on the broker may name it.
         """
         return plug not in self.plugs and plug in self.plugs.values()
-
-
-@dataclass(frozen=True, slots=True)
-class PlugReading:
-    """A validated plug object of a response; `None` for missing values.
-
-    Attributes:
-        plug_uuid: The vendor's uuid of the plug.
-        label: The vendor's name of the plug.
-        status: The vendor's status, unchanged.
-        power: In W; negative while discharging.
-        current_l1: In A.
-        current_l2: In A.
-        current_l3: In A.
-        dyn_current_limit: Dynamic current limit in A.
-        time: Time of the measurement, in UTC.
-    """
-
-    plug_uuid: str
-    label: str | None = None
-    status: str | None = None
-    power: float | None = None
-    current_l1: float | None = None
-    current_l2: float | None = None
-    current_l3: float | None = None
-    dyn_current_limit: float | None = None
-    time: datetime | None = None
-
-
-def same_values(old: PlugReading | None, new: PlugReading | None) -> bool:
-    """Return whether two readings of one plug are equal, except for their time."""
-    if old is None or new is None:
-        return old is new
-    return (
-        old.power == new.power
-        and old.current_l1 == new.current_l1
-        and old.current_l2 == new.current_l2
-        and old.current_l3 == new.current_l3
-        and old.dyn_current_limit == new.dyn_current_limit
-        and old.status == new.status
-        and old.label == new.label
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +143,8 @@ class PlugState:
         reason: Why the plug is available or not; `None` before the first response.
         last_published_at: When `time` and `state` were published last; monotonic seconds.
         last_published_time: The measurement time that was published last.
+        meter: The energy meter; `None` until the counts of the previous run are known.
+        last_published_meter: The meter that was published last.
     """
 
     uuid: str
@@ -217,6 +155,8 @@ class PlugState:
     reason: Reason | None = None
     last_published_at: float = 0.0
     last_published_time: datetime | None = None
+    meter: Meter | None = None
+    last_published_meter: Meter | None = None
 
 
 @dataclass(frozen=True, slots=True)

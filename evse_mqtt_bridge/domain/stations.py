@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from evse_mqtt_bridge.domain.attribution import Attributions
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance, age, next_change
+from evse_mqtt_bridge.domain.energy import longest_span
 from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, PollCompleted, StateAged, TokenRejected
+from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.domain.metering import start_meters
 from evse_mqtt_bridge.domain.model import Outcome, Reading, Station, StationState
 from evse_mqtt_bridge.domain.plugs import (
     MAX_PLUGS,
@@ -19,6 +23,7 @@ from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
 __all__ = ["Stations"]
 
 _AT_ONCE = 0.0
+_NO_METERS: Mapping[str, Meter] = MappingProxyType({})
 _CLOCK_JUMP = 1.0
 """Difference in seconds between the changes of the two clocks of a `Moment` that counts as a jump."""
 
@@ -39,6 +44,9 @@ class Stations:
         self._states = dict.fromkeys(stations, self._new_state)
         self._deadlines = TimingWheel()
         self._attributions = Attributions()
+        self._is_counting = False
+        self._previous_meters: dict[str, Mapping[str, Meter]] = {}
+        """Meters by station uuid and plug uuid, for stations whose plugs are not known yet."""
         self._utc_offset = 0.0
         """The time of day minus the monotonic time, in seconds; known after the first call of `age`."""
 
@@ -72,7 +80,12 @@ class Stations:
         outcome = drop_plugs_without_topic(outcome, station)
         now = moment.monotonic
         attributed = self._attributions.attribute(uuid, outcome, now - seconds, now, len(self._stations))
-        new = self._states[uuid] = advance(old, attributed, self._rules, moment)
+        longest = longest_span(station.interval) if self._is_counting else None
+        new = self._states[uuid] = advance(old, attributed, self._rules, moment, longest)
+        if len(new.plugs) != len(old.plugs) and uuid in self._previous_meters:
+            new = self._states[uuid] = start_meters(
+                new, self._previous_meters.pop(uuid), longest_span(station.interval)
+            )
         self._deadlines.put(uuid, next_change(new, self._rules, moment))
         if len(new.plugs) >= MAX_PLUGS and isinstance(outcome, Reading):
             outcome = note_plugs_beyond_maximum(outcome, new)
@@ -119,6 +132,23 @@ class Stations:
         if station := self._stations.get(uuid):
             self._states[uuid] = forget_plugs_without_topics(restore_plugs(self._states[uuid], labels), station)
             self._deadlines.put(uuid, _AT_ONCE)
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether energy is counted: `start_meters` was called."""
+        return self._is_counting
+
+    def start_meters(self, meters: Mapping[str, Mapping[str, Meter]]) -> None:
+        """Count energy from now on, and continue the meters (station uuid, plug uuid) of a previous run.
+
+        Another call adds the record of another source; the larger counts of the two apply.
+        """
+        self._is_counting = True
+        for uuid, station in self._stations.items():
+            found, state = meters.get(uuid, _NO_METERS), self._states[uuid]
+            self._states[uuid] = start_meters(state, found, longest_span(station.interval))
+            if not found.keys() <= state.plugs.keys():
+                self._previous_meters[uuid] = found
 
     def reconfigure(self, stations: Mapping[str, Station], rules: Rules) -> None:
         """Change the stations and rules; a station that remains keeps its state."""

@@ -14,9 +14,9 @@ determine it: the bridge then does not publish the flag, and its last value rema
 
 from dataclasses import dataclass
 
-from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.domain.reasons import Reason
 
-__all__ = ["STATUSES", "UNKNOWN", "Meaning", "meaning"]
+__all__ = ["STATUSES", "UNKNOWN", "Meaning", "iec_61851", "meaning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +60,21 @@ STATUSES: dict[str, Meaning] = {
 def meaning(status: str | None) -> Meaning:
     """Return the meaning of `status`; `UNKNOWN` if it is missing or not in the table."""
     return STATUSES.get(status, UNKNOWN) if status is not None else UNKNOWN
+
+
+_IEC_61851 = {
+    "idle": "A",
+    "connected": "B",
+    "recently_started_charging": "C",
+    "charging": "C",
+    "discharging": "C",
+    "error": "E",
+}
+
+
+def iec_61851(status: str | None) -> str | None:
+    """Return the state of the vehicle interface by IEC 61851-1; `None` if the status does not determine it.
+
+    A: no vehicle. B: a vehicle is connected and does not draw power. C: power flows. E: error.
+    """
+    return _IEC_61851.get(status) if status is not None else None

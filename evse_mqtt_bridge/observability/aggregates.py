@@ -33,6 +33,10 @@ class Aggregates:
         charging: Number of available plugs that charge a vehicle.
         power: The power of all available plugs in W.
         oldest: Time of the oldest measurement of an available plug, in UTC; `None` without one.
+        charged: Energy charged into vehicles by the meters of all plugs, in Wh.
+        discharged: Energy discharged from vehicles by the meters of all plugs, in Wh.
+        gap: Seconds for which the energy of a plug is unknown, summed over all plugs.
+        open_sessions: Number of plugs with an open session.
     """
 
     stations: Mapping[str, int]
@@ -40,6 +44,10 @@ class Aggregates:
     charging: int
     power: float
     oldest: datetime | None
+    charged: float
+    discharged: float
+    gap: float
+    open_sessions: int
 
 
 def aggregate(states: Iterable[StationState]) -> Aggregates:
@@ -48,13 +56,20 @@ def aggregate(states: Iterable[StationState]) -> Aggregates:
     plugs: Counter[Reason | None] = Counter()
     online = available = charging = 0  # plain numbers: an enum as a key costs more than the rest of an iteration
     power, oldest = 0.0, None
+    charged = discharged = gap = 0.0
+    sessions = 0
     for state in states:
         if state.reason is Reason.ONLINE:
             online += 1
         else:
             stations[state.reason] += 1
         for plug in state.plugs.values():
-            reading = plug.reading
+            reading, meter = plug.reading, plug.meter
+            if meter is not None:
+                charged += meter.charged
+                discharged += meter.discharged
+                gap += meter.gap
+                sessions += meter.session is not None
             if plug.reason is not Reason.ONLINE or reading is None:
                 plugs[plug.reason] += 1
                 continue
@@ -66,7 +81,17 @@ def aggregate(states: Iterable[StationState]) -> Aggregates:
                 oldest = reading.time
     stations[Reason.ONLINE] += online
     plugs[Reason.ONLINE] += available
-    return Aggregates(_by_state(STATION_STATES, stations), _by_state(PLUG_STATES, plugs), charging, power, oldest)
+    return Aggregates(
+        stations=_by_state(STATION_STATES, stations),
+        plugs=_by_state(PLUG_STATES, plugs),
+        charging=charging,
+        power=power,
+        oldest=oldest,
+        charged=charged,
+        discharged=discharged,
+        gap=gap,
+        open_sessions=sessions,
+    )
 
 
 def _by_state(states: Iterable[str], by_reason: Counter[Reason | None]) -> dict[str, int]:

@@ -163,3 +163,12 @@ class EventLog(StationLog):
         """Log one line per problem."""
         for problem in event.problems:
             log_event(self.log, LogEvent.CONFIGURATION_REJECTED, problem=problem)
+
+    def history_failed(self, event: events.HistoryFailed) -> None:
+        """Log that the history cannot be written."""
+        fields = {"set_aside": event.set_aside} if event.set_aside else {}
+        log_event(self.log, LogEvent.HISTORY_FAILED, detail=clean(event.detail, 300), **fields)
+
+    def history_restored(self, event: events.HistoryRestored) -> None:  # noqa: ARG002  # see Listener
+        """Log that the history is written again."""
+        log_event(self.log, LogEvent.HISTORY_RESTORED)

@@ -25,6 +25,7 @@ from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
 from evse_mqtt_bridge.observability.aggregates import Aggregates
 from evse_mqtt_bridge.observability.counters import DURATION_BUCKETS, Counters
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
+from evse_mqtt_bridge.storage.sink import WriterCounts
 
 __all__ = ["PREFIX", "SUCCESS", "Build", "MetricInputs", "exposition"]
 
@@ -34,6 +35,7 @@ PREFIX = "evse_mqtt_bridge_"
 SUCCESS = "success"
 """The outcome of a poll with a useful response; any other outcome is the reason of a failure."""
 
+_JOULES = 3600.0  # per watt-hour
 _VERSION = re.compile(r"version *= *([^; ]*)")
 _KNOWN_VERSIONS = frozenset({"0.0.1", "0.0.4", "1.0.0"})
 _FAILURES = tuple(reason for reason in STATION_REASONS if reason is not Reason.ONLINE)
@@ -60,6 +62,7 @@ class MetricInputs:
         connected: Whether the broker is connected, as the status page shows it.
         published: Number of messages sent to the broker.
         dropped_log_lines: Number of log lines that could not be written.
+        history: What was written into the history.
     """
 
     at: datetime
@@ -70,6 +73,7 @@ class MetricInputs:
     connected: bool
     published: int
     dropped_log_lines: int
+    history: WriterCounts
     counters: Counters
     health: HealthInputs
     aggregates: Aggregates
@@ -101,6 +105,7 @@ class _InputsCollector(Collector):
         yield from _bridge_metrics(self.inputs)
         yield from _poll_metrics(self.inputs)
         yield from _station_metrics(self.inputs)
+        yield from _energy_metrics(self.inputs)
         yield from _broker_metrics(self.inputs)
 
 
@@ -173,6 +178,26 @@ def _station_metrics(inputs: MetricInputs) -> Iterator[Metric]:
     yield _gauge(
         "oldest_measurement_age_seconds", "Age of the oldest measurement of an available plug; NaN without one.", age
     )
+
+
+def _energy_metrics(inputs: MetricInputs) -> Iterator[Metric]:
+    aggregates, history = inputs.aggregates, inputs.history
+    yield _counter(
+        "energy_charged_joules", "Energy charged into vehicles, summed over all plugs.", aggregates.charged * _JOULES
+    )
+    yield _counter(
+        "energy_discharged_joules",
+        "Energy discharged from vehicles, summed over all plugs.",
+        aggregates.discharged * _JOULES,
+    )
+    yield _counter(
+        "energy_gap_seconds", "Time for which the energy of a plug is unknown, summed over all plugs.", aggregates.gap
+    )
+    yield _gauge("sessions_open", "Plugs with an open charging session.", aggregates.open_sessions)
+    yield _counter("history_records_written", "Records written into the history.", history.written)
+    yield _counter("history_write_failures", "Failed attempts to write the history.", history.failures)
+    yield _gauge("history_records_waiting", "Records that wait until the history can be written.", history.waiting)
+    yield _counter("history_records_dropped", "Records lost because too many were waiting.", history.dropped)
 
 
 def _broker_metrics(inputs: MetricInputs) -> Iterator[Metric]:

@@ -101,6 +101,18 @@ class LogEvent(Enum):
         "A token or password was rejected, and its file cannot be read; see `detail`. The bridge keeps the former one.",
     )
 
+    # The history
+    HISTORY_FAILED = (
+        "warning",
+        "history cannot be written, retrying",
+        (
+            "The database of `[history]` failed; see `detail`. Polling and publishing are not affected. Sessions and "
+            "energy wait in memory, and are written as soon as the database works. With `set_aside`, the file was "
+            "damaged and has this name now, and a new one takes its place."
+        ),
+    )
+    HISTORY_RESTORED = ("info", "history is written again", "The records that waited are written.")
+
     # The status page
     STATUS_PAGE_AVAILABLE = ("info", "status page available", "The status page is served at `address`.")
     STATUS_PAGE_UNAVAILABLE = (

@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.model import PlugReading
-from evse_mqtt_bridge.domain.statuses import meaning
+from evse_mqtt_bridge.domain.statuses import iec_61851, meaning
 
 __all__ = [
     "BRIDGE_FIELDS",
     "CONTRACT_VERSION",
+    "METER_FIELDS",
     "PLUG_FIELDS",
     "READING_FIELDS",
     "STATION_FIELDS",
     "Field",
     "Kind",
+    "MeterField",
     "ReadingField",
     "Subject",
     "TopicRow",
+    "kilowatt_hours",
 ]
 
 CONTRACT_VERSION = 1
@@ -46,12 +50,14 @@ class Field:
         kind: The type of the payload.
         description: The meaning as text, in Markdown.
         unit: The unit; empty: none.
+        retained: Whether the broker retains it.
     """
 
     name: str
     kind: Kind
     description: str
     unit: str = ""
+    retained: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,18 @@ class ReadingField(Field):
     """A topic whose value comes from one reading; `read` returns `None` if the reading has no value for it."""
 
     read: Callable[[PlugReading], object] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterField(Field):
+    """A topic whose value comes from the meter; `read` returns `None` if the meter has no value for it."""
+
+    read: Callable[[Meter], object] = lambda _: None
+
+
+def kilowatt_hours(energy: float) -> float:
+    """Return an energy in Wh as kWh with three decimals."""
+    return round(energy / 1000, 3)
 
 
 Subject = Literal["bridge", "station", "plug"]
@@ -107,36 +125,81 @@ STATION_FIELDS = (
 
 READING_FIELDS = (
     ReadingField("status", Kind.TEXT, "status as reported by the API, verbatim", read=lambda r: r.status),
-    ReadingField("power", Kind.NUMBER, "power, negative while discharging", "W", lambda r: r.power),
-    ReadingField("current_l1", Kind.NUMBER, "current of phase 1", "A", lambda r: r.current_l1),
-    ReadingField("current_l2", Kind.NUMBER, "current of phase 2", "A", lambda r: r.current_l2),
-    ReadingField("current_l3", Kind.NUMBER, "current of phase 3", "A", lambda r: r.current_l3),
+    ReadingField("power", Kind.NUMBER, "power, negative while discharging", "W", read=lambda r: r.power),
+    ReadingField("current_l1", Kind.NUMBER, "current of phase 1", "A", read=lambda r: r.current_l1),
+    ReadingField("current_l2", Kind.NUMBER, "current of phase 2", "A", read=lambda r: r.current_l2),
+    ReadingField("current_l3", Kind.NUMBER, "current of phase 3", "A", read=lambda r: r.current_l3),
     ReadingField(
         "dyn_current_limit",
         Kind.NUMBER,
         "current limit set by load management",
         "A",
-        lambda r: r.dyn_current_limit,
+        read=lambda r: r.dyn_current_limit,
     ),
-    ReadingField("time", Kind.TIME, "time of the measurement, ISO 8601, UTC", "", lambda r: r.time),
-    ReadingField("label", Kind.TEXT, "label of the plug", "", lambda r: r.label),
+    ReadingField("time", Kind.TIME, "time of the measurement, ISO 8601, UTC", read=lambda r: r.time),
+    ReadingField("label", Kind.TEXT, "label of the plug", read=lambda r: r.label),
     ReadingField(
-        "charging", Kind.BOOLEAN, "`true` while power flows into a vehicle", "", lambda r: meaning(r.status).charging
+        "charging", Kind.BOOLEAN, "`true` while power flows into a vehicle", read=lambda r: meaning(r.status).charging
     ),
     ReadingField(
         "vehicle_connected",
         Kind.BOOLEAN,
         "`true` while a vehicle is connected; published only if the status indicates it",
-        "",
-        lambda r: meaning(r.status).vehicle_connected,
+        read=lambda r: meaning(r.status).vehicle_connected,
     ),
     ReadingField(
-        "problem", Kind.BOOLEAN, "`true` while the plug reports an error", "", lambda r: meaning(r.status).problem
+        "problem", Kind.BOOLEAN, "`true` while the plug reports an error", read=lambda r: meaning(r.status).problem
+    ),
+    ReadingField(
+        "iec61851",
+        Kind.TEXT,
+        "state by IEC 61851: `A` no vehicle, `B` connected, `C` power flows, `E` error",
+        read=lambda r: iec_61851(r.status),
+    ),
+)
+
+METER_FIELDS = (
+    MeterField(
+        "energy",
+        Kind.NUMBER,
+        "energy charged into vehicles; never decreases",
+        "kWh",
+        read=lambda m: kilowatt_hours(m.charged),
+    ),
+    MeterField(
+        "energy_discharged",
+        Kind.NUMBER,
+        "energy discharged from vehicles; never decreases",
+        "kWh",
+        read=lambda m: kilowatt_hours(m.discharged),
+    ),
+    MeterField(
+        "energy_gap",
+        Kind.NUMBER,
+        "time for which the energy is unknown; never decreases",
+        "s",
+        read=lambda m: round(m.gap),
+    ),
+    MeterField(
+        "session_energy",
+        Kind.NUMBER,
+        "energy charged in the open session, else in the last one",
+        "kWh",
+        read=lambda m: kilowatt_hours(session.charged) if (session := m.session or m.last_session) else 0,
     ),
 )
 
 PLUG_FIELDS: tuple[Field, ...] = (
     *READING_FIELDS,
+    *METER_FIELDS,
+    Field("session", Kind.JSON, "the open session; its values are `null` while no vehicle is connected"),
+    Field("last_session", Kind.JSON, "the session that ended last; its values are `null` before the first one"),
+    Field(
+        "session_event",
+        Kind.JSON,
+        "what happened to a session: `started`, `charging`, `paused` or `ended`",
+        retained=False,
+    ),
     Field("state", Kind.JSON, "all values of the plug from one poll in one object; `null` if unknown"),
     Field("availability_reason", Kind.TEXT, "`online`, or the reason why the plug is unavailable"),
     Field("availability", Kind.TEXT, "`online` while the values of the plug are valid, else `offline`"),

@@ -50,10 +50,15 @@ class ManifestReader:
     @property
     def entries(self) -> Iterator[Entry]:
         """All entries, including previous ones."""
-        for entries in self._stations.values():
-            yield from entries
+        yield from self.station_entries
         for bridges in self._bridges.values():
             yield from bridges
+
+    @property
+    def station_entries(self) -> Iterator[StationEntry]:
+        """All entries of stations, including previous ones."""
+        for entries in self._stations.values():
+            yield from entries
 
     def plugs(self, is_present: Callable[[StationEntry], bool]) -> Iterator[tuple[str, Mapping[str, str | None]]]:
         """Yield stations by uuid, with labels by plug: from their present entry, or else from all other entries."""

@@ -5,17 +5,28 @@ tables of the messages, and examples from the messages themselves.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.model import STATION_REASONS, PlugReading, PlugState, Reason, Station, StationState
+from evse_mqtt_bridge.domain.sessions import Session, SessionChange, SessionEvent
 from evse_mqtt_bridge.domain.statuses import STATUSES
-from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, PLUG_FIELDS, READING_FIELDS, Field, Kind, TopicRow
+from evse_mqtt_bridge.publishing.contract import (
+    CONTRACT_VERSION,
+    METER_FIELDS,
+    PLUG_FIELDS,
+    READING_FIELDS,
+    Field,
+    Kind,
+    TopicRow,
+)
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, station_info
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation, PlainTopics, bridge_availability
 from evse_mqtt_bridge.publishing.outputs.protocol import Part
+from evse_mqtt_bridge.publishing.session_payloads import session_event_payload
 from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 
 __all__ = ["Schema", "examples", "schema"]
@@ -49,6 +60,8 @@ def schema(row: TopicRow) -> Schema:
             return _object(row.description, _station_info(), previous=_station_entry())
         case "plug", "state":
             return _object(row.description, _state())
+        case "plug", "session" | "last_session" | "session_event":
+            return _object(row.description, _session(is_event=name == "session_event"))
         case "discovery", _:
             return {"type": "object", "description": f"{row.description}, in the form that Home Assistant documents"}
     return _value(Field(name, row.kind, row.description, row.unit), owner)
@@ -67,13 +80,22 @@ def examples() -> dict[str, bytes]:
         dyn_current_limit=12.0,
         time=_EXAMPLE_TIME,
     )
-    plug = PlugState(reading.plug_uuid, reading.label, reading, reason=Reason.ONLINE)
+    started = _EXAMPLE_TIME - timedelta(hours=1)
+    session = Session(started, is_start_known=True, charged=6540.0, charging=3480.0, peak=7150.0, is_charging=True)
+    last_session = session._replace(started=started - timedelta(hours=9), ended=started - timedelta(hours=8))
+    meter = Meter(1_234_567.0, counted=reading, session=session, last_session=last_session)
+    plug = PlugState(
+        reading.plug_uuid, reading.label, reading, reason=Reason.ONLINE, meter=meter, last_published_meter=meter
+    )
     state = StationState(Reason.ONLINE, plugs={plug.uuid: plug})
     station = Station("25104c56d7f848af830af4300193efb3", 30, "Garage north", "garage-north", {plug.uuid: "left"})
     topics, owner = Topics("evse"), "evse-mqtt-bridge"
     locations = (PlainLocation(topics), DiscoveryLocation("homeassistant", "entity"))
     payloads = {
         "bridge.availability": bridge_availability(topics, online=True).payload,
+        "plug.session_event": session_event_payload(
+            plug.uuid, SessionChange(SessionEvent.CHARGING, session), _EXAMPLE_TIME
+        ),
         "bridge.info": bridge_info(
             BridgeEntry(topics, owner, locations), BridgeFacts("0.1.0", _EXAMPLE_TIME, 1)
         ).payload,
@@ -101,12 +123,35 @@ def _value(each: Field, owner: str) -> Schema:
 
 
 def _state() -> dict[str, Schema]:
-    schemas = {each.name: _value(each, "plug") for each in PLUG_FIELDS if each.kind is not Kind.JSON}
-    from_answer = {each.name for each in READING_FIELDS}
-    return {
-        name: value | ({"type": [value["type"], "null"]} if name in from_answer else {})
-        for name, value in schemas.items()
+    values = {each.name: _nullable(_value(each, "plug")) for each in (*READING_FIELDS, *METER_FIELDS)}
+    session = {"type": ["object", "null"], "description": "the open session, as in the topic `session`"}
+    energy_time = {**_KINDS[Kind.TIME], "description": "time of the measurement up to which energy is counted"}
+    availability = {each.name: _value(each, "plug") for each in PLUG_FIELDS if each.name.startswith("availability")}
+    return values | {"session": session, "energy_time": _nullable(energy_time)} | availability
+
+
+def _nullable(schema: Schema) -> Schema:
+    return schema | {"type": [schema["type"], "null"]}
+
+
+def _session(*, is_event: bool) -> dict[str, Schema]:
+    """Return the keys of a session; without one, all of them are `null`. An event always has one."""
+    number, seconds = _KINDS[Kind.NUMBER], {"type": "integer", "minimum": 0, "x-unit": "s"}
+    keys: dict[str, Schema] = {
+        "id": {"type": "string", "description": "identifies the session: plug UUID and start"},
+        "started": {**_KINDS[Kind.TIME], "description": "first measurement with the vehicle"},
+        "started_known": {"type": "boolean", "description": "`false` if the vehicle may have been connected before"},
+        "ended": {**_KINDS[Kind.TIME], "description": "first measurement without the vehicle; `null` if open"},
+        "energy": {**number, "x-unit": "kWh", "description": "energy charged"},
+        "energy_discharged": {**number, "x-unit": "kWh", "description": "energy discharged"},
+        "gap": {**seconds, "description": "time for which the energy is unknown"},
+        "connected": {**seconds, "description": "time since `started`, up to the last measurement or `ended`"},
+        "charging": {**seconds, "description": "time in which the vehicle was charging"},
+        "peak_power": {**number, "x-unit": "W", "description": "highest power"},
     }
+    event_type = {"enum": [event.value for event in SessionEvent], "description": "what happened"}
+    schemas = {name: value if is_event and name != "ended" else _nullable(value) for name, value in keys.items()}
+    return {"event_type": event_type, **schemas} if is_event else schemas
 
 
 def _bridge_info() -> dict[str, Schema]:

@@ -14,6 +14,7 @@ __all__ = [
     "number",
     "object_payload",
     "plain",
+    "shortest",
     "timestamp",
 ]
 
@@ -27,6 +28,11 @@ def number(value: float) -> str:
         return str(int(value))
     text = repr(value)
     return format(Decimal(text), "f") if "e" in text else text
+
+
+def shortest(value: float) -> float:
+    """Return a number so that `json_payload` writes it in its shortest form, without a trailing `.0`."""
+    return int(value) if value == int(value) else value
 
 
 def timestamp(value: datetime) -> str:

@@ -40,6 +40,7 @@ from evse_mqtt_bridge.publishing.migration import Migration, plan_migration
 from evse_mqtt_bridge.publishing.outbox import Outbox
 from evse_mqtt_bridge.publishing.phases import TRANSITIONS, Phase
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.publishing.previous_meters import MeterReader
 from evse_mqtt_bridge.publishing.renderer import BRIDGE_KEY, Renderer
 from evse_mqtt_bridge.publishing.topics import covers
 
@@ -78,6 +79,7 @@ class Publication:
         self._outbox: Outbox[StationState] = Outbox(self._renderer.render_change)
         self._clean_up = CleanUp(self._renderer, self._outbox)
         self._reader = self._new_reader()
+        self._meter_reader: MeterReader | None = None
         self._migration: Migration | None = None
         self._stages: deque[tuple[Message, ...]] = deque()
         self._connected_as: BridgeEntry | None = None
@@ -129,7 +131,7 @@ class Publication:
         self._outbox.drop_all()
         self._connected_as, self._is_recorded = self._renderer.bridge_entry(), None
         self._recorded_info = None
-        self._reader = self._new_reader()
+        self._reader, self._meter_reader = self._new_reader(), None
         self._may_search_first = may_search_first
         return Subscriptions((), self._next_filters())
 
@@ -141,6 +143,8 @@ class Publication:
         """
         if retained:
             if self._phase is Phase.RESTORING or self._is_searching:
+                if self._meter_reader is not None:
+                    self._meter_reader.received(topic, payload)
                 self._reader.received(topic, payload)
             return False
         return payload == b"online" and self._phase is Phase.LIVE and covers(self.plan.birth_topic, topic)
@@ -158,8 +162,14 @@ class Publication:
             has_birth_topic = is_first and self.plan.birth_topic
             return Subscriptions((self.plan.birth_topic,) if has_birth_topic else (), filters)
         if not self._is_restored:
+            if self._meter_reader is None:
+                self._meter_reader = MeterReader(self._reader.station_entries)
+                if filters := self._meter_reader.filters:
+                    return Subscriptions((), filters)
             for uuid, labels in self._reader.plugs(self._renderer.is_present):
                 self._stations.restore_plugs(uuid, labels)
+            self._stations.start_meters(self._meter_reader.meters)
+            self._meter_reader = None
             self._is_restored = True
         for entry in self._reader.pop_entries():
             self._renderer.previous.add(entry)
@@ -190,15 +200,15 @@ class Publication:
 
     @property
     def manifest_filters(self) -> tuple[str, ...]:
-        """The subscriptions for reading the manifest, which are no longer needed after that."""
-        return self._reader.filters
+        """The subscriptions for reading manifest and meters, which are no longer needed after that."""
+        return (*self._reader.filters, *(self._meter_reader.filters if self._meter_reader else ()))
 
     def closing(self) -> None:
         """Stop publishing; `offline` is the last message."""
         self._enter(Phase.CLOSING, "closing")
         self._outbox.drop_all()
         infos = [self._renderer.bridge_info()] if self._is_recorded is False else []
-        self._outbox.put_first([*infos, self.will()])
+        self._outbox.put_first([*infos, *self._renderer.last_counts(), self.will()])
 
     def disconnected(self) -> None:
         """Drop everything that is pending, because the connection is lost."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from datetime import datetime
 
 from evse_mqtt_bridge import __version__
+from evse_mqtt_bridge.domain.metering import with_published_meters
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published_alike
@@ -134,6 +135,15 @@ class Renderer:
             for message in output.station(part, station, None, state)
         )
         return frozenset(message.topic for message in messages)
+
+    def last_counts(self) -> Iterator[Message]:
+        """Yield the meters that have counted since they were published; call it before `offline`."""
+        for station in self.plan.stations.values():
+            old = self.stations.state(station.uuid)
+            new = with_published_meters(old)
+            if new is not old:
+                for output in self.plan.outputs:
+                    yield from output.station(Part.VALUES, station, old, new)
 
     # The full republish
 

@@ -18,6 +18,7 @@ from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.service.components.logging import Logging
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
+from evse_mqtt_bridge.service.components.recording import Recording
 from evse_mqtt_bridge.service.observers import Observers
 from evse_mqtt_bridge.service.uncaught_errors import UncaughtErrors
 from evse_mqtt_bridge.support.processes import identity_of
@@ -37,6 +38,7 @@ class Introspection:
         publishing: Publishing,
         loop_lag: LoopLag,
         logging: Logging,
+        recording: Recording,
         observers: Observers,
         uncaught_errors: UncaughtErrors,
     ) -> None:
@@ -46,6 +48,7 @@ class Introspection:
         self._publishing = publishing
         self._loop_lag = loop_lag
         self._logging = logging
+        self._recording = recording
         self._observers = observers
         self._uncaught_errors = uncaught_errors
 
@@ -107,6 +110,7 @@ class Introspection:
             connected=observers.broker_status.connected,
             published=self._publishing.session.published,
             dropped_log_lines=self._logging.dropped_lines,
+            history=self._recording.counts,
             counters=observers.counters,
             health=self._health_inputs(),
             aggregates=aggregate(self._states()),

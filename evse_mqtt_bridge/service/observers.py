@@ -11,6 +11,7 @@ from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.poll_status import PollStatus
 from evse_mqtt_bridge.observability.reload_status import ReloadStatus
 from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.service.recorder import Recorder
 from evse_mqtt_bridge.service.rotation import Rotation
 
 __all__ = ["Observers"]
@@ -26,6 +27,7 @@ class Observers(NamedTuple):
     broker_status: BrokerStatus
     reload_status: ReloadStatus
     rotation: Rotation
+    recorder: Recorder
 
     @classmethod
     def create(cls, log: Logger, clock: Clock, mqtt: Mqtt) -> Self:
@@ -38,4 +40,5 @@ class Observers(NamedTuple):
             broker_status=BrokerStatus(clock.utc),
             reload_status=ReloadStatus(clock.utc),
             rotation=Rotation(),
+            recorder=Recorder(),
         )

@@ -29,6 +29,7 @@ class ComponentName(Enum):
     LOGGING = "logging"
     POLLING = "polling"
     PUBLISHING = "publishing"
+    RECORDING = "recording"
     WEB_SERVER = "web server"
 
 
@@ -97,6 +98,24 @@ _STEPS = (
         ComponentName.WEB_SERVER,
         frozenset({"http"}),
         "The old port is free before the new server listens, perhaps on the same port of another address.",
+    ),
+    Step(
+        Action.STOP,
+        ComponentName.RECORDING,
+        frozenset({"history"}),
+        "What was counted so far is written to the old database.",
+    ),
+    Step(
+        Action.RECONFIGURE,
+        ComponentName.RECORDING,
+        frozenset({"history"}),
+        "The recorder has no writer meanwhile.",
+    ),
+    Step(
+        Action.START,
+        ComponentName.RECORDING,
+        frozenset({"history"}),
+        "The next poll is recorded in the new database.",
     ),
     Step(
         Action.RECONFIGURE,

@@ -36,6 +36,7 @@ from evse_mqtt_bridge.service.components.component import Component, WatchedComp
 from evse_mqtt_bridge.service.components.logging import Logging
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
+from evse_mqtt_bridge.service.components.recording import Recording
 from evse_mqtt_bridge.service.components.watchdog import Watchdog
 from evse_mqtt_bridge.service.components.web_server import WebServer
 from evse_mqtt_bridge.service.descriptors import Budget, descriptor_limit
@@ -124,6 +125,8 @@ class Supervisor:
         self._publishing = Publishing(config, plan, stations, clock, self._listeners)
         self._pipeline = Pipeline(stations, self._publishing, self._listeners)
         self._polling = Polling(config, clock, self._pipeline.on_result)
+        self._recording = Recording(config, self._observers.recorder, self._listeners)
+        self._stations = stations
         self._aging = Aging(clock, self._pipeline.age)
         self._watchdog = Watchdog(notifier, loop.time, lambda: self._introspection.health().healthy)
         self._introspection = Introspection(
@@ -133,6 +136,7 @@ class Supervisor:
             publishing=self._publishing,
             loop_lag=self._watchdog.loop_lag,
             logging=self._logging,
+            recording=self._recording,
             observers=self._observers,
             uncaught_errors=self._uncaught_errors,
         )
@@ -141,6 +145,7 @@ class Supervisor:
             ComponentName.LOGGING: self._logging,
             ComponentName.POLLING: self._polling,
             ComponentName.PUBLISHING: self._publishing,
+            ComponentName.RECORDING: self._recording,
             ComponentName.WEB_SERVER: self._web_server,
         }
         owners = (self._publishing, self._polling, self._aging, self._watchdog, file_watch)
@@ -158,7 +163,9 @@ class Supervisor:
         self._log_few_descriptors()
         await self._publishing.prepare(self._config)
         await self._polling.prepare(self._config)
-        for component in (*self._owners, self._web_server):
+        if meters := await self._recording.meters():
+            self._stations.start_meters(meters)
+        for component in (self._recording, *self._owners, self._web_server):
             await component.start()
         self._notifier.ready(self._introspection.status_line())
         self._log(LogEvent.BRIDGE_STARTED, version=__version__, stations=len(self._config.stations))
@@ -211,7 +218,7 @@ class Supervisor:
         self._log(LogEvent.BRIDGE_STOPPING)
         publishers = (self._polling, self._aging, self._publishing)
         others = (owner for owner in self._owners if owner not in publishers)
-        for component in (*publishers, *others, self._web_server):
+        for component in (*publishers, self._recording, *others, self._web_server):
             await component.stop()
         self._logging.tick()
         self._log(LogEvent.BRIDGE_STOPPED)

@@ -179,6 +179,13 @@ class PlugScenario:
         measurement = self._measure(moment)
         return replace(measurement, status=status) if status else measurement
 
+    def energy_between(self, start: int, end: int) -> float:
+        """Return the true energy in Wh between two whole seconds, whether or not the cloud receives measurements.
+
+        The power of each second is the one in its middle.
+        """
+        return sum(self._measure(second + 0.5).power for second in range(start, end)) / 3600
+
     def _measure(self, moment: float) -> Measurement:
         """Return the measurement of the device, whether or not the cloud receives it."""
         lowest, _ = LIMIT_RANGE

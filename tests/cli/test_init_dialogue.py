@@ -112,6 +112,7 @@ def test_init_prompts_test_and_write_every_answer(
         "homeassistant": {"enabled": False},
         "log": {},
         "http": {},
+        "history": {},
         "stations": [
             {
                 "edge_device_id": "edge-1",

@@ -63,7 +63,7 @@ def test_topics_text_has_a_line_per_topic(offline: Path) -> None:
 def test_topics_discovery_adds_the_topics_of_discovery(offline: Path) -> None:
     result = _topics(offline, "--discovery")
     lines = [line.split()[0] for line in result.stdout.splitlines()]
-    assert sum(line.startswith("homeassistant/") for line in lines) == 1 + 2 * (2 + 11)
+    assert sum(line.startswith("homeassistant/") for line in lines) == 1 + 2 * (2 + 16)
     plain = [line.split()[0] for line in _topics(offline).stdout.splitlines()]
     assert [line for line in lines if line.startswith("evse/")] == plain
     assert "--discovery" not in result.stderr

@@ -281,7 +281,7 @@ def test_openhab_discovered_channels_match_the_entities() -> None:
     documented = {
         name: cells[1] for cells in _rows(PAGES["openhab"], "| channel | item |") for name in _quoted(cells[0])
     }
-    units = {"W": "Number:Power", "A": "Number:ElectricCurrent"}
+    units = {"W": "Number:Power", "A": "Number:ElectricCurrent", "kWh": "Number:Energy", "s": "Number:Time"}
     assert documented == {
         entity.field: "Switch"
         if entity.platform == "binary_sensor"

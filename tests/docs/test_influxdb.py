@@ -29,7 +29,7 @@ _TELEGRAF: dict[str, Any] = tomllib.loads((_ROOT / "deploy" / "telegraf" / "evse
 _DASHBOARD: dict[str, Any] = json.loads((_ROOT / "deploy" / "grafana" / "evse-values.json").read_text())
 _PAGES = {name: (_ROOT / "docs" / f"{name}.md").read_text() for name in ("influxdb", "node-red")}
 _TOPIC = "evse/garage-north/right/state"
-_FIELDS = {"available", "reason", *(field.name for field in READING_FIELDS)} - {"time", "label"}
+_FIELDS = {"available", "reason", *(field.name for field in READING_FIELDS)} - {"time", "label", "iec61851"}
 _ARRIVED = 1_795_919_335_241_787_251
 
 

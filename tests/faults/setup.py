@@ -71,7 +71,7 @@ def configure(
     /,
     **tables: Mapping[str, Any],
 ) -> Path:
-    """Write `config.toml` for a bridge that polls every second, logs everything as JSON and serves no status page.
+    """Write `config.toml` for a bridge that polls every second and logs everything as JSON, without page and history.
 
     Args:
         folder: Where to write it.
@@ -88,6 +88,7 @@ def configure(
         "polling": {"interval": 1, "stale_after": 0},
         "log": {"level": "debug", "format": "json"},
         "http": {"enabled": False},
+        "history": {"enabled": False},
     }
     for name, table in tables.items():
         content[name] = {**content.get(name, {}), **table}

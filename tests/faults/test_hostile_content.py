@@ -50,7 +50,7 @@ _WELL_FORMED = re.compile(
     r"(evse/bridge/(availability|info)"
     r"|evse/[0-9a-f]{32}/(availability|availability_reason|info)"
     r"|evse/[0-9a-f]{32}/[A-Za-z0-9_-]{1,64}/[a-z0-9_]+"
-    r"|homeassistant/(binary_sensor|sensor)/evse_[A-Za-z0-9_-]+/[a-z0-9_]+/config)"
+    r"|homeassistant/(binary_sensor|sensor|event)/evse_[A-Za-z0-9_-]+/[a-z0-9_]+/config)"
 )
 _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[(debug|info|warning|error)\s*\] .*")
 

@@ -12,10 +12,14 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO, Self
 
 __all__ = ["BridgeProcess", "clean_environment", "run_command"]
+
+_STATE_HOME = TemporaryDirectory(prefix="evse-mqtt-bridge-tests-")
+"""The state directory of bridges whose configuration names no database."""
 
 _COMMAND = (sys.executable, "-m", "evse_mqtt_bridge")
 
@@ -23,7 +27,8 @@ _COMMAND = (sys.executable, "-m", "evse_mqtt_bridge")
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of this process without the bridge's own variables, plus `extra`."""
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("EVSE_MQTT_BRIDGE")}
-    return {**inherited, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "160", **(extra or {})}
+    own = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "160", "XDG_STATE_HOME": _STATE_HOME.name}
+    return {**inherited, **own, **(extra or {})}
 
 
 def run_command(

@@ -23,7 +23,7 @@ def config_tables(
     stations: Sequence[Mapping[str, Any]] = (),
     **tables: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return a complete configuration that polls every second and serves no status page.
+    """Return a complete configuration that polls every second, serves no status page and keeps no history.
 
     Args:
         broker: The broker to connect to.
@@ -36,6 +36,7 @@ def config_tables(
         "cloud": {"base_url": cloud.url},
         "polling": {"interval": 1},
         "http": {"enabled": False},
+        "history": {"enabled": False},
     }
     for name, table in tables.items():
         content[name] = {**content.get(name, {}), **table}

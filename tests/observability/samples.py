@@ -15,6 +15,7 @@ from evse_mqtt_bridge.observability.aggregates import aggregate
 from evse_mqtt_bridge.observability.counters import Counters
 from evse_mqtt_bridge.observability.exposition import Build, MetricInputs, exposition
 from evse_mqtt_bridge.observability.health import HealthInputs
+from evse_mqtt_bridge.storage.sink import WriterCounts
 
 __all__ = ["HEALTHY", "NOW", "Samples", "metric_inputs", "plug", "poll_completed", "samples", "station"]
 
@@ -59,6 +60,7 @@ def metric_inputs(*stations: StationState, **changes: Any) -> MetricInputs:  # n
         connected=True,
         published=0,
         dropped_log_lines=0,
+        history=WriterCounts(),
         counters=Counters(),
         health=HEALTHY,
         aggregates=aggregate(stations),

@@ -196,6 +196,14 @@ _FIRING: Mapping[str, tuple[dict[str, str], dict[str, str]]] = {
     "EvseMqttBridgePollsLate": ({"poll_delay_seconds": "31x90"}, {"poll_delay_seconds": "30x90"}),
     "EvseMqttBridgeLoopLag": ({"event_loop_lag_seconds": "1.5x90"}, {"event_loop_lag_seconds": "0.9x90"}),
     "EvseMqttBridgeLogLinesDropped": ({"log_lines_dropped_total": "0x80 5x10"}, {"log_lines_dropped_total": "5x90"}),
+    "EvseMqttBridgeHistoryNotWritten": (
+        {"history_write_failures_total": "0+1x90"},
+        {"history_write_failures_total": "5x90"},
+    ),
+    "EvseMqttBridgeHistoryLost": (
+        {"history_records_dropped_total": "0x80 5x10"},
+        {"history_records_dropped_total": "5x90"},
+    ),
     "EvseMqttBridgeReloadRefused": (
         {"config_last_reload_successful": "1x45 0x45"},
         {"config_last_reload_successful": "0x45 1x45"},

@@ -16,6 +16,8 @@ _PUBLISHED_IDS = frozenset(
         "bridge_started",
         "bridge_stopped",
         "bridge_stopping",
+        "history_failed",
+        "history_restored",
         "broker_connected",
         "broker_connection_lost",
         "broker_connection_rejected",

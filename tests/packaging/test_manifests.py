@@ -61,12 +61,13 @@ def _loaded(text: str, environment: dict[str, str], folder: Path) -> Config:
 # The image
 
 
-def test_image_installs_locked_packages_and_two_extras() -> None:
+def test_image_installs_locked_packages_and_extras() -> None:
     def pins(name: str) -> dict[str, str]:
         text = (ROOT / f"requirements/{name}.txt").read_text()
         return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
 
-    assert pins("image").keys() - pins("run").keys() == {"pycurl", "watchfiles"}
+    extras = {"psycopg", "psycopg-binary", "pycurl", "watchfiles"}
+    assert pins("image").keys() - pins("run").keys() == extras
     assert pins("run").items() <= pins("image").items() <= pins("test").items()
     assert "requirements/image.txt" in DOCKERFILE
 
@@ -137,7 +138,7 @@ def test_compose_mounts_all_files_of_the_configuration(tmp_path: Path) -> None:
     assert config.mqtt.host in SERVICES
     assert config.stations
     assert {f"/run/secrets/{name}" for name in BRIDGE["secrets"]} == _secret_files(text)
-    assert BRIDGE["volumes"] == ["./bridge:/config:ro"]
+    assert BRIDGE["volumes"] == ["./bridge:/config:ro", "bridge-data:/var/lib/evse-mqtt-bridge"]
 
 
 def test_compose_publishes_ports_only_on_loopback(tmp_path: Path) -> None:

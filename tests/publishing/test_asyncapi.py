@@ -153,7 +153,8 @@ def test_messages_have_qos_unit_and_content_type() -> None:
     content = document(_inventory(qos=2), _BROKER)
     for operation in content["operations"].values():
         assert operation["action"] == "send"
-        assert operation["bindings"]["mqtt"] == {"qos": 2, "retain": True, "bindingVersion": "0.2.0"}
+        is_retained = operation["channel"]["$ref"] != "#/channels/plug.session_event"
+        assert operation["bindings"]["mqtt"] == {"qos": 2, "retain": is_retained, "bindingVersion": "0.2.0"}
     messages, schemas = content["components"]["messages"], content["components"]["schemas"]
     assert messages["plug.power"]["contentType"] == "text/plain"
     assert messages["plug.power"]["examples"] == [{"payload": 7107}]

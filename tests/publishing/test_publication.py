@@ -537,6 +537,9 @@ def test_base_topic_changed_while_restoring_is_read_too() -> None:
     assert more is not None
     assert {"evse/+/info", "site/evse/+/info"} < set(more.retained)
     publication.received("site/evse/north/info", broker.retained["site/evse/north/info"], retained=True)
+    meters = publication.restored()
+    assert meters is not None
+    assert meters.retained == ("site/evse/+/+/state", "site/evse/+/+/last_session")
     assert publication.restored() is None
     assert list(bridge.state("e1").plugs) == ["p1", "p2"]
 

@@ -16,7 +16,7 @@ from tests.harness import Authority
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / DOCUMENT).read_text()
-SECRETS = ("garage-north.token", "mqtt.password")
+SECRETS = ("garage-north.token", "history.password", "mqtt.password")
 REGENERATE = "run `python -m scripts.configuration_reference`"
 
 
@@ -109,7 +109,7 @@ def test_example_comments_are_valid_settings(folder: Path) -> None:
         for item in settings()
         if item.section is None and item.path[-1] != EACH
     }
-    assert known - named == {"mqtt.password", "stations[0].token"}
+    assert known - named == {"mqtt.password", "history.password", "stations[0].token"}
 
 
 def _leaves(data: dict[str, object]) -> list[tuple[str | int, ...]]:

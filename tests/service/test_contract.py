@@ -48,7 +48,7 @@ def test_retained_messages_match_the_asyncapi_document(
     document = json.loads(printed.stdout)
     assert document_errors(document) == []
     topics = channel_by_topic(document)
-    assert retained.keys() == topics.keys()
+    assert retained.keys() == {topic for topic in topics if not topic.endswith("/session_event")}
     assert [
         found for topic, payload in retained.items() for found in payload_errors(document, topics[topic], payload)
     ] == []

@@ -42,12 +42,12 @@ _CHANGES = {
 
 
 def _topics(tables: Mapping[str, Any]) -> set[str]:
-    """Return every topic of a configuration."""
+    """Return every retained topic of a configuration."""
     config = Config.model_validate(tables)
     plan = publishing_plan(config)
     stations = tuple(plan.stations.values())
     inventory = Inventory(plan.topics, plan.client_id, 1, stations, plan.locations, _STATIONS)
-    return {row.topic for row in catalogue(inventory)}
+    return {row.topic for row in catalogue(inventory) if row.retained}
 
 
 @pytest.mark.parametrize(

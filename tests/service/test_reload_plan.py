@@ -47,6 +47,7 @@ _EVERYTHING = {
     "http": {"port": 9481},
     "polling": {"interval": 5},
     "homeassistant": {"enabled": False},
+    "history": {"enabled": False},
     "stations": [_station(_FIRST)],
 }
 
@@ -57,6 +58,11 @@ _EVERYTHING = {
         pytest.param({}, [], id="nothing"),
         pytest.param({"log": {"level": "debug"}}, ["reconfigure logging"], id="log level"),
         pytest.param({"log": {"format": "json"}}, ["reconfigure logging"], id="log format"),
+        pytest.param(
+            {"history": {"enabled": False}},
+            ["stop recording", "reconfigure recording", "start recording"],
+            id="history",
+        ),
         pytest.param({"cloud": {"timeout": 5}}, _REPLACE_CLIENT, id="cloud, same base_url"),
         pytest.param({"cloud": {"base_url": "https://other.test"}}, _REPLACE_CLIENT, id="cloud, other base_url"),
         pytest.param({"cloud": {"max_concurrency": 2}}, _REPLACE_CLIENT, id="cloud, other limits"),
@@ -113,6 +119,9 @@ _EVERYTHING = {
                 "stop polling",
                 "stop publishing",
                 "stop web server",
+                "stop recording",
+                "reconfigure recording",
+                "start recording",
                 "reconfigure publishing",
                 "reconfigure polling",
                 "reconfigure web server",

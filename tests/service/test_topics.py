@@ -13,6 +13,16 @@ from tests.service.conftest import Start
 STATION = f"evse/{EXAMPLE_EVSE}"
 IDLE, CHARGING = (f"{STATION}/{plug}" for plug in EXAMPLE_PLUGS)
 
+COUNTERS = ("energy", "energy_discharged", "energy_gap", "session_energy")
+OPEN_SESSION = (
+    '{"id":"c99838f9eb5b423d98f8ba33389a255c-20240325T111217Z","started":"2024-03-25T11:12:17.851Z",'
+    '"started_known":false,"ended":null,"energy":0,"energy_discharged":0,"gap":0,"connected":0,"charging":0,'
+    '"peak_power":7107}'
+)
+NO_SESSION = (
+    '{"id":null,"started":null,"started_known":null,"ended":null,"energy":null,"energy_discharged":null,"gap":null,'
+    '"connected":null,"charging":null,"peak_power":null}'
+)
 EXAMPLE_TREE = {
     f"{STATION}/availability": "online",
     f"{STATION}/availability_reason": "online",
@@ -27,12 +37,18 @@ EXAMPLE_TREE = {
     f"{IDLE}/charging": "false",
     f"{IDLE}/vehicle_connected": "false",
     f"{IDLE}/problem": "false",
+    f"{IDLE}/iec61851": "A",
+    **{f"{IDLE}/{counter}": "0" for counter in COUNTERS},
+    f"{IDLE}/session": NO_SESSION,
+    f"{IDLE}/last_session": NO_SESSION,
     f"{IDLE}/availability": "online",
     f"{IDLE}/availability_reason": "online",
     f"{IDLE}/state": (
         '{"status":"idle","power":0,"current_l1":0,"current_l2":0,"current_l3":0,"dyn_current_limit":6,'
         '"time":"2024-03-25T11:12:17.851Z","label":"Plug 1","charging":false,"vehicle_connected":false,'
-        '"problem":false,"availability_reason":"online","availability":"online"}'
+        '"problem":false,"iec61851":"A","energy":0,"energy_discharged":0,"energy_gap":0,"session_energy":0,'
+        '"session":null,"energy_time":"2024-03-25T11:12:17.851Z","availability_reason":"online",'
+        '"availability":"online"}'
     ),
     f"{CHARGING}/status": "charging",
     f"{CHARGING}/power": "7107",
@@ -45,12 +61,18 @@ EXAMPLE_TREE = {
     f"{CHARGING}/charging": "true",
     f"{CHARGING}/vehicle_connected": "true",
     f"{CHARGING}/problem": "false",
+    f"{CHARGING}/iec61851": "C",
+    **{f"{CHARGING}/{counter}": "0" for counter in COUNTERS},
+    f"{CHARGING}/session": OPEN_SESSION,
+    f"{CHARGING}/last_session": NO_SESSION,
     f"{CHARGING}/availability": "online",
     f"{CHARGING}/availability_reason": "online",
     f"{CHARGING}/state": (
         '{"status":"charging","power":7107,"current_l1":10.3,"current_l2":10.3,"current_l3":10.3,'
         '"dyn_current_limit":12,"time":"2024-03-25T11:12:17.851Z","label":"Plug 2","charging":true,'
-        '"vehicle_connected":true,"problem":false,"availability_reason":"online","availability":"online"}'
+        '"vehicle_connected":true,"problem":false,"iec61851":"C","energy":0,"energy_discharged":0,"energy_gap":0,'
+        f'"session_energy":0,"session":{OPEN_SESSION},"energy_time":"2024-03-25T11:12:17.851Z",'
+        '"availability_reason":"online","availability":"online"}'
     ),
 }
 """Every topic of the vendor's example except the two `info`, which contain versions and times."""
@@ -105,7 +127,7 @@ def test_time_alone_is_published_with_the_heartbeat(
     tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
     minute = iter(range(60))
-    cloud.answer(EXAMPLE_EVSE, lambda _: [plug_object(time=f"2024-03-25T11:{next(minute):02}:17.851Z")])
+    cloud.answer(EXAMPLE_EVSE, lambda _: [plug_object(time=f"2024-03-25T11:{next(minute):02}:17.851Z", power=0)])
     tables["polling"]["heartbeat"] = 3600
     bridge_process(write_config(tmp_path / "config.toml", tables))
     observer.wait_for(f"{CHARGING}/time")

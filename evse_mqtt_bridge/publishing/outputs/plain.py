@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from evse_mqtt_bridge.domain.model import PlugState, Reason, Station, StationState, same_values
+from evse_mqtt_bridge.domain.sessions import session_changes
 from evse_mqtt_bridge.publishing.contract import (
     BRIDGE_FIELDS,
+    METER_FIELDS,
     PLUG_FIELDS,
     READING_FIELDS,
     STATION_FIELDS,
@@ -22,6 +24,7 @@ from evse_mqtt_bridge.publishing.contract import (
 from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Part
 from evse_mqtt_bridge.publishing.payloads import json_object, json_text, plain, timestamp
+from evse_mqtt_bridge.publishing.session_payloads import session_event_payload, session_payload
 from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 
 __all__ = ["PlainLocation", "PlainTopics", "bridge_availability", "plug_state"]
@@ -29,7 +32,10 @@ __all__ = ["PlainLocation", "PlainTopics", "bridge_availability", "plug_state"]
 _TIME = "time"
 _VALUES = tuple(field for field in READING_FIELDS if field.name != _TIME)
 _MEASURED = frozenset(field.name for field in READING_FIELDS)
-_STATE_KEYS = frozenset(field.name for field in PLUG_FIELDS) - {"state"}
+_RETAINED = tuple(field for field in PLUG_FIELDS if field.retained)
+_METERED = frozenset(field.name for field in METER_FIELDS) | {"session"}
+_STATE_KEYS = frozenset(field.name for field in _RETAINED) - {"state", "last_session"} | {"energy_time"}
+_STATE_KEYS_OF_0_1 = _STATE_KEYS - _METERED - {"energy_time", "iec61851"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class PlainLocation:
         topics = {
             self.topics.plug(topic_id, plug_topic_id, field.name): plug_uuid
             for plug_uuid, plug_topic_id in plugs.items()
-            for field in PLUG_FIELDS
+            for field in _RETAINED
         }
         names = (field.name for field in STATION_FIELDS if field.name != "info")
         return topics | {self.topics.station(topic_id, name): "" for name in names}
@@ -87,8 +93,8 @@ class PlainLocation:
         """Yield the topics of each plug whose `state` has exactly the keys of the contract, and of its station."""
         for topic, payload in retained.items():
             parsed = topics.read(topic)
-            if isinstance(parsed, PlugTopic) and parsed.field == "state" and json_object(payload).keys() == _STATE_KEYS:
-                yield from (topics.plug(parsed.station, parsed.plug, field.name) for field in PLUG_FIELDS)
+            if isinstance(parsed, PlugTopic) and parsed.field == "state" and _is_state(payload):
+                yield from (topics.plug(parsed.station, parsed.plug, field.name) for field in _RETAINED)
                 yield from (topics.station(parsed.station, field.name) for field in STATION_FIELDS)
 
     def bridge_rows(self, client_id: str) -> Iterator[TopicRow]:  # noqa: ARG002  # the protocol
@@ -119,6 +125,7 @@ class PlainLocation:
             device=device,
             quality="" if topic == quality else quality,
             time=f"{prefix}time" if is_measured and field.kind is not Kind.TIME else "",
+            retained=field.retained,
         )
 
 
@@ -150,7 +157,9 @@ class PlainTopics:
         for uuid, plug in new.plugs.items():
             before = old.plugs.get(uuid) if old else None
             if before is not plug:
-                yield from _plug_values(self.topics.plug(station.topic_id, station.plug_topic_id(uuid)), before, plug)
+                prefix = self.topics.plug(station.topic_id, station.plug_topic_id(uuid))
+                yield from _meter_values(prefix, before, plug)
+                yield from _plug_values(prefix, before, plug)
 
     def _availability(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
         for uuid, plug in new.plugs.items():
@@ -171,6 +180,7 @@ def plug_state(plug: PlugState) -> bytes:
     """Return the `state` object of a plug as JSON; its keys are the names of the plug's other topics."""
     reading = plug.reading
     content = {field.name: json_text(field.read(reading) if reading else None) for field in READING_FIELDS}
+    content |= _meter_content(plug)
     content["availability_reason"] = json_text(plug.reason)
     content["availability"] = json_text(_online_or_offline(plug.reason) if plug.reason else None)
     return ("{" + ",".join(f'"{name}":{text}' for name, text in content.items()) + "}").encode()
@@ -188,6 +198,40 @@ def _plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iter
             yield Message(prefix + _TIME, timestamp(new.time).encode())
         if plug.reason is not None:
             yield Message(prefix + "state", plug_state(plug), JSON)
+
+
+def _is_state(payload: bytes) -> bool:
+    keys = json_object(payload).keys()
+    return keys in (_STATE_KEYS, _STATE_KEYS_OF_0_1)
+
+
+def _meter_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iterator[Message]:
+    new, old = plug.last_published_meter, before.last_published_meter if before else None
+    if new is None or new is old:
+        return
+    for field in METER_FIELDS:
+        value = field.read(new)
+        if value is not None and (old is None or value != field.read(old)):
+            yield Message(prefix + field.name, plain(value).encode())
+    uuid, until = plug.uuid, new.counted.time if new.counted else None
+    if old is None or new.session is not old.session:
+        yield Message(f"{prefix}session", session_payload(uuid, new.session, until), JSON)
+    if old is None or new.last_session is not old.last_session:
+        yield Message(f"{prefix}last_session", session_payload(uuid, new.last_session, until), JSON)
+    if old is not None:
+        for change in session_changes((old.session, old.last_session), (new.session, new.last_session)):
+            yield Message(f"{prefix}session_event", session_event_payload(uuid, change, until), JSON, retain=False)
+
+
+def _meter_content(plug: PlugState) -> dict[str, str]:
+    """Return the part of `state` that describes the meter."""
+    meter = plug.last_published_meter
+    until = meter.counted.time if meter and meter.counted else None
+    content = {field.name: json_text(field.read(meter) if meter else None) for field in METER_FIELDS}
+    session = meter.session if meter else None
+    content["session"] = session_payload(plug.uuid, session, until).decode() if session else "null"
+    content["energy_time"] = json_text(until)
+    return content
 
 
 def _shows_time(before: PlugState | None, time: datetime) -> bool:

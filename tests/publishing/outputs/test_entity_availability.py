@@ -28,7 +28,7 @@ _TOPICS = Topics("evse")
 _STATION = Station("e1", 30, alias="garage")
 _RULES = Rules(offline_after=1, heartbeat=0)
 _UNREACHABLE = failure(Reason.UNREACHABLE)
-_VALUES = {field.name for field in READING_FIELDS} - {"label"}
+_VALUES = {field.name for field in READING_FIELDS} - {"label", "iec61851"}
 _compiled = cache(ImmutableSandboxedEnvironment().from_string)
 FORMS = pytest.mark.parametrize("form", ["entity", "device"])
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.model import Reason, Station
 from evse_mqtt_bridge.domain.statuses import STATUSES
-from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS
+from evse_mqtt_bridge.publishing.contract import METER_FIELDS, PLUG_FIELDS
 from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery, Form
@@ -45,7 +45,7 @@ DEVICE = replace(ENTITY, form="device")
 BOTH = pytest.mark.parametrize("discovery", [ENTITY, DEVICE], ids=["entity", "device"])
 
 # The discovery topics that Home Assistant accepts (its discovery.py, TOPIC_MATCHER).
-TOPIC = re.compile(r"homeassistant/(sensor|binary_sensor)/[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]+/config")
+TOPIC = re.compile(r"homeassistant/(sensor|binary_sensor|event)/[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]+/config")
 DEVICE_TOPIC = re.compile(r"homeassistant/device/[a-zA-Z0-9_-]+/config")
 
 # Keys of the schemas of Home Assistant 2025.4, and default_entity_id.
@@ -66,6 +66,7 @@ KEYS = {
     "sensor": COMMON
     | {"options", "state_class", "suggested_display_precision", "unit_of_measurement", "value_template"},
     "binary_sensor": COMMON | {"payload_off", "payload_on"},
+    "event": COMMON | {"event_types"},
 }
 DEVICE_KEYS = {
     "configuration_url",
@@ -120,11 +121,11 @@ def device_name(messages: tuple[Message, ...]) -> str:
 
 def test_both_forms_have_the_same_entities() -> None:
     assert configs(everything(ENTITY)) == configs(everything(DEVICE))
-    assert len(configs(everything(ENTITY))) == 1 + 2 + 11
+    assert len(configs(everything(ENTITY))) == 1 + 2 + 16
 
 
 def test_one_message_per_entity_or_per_device() -> None:
-    assert [len(homeassistant.plug(d, STATION, LEFT, None)) for d in (ENTITY, DEVICE)] == [11, 1]
+    assert [len(homeassistant.plug(d, STATION, LEFT, None)) for d in (ENTITY, DEVICE)] == [16, 1]
     assert [len(homeassistant.station(d, STATION)) for d in (ENTITY, DEVICE)] == [2, 1]
     assert [len(homeassistant.bridge(d)) for d in (ENTITY, DEVICE)] == [1, 1]
 
@@ -191,14 +192,24 @@ def test_topics_are_those_of_the_contract(discovery: Discovery) -> None:
 
 def test_every_plug_topic_has_an_entity() -> None:
     entities = {entity.field: entity for entity in PLUG_ENTITIES}
-    assert {field.name for field in PLUG_FIELDS} - entities.keys() == {"label", "state", "availability"}
+    assert {field.name for field in PLUG_FIELDS} - entities.keys() == {
+        "label",
+        "state",
+        "availability",
+        "iec61851",
+        "session",
+        "last_session",
+    }
+    counters = {field.name for field in METER_FIELDS}
     for field in PLUG_FIELDS:
         if field.unit:
+            state_class = "total_increasing" if field.name in counters else "measurement"
             assert entities[field.name].options["unit_of_measurement"] == field.unit
-            assert entities[field.name].options["state_class"] == "measurement"
+            assert entities[field.name].options["state_class"] == state_class
             assert "suggested_display_precision" in entities[field.name].options
 
 
+COUNTERS = ("energy", "energy_discharged", "energy_gap", "session_energy", "session_event")
 BRIDGE_ALONE = ["evse/bridge/availability"]
 STATE = "evse/garage-north/left/state"
 EVERYTHING = [*BRIDGE_ALONE, "evse/garage-north/availability", "evse/garage-north/left/availability", STATE]
@@ -211,6 +222,7 @@ def test_entities_that_explain_an_outage_stay_available(discovery: Discovery) ->
         "availability_reason": BRIDGE_ALONE,
         "status": [*BRIDGE_ALONE, STATE],
         "time": [*BRIDGE_ALONE, STATE],
+        **dict.fromkeys(COUNTERS, BRIDGE_ALONE),
     }
     assert {key: [entry["topic"] for entry in config["availability"]] for key, config in found.items()} == {
         key: visible.get(key, EVERYTHING) for key in found
@@ -226,10 +238,10 @@ def test_device_form_has_shared_keys_once() -> None:
     (message,) = homeassistant.plug(DEVICE, STATION, LEFT, "Plug 1")
     payload = json.loads(message.payload)
     inherits = {key for key, part in payload["components"].items() if "availability" not in part}
-    assert inherits == {"availability_reason"}
+    assert inherits == {"availability_reason", *COUNTERS}
     assert not any({"device", "origin", "qos"} & part.keys() for part in payload["components"].values())
     assert (
-        len(message.payload) < 9_000 < sum(len(m.payload) for m in homeassistant.plug(ENTITY, STATION, LEFT, "Plug 1"))
+        len(message.payload) < 11_000 < sum(len(m.payload) for m in homeassistant.plug(ENTITY, STATION, LEFT, "Plug 1"))
     )
 
 
@@ -324,9 +336,10 @@ def test_name_of_a_plug_replaces_its_label(own_name: str, shown: str) -> None:
 
 
 @BOTH
-def test_last_measurement_alone_is_disabled_by_default(discovery: Discovery) -> None:
+def test_entities_for_few_users_are_disabled_by_default(discovery: Discovery) -> None:
     found = configs(everything(discovery)).values()
-    assert [config["key"] for config in found if not config.get("enabled_by_default", True)] == ["time"]
+    disabled = {config["key"] for config in found if not config.get("enabled_by_default", True)}
+    assert disabled == {"time", "energy_discharged", "energy_gap"}
 
 
 @pytest.mark.parametrize(

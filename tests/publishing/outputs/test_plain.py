@@ -67,6 +67,7 @@ def test_vendors_example_publishes_each_topic_of_the_contract() -> None:
         one + "charging": "false",
         one + "vehicle_connected": "false",
         one + "problem": "false",
+        one + "iec61851": "A",
         one + "availability": "online",
         one + "availability_reason": "online",
         two + "status": "charging",
@@ -80,6 +81,7 @@ def test_vendors_example_publishes_each_topic_of_the_contract() -> None:
         two + "charging": "true",
         two + "vehicle_connected": "true",
         two + "problem": "false",
+        two + "iec61851": "C",
         two + "availability": "online",
         two + "availability_reason": "online",
         f"evse/{_EVSE}/availability": "online",
@@ -97,16 +99,23 @@ def test_vendors_example_publishes_each_topic_of_the_contract() -> None:
         "charging": True,
         "vehicle_connected": True,
         "problem": False,
+        "iec61851": "C",
+        **dict.fromkeys(("energy", "energy_discharged", "energy_gap", "session_energy", "session", "energy_time")),
         "availability_reason": "online",
         "availability": "online",
     }
     assert (states[0]["status"], states[0]["power"], states[0]["charging"]) == ("idle", 0, False)
 
 
+_NOT_IN_STATE = {"state", "last_session", "session_event"}
+
+
 def test_contract_has_no_other_topics() -> None:
     measured = {"status", "power", "current_l1", "current_l2", "current_l3", "dyn_current_limit", "time", "label"}
-    derived = {"charging", "vehicle_connected", "problem", "availability", "availability_reason", "state"}
-    assert {field.name for field in PLUG_FIELDS} == measured | derived
+    derived = {"charging", "vehicle_connected", "problem", "iec61851", "availability", "availability_reason", "state"}
+    metered = {"energy", "energy_discharged", "energy_gap", "session_energy"}
+    sessions = {"session", "last_session", "session_event"}
+    assert {field.name for field in PLUG_FIELDS} == measured | derived | metered | sessions
     assert {field.name for field in STATION_FIELDS} == {"availability", "availability_reason", "info"}
 
 
@@ -143,7 +152,7 @@ def test_flag_is_published_only_where_the_status_decides(status: str, flags: set
 def test_every_payload_is_of_its_kind(one: PlugReading) -> None:
     published = _published(one)
     state = json.loads(published["state"])
-    assert state.keys() == {field.name for field in PLUG_FIELDS} - {"state"}
+    assert state.keys() == {field.name for field in PLUG_FIELDS} - _NOT_IN_STATE | {"energy_time"}
     for field in READING_FIELDS:
         payload = published.get(field.name)
         if payload is None:

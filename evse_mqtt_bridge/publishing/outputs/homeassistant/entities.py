@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
+from evse_mqtt_bridge.domain.sessions import SessionEvent
 from evse_mqtt_bridge.domain.statuses import STATUSES, meaning
 from evse_mqtt_bridge.publishing.payloads import json_members, json_text
 
@@ -131,6 +132,34 @@ def _time() -> Entity:
     return Entity("sensor", "time", "Last measurement", options, availability_template=template)
 
 
+def _energy(field: str, name: str, *, is_enabled: bool = True) -> Entity:
+    """Return a counter of energy. It stays available during an outage, because a count does not become wrong."""
+    options: dict[str, object] = {
+        "device_class": "energy",
+        "state_class": "total_increasing",
+        "unit_of_measurement": "kWh",
+        "suggested_display_precision": 2,
+    }
+    return Entity("sensor", field, name, options if is_enabled else options | {"enabled_by_default": False})
+
+
+def _energy_gap() -> Entity:
+    options = {
+        "device_class": "duration",
+        "state_class": "total_increasing",
+        "unit_of_measurement": "s",
+        "suggested_display_precision": 0,
+        "entity_category": "diagnostic",
+        "enabled_by_default": False,
+    }
+    return Entity("sensor", "energy_gap", "Energy gap", options)
+
+
+def _session_event() -> Entity:
+    options = {"icon": "mdi:ev-plug-type2", "event_types": [event.value for event in SessionEvent]}
+    return Entity("event", "session_event", "Session", options)
+
+
 BRIDGE_ENTITIES = (_connection(),)
 """The bridge itself."""
 
@@ -150,6 +179,11 @@ PLUG_ENTITIES = (
     _flag("charging", "Charging", "battery_charging"),
     _flag("vehicle_connected", "Vehicle connected", "plug"),
     _flag("problem", "Problem", "problem"),
+    _energy("energy", "Energy"),
+    _energy("energy_discharged", "Energy discharged", is_enabled=False),
+    _energy_gap(),
+    _energy("session_energy", "Session energy"),
+    _session_event(),
     _time(),
     _reason(Reason),
 )

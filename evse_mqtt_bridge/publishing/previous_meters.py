@@ -1,0 +1,54 @@
+"""Reads the meters of a previous run from the retained topics of the plugs in the manifest."""
+
+from collections.abc import Iterable
+
+from evse_mqtt_bridge.domain.meter import Meter, larger
+from evse_mqtt_bridge.publishing.manifest import StationEntry
+from evse_mqtt_bridge.publishing.meter_payload import last_session_of_topic, meter_of_state
+
+__all__ = ["MeterReader"]
+
+_STATE, _LAST_SESSION = "state", "last_session"
+
+
+class MeterReader:
+    """Collects the meters of the plugs in manifest entries, also of plugs whose alias has changed since.
+
+    Args:
+        entries: The entries.
+    """
+
+    def __init__(self, entries: Iterable[StationEntry]) -> None:
+        self._topics: dict[str, tuple[str, str, str]] = {}
+        """Station uuid, plug uuid and kind of each topic to read."""
+        self._meters: dict[str, dict[str, Meter]] = {}
+        self._bases: dict[str, None] = {}
+        for entry in entries:
+            self._bases[entry.topics.base] = None
+            for uuid, topic_id in entry.plugs.items():
+                for kind in (_STATE, _LAST_SESSION):
+                    self._topics[entry.topics.plug(entry.topic_id, topic_id, kind)] = (entry.uuid, uuid, kind)
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """The subscriptions to the topics."""
+        return tuple(f"{base}/+/+/{kind}" for base in self._bases for kind in (_STATE, _LAST_SESSION))
+
+    @property
+    def meters(self) -> dict[str, dict[str, Meter]]:
+        """The meters by station uuid and plug uuid."""
+        return self._meters
+
+    def received(self, topic: str, payload: bytes) -> None:
+        """Read a retained message; one of any other topic, or without a meter, is ignored."""
+        if topic not in self._topics:
+            return
+        station, plug, kind = self._topics[topic]
+        if kind == _STATE:
+            meter = meter_of_state(plug, payload)
+        else:
+            last_session = last_session_of_topic(payload)
+            meter = Meter(last_session=last_session) if last_session else None
+        if meter is not None:
+            meters = self._meters.setdefault(station, {})
+            meters[plug] = larger(meters[plug], meter) if plug in meters else meter

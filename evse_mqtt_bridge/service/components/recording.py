@@ -1,0 +1,105 @@
+"""Recording as a component: writes the sessions and the energy of the plugs into the history.
+
+SQLAlchemy needs 15 MB, so it is imported only if the history is enabled.
+"""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.domain.events import HistoryFailed, HistoryRestored, Listener
+from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.service.components.component import Component
+from evse_mqtt_bridge.service.recorder import Recorder
+from evse_mqtt_bridge.storage.sink import HistoryProblem, WriterCounts
+from evse_mqtt_bridge.support.threads import in_daemon_thread
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.storage.records import Plug
+    from evse_mqtt_bridge.storage.writer import HistoryWriter
+
+__all__ = ["Recorder", "Recording"]
+
+_LOAD_LIMIT = 5.0  # seconds, for the meters of the previous run
+_CLOSE_LIMIT = 2.0  # seconds, for the last transaction
+
+
+class Recording(Component):
+    """Keeps the history of a configuration.
+
+    Args:
+        config: The configuration.
+        recorder: Derives the records.
+        listener: Receives the events of the database.
+    """
+
+    def __init__(self, config: Config, recorder: Recorder, listener: Listener) -> None:
+        self._recorder = recorder
+        self._settings = config.history
+        self._listener = listener
+        self._writer: HistoryWriter | None = None
+        self.counts = WriterCounts()
+        """What the current or last writer has done."""
+
+    async def meters(self) -> dict[str, dict[str, Meter]]:
+        """Return the meters of the previous run, by station uuid and plug uuid; none if they cannot be read in time."""
+        if not self._settings.enabled:
+            return {}
+        from evse_mqtt_bridge.storage.database import DatabaseError  # noqa: PLC0415  # see the module
+        from evse_mqtt_bridge.storage.location import database_url  # noqa: PLC0415
+
+        url = database_url(self._settings, os.environ)
+        try:
+            async with asyncio.timeout(_LOAD_LIMIT):
+                found = await in_daemon_thread(lambda: _load(url), "history-load")
+        except (DatabaseError, TimeoutError):
+            return {}  # the writer reports the error
+        meters: dict[str, dict[str, Meter]] = {}
+        for plug, meter in found.items():
+            meters.setdefault(plug.station, {})[plug.uuid] = meter
+        return meters
+
+    async def start(self) -> None:
+        """Start the writer, if the history is enabled."""
+        if not self._settings.enabled:
+            return
+        from evse_mqtt_bridge.storage.location import database_url, retention  # noqa: PLC0415  # see the module
+        from evse_mqtt_bridge.storage.writer import HistoryWriter  # noqa: PLC0415
+
+        loop = asyncio.get_running_loop()
+
+        def report(problem: HistoryProblem) -> None:
+            loop.call_soon_threadsafe(self._report, problem)
+
+        writer = HistoryWriter(database_url(self._settings, os.environ), retention(self._settings), report)
+        writer.start()
+        self._writer, self.counts = writer, writer.counts
+        self._recorder.use(writer)
+
+    async def stop(self) -> None:
+        """Write what waits, and end the writer; a database that does not answer is left after a moment."""
+        self._recorder.use(None)
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await in_daemon_thread(lambda: writer.close(_CLOSE_LIMIT), "history-close")
+
+    def reconfigure(self, new: Config) -> None:
+        """Switch to other settings. See `Component`."""
+        self._settings = new.history
+
+    def _report(self, problem: HistoryProblem) -> None:
+        if problem.error:
+            self._listener.history_failed(HistoryFailed(problem.error, problem.set_aside))
+        else:
+            self._listener.history_restored(HistoryRestored())
+
+
+def _load(url: str) -> "dict[Plug, Meter]":
+    from evse_mqtt_bridge.storage.database import Database  # noqa: PLC0415  # see the module
+
+    database = Database(url)
+    try:
+        return database.meters()
+    finally:
+        database.close()

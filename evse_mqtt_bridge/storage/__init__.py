@@ -1,0 +1,12 @@
+"""The history of sessions and energy, in SQLite or PostgreSQL.
+
+- `records`: what is stored, derived from the meters; pure.
+- `backlog`: the records that wait to be written, bounded.
+- `tables`, `migrations`: the schema and its versions.
+- `database`: opens the database, writes batches and removes expired rows.
+- `queries`: reads sessions and energy for reports.
+- `writer`: the thread that writes.
+- `location`: which database a configuration uses.
+
+SQLAlchemy Core carries the statements, because it hides the differences between SQLite and PostgreSQL.
+"""

@@ -1,0 +1,268 @@
+"""The database of the history: opening it, writing batches of records, and removing expired rows.
+
+Every method blocks, so the writer's thread calls them, or a command. Each opens one transaction: it happens completely
+or not at all.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.publishing.meter_payload import meter_payload, read_meter
+from evse_mqtt_bridge.storage.migrations import SchemaError, migrate, require_version
+from evse_mqtt_bridge.storage.records import MeterRecord, Plug, ReadingRecord, Record, SessionRecord
+from evse_mqtt_bridge.storage.tables import METERS, PLUGS, READINGS, SESSIONS
+
+__all__ = ["CorruptDatabaseError", "Database", "DatabaseError", "PlugNames", "database_name", "set_aside"]
+
+_BUSY_TIMEOUT = 5.0  # seconds, for a SQLite file that another process has locked
+_CONNECT_TIMEOUT = 5  # seconds, for PostgreSQL
+_STATEMENT_TIMEOUT = 30_000  # milliseconds, for PostgreSQL
+_CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
+_ROWS = 500  # per statement
+
+PlugNames = Mapping[Plug, tuple[str, str]]
+"""The display names of the station and the plug, by plug."""
+
+
+class DatabaseError(Exception):
+    """The database cannot be used at the moment; the text names it and the reason, without a password."""
+
+
+class CorruptDatabaseError(DatabaseError):
+    """The SQLite file is damaged, or is not a database."""
+
+
+class Database:
+    """A database whose schema has the current version.
+
+    Args:
+        url: A SQLAlchemy URL of SQLite, or of PostgreSQL with psycopg.
+        is_report: Whether to open an existing database for reading only. Otherwise it is created or migrated if needed.
+
+    Raises:
+        DatabaseError: It cannot be opened.
+        CorruptDatabaseError: The SQLite file is damaged.
+    """
+
+    def __init__(self, url: str, *, is_report: bool = False) -> None:
+        self._url = make_url(url)
+        self._engine: Engine | None = None
+        self._ids: dict[Plug, int] = {}
+        try:
+            if is_report:
+                _require_file(self._url)
+            self._engine = _engine(self._url)
+            with self._engine.begin() as connection:
+                if is_report:
+                    require_version(connection)
+                else:
+                    _check(connection)
+                    migrate(connection)
+        except (SQLAlchemyError, SchemaError, OSError) as error:
+            self.close()
+            raise self._translated(error) from None
+
+    @property
+    def name(self) -> str:
+        """The database without its password: a file, or a URL."""
+        return database_name(self._url)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for queries.
+
+        Raises:
+            DatabaseError: The database is closed.
+        """
+        if self._engine is None:
+            raise DatabaseError(f"{self.name}: it is closed")
+        return self._engine
+
+    def close(self) -> None:
+        """Close all connections."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    def meters(self) -> dict[Plug, Meter]:
+        """Return the meters that were written last."""
+        query = select(PLUGS.c.station, PLUGS.c.uuid, METERS.c.content).join(METERS, METERS.c.plug == PLUGS.c.id)
+        try:
+            with self.engine.connect() as connection:
+                rows = connection.execute(query).all()
+        except SQLAlchemyError as error:
+            raise self._translated(error) from None
+        found = {Plug(station, uuid): read_meter(uuid, content.encode()) for station, uuid, content in rows}
+        return {plug: meter for plug, meter in found.items() if meter is not None}
+
+    def write(self, records: Iterable[Record], names: PlugNames) -> None:
+        """Write records in one transaction.
+
+        Args:
+            records: The records.
+            names: The names of their plugs.
+
+        Raises:
+            DatabaseError: Nothing was written.
+        """
+        records = list(records)
+        try:
+            with self.engine.begin() as connection:
+                ids = self._plug_ids(connection, {record.plug for record in records}, names)
+                firsts = [record for record in records if isinstance(record, ReadingRecord) and record.is_first]
+                if firsts:
+                    rows = [_reading_row(record, ids) for record in firsts]
+                    connection.execute(_insert(connection, READINGS).on_conflict_do_nothing(), rows)
+                for table, rows in _rows(records, ids).items():
+                    _upsert(connection, table, rows)
+        except (SQLAlchemyError, OSError) as error:
+            self._ids.clear()
+            raise self._translated(error) from None
+
+    def remove_expired(self, sessions_before: datetime | None, readings_before: datetime | None) -> int:
+        """Remove old rows, and return how many there were.
+
+        Args:
+            sessions_before: Remove the sessions that ended before; `None`: keep all.
+            readings_before: Remove the readings of hours before; `None`: keep all.
+
+        Raises:
+            DatabaseError: Nothing was removed.
+        """
+        removed = 0
+        try:
+            with self.engine.begin() as connection:
+                if sessions_before is not None:
+                    removed += connection.execute(delete(SESSIONS).where(SESSIONS.c.ended < sessions_before)).rowcount
+                if readings_before is not None:
+                    removed += connection.execute(delete(READINGS).where(READINGS.c.hour < readings_before)).rowcount
+        except SQLAlchemyError as error:
+            raise self._translated(error) from None
+        return removed
+
+    def _plug_ids(self, connection: Connection, plugs: Iterable[Plug], names: PlugNames) -> dict[Plug, int]:
+        """Return the ids of plugs; new plugs are added."""
+        missing = [plug for plug in plugs if plug not in self._ids]
+        for start in range(0, len(missing), _ROWS):
+            some = missing[start : start + _ROWS]
+            rows = [_plug_row(plug, names) for plug in some]
+            _upsert(connection, PLUGS, rows, key=("station", "uuid"))
+            query = select(PLUGS.c.station, PLUGS.c.uuid, PLUGS.c.id).where(
+                PLUGS.c.station.in_({plug.station for plug in some})
+            )
+            self._ids.update({Plug(station, uuid): number for station, uuid, number in connection.execute(query)})
+        return self._ids
+
+    def _translated(self, error: Exception) -> DatabaseError:
+        original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+        if getattr(original, "sqlite_errorname", "").split("_VTAB")[0] in _CORRUPT or isinstance(error, _DamagedError):
+            return CorruptDatabaseError(f"{self.name}: {reason}")
+        return DatabaseError(f"{self.name}: {reason}")
+
+
+class _DamagedError(SQLAlchemyError):
+    """The integrity check of SQLite found an error."""
+
+
+def database_name(url: URL) -> str:
+    """Return the database without its password: a file, or a URL."""
+    return url.database or "memory" if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+
+
+def set_aside(url: str, now: datetime) -> Path:
+    """Rename a damaged SQLite file, with its journals, and return its new name.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    path = Path(make_url(url).database or "")
+    renamed = path.with_name(f"{path.name}.damaged-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
+    for suffix in ("-wal", "-shm", ""):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.rename(renamed.with_name(renamed.name + suffix))
+    return renamed
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        options = {"connect_timeout": _CONNECT_TIMEOUT, "options": f"-c statement_timeout={_STATEMENT_TIMEOUT}"}
+        return create_engine(url, connect_args=options, pool_size=1, max_overflow=1, pool_pre_ping=True)
+    if url.database:
+        path = Path(url.database)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():  # readable by the owner only, as it shows who charges when
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT})
+    event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+def _require_file(url: URL) -> None:
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise FileNotFoundError("there is no history yet; the bridge creates it while it runs")
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  # a DB-API connection has no type
+    # With WAL, reports can be read while the bridge writes. NORMAL loses the last transactions when the power fails,
+    # but never damages the file.
+    for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL"):
+        connection.execute(statement)
+
+
+def _check(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        result = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if result != "ok":
+            raise _DamagedError(f"the integrity check found: {result}")
+
+
+def _rows(records: Sequence[Record], ids: Mapping[Plug, int]) -> dict[Table, list[dict[str, object]]]:
+    rows: dict[Table, list[dict[str, object]]] = {SESSIONS: [], READINGS: [], METERS: []}
+    for record in records:
+        plug = ids[record.plug]
+        match record:
+            case SessionRecord(session=session):
+                row = session._asdict()
+                del row["is_charging"]
+                rows[SESSIONS].append({"plug": plug, **row})
+            case ReadingRecord(is_first=False):
+                rows[READINGS].append(_reading_row(record, ids))
+            case MeterRecord(meter=meter):
+                rows[METERS].append({"plug": plug, "content": meter_payload(meter).decode()})
+    return {table: some for table, some in rows.items() if some}
+
+
+def _reading_row(record: ReadingRecord, ids: Mapping[Plug, int]) -> dict[str, object]:
+    row = record._asdict()
+    del row["is_first"]
+    return {**row, "plug": ids[record.plug]}
+
+
+def _plug_row(plug: Plug, names: PlugNames) -> dict[str, object]:
+    station_name, name = names.get(plug, ("", ""))
+    return {"station": plug.station, "uuid": plug.uuid, "station_name": station_name, "name": name}
+
+
+def _upsert(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], key: tuple[str, ...] = ()
+) -> None:
+    """Insert rows, or replace those with the same key; by default, the primary key."""
+    names = key or tuple(column.name for column in table.primary_key)
+    statement = _insert(connection, table)
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in names}
+    connection.execute(statement.on_conflict_do_update(index_elements=names, set_=changed), rows)
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)

@@ -1,0 +1,158 @@
+"""The thread that writes the history. The event loop never waits for the database.
+
+Records gather in a bounded backlog and are written together, one transaction every FLUSH_AFTER seconds. If the database
+cannot be used, the writer reports it once, tries again with growing pauses, and then writes the backlog. A damaged
+SQLite file is renamed, and a new one takes its place.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from evse_mqtt_bridge.storage.backlog import Backlog
+from evse_mqtt_bridge.storage.database import CorruptDatabaseError, Database, DatabaseError, PlugNames, set_aside
+from evse_mqtt_bridge.storage.records import Plug, Record
+from evse_mqtt_bridge.storage.sink import HistoryProblem, WriterCounts
+
+__all__ = ["FLUSH_AFTER", "HistoryWriter", "Retention"]
+
+FLUSH_AFTER = 30.0
+"""Seconds between two transactions; the most that a crash of the machine can lose from the history."""
+
+BACKLOG_LIMIT = 100_000
+"""Maximum number of readings, and of sessions, that wait while the database is away: about 50 MB."""
+
+_FIRST_PAUSE = 1.0  # seconds, after a failure
+_LONGEST_PAUSE = 60.0  # seconds
+_EXPIRY_EVERY = 3600.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long the history keeps its rows.
+
+    Attributes:
+        sessions: For sessions; `None`: for ever.
+        readings: For hourly readings; `None`: for ever.
+    """
+
+    sessions: timedelta | None
+    readings: timedelta | None
+
+
+class HistoryWriter:
+    """Writes records in a thread of its own.
+
+    Args:
+        url: The SQLAlchemy URL of the database.
+        retention: How long rows are kept.
+        report: Called in the writer's thread when the database fails, and when it works again.
+    """
+
+    def __init__(self, url: str, retention: Retention, report: Callable[[HistoryProblem], None]) -> None:
+        self.counts = WriterCounts()
+        self._url = url
+        self._retention = retention
+        self._report = report
+        self._database: Database | None = None
+        self._backlog = Backlog(BACKLOG_LIMIT)
+        self._names: dict[Plug, tuple[str, str]] = {}
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._next_expiry = 0.0
+        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Add records to write. Returns at once."""
+        with self._changed:
+            for record in records:
+                self._backlog.put(record)
+            self._count_backlog()
+
+    def name(self, plug: Plug, station_name: str, plug_name: str) -> None:
+        """Set the display names of a plug, for reports."""
+        with self._changed:
+            self._names[plug] = (station_name, plug_name)
+
+    def close(self, limit: float) -> bool:
+        """Write what waits, and end the thread; wait for at most `limit` seconds, and return whether it ended."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join(limit)
+        return not self._thread.is_alive()
+
+    # In the thread
+
+    def _run(self) -> None:
+        pause = 0.0
+        while True:
+            with self._changed:
+                if not self._is_closing:
+                    self._changed.wait(pause or FLUSH_AFTER)
+                is_closing = self._is_closing
+            is_written = self._write()
+            if is_closing:
+                break
+            pause = 0.0 if is_written else min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        if self._database is not None:
+            self._database.close()
+
+    def _write(self) -> bool:
+        """Write the backlog; return whether that succeeded."""
+        with self._changed:
+            records, names = self._backlog.remove_all(), dict(self._names)
+        try:
+            self._write_or_fail(records, names)
+        except DatabaseError as error:
+            aside = self._recover(error)
+            with self._changed:
+                self._backlog.put_back(records)
+                self._count_backlog()
+            self._failed(str(error), aside)
+            return False
+        self.counts.written += len(records)
+        with self._changed:
+            self._count_backlog()
+        if self.counts.error:
+            self.counts.error = ""
+            self._report(HistoryProblem(""))
+        return True
+
+    def _write_or_fail(self, records: list[Record], names: PlugNames) -> None:
+        database = self._database = self._database or Database(self._url)
+        if records:
+            database.write(records, names)
+        if time.monotonic() >= self._next_expiry:
+            now = datetime.now(UTC)
+            sessions, readings = self._retention.sessions, self._retention.readings
+            database.remove_expired(now - sessions if sessions else None, now - readings if readings else None)
+            self._next_expiry = time.monotonic() + _EXPIRY_EVERY
+
+    def _recover(self, error: DatabaseError) -> str:
+        """Drop a database that failed; return the new name of a damaged file."""
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+        if not isinstance(error, CorruptDatabaseError):
+            return ""
+        try:
+            return str(set_aside(self._url, datetime.now(UTC)))
+        except OSError:
+            return ""
+
+    def _failed(self, error: str, aside: str) -> None:
+        self.counts.failures += 1
+        is_new = not self.counts.error or bool(aside)
+        self.counts.error = error
+        if is_new:
+            self._report(HistoryProblem(error, aside))
+
+    def _count_backlog(self) -> None:
+        self.counts.waiting, self.counts.dropped = len(self._backlog), self._backlog.dropped

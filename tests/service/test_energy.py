@@ -1,0 +1,160 @@
+"""Energy and sessions of a running bridge: they survive crashes, with and without a history, and are never split."""
+
+import json
+import time
+from datetime import UTC, datetime
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.setup import PLUG, configure, log_entries, running_bridge, uuid_of
+from tests.harness import CloudServer, Mosquitto, Observer, plug_object
+from tests.harness.bridge import run_command
+from tests.harness.cloud import Request
+
+_PREFIX = f"evse/{uuid_of(0)}/{PLUG}/"
+
+
+class _Charger:
+    """A plug that measures at each request, and knows its true energy.
+
+    Attributes:
+        status: The status that it reports.
+        power: The power while it charges, in W; 72 kW are 20 Wh per second.
+    """
+
+    def __init__(self) -> None:
+        self.status = "idle"
+        self.power = 72_000.0
+        self.measured: list[tuple[float, float]] = []
+        """Time in seconds and power of each measurement."""
+
+    def __call__(self, _request: Request) -> list[Any]:
+        now = time.time()
+        power = self.power if self.status == "charging" else 0.0
+        self.measured.append((now, power))
+        moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        values = {"status": self.status, "power": power, "dyn_current_limit": 125, "time": moment}
+        return [plug_object(evse_uuid=uuid_of(0), plug_uuid=PLUG, **values)]
+
+    def energy(self, until: float = inf) -> float:
+        """Return the energy between the first measurement and a time in kWh, by the trapezoid rule."""
+        pairs = pairwise(measured for measured in self.measured if measured[0] <= until)
+        return sum((before + after) / 2 * (end - start) for (start, before), (end, after) in pairs) / 3.6e6
+
+
+@pytest.fixture
+def charger(cloud: CloudServer) -> _Charger:
+    charger = _Charger()
+    cloud.answer(uuid_of(0), charger)
+    return charger
+
+
+def _json(observer: Observer, field: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(observer.retained[_PREFIX + field])
+    return content
+
+
+def _wait_for_energy(observer: Observer, least: float) -> float:
+    observer.wait(lambda: float(observer.retained.get(_PREFIX + "energy", 0)) >= least)
+    return float(observer.retained[_PREFIX + "energy"])
+
+
+@pytest.mark.parametrize("with_history", [False, True], ids=["broker", "history"])
+def test_energy_and_session_survive_kills(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger, with_history: bool
+) -> None:
+    history = {"enabled": with_history, "url": f"sqlite:///{tmp_path}/history.sqlite"}
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
+    reached = 0.0
+    for round_number in range(3):
+        with running_bridge(config) as bridge:
+            if not round_number:
+                observer.wait_for(_PREFIX + "status", "idle")
+                charger.status = "charging"
+            reached = _wait_for_energy(observer, reached + 0.04)
+            bridge.kill()
+    with running_bridge(config):
+        _wait_for_energy(observer, reached + 0.02)
+        charger.status = "idle"
+        observer.wait(lambda: _json(observer, "last_session")["id"] is not None)
+        observer.sync()
+        session = _json(observer, "last_session")
+        state = _json(observer, "state")
+        assert state["energy_gap"] == session["gap"] == 0
+        assert session["started_known"] is True
+        assert session["energy"] == pytest.approx(state["energy"], abs=0.002)
+        # Each kill loses at most the rounding to a watt-hour.
+        assert state["energy"] == pytest.approx(charger.energy(), rel=0.01, abs=0.004)
+    events = [
+        json.loads(seen.payload)["event_type"] for seen in observer.messages_since() if seen.topic.endswith("_event")
+    ]
+    assert events == ["started", "charging", "ended"], "one session, which no restart splits"
+
+
+def test_last_counts_are_published_before_offline(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 3600})
+    charger.status, charger.power = "charging", 30_000.0  # 8 Wh per second: every second measurement is published
+    with running_bridge(config) as bridge:
+        _wait_for_energy(observer, 0.01)
+        cloud.wait_for_requests(len(cloud.requests) + 2)
+        bridge.terminate()
+        observer.wait_for("evse/bridge/availability", "offline")
+        observer.sync()
+    state = _json(observer, "state")
+    counted_until = datetime.fromisoformat(state["energy_time"]).timestamp() + 0.001
+    assert counted_until >= charger.measured[-2][0], "all but a measurement under way is counted"
+    assert float(observer.retained[_PREFIX + "energy"]) == state["energy"]
+    assert state["energy"] == pytest.approx(charger.energy(counted_until), abs=0.001)
+
+
+def test_broker_that_lost_its_memory_gets_the_counters(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0})
+    charger.status = "charging"
+    with running_bridge(config):
+        reached = _wait_for_energy(observer, 0.04)
+        broker.restart()
+        observer.wait_for("evse/bridge/availability", "online")
+        assert _wait_for_energy(observer, 0.001) >= reached
+
+
+def test_history_has_the_session_and_its_energy(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/history.sqlite", "time_zone": "Europe/Berlin"}
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
+    with running_bridge(config):
+        observer.wait_for(_PREFIX + "status", "idle")
+        charger.status = "charging"
+        _wait_for_energy(observer, 0.04)
+        charger.status = "idle"
+        observer.wait(lambda: _json(observer, "last_session")["id"] is not None)
+        session = _json(observer, "last_session")
+    [stored] = json.loads(run_command("sessions", "--config", config, "--json").stdout)
+    assert stored["energy"] == session["energy"]
+    assert stored["started"] == session["started"]
+    assert stored["station_name"] == "Station 0"
+    [day] = json.loads(run_command("energy", "--config", config, "--by", "month", "--json").stdout)
+    assert day["energy"] == pytest.approx(session["energy"], abs=0.001)
+
+
+def test_unusable_history_is_logged_and_disturbs_nothing(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    (tmp_path / "file").touch()
+    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/file/history.sqlite"}
+    config = configure(tmp_path, broker, cloud, 1, history=history)
+    charger.status = "charging"
+    with running_bridge(config) as bridge:
+        _wait_for_energy(observer, 0.02)
+        bridge.terminate()
+        assert bridge.wait() == 0
+    [entry] = log_entries(bridge, "history_failed", level="warning")
+    assert "file/history.sqlite" in entry["detail"]

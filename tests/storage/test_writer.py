@@ -1,0 +1,155 @@
+"""The writer's thread: nothing that it accepted is lost while the database is away, full, locked or damaged."""
+
+import queue
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from evse_mqtt_bridge.domain.sessions import Session
+from evse_mqtt_bridge.storage import database as database_module
+from evse_mqtt_bridge.storage import writer as writer_module
+from evse_mqtt_bridge.storage.database import Database
+from evse_mqtt_bridge.storage.queries import Selection, sessions
+from evse_mqtt_bridge.storage.records import Plug, SessionRecord
+from evse_mqtt_bridge.storage.sink import HistoryProblem
+from evse_mqtt_bridge.storage.writer import HistoryWriter, Retention
+from tests.harness.postgres import PostgreSql
+
+_PLUG = Plug("station", "p1")
+_BEGAN = datetime(2026, 3, 28, 22, tzinfo=UTC)
+_LIMIT = 20.0
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "FLUSH_AFTER", 0.02)
+    monkeypatch.setattr(writer_module, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(writer_module, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(database_module, "_BUSY_TIMEOUT", 0.05)
+
+
+class _Reports(queue.Queue[HistoryProblem]):
+    """The problems that a writer reports."""
+
+    def next(self) -> HistoryProblem:
+        return self.get(timeout=_LIMIT)
+
+
+@pytest.fixture
+def reports() -> _Reports:
+    return _Reports()
+
+
+def _writer(url: str, reports: _Reports, retention: timedelta | None = None) -> HistoryWriter:
+    writer = HistoryWriter(url, Retention(retention, retention), reports.put)
+    writer.start()
+    return writer
+
+
+def _session(number: int) -> SessionRecord:
+    started = _BEGAN + timedelta(hours=number)
+    return SessionRecord(_PLUG, Session(started, is_start_known=True, ended=started + timedelta(minutes=30)))
+
+
+def _stored(url: str) -> Iterator[SessionRecord]:
+    database = Database(url)
+    for row in sessions(database, Selection()):
+        yield SessionRecord(row.plug, row.session)
+    database.close()
+
+
+def test_records_are_written_at_the_latest_on_close(url: str, reports: _Reports) -> None:
+    writer = _writer(url, reports)
+    writer.put([_session(0), _session(1)])
+    assert writer.close(_LIMIT)
+    assert set(_stored(url)) == {_session(0), _session(1)}
+    assert (writer.counts.written, writer.counts.waiting, writer.counts.error) == (2, 0, "")
+    assert reports.empty()
+
+
+def test_expired_sessions_are_removed(url: str, reports: _Reports) -> None:
+    Database(url).close()
+    database = Database(url)
+    database.write([_session(0)], {})
+    database.close()
+    writer = _writer(url, reports, retention=timedelta(days=1))
+    assert writer.close(_LIMIT)
+    assert list(_stored(url)) == []
+
+
+def test_locked_file_is_reported_once_and_written_later(tmp_path: Path, reports: _Reports) -> None:
+    url = f"sqlite:///{tmp_path}/history.sqlite"
+    Database(url).close()
+    other = sqlite3.connect(tmp_path / "history.sqlite")
+    other.execute("BEGIN EXCLUSIVE")
+    writer = _writer(url, reports)
+    writer.put([_session(0)])
+    assert "database is locked" in reports.next().error
+    writer.put([_session(1)])
+    while writer.counts.failures < 3:
+        other.execute("SELECT 1")
+    assert reports.empty(), "one report for one outage"
+    other.rollback()
+    other.close()
+    assert reports.next() == HistoryProblem("")
+    assert writer.close(_LIMIT)
+    assert set(_stored(url)) == {_session(0), _session(1)}
+
+
+def test_full_disk_is_reported_and_written_later(tmp_path: Path, reports: _Reports) -> None:
+    """SQLite reports a full disk and a full database alike."""
+    url = f"sqlite:///{tmp_path}/history.sqlite"
+    writer = _writer(url, reports)
+    writer.put([_session(0)])
+    while not writer.counts.written:
+        pass
+    engine = writer._database.engine  # type: ignore[union-attr]  # noqa: SLF001  # no other way to fill the disk
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    many = [_session(number) for number in range(1, 2000)]
+    writer.put(many)
+    assert "database or disk is full" in reports.next().error
+    # The next attempt opens the file anew, without the limit.
+    assert reports.next() == HistoryProblem("")
+    assert writer.close(_LIMIT)
+    assert len(list(_stored(url))) == 2000
+
+
+def test_damaged_file_is_set_aside_and_a_new_one_is_written(tmp_path: Path, reports: _Reports) -> None:
+    path = tmp_path / "history.sqlite"
+    path.write_bytes(b"This is not a database, but long enough to be looked at." * 100)
+    writer = _writer(f"sqlite:///{path}", reports)
+    writer.put([_session(0)])
+    problem = reports.next()
+    assert "file is not a database" in problem.error
+    assert Path(problem.set_aside).read_bytes().startswith(b"This is not")
+    assert reports.next() == HistoryProblem("")
+    assert writer.close(_LIMIT)
+    assert list(_stored(f"sqlite:///{path}")) == [_session(0)]
+
+
+def test_stopped_server_is_reported_once_and_written_later(postgres: PostgreSql, reports: _Reports) -> None:
+    url = postgres.new_database()
+    writer = _writer(url, reports)
+    writer.put([_session(0)])
+    while not writer.counts.written:
+        pass
+    postgres.stop()
+    writer.put([_session(1)])
+    assert "127.0.0.1" in reports.next().error
+    postgres.start()
+    assert reports.next() == HistoryProblem("")
+    assert writer.close(_LIMIT)
+    assert set(_stored(url)) == {_session(0), _session(1)}
+
+
+def test_unreachable_server_does_not_delay_the_end(reports: _Reports) -> None:
+    writer = _writer("postgresql+psycopg://bridge@127.0.0.1:1/history", reports)
+    writer.put([_session(0)])
+    reports.next()
+    assert writer.close(_LIMIT)
+    assert writer.counts.waiting == 1

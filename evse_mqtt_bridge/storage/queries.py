@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, case, func, select
+from sqlalchemy import FromClause, Label, Row, Select, and_, case, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from evse_mqtt_bridge.domain.sessions import Session
@@ -171,22 +171,42 @@ def energy(database: Database, selection: Selection, grouping: Grouping, zone: t
 
 def _hours(selection: Selection) -> Select[tuple[int, datetime, float, float, float]]:
     """Return the energy of each hour with a reading."""
-    counts = (READINGS.c.charged, READINGS.c.discharged, READINGS.c.gap)
-    before = [func.lag(count).over(partition_by=READINGS.c.plug, order_by=READINGS.c.hour) for count in counts]
-    differences = [
-        case((and_(previous.is_not(None), count >= previous), count - previous), (previous.is_(None), 0.0), else_=count)
-        for count, previous in zip(counts, before, strict=True)
-    ]
-    labelled = [column.label(count.name) for column, count in zip(differences, counts, strict=True)]
-    # Expired or later readings are left out only after the differences are formed.
-    all_hours = _of_plugs(
-        select(READINGS.c.plug, READINGS.c.hour, *labelled).join(PLUGS, PLUGS.c.id == READINGS.c.plug), selection
-    ).subquery()
-    query = select(all_hours)
+    readings = _readings(selection).subquery()
+    names = ("charged", "discharged", "gap")
+    window = {"partition_by": readings.c.plug, "order_by": readings.c.hour}
+    before = [func.lag(readings.c[name]).over(**window).label(f"{name}_before") for name in names]
+    # A subquery of its own, so that the databases determine each previous count once.
+    pairs = select(readings, *before).subquery()
+    query = select(pairs.c.plug, pairs.c.hour, *(_difference(pairs, name) for name in names))
     if selection.since is not None:
-        query = query.where(all_hours.c.hour > selection.since)
+        query = query.where(pairs.c.hour > selection.since)
+    return query
+
+
+def _difference(pairs: FromClause, name: str) -> Label[float]:
+    """Return the increase of a count since the reading before; 0 without one, and the whole count in a new cycle."""
+    count, before = pairs.c[name], pairs.c[f"{name}_before"]
+    return case((before.is_(None), 0.0), (count >= before, count - before), else_=count).label(name)
+
+
+def _readings(selection: Selection) -> Select[tuple[int, datetime, float, float, float]]:
+    """Return the readings of a period, and of each plug the last one before it, from which the first energy counts."""
+    columns = (READINGS.c.plug, READINGS.c.hour, READINGS.c.charged, READINGS.c.discharged, READINGS.c.gap)
+    if selection.since is None:
+        query = _of_plugs(select(*columns).join(PLUGS, PLUGS.c.id == READINGS.c.plug), selection)
+    else:
+        # One look-up in the primary key per plug, so that the query does not read the years before the period. Without
+        # MATERIALIZED, the databases repeat the look-up for each reading.
+        last = (
+            select(func.max(READINGS.c.hour))
+            .where(READINGS.c.plug == PLUGS.c.id, READINGS.c.hour <= selection.since)
+            .scalar_subquery()
+        )
+        first = func.coalesce(last, selection.since).label("hour")
+        starts = _of_plugs(select(PLUGS.c.id, first), selection).cte("starts").prefix_with("MATERIALIZED")
+        query = select(*columns).join(starts, and_(READINGS.c.plug == starts.c.id, READINGS.c.hour >= starts.c.hour))
     if selection.until is not None:
-        query = query.where(all_hours.c.hour <= selection.until)
+        query = query.where(READINGS.c.hour <= selection.until)
     return query
 
 

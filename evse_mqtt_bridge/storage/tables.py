@@ -85,6 +85,7 @@ READINGS = Table(
     Column("discharged", Float(53), nullable=False),  # Wh since the start of the cycle
     Column("gap", Float(53), nullable=False),  # seconds since the start of the cycle
     Index("readings_by_hour", "hour"),
+    sqlite_with_rowid=False,  # stored in the order of the primary key, in which reports read
 )
 
 METERS = Table(

@@ -15,6 +15,7 @@ from benchmarks.fallback import fallback
 from benchmarks.faults import faults
 from benchmarks.guard import guard
 from benchmarks.hanging import hanging
+from benchmarks.history import history
 from benchmarks.latency import latency
 from benchmarks.machine import description, leave_measured_core
 from benchmarks.metrics import metrics
@@ -36,6 +37,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "metrics": metrics,
     "aging": aging,
     "energy": energy,
+    "history": history,
 }
 _GUARD = "guard"
 

@@ -28,9 +28,9 @@ def energy(  # noqa: PLR0913  # one argument per option
 ) -> None:
     """Sum up the energy of days, months or plugs.
 
-    The energy comes from the database of [history]. Without --since, the period begins 30 days ago, or a year ago with
-    --by month. Days and months are cut in the zone of history.time_zone. GAP is the time for which the energy of a plug
-    with a vehicle is unknown. STATION is a name, uuid or alias.
+    The energy comes from the database of [history]. Without --since, the period begins 30 days ago, or with --by month,
+    with the same month a year ago. Days and months are cut in the zone of history.time_zone. GAP is the time for which
+    the energy of a plug with a vehicle is unknown. STATION is a name, uuid or alias.
 
     \b
     Examples:

@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from evse_mqtt_bridge.domain.model import PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.observability.history import History, StationHistory
+from evse_mqtt_bridge.publishing.contract import kilowatt_hours
 from evse_mqtt_bridge.publishing.plan import Plan
 
 __all__ = [
@@ -51,6 +52,12 @@ class PlugSnapshot:
         reason: `None` until enough polls have completed.
         since: When `reason` last changed, in UTC.
         steps: The power of the last hour; each value is valid until the next step.
+        energy: Energy charged into vehicles, in kWh; `None` until the counts of the previous run are known, like the
+            other counts.
+        energy_discharged: Energy discharged from vehicles, in kWh.
+        energy_gap: Seconds for which the energy is unknown.
+        session_energy: Energy charged in the open session, else in the last one, in kWh; 0 before the first session.
+        session_started: When the open session started, in UTC; `None`: no vehicle is connected.
     """
 
     uuid: str
@@ -66,6 +73,11 @@ class PlugSnapshot:
     reason: Reason | None
     since: datetime | None
     steps: tuple[Step, ...]
+    energy: float | None = None
+    energy_discharged: float | None = None
+    energy_gap: float | None = None
+    session_energy: float | None = None
+    session_started: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +282,8 @@ def station_snapshot(  # noqa: PLR0913  # one argument per part of a snapshot
 def _plug_snapshot(
     plan: Plan, station: Station, plug: PlugState, history: StationHistory, *, steps: bool
 ) -> PlugSnapshot:
-    reading, plug_history = plug.reading, history.plugs.get(plug.uuid)
+    reading, plug_history, meter = plug.reading, history.plugs.get(plug.uuid), plug.meter
+    session = (meter.session or meter.last_session) if meter else None
     return PlugSnapshot(
         uuid=plug.uuid,
         name=station.plug_title(plug.uuid, plug.label),
@@ -285,4 +298,9 @@ def _plug_snapshot(
         reason=plug.reason,
         since=plug_history.since if plug_history else None,
         steps=tuple(plug_history.power.steps()) if steps and plug_history else (),
+        energy=kilowatt_hours(meter.charged) if meter else None,
+        energy_discharged=kilowatt_hours(meter.discharged) if meter else None,
+        energy_gap=round(meter.gap) if meter else None,
+        session_energy=kilowatt_hours(session.charged if session else 0.0) if meter else None,
+        session_started=meter.session.started if meter and meter.session else None,
     )

@@ -19,6 +19,7 @@ from evse_mqtt_bridge.service.components.logging import Logging
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.components.recording import Recording
+from evse_mqtt_bridge.service.history_reader import HistoryReader
 from evse_mqtt_bridge.service.observers import Observers
 from evse_mqtt_bridge.service.uncaught_errors import UncaughtErrors
 from evse_mqtt_bridge.support.processes import identity_of
@@ -39,6 +40,7 @@ class Introspection:
         loop_lag: LoopLag,
         logging: Logging,
         recording: Recording,
+        history_reader: HistoryReader,
         observers: Observers,
         uncaught_errors: UncaughtErrors,
     ) -> None:
@@ -49,6 +51,7 @@ class Introspection:
         self._loop_lag = loop_lag
         self._logging = logging
         self._recording = recording
+        self._history_reader = history_reader
         self._observers = observers
         self._uncaught_errors = uncaught_errors
 
@@ -56,6 +59,11 @@ class Introspection:
     def plan(self) -> Plan:
         """The current publishing plan."""
         return self._publishing.publication.plan
+
+    @property
+    def energy_history(self) -> HistoryReader:
+        """The history of energy and sessions."""
+        return self._history_reader
 
     def state(self, uuid: str) -> StationState:
         """Return the state of a station of the plan."""

@@ -30,6 +30,7 @@ class ComponentName(Enum):
     POLLING = "polling"
     PUBLISHING = "publishing"
     RECORDING = "recording"
+    HISTORY_READER = "history reader"
     WEB_SERVER = "web server"
 
 
@@ -110,6 +111,12 @@ _STEPS = (
         ComponentName.RECORDING,
         frozenset({"history"}),
         "The recorder has no writer meanwhile.",
+    ),
+    Step(
+        Action.RECONFIGURE,
+        ComponentName.HISTORY_READER,
+        frozenset({"history"}),
+        "The page reads from the database that is written.",
     ),
     Step(
         Action.START,

@@ -40,6 +40,7 @@ from evse_mqtt_bridge.service.components.recording import Recording
 from evse_mqtt_bridge.service.components.watchdog import Watchdog
 from evse_mqtt_bridge.service.components.web_server import WebServer
 from evse_mqtt_bridge.service.descriptors import Budget, descriptor_limit
+from evse_mqtt_bridge.service.history_reader import HistoryReader
 from evse_mqtt_bridge.service.introspection import Introspection
 from evse_mqtt_bridge.service.observers import Observers
 from evse_mqtt_bridge.service.pipeline import Pipeline
@@ -126,6 +127,7 @@ class Supervisor:
         self._pipeline = Pipeline(stations, self._publishing, self._listeners)
         self._polling = Polling(config, clock, self._pipeline.on_result)
         self._recording = Recording(config, self._observers.recorder, self._listeners)
+        self._history_reader = HistoryReader(config, clock, lambda: self._recording.counts.error)
         self._stations = stations
         self._aging = Aging(clock, self._pipeline.age)
         self._watchdog = Watchdog(notifier, loop.time, lambda: self._introspection.health().healthy)
@@ -137,6 +139,7 @@ class Supervisor:
             loop_lag=self._watchdog.loop_lag,
             logging=self._logging,
             recording=self._recording,
+            history_reader=self._history_reader,
             observers=self._observers,
             uncaught_errors=self._uncaught_errors,
         )
@@ -146,6 +149,7 @@ class Supervisor:
             ComponentName.POLLING: self._polling,
             ComponentName.PUBLISHING: self._publishing,
             ComponentName.RECORDING: self._recording,
+            ComponentName.HISTORY_READER: self._history_reader,
             ComponentName.WEB_SERVER: self._web_server,
         }
         owners = (self._publishing, self._polling, self._aging, self._watchdog, file_watch)

@@ -5,6 +5,7 @@
 - `tables`, `migrations`: the schema and its versions.
 - `database`: opens the database, writes batches and removes expired rows.
 - `queries`: reads sessions and energy for reports.
+- `report_request`, `reports`: what a report contains, and its JSON and CSV.
 - `writer`: the thread that writes.
 - `location`: which database a configuration uses.
 

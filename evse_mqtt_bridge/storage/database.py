@@ -5,7 +5,8 @@ or not at all.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _CONNECT_TIMEOUT = 5  # seconds, for PostgreSQL
 _STATEMENT_TIMEOUT = 30_000  # milliseconds, for PostgreSQL
 _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 _ROWS = 500  # per statement
+_INSTRUCTIONS = 10_000  # of SQLite's virtual machine between two checks of the time limit, about 1 ms
 
 PlugNames = Mapping[Plug, tuple[str, str]]
 """The display names of the station and the plug, by plug."""
@@ -47,20 +49,22 @@ class Database:
     Args:
         url: A SQLAlchemy URL of SQLite, or of PostgreSQL with psycopg.
         is_report: Whether to open an existing database for reading only. Otherwise it is created or migrated if needed.
+        time_limit: Maximum duration of a statement, in seconds; `None`: 30 s with PostgreSQL, unlimited with SQLite.
+            With SQLite, it counts from when the connection is taken from the pool.
 
     Raises:
         DatabaseError: It cannot be opened.
         CorruptDatabaseError: The SQLite file is damaged.
     """
 
-    def __init__(self, url: str, *, is_report: bool = False) -> None:
+    def __init__(self, url: str, *, is_report: bool = False, time_limit: float | None = None) -> None:
         self._url = make_url(url)
         self._engine: Engine | None = None
         self._ids: dict[Plug, int] = {}
         try:
             if is_report:
                 _require_file(self._url)
-            self._engine = _engine(self._url)
+            self._engine = _engine(self._url, time_limit)
             with self._engine.begin() as connection:
                 if is_report:
                     require_version(connection)
@@ -194,9 +198,10 @@ def set_aside(url: str, now: datetime) -> Path:
     return renamed
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, time_limit: float | None) -> Engine:
     if url.get_backend_name() != "sqlite":
-        options = {"connect_timeout": _CONNECT_TIMEOUT, "options": f"-c statement_timeout={_STATEMENT_TIMEOUT}"}
+        timeout = _STATEMENT_TIMEOUT if time_limit is None else max(1, round(time_limit * 1000))
+        options = {"connect_timeout": _CONNECT_TIMEOUT, "options": f"-c statement_timeout={timeout}"}
         return create_engine(url, connect_args=options, pool_size=1, max_overflow=1, pool_pre_ping=True)
     if url.database:
         path = Path(url.database)
@@ -205,6 +210,8 @@ def _engine(url: URL) -> Engine:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT})
     event.listen(engine, "connect", _configure_sqlite)
+    if time_limit is not None:
+        event.listen(engine, "checkout", _sqlite_timer(time_limit))
     return engine
 
 
@@ -218,6 +225,16 @@ def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401
     # but never damages the file.
     for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL"):
         connection.execute(statement)
+
+
+def _sqlite_timer(time_limit: float) -> Callable[..., None]:
+    """Return a listener that lets SQLite interrupt the statements of a connection `time_limit` seconds from then on."""
+
+    def start(connection: Any, *_: object) -> None:  # noqa: ANN401  # a DB-API connection has no type
+        end = time.monotonic() + time_limit
+        connection.set_progress_handler(lambda: time.monotonic() > end, _INSTRUCTIONS)
+
+    return start
 
 
 def _check(connection: Connection) -> None:

@@ -6,7 +6,6 @@ the one before it starts a new cycle, from 0.
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import FromClause, Label, Row, Select, and_, case, func, select
@@ -15,9 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.storage.database import Database, DatabaseError
 from evse_mqtt_bridge.storage.records import Plug
+from evse_mqtt_bridge.storage.report_request import Grouping
 from evse_mqtt_bridge.storage.tables import PLUGS, READINGS, SESSIONS
 
-__all__ = ["EnergyRow", "Grouping", "Selection", "SessionRow", "energy", "has_station", "sessions"]
+__all__ = ["EnergyRow", "Selection", "SessionRow", "energy", "has_station", "sessions"]
 
 _HOUR = timedelta(hours=1)
 
@@ -36,14 +36,6 @@ class Selection(NamedTuple):
     until: datetime | None = None
     station: str | None = None
     plug: str | None = None
-
-
-class Grouping(StrEnum):
-    """How energy is summed up."""
-
-    DAY = "day"
-    MONTH = "month"
-    PLUG = "plug"
 
 
 class SessionRow(NamedTuple):
@@ -173,8 +165,10 @@ def _hours(selection: Selection) -> Select[tuple[int, datetime, float, float, fl
     """Return the energy of each hour with a reading."""
     readings = _readings(selection).subquery()
     names = ("charged", "discharged", "gap")
-    window = {"partition_by": readings.c.plug, "order_by": readings.c.hour}
-    before = [func.lag(readings.c[name]).over(**window).label(f"{name}_before") for name in names]
+    before = [
+        func.lag(readings.c[name]).over(partition_by=readings.c.plug, order_by=readings.c.hour).label(f"{name}_before")
+        for name in names
+    ]
     # A subquery of its own, so that the databases determine each previous count once.
     pairs = select(readings, *before).subquery()
     query = select(pairs.c.plug, pairs.c.hour, *(_difference(pairs, name) for name in names))

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import Logger
 
@@ -16,6 +16,7 @@ __all__ = [
     "ConnectionLimiter",
     "abort",
     "send",
+    "send_document",
     "set_peer_timeout",
 ]
 
@@ -118,6 +119,16 @@ async def send(request: web.Request, response: web.StreamResponse, body: bytes) 
         abort(request)
         return False
     return True
+
+
+async def send_document(request: web.Request, headers: Mapping[str, str], body: bytes) -> web.StreamResponse:
+    """Respond to a request with a large body; only with the headers if the method is HEAD."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(body)
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await send(request, response, body)
+    return response
 
 
 def set_peer_timeout(request: web.Request) -> None:

@@ -6,6 +6,7 @@
 | `/api/events` | server-sent events that keep the page up to date |
 | `/api/picture` | the snapshot as JSON |
 | `/api/process` | the process and its last reload as JSON, for clients on this machine only |
+| `/api/history`, `/api/energy`, `/api/sessions` | the history; see history.py |
 | `/metrics` | metrics for Prometheus |
 | `/healthz` | 200 while the bridge works, else 503, with one line of text per problem |
 | `/readyz` | 200 while it is connected to the broker, else 503, with the same lines |
@@ -20,9 +21,10 @@ from aiohttp import web
 from evse_mqtt_bridge.observability.process_snapshot import to_json as process_json
 from evse_mqtt_bridge.observability.snapshot import Health, snapshot_json
 from evse_mqtt_bridge.web import page
-from evse_mqtt_bridge.web.connections import abort, send, set_peer_timeout
+from evse_mqtt_bridge.web.connections import abort, send, send_document, set_peer_timeout
 from evse_mqtt_bridge.web.feed import Feed, render_stations
 from evse_mqtt_bridge.web.headers import CLIENT_ID_HEADER
+from evse_mqtt_bridge.web.history import HistoryHandlers
 from evse_mqtt_bridge.web.security import is_cross_site, is_local_client
 from evse_mqtt_bridge.web.source import StatusSource
 
@@ -36,7 +38,7 @@ class Handlers:
         source: The running bridge.
         now: Returns the monotonic time of the event loop, in seconds.
         max_viewers: Maximum number of open event streams; also of concurrent reads of `/api/picture`, because each
-            holds its own snapshot.
+            holds its own snapshot, and of reports from the history.
     """
 
     def __init__(self, source: StatusSource, now: Callable[[], float], max_viewers: int) -> None:
@@ -48,6 +50,7 @@ class Handlers:
         self._max_viewers = max_viewers
         self._page = page.document()
         self._snapshot_requests = 0
+        self._history = HistoryHandlers(source.energy_history, max_viewers)
 
     def routes(self) -> list[web.RouteDef]:
         """Return all routes."""
@@ -59,6 +62,7 @@ class Handlers:
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._metrics),
+            *self._history.routes(),
         ]
 
     def close(self) -> None:
@@ -81,13 +85,7 @@ class Handlers:
             self._snapshot_requests -= 1
 
     async def _send_snapshot(self, request: web.Request) -> web.StreamResponse:
-        body = await self._render_snapshot()
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        response.content_length = len(body)
-        await response.prepare(request)
-        if request.method != "HEAD":
-            await send(request, response, body)
-        return response
+        return await send_document(request, {"Content-Type": "application/json"}, await self._render_snapshot())
 
     async def _render_snapshot(self) -> bytes:
         while True:

@@ -6,8 +6,9 @@ from typing import Protocol
 from evse_mqtt_bridge.observability.process_snapshot import ProcessSnapshot
 from evse_mqtt_bridge.observability.snapshot import Health, Snapshot, StationSnapshot
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.storage.report_request import ReportRequest
 
-__all__ = ["SnapshotSource", "StatusSource"]
+__all__ = ["HistorySource", "SnapshotSource", "StatusSource"]
 
 
 class SnapshotSource(Protocol):
@@ -29,8 +30,27 @@ class SnapshotSource(Protocol):
         """
 
 
+class HistorySource(Protocol):
+    """The history of energy and sessions. Its methods never block the event loop."""
+
+    async def overview(self) -> bytes:
+        """Return the state of the history with the energy of today and of this month, as JSON."""
+
+    async def report(self, request: ReportRequest) -> bytes:
+        """Return a report.
+
+        Raises:
+            HistoryUnavailableError: The history is disabled, busy, or cannot be read.
+            ReportRequestError: The request is invalid.
+        """
+
+
 class StatusSource(SnapshotSource, Protocol):
     """The running bridge, as the request handlers need it."""
+
+    @property
+    def energy_history(self) -> HistorySource:
+        """The history of energy and sessions."""
 
     def health(self) -> Health:
         """Return the health only, which is cheaper than a summary."""

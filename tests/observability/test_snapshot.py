@@ -17,6 +17,7 @@ from evse_mqtt_bridge.observability.snapshot import (
     BridgeSnapshot,
     BrokerSnapshot,
     Health,
+    PlugSnapshot,
     Snapshot,
     StationSnapshot,
     from_json,
@@ -55,6 +56,9 @@ class _Bridge:
         self.now += timedelta(minutes=1)
         moment = Moment((self.now - NOW).total_seconds(), self.now)
         self.history.poll_completed(self._stations.apply_outcome(uuid, outcome, moment, 0.1))
+
+    def start_meters(self) -> None:
+        self._stations.start_meters({})
 
     def reconfigure(self, plan: Plan) -> None:
         self._stations.reconfigure(plan.stations, _RULES)
@@ -102,6 +106,25 @@ def test_station_snapshot_after_answer_has_its_values(bridge: _Bridge) -> None:
     assert (plug.current_l1, plug.current_l2) == (10.3, None)
     assert (plug.reason, plug.since) == (Reason.ONLINE, bridge.now)
     assert [power for _, power in plug.steps] == [7107.0]
+
+
+def test_plug_snapshot_has_energy_once_meters_are_known(bridge: _Bridge) -> None:
+    def poll(status: str, power: float) -> PlugSnapshot:
+        bridge.poll("s1", reading(plug_reading(status=status, power=power, time=bridge.now)))
+        return bridge.stations()["s1"].plugs[0]
+
+    plug = poll("idle", 0.0)
+    assert (plug.energy, plug.energy_gap, plug.session_energy, plug.session_started) == (None, None, None, None)
+    bridge.start_meters()
+    assert poll("idle", 0.0).session_energy == 0.0
+    connected = bridge.now
+    poll("charging", 6000.0)
+    plug = poll("charging", 6000.0)
+    # half a minute at 6 kW until the first measurement with the vehicle, a minute after it
+    assert (plug.energy, plug.energy_discharged, plug.energy_gap) == (0.15, 0.0, 0)
+    assert (plug.session_energy, plug.session_started) == (0.15, connected)
+    plug = poll("idle", 0.0)
+    assert (plug.session_energy, plug.session_started) == (0.2, None)
 
 
 def test_station_snapshot_after_failure_keeps_values(bridge: _Bridge) -> None:
@@ -192,7 +215,8 @@ def test_json_keys_are_those_of_the_api(bridge: _Bridge) -> None:
         "uuid,name,topic,interval,reason,since,polled,misses,error,error_at,note,plugs,revision,next_poll"
     )
     assert ",".join(station["plugs"][0]) == (
-        "uuid,name,topic,status,power,current_l1,current_l2,current_l3,dyn_current_limit,time,reason,since,steps"
+        "uuid,name,topic,status,power,current_l1,current_l2,current_l3,dyn_current_limit,time,reason,since,steps,"
+        "energy,energy_discharged,energy_gap,session_energy,session_started"
     )
 
 

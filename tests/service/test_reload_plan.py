@@ -60,7 +60,7 @@ _EVERYTHING = {
         pytest.param({"log": {"format": "json"}}, ["reconfigure logging"], id="log format"),
         pytest.param(
             {"history": {"enabled": False}},
-            ["stop recording", "reconfigure recording", "start recording"],
+            ["stop recording", "reconfigure recording", "reconfigure history reader", "start recording"],
             id="history",
         ),
         pytest.param({"cloud": {"timeout": 5}}, _REPLACE_CLIENT, id="cloud, same base_url"),
@@ -121,6 +121,7 @@ _EVERYTHING = {
                 "stop web server",
                 "stop recording",
                 "reconfigure recording",
+                "reconfigure history reader",
                 "start recording",
                 "reconfigure publishing",
                 "reconfigure polling",

@@ -11,8 +11,9 @@ from evse_mqtt_bridge.domain.meter import Meter, count
 from evse_mqtt_bridge.domain.model import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.storage.database import CorruptDatabaseError, Database, DatabaseError, set_aside
-from evse_mqtt_bridge.storage.queries import Grouping, Selection, energy, sessions
+from evse_mqtt_bridge.storage.queries import Selection, energy, sessions
 from evse_mqtt_bridge.storage.records import Plug, Record, SessionRecord, first_reading, records
+from evse_mqtt_bridge.storage.report_request import Grouping
 
 _PLUG, _OTHER = Plug("station", "p1"), Plug("station", "p2")
 _NAMES = {_PLUG: ("Garage", "Left"), _OTHER: ("Garage", "Right")}

@@ -1,5 +1,7 @@
 """A bridge without a broker and a cloud, polled by the test, and its web server in a thread."""
 
+import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,6 +9,7 @@ from typing import Self, TypeVar
 
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
+from evse_mqtt_bridge.config.schema import History as EnergyHistory
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.events import ClockChanged, StationRemoved
 from evse_mqtt_bridge.domain.model import Outcome, PlugReading, Reading
@@ -20,7 +23,9 @@ from evse_mqtt_bridge.observability.snapshot import (
     StationSnapshot,
     station_snapshots,
 )
+from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.service.history_reader import HistoryReader
 from evse_mqtt_bridge.web.handlers import Handlers
 from evse_mqtt_bridge.web.limits import ConnectionLimits
 from evse_mqtt_bridge.web.server import Server
@@ -69,13 +74,27 @@ def reading(status: str = "charging", power: float = 7107.0, **changed: object) 
 class StubBridge:
     """A `StatusSource` made of production parts; the test supplies the outcomes of polls."""
 
-    def __init__(self, stations: Sequence[StationConfig], started: datetime | None = None) -> None:
+    def __init__(
+        self,
+        stations: Sequence[StationConfig],
+        started: datetime | None = None,
+        energy_history: EnergyHistory | None = None,
+    ) -> None:
+        settings = energy_history or EnergyHistory(enabled=False)
+        self.energy_history = HistoryReader(
+            _config(stations, settings), Clock(time.monotonic, random.random), lambda: self.write_error
+        )
+        self.write_error = ""
         self._bridge = Bridge(publishing_plan(_config(stations)), started or utc_now())
         self.history = History()
         self.broker = BrokerSnapshot("broker.example:1883", True, self._bridge.publication.started, "")  # noqa: FBT003  # connected
         self.current_health = Health(healthy=True, ready=True, messages=())
         self.summary_calls = 0
         self.failures: list[BaseException] = []
+
+    def start_meters(self) -> None:
+        """Count energy from 0; before that, the meters of the previous run are unknown."""
+        self._bridge.stations.start_meters({})
 
     def poll(self, uuid: str, outcome: Outcome, at: datetime | None = None) -> None:
         """Apply the outcome of a poll."""
@@ -188,6 +207,6 @@ class ServerThread:
         return self._thread.call(call())
 
 
-def _config(stations: Sequence[StationConfig]) -> Config:
+def _config(stations: Sequence[StationConfig], history: EnergyHistory | None = None) -> Config:
     mqtt = Mqtt.model_validate({"host": "broker.example", "username": "bridge", "password": PASSWORD})
-    return Config(mqtt=mqtt, stations=tuple(stations))
+    return Config(mqtt=mqtt, stations=tuple(stations), history=history or EnergyHistory(enabled=False))

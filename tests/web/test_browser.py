@@ -144,7 +144,7 @@ def test_page_shows_hostile_names_as_text(browser: Browser) -> None:
         expect(page.locator("h3")).to_have_text(HOSTILE[:128])
         expect(page.locator("h4")).to_have_text(HOSTILE)
         expect(page.locator(".message").filter(has_text="Last error")).to_contain_text(HOSTILE)
-        page.locator(".plug .toggle").click()
+        page.locator(".plug").get_by_role("button", name="Topics of").click()
         assert page.locator("img").count() == 0
         assert page.locator("script").count() == 2
         assert "injected" not in page.title()

@@ -23,7 +23,7 @@ from tests.web.served_bridge import PASSWORD, TOKEN, ServerThread, StubBridge, r
 
 MAX_CONNECTIONS = ConnectionLimits().connections
 MAX_VIEWERS = ConnectionLimits().streams
-PATHS = ["/", "/api/picture", "/api/process", "/healthz", "/readyz", "/metrics"]
+PATHS = ["/", "/api/picture", "/api/process", "/api/history", "/healthz", "/readyz", "/metrics"]
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ class Document:
 
 
 def document() -> Document:
-    """Return the page, assembled from its three files and the tables."""
-    script, style = _file("page.js"), _file("page.css")
+    """Return the page, assembled from its four files and the tables."""
+    script, style = _file("page.js").replace("/*history*/", _file("history.js").strip(), 1), _file("page.css")
     html = _file("index.html")
     for marker, text in (("/*style*/", style), ("/*script*/", script), ("/*tables*/", _tables())):
         html = html.replace(marker, text, 1)

@@ -235,9 +235,11 @@
     [uuid, "UUID"],
   ];
 
+  /*history*/
   // Plug
 
-  function createPlugRow(id) {
+  function createPlugRow(station, uuid) {
+    const id = `p-${station}-${uuid}`;
     const name = createElement("h4"), state = createBadge("waiting");
     const explanation = createElement("p", { className: "explanation", hidden: true });
     const sparkline = createSparkline();
@@ -252,9 +254,12 @@
     const measured = createAge(createElement("time"), (age) => `${age} ago`.replace("ahead ago", "ahead"));
     ageValue.append(measured.node);
     const topics = createTopicPanel(id, "Topics of");
+    const session = createElement("span", { className: "details" });
+    const energy = createHistoryPanel(id, (name) => loadPlugHistory(station, uuid, name));
     const values = createElement("dl", { className: "values" }, powerBox, ...phases.map(([box]) => box), limitBox, ageBox);
     const node = createElement("li", { className: "plug" },
-      createElement("div", { className: "heading" }, name, state.node), sparkline.node, values, topics.button, explanation, topics.list);
+      createElement("div", { className: "heading" }, name, state.node, session), sparkline.node, values,
+      createElement("div", { className: "toggles" }, topics.button, energy.button), explanation, topics.list, energy.node);
     let plug = null, reasonOrProblem = "";
     const row = { node, update(data, station, steps) {
       plug = data;
@@ -274,10 +279,13 @@
       reasonOrProblem = hasOwnReason ? reasonText(data.reason) : kind === "problem" ? `Problem: ${description}` : "";
       setAttribute(explanation, "data-level", hasOwnReason ? null : "warning");
       setAttribute(node, "class", kind === "unavailable" ? "plug outdated" : "plug");
+      setText(session, data.session_started ? `${formatEnergy(data.session_energy)} since ${formatStart(Date.parse(data.session_started))}` : "");
+      setAttribute(session, "title", data.energy === null ? null : `energy counter: ${data.energy} kWh, unknown for ${formatAge(data.energy_gap * 1000)}`);
       topics.update(`${station.name}, ${data.name}`, data.topic, () => topicItems(data.topic, data.uuid, tables.plug));
+      energy.update(`${station.name}, ${data.name}`);
       row.redraw();
       row.tick();
-    }, redraw() { sparkline.update(row.steps, currentPower(plug)); }, tick() {
+    }, close() { energy.close(); }, redraw() { sparkline.update(row.steps, currentPower(plug)); }, tick() {
       measured.tick();
       setHidden(explanation, !reasonOrProblem);
       if (reasonOrProblem) {
@@ -295,11 +303,12 @@
     const error = createElement("p", { className: "message", hidden: true });
     const note = createElement("p", { className: "message", "data-level": "warning", hidden: true });
     const topics = createTopicPanel(`s-${uuid}`, "Topics of station");
+    const energy = createHistoryPanel(`s-${uuid}`, (stationName) => loadStationHistory(uuid, stationName));
     const list = createElement("ul");
     const placeholder = createElement("p", { className: "placeholder", hidden: true, textContent: "No plugs known yet." });
     const header = createElement("header", {}, createElement("div", { className: "title" }, name, state.node),
-      polled, topics.button, explanation, error, note);
-    const node = createElement("li", { className: "station" }, header, topics.list, list, placeholder);
+      polled, createElement("div", { className: "toggles" }, topics.button, energy.button), explanation, error, note);
+    const node = createElement("li", { className: "station" }, header, topics.list, energy.node, list, placeholder);
     const rows = new Map();
     let data = null;
     const card = { node, rows, update(station) {
@@ -310,17 +319,19 @@
       const removed = new Set(rows.keys());
       data.plugs.forEach((plug, index) => {
         let row = rows.get(plug.uuid);
-        if (!row) rows.set(plug.uuid, (row = createPlugRow(`p-${uuid}-${plug.uuid}`)));
+        if (!row) rows.set(plug.uuid, (row = createPlugRow(uuid, plug.uuid)));
         removed.delete(plug.uuid);
         if (list.children[index] !== row.node) list.insertBefore(row.node, list.children[index] || null);
         row.update(plug, data, station.steps.get(plug.uuid));
       });
       for (const plug of removed) {
+        rows.get(plug).close();
         rows.get(plug).node.remove();
         rows.delete(plug);
       }
       setHidden(placeholder, rows.size > 0);
       topics.update(data.name, data.topic, () => topicItems(data.topic, data.uuid, tables.station));
+      energy.update(`station ${data.name}`);
       setHidden(note, !data.note);
       setText(note, data.note ? `Note on the last response: ${data.note}` : "");
       card.tick();
@@ -610,6 +621,7 @@
     disconnectedAt = null;
     errorText = "";
     renderConnection();
+    tickHistory();
   }
   function disconnect() {
     clearTimeout(reconnectTimer);
@@ -660,6 +672,7 @@
     }
     renderConnection();
     if (lastSnapshot) renderComponents();
+    tickHistory();
     const minute = Math.floor(now() / 60000), isNewMinute = minute !== lastMinute;
     lastMinute = minute;
     for (const { card } of cards.values()) {

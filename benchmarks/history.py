@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,16 +40,12 @@ _Read = Callable[[Database, datetime], object]
 
 def history(effort: Effort) -> Iterator[Table]:
     """Yield the table of the page's reports, and that of the commands."""
-    folder = Path(tempfile.mkdtemp(prefix="history-"))
-    folder.chmod(0o755)  # PostgreSQL may run as another user
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="history-")))
         urls = {"SQLite": f"sqlite:///{folder}/history.sqlite"}
         if find_postgres() is not None:
-            data = folder / "postgres"
-            data.mkdir()
-            server = PostgreSql(data).create()
-            stack.callback(server.stop)
+            server = PostgreSql().create()
+            stack.callback(server.close)
             urls["PostgreSQL"] = server.new_database()
         now = datetime.now(UTC)
         readings = [fill(url, _PLUGS, effort.history_sessions, now) for url in urls.values()]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +23,7 @@ from rich.text import Text
 from evse_mqtt_bridge.cli.common.console import stdout_console
 from evse_mqtt_bridge.cli.common.render import fit_height
 from evse_mqtt_bridge.cli.common.topic_rows import TopicRow, topic_rows, topic_table
-from evse_mqtt_bridge.config.schema import Cloud, Config, Http, Mqtt, Polling, StationConfig
+from evse_mqtt_bridge.config.schema import Cloud, Config, History, Http, Mqtt, Polling, StationConfig
 from evse_mqtt_bridge.observability.log import make_logger
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.service import supervisor
@@ -74,7 +75,8 @@ async def _run(
         simulation = Simulation(stations, datetime.now(UTC), speed)
         cloud = await stack.enter_async_context(SimulatorServer(simulation))
         broker = await stack.enter_async_context(embedded_broker(free_port(port), kind))
-        config = _config(stations, cloud, broker)
+        folder = stack.enter_context(TemporaryDirectory(prefix="evse-mqtt-bridge-demo-", ignore_cleanup_errors=True))
+        config = _config(stations, cloud, broker, folder)
         _print_addresses(console, cloud, broker, config, wanted_port=port)
         watcher = stack.enter_context(_Watcher(broker, config.mqtt.base_topic))
         names = {station.alias: station.name for station in config.stations}
@@ -90,12 +92,15 @@ async def _run(
     )
 
 
-def _config(stations: tuple[SimulatedStation, ...], cloud: SimulatorServer, broker: EmbeddedBroker) -> Config:
-    """Return the configuration of the bridge. Aliases make the topics readable."""
+def _config(
+    stations: tuple[SimulatedStation, ...], cloud: SimulatorServer, broker: EmbeddedBroker, folder: str
+) -> Config:
+    """Return the configuration of the bridge, with its history in a folder. Aliases make the topics readable."""
     return Config(
         mqtt=Mqtt(host=broker.host, port=broker.port, protocol=broker.protocol, client_id="evse-mqtt-bridge-demo"),
         cloud=Cloud(base_url=cloud.url),
         polling=Polling(interval=1, heartbeat=5),
+        history=History(url=f"sqlite:///{folder}/history.sqlite"),
         http=Http(port=free_port(Http().port)),
         stations=tuple(
             StationConfig(

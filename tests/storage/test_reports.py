@@ -77,7 +77,7 @@ def test_sessions_above_the_limit_are_an_error(database: Database, monkeypatch: 
         read_report(database, request, _BERLIN, _NOW)
 
 
-def test_report_by_month_has_whole_months(database: Database) -> None:
+def test_report_by_month_has_complete_months(database: Database) -> None:
     request = ReportRequest(ReportKind.ENERGY, grouping=Grouping.MONTH, station="s1")
     months = json.loads(read_report(database, request, _BERLIN, _NOW))
     assert [(month["month"], month["energy"]) for month in months] == [

@@ -119,7 +119,7 @@ def test_shutdown_without_responsive_broker_succeeds(tmp_path: Path, cloud: Clou
             for name, address, mqtt in situations
         ]
         wait_for_event(bridges[0], "broker_unreachable", 30)
-        wait_for(lambda: len(paused.connections) == 2, 30)
+        wait_for(lambda: len(paused.connections) >= 2, 30, "two connections")
         for bridge in bridges:
             bridge.stop(timeout=5)
 

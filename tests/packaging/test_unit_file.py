@@ -64,7 +64,7 @@ def test_service_manager_is_notified_of_each_state(
     bridge.send_signal(signal.SIGHUP)
     assert _state(manager)["RELOADING"] == "1"
     assert _state(manager)["READY"] == "1"  # with the current configuration
-    assert "is not valid TOML" in bridge.stderr_text
+    bridge.wait_for_line("is not valid TOML")
 
     bridge.terminate()
     assert _state(manager) == {"STOPPING": "1"}

@@ -114,6 +114,7 @@ def test_plug_shows_energy_of_open_session(browser: Browser) -> None:
 def test_page_without_history_names_the_reason(browser: Browser) -> None:
     with _page(browser, _bridge(None)) as browser_page:
         page = browser_page.page
+        expect(page.locator("#history-error")).to_be_visible()
         expect(page.locator("#history-error")).to_contain_text("history.enabled is false")
         expect(page.locator("#energy-today")).to_have_text("\N{EN DASH}")
         expect(page.get_by_role("link", name="sessions of 30 days (CSV)")).to_be_hidden()
@@ -137,6 +138,7 @@ def test_page_reports_failing_writes(browser: Browser, history: History) -> None
     bridge = _bridge(history)
     bridge.write_error = "disk full"
     with _page(browser, bridge) as browser_page:
+        expect(browser_page.page.locator("#history-error")).to_be_visible()
         expect(browser_page.page.locator("#history-error")).to_contain_text(
             "cannot be written at the moment: disk full"
         )

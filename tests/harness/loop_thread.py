@@ -68,7 +68,9 @@ class LoopThread:
             await asyncio.gather(*tasks, return_exceptions=True)
         # a private attribute, because Server.abort_clients() needs Python 3.13
         for transport in list(vars(self.loop)["_transports"].values()):
-            transport.abort()
+            # A transport that wrote its last bytes after close() has no loop left, and abort() would fail.
+            if getattr(transport, "_loop", None) is not None:
+                transport.abort()
         await asyncio.sleep(0)  # an aborted transport closes its socket in the next iteration
 
     def _create_task(

@@ -9,7 +9,8 @@ import itertools
 
 from benchmarks.cloud import plugs_of, uuid_of
 from evse_mqtt_bridge.config.schema import Mqtt
-from evse_mqtt_bridge.mqtt.connection import ConnectOptions, Handlers, connect
+from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions, Handlers
+from evse_mqtt_bridge.mqtt.connection import connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.errors import UnavailableError

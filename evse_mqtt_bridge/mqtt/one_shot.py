@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.connection import Connection, ConnectOptions, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions, Handlers, tls_context
+from evse_mqtt_bridge.mqtt.connection import Connection, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.negotiation import negotiate
 from evse_mqtt_bridge.mqtt.retained import End, Pauses, RetainedReader

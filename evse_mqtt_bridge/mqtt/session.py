@@ -23,7 +23,8 @@ from evse_mqtt_bridge.domain.events import (
     PublishRejected,
 )
 from evse_mqtt_bridge.domain.model import Station, StationState
-from evse_mqtt_bridge.mqtt.connection import Connection, ConnectOptions, Handlers, connect, tls_context
+from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions, Handlers, tls_context
+from evse_mqtt_bridge.mqtt.connection import Connection, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.negotiation import negotiate
 from evse_mqtt_bridge.mqtt.reconnect import Reconnect

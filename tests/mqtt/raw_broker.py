@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.config.schema import Mqtt
-from evse_mqtt_bridge.mqtt.connection import Connection, ConnectOptions, Handlers, connect
+from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions, Handlers
+from evse_mqtt_bridge.mqtt.connection import Connection, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from tests.harness.net import HOST
 from tests.mqtt.packets import connack, packet

@@ -12,7 +12,8 @@ import pytest
 
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.domain.events import DisconnectReason
-from evse_mqtt_bridge.mqtt.connection import ConnectOptions, connect
+from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions
+from evse_mqtt_bridge.mqtt.connection import connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.limits import WINDOW
 from evse_mqtt_bridge.publishing.message import Message

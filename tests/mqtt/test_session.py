@@ -16,6 +16,7 @@ import pytest
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
 from evse_mqtt_bridge.domain.events import BrokerConnected, ConsumerStarted, Listener
 from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.mqtt import connect_options
 from evse_mqtt_bridge.mqtt import connection as mqtt
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.limits import WINDOW_QOS_0
@@ -165,10 +166,12 @@ async def test_failed_handshake_leaves_no_socket_open(answer: bytes) -> None:
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
         async with server:
             settings = Mqtt(host="127.0.0.1", port=server.sockets[0].getsockname()[1], tls=Tls())
-            handlers = mqtt.Handlers(lambda *_: None, lambda *_: None, lambda: None)
-            tls, opened = mqtt.tls_context(settings.tls), []
+            handlers = connect_options.Handlers(lambda *_: None, lambda *_: None, lambda: None)
+            tls, opened = connect_options.tls_context(settings.tls), []
             for _ in range(8):
-                assert isinstance(await mqtt.connect(mqtt.ConnectOptions(settings, tls), handlers), Disconnected)
+                assert isinstance(
+                    await mqtt.connect(connect_options.ConnectOptions(settings, tls), handlers), Disconnected
+                )
                 opened.append(_open_files())
             assert opened[-1] - opened[0] < 4, opened
     finally:

@@ -13,7 +13,8 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from evse_mqtt_bridge.config.schema import Mqtt, Tls
-from evse_mqtt_bridge.mqtt.connection import ConnectOptions, connect
+from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions
+from evse_mqtt_bridge.mqtt.connection import connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.publishing.message import Message

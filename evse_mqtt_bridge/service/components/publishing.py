@@ -4,7 +4,7 @@ from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.events import BrokerChanged, Listener
 from evse_mqtt_bridge.domain.stations import Stations
-from evse_mqtt_bridge.mqtt.connection import tls_context
+from evse_mqtt_bridge.mqtt.connect_options import tls_context
 from evse_mqtt_bridge.mqtt.session import Session
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan

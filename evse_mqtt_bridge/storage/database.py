@@ -21,6 +21,7 @@ from evse_mqtt_bridge.publishing.meter_payload import meter_payload, read_meter
 from evse_mqtt_bridge.storage.migrations import SchemaError, migrate, require_version
 from evse_mqtt_bridge.storage.records import MeterRecord, Plug, ReadingRecord, Record, SessionRecord
 from evse_mqtt_bridge.storage.tables import METERS, PLUGS, READINGS, SESSIONS
+from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["CorruptDatabaseError", "Database", "DatabaseError", "PlugNames", "database_name", "set_aside"]
 
@@ -29,6 +30,7 @@ _CONNECT_TIMEOUT = 5  # seconds, for PostgreSQL
 _STATEMENT_TIMEOUT = 30_000  # milliseconds, for PostgreSQL
 _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 _ROWS = 500  # per statement
+_LONGEST_NAME = 200  # characters
 _INSTRUCTIONS = 10_000  # of SQLite's virtual machine between two checks of the time limit, about 1 ms
 
 PlugNames = Mapping[Plug, tuple[str, str]]
@@ -267,7 +269,8 @@ def _reading_row(record: ReadingRecord, ids: Mapping[Plug, int]) -> dict[str, ob
 
 
 def _plug_row(plug: Plug, names: PlugNames) -> dict[str, object]:
-    station_name, name = names.get(plug, ("", ""))
+    # A label comes from the cloud, and PostgreSQL stores no NUL: one such label would fail every batch.
+    station_name, name = (clean(text, _LONGEST_NAME) for text in names.get(plug, ("", "")))
     return {"station": plug.station, "uuid": plug.uuid, "station_name": station_name, "name": name}
 
 

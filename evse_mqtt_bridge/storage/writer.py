@@ -110,12 +110,13 @@ class HistoryWriter:
             records, names = self._backlog.remove_all(), dict(self._names)
         try:
             self._write_or_fail(records, names)
-        except DatabaseError as error:
+        except Exception as error:  # noqa: BLE001  # a bug must not end the thread, and with it the history, silently
             aside = self._recover(error)
             with self._changed:
                 self._backlog.put_back(records)
                 self._count_backlog()
-            self._failed(str(error), aside)
+            is_bug = not isinstance(error, DatabaseError)
+            self._failed(f"{type(error).__name__}: {error}" if is_bug else str(error), aside)
             return False
         self.counts.written += len(records)
         with self._changed:
@@ -135,7 +136,7 @@ class HistoryWriter:
             database.remove_expired(now - sessions if sessions else None, now - readings if readings else None)
             self._next_expiry = time.monotonic() + _EXPIRY_EVERY
 
-    def _recover(self, error: DatabaseError) -> str:
+    def _recover(self, error: Exception) -> str:
         """Drop a database that failed; return the new name of a damaged file."""
         database, self._database = self._database, None
         if database is not None:

@@ -51,6 +51,16 @@ def test_session_is_read_back_as_written(url: str) -> None:
     database.close()
 
 
+def test_names_with_control_characters_are_stored_cleaned(url: str) -> None:
+    database = Database(url)
+    database.write([SessionRecord(_PLUG, _session(0))], {_PLUG: ("Garage\0north", "Left\n" + 300 * "x")})
+    [row] = sessions(database, Selection())
+    assert row.station_name == "Garage north"
+    assert row.plug_name.startswith("Left xxx")
+    assert len(row.plug_name) == 200
+    database.close()
+
+
 def test_sessions_are_selected_by_end_and_plug(url: str) -> None:
     database = Database(url)
     database.write([SessionRecord(_PLUG, _session(hours)) for hours in (0, 2, 4)], _NAMES)

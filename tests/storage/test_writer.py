@@ -153,3 +153,20 @@ def test_unreachable_server_does_not_delay_the_end(reports: _Reports) -> None:
     reports.next()
     assert writer.close(_LIMIT)
     assert writer.counts.waiting == 1
+
+
+def _fail(*_: object) -> None:
+    raise IndexError("a bug")
+
+
+def test_bug_is_reported_and_loses_nothing(tmp_path: Path, reports: _Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path / 'history.sqlite'}"
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "write", _fail)
+        writer = _writer(url, reports)
+        writer.put([_session(0)])
+        assert reports.next().error == "IndexError: a bug"
+        assert (writer.counts.failures > 0, writer.counts.waiting) == (True, 1)
+    assert reports.next().error == ""
+    assert writer.close(_LIMIT)
+    assert set(_stored(url)) == {_session(0)}

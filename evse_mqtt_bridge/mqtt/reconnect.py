@@ -8,7 +8,10 @@ do so in a tight loop.
 
 from dataclasses import dataclass, replace
 
-__all__ = ["CONNECTIONS_PER_MINUTE", "STEADY_AFTER", "Reconnect"]
+from evse_mqtt_bridge.domain.events import DisconnectReason
+from evse_mqtt_bridge.mqtt.errors import Disconnected
+
+__all__ = ["CONNECTIONS_PER_MINUTE", "STEADY_AFTER", "Reconnect", "in_context"]
 
 CONNECTIONS_PER_MINUTE = 6
 
@@ -67,3 +70,17 @@ class Reconnect:
         if len(self.recent) == CONNECTIONS_PER_MINUTE:
             wait = max(wait, self.recent[0] + _MINUTE - now)
         return wait
+
+
+def in_context(disconnected: Disconnected, state: Reconnect) -> Disconnected:
+    """Return why a connection ended, in view of the previous connections.
+
+    Not every broker reports that another client took over a client id (with MQTT 3.1.1 none can). Such a report may
+    also refer to an earlier attempt of this bridge itself, which a busy broker handled late.
+    """
+    match disconnected.reason:
+        case DisconnectReason.LOST if state.unsteady and not disconnected.has_cause:
+            return replace(disconnected, reason=DisconnectReason.UNSTEADY)
+        case DisconnectReason.TAKEN_OVER if state.short_lived <= 1:
+            return replace(disconnected, reason=DisconnectReason.LOST)
+    return disconnected

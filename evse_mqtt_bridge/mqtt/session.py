@@ -23,11 +23,12 @@ from evse_mqtt_bridge.domain.events import (
     PublishRejected,
 )
 from evse_mqtt_bridge.domain.model import Station, StationState
+from evse_mqtt_bridge.mqtt.births import Births
 from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions, Handlers, tls_context
 from evse_mqtt_bridge.mqtt.connection import Connection, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.negotiation import negotiate
-from evse_mqtt_bridge.mqtt.reconnect import Reconnect
+from evse_mqtt_bridge.mqtt.reconnect import Reconnect, in_context
 from evse_mqtt_bridge.mqtt.retained import PAUSES, Pauses
 from evse_mqtt_bridge.mqtt.sender import Sender
 from evse_mqtt_bridge.mqtt.subscriber import Subscriber
@@ -55,6 +56,7 @@ class Timing:
     Attributes:
         retained: The waiting times for retained messages.
         birth_spread: Time over which several bridges spread their full republish after a birth message.
+        birth_spacing: Minimum time between two full republishes because of birth messages.
         stage_pause: Time for consumers to process a stage of a migration; MQTT does not report when they have.
         closing_limit: Maximum time to wait for the acknowledgement of `offline`.
         search_limit: Maximum time to wait until everything is published, before topics of previous runs are searched.
@@ -62,6 +64,7 @@ class Timing:
 
     retained: Pauses = PAUSES
     birth_spread: float = 5.0
+    birth_spacing: float = 10.0
     stage_pause: float = 1.0
     closing_limit: float = 2.0
     search_limit: float = 60.0
@@ -92,7 +95,7 @@ class Session:
     _subscriber: Subscriber = field(init=False)
     _version: Version = field(init=False)
     _birth_topic: str = ""
-    _consumer_started: bool = False
+    _births: Births = field(init=False)
     _is_search_complete: bool = False
     _wake_up: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -101,6 +104,10 @@ class Session:
         self._sender = Sender(self.publication.next_message, self._suspects)
         self._subscriber = Subscriber(self.listener, self.chance, self.timing.retained)
         self._version = Version.configured(self.settings.protocol)
+        self._births = self._no_births()
+
+    def _no_births(self) -> Births:
+        return Births(self.timing.birth_spread, self.timing.birth_spacing)
 
     @property
     def is_live(self) -> bool:
@@ -148,7 +155,7 @@ class Session:
                 state = state.connected(loop.time())
                 disconnected = await self._serve(result)
                 state = state.lost(loop.time())
-                disconnected = _in_context(disconnected, state)
+                disconnected = in_context(disconnected, state)
             wait = state.wait(loop.time(), self.chance())
             self.listener.broker_disconnected(BrokerDisconnected(disconnected.reason, disconnected.detail, wait))
             await asyncio.sleep(wait)
@@ -175,7 +182,7 @@ class Session:
         """Use one connection, from CONNACK to its end."""
         self._sender.use(connection)
         self._subscriber.use(connection, self.publication.plan.topics.marker)
-        self._consumer_started = self._is_search_complete = False
+        self._births, self._is_search_complete = self._no_births(), False
         subscriptions = self.publication.connected(may_search_first=self._subscriber.may_search_first)
         self._birth_topic = self.publication.plan.birth_topic
         self.listener.broker_connected(BrokerConnected())
@@ -216,23 +223,38 @@ class Session:
 
     async def _publish(self, subscriptions: Subscriptions) -> None:
         """Read the manifest, then publish until cancelled."""
+        loop = asyncio.get_running_loop()
         await self._restore(subscriptions)
+        search_at = loop.time() + self.timing.search_limit
         while True:
+            self._sender.drained.clear()
             self._sender.pump()
             await self._follow_birth_topic()
-            while self.publication.phase is Phase.MIGRATING:
+            if self.publication.phase is Phase.MIGRATING:
                 await self._finish_stage()
-            if self._consumer_started:
+                continue
+            wait = self._births.wait(loop.time(), is_republishing=self.publication.is_republishing)
+            if wait == 0:
                 self.listener.consumer_started(ConsumerStarted())
-                await asyncio.sleep(self.chance() * self.timing.birth_spread)
-                self._consumer_started = False
+                self._births.republished()
                 self.publication.republish()
-                continue
-            if not self._is_search_complete:
+            elif self._is_search_complete:
+                await self._woken(wait)
+            elif self._sender.drained.is_set() or loop.time() >= search_at:
                 await self._search()
-                continue
-            await self._wake_up.wait()
-            self._wake_up.clear()
+            else:
+                limit = search_at - loop.time()
+                await self._woken(limit if wait is None else min(wait, limit), self._sender.drained)
+
+    async def _woken(self, limit: float | None, *events: asyncio.Event) -> None:
+        """Wait until there is something else to do, for at most `limit` seconds, or until one of the events."""
+        waits = [asyncio.create_task(event.wait(), name="mqtt-wait") for event in (self._wake_up, *events)]
+        try:
+            await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        self._wake_up.clear()
 
     async def _restore(self, subscriptions: Subscriptions | None) -> None:
         while subscriptions is not None:
@@ -242,27 +264,11 @@ class Session:
         self._subscriber.unsubscribe(self.publication.manifest_filters)
 
     async def _search(self) -> None:
-        """Wait until everything is published, and search for what previous runs published under other base topics."""
-        if not await self._is_everything_published():
-            return
+        """Search for what previous runs published under other base topics."""
         while (subscriptions := self.publication.next_search()) is not None:
             await self._subscriber.read(subscriptions.retained, is_optional=True)
             self._subscriber.unsubscribe(subscriptions.retained)
         self._is_search_complete = True
-
-    async def _is_everything_published(self) -> bool:
-        """Wait until nothing is pending, for `search_limit`; return false at once if there is something else to do."""
-        self._sender.drained.clear()
-        self._sender.pump()
-        waits = [asyncio.create_task(event.wait(), name="mqtt-wait") for event in (self._sender.drained, self._wake_up)]
-        try:
-            await asyncio.wait(waits, timeout=self.timing.search_limit, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-        is_woken = self._wake_up.is_set()
-        self._wake_up.clear()
-        return not is_woken
 
     async def _follow_birth_topic(self) -> None:
         """Subscribe to the birth topic if a reload changed it; the old subscription ends with the connection."""
@@ -299,22 +305,9 @@ class Session:
     def _received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # as MQTT delivers it
         is_wanted = self._subscriber.received(topic, payload, retained=retained)
         if is_wanted and self.publication.received(topic, payload, retained=retained):
-            self._consumer_started = True
-            self._wake_up.set()
+            if not self._births.is_pending:
+                self._wake_up.set()
+            self._births.received(asyncio.get_running_loop().time(), self.chance())
 
     def _rejected(self, topic: str, detail: str) -> None:
         self.listener.publish_rejected(PublishRejected(topic, detail))
-
-
-def _in_context(disconnected: Disconnected, state: Reconnect) -> Disconnected:
-    """Return why a connection ended, in view of the previous connections.
-
-    Not every broker reports that another client took over a client id (with MQTT 3.1.1 none can). Such a report may
-    also refer to an earlier attempt of this bridge itself, which a busy broker handled late.
-    """
-    match disconnected.reason:
-        case DisconnectReason.LOST if state.unsteady and not disconnected.has_cause:
-            return replace(disconnected, reason=DisconnectReason.UNSTEADY)
-        case DisconnectReason.TAKEN_OVER if state.short_lived <= 1:
-            return replace(disconnected, reason=DisconnectReason.LOST)
-    return disconnected

@@ -32,7 +32,7 @@ class Outbox(Generic[_State]):
     _first: Iterator[Message] = field(default_factory=lambda: iter(()))
     _queue: OrderedDict[str, _State | None] = field(default_factory=OrderedDict)
     _rendering: Iterator[Message] = field(default_factory=lambda: iter(()))
-    _republish: Iterator[Message] = field(default_factory=lambda: iter(()))
+    _republish: Iterator[Message] | None = None
     _last: OrderedDict[str, Message] = field(default_factory=OrderedDict)
     _is_republish_next: bool = True
 
@@ -60,6 +60,11 @@ class Outbox(Generic[_State]):
             self._last.pop(message.topic, None)
             self._last[message.topic] = message
 
+    @property
+    def is_republishing(self) -> bool:
+        """Whether a full republish is pending or under way."""
+        return self._republish is not None
+
     def put_republish(self, messages: Iterable[Message]) -> None:
         """Begin a full republish with these messages; it replaces one that is under way."""
         self._republish = iter(messages)
@@ -70,14 +75,20 @@ class Outbox(Generic[_State]):
             return first
         self._is_republish_next = not self._is_republish_next
         if self._is_republish_next:
-            message = next(self._republish, None) or self._next_change()
+            message = self._next_of_republish() or self._next_change()
         else:
-            message = self._next_change() or next(self._republish, None)
+            message = self._next_change() or self._next_of_republish()
         if not self._last:
             return message
         if message is None:
             return self._last.popitem(last=False)[1]
         self._last.pop(message.topic, None)
+        return message
+
+    def _next_of_republish(self) -> Message | None:
+        message = next(self._republish, None) if self._republish else None
+        if message is None:
+            self._republish = None
         return message
 
     def _next_change(self) -> Message | None:
@@ -95,4 +106,5 @@ class Outbox(Generic[_State]):
         """Drop every pending message."""
         self._queue.clear()
         self._last.clear()
-        self._first = self._rendering = self._republish = iter(())
+        self._first = self._rendering = iter(())
+        self._republish = None

@@ -296,8 +296,13 @@ class Publication:
             # republished completely.
             self._publish_first(migration, [station.uuid])
 
+    @property
+    def is_republishing(self) -> bool:
+        """Whether a full republish is pending or under way."""
+        return self._outbox.is_republishing
+
     def republish(self) -> None:
-        """Republish everything."""
+        """Republish everything; a full republish that is under way begins again."""
         if self._phase is Phase.LIVE:
             self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
 

@@ -117,6 +117,23 @@ async def test_session_reports_connection_and_birth_message(broker: Mosquitto, o
     assert observer.retained["evse/bridge/availability"] == "offline"
 
 
+async def test_births_faster_than_a_republish_let_it_end(broker: Mosquitto, observer: Observer) -> None:
+    stations = [Station(f"e{number}", 30) for number in range(200)]
+    configured = replace(plan(*stations, form="entity"), birth_topic="ha/status")
+    async with _running(broker, configured, Timing(birth_spread=0, birth_spacing=0)) as running:
+        for number in itertools.count(1):
+            observer.publish("ha/status", "online", retain=False)
+            running.poll("e7", number, number)
+            await asyncio.sleep(0.005)
+            is_online = observer.latest.get("evse/bridge/availability") == "online"
+            if is_online and running.recorder.events.count("ConsumerStarted") > 2:
+                break
+            assert number < 5000, running.recorder.events
+        await _until(lambda: observer.latest["evse/e7/p1/power"] == str(number))
+        published = [message.payload for message in observer.messages if message.topic == "evse/bridge/availability"]
+        assert set(published) == {"online"}
+
+
 class _ReloadOnConnect(Listener):
     """Reconfigures the session once a connection is accepted, before its first subscription."""
 

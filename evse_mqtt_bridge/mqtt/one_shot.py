@@ -58,6 +58,11 @@ class OneShotClient:
         self._sender.use(connection)
         self._reader = RetainedReader(connection, base.marker, random.random, connection.subscribe, _PAUSES)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection has not ended."""
+        return self._connection is not None and not self._connection.disconnected.done()
+
     async def retained(
         self, filters: list[str], *, has_marker: bool = True, is_optional: bool = False
     ) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """Finds the retained topics of a bridge that are no longer configured, and clears them on confirmation."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import click
 from evse_mqtt_bridge.cli.common.options import config_argument, load_config
 from evse_mqtt_bridge.config.plan import ownership
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
+from evse_mqtt_bridge.mqtt.one_shot import OneShotClient, one_shot_client
 from evse_mqtt_bridge.publishing.message import clear
-from evse_mqtt_bridge.publishing.orphans import is_online, left_behind, orphans, orphans_elsewhere
+from evse_mqtt_bridge.publishing.orphans import Ownership, is_online, left_behind, orphans, orphans_elsewhere
+from evse_mqtt_bridge.publishing.other_bridges import OtherBridges
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import UnavailableError
 
@@ -75,18 +77,38 @@ async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Resul
     owned = ownership(config)
     async with one_shot_client(config.mqtt, "purge") as client:
         retained = await client.retained(owned.filters)
-        topics = orphans(retained, owned, everything=everything)
+        found = orphans(retained, owned, everything=everything)
         online_topic = owned.topics.availability if is_online(retained, owned) else ""
         is_allowed = confirmed and not (everything and online_topic)
+        topics = [topic for topic in found if topic.startswith(f"{owned.topics.base}/")]
         if topics and is_allowed:
             await client.publish(clear(topics))
         # Last, because some brokers end the connection of a user that may not read elsewhere.
         retained = await client.retained(Topics.bridge_info_filters(), is_optional=True)
+        claimed = await _claimed_topics(client, retained, owned)
+        more = [topic for topic in found if topic not in claimed and topic not in topics]
         for other in left_behind(retained, owned):
             retained = await client.retained(other.filters, is_optional=True)
-            found = [] if is_online(retained, other) else orphans_elsewhere(retained, other, owned)
-            more = [topic for topic in found if topic not in topics]
-            if more and is_allowed:
-                await client.publish(clear(more))
-            topics += more
-        return _Result(topics, sorted(client.rejected), online_topic)
+            if not is_online(retained, other):
+                more += orphans_elsewhere(retained, other, owned)
+        more = sorted(set(more).difference(topics, claimed))
+        if more and is_allowed and client.is_connected:
+            await client.publish(clear(more))
+        is_cleared = not more or not is_allowed or client.is_connected
+        refused = set(client.rejected)
+    if not is_cleared:
+        async with one_shot_client(config.mqtt, "purge") as client:
+            await client.publish(clear(more))
+            refused.update(client.rejected)
+    return _Result(sorted({*topics, *more}), sorted(refused), online_topic)
+
+
+async def _claimed_topics(client: OneShotClient, retained: Mapping[str, bytes], owned: Ownership) -> frozenset[str]:
+    """Return the topics that other live bridges claim, as far as this user may read their manifests."""
+    others = OtherBridges({owned.client_id}, lambda _: True)
+    for item in retained.items():
+        others.received(*item)
+    if others.filters:
+        for item in (await client.retained(others.filters, is_optional=True)).items():
+            others.received(*item)
+    return others.all_claimed_topics()

@@ -32,7 +32,7 @@ class Bridge(Client):
         self._settings = settings
         config = rig.write_config(settings, stations)
         command: list[str | Path] = [sys.executable, "-m", "evse_mqtt_bridge", "run", "--config", config]
-        super().__init__(rig, command, environment_of(tree), tree=tree, is_counted=is_counted)
+        super().__init__(rig, command, environment_of(tree, rig), tree=tree, is_counted=is_counted)
 
     def reload(self, stations: range) -> None:
         """Reload a configuration with other stations (SIGHUP)."""
@@ -40,10 +40,13 @@ class Bridge(Client):
         self.signal(signal.SIGHUP)
 
 
-def environment_of(tree: Path) -> dict[str, str]:
-    """Return the environment for a command of the bridge in this tree, without settings of the bridge."""
+def environment_of(tree: Path, rig: Rig) -> dict[str, str]:
+    """Return the environment for a command of the bridge in this tree, without settings of the bridge.
+
+    The history is kept in the folder of the rig, so that no measurement finds that of another one.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVSE_MQTT_BRIDGE")}
-    return environment | {"PYTHONPATH": str(tree)}
+    return environment | {"PYTHONPATH": str(tree), "STATE_DIRECTORY": str(rig.folder)}
 
 
 def availability_topics(stations: range) -> frozenset[str]:

@@ -20,6 +20,9 @@ _RECEIVED = "$SYS/broker/messages/received"
 
 _RETAINED = "$SYS/broker/retained messages/count"
 
+_SETTLED = 3.0
+"""Seconds without another retained message after which there are no more; the broker counts once per second."""
+
 
 class Broker:
     """A Mosquitto that keeps its port; use it as a context manager. `stop` loses all retained messages."""
@@ -94,6 +97,21 @@ class Broker:
             if time.monotonic() - began > timeout:
                 raise TimeoutError(f"waited {timeout:g} s for {count} retained messages, there are {self._retained}")
             time.sleep(0.05)
+
+    def wait_until_all_are_retained(self, timeout: float) -> int:
+        """Wait until the number of retained messages does not grow any more, and return it.
+
+        Raises:
+            TimeoutError: It still grows after `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        before = -1
+        while self._retained != before:
+            if time.monotonic() > end:
+                raise TimeoutError(f"waited {timeout:g} s, there are {self._retained} retained messages, and more come")
+            before = self._retained
+            time.sleep(_SETTLED)
+        return before
 
     def _count(self, topic: str, payload: bytes) -> None:
         if topic == _RETAINED:

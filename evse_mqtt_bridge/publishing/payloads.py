@@ -1,9 +1,11 @@
 """Payload formats: numbers in their shortest decimal form, lower-case booleans, UTF-8 text, times in UTC with `Z`."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from json.encoder import encode_basestring
+from typing import Any
 
 __all__ = [
     "json_inner_text",
@@ -14,7 +16,6 @@ __all__ = [
     "number",
     "object_payload",
     "plain",
-    "shortest",
     "timestamp",
 ]
 
@@ -24,43 +25,42 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def number(value: float) -> str:
     """Return a number in its shortest decimal form: no exponent, no trailing `.0`, no negative zero."""
-    if value == int(value):
-        return str(int(value))
     text = repr(value)
-    return format(Decimal(text), "f") if "e" in text else text
-
-
-def shortest(value: float) -> float:
-    """Return a number so that `json_payload` writes it in its shortest form, without a trailing `.0`."""
-    return int(value) if value == int(value) else value
+    if text.endswith(".0"):
+        return text[:-2] if value else "0"
+    return format(Decimal(text), "f").removesuffix(".0") if "e" in text else text
 
 
 def timestamp(value: datetime) -> str:
     """Return an aware time as ISO 8601 in UTC with `Z`, to the millisecond, or finer if the time is finer."""
     precision = "microseconds" if value.microsecond % 1000 else "milliseconds"
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+    if value.tzinfo is not UTC:  # nearly all are
+        value = value.astimezone(UTC)
+    return value.isoformat("T", precision)[:-6] + "Z"
+
+
+def _boolean(value: bool) -> str:  # noqa: FBT001  # it formats one
+    return "true" if value else "false"
+
+
+_PLAIN: Mapping[type, Callable[[Any], str]] = {bool: _boolean, int: number, float: number, datetime: timestamp}
+"""The formats by exact type; every other value is a text."""
+
+_UNQUOTED = frozenset({bool, int, float})
 
 
 def plain(value: object) -> str:
     """Return a value as the text of a plain topic."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return number(value)
-        case datetime():
-            return timestamp(value)
-    return str(value)
+    return _PLAIN.get(type(value), str)(value)
 
 
 def json_text(value: object) -> str:
     """Return a value as JSON, equal to its plain text; `None` becomes `null`."""
-    match value:
-        case None:
-            return "null"
-        case bool() | int() | float():
-            return plain(value)
-    return _encode(plain(value))
+    if value is None:
+        return "null"
+    kind = type(value)
+    text = _PLAIN.get(kind, str)(value)
+    return text if kind in _UNQUOTED else encode_basestring(text)
 
 
 def json_payload(content: object) -> bytes:

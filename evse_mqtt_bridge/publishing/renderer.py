@@ -233,20 +233,21 @@ class Renderer:
         discovered: StationState | None,
         last_published: StationState | None,
         state: StationState,
-    ) -> Iterator[Message]:
+    ) -> list[Message]:
+        messages = self._part(Part.VALUES, station, last_published, state)
+        messages += self._part(Part.AVAILABILITY, station, last_published, state)
         if discovered is None or not has_same_labels(discovered, state):
-            yield from self._part(Part.DISCOVERY, station, discovered, state)
-        yield from self._part(Part.VALUES, station, last_published, state)
-        yield from self._part(Part.AVAILABILITY, station, last_published, state)
+            return self._part(Part.DISCOVERY, station, discovered, state) + messages
+        return messages
 
     # Both
 
-    def _part(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
-        if part is Part.DISCOVERY:
-            # The entry goes first: if the rest is interrupted, a later run can clear what was published.
-            yield self.station_info(station, new)
+    def _part(self, part: Part, station: Station, old: StationState | None, new: StationState) -> list[Message]:
+        # The entry goes first: if the rest is interrupted, a later run can clear what was published.
+        messages = [self.station_info(station, new)] if part is Part.DISCOVERY else []
         for output in self.plan.outputs:
-            yield from output.station(part, station, old, new)
+            messages += output.station(part, station, old, new)
+        return messages
 
 
 def _obsolete(entries: Iterable[Entry], successor: Successor, published: frozenset[str]) -> list[str]:

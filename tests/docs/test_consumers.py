@@ -15,7 +15,7 @@ from evse_mqtt_bridge.publishing.contract import BRIDGE_FIELDS, PLUG_FIELDS, STA
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import PLUG_ENTITIES
-from evse_mqtt_bridge.publishing.outputs.plain import plug_state
+from evse_mqtt_bridge.publishing.outputs.plug_values import plug_state
 from evse_mqtt_bridge.publishing.topics import Topics, covers
 from tests.harness import Mosquitto, Observer, run_command, write_config
 from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS

@@ -19,7 +19,7 @@ import pytest
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.publishing.contract import READING_FIELDS
-from evse_mqtt_bridge.publishing.outputs.plain import plug_state
+from evse_mqtt_bridge.publishing.outputs.plug_values import plug_state
 from evse_mqtt_bridge.publishing.payload_schemas import examples
 from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics, covers
 from tests.harness.net import HOST, free_port, wait_until_listening

@@ -6,10 +6,8 @@ because an empty retained payload would clear the topic.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
-from evse_mqtt_bridge.domain.model import PlugState, Reason, Station, StationState, same_values
-from evse_mqtt_bridge.domain.sessions import session_changes
+from evse_mqtt_bridge.domain.model import Reason, Station, StationState
 from evse_mqtt_bridge.publishing.contract import (
     BRIDGE_FIELDS,
     METER_FIELDS,
@@ -21,16 +19,14 @@ from evse_mqtt_bridge.publishing.contract import (
     Subject,
     TopicRow,
 )
-from evse_mqtt_bridge.publishing.message import JSON, Message
+from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.outputs.plug_values import online_or_offline, plug_values
 from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Part
-from evse_mqtt_bridge.publishing.payloads import json_object, json_text, plain, timestamp
-from evse_mqtt_bridge.publishing.session_payloads import session_event_payload, session_payload
+from evse_mqtt_bridge.publishing.payloads import json_object
 from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 
-__all__ = ["PlainLocation", "PlainTopics", "bridge_availability", "plug_state"]
+__all__ = ["PlainLocation", "PlainTopics", "bridge_availability"]
 
-_TIME = "time"
-_VALUES = tuple(field for field in READING_FIELDS if field.name != _TIME)
 _MEASURED = frozenset(field.name for field in READING_FIELDS)
 _RETAINED = tuple(field for field in PLUG_FIELDS if field.retained)
 _METERED = frozenset(field.name for field in METER_FIELDS) | {"session"}
@@ -153,13 +149,14 @@ class PlainTopics:
                 return self._availability(station, old, new)
         return ()
 
-    def _values(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
+    def _values(self, station: Station, old: StationState | None, new: StationState) -> list[Message]:
+        messages: list[Message] = []
         for uuid, plug in new.plugs.items():
             before = old.plugs.get(uuid) if old else None
             if before is not plug:
                 prefix = self.topics.plug(station.topic_id, station.plug_topic_id(uuid))
-                yield from _meter_values(prefix, before, plug)
-                yield from _plug_values(prefix, before, plug)
+                messages += plug_values(prefix, before, plug)
+        return messages
 
     def _availability(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
         for uuid, plug in new.plugs.items():
@@ -176,77 +173,13 @@ def bridge_availability(topics: Topics, *, online: bool) -> Message:
     return Message(topics.availability, b"online" if online else b"offline")
 
 
-def plug_state(plug: PlugState) -> bytes:
-    """Return the `state` object of a plug as JSON; its keys are the names of the plug's other topics."""
-    reading = plug.reading
-    content = {field.name: json_text(field.read(reading) if reading else None) for field in READING_FIELDS}
-    content |= _meter_content(plug)
-    content["availability_reason"] = json_text(plug.reason)
-    content["availability"] = json_text(_online_or_offline(plug.reason) if plug.reason else None)
-    return ("{" + ",".join(f'"{name}":{text}' for name, text in content.items()) + "}").encode()
-
-
-def _plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iterator[Message]:
-    new, old = plug.reading, before.reading if before else None
-    if new is not None and not same_values(old, new):
-        for field in _VALUES:
-            value = field.read(new)
-            if value is not None and value != "" and (old is None or value != field.read(old)):
-                yield Message(prefix + field.name, plain(value).encode())
-    if before is None or plug.last_published_at != before.last_published_at:
-        if new is not None and new.time is not None and not _shows_time(before, new.time):
-            yield Message(prefix + _TIME, timestamp(new.time).encode())
-        if plug.reason is not None:
-            yield Message(prefix + "state", plug_state(plug), JSON)
-
-
 def _is_state(payload: bytes) -> bool:
     keys = json_object(payload).keys()
     return keys in (_STATE_KEYS, _STATE_KEYS_OF_0_1)
 
 
-def _meter_values(prefix: str, before: PlugState | None, plug: PlugState) -> Iterator[Message]:
-    new, old = plug.last_published_meter, before.last_published_meter if before else None
-    if new is None or new is old:
-        return
-    for field in METER_FIELDS:
-        value = field.read(new)
-        if value is not None and (old is None or value != field.read(old)):
-            yield Message(prefix + field.name, plain(value).encode())
-    uuid, until = plug.uuid, new.counted.time if new.counted else None
-    if old is None or new.session is not old.session:
-        yield Message(f"{prefix}session", session_payload(uuid, new.session, until), JSON)
-    if old is None or new.last_session is not old.last_session:
-        yield Message(f"{prefix}last_session", session_payload(uuid, new.last_session, until), JSON)
-    if old is not None:
-        for change in session_changes((old.session, old.last_session), (new.session, new.last_session)):
-            yield Message(f"{prefix}session_event", session_event_payload(uuid, change, until), JSON, retain=False)
-
-
-def _meter_content(plug: PlugState) -> dict[str, str]:
-    """Return the part of `state` that describes the meter."""
-    meter = plug.last_published_meter
-    until = meter.counted.time if meter and meter.counted else None
-    content = {field.name: json_text(field.read(meter) if meter else None) for field in METER_FIELDS}
-    session = meter.session if meter else None
-    content["session"] = session_payload(plug.uuid, session, until).decode() if session else "null"
-    content["energy_time"] = json_text(until)
-    return content
-
-
-def _shows_time(before: PlugState | None, time: datetime) -> bool:
-    """Return whether `time` is the measurement time that was published last, according to `before`."""
-    return (
-        before is not None and before.reading is not None and time == before.reading.time == before.last_published_time
-    )
-
-
 def _availability(prefix: str, reason: Reason) -> tuple[Message, Message]:
     return (
         Message(prefix + "availability_reason", reason.value.encode()),
-        Message(prefix + "availability", _online_or_offline(reason).encode()),
+        Message(prefix + "availability", online_or_offline(reason).encode()),
     )
-
-
-def _online_or_offline(reason: Reason) -> str:
-    return "online" if reason is Reason.ONLINE else "offline"

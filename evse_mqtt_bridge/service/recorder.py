@@ -1,41 +1,51 @@
-"""The recorder: derives the records of the history from polls."""
+"""The recorder: passes what the meters count to the writer of the history."""
 
 from evse_mqtt_bridge.domain.events import Listener, PollCompleted
-from evse_mqtt_bridge.storage.records import Plug, first_reading, records
+from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.storage.records import Plug, first_reading
 from evse_mqtt_bridge.storage.sink import RecordSink
 
 __all__ = ["Recorder"]
 
 
 class Recorder(Listener):
-    """Derives records from polls, and passes them to the writer, if there is one."""
+    """Passes what the meters count with a poll to the writer, if there is one."""
 
     def __init__(self) -> None:
         self.writer: RecordSink | None = None
         self._known: set[Plug] = set()
 
     def use(self, writer: RecordSink | None) -> None:
-        """Pass records to another writer, or to none."""
+        """Pass what is counted to another writer, or to none."""
         self.writer = writer
         self._known.clear()
 
     def poll_completed(self, event: PollCompleted) -> None:
-        """Record what the meters counted; most polls record nothing."""
-        writer = self.writer
+        """Record what the meters counted; those of plugs without a vehicle mostly count nothing."""
+        writer, station = self.writer, event.station
         if writer is None:
             return
+        plugs_before = event.old.plugs
         for uuid, plug in event.new.plugs.items():
-            before = event.old.plugs.get(uuid)
+            before = plugs_before.get(uuid)
             old, new = before.meter if before else None, plug.meter
-            if old is None or new is None or new is old:
+            if old is None or new is None or not _has_counted(old, new):
                 continue
-            name = Plug(event.station.uuid, uuid)
-            found = list(records(name, old, new))
-            if not found:
-                continue
+            name = Plug(station.uuid, uuid)
             if name not in self._known:
                 self._known.add(name)
-                writer.name(name, event.station.title, event.station.plug_title(uuid, plug.label))
+                writer.name(name, station.title, station.plug_title(uuid, plug.label))
                 if first := first_reading(name, old):
                     writer.put((first,))
-            writer.put(found)
+            writer.count(name, old, new)
+
+
+def _has_counted(old: Meter, new: Meter) -> bool:
+    """Return whether the counts or the sessions of a meter have changed."""
+    return new is not old and (
+        new.charged != old.charged
+        or new.session is not old.session
+        or new.discharged != old.discharged
+        or new.gap != old.gap
+        or new.last_session is not old.last_session
+    )

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 
 from evse_mqtt_bridge.storage.records import MeterRecord, ReadingRecord, Record, SessionRecord
 
@@ -43,17 +44,21 @@ class Backlog:
                 self._sessions[(plug, session.started)] = record
                 self._drop(self._sessions)
 
-    def remove_all(self) -> list[Record]:
-        """Return and remove all records: sessions, readings, then meters."""
-        taken: list[Record] = [*self._sessions.values(), *self._readings.values(), *self._meters.values()]
-        self._sessions.clear()
-        self._readings.clear()
-        self._meters.clear()
+    def remove(self, limit: int | None = None) -> list[Record]:
+        """Return and remove records: sessions, readings, then meters, the oldest first.
+
+        Args:
+            limit: Maximum number of records; `None`: all.
+        """
+        taken: list[Record] = []
+        for waiting in (self._sessions, self._readings, self._meters):
+            rest = None if limit is None else limit - len(taken)
+            taken += [waiting.pop(key) for key in list(islice(waiting, rest))]
         return taken
 
     def put_back(self, records: Iterable[Record]) -> None:
         """Return records that could not be written; those that were put meanwhile are newer and stay."""
-        newer = self.remove_all()
+        newer = self.remove()
         for record in (*records, *newer):
             self.put(record)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.storage.records import Plug, Record
 
 __all__ = ["HistoryProblem", "RecordSink", "WriterCounts"]
@@ -14,6 +15,9 @@ class RecordSink(Protocol):
 
     def put(self, records: Iterable[Record]) -> None:
         """Add records to write."""
+
+    def count(self, plug: Plug, old: Meter, new: Meter) -> None:
+        """Add what a meter counted with a measurement."""
 
     def name(self, plug: Plug, station_name: str, plug_name: str) -> None:
         """Set the display names of a plug, for reports."""

@@ -23,17 +23,17 @@ def test_newest_record_of_a_key_wins() -> None:
     backlog = Backlog(10)
     for record in (_reading(0, 1.0), MeterRecord(_PLUG, Meter(1.0)), _reading(0, 2.0), MeterRecord(_PLUG, Meter(2.0))):
         backlog.put(record)
-    assert backlog.remove_all() == [_reading(0, 2.0), MeterRecord(_PLUG, Meter(2.0))]
+    assert backlog.remove() == [_reading(0, 2.0), MeterRecord(_PLUG, Meter(2.0))]
     assert len(backlog) == 0
 
 
 def test_records_that_are_put_back_do_not_replace_newer_ones() -> None:
     backlog = Backlog(10)
     backlog.put(_reading(0, 1.0))
-    taken = backlog.remove_all()
+    taken = backlog.remove()
     backlog.put(_reading(0, 2.0))
     backlog.put_back([*taken, _session(0)])
-    assert backlog.remove_all() == [_session(0), _reading(0, 2.0)]
+    assert backlog.remove() == [_session(0), _reading(0, 2.0)]
 
 
 def test_full_backlog_drops_the_oldest_and_counts_them() -> None:
@@ -42,4 +42,4 @@ def test_full_backlog_drops_the_oldest_and_counts_them() -> None:
         backlog.put(_reading(hour))
         backlog.put(_session(hour))
     assert backlog.dropped == 2
-    assert backlog.remove_all() == [_session(1), _session(2), _reading(1), _reading(2)]
+    assert backlog.remove() == [_session(1), _session(2), _reading(1), _reading(2)]

@@ -2,12 +2,16 @@
 
 import queue
 import sqlite3
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.domain.readings import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.storage import database as database_module
 from evse_mqtt_bridge.storage import writer as writer_module
@@ -68,6 +72,27 @@ def test_records_are_written_at_the_latest_on_close(url: str, reports: _Reports)
     assert set(_stored(url)) == {_session(0), _session(1)}
     assert (writer.counts.written, writer.counts.waiting, writer.counts.error) == (2, 0, "")
     assert reports.empty()
+
+
+def test_what_meters_counted_is_written_in_parts(url: str, reports: _Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "_SPANS_AT_ONCE", 1)
+    monkeypatch.setattr(writer_module, "_RECORDS_AT_ONCE", 1)
+    monkeypatch.setattr(writer_module, "_SHORT_PAUSE", 0.001)
+    writer = _writer(url, reports)
+    began = PlugReading("p1", status="charging", power=7000.0, time=_BEGAN)
+    old = Meter(counted=began)
+    new = Meter(100.0, counted=replace(began, time=_BEGAN + timedelta(minutes=1)))
+    plugs = [Plug("station", f"p{number}") for number in range(3)]
+    for plug in plugs:
+        writer.count(plug, old, new)
+    writer.put([_session(0), _session(1)])
+    while writer.counts.waiting or writer.counts.written < 8:
+        time.sleep(0.01)
+    assert writer.close(_LIMIT)
+    assert len(list(_stored(url))) == 2
+    database = Database(url)
+    assert set(database.meters()) == set(plugs)
+    database.close()
 
 
 def test_expired_sessions_are_removed(url: str, reports: _Reports) -> None:

@@ -1,0 +1,80 @@
+"""Spans: the history has the same rows as if each measurement were written at once."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_mqtt_bridge.domain.meter import Meter, count
+from evse_mqtt_bridge.domain.readings import PlugReading
+from evse_mqtt_bridge.storage.backlog import Backlog
+from evse_mqtt_bridge.storage.records import MeterRecord, Plug, ReadingRecord, Record, records
+from evse_mqtt_bridge.storage.spans import Spans
+
+_PLUG = Plug("station", "p1")
+_BEGAN = datetime(2026, 3, 28, 22, 59, tzinfo=UTC)
+_STEPS = st.tuples(
+    st.sampled_from([10.0, 30.0, 600.0, 3600.0, 86_400.0, 200_000.0]),
+    st.sampled_from([0.0, 3000.0, 7000.0, -2000.0]),
+    st.sampled_from(["charging", "connected", "idle"]),
+    st.booleans(),
+)
+
+
+def _meter(minutes: float, charged: float) -> Meter:
+    reading = PlugReading("p1", status="charging", power=6000.0, time=_BEGAN + timedelta(minutes=minutes))
+    return Meter(charged, counted=reading)
+
+
+def _rows(written: Iterable[Record]) -> set[Record]:
+    """Return what the database has at the end: the newest record of each key."""
+    backlog = Backlog(1000)
+    for record in written:
+        backlog.put(record)
+    return set(backlog.remove())
+
+
+@given(st.lists(_STEPS, max_size=30))
+def test_spans_write_the_same_rows_as_measurements(steps: list[tuple[float, float, str, bool]]) -> None:
+    spans, meter, time = Spans(), Meter(), _BEGAN
+    each: list[Record] = []
+    together: list[Record] = []
+    for seconds, power, status, is_written in steps:
+        time += timedelta(seconds=seconds)
+        new = count(meter, PlugReading("p1", status=status, power=power, time=time), 90.0)
+        each += records(_PLUG, meter, new)
+        together += spans.add(_PLUG, meter, new)
+        if is_written:
+            together += (record for span in spans.remove(None) for record in records(*span))
+        meter = new
+    together += (record for span in spans.remove(None) for record in records(*span))
+    assert _rows(together) == _rows(each)
+
+
+def test_span_is_one_record_of_each_kind_per_plug() -> None:
+    spans = Spans()
+    assert spans.add(_PLUG, _meter(1, 0.0), _meter(2, 100.0)) == []
+    assert spans.add(_PLUG, _meter(2, 100.0), _meter(3, 200.0)) == []
+    (span,) = spans.remove(None)
+    hour = datetime(2026, 3, 29, 0, tzinfo=UTC)
+    last = _meter(3, 200.0)
+    assert list(records(*span)) == [ReadingRecord(_PLUG, hour, 200.0, 0.0, 0.0), MeterRecord(_PLUG, last)]
+    assert len(spans) == 0
+
+
+def test_end_of_an_hour_is_due_at_once() -> None:
+    spans = Spans()
+    assert spans.add(_PLUG, _meter(0, 0.0), _meter(0.5, 50.0)) == []
+    due = spans.add(_PLUG, _meter(0.5, 50.0), _meter(1.5, 150.0))
+    assert ReadingRecord(_PLUG, datetime(2026, 3, 28, 23, tzinfo=UTC), 100.0, 0.0, 0.0) in due
+    assert len(spans) == 0
+
+
+def test_oldest_spans_are_removed_first() -> None:
+    spans, plugs = Spans(), [Plug("station", f"p{number}") for number in range(3)]
+    for plug in plugs:
+        spans.add(plug, _meter(1, 0.0), _meter(2, 100.0))
+    spans.add(plugs[0], _meter(2, 100.0), _meter(3, 200.0))
+    assert [plug for plug, _, _ in spans.remove(2)] == plugs[:2]
+    assert [plug for plug, _, _ in spans.remove(2)] == plugs[2:]

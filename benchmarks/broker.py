@@ -20,7 +20,7 @@ _RECEIVED = "$SYS/broker/messages/received"
 
 _RETAINED = "$SYS/broker/retained messages/count"
 
-_SETTLED = 3.0
+_QUIET = 3.0
 """Seconds without another retained message after which there are no more; the broker counts once per second."""
 
 
@@ -110,7 +110,7 @@ class Broker:
             if time.monotonic() > end:
                 raise TimeoutError(f"waited {timeout:g} s, there are {self._retained} retained messages, and more come")
             before = self._retained
-            time.sleep(_SETTLED)
+            time.sleep(_QUIET)
         return before
 
     def _count(self, topic: str, payload: bytes) -> None:

@@ -30,15 +30,18 @@ __all__ = [
     "Listeners",
     "OfflineNotAcknowledged",
     "OlderVersionUsed",
+    "OtherBridgeStopped",
     "PollCompleted",
     "PublishForbidden",
     "PublishRejected",
     "ReloadStarted",
     "RestoreUncertain",
+    "SameStations",
     "StateAged",
     "StationRemoved",
     "SubscriptionRejected",
     "TokenRejected",
+    "TopicsDisturbed",
 ]
 
 
@@ -223,6 +226,49 @@ class ConsumerStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicsDisturbed:
+    """Another client cleared or overwrote topics of the bridge, which the bridge publishes again.
+
+    Attributes:
+        topics: Their number.
+        example: One of them.
+        is_cleared: Whether the example was cleared.
+    """
+
+    topics: int
+    example: str
+    is_cleared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SameStations:
+    """Another live bridge publishes stations that this one publishes as well.
+
+    Attributes:
+        client_id: Its MQTT client id; empty: unknown.
+        base_topic: Its base topic.
+        stations: Number of these stations.
+    """
+
+    client_id: str
+    base_topic: str
+    stations: int
+
+
+@dataclass(frozen=True, slots=True)
+class OtherBridgeStopped:
+    """A bridge with the same stations is offline; this bridge publishes again what the other one overwrote.
+
+    Attributes:
+        client_id: Its MQTT client id; empty: unknown.
+        base_topic: Its base topic.
+    """
+
+    client_id: str
+    base_topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class OfflineNotAcknowledged:
     """The broker did not acknowledge `offline` in time, and will publish the will instead."""
 
@@ -336,6 +382,15 @@ class Listener:
 
     def consumer_started(self, event: ConsumerStarted) -> None:
         """See `ConsumerStarted`."""
+
+    def same_stations(self, event: SameStations) -> None:
+        """See `SameStations`."""
+
+    def other_bridge_stopped(self, event: OtherBridgeStopped) -> None:
+        """See `OtherBridgeStopped`."""
+
+    def topics_disturbed(self, event: TopicsDisturbed) -> None:
+        """See `TopicsDisturbed`."""
 
     def offline_not_acknowledged(self, event: OfflineNotAcknowledged) -> None:
         """See `OfflineNotAcknowledged`."""

@@ -198,12 +198,20 @@ class Connection:
         self._stream.flush()
         self._stream.read()
 
-    async def subscribe(self, filters: list[str]) -> list[str]:
-        """Subscribe at QoS 0; return the filters that the broker rejected, none if the connection ended."""
-        options: list[tuple[str, Any]] = [
-            (topic_filter, SubscribeOptions(qos=0) if self._is_v5 else 0) for topic_filter in filters
-        ]
-        _, mid = self._client.subscribe(options)
+    async def subscribe(self, filters: list[str], *, is_watch: bool = False) -> list[str]:
+        """Subscribe at QoS 0; return the filters that the broker rejected, none if the connection ended.
+
+        Args:
+            filters: The topic filters.
+            is_watch: Whether to receive neither the messages of this client nor retained ones. MQTT 3.1.1 lacks that:
+                all filters are rejected.
+        """
+        if is_watch and not self._is_v5:
+            return filters
+        option: Any = 0
+        if self._is_v5:
+            option = SubscribeOptions(0, noLocal=is_watch, retainHandling=2 if is_watch else 0)
+        _, mid = self._client.subscribe([(topic_filter, option) for topic_filter in filters])
         if mid is None:  # there is no connection any more
             return []
         self.pending_filters = filters

@@ -23,6 +23,7 @@ from evse_mqtt_bridge.domain.events import (
     PublishRejected,
 )
 from evse_mqtt_bridge.domain.model import Station, StationState
+from evse_mqtt_bridge.mqtt.backoff import Backoff
 from evse_mqtt_bridge.mqtt.births import Births
 from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions, Handlers, tls_context
 from evse_mqtt_bridge.mqtt.connection import Connection, connect
@@ -33,6 +34,7 @@ from evse_mqtt_bridge.mqtt.retained import PAUSES, Pauses
 from evse_mqtt_bridge.mqtt.sender import Sender
 from evse_mqtt_bridge.mqtt.subscriber import Subscriber
 from evse_mqtt_bridge.mqtt.versions import MqttVersion, Version
+from evse_mqtt_bridge.mqtt.watcher import Watcher
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
 from evse_mqtt_bridge.publishing.suspects import Suspects
@@ -45,6 +47,9 @@ Chance = Callable[[], float]
 """Returns a random number from 0 up to 1."""
 
 _LOGGED_TOPIC = 256
+
+_LONGEST_PAUSE = 600.0
+"""Maximum of the pauses that grow, in seconds."""
 
 _REFUSALS = frozenset({DisconnectReason.LOGIN, DisconnectReason.REFUSED, DisconnectReason.TLS})
 
@@ -59,6 +64,8 @@ class Timing:
         birth_spacing: Minimum time between two full republishes because of birth messages.
         stage_pause: Time for consumers to process a stage of a migration; MQTT does not report when they have.
         closing_limit: Maximum time to wait for the acknowledgement of `offline`.
+        repair_pause: Pause before topics that others changed are published again; it grows if they change them again.
+        others_pause: Pause before what other bridges claim is read again; it grows, too.
         search_limit: Maximum time to wait until everything is published, before topics of previous runs are searched.
     """
 
@@ -67,6 +74,8 @@ class Timing:
     birth_spacing: float = 10.0
     stage_pause: float = 1.0
     closing_limit: float = 2.0
+    repair_pause: float = 2.0
+    others_pause: float = 3.0
     search_limit: float = 60.0
 
 
@@ -96,6 +105,7 @@ class Session:
     _version: Version = field(init=False)
     _birth_topic: str = ""
     _births: Births = field(init=False)
+    _watcher: Watcher = field(init=False)
     _is_search_complete: bool = False
     _wake_up: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -105,6 +115,8 @@ class Session:
         self._subscriber = Subscriber(self.listener, self.chance, self.timing.retained)
         self._version = Version.configured(self.settings.protocol)
         self._births = self._no_births()
+        pauses = Backoff(self.timing.repair_pause, _LONGEST_PAUSE), Backoff(self.timing.others_pause, _LONGEST_PAUSE)
+        self._watcher = Watcher(self.publication, self._subscriber, self.listener, *pauses)
 
     def _no_births(self) -> Births:
         return Births(self.timing.birth_spread, self.timing.birth_spacing)
@@ -183,6 +195,7 @@ class Session:
         self._sender.use(connection)
         self._subscriber.use(connection, self.publication.plan.topics.marker)
         self._births, self._is_search_complete = self._no_births(), False
+        self._watcher.use_connection()
         subscriptions = self.publication.connected(may_search_first=self._subscriber.may_search_first)
         self._birth_topic = self.publication.plan.birth_topic
         self.listener.broker_connected(BrokerConnected())
@@ -239,12 +252,12 @@ class Session:
                 self._births.republished()
                 self.publication.republish()
             elif self._is_search_complete:
-                await self._woken(wait)
+                await self._woken(_earlier(wait, await self._watcher.step()))
             elif self._sender.drained.is_set() or loop.time() >= search_at:
-                await self._search()
+                await self._watcher.search()
+                self._is_search_complete = True
             else:
-                limit = search_at - loop.time()
-                await self._woken(limit if wait is None else min(wait, limit), self._sender.drained)
+                await self._woken(_earlier(wait, search_at - loop.time()), self._sender.drained)
 
     async def _woken(self, limit: float | None, *events: asyncio.Event) -> None:
         """Wait until there is something else to do, for at most `limit` seconds, or until one of the events."""
@@ -257,18 +270,13 @@ class Session:
         self._wake_up.clear()
 
     async def _restore(self, subscriptions: Subscriptions | None) -> None:
+        read: list[str] = []
         while subscriptions is not None:
             await self._subscriber.read([*subscriptions.lasting, *subscriptions.retained])
+            read += subscriptions.retained
             subscriptions = self.publication.restored()
             self._sender.pump()
-        self._subscriber.unsubscribe(self.publication.manifest_filters)
-
-    async def _search(self) -> None:
-        """Search for what previous runs published under other base topics."""
-        while (subscriptions := self.publication.next_search()) is not None:
-            await self._subscriber.read(subscriptions.retained, is_optional=True)
-            self._subscriber.unsubscribe(subscriptions.retained)
-        self._is_search_complete = True
+        self._subscriber.unsubscribe(read)
 
     async def _follow_birth_topic(self) -> None:
         """Subscribe to the birth topic if a reload changed it; the old subscription ends with the connection."""
@@ -308,6 +316,12 @@ class Session:
             if not self._births.is_pending:
                 self._wake_up.set()
             self._births.received(asyncio.get_running_loop().time(), self.chance())
+        if not retained and self._watcher.noticed():
+            self._wake_up.set()
 
     def _rejected(self, topic: str, detail: str) -> None:
         self.listener.publish_rejected(PublishRejected(topic, detail))
+
+
+def _earlier(*waits: float | None) -> float | None:
+    return min((wait for wait in waits if wait is not None), default=None)

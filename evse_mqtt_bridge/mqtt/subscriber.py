@@ -48,6 +48,13 @@ class Subscriber:
         self._is_optional = False
         self._report(await self._subscribe([each for each in filters if not self._suspects.is_given_up(each)]))
 
+    async def watch(self, filters: Iterable[str]) -> None:
+        """Subscribe to what others publish. A filter that the broker rejects does not matter."""
+        self._is_optional = True
+        for topic_filter in filters:
+            if self._connection is not None and not self._suspects.is_given_up(topic_filter):
+                await self._connection.subscribe([topic_filter], is_watch=True)
+
     async def read(self, filters: Iterable[str], *, is_optional: bool = False) -> None:
         """Subscribe, and wait until all retained messages have arrived; never return if the connection ends before.
 

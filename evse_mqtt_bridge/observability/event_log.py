@@ -142,6 +142,23 @@ class EventLog(StationLog):
         """Log that everything is republished."""
         log_event(self.log, LogEvent.CONSUMER_STARTED)
 
+    def same_stations(self, event: events.SameStations) -> None:
+        """Log each other bridge once."""
+        if self._rejections.add(("bridge", event.base_topic, event.client_id)):
+            fields = {"client_id": clean(event.client_id, 256), "base_topic": clean(event.base_topic, 256)}
+            log_event(self.log, LogEvent.SAME_STATIONS, **fields, stations=event.stations)
+
+    def other_bridge_stopped(self, event: events.OtherBridgeStopped) -> None:
+        """Log that the topics are published again."""
+        fields = {"client_id": clean(event.client_id, 256), "base_topic": clean(event.base_topic, 256)}
+        log_event(self.log, LogEvent.OTHER_BRIDGE_STOPPED, **fields)
+
+    def topics_disturbed(self, event: events.TopicsDisturbed) -> None:
+        """Log what happened to one of the topics, and their number."""
+        what = "cleared" if event.is_cleared else "overwritten"
+        fields = {"topics": event.topics, "topic": clean(event.example, 256), "detail": what}
+        log_event(self.log, LogEvent.TOPICS_DISTURBED, **fields)
+
     def offline_not_acknowledged(self, event: events.OfflineNotAcknowledged) -> None:  # noqa: ARG002  # see above
         """Log that the broker is left to publish the will."""
         log_event(self.log, LogEvent.OFFLINE_NOT_ACKNOWLEDGED)

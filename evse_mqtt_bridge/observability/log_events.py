@@ -318,6 +318,29 @@ class LogEvent(Enum):
         "birth message received, republishing everything",
         "Home Assistant or openHAB has started.",
     )
+    SAME_STATIONS = (
+        "warning",
+        "another bridge publishes the same stations",
+        (
+            "The bridge with this `client_id` and `base_topic` has `stations` stations in common with this one. Both "
+            "poll them, and in Home Assistant each plug shows the values of the bridge that published discovery last. "
+            "Remove the stations from one of them, or set `homeassistant.enabled = false` there. Logged once a bridge."
+        ),
+    )
+    OTHER_BRIDGE_STOPPED = (
+        "info",
+        "the other bridge with the same stations is offline, publishing discovery again",
+        "In Home Assistant, the plugs show the values of this bridge from now on.",
+    )
+    TOPICS_DISTURBED = (
+        "warning",
+        "another client cleared or overwrote topics of the bridge, publishing them again",
+        (
+            "`topics` is their number, `topic` is one of them, and `detail` what happened to it. MQTT does not name "
+            "that client: look for a script or a tool that clears retained messages. The pause before the bridge "
+            "publishes the topics again grows from 2 s up to 10 min."
+        ),
+    )
     OFFLINE_NOT_ACKNOWLEDGED = (
         "warning",
         "broker did not acknowledge offline in time",

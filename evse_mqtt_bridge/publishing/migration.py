@@ -28,7 +28,12 @@ class Migration:
     remaining: PreviousEntries
 
 
-def plan_migration(previous: PreviousEntries, successor: Successor, has_room: Callable[[str], bool]) -> Migration:
+def plan_migration(
+    previous: PreviousEntries,
+    successor: Successor,
+    has_room: Callable[[str], bool],
+    claimed: Callable[[Entry], frozenset[str]] = lambda _: frozenset(),
+) -> Migration:
     """Return the stages that clear the locations that remaining stations and the bridge leave.
 
     Entities keep their history if they change only their form. All topics that no stage clears are cleared after the
@@ -39,6 +44,7 @@ def plan_migration(previous: PreviousEntries, successor: Successor, has_room: Ca
         previous: The previous entries.
         successor: See `Successor`.
         has_room: Returns whether the `info` of a station on this topic can list all its previous entries.
+        claimed: Returns the topics of an entry's station that other bridges claim, which stay as they are.
     """
     crowded = {topic for topic in previous.station_topics if not has_room(topic)}
     staged: list[Stages] = []
@@ -47,14 +53,16 @@ def plan_migration(previous: PreviousEntries, successor: Successor, has_room: Ca
     for entry in previous:
         new = successor(entry)
         kept = list(entry.locations)
-        for location, topics in _moved(entry, new):
+        claims = claimed(entry)
+        for location, moved in _moved(entry, new):
+            topics = tuple(topic for topic in moved if topic not in claims)
             handover = location.handover(topics, _successor(location, new))
             if handover is not None:
                 kept.remove(location)
                 staged.append(handover.stages)
                 cleared.update(dict.fromkeys(topics))
         if entry.topic in crowded:
-            obsolete = (topic for topic in obsolete_topics(entry, new) if topic != entry.topic)
+            obsolete = (topic for topic in obsolete_topics(entry, new) if topic not in {entry.topic, *claims})
             cleared.update(dict.fromkeys(obsolete))
             continue
         rest = replace(entry, locations=tuple(kept))

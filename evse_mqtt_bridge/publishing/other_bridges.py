@@ -9,13 +9,14 @@ not be allowed to read it.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_station
-from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics
+from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["OtherBridges"]
+__all__ = ["AllBut", "OtherBridges"]
 
 _MOST_BRIDGES = 16
 """Maximum number of other bridges, because anybody can forge their entries."""
@@ -31,37 +32,49 @@ class OtherBridges:
     """Collects the entries of other bridges.
 
     Args:
+        own: The base topic of this bridge, below which there is no other; `None`: another bridge may have it as well.
         client_ids: The MQTT client ids of this bridge.
         is_relevant: Returns whether a station, by uuid, is or was one of this bridge.
     """
 
-    def __init__(self, client_ids: Collection[object], is_relevant: Callable[[str], bool]) -> None:
-        self._others = _AllBut(client_ids)
+    def __init__(self, own: Topics | None, client_ids: Collection[object], is_relevant: Callable[[str], bool]) -> None:
+        self._own = own
+        self._others = AllBut(client_ids)
         self._is_relevant = is_relevant
+        self._infos: dict[Topics, bytes] = {}
         self._bridges: dict[Topics, BridgeEntry] = {}
+        self._unread: dict[Topics, None] = {}
         self._offline: set[Topics] = set()
         self._stations: dict[str, dict[Topics, StationEntry]] = {}
         self._count = 0
 
     def received(self, topic: str, payload: bytes) -> None:
-        """Read a retained message; one that is not from another bridge is ignored."""
+        """Read a message, retained or not; one that is not about another bridge is ignored."""
         base = Topics(topic.rsplit("/", 2)[0])
-        if topic.endswith(f"/{BRIDGE}/info"):
-            self._bridge_received(base, topic, payload)
+        if base == self._own:
+            return
+        if topic == base.info:
+            self._bridge_received(base, payload)
         elif topic == base.availability:
-            if payload == b"offline":
-                self._offline.add(base)
-            else:
-                self._offline.discard(base)
+            self._availability_received(base, payload)
         elif base in self._bridges and topic.endswith("/info"):
             self._station_received(base, topic, payload)
 
-    def _bridge_received(self, base: Topics, topic: str, payload: bytes) -> None:
-        if entries := read_bridge(topic, payload, self._others):
-            if base in self._bridges or len(self._bridges) < _MOST_BRIDGES:
-                self._bridges[base] = entries[0]
-        elif not payload:
-            self._bridges.pop(base, None)
+    def _bridge_received(self, base: Topics, payload: bytes) -> None:
+        if self._infos.get(base) == payload or (base not in self._infos and len(self._infos) >= _MOST_BRIDGES):
+            return
+        if entries := read_bridge(base.info, payload, self._others):
+            self._infos[base], self._bridges[base] = payload, entries[0]
+            self._unread[base] = None
+        elif base in self._infos and not payload:
+            self._offline.add(base)
+
+    def _availability_received(self, base: Topics, payload: bytes) -> None:
+        if payload in (b"offline", b""):
+            self._offline.add(base)
+        elif base in self._offline:
+            self._offline.discard(base)
+            self._unread[base] = None
 
     def _station_received(self, base: Topics, topic: str, payload: bytes) -> None:
         uuid = _UUID.match(payload)
@@ -73,10 +86,35 @@ class OtherBridges:
             self._count += base not in by_base
             by_base[base] = entries[0]
 
+    def expect(self, base: Topics) -> None:
+        """Note that a bridge with this base topic exists, whose entry this bridge has not received."""
+        if base not in self._infos and len(self._infos) < _MOST_BRIDGES:
+            self._infos[base], self._unread[base] = b"", None
+
+    def read_again(self) -> None:
+        """Note that other stations are relevant now."""
+        self._unread = dict.fromkeys(self._infos)
+
     @property
-    def filters(self) -> list[str]:
-        """The subscriptions that yield availability and stations of the bridges found so far."""
-        return [each for base in self._bridges for each in (base.availability, base.manifest_filter)]
+    def is_outdated(self) -> bool:
+        """Whether there is something to read: `pop_unread` is not empty."""
+        return bool(self._unread)
+
+    def pop_unread(self) -> tuple[Topics, ...]:
+        """Return the base topics below which availability and stations are to be read, and forget the latter."""
+        bases, self._unread = tuple(self._unread), {}
+        for by_base in self._stations.values():
+            for base in bases:
+                self._count -= by_base.pop(base, None) is not None
+        return bases
+
+    def is_offline(self, base: Topics) -> bool:
+        """Return whether the bridge with this base topic is certainly not live."""
+        return base in self._offline
+
+    def client_id(self, base: Topics) -> str:
+        """Return the MQTT client id of the bridge with this base topic; empty if it is unknown."""
+        return self._bridges[base].client_id if base in self._bridges else ""
 
     def claimed_topics(self, uuid: str) -> frozenset[str]:
         """Return the discovery topics of a station that live bridges claim."""
@@ -86,21 +124,21 @@ class OtherBridges:
         """Return the discovery topics of all relevant stations that live bridges claim."""
         return frozenset(topic for uuid in self._stations for topic in self.claimed_topics(uuid))
 
-    def with_same_stations(self) -> dict[Topics, tuple[str, int]]:
-        """Return the live bridges that have stations in common with this one: client id, and number of stations."""
-        counts: dict[Topics, int] = {}
-        for uuid in self._stations:
-            for entry in self._live(uuid):
-                counts[entry.topics] = counts.get(entry.topics, 0) + 1
-        return {base: (self._bridges[base].client_id, count) for base, count in counts.items()}
+    def stations_of(self, base: Topics) -> frozenset[str]:
+        """Return the stations, by uuid, that this bridge and the one with this base topic have."""
+        return frozenset(uuid for uuid, by_base in self._stations.items() if base in by_base)
+
+    def with_same_stations(self) -> Mapping[Topics, int]:
+        """Return the base topics of live bridges with stations that this one has, too, and the number of these."""
+        return Counter(entry.topics for uuid in self._stations for entry in self._live(uuid))
 
     def _live(self, uuid: str) -> Iterator[StationEntry]:
         for base, entry in self._stations.get(uuid, {}).items():
-            if base in self._bridges and base not in self._offline:
+            if base not in self._offline:
                 yield entry
 
 
-class _AllBut:
+class AllBut:
     """A container of every MQTT client id but those of this bridge."""
 
     def __init__(self, client_ids: Collection[object]) -> None:

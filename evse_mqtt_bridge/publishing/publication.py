@@ -25,7 +25,6 @@ only under the same base topic, and what was published under a previous client i
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -42,25 +41,14 @@ from evse_mqtt_bridge.publishing.phases import TRANSITIONS, Phase
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.previous_meters import MeterReader
 from evse_mqtt_bridge.publishing.renderer import BRIDGE_KEY, Renderer
+from evse_mqtt_bridge.publishing.subscriptions import Subscriptions
 from evse_mqtt_bridge.publishing.topics import covers
+from evse_mqtt_bridge.publishing.watch import Disturbance, Watch
 
 if TYPE_CHECKING:
     from evse_mqtt_bridge.publishing.manifest import BridgeEntry
 
 __all__ = ["Phase", "Publication", "Subscriptions"]
-
-
-@dataclass(frozen=True, slots=True)
-class Subscriptions:
-    """Topic filters to subscribe to.
-
-    Attributes:
-        lasting: Filters of subscriptions that last as long as the connection.
-        retained: Filters of subscriptions that end when the broker has delivered the retained messages.
-    """
-
-    lasting: tuple[str, ...]
-    retained: tuple[str, ...]
 
 
 class Publication:
@@ -77,6 +65,7 @@ class Publication:
         self._stations = stations
         self._phase = Phase.OFFLINE
         self._outbox: Outbox[StationState] = Outbox(self._renderer.render_change)
+        self.watch = Watch(self._renderer)
         self._clean_up = CleanUp(self._renderer, self._outbox)
         self._reader = self._new_reader()
         self._meter_reader: MeterReader | None = None
@@ -133,6 +122,7 @@ class Publication:
         self._recorded_info = None
         self._reader, self._meter_reader = self._new_reader(), None
         self._may_search_first = may_search_first
+        self.watch.begin()
         return Subscriptions((), self._next_filters())
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
@@ -146,7 +136,9 @@ class Publication:
                 if self._meter_reader is not None:
                     self._meter_reader.received(topic, payload)
                 self._reader.received(topic, payload)
+                self.watch.others.received(topic, payload)
             return False
+        self.watch.received(topic, payload, is_own_published=self._phase is Phase.LIVE)
         return payload == b"online" and self._phase is Phase.LIVE and covers(self.plan.birth_topic, topic)
 
     def restored(self) -> Subscriptions | None:
@@ -160,7 +152,7 @@ class Publication:
         self._record_bridge()
         if filters := self._next_filters(may_search=self._may_search_first):
             has_birth_topic = is_first and self.plan.birth_topic
-            return Subscriptions((self.plan.birth_topic,) if has_birth_topic else (), filters)
+            return Subscriptions.of(filters, (self.plan.birth_topic,) if has_birth_topic else ())
         if not self._is_restored:
             if self._meter_reader is None:
                 self._meter_reader = MeterReader(self._reader.station_entries)
@@ -173,7 +165,12 @@ class Publication:
             self._is_restored = True
         for entry in self._reader.pop_entries():
             self._renderer.previous.add(entry)
-        self._begin(self._planned_migration(), "restored")
+        migration = self._planned_migration()
+        if (migration.stages or migration.remaining) and (others := self.watch.next_subscriptions()):
+            return others
+        if self._may_search_first and not self.watch.others.is_outdated:
+            self.watch.others_read()
+        self._begin(migration, "restored")
         return None
 
     def next_search(self) -> Subscriptions | None:
@@ -189,19 +186,16 @@ class Publication:
         filters = self._next_filters()
         if not filters and (topic_filter := self._reader.next_search()):
             filters = (topic_filter,)
-        self._is_searching = bool(filters)
-        if filters:
-            return Subscriptions((), filters)
-        if found := self._reader.pop_entries():
-            for entry in found:
+        found = Subscriptions.of(filters) if filters else self.watch.next_subscriptions()
+        self._is_searching = found is not None
+        if found is not None:
+            return found
+        self.watch.others_read()
+        if entries := self._reader.pop_entries():
+            for entry in entries:
                 self._renderer.previous.add(entry)
             self._begin(self._planned_migration(), "searched")
         return None
-
-    @property
-    def manifest_filters(self) -> tuple[str, ...]:
-        """The subscriptions for reading manifest and meters, which are no longer needed after that."""
-        return (*self._reader.filters, *(self._meter_reader.filters if self._meter_reader else ()))
 
     def closing(self) -> None:
         """Stop publishing; `offline` is the last message."""
@@ -214,6 +208,7 @@ class Publication:
         """Drop everything that is pending, because the connection is lost."""
         self._enter(Phase.OFFLINE, "disconnected")
         self._outbox.drop_all()
+        self.watch.reset()
         self._renderer.previous.drop_stations()  # the broker has them
         if self._connected_as:
             self._renderer.previous.add(self._connected_as)
@@ -259,7 +254,7 @@ class Publication:
         message = self._outbox.next_message()
         if message is not None and message == self._recorded_info:
             self._recorded_info, message = None, self._outbox.next_message()
-        if message is None and self._phase is Phase.LIVE and self._renderer.previous:
+        if message is None and self._phase is Phase.LIVE and self._renderer.previous and self.watch.are_others_read:
             message = self._clean_up.next_message()
         if message is not None and message.topic == self.plan.topics.info:
             self._is_recorded = True
@@ -306,6 +301,16 @@ class Publication:
         if self._phase is Phase.LIVE:
             self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
 
+    def repair(self) -> Disturbance:
+        """Queue what others cleared or overwrote; return what they did."""
+        found = self.watch.evaluate() if self._phase is Phase.LIVE else Disturbance()
+        if found.is_large:
+            self.republish()
+        else:
+            for key in found.keys:
+                self._outbox.put_change(key, None)
+        return found
+
     # Another configuration
 
     def reconfigured(self, plan: Plan) -> None:
@@ -325,6 +330,7 @@ class Publication:
             if is_moved or uuid not in unchanged
         ]
         self._switch_to(plan)
+        self.watch.others.read_again()
         if self._phase not in (Phase.MIGRATING, Phase.LIVE):
             return
         for entry in superseded:
@@ -356,7 +362,8 @@ class Publication:
             self._outbox.put_change(key, None)
 
     def _planned_migration(self) -> Migration:
-        return plan_migration(self._renderer.previous, self._renderer.successor, self._renderer.has_room)
+        renderer = self._renderer
+        return plan_migration(renderer.previous, renderer.successor, renderer.has_room, renderer.claimed)
 
     def _begin(self, migration: Migration, by: str) -> None:
         """Publish the stages of a migration, if there are any, and republish everything after them."""

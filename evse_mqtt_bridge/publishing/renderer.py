@@ -17,16 +17,18 @@ from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry, obsolete_topics
 from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, fits, station_info
 from evse_mqtt_bridge.publishing.message import Message
-from evse_mqtt_bridge.publishing.migration import Successor
 from evse_mqtt_bridge.publishing.outputs.plain import bridge_availability
 from evse_mqtt_bridge.publishing.outputs.protocol import Part
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.previous_entries import PreviousEntries
 
-__all__ = ["BRIDGE_KEY", "Renderer"]
+__all__ = ["ALL_OF_BRIDGE", "BRIDGE_KEY", "Renderer"]
 
 BRIDGE_KEY = ""
-"""The outbox key of the bridge itself; all other keys are station uuids."""
+"""The outbox key of the bridge's `info`; all other keys but `ALL_OF_BRIDGE` are station uuids."""
+
+ALL_OF_BRIDGE = "/"
+"""The outbox key of all topics of the bridge itself."""
 
 
 class Renderer:
@@ -37,6 +39,7 @@ class Renderer:
         stations: The states, which are never changed here.
         started: When the bridge started, in UTC.
         previous: The previous entries that each `info` has to list.
+        claimed_topics: Returns the topics of a station, by uuid, that other bridges claim, so they must not be cleared.
     """
 
     def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
@@ -44,6 +47,7 @@ class Renderer:
         self.stations = stations
         self.started = started
         self.previous = PreviousEntries()
+        self.claimed_topics: Callable[[str], frozenset[str]] = lambda _: frozenset()
         self._uncompleted: dict[str, StationState | None] = {}
         """Stations that the full republish has not completed, each with the state in which it published discovery."""
 
@@ -88,10 +92,10 @@ class Renderer:
             topic: The topic of the `info` that lists the entries, whose station has been published completely.
         """
         if topic == self.plan.topics.info:
-            return _obsolete(self.previous.bridges, self.successor, frozenset())
+            return self._obsolete(self.previous.bridges, frozenset())
         owner = self._owner(topic)
         published = self._published_topics(owner) if owner else frozenset()
-        return _obsolete(self.previous.at(topic), self.successor, published | {topic})
+        return self._obsolete(self.previous.at(topic), published | {topic})
 
     def info(self, topic: str) -> Message:
         """Return the `info` to publish on its topic; an empty message if there is no entry for the topic."""
@@ -121,6 +125,18 @@ class Renderer:
         entry = self.station_entry(station, state)
         return station_info(entry, self.plan.client_id, self.previous.at(entry.topic))
 
+    def all_messages(self, key: str) -> Iterator[Message]:
+        """Yield all messages of a station in its current state, or of the bridge itself (`ALL_OF_BRIDGE`)."""
+        if key == ALL_OF_BRIDGE:
+            yield self.bridge_info()
+            for part in Part:
+                for output in self.plan.outputs:
+                    yield from output.bridge(part)
+        elif station := self.plan.stations.get(key):
+            state = self.stations.state(key)
+            for part in Part:
+                yield from self._part(part, station, None, state)
+
     def _owner(self, topic: str) -> Station | None:
         """Return the station whose `info` has this topic."""
         parsed = self.plan.topics.read(topic)
@@ -135,6 +151,20 @@ class Renderer:
             for message in output.station(part, station, None, state)
         )
         return frozenset(message.topic for message in messages)
+
+    def claimed(self, entry: Entry) -> frozenset[str]:
+        """Return the topics of an entry's station that other bridges claim."""
+        return self.claimed_topics(entry.uuid) if isinstance(entry, StationEntry) else frozenset()
+
+    def _obsolete(self, entries: Iterable[Entry], published: frozenset[str]) -> list[str]:
+        """Return the obsolete topics of previous entries, except for published ones."""
+        obsolete = (
+            topic
+            for entry in entries
+            for topic in obsolete_topics(entry, self.successor(entry))
+            if topic not in self.claimed(entry)
+        )
+        return [topic for topic in dict.fromkeys(obsolete) if topic not in published]
 
     def last_counts(self) -> Iterator[Message]:
         """Yield the meters that have counted since they were published; call it before `offline`."""
@@ -206,6 +236,8 @@ class Renderer:
         """
         if key == BRIDGE_KEY:
             yield self.bridge_info()
+        elif key == ALL_OF_BRIDGE:
+            yield from self.all_messages(key)
         elif station := self.plan.stations.get(key):
             discovered = last_published
             if key in self._uncompleted:
@@ -248,9 +280,3 @@ class Renderer:
         for output in self.plan.outputs:
             messages += output.station(part, station, old, new)
         return messages
-
-
-def _obsolete(entries: Iterable[Entry], successor: Successor, published: frozenset[str]) -> list[str]:
-    """Return the obsolete topics of previous entries, except for published ones."""
-    topics = dict.fromkeys(topic for entry in entries for topic in obsolete_topics(entry, successor(entry)))
-    return [topic for topic in topics if topic not in published]

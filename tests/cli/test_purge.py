@@ -121,3 +121,23 @@ def test_purge_without_all_keeps_configured_stations(config: Path, broker: Mosqu
         topic for topic in before if topic.startswith(f"evse/{OTHER}/")
     }
     assert "evse/bridge/info" in topics(broker)
+
+
+def test_purge_all_keeps_what_another_live_bridge_claims(config: Path, broker: Mosquitto, observer: Observer) -> None:
+    """The other one has the same station and plug under another client id and base topic."""
+    plugs = {"p": {"topic": "p", "label": None}}
+    discovery = {"prefix": "homeassistant", "form": "entity"}
+    other = {"client_id": "live", "base_topic": "live", "name": "evse-mqtt-bridge", "discovery": discovery}
+    station = {"uuid": OTHER, "plugs": plugs, "published_by": "live", "discovery": discovery}
+    observer.publish("live/bridge/info", json.dumps(other), retain=True)
+    observer.publish("live/bridge/availability", "online", retain=True)
+    observer.publish("live/x/info", json.dumps(station), retain=True)
+    before = topics(broker)
+    claimed = {topic for topic in before if topic.startswith("homeassistant/") and f"/evse_{OTHER}" in topic}
+    assert len(claimed) > 10
+    assert run_command("purge", "--all", "--yes", "--config", config).returncode == 0
+    assert topics(broker) - set(FOREIGN) - {topic for topic in before if topic.startswith("live/")} == claimed
+    observer.publish("live/bridge/availability", "offline", retain=True)
+    # The first purge cleared the manifest, so that only the discovery payloads name the bridge.
+    assert run_command("purge", "--all", "--yes", "--config", config).returncode == 0
+    assert not topics(broker) & claimed

@@ -1,6 +1,6 @@
 """A model of a broker: it stores retained topics, and receives messages from a publication when a test allows it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.plan import Plan
@@ -15,12 +15,14 @@ class ModelBroker:
 
     Attributes:
         foreign: Retained topics of other clients, which the bridge must not touch.
+        claimed: Topics that another bridge publishes as well, which the bridge must not clear once it knows that.
         retained: All retained topics.
         conflicts: Devices that were discovered in both forms at once, about which Home Assistant warns.
     """
 
-    def __init__(self, foreign: Mapping[str, bytes] | None = None) -> None:
+    def __init__(self, foreign: Mapping[str, bytes] | None = None, claimed: Container[str] = ()) -> None:
         self.foreign = dict(foreign or {})
+        self.claimed = claimed
         self.retained = dict(self.foreign)
         self.conflicts: list[str] = []
         self._publication: Publication | None = None
@@ -49,7 +51,7 @@ class ModelBroker:
         """Deliver the retained messages of the last subscriptions, if the bridge waits for any."""
         publication, subscriptions = self._publication, self._subscriptions
         if publication is not None and subscriptions is not None:
-            for topic, payload in self._matching(subscriptions.retained):
+            for topic, payload in self._matching((*subscriptions.lasting, *subscriptions.retained)):
                 publication.received(topic, payload, retained=True)
             self._subscriptions = publication.restored()
 
@@ -108,7 +110,7 @@ class ModelBroker:
         subscriptions = publication.next_search()
         self._is_search_complete = subscriptions is None
         if subscriptions is not None:
-            for topic, payload in self._matching(subscriptions.retained):
+            for topic, payload in self._matching((*subscriptions.lasting, *subscriptions.retained)):
                 publication.received(topic, payload, retained=True)
 
     def _matching(self, filters: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -119,6 +121,8 @@ class ModelBroker:
 
     def _store(self, message: Message) -> None:
         assert message.topic not in self.foreign, f"{message.topic} is not the bridge's"
+        if message.topic in self.claimed and self._publication is not None and self._publication.watch.are_others_read:
+            assert _is_discovery(message.payload), f"{message.topic} belongs to another bridge, too"
         if not message.retain:
             assert message.topic.endswith("/session_event")
             return
@@ -132,6 +136,8 @@ class ModelBroker:
     def _record_conflicts(self, topic: str) -> None:
         prefix, platform, device, *_ = topic.split("/")
         for other, payload in self.retained.items():
+            if other in self.claimed:
+                continue
             is_same = other.startswith(f"{prefix}/") and f"/{device}/" in other and _is_discovery(payload)
             if is_same and (other.split("/")[1] == "device") != (platform == "device"):
                 self.conflicts.append(f"{topic} and {other} at once")

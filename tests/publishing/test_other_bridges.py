@@ -28,7 +28,7 @@ def _manifest(
 
 
 def _others(retained: dict[str, bytes], *uuids: str) -> OtherBridges:
-    others = OtherBridges({"me"}, lambda uuid: uuid in uuids)
+    others = OtherBridges(Topics("evse"), {"me"}, lambda uuid: uuid in uuids)
     for item in retained.items():
         others.received(*item)
     return others
@@ -41,11 +41,12 @@ def test_live_bridge_claims_the_discovery_of_its_stations() -> None:
     assert all(topic.startswith("ha/") for topic in claimed)
     assert others.claimed_topics("e2") == frozenset()
     assert others.all_claimed_topics() == claimed
-    assert others.with_same_stations() == {_LAPTOP: ("other", 1)}
-    assert others.filters == ["laptop/bridge/availability", "laptop/+/info"]
+    assert others.with_same_stations() == {_LAPTOP: 1}
+    assert others.client_id(_LAPTOP) == "other"
+    assert others.stations_of(_LAPTOP) == {"e1"}
 
 
-@pytest.mark.parametrize("availability", [b"offline", b"online", b"", None])
+@pytest.mark.parametrize("availability", [b"offline", b"online", b"anything", None])
 def test_offline_bridge_claims_nothing(availability: bytes | None) -> None:
     others = _others(_manifest(_NORTH), "e1")
     if availability is not None:

@@ -3,7 +3,8 @@
 Polls, other configurations, lost connections, kills and stops of the bridge in any phase and at any message, several in
 a row, and brokers that lose their retained messages drive the real Publication against a model of the broker that only
 stores topics. In addition to the topics of a full republish, the broker may retain the last payload of a value that is
-no longer known, or of a plug of a previous run, but only on topics of the same plug.
+no longer known, or of a plug of a previous run, but only on topics of the same plug, and what another live bridge
+claims.
 
 At any time, an entry on the broker records each topic. Exception: the will, or `offline`, may come before the bridge
 has read its own `info`; see publishing/publication.py. The model completes that step before it ends the process, and
@@ -25,6 +26,7 @@ from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Rules
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason, Station
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_station
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase
 from evse_mqtt_bridge.publishing.topics import Topics
@@ -52,7 +54,15 @@ _FOREIGN = {
     "there/e1/info": b'{"published_by":"me","uuid":"e1","plugs":{},"discovery":null}',
     "ha/sensor/evse_other/power/config": b"{}",
     "ha/status": b"online",
+    "rival/bridge/info": b'{"name":"evse-mqtt-bridge","client_id":"rival","base_topic":"rival","discovery":null}',
+    "rival/bridge/availability": b"online",
+    "rival/x/info": (
+        b'{"uuid":"e3","published_by":"rival","plugs":{"p1":{"topic":"p1","label":null}},'
+        b'"discovery":{"prefix":"ha","form":"entity"}}'
+    ),
 }
+_CLAIMED = frozenset(DiscoveryLocation("ha", "entity").station_topics("e3", "x", {"p1": "p1"}))
+"""The topics that another live bridge claims. They are not cleared once this is known."""
 
 
 class _MakePlan(Protocol):
@@ -136,7 +146,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.broker = ModelBroker(_FOREIGN)
+        self.broker = ModelBroker(_FOREIGN, _CLAIMED)
         self.now = 0.0
         self.window = 0
 
@@ -281,7 +291,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
             base = Topics(topic.rsplit("/", 2)[0])
             read = (read_bridge(topic, payload, _CLIENT_IDS), read_station(base, topic, payload, _CLIENT_IDS))
             recorded.update(topic for entries in read for entry in entries for topic in entry.all_topics())
-        return self.broker.own.keys() - recorded
+        return self.broker.own.keys() - recorded - _CLAIMED
 
     @precondition(lambda self: self.broker.connected)
     @rule()
@@ -299,7 +309,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
             topic: (shown.get(topic), payload) for topic, payload in expected.items() if shown.get(topic) != payload
         }
         assert not wrong, "the broker does not show what the bridge knows"
-        rest = {topic: payload for topic, payload in shown.items() if topic not in expected}
+        rest = {topic: payload for topic, payload in shown.items() if topic not in expected and topic not in _CLAIMED}
         for station in self.bridge.plan.stations.values():
             rest = self._without_old_values(station, rest)
         note(f"left behind: {sorted(rest)}")

@@ -105,10 +105,11 @@ async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Resul
 
 async def _claimed_topics(client: OneShotClient, retained: Mapping[str, bytes], owned: Ownership) -> frozenset[str]:
     """Return the topics that other live bridges claim, as far as this user may read their manifests."""
-    others = OtherBridges({owned.client_id}, lambda _: True)
+    others = OtherBridges(None, {owned.client_id}, lambda _: True)
     for item in retained.items():
         others.received(*item)
-    if others.filters:
-        for item in (await client.retained(others.filters, is_optional=True)).items():
+    filters = [each for base in others.pop_unread() for each in (base.availability, base.manifest_filter)]
+    if filters:
+        for item in (await client.retained(filters, is_optional=True)).items():
             others.received(*item)
     return others.all_claimed_topics()

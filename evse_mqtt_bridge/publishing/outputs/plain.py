@@ -85,6 +85,18 @@ class PlainLocation:
         """Return the subscription to everything below the base topic."""
         return (f"{self.topics.base}/#",)
 
+    def watched(self) -> tuple[str, ...]:
+        """Return the subscription to everything below the base topic."""
+        return self.filters()
+
+    def subject(self, topic: str) -> tuple[str, str]:  # noqa: ARG002  # the protocol
+        """Return empty texts, because the topics have aliases in place of uuids."""
+        return "", ""
+
+    def publisher(self, payload: bytes) -> Topics | None:  # noqa: ARG002  # the protocol
+        """Return `None`, because values do not name their publisher."""
+        return None
+
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
         """Yield the topics of each plug whose `state` has exactly the keys of the contract, and of its station."""
         for topic, payload in retained.items():

@@ -83,6 +83,15 @@ class Location(Protocol):
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
         """Yield the topics whose retained payloads prove that a bridge with this base topic published them."""
 
+    def watched(self) -> tuple[str, ...]:
+        """Return the subscriptions to what others publish on the topics of this location."""
+
+    def subject(self, topic: str) -> tuple[str, str]:
+        """Return the uuids of the station and plug that a topic names; empty texts for what it does not name."""
+
+    def publisher(self, payload: bytes) -> Topics | None:
+        """Return the base topic of the bridge that published a payload; `None` if it names none."""
+
     def bridge_rows(self, client_id: str) -> Iterator[TopicRow]:
         """Yield a catalogue row for each topic of the bridge itself."""
 

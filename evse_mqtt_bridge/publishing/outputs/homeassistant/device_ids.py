@@ -14,11 +14,14 @@ an entry without this mark leads to the old ids, and their topics are cleared.
 import hashlib
 import re
 
-__all__ = ["bridge_id", "is_escaped", "plug_id", "station_id"]
+__all__ = ["bridge_id", "is_escaped", "plug_id", "station_id", "uuids"]
 
 _BRIDGE = "bridge"
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 _DIGEST_LENGTH = 8
+
+_DEVICE = re.compile(r"evse_(_?[A-Za-z0-9-]+)(?:_(_?[A-Za-z0-9-]+))?")
+_ESCAPE = re.compile(r"-(2d|5f)")
 
 
 def bridge_id(client_id: str) -> str:
@@ -39,6 +42,12 @@ def plug_id(station_uuid: str, plug_uuid: str, *, is_legacy: bool = False) -> st
     return f"{station_id(station_uuid, is_legacy=is_legacy)}_{plug_uuid if is_legacy else _part(plug_uuid)}"
 
 
+def uuids(device_id: str) -> tuple[str, str]:
+    """Return the uuids of the station and plug that have this id; empty texts for what it does not contain."""
+    match = _DEVICE.fullmatch(device_id)
+    return (_uuid(match[1]), _uuid(match[2] or "")) if match else ("", "")
+
+
 def is_escaped(uuid: str) -> bool:
     """Return whether ids have another text in place of this uuid. `{plug_uuid}` stands for any uuid, as it is."""
     return ("_" in uuid or uuid == _BRIDGE) and not _UNFIT.search(uuid)
@@ -46,3 +55,10 @@ def is_escaped(uuid: str) -> bool:
 
 def _part(uuid: str) -> str:
     return "_" + uuid.replace("-", "-2d").replace("_", "-5f") if is_escaped(uuid) else uuid
+
+
+def _uuid(part: str) -> str:
+    """Return the uuid that `_part` wrote."""
+    if not part.startswith("_"):
+        return part
+    return _ESCAPE.sub(lambda match: "-" if match[1] == "2d" else "_", part[1:])

@@ -1,6 +1,7 @@
 """The location of discovery: a prefix and a form, the topics there, and the handover to another location."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
@@ -8,7 +9,7 @@ from typing import Self
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.publishing.contract import Kind, Subject, TopicRow
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery
-from evse_mqtt_bridge.publishing.outputs.homeassistant.device_ids import is_escaped
+from evse_mqtt_bridge.publishing.outputs.homeassistant.device_ids import is_escaped, uuids
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN, Form
 from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import placeholder, unload
 from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location
@@ -17,6 +18,8 @@ from evse_mqtt_bridge.publishing.topics import Topics, is_prefix
 
 __all__ = ["DiscoveryLocation"]
 
+_ORIGIN = json.dumps({"origin": {"name": ORIGIN}}, separators=(",", ":"))[1:-2].encode()
+_AVAILABILITY = re.compile(rb'"((?:[^"\\]|\\.)*)/bridge/availability"')
 
 _IDS = "escaped"
 """The mark of an entry whose topics have escaped uuids: see device_ids.py."""
@@ -92,6 +95,26 @@ class DiscoveryLocation:
     def filters(self) -> tuple[str, ...]:
         """Return the subscriptions to all discovery topics below the prefix."""
         return (f"{self.prefix}/+/+/config", f"{self.prefix}/+/+/+/config")
+
+    def watched(self) -> tuple[str, ...]:
+        """Return the subscription to the discovery topics of this form."""
+        return (f"{self.prefix}/device/+/config",) if self.form == "device" else (f"{self.prefix}/+/+/+/config",)
+
+    def subject(self, topic: str) -> tuple[str, str]:
+        """Return the uuids in a discovery topic of this form."""
+        match topic.removeprefix(f"{self.prefix}/").split("/"):
+            case ["device", device_id, "config"] if self.form == "device":
+                return uuids(device_id)
+            case [_, device_id, _, "config"] if self.form == "entity":
+                return uuids(device_id)
+        return "", ""
+
+    def publisher(self, payload: bytes) -> Topics | None:
+        """Return the base topic of the bridge whose availability a discovery payload of this program names."""
+        if _ORIGIN not in payload or not (match := _AVAILABILITY.search(payload)):
+            return None
+        base = json_object(b'{"base":"' + match[1] + b'"}').get("base")
+        return Topics(base) if isinstance(base, str) and is_prefix(base) else None
 
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
         """Yield the discovery topics of this program whose entities depend on the bridge's availability topic."""

@@ -1,0 +1,47 @@
+"""Decides when to react to something that others cause, so that it cannot become a fight, and floods cost little."""
+
+from dataclasses import dataclass
+
+__all__ = ["Backoff"]
+
+
+@dataclass(slots=True)
+class Backoff:
+    """A pause before each reaction. It doubles with each one, and is back at its minimum after a long quiet time.
+
+    Attributes:
+        shortest: The minimum pause, in seconds: further causes that come meanwhile share the reaction.
+        longest: The maximum pause, in seconds.
+    """
+
+    shortest: float
+    longest: float
+    _pause: float = 0.0
+    _due: float | None = None
+    _reacted_at: float = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is a cause."""
+        return self._due is not None
+
+    def noticed(self, now: float) -> None:
+        """Note a cause, at a time in seconds of any steady clock."""
+        if self._due is not None:
+            return
+        if not self._pause or now - self._reacted_at > 4 * self._pause + self.longest:
+            self._pause = self.shortest
+        self._due = now + self._pause
+
+    def wait(self, now: float) -> float | None:
+        """Return the time until the reaction, in seconds; 0: react now; `None`: there is no cause."""
+        return None if self._due is None else max(0.0, self._due - now)
+
+    def reacted(self, now: float) -> None:
+        """Note that the reaction is done."""
+        self._due, self._reacted_at = None, now
+        self._pause = min(2 * self._pause, self.longest)
+
+    def dropped(self) -> None:
+        """Note that there was no reason to react."""
+        self._due = None

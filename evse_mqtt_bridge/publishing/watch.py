@@ -1,0 +1,219 @@
+"""Notices what others do to the retained topics of the bridge: clear them, or overwrite them.
+
+Sans-I/O. The broker delivers the messages of others on `filters`, and none of the bridge's own (MQTT 5, No Local). The
+rules:
+
+- A topic that somebody cleared, or on which somebody published something else, is published again with everything of
+  its station. Values may change meanwhile, so the last message on a topic counts, compared when `evaluate` is called.
+- Exception: if another bridge published discovery of the same station, both would go on overwriting each other. The
+  topic stays as it is until that bridge is offline.
+- If another bridge with the same base topic publishes there, nothing is published again: nobody can know when it stops.
+- If the bridge's own messages come back, because the broker does not know No Local or another one forwards them in
+  a loop, nothing can be found out: `is_echo`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from evse_mqtt_bridge.publishing.manifest import StationEntry
+from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge
+from evse_mqtt_bridge.publishing.other_bridges import AllBut, OtherBridges
+from evse_mqtt_bridge.publishing.renderer import ALL_OF_BRIDGE, Renderer
+from evse_mqtt_bridge.publishing.subscriptions import Subscriptions
+from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
+
+__all__ = ["Disturbance", "Watch"]
+
+_MOST_TOPICS = 1000
+"""Maximum number of overwritten topics to compare; of further ones, at most the last message on them is missed."""
+
+_MOST_STATIONS = 50
+"""Maximum number of stations to render for a comparison, which takes about 1 ms each."""
+
+_MOST_KEYS = 200
+"""Number of disturbed stations above which everything is republished, so that the order of publishing is kept."""
+
+_FEWEST_ECHOES, _ECHO_SHARE = 20, 0.8
+"""At least so many messages, and this share of all, are equal to the bridge's own if they come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What others did since the last evaluation.
+
+    Attributes:
+        keys: The outbox keys of the stations, or of the bridge, to publish again.
+        topics: Number of cleared and overwritten topics, without those of other bridges.
+        example: One of them; empty: none.
+        is_cleared: Whether the example was cleared.
+        stopped: The base topics of bridges with the same stations that are offline now.
+        rival: The MQTT client id of another bridge with the same base topic; empty: none.
+        is_echo: Whether the bridge's own messages come back.
+    """
+
+    keys: tuple[str, ...] = ()
+    topics: int = 0
+    example: str = ""
+    is_cleared: bool = False
+    stopped: tuple[Topics, ...] = ()
+    rival: str = ""
+    is_echo: bool = False
+
+    @property
+    def is_large(self) -> bool:
+        """Whether to republish everything."""
+        return len(self.keys) > _MOST_KEYS
+
+
+class Watch:
+    """Collects the messages of others on the bridge's own topics.
+
+    Args:
+        renderer: Renders what the broker should retain.
+
+    Attributes:
+        others: The other bridges.
+        are_others_read: Whether it is known what they claim; only then, topics are cleared.
+    """
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self.others = OtherBridges(None, (), lambda _: False)
+        self.are_others_read = False
+        self._former: frozenset[str] = frozenset()
+        self._cleared: dict[str, str] = {}
+        self._overwritten: dict[str, bytes] = {}
+        self._count = 0
+        self._borrowers: dict[Topics, set[str]] = {}
+        """Base topics of live bridges with the same stations, and the outbox keys of the topics that they overwrote."""
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """The subscriptions, by the current plan."""
+        return tuple(each for location in self._renderer.plan.locations for each in location.watched())
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether there is something to evaluate."""
+        return bool(self._cleared or self._overwritten or any(map(self.others.is_offline, self._borrowers)))
+
+    def begin(self) -> None:
+        """Begin a connection. Nothing is known about other bridges."""
+        plan, previous = self._renderer.plan, self._renderer.previous
+        client_ids = {plan.client_id, *(entry.client_id for entry in previous.bridges)}
+        self.others = OtherBridges(plan.topics, client_ids, self._is_relevant)
+        self._renderer.claimed_topics = self.others.claimed_topics
+        self._borrowers = {}
+        self.are_others_read = False
+        self.reset()
+
+    def next_subscriptions(self) -> Subscriptions | None:
+        """Return the subscriptions to what other bridges claim, if there is anything to read."""
+        bases = self.others.pop_unread()
+        if not bases:
+            return None
+        self._former = frozenset(entry.uuid for entry in self._renderer.previous if isinstance(entry, StationEntry))
+        return Subscriptions(tuple(base.availability for base in bases), tuple(base.manifest_filter for base in bases))
+
+    def _is_relevant(self, uuid: str) -> bool:
+        """Return whether this bridge has, or may have to clear, topics of a station."""
+        return uuid in self._renderer.plan.stations or uuid in self._former
+
+    def others_read(self) -> None:
+        """Note that the entries of the other bridges are read."""
+        self.are_others_read = True
+        for base in self.others.with_same_stations():
+            self._borrowers.setdefault(base, set())
+
+    def received(self, topic: str, payload: bytes, *, is_own_published: bool = True) -> None:
+        """Note a message, not retained, that is not the bridge's.
+
+        Args:
+            topic: The topic; on one of others, the message is ignored.
+            payload: The payload.
+            is_own_published: Whether this bridge has begun to publish; otherwise it will overwrite the topic.
+        """
+        self.others.received(topic, payload)
+        key = self._owner(topic) if is_own_published else None
+        if key is None:
+            return
+        if not payload:
+            self._overwritten.pop(topic, None)
+            self._cleared.setdefault(key, topic)
+            self._count += 1
+        elif topic in self._overwritten or len(self._overwritten) < _MOST_TOPICS:
+            self._overwritten[topic] = payload
+
+    def reset(self) -> None:
+        """Forget everything, because the connection ended, or everything is published again anyway."""
+        self._cleared, self._overwritten, self._count = {}, {}, 0
+
+    def evaluate(self) -> Disturbance:
+        """Return what happened since the last call. Call it when no full republish is under way."""
+        cleared, overwritten, count = self._cleared, self._overwritten, self._count
+        self.reset()
+        if rival := self._rival(overwritten):
+            return Disturbance(rival=rival)
+        wrong, equal = self._compare(overwritten)
+        if equal >= _FEWEST_ECHOES and equal >= _ECHO_SHARE * len(overwritten):
+            return Disturbance(is_echo=True)
+        disturbed = {**cleared, **wrong}
+        stopped = tuple(filter(self.others.is_offline, self._borrowers))
+        left = (key for base in stopped for key in (*self._borrowers.pop(base), *self.others.stations_of(base)))
+        keys = dict.fromkeys((*disturbed, *left))
+        example = next(iter(disturbed.values()), "")
+        return Disturbance(tuple(keys), count + len(wrong), example, bool(cleared), stopped)
+
+    def _rival(self, overwritten: Mapping[str, bytes]) -> str:
+        """Return the MQTT client id of another bridge that published the `info` of this one; empty: none did."""
+        plan = self._renderer.plan
+        payload = overwritten.get(plan.topics.info, b"")
+        return next((entry.client_id for entry in read_bridge(plan.topics.info, payload, AllBut({plan.client_id}))), "")
+
+    def _compare(self, overwritten: Mapping[str, bytes]) -> tuple[dict[str, str], int]:
+        """Return an overwritten topic by key, without those of other bridges, and the number of equal messages."""
+        wrong: dict[str, str] = {}
+        equal = 0
+        expected: dict[str, Mapping[str, bytes]] = {}
+        own = self._renderer.plan.topics
+        for topic, payload in overwritten.items():
+            key = self._owner(topic)
+            if key is None or (key not in expected and len(expected) >= _MOST_STATIONS):
+                continue
+            if key not in expected:
+                expected[key] = {message.topic: message.payload for message in self._renderer.all_messages(key)}
+            if expected[key].get(topic, payload) == payload:
+                equal += topic in expected[key]
+            elif (base := self._publisher(payload)) is not None and base != own:
+                self.others.expect(base)
+                self._borrowers.setdefault(base, set()).add(key)
+            else:
+                wrong.setdefault(key, topic)
+        return wrong, equal
+
+    def _publisher(self, payload: bytes) -> Topics | None:
+        """Return the base topic of the bridge that published a payload, if it names one."""
+        found = (location.publisher(payload) for location in self._renderer.plan.locations)
+        return next((base for base in found if base is not None), None)
+
+    def _owner(self, topic: str) -> str | None:
+        """Return the outbox key that publishes a topic; `None` if none does."""
+        plan = self._renderer.plan
+        own = (plan.topics.info, plan.topics.availability)
+        if topic in own or any(topic in location.bridge_topics(plan.client_id) for location in plan.locations):
+            return ALL_OF_BRIDGE
+        uuid, plug = self._plain_subject(topic)
+        if not uuid:
+            subjects = (location.subject(topic) for location in plan.locations)
+            uuid, plug = next((subject for subject in subjects if subject[0] in plan.stations), ("", ""))
+        return uuid if uuid and (not plug or plug in self._renderer.stations.state(uuid).plugs) else None
+
+    def _plain_subject(self, topic: str) -> tuple[str, str]:
+        """Return the uuids of the station and plug of a plain topic; empty texts for what does not exist."""
+        parsed = self._renderer.plan.topics.read(topic)
+        station = self._renderer.plan.by_topic_id.get(parsed.station) if parsed else None
+        if station is None or not isinstance(parsed, PlugTopic):
+            return (station.uuid if station else ""), ""
+        plugs = self._renderer.stations.state(station.uuid).plugs
+        plug = next((uuid for uuid in plugs if station.plug_topic_id(uuid) == parsed.plug), "")
+        return (station.uuid if plug else ""), plug

@@ -18,13 +18,14 @@ class Deadlines:
         seconds: Maximum duration of an operation.
 
     Attributes:
+        loop: The event loop of the operations.
         running: The deadlines of operations that have neither expired nor ended, in the order of their starts.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._now = self._loop.time
+        self.loop = asyncio.get_running_loop()
+        self._now = self.loop.time
         self.running: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -33,7 +34,7 @@ class Deadlines:
         end = self._now() + self._seconds
         self.running[deadline] = None
         if self._timer is None:
-            self._timer = self._loop.call_at(end, self._on_timer)
+            self._timer = self.loop.call_at(end, self._on_timer)
         return end
 
     def close(self) -> None:
@@ -47,7 +48,7 @@ class Deadlines:
         now = self._now()
         for deadline in list(self.running):
             if deadline.end > now:
-                self._timer = self._loop.call_at(deadline.end, self._on_timer)
+                self._timer = self.loop.call_at(deadline.end, self._on_timer)
                 break
             del self.running[deadline]
             deadline.expire()
@@ -72,7 +73,8 @@ class Deadline:
         self._task.cancel()
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        # Without the loop as its argument, it takes a system call.
+        task = asyncio.current_task(self._deadlines.loop)
         if task is None:
             raise RuntimeError("a deadline needs a task")
         self._task: asyncio.Task[Any] = task

@@ -13,6 +13,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from sys import intern
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -134,10 +135,12 @@ def _plug(plug: _PlugObject, evse_uuid: str) -> PlugReading:
         raise ValueError(f"it belongs to another station, {clean(owner)}")
     if "plug_uuid" not in plug:
         raise ValueError("it has no plug_uuid")
+    # Each response has the same texts again. Interned, they are stored once.
+    label, status = plug.get("plug_label"), plug.get("status")
     return PlugReading(
-        plug["plug_uuid"],
-        plug.get("plug_label"),
-        plug.get("status"),
+        intern(plug["plug_uuid"]),
+        intern(label) if label else label,
+        intern(status) if status else status,
         plug.get("power"),
         plug.get("current_l1"),
         plug.get("current_l2"),

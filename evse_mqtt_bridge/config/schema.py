@@ -31,7 +31,7 @@ from evse_mqtt_bridge.config.value_types import (
     Uuid,
     WebSocketPath,
 )
-from evse_mqtt_bridge.domain.model import Station, station_title
+from evse_mqtt_bridge.domain.model import EMPTY, Station, station_title
 from evse_mqtt_bridge.support.net import host_and_port, is_loopback, is_wildcard
 
 __all__ = [
@@ -247,11 +247,11 @@ class StationConfig(Section):
     alias: Alias = ""
     """Name of the station in topics, in place of its UUID."""
     plugs: Annotated[Mapping[Uuid, PlugAlias], AfterValidator(MappingProxyType), PlainSerializer(dict)] = Field(
-        default_factory=lambda: MappingProxyType({})
+        default_factory=lambda: EMPTY
     )
     """Names of the plugs in topics, in place of their UUIDs: plug UUID = alias."""
     plug_names: Annotated[Mapping[Uuid, PlugName], AfterValidator(MappingProxyType), PlainSerializer(dict)] = Field(
-        default_factory=lambda: MappingProxyType({})
+        default_factory=lambda: EMPTY
     )
     """Display names of the plugs, in place of the vendor's labels: plug UUID = name."""
     interval: Annotated[float, Field(ge=1, le=86_400)] | None = None

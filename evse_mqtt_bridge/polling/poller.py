@@ -113,6 +113,8 @@ class Poller:
     _started: dict[int, float] = field(default_factory=dict)
     _idle: list[asyncio.Future[DuePoll]] = field(default_factory=list)
     """One future per idle worker; the last one gets the next poll."""
+    _loop: asyncio.AbstractEventLoop | None = None
+    """The event loop, once a worker was idle."""
     _timer: asyncio.Handle | None = None
     """The next call of `_dispatch`; there is none while no worker is idle."""
 
@@ -252,7 +254,9 @@ class Poller:
 
     def _next_due_poll(self) -> asyncio.Future[DuePoll]:
         """Return a future for the next poll of a group with a free slot."""
-        assigned: asyncio.Future[DuePoll] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # a system call
+        assigned: asyncio.Future[DuePoll] = self._loop.create_future()
         self._idle.append(assigned)
         if self._timer is None:
             self._dispatch_soon()
@@ -260,8 +264,8 @@ class Poller:
 
     def _dispatch_soon(self) -> None:
         """Dispatch in the next iteration of the loop, because a poll may be due earlier than the timer."""
-        if self._idle:
-            self._set_timer(asyncio.get_running_loop().call_soon(self._dispatch))
+        if self._idle and self._loop is not None:
+            self._set_timer(self._loop.call_soon(self._dispatch))
 
     def _dispatch(self) -> None:
         """Assign the due polls to idle workers, and set the timer for the next one."""
@@ -270,9 +274,8 @@ class Poller:
         while self._idle and (due_poll := self._schedule.pop(now)) is not None:
             self._idle.pop().set_result(due_poll)
         wait = self._schedule.wait(now) if self._idle else None
-        if wait is not None:
-            loop = asyncio.get_running_loop()
-            self._set_timer(loop.call_later(max(wait, self._wake_up_pause), self._dispatch))
+        if wait is not None and self._loop is not None:
+            self._set_timer(self._loop.call_later(max(wait, self._wake_up_pause), self._dispatch))
 
     def _set_timer(self, timer: asyncio.Handle | None) -> None:
         if self._timer is not None:

@@ -57,10 +57,13 @@ def count(meter: Meter, reading: PlugReading, longest: float) -> Meter:
     if session is not None and session.ended is not None:
         session, last = None, session
     charged, discharged, gap = meter.charged, meter.discharged, meter.gap
-    if between is not None:
-        charged += between.charged
-        discharged += between.discharged
-        gap += _gap(meter, before, reading, between)
+    if between is not None:  # a count that does not change stays the same object, which saves memory
+        if between.charged:
+            charged += between.charged
+        if between.discharged:
+            discharged += between.discharged
+        if not between.is_known:
+            gap += _gap(meter, before, reading, between)
     return Meter(charged, discharged, gap, reading, False, session, last)  # noqa: FBT003  # runs for each measurement
 
 
@@ -89,8 +92,7 @@ def larger(first: Meter, second: Meter) -> Meter:
 
 
 def _gap(meter: Meter, before: PlugReading | None, reading: PlugReading, between: Span) -> float:
-    if between.is_known:
-        return 0.0
+    """Return the seconds of a span without known energy that count as a gap."""
     statuses = (before.status if before else None, reading.status)
     was_empty = meter.session is None and all(meaning(status).vehicle_connected is False for status in statuses)
     return 0.0 if was_empty else between.seconds

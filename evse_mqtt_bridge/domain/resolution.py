@@ -45,7 +45,7 @@ def rounded(reading: PlugReading, last: PlugReading | None, resolution: Resoluti
     elif same_values(last, reading):  # most polls
         return reading
     power, current = resolution.power_decimals, resolution.current_decimals
-    return PlugReading(
+    result = PlugReading(
         reading.plug_uuid,
         reading.label,
         reading.status,
@@ -56,6 +56,7 @@ def rounded(reading: PlugReading, last: PlugReading | None, resolution: Resoluti
         _rounded(reading.dyn_current_limit, last.dyn_current_limit, current),
         reading.time,
     )
+    return reading if result == reading else result  # the parser has stored `reading`, which need not be stored twice
 
 
 def _rounded(value: float | None, last: float | None, decimals: int) -> float | None:

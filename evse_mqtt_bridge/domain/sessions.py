@@ -103,16 +103,18 @@ def next_session(
         )
     started, is_start_known, charged, discharged, gap, charging, highest, is_charging, _ = session
     if between is not None:
-        charged += between.charged
-        discharged += between.discharged
+        if between.charged:  # see meter.py
+            charged += between.charged
+        if between.discharged:
+            discharged += between.discharged
         if not between.is_known:
             gap += between.seconds
         elif before is not None and meaning(before.status).charging is True:
             charging += between.seconds
-    peak = max(highest, peak)
+    highest = max(highest, peak)
     if flags.charging is not None:
         is_charging = flags.charging
-    return Session(started, is_start_known, charged, discharged, gap, charging, peak, is_charging, ended)
+    return Session(started, is_start_known, charged, discharged, gap, charging, highest, is_charging, ended)
 
 
 def session_changes(

@@ -2,7 +2,7 @@
 
 from evse_mqtt_bridge.domain.events import Listener, PollCompleted
 from evse_mqtt_bridge.domain.meter import Meter
-from evse_mqtt_bridge.storage.records import Plug, first_reading
+from evse_mqtt_bridge.storage.records import Plug, first_reading, has_counted
 from evse_mqtt_bridge.storage.sink import RecordSink
 
 __all__ = ["Recorder"]
@@ -29,7 +29,7 @@ class Recorder(Listener):
         for uuid, plug in event.new.plugs.items():
             before = plugs_before.get(uuid)
             old, new = before.meter if before else None, plug.meter
-            if old is None or new is None or not _has_counted(old, new):
+            if old is None or new is None or not _has_changed(old, new):
                 continue
             name = Plug(station.uuid, uuid)
             if name not in self._known:
@@ -40,12 +40,8 @@ class Recorder(Listener):
             writer.count(name, old, new)
 
 
-def _has_counted(old: Meter, new: Meter) -> bool:
+def _has_changed(old: Meter, new: Meter) -> bool:
     """Return whether the counts or the sessions of a meter have changed."""
-    return new is not old and (
-        new.charged != old.charged
-        or new.session is not old.session
-        or new.discharged != old.discharged
-        or new.gap != old.gap
-        or new.last_session is not old.last_session
-    )
+    if new is old:
+        return False
+    return new.session is not old.session or has_counted(old, new) or new.last_session is not old.last_session

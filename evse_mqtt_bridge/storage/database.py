@@ -165,7 +165,10 @@ class Database:
             query = select(PLUGS.c.station, PLUGS.c.uuid, PLUGS.c.id).where(
                 PLUGS.c.station.in_({plug.station for plug in some})
             )
-            self._ids.update({Plug(station, uuid): number for station, uuid, number in connection.execute(query)})
+            known = {plug: plug for plug in some}  # the ids refer to these plugs, so that none is stored twice
+            for station, uuid, number in connection.execute(query):
+                plug = Plug(station, uuid)
+                self._ids[known.get(plug, plug)] = number
         return self._ids
 
     def _translated(self, error: Exception) -> DatabaseError:

@@ -18,7 +18,9 @@ __all__ = [
     "ReadingRecord",
     "Record",
     "SessionRecord",
+    "current_reading",
     "first_reading",
+    "has_counted",
     "records",
     "start_of_hour",
 ]
@@ -86,13 +88,26 @@ def records(plug: Plug, old: Meter, new: Meter) -> Iterator[Record]:
         new: Its meter after it.
     """
     has_ended = new.last_session is not None and new.last_session is not old.last_session
-    has_counted = (new.charged, new.discharged, new.gap) != (old.charged, old.discharged, old.gap)
+    is_counting = has_counted(old, new)
     if has_ended and new.last_session is not None:
         yield SessionRecord(plug, new.last_session)
-    if has_counted:
+    if is_counting:
         yield from _readings(plug, old, new)
-    if has_counted or has_ended or new.session is not old.session:
+    if is_counting or has_ended or new.session is not old.session:
         yield MeterRecord(plug, new)
+
+
+def has_counted(old: Meter, new: Meter) -> bool:
+    """Return whether the counts of a meter have changed."""
+    return new.charged != old.charged or new.discharged != old.discharged or new.gap != old.gap
+
+
+def current_reading(plug: Plug, meter: Meter) -> ReadingRecord | None:
+    """Return the reading of the hour of the last measurement, as far as it is counted; `None` before any."""
+    if meter.counted is None or meter.counted.time is None:
+        return None
+    hour = start_of_hour(meter.counted.time) + _HOUR
+    return ReadingRecord(plug, hour, meter.charged, meter.discharged, meter.gap)
 
 
 def first_reading(plug: Plug, meter: Meter) -> ReadingRecord | None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.storage.backlog import Backlog
 from evse_mqtt_bridge.storage.database import CorruptDatabaseError, Database, DatabaseError, PlugNames, set_aside
-from evse_mqtt_bridge.storage.records import Plug, Record, records
+from evse_mqtt_bridge.storage.records import Plug, Record
 from evse_mqtt_bridge.storage.sink import HistoryProblem, WriterCounts
 from evse_mqtt_bridge.storage.spans import Spans
 
@@ -130,7 +130,7 @@ class HistoryWriter:
             waiting = self._backlog.remove(None if is_last else _RECORDS_AT_ONCE)
             spans = self._spans.remove(None if is_last else _SPANS_AT_ONCE)
             names = dict(self._names)
-        waiting += (record for span in spans for record in records(*span))
+        waiting += spans.records()
         try:
             self._write_or_fail(waiting, names)
         except Exception as error:  # noqa: BLE001  # a bug must not end the thread, and with it the history, silently

@@ -43,12 +43,13 @@ def test_spans_write_the_same_rows_as_measurements(steps: list[tuple[float, floa
     for seconds, power, status, is_written in steps:
         time += timedelta(seconds=seconds)
         new = count(meter, PlugReading("p1", status=status, power=power, time=time), 90.0)
-        each += records(_PLUG, meter, new)
-        together += spans.add(_PLUG, meter, new)
+        if found := list(records(_PLUG, meter, new)):
+            each += found
+            together += spans.add(_PLUG, meter, new)
         if is_written:
-            together += (record for span in spans.remove(None) for record in records(*span))
+            together += spans.remove(None).records()
         meter = new
-    together += (record for span in spans.remove(None) for record in records(*span))
+    together += spans.remove(None).records()
     assert _rows(together) == _rows(each)
 
 
@@ -56,10 +57,10 @@ def test_span_is_one_record_of_each_kind_per_plug() -> None:
     spans = Spans()
     assert spans.add(_PLUG, _meter(1, 0.0), _meter(2, 100.0)) == []
     assert spans.add(_PLUG, _meter(2, 100.0), _meter(3, 200.0)) == []
-    (span,) = spans.remove(None)
+    removed = spans.remove(None)
     hour = datetime(2026, 3, 29, 0, tzinfo=UTC)
     last = _meter(3, 200.0)
-    assert list(records(*span)) == [ReadingRecord(_PLUG, hour, 200.0, 0.0, 0.0), MeterRecord(_PLUG, last)]
+    assert removed.records() == [ReadingRecord(_PLUG, hour, 200.0, 0.0, 0.0), MeterRecord(_PLUG, last)]
     assert len(spans) == 0
 
 
@@ -76,5 +77,5 @@ def test_oldest_spans_are_removed_first() -> None:
     for plug in plugs:
         spans.add(plug, _meter(1, 0.0), _meter(2, 100.0))
     spans.add(plugs[0], _meter(2, 100.0), _meter(3, 200.0))
-    assert [plug for plug, _, _ in spans.remove(2)] == plugs[:2]
-    assert [plug for plug, _, _ in spans.remove(2)] == plugs[2:]
+    assert {record.plug for record in spans.remove(2).records()} == set(plugs[:2])
+    assert {record.plug for record in spans.remove(2).records()} == set(plugs[2:])

@@ -4,13 +4,18 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from evse_mqtt_bridge.config.errors import Issue
-from evse_mqtt_bridge.config.schema import Config, Polling, StationConfig
+from evse_mqtt_bridge.config.fleet import Fleet
+from evse_mqtt_bridge.config.schema import Config, Mqtt, Polling, StationConfig
 from evse_mqtt_bridge.config.schema_index import format_path
+from evse_mqtt_bridge.config.shard_settings import shard_client_id
+from evse_mqtt_bridge.domain.shards import parse_share
 from evse_mqtt_bridge.publishing.contract import STATION_FIELDS
 from evse_mqtt_bridge.publishing.topics import BRIDGE
 from evse_mqtt_bridge.support.net import is_loopback
 
 __all__ = ["errors", "plug_alias_error", "warnings"]
+
+_CLIENT_ID_LENGTH = 128
 
 _STATION_TOPICS = tuple(field.name for field in STATION_FIELDS)
 """Last levels of a station's own topics. A plug with such an alias would publish below one of them."""
@@ -27,8 +32,27 @@ def errors(config: Config) -> Iterator[Issue]:
     if config.history.password is not None and not config.history.url.startswith("postgresql"):
         key = "password_file" if config.history.password_file else "password"
         yield Issue(("history", key), "requires history.url of a PostgreSQL database; set it as well")
+    if config.fleet is not None:
+        yield from _fleet_errors(config.fleet, config.mqtt)
     yield from _interval_errors(config.polling, config.stations)
     yield from _station_errors(config.stations)
+
+
+def _fleet_errors(fleet: Fleet, mqtt: Mqtt) -> Iterator[Issue]:
+    """Yield an error for each setting that a bridge with shards cannot use."""
+    if mqtt.protocol == "3.1.1":
+        yield Issue(("mqtt", "protocol"), 'must be "5" or "auto" with [fleet], as only MQTT 5 delays the will')
+    if mqtt.qos > 1:
+        yield Issue(("mqtt", "qos"), "must be 0 or 1 with [fleet], as shards continue the sessions of other members")
+    if len(shard_client_id(mqtt.client_id, fleet.shards - 1)) > _CLIENT_ID_LENGTH:
+        longest = _CLIENT_ID_LENGTH - len(shard_client_id("", fleet.shards - 1))
+        yield Issue(
+            ("mqtt", "client_id"), f"must have at most {longest} characters with [fleet], as shards append their number"
+        )
+    try:
+        parse_share(fleet.share, fleet.shards)
+    except ValueError as error:
+        yield Issue(("fleet", "share"), str(error))
 
 
 def _interval_errors(polling: Polling, stations: tuple[StationConfig, ...]) -> Iterator[Issue]:
@@ -100,6 +124,10 @@ def warnings(config: Config) -> Iterator[Issue]:
         yield Issue(("cloud", "base_url"), "tokens are sent unencrypted over http://; use https://")
     if config.cloud.transport == "aiohttp":
         yield Issue(("cloud", "transport"), '"aiohttp" is deprecated and selects httpx; set "httpx" or "auto" instead')
+    fleet, keepalive = config.fleet, config.mqtt.keepalive
+    if fleet is not None and "keepalive" in config.mqtt.model_fields_set and keepalive > fleet.ttl:
+        message = f"is more than fleet.ttl, which is {fleet.ttl:g}: a member without a broker is noticed late"
+        yield Issue(("mqtt", "keepalive"), message)
     limit = config.cloud.max_requests_per_second
     needed = sum(1 / (station.interval or config.polling.interval) for station in config.stations)
     if limit and needed > limit:

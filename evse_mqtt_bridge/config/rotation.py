@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic import SecretStr, ValidationError
 
 from evse_mqtt_bridge.config.errors import printable
-from evse_mqtt_bridge.config.schema import Config, Section
+from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.secrets import read_secret
+from evse_mqtt_bridge.config.section import Section
 from evse_mqtt_bridge.config.value_types import Password, Token
 
 __all__ = ["Reread", "has_file", "reread"]

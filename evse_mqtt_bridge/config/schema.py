@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, Field, PlainSerializer
 
+from evse_mqtt_bridge.config.fleet import Fleet
+from evse_mqtt_bridge.config.section import Section
 from evse_mqtt_bridge.config.value_types import (
     Alias,
     BaseTopic,
@@ -43,19 +45,10 @@ __all__ = [
     "Log",
     "Mqtt",
     "Polling",
-    "Section",
     "StationConfig",
     "Tls",
     "default_port",
 ]
-
-
-class Section(BaseModel):
-    """Base of the tables: immutable, rejects unknown keys, converts no types and keeps values out of error messages."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
 
 
 class Tls(Section):
@@ -285,6 +278,8 @@ class Config(Section):
     polling: Polling = Polling()
     homeassistant: HomeAssistant = HomeAssistant()
     history: History = History()
+    fleet: Fleet | None = None
+    """Sharing of the stations with other bridges. A table `[fleet]` enables it."""
     log: Log = Log()
     http: Http = Http()
     stations: Annotated[tuple[StationConfig, ...], Field(strict=False)] = ()

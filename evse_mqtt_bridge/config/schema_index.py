@@ -10,7 +10,8 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from evse_mqtt_bridge.config.location import VARIABLE_PREFIX
-from evse_mqtt_bridge.config.schema import Config, Section
+from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.config.section import Section
 from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["EACH", "KeyPath", "Setting", "format_path", "setting_at", "settings", "variable_name"]
@@ -136,6 +137,8 @@ def _expected(rules: Mapping[str, Any]) -> str:
     if "enum" in rules:
         *others, last = (f'"{choice}"' for choice in rules["enum"])
         return f"{', '.join(others)} or {last}"
+    if "const" in rules:
+        return f'"{rules["const"]}"'
     match rules["type"]:
         case "string":
             text = str(rules.get("expected", "text"))

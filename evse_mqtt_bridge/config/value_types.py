@@ -26,6 +26,7 @@ __all__ = [
     "HeaderValue",
     "Host",
     "Line",
+    "MemberName",
     "Password",
     "PlugAlias",
     "PlugName",
@@ -157,6 +158,10 @@ Uuid = Annotated[str, Expected("1 to 64 of the characters A-Z a-z 0-9 _ -", is_i
 PlugAlias = Annotated[str, Expected(_ALIAS_TEXT, is_alias)]
 Alias = Annotated[str, Expected(_ALIAS_TEXT, lambda value: not value or is_alias(value))]
 Line = Annotated[str, Expected("one line of text without control characters", is_line)]
+MemberName = Annotated[
+    str,
+    Expected("1 to 64 of the characters A-Z a-z 0-9 . _ -", re.compile(r"[A-Za-z0-9._-]{0,64}").fullmatch),
+]
 PlugName = Annotated[Line, Field(min_length=1, max_length=128)]
 Host = Annotated[
     str,

@@ -15,6 +15,7 @@ Only a rejection that concerns the station has the reasons `unauthorized` and `n
 Any other means that the cloud answers with an error: `server_error`.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, TokenRejected
@@ -86,10 +87,10 @@ class Attributions:
             self._answered(uuid, started, now)
         return outcome
 
-    def keep_only(self, stations: frozenset[str]) -> None:
+    def keep_only(self, stations: AbstractSet[str]) -> None:
         """Forget the rejections of all other stations."""
         self._open = {uuid: rejection for uuid, rejection in self._open.items() if uuid in stations}
-        self._of_station &= stations
+        self._of_station.intersection_update(stations)
 
     def _rejected(self, uuid: str, failure: Failure, now: float, stations: int) -> Failure:
         if failure.reason is Reason.UNAUTHORIZED:

@@ -1,6 +1,6 @@
 """Holds the configured stations and the state of each, and determines whose values have become too old."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -38,7 +38,7 @@ class Stations:
     """
 
     def __init__(self, stations: Mapping[str, Station], rules: Rules, started: float) -> None:
-        self._stations = stations
+        self._stations = dict(stations)
         self._rules = rules
         self._new_state = StationState(confirmed_at=started)
         self._states = dict.fromkeys(stations, self._new_state)
@@ -115,7 +115,7 @@ class Stations:
         utc_offset = moment.utc.timestamp() - moment.monotonic
         if abs(utc_offset - self._utc_offset) > _CLOCK_JUMP:  # the deadlines are those of measurement times
             self._utc_offset = utc_offset
-            self._evaluate_all()
+            self._evaluate(self._stations)
         for uuid in self._deadlines.pop_due(moment.monotonic, limit):
             old = self._states[uuid]
             new = self._states[uuid] = age(old, self._rules, moment)
@@ -138,30 +138,45 @@ class Stations:
         """Whether energy is counted: `start_meters` was called."""
         return self._is_counting
 
-    def start_meters(self, meters: Mapping[str, Mapping[str, Meter]]) -> None:
+    def start_meters(self, meters: Mapping[str, Mapping[str, Meter]], stations: Collection[str] | None = None) -> None:
         """Count energy from now on, and continue the meters (station uuid, plug uuid) of a previous run.
 
         Another call adds the record of another source; the larger counts of the two apply.
+
+        Args:
+            meters: The meters.
+            stations: The uuids of the stations; `None`: all.
         """
         self._is_counting = True
-        for uuid, station in self._stations.items():
+        for uuid in self._stations if stations is None else stations:
+            station = self._stations[uuid]
             found, state = meters.get(uuid, _NO_METERS), self._states[uuid]
             self._states[uuid] = start_meters(state, found, longest_span(station.interval))
             if not found.keys() <= state.plugs.keys():
                 self._previous_meters[uuid] = found
 
-    def reconfigure(self, stations: Mapping[str, Station], rules: Rules) -> None:
-        """Change the stations and rules; a station that remains keeps its state."""
-        self._states = {
-            uuid: forget_plugs_without_topics(self._states.get(uuid, self._new_state), station)
-            for uuid, station in stations.items()
-        }
-        self._stations, self._rules = stations, rules
-        self._attributions.keep_only(frozenset(stations))
-        self._deadlines = TimingWheel()
-        self._evaluate_all()
+    def replace(self, old: Iterable[str], stations: Mapping[str, Station], rules: Rules) -> None:
+        """Replace stations, and change the rules; a station that remains keeps its state.
 
-    def _evaluate_all(self) -> None:
-        """Let `age` update every station."""
-        for uuid in self._stations:
+        Args:
+            old: The uuids of the stations to replace.
+            stations: The stations in their place, by uuid.
+            rules: The rules for all stations.
+        """
+        for uuid in old:
+            if uuid not in stations:
+                del self._stations[uuid], self._states[uuid]
+                self._deadlines.remove(uuid)
+                self._previous_meters.pop(uuid, None)
+        for uuid, station in stations.items():
+            state = self._states.get(uuid, self._new_state)
+            self._states[uuid] = forget_plugs_without_topics(state, station)
+        self._stations |= stations
+        self._rules = rules
+        self._attributions.keep_only(self._stations.keys())
+        self._evaluate(stations)
+
+    def _evaluate(self, stations: Iterable[str]) -> None:
+        """Let `age` update these stations."""
+        for uuid in stations:
             self._deadlines.put(uuid, _AT_ONCE)

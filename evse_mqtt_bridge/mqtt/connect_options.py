@@ -11,7 +11,15 @@ from evse_mqtt_bridge.publishing.manifest_payloads import ENTRY_LIMIT
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.support.tls import client_context
 
-__all__ = ["CONNECT_TIMEOUT", "ConnectOptions", "Handlers", "open_transport", "tls_context"]
+__all__ = [
+    "CONNECT_TIMEOUT",
+    "PERSISTENCE",
+    "ConnectOptions",
+    "Handlers",
+    "Persistence",
+    "open_transport",
+    "tls_context",
+]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for name resolution, TCP, TLS and the broker's CONNACK, each."""
@@ -42,6 +50,26 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Persistence:
+    """What an MQTT 5 broker keeps after the connection. Other brokers publish the will at once, and keep nothing.
+
+    Attributes:
+        will_delay: Seconds for which the broker delays the will, so that a quick reconnect shows no `offline`.
+        session_expiry: Seconds for which it keeps the session; the end of the session would cut the delay short.
+        continues: Whether the connection continues the session. Only then a client that takes over from one that is
+            still connected causes no will, whatever the broker.
+    """
+
+    will_delay: int = 5
+    session_expiry: int = 30
+    continues: bool = False
+
+
+PERSISTENCE = Persistence()
+"""That of a bridge without shards."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectOptions:
     """What a connection begins with.
 
@@ -51,6 +79,7 @@ class ConnectOptions:
         will: The will; `None`: none.
         packet_limit: Maximum size of a packet that the broker may send, in bytes.
         version: The MQTT version.
+        persistence: What the broker keeps after the connection.
     """
 
     settings: Mqtt
@@ -58,6 +87,7 @@ class ConnectOptions:
     will: Message | None = None
     packet_limit: int = ENTRY_LIMIT
     version: MqttVersion = "5"
+    persistence: Persistence = PERSISTENCE
 
 
 def open_transport(settings: Mqtt, tls: ssl.SSLContext | None) -> Transport:

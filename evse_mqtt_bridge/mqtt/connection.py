@@ -74,7 +74,7 @@ class Connection:
         self._stream = ByteStream(
             self._outbound.buffer, StreamHandlers(self._arrived, self._written, self._write_failed)
         )
-        self._client = client = PahoClient(options.settings, options.will, is_v5=self._is_v5)
+        self._client = client = PahoClient(options)
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe

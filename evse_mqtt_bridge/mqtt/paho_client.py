@@ -8,18 +8,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from evse_mqtt_bridge.config.schema import Mqtt
+from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions
 from evse_mqtt_bridge.mqtt.inbound import Inbound
 from evse_mqtt_bridge.mqtt.transport import Transport
-from evse_mqtt_bridge.publishing.message import Message
 
 __all__ = ["PahoClient"]
-
-WILL_DELAY = 5
-"""Seconds for which an MQTT 5 broker delays the will, so that a quick reconnect shows no `offline`."""
-
-SESSION_EXPIRY = 30
-"""Seconds for which an MQTT 5 broker keeps the session; the end of the session would cut the will's delay short."""
 
 
 class PahoClient(Client):
@@ -28,7 +21,8 @@ class PahoClient(Client):
     It overrides how paho connects, which is the only private part of paho that the bridge depends on.
     """
 
-    def __init__(self, settings: Mqtt, will: Message | None, *, is_v5: bool) -> None:
+    def __init__(self, options: ConnectOptions) -> None:
+        settings, will, is_v5 = options.settings, options.will, options.version == "5"
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
@@ -37,6 +31,7 @@ class PahoClient(Client):
             reconnect_on_failure=False,
         )
         self._settings = settings
+        self._persistence = options.persistence
         self._is_v5 = is_v5
         self._filtered_socket: _FilteredSocket | None = None
         if settings.username:
@@ -44,7 +39,7 @@ class PahoClient(Client):
             self.username_pw_set(settings.username, password.get_secret_value() if password else None)
         if will is not None:
             delayed = _properties(PacketTypes.WILLMESSAGE)
-            delayed.WillDelayInterval = WILL_DELAY
+            delayed.WillDelayInterval = options.persistence.will_delay
             self.will_set(
                 will.topic,
                 will.payload,
@@ -64,14 +59,14 @@ class PahoClient(Client):
         properties = None
         if self._is_v5:
             properties = _properties(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = SESSION_EXPIRY
+            properties.SessionExpiryInterval = self._persistence.session_expiry
             properties.MaximumPacketSize = inbound.limit
         self._filtered_socket = _FilteredSocket(transport, inbound.for_paho, write)
         self.connect(
             self._settings.host,
             self._settings.effective_port,
             keepalive=self._settings.keepalive,
-            clean_start=True if self._is_v5 else MQTT_CLEAN_START_FIRST_ONLY,
+            clean_start=not self._persistence.continues if self._is_v5 else MQTT_CLEAN_START_FIRST_ONLY,
             properties=properties,
         )
 

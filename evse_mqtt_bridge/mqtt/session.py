@@ -25,7 +25,7 @@ from evse_mqtt_bridge.domain.events import (
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.mqtt.backoff import Backoff
 from evse_mqtt_bridge.mqtt.births import Births
-from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions, Handlers, tls_context
+from evse_mqtt_bridge.mqtt.connect_options import PERSISTENCE, ConnectOptions, Handlers, Persistence, tls_context
 from evse_mqtt_bridge.mqtt.connection import Connection, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.negotiation import negotiate
@@ -92,6 +92,7 @@ class Session:
         listener: Receives the events of the connection.
         chance: Returns random numbers for the waits.
         timing: The waiting times.
+        persistence: What the broker keeps after a connection.
     """
 
     settings: Mqtt
@@ -99,6 +100,7 @@ class Session:
     listener: Listener
     chance: Chance
     timing: Timing = _TIMING
+    persistence: Persistence = PERSISTENCE
     _sender: Sender = field(init=False)
     _suspects: Suspects = field(init=False)
     _subscriber: Subscriber = field(init=False)
@@ -150,6 +152,12 @@ class Session:
         self._sender.pump()
         self._wake_up.set()
 
+    def reconnect(self, plan: Plan) -> None:
+        """Switch to another plan on another connection, which reads the manifest before it publishes."""
+        if self._sender.connection is not None:
+            self._sender.connection.abort()
+        self.publication.reconfigured(plan)
+
     def clock_changed(self, shift: timedelta) -> None:
         """Publish the start time again, corrected by `shift`."""
         self.publication.clock_changed(shift)
@@ -182,7 +190,8 @@ class Session:
 
         async def attempt(version: MqttVersion) -> Connection | Disconnected:
             will = self.publication.will()
-            return await connect(ConnectOptions(self.settings, tls, will, version=version), handlers)
+            options = ConnectOptions(self.settings, tls, will, version=version, persistence=self.persistence)
+            return await connect(options, handlers)
 
         was_fallback = self._version.is_fallback
         self._version, result = await negotiate(self._version, attempt)

@@ -146,6 +146,10 @@ class Poller:
                 self._schedule.put(uuid, now, Group.NEW)
         self._dispatch_soon()
 
+    def set_rate(self, rate: float) -> None:
+        """Start at most `rate` requests per second from now on; 0: no limit."""
+        self.rate = self._schedule.rate = rate
+
     @property
     def held(self) -> bool:
         """Whether polling pauses because the cloud requested it."""

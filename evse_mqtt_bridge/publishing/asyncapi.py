@@ -8,13 +8,14 @@ Specification: AsyncAPI 3.0.0 and its MQTT bindings 0.2.0, https://www.asyncapi.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue, symbolic
 from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION, Kind, TopicRow
 from evse_mqtt_bridge.publishing.payload_schemas import examples, schema
+from evse_mqtt_bridge.publishing.topics import BRIDGE
 from evse_mqtt_bridge.support.net import host_and_port
 
 __all__ = ["Broker", "document"]
@@ -56,7 +57,7 @@ class Broker:
 def document(inventory: Inventory, broker: Broker) -> dict[str, Any]:
     """Return the AsyncAPI document, ready for JSON."""
     parameters = _parameters(inventory)
-    rows = tuple(catalogue(symbolic(_without_braces(inventory))))
+    rows = tuple(_symbolic_rows(inventory))
     used = {name for row in rows for name in _names(row.topic)}
     security = _security(broker)
     payloads = examples()
@@ -81,6 +82,24 @@ def document(inventory: Inventory, broker: Broker) -> dict[str, Any]:
             **({"securitySchemes": security} if security else {}),
         },
     }
+
+
+def _symbolic_rows(inventory: Inventory) -> Iterator[TopicRow]:
+    """Yield a row per channel; shards are a parameter, and the shard of a station follows from its uuid."""
+    rows = catalogue(symbolic(_without_braces(inventory)))
+    if inventory.shards <= 1:
+        yield from rows
+        return
+    with_parameter = f"/{BRIDGE}/{{shard}}/"
+    by_channel = {row.channel: row for row in rows}  # the last one of each shard topic
+    for row in by_channel.values():
+        if row.channel.startswith("shard."):
+            topic, quality = (re.sub(rf"/{BRIDGE}/\d+/", with_parameter, each) for each in (row.topic, row.quality))
+            yield replace(row, topic=topic, quality=quality)
+        elif row.channel.startswith("bridge.") or f"/{BRIDGE}/" not in row.quality:
+            yield row
+        else:
+            yield replace(row, quality="")
 
 
 def _server(inventory: Inventory, broker: Broker, security: Mapping[str, object]) -> dict[str, Any]:
@@ -160,6 +179,10 @@ def _parameters(inventory: Inventory) -> dict[str, Any]:
             name: {"description": description, "enum": [location.prefix]}
             for location in inventory.locations
             for name, description in (location.prefix_parameter,)
+        },
+        "shard": {
+            "description": "A shard of the bridge, except shard 0, which has the topics without a number.",
+            "enum": [str(shard) for shard in range(1, inventory.shards)],
         },
         "evse": {"description": "A station: its alias, else its uuid.", "enum": list(ids)},
         "plug": _plug_parameter("A plug: its alias, else its uuid.", ids, certain=certain),

@@ -79,7 +79,7 @@ def kilowatt_hours(energy: float) -> float:
     return round(energy / 1000, 3)
 
 
-Subject = Literal["bridge", "station", "plug"]
+Subject = Literal["bridge", "shard", "station", "plug"]
 """The kind of thing that a topic describes."""
 
 

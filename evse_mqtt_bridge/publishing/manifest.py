@@ -89,11 +89,19 @@ class StationEntry:
 
 @dataclass(frozen=True, slots=True)
 class BridgeEntry:
-    """The manifest entry of the bridge itself; see `StationEntry`."""
+    """The manifest entry of the bridge itself, or of one of its shards; see `StationEntry`.
+
+    Attributes:
+        topics: The base topic and the shard.
+        client_id: The MQTT client id of the bridge.
+        locations: The locations of the outputs, in the order of publishing.
+        shards: The number of shards, in the entry of shard 0, which has the topics of all of them; 0: no fleet.
+    """
 
     topics: Topics
     client_id: str
     locations: tuple[Location, ...]
+    shards: int = 0
 
     @property
     def topic(self) -> str:
@@ -106,13 +114,15 @@ class BridgeEntry:
 
     def all_topics(self) -> dict[str, str]:
         """Return every topic in the order of clearing, the entry last."""
-        return _in_order_of_clearing(self)
+        others = (topic for shard in range(1, self.shards) for topic in self.topics.of_shard(shard).bridge)
+        return dict.fromkeys(others, "") | _in_order_of_clearing(self)
 
     def covers(self, other: "Entry") -> bool:
         """Return whether this entry has every topic of `other`."""
         return (
             isinstance(other, BridgeEntry)
-            and (self.topics, self.client_id) == (other.topics, other.client_id)
+            and (self.topic, self.client_id) == (other.topic, other.client_id)
+            and self.shards >= other.shards
             and set(self.locations) >= set(other.locations)
         )
 

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from evse_mqtt_bridge.domain.identifiers import is_alias, is_id
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
+from evse_mqtt_bridge.domain.shards import MOST_SHARDS, Claim
 from evse_mqtt_bridge.publishing.contract import CONTRACT_VERSION
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
 from evse_mqtt_bridge.publishing.message import JSON, Message
@@ -49,6 +50,7 @@ _TOPIC_RESERVE = 512
 _SURELY_FIT = 24
 """Number of plugs, in all entries together, that fit into one `info` whatever their names are."""
 
+_BRIDGE_INFO = re.compile(rf"/{BRIDGE}(/[1-9]\d?)?/info$")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -59,12 +61,14 @@ class BridgeFacts:
     Attributes:
         version: The bridge's version.
         started: When the bridge started, in UTC.
-        stations: Number of configured stations.
+        stations: Number of configured stations, of the shard if there are shards.
+        claim: Who holds the shard; `None`: there are no shards.
     """
 
     version: str
     started: datetime
     stations: int
+    claim: Claim | None = None
 
 
 def station_info(entry: StationEntry, client_id: str, previous: Iterable[StationEntry] = ()) -> Message:
@@ -110,6 +114,7 @@ def bridge_info(entry: BridgeEntry, facts: BridgeFacts, previous: Iterable[Bridg
         "started": timestamp(facts.started),
         "stations": facts.stations,
         **_recorded(entry.locations),
+        **_claim_content(facts.claim),
     }
     return _info(entry.topic, content, [{**_bridge_content(each), **_recorded(each.locations)} for each in previous])
 
@@ -140,7 +145,7 @@ def read_station(topics: Topics, topic: str, payload: bytes, client_ids: Contain
 
 
 def read_bridge(topic: str, payload: bytes, client_ids: Container[object]) -> tuple[BridgeEntry, ...]:
-    """Return the entries in a retained `bridge/info` under any base topic, the previous ones last.
+    """Return the entries in a retained `bridge/info`, or in that of a shard, under any base topic.
 
     Args:
         topic: The topic of the message.
@@ -148,9 +153,9 @@ def read_bridge(topic: str, payload: bytes, client_ids: Container[object]) -> tu
         client_ids: The MQTT client ids of this bridge.
 
     Returns:
-        The entries; none if this bridge did not publish the message.
+        The entries, the previous ones last; none if this bridge did not publish the message.
     """
-    if not topic.endswith(f"/{BRIDGE}/info"):  # most belong to stations, and parsing 20,000 of them is slow
+    if not _BRIDGE_INFO.search(topic):  # most belong to stations, and parsing 20,000 of them is slow
         return ()
     content = json_object(payload)
     entry = _bridge_entry(content)
@@ -200,14 +205,33 @@ def _station_entry(topics: Topics, topic_id: str, content: Mapping[str, object])
 
 
 def _bridge_content(entry: BridgeEntry) -> dict[str, object]:
-    return {"client_id": entry.client_id, "base_topic": entry.topics.base}
+    content: dict[str, object] = {"client_id": entry.client_id, "base_topic": entry.topics.base}
+    return content | ({"shards": entry.shards} if entry.shards else {}) | _shard_content(entry.topics.shard)
+
+
+def _shard_content(shard: int) -> dict[str, object]:
+    return {"shard": shard} if shard else {}
+
+
+def _claim_content(claim: Claim | None) -> dict[str, object]:
+    if claim is None:
+        return {}
+    engine = {"engine": claim.engine} if claim.engine else {}
+    return {"holder": claim.member, "claim": claim.number, **engine}
 
 
 def _bridge_entry(content: Mapping[str, object]) -> BridgeEntry | None:
     client_id, base = content.get("client_id"), content.get("base_topic")
     if not isinstance(client_id, str) or not isinstance(base, str) or not is_prefix(base):
         return None
-    return BridgeEntry(Topics(base), client_id, locations_from_manifest(Topics(base), content))
+    shard, shards = (_number(content.get(key), MOST_SHARDS) for key in ("shard", "shards"))
+    topics = Topics(base, shard)
+    return BridgeEntry(topics, client_id, locations_from_manifest(topics, content), shards)
+
+
+def _number(value: object, most: int) -> int:
+    """Return a number from 0 to `most`; 0 for any other value."""
+    return value if type(value) is int and 0 <= value <= most else 0
 
 
 def _info(topic: str, content: dict[str, object], previous: list[dict[str, object]]) -> Message:

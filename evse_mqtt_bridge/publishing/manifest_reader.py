@@ -26,16 +26,26 @@ class ManifestReader:
         client_id: The bridge's MQTT client id.
         own: The bridge's base topic.
         bridges: Further entries of this bridge, whose base topics and client ids count as well.
+        is_concerned: Returns whether this shard of the bridge has to read the entry of a station.
     """
 
-    def __init__(self, client_id: str, own: Topics, bridges: Iterable[BridgeEntry]) -> None:
+    def __init__(
+        self,
+        client_id: str,
+        own: Topics,
+        bridges: Iterable[BridgeEntry],
+        is_concerned: Callable[[StationEntry], bool] = lambda _: True,
+    ) -> None:
         self._client_id = client_id
         self._own = own
+        self._is_concerned = is_concerned
         self._filters: list[str] = []
         self._bases: dict[Topics, None] = {}
         self._client_ids: set[str] = set()
         self._stations: dict[str, tuple[StationEntry, ...]] = {}
         self._bridges: dict[str, tuple[BridgeEntry, ...]] = {}
+        self.of_other_shards: set[Topics] = set()
+        """The base topics below which only other shards have to read some entries."""
         self._known: frozenset[Topics] = frozenset()
         """The base topics that were read before the search began."""
         self._add_base(own, client_id)
@@ -114,19 +124,26 @@ class ManifestReader:
 
     def received(self, topic: str, payload: bytes) -> None:
         """Read a retained message; one that this bridge did not publish, or that was read before, is ignored."""
-        base = Topics(topic.rsplit("/", 2)[0])
+        is_own_info = topic == self._own.info
+        base = self._own if is_own_info else Topics(topic.rsplit("/", 2)[0])
         if base in self._known:
             return
         client_ids = self._client_ids if base in self._bases else {self._client_id}
-        if topic.endswith(f"/{BRIDGE}/info"):
+        if is_own_info or topic.endswith(f"/{BRIDGE}/info"):
             bridges = read_bridge(topic, payload, client_ids)
             # Only this bridge may write its own `info`, so only that one counts for other client ids.
             is_own = base == self._own
-            self._bridges[topic] = tuple(each for each in bridges if is_own or each.client_id == self._client_id)
-            for bridge in self._bridges[topic]:
+            known = tuple(each for each in bridges if is_own or each.client_id == self._client_id)
+            for bridge in known:
                 self._add_base(bridge.topics, bridge.client_id)
-        elif base in self._bases and (stations := read_station(base, topic, payload, client_ids)):
-            self._stations[topic] = stations
+            if is_own_info or not self._own.shard:  # shard 0 alone clears what it published
+                self._bridges[topic] = known
+        elif base in self._bases:
+            read = read_station(base, topic, payload, client_ids)
+            if stations := tuple(entry for entry in read if self._is_concerned(entry)):
+                self._stations[topic] = stations
+            if len(stations) < len(read):
+                self.of_other_shards.add(base)
 
     def _add_base(self, base: Topics, client_id: str) -> None:
         if base != self._own and base not in self._bases and len(self._bases) >= _MOST_BASES:

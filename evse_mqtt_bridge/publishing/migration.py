@@ -68,6 +68,9 @@ def plan_migration(
         rest = replace(entry, locations=tuple(kept))
         if new is None or not new.covers(rest):
             remaining.add(rest)
+    for held in previous.held:
+        remaining.add(held)
+    remaining.hold({held.topics for held in previous.held})
     stages = (*_merged(staged), tuple(clear(cleared)))
     return Migration(tuple(stage for stage in stages if stage), remaining)
 

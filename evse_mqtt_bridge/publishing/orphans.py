@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.domain.shards import MOST_SHARDS
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_station
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
@@ -17,7 +18,7 @@ from evse_mqtt_bridge.publishing.outputs.protocol import Location
 from evse_mqtt_bridge.publishing.payloads import json_object
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["Ownership", "is_online", "left_behind", "orphans", "orphans_elsewhere"]
+__all__ = ["Ownership", "left_behind", "online_topic", "orphans", "orphans_elsewhere"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Ownership:
         stations: The stations, by uuid.
         locations: The locations of the outputs.
         searched: Locations where orphans may be, including those of disabled outputs.
+        shards: The number of shards; 0: no fleet.
         former_ids: Further MQTT client ids of this bridge.
     """
 
@@ -38,6 +40,7 @@ class Ownership:
     stations: Mapping[str, Station]
     locations: tuple[Location, ...]
     searched: tuple[Location, ...]
+    shards: int = 0
     former_ids: frozenset[str] = frozenset()
 
     @property
@@ -48,7 +51,7 @@ class Ownership:
     @property
     def bridge_entry(self) -> BridgeEntry:
         """The bridge's own entry."""
-        return BridgeEntry(self.topics, self.client_id, self.locations)
+        return BridgeEntry(self.topics, self.client_id, self.locations, self.shards)
 
 
 def orphans(retained: Mapping[str, bytes], ownership: Ownership, *, everything: bool = False) -> list[str]:
@@ -80,9 +83,9 @@ def left_behind(retained: Mapping[str, bytes], ownership: Ownership) -> list[Own
     client_ids = frozenset(entry.client_id for entry in bridges)
     elsewhere = tuple(location for location in ownership.searched if location.manifest_key)
     return [
-        Ownership(entry.topics, entry.client_id, {}, (), (PlainLocation(entry.topics), *elsewhere), client_ids)
-        for entry in bridges
-        if entry.topics != ownership.topics
+        Ownership(base, client_id, {}, (), (PlainLocation(base), *elsewhere), MOST_SHARDS, client_ids)
+        for base, client_id in {entry.topics: entry.client_id for entry in bridges}.items()
+        if base != ownership.topics
     ]
 
 
@@ -101,10 +104,15 @@ def _unreadable(entries: Iterable[Entry], retained: Mapping[str, bytes]) -> set[
     return {topic for topics in recorded if not topics & retained.keys() for topic in topics}
 
 
-def is_online(retained: Mapping[str, bytes], ownership: Ownership) -> bool:
-    """Return whether the bridge's availability is `online`; after a crash, that lasts until the will is published."""
-    is_own = not _belongs_to_another_bridge(retained, ownership)
-    return is_own and retained.get(ownership.topics.availability) == b"online"
+def online_topic(retained: Mapping[str, bytes], ownership: Ownership) -> str:
+    """Return an availability topic of the bridge that is `online`; empty if there is none.
+
+    After a crash, it is `online` until the broker publishes the will.
+    """
+    if _belongs_to_another_bridge(retained, ownership):
+        return ""
+    topics = (ownership.topics.of_shard(shard).availability for shard in range(MOST_SHARDS))
+    return next((topic for topic in topics if retained.get(topic) == b"online"), "")
 
 
 def _belongs_to_another_bridge(retained: Mapping[str, bytes], ownership: Ownership) -> bool:

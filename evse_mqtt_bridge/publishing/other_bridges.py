@@ -134,7 +134,9 @@ class OtherBridges:
 
     def _live(self, uuid: str) -> Iterator[StationEntry]:
         for base, entry in self._stations.get(uuid, {}).items():
-            if base not in self._offline:
+            bridge = self._bridges.get(base)
+            # One shard of several may be offline while the others, which this client does not read, are live.
+            if base not in self._offline or (bridge is not None and bridge.shards > 1):
                 yield entry
 
 

@@ -54,7 +54,7 @@ def schema(row: TopicRow) -> Schema:
     """Return the schema of a payload; objects may get further keys without a new contract version."""
     owner, _, name = row.channel.partition(".")
     match owner, name:
-        case "bridge", "info":
+        case "bridge" | "shard", "info":
             return _object(row.description, _bridge_info(), previous=_bridge_entry())
         case "station", "info":
             return _object(row.description, _station_info(), previous=_station_entry())

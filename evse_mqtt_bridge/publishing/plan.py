@@ -1,11 +1,12 @@
 """The publishing plan: which stations are published, by which rules, and by which outputs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from evse_mqtt_bridge.domain.availability import Rules
 from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.domain.shards import ALL, Claim, Share
 from evse_mqtt_bridge.publishing.outputs.protocol import Location, Output
 from evse_mqtt_bridge.publishing.topics import Topics
 
@@ -23,6 +24,9 @@ class Plan:
         rules: The rules for availability.
         outputs: The outputs, in the order of publishing.
         birth_topic: The topic on which consumers announce their start; empty: none.
+        share: The shard that the plan is for; its stations are those of the shard.
+        uuids: The uuids of the stations of every shard by topic id; empty if there is one shard only.
+        claim: Who holds the shard; `None`: there are no shards.
     """
 
     topics: Topics
@@ -31,11 +35,23 @@ class Plan:
     rules: Rules
     outputs: tuple[Output, ...]
     birth_topic: str = ""
+    share: Share = ALL
+    uuids: Mapping[str, str] = field(default_factory=dict)
+    claim: Claim | None = None
 
     @property
     def locations(self) -> tuple[Location, ...]:
         """The locations of the outputs."""
         return tuple(output.location for output in self.outputs)
+
+    @property
+    def bridge_locations(self) -> tuple[Location, ...]:
+        """The locations of the bridge's own topics; shard 0 alone describes the bridge to consumers of discovery."""
+        return tuple(each for each in self.locations if not self.share.number or not each.manifest_key)
+
+    def is_configured(self, uuid: str) -> bool:
+        """Return whether a station belongs to any shard; rarely needed, as it may take a while."""
+        return uuid in self.stations or uuid in self.uuids.values()
 
     @cached_property
     def by_topic_id(self) -> Mapping[str, Station]:

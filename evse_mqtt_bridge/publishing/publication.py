@@ -27,12 +27,13 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
+from evse_mqtt_bridge.publishing.adoption import is_concerned, part_to_clear
 from evse_mqtt_bridge.publishing.clean_up import CleanUp
 from evse_mqtt_bridge.publishing.comparison import has_changes, is_published_alike
+from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry
 from evse_mqtt_bridge.publishing.manifest_reader import ManifestReader
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.migration import Migration, plan_migration
@@ -44,9 +45,6 @@ from evse_mqtt_bridge.publishing.renderer import BRIDGE_KEY, Renderer
 from evse_mqtt_bridge.publishing.subscriptions import Subscriptions
 from evse_mqtt_bridge.publishing.topics import covers
 from evse_mqtt_bridge.publishing.watch import Disturbance, Watch
-
-if TYPE_CHECKING:
-    from evse_mqtt_bridge.publishing.manifest import BridgeEntry
 
 __all__ = ["Phase", "Publication", "Subscriptions"]
 
@@ -159,12 +157,12 @@ class Publication:
                 if filters := self._meter_reader.filters:
                     return Subscriptions((), filters)
             for uuid, labels in self._reader.plugs(self._renderer.is_present):
-                self._stations.restore_plugs(uuid, labels)
-            self._stations.start_meters(self._meter_reader.meters)
+                if uuid in self.plan.stations:
+                    self._stations.restore_plugs(uuid, labels)
+            self._stations.start_meters(self._meter_reader.meters, self.plan.stations)
             self._meter_reader = None
             self._is_restored = True
-        for entry in self._reader.pop_entries():
-            self._renderer.previous.add(entry)
+        self._add_previous(self._reader.pop_entries())
         migration = self._planned_migration()
         if (migration.stages or migration.remaining) and (others := self.watch.next_subscriptions()):
             return others
@@ -192,8 +190,7 @@ class Publication:
             return found
         self.watch.others_read()
         if entries := self._reader.pop_entries():
-            for entry in entries:
-                self._renderer.previous.add(entry)
+            self._add_previous(entries)
             self._begin(self._planned_migration(), "searched")
         return None
 
@@ -210,6 +207,7 @@ class Publication:
         self._outbox.drop_all()
         self.watch.reset()
         self._renderer.previous.drop_stations()  # the broker has them
+        self._renderer.previous.release()
         if self._connected_as:
             self._renderer.previous.add(self._connected_as)
             self._renderer.previous.add(self._renderer.bridge_entry())
@@ -225,7 +223,16 @@ class Publication:
         self._renderer.previous.drop_bridges()
 
     def _new_reader(self) -> ManifestReader:
-        return ManifestReader(self.plan.client_id, self.plan.topics, self._renderer.previous.bridges)
+        plan = self.plan
+        return ManifestReader(
+            plan.client_id, plan.topics, self._renderer.previous.bridges, lambda entry: is_concerned(self.plan, entry)
+        )
+
+    def _add_previous(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if part := part_to_clear(self.plan, entry):
+                self._renderer.previous.add(part)
+        self._renderer.previous.hold(self._reader.of_other_shards - {self.plan.topics})
 
     def _next_filters(self, *, may_search: bool = False) -> tuple[str, ...]:
         return self._reader.next_filters(self.plan.client_id, self.plan.topics, may_search=may_search)
@@ -333,8 +340,7 @@ class Publication:
         self.watch.others.read_again()
         if self._phase not in (Phase.MIGRATING, Phase.LIVE):
             return
-        for entry in superseded:
-            self._renderer.previous.add(entry)
+        self._add_previous(superseded)
         migration = self._planned_migration()
         is_other = (plan.topics, plan.client_id, plan.outputs) != (old.topics, old.client_id, old.outputs)
         if migration.stages or is_other or self._phase is Phase.MIGRATING:
@@ -343,9 +349,9 @@ class Publication:
             self._publish_first(migration, [BRIDGE_KEY, *(uuid for uuid in plan.stations if uuid not in unchanged)])
 
     def _switch_to(self, plan: Plan) -> None:
-        old = self._renderer.bridge_entry()
+        old, old_stations = self._renderer.bridge_entry(), self.plan.stations
         self._renderer.plan = plan
-        self._stations.reconfigure(plan.stations, plan.rules)
+        self._stations.replace(old_stations, plan.stations, plan.rules)
         new = self._renderer.bridge_entry()
         if self._phase is not Phase.OFFLINE:
             self._renderer.previous.add(old)

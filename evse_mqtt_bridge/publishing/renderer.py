@@ -59,7 +59,9 @@ class Renderer:
 
     def bridge_entry(self) -> BridgeEntry:
         """Return the manifest entry of the bridge."""
-        return BridgeEntry(self.plan.topics, self.plan.client_id, self.plan.locations)
+        plan = self.plan
+        shards = 0 if plan.share.number else plan.share.shards
+        return BridgeEntry(plan.topics, plan.client_id, plan.bridge_locations, shards)
 
     def station_entry(self, station: Station, state: StationState) -> StationEntry:
         """Return the manifest entry of a station in a state."""
@@ -92,7 +94,7 @@ class Renderer:
             topic: The topic of the `info` that lists the entries, whose station has been published completely.
         """
         if topic == self.plan.topics.info:
-            return self._obsolete(self.previous.bridges, frozenset())
+            return self._obsolete(self.previous.bridges_to_clear, frozenset())
         owner = self._owner(topic)
         published = self._published_topics(owner) if owner else frozenset()
         return self._obsolete(self.previous.at(topic), published | {topic})
@@ -118,7 +120,8 @@ class Renderer:
         """Return the `info` of the bridge."""
         current = self.bridge_entry()
         previous = [entry for entry in self.previous.bridges if not current.covers(entry)]
-        return bridge_info(current, BridgeFacts(__version__, self.started, len(self.plan.stations)), previous)
+        facts = BridgeFacts(__version__, self.started, len(self.plan.stations), self.plan.claim)
+        return bridge_info(current, facts, previous)
 
     def station_info(self, station: Station, state: StationState) -> Message:
         """Return the `info` of a station."""

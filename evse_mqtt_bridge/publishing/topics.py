@@ -1,7 +1,7 @@
 """Builds and reads the plain topics; outputs/homeassistant/ builds those of discovery."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]
 
 _LONGEST_PREFIX = 200
 
-_STATION_NAMES = frozenset(field.name for field in STATION_FIELDS)
-_PLUG_NAMES = frozenset(field.name for field in PLUG_FIELDS)
+_STATION_NAMES = frozenset(each.name for each in STATION_FIELDS)
+_PLUG_NAMES = frozenset(each.name for each in PLUG_FIELDS)
 
 
 class StationTopic(NamedTuple):
@@ -41,30 +41,44 @@ class Topics:
     """Builds and reads the topics below `base` (one level or more, without a slash at either end).
 
     Ids are topic ids: an alias, else a uuid. Configuration and responses are validated before, so ids are not validated
-    here.
+    here. The topics of stations are those of every shard, so two objects that only differ by their shard are equal.
+
+    Attributes:
+        base: The base topic.
+        shard: The shard whose own topics these are, 0 to 63. A bridge without shards has those of shard 0.
     """
 
     base: str
+    shard: int = field(default=0, compare=False)
+
+    def of_shard(self, shard: int) -> "Topics":
+        """Return the topics of another shard."""
+        return Topics(self.base, shard)
+
+    @cached_property
+    def own_prefix(self) -> str:
+        """The prefix of the topics of the bridge itself, or of the shard, without a slash at the end."""
+        return f"{self.base}/{BRIDGE}/{self.shard}" if self.shard else f"{self.base}/{BRIDGE}"
 
     @cached_property
     def availability(self) -> str:
         """The topic of the bridge's availability, and of its will."""
-        return f"{self.base}/{BRIDGE}/availability"
+        return f"{self.own_prefix}/availability"
 
     @cached_property
     def info(self) -> str:
         """The topic of the bridge's manifest entry."""
-        return f"{self.base}/{BRIDGE}/info"
+        return f"{self.own_prefix}/info"
 
     @cached_property
     def marker(self) -> str:
         """The topic of the marker, which shows the bridge that it has received all retained messages."""
-        return f"{self.base}/{BRIDGE}/marker"
+        return f"{self.own_prefix}/marker"
 
     @cached_property
     def bridge(self) -> tuple[str, ...]:
         """Every topic of the bridge itself."""
-        return tuple(f"{self.base}/{BRIDGE}/{field.name}" for field in BRIDGE_FIELDS)
+        return tuple(f"{self.own_prefix}/{each.name}" for each in BRIDGE_FIELDS)
 
     @cached_property
     def manifest_filter(self) -> str:

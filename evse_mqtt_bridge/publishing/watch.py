@@ -89,7 +89,9 @@ class Watch:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """The subscriptions, by the current plan."""
+        """The subscriptions, by the current plan. A shard has none: it would receive what all other shards publish."""
+        if self._renderer.plan.share.shards > 1:
+            return ()
         return tuple(each for location in self._renderer.plan.locations for each in location.watched())
 
     @property

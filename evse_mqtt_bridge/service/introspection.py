@@ -58,7 +58,7 @@ class Introspection:
     @property
     def plan(self) -> Plan:
         """The current publishing plan."""
-        return self._publishing.publication.plan
+        return self._publishing.plan
 
     @property
     def energy_history(self) -> HistoryReader:
@@ -85,7 +85,7 @@ class Introspection:
                 version=__version__,
                 client_id=mqtt.client_id,
                 base_topic=mqtt.base_topic,
-                started=self._publishing.publication.started,
+                started=self._publishing.started,
                 cloud=self._polling.settings.base_url,
                 transport=self._polling.transport_name,
             ),
@@ -112,11 +112,11 @@ class Introspection:
         inputs = MetricInputs(
             at=self._clock.utc(),
             build=Build(__version__, platform.python_version(), transport=self._polling.transport_name),
-            started=self._publishing.publication.started,
+            started=self._publishing.started,
             configured=observers.reload_status.configured,
             last_reload_accepted=observers.reload_status.last_accepted,
             connected=observers.broker_status.connected,
-            published=self._publishing.session.published,
+            published=self._publishing.published,
             dropped_log_lines=self._logging.dropped_lines,
             history=self._recording.counts,
             counters=observers.counters,
@@ -145,14 +145,14 @@ class Introspection:
     def _health_inputs(self) -> HealthInputs:
         now = self._clock.monotonic()
         settings, poller = self._polling.settings, self._polling.poller
-        rate = settings.max_requests_per_second
+        rate = poller.rate
         return HealthInputs(
             loop_lag=self._loop_lag.worst,
             poll_delay=min(poller.delay, max(0.0, now - poller.held_until)),
             since_last_poll=now - self._observers.poll_status.last_poll,
             request_timeout=settings.timeout,
             on_hold=poller.held,
-            connected=self._publishing.session.is_live,
+            connected=self._publishing.is_live,
             broker_error=self._observers.broker_status.error,
             stations=len(self._stations.all),
             longest_request=poller.oldest_request_age,

@@ -3,19 +3,27 @@
 Every poll passes through the pipeline, so it does nothing but call the others.
 """
 
+from typing import Protocol
+
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, Listener, StateAged, TokenRejected
-from evse_mqtt_bridge.domain.model import Outcome, StationState
+from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
-from evse_mqtt_bridge.service.components.publishing import Publishing
 
 __all__ = ["Pipeline"]
+
+
+class Publisher(Protocol):
+    """Publishes the changes of stations."""
+
+    def station_changed(self, station: Station, old: StationState, new: StationState) -> object:
+        """Publish what leads from one state to another."""
 
 
 class Pipeline:
     """The only place that joins polling, states, publishing and listeners."""
 
-    def __init__(self, stations: Stations, publishing: Publishing, listener: Listener) -> None:
+    def __init__(self, stations: Stations, publishing: Publisher, listener: Listener) -> None:
         self._stations = stations
         self._publishing = publishing
         self._listener = listener
@@ -30,7 +38,7 @@ class Pipeline:
             seconds: Duration of the request.
         """
         event = self._stations.apply_outcome(uuid, outcome, moment, seconds)
-        self._publishing.session.station_changed(event.station, event.old, event.new)
+        self._publishing.station_changed(event.station, event.old, event.new)
         self._listener.poll_completed(event)
         if self._stations.has_consequences:
             self._apply_consequences(moment)
@@ -50,7 +58,7 @@ class Pipeline:
                     self._listener.cloud_answering(event)
 
     def _state_aged(self, event: StateAged) -> None:
-        self._publishing.session.station_changed(event.station, event.old, event.new)
+        self._publishing.station_changed(event.station, event.old, event.new)
         self._listener.state_aged(event)
 
     def age(self, moment: Moment, limit: int) -> bool:

@@ -91,7 +91,7 @@ _STEPS = (
     Step(
         Action.STOP,
         ComponentName.PUBLISHING,
-        frozenset({"mqtt"}),
+        frozenset({"mqtt", "fleet"}),
         "The bridge publishes `offline` to the old broker on the old topics, so before the topics change.",
     ),
     Step(
@@ -127,13 +127,13 @@ _STEPS = (
     Step(
         Action.RECONFIGURE,
         ComponentName.PUBLISHING,
-        frozenset({"mqtt", "polling", "homeassistant", "http", "stations"}),
+        frozenset({"mqtt", "fleet", "polling", "homeassistant", "http", "stations"}),
         "The publication has a new station before its first poll.",
     ),
     Step(
         Action.RECONFIGURE,
         ComponentName.POLLING,
-        frozenset({"cloud", "polling", "stations"}),
+        frozenset({"cloud", "fleet", "polling", "stations"}),
         "The poller drops removed stations before another poll completes.",
     ),
     Step(
@@ -145,8 +145,8 @@ _STEPS = (
     Step(
         Action.START,
         ComponentName.PUBLISHING,
-        frozenset({"mqtt"}),
-        "The session connects to the broker before new results arrive.",
+        frozenset({"mqtt", "fleet"}),
+        "The sessions connect to the broker before new results arrive.",
     ),
     Step(
         Action.START,

@@ -16,8 +16,8 @@ from typing import Any
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.load import Loaded
-from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.domain.availability import Rules
 from evse_mqtt_bridge.domain.events import (
     ClockChanged,
     ConfigurationApplied,
@@ -121,11 +121,10 @@ class Supervisor:
         self._listeners = Listeners(self._observers)
         self._logging = Logging(log, self._observers.event_log, log_writer)
         self._uncaught_errors = UncaughtErrors(lambda: self._logging.logger, loop.time)
-        plan = publishing_plan(config)
-        stations = Stations(plan.stations, plan.rules, clock.monotonic())
-        self._publishing = Publishing(config, plan, stations, clock, self._listeners)
+        stations = Stations({}, Rules(), clock.monotonic())
+        self._publishing = Publishing(config, stations, clock, self._listeners)
         self._pipeline = Pipeline(stations, self._publishing, self._listeners)
-        self._polling = Polling(config, clock, self._pipeline.on_result)
+        self._polling = Polling(config, clock, self._pipeline.on_result, self._publishing)
         self._recording = Recording(config, self._observers.recorder, self._listeners)
         self._history_reader = HistoryReader(config, clock, lambda: self._recording.counts.error)
         self._stations = stations
@@ -172,7 +171,7 @@ class Supervisor:
         for component in (self._recording, *self._owners, self._web_server):
             await component.start()
         self._notifier.ready(self._introspection.status_line())
-        self._log(LogEvent.BRIDGE_STARTED, version=__version__, stations=len(self._config.stations))
+        self._log(LogEvent.BRIDGE_STARTED, version=__version__, stations=len(self._stations.all))
 
     async def supervise(self, controls: Controls, load: Callable[[], Loaded] | None) -> None:
         """Watch the components and reload on request, until `controls.stop` is set.
@@ -230,7 +229,7 @@ class Supervisor:
     def _clock_changed(self, shift: timedelta) -> None:
         self._listeners.clock_changed(ClockChanged(shift))
         # Later, because anything may have asked for the time, the session itself, too.
-        asyncio.get_running_loop().call_soon(lambda: self._publishing.session.clock_changed(shift))
+        asyncio.get_running_loop().call_soon(lambda: self._publishing.clock_changed(shift))
 
     # Reload
 

@@ -29,6 +29,11 @@ STATION = """\
 edge_device_id = "1"
 uuid = "a"
 """
+FLEET = """\
+[fleet]
+engine = "static"
+share = "0"
+"""
 TOKEN = 'token = "t"\n'
 
 
@@ -223,7 +228,9 @@ def test_every_setting_is_read_from_environment(setting: Setting, tmp_path: Path
     """A value that is invalid for every setting causes an error for its variable, so the variable was read."""
     path = tuple(0 if part == EACH else part for part in setting.path)
     with pytest.raises(ConfigError) as caught:
-        parse(BASE + "[mqtt.tls]\n" + STATION + TOKEN, tmp_path / "config.toml", {variable_name(path): "/\x01 #"})
+        parse(
+            BASE + "[mqtt.tls]\n" + FLEET + STATION + TOKEN, tmp_path / "config.toml", {variable_name(path): "/\x01 #"}
+        )
     assert [problem.source for problem in caught.value.problems] == [variable_name(path)]
 
 

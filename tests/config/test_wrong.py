@@ -25,6 +25,7 @@ edge_device_id = "1"
 uuid = "a"
 token = "{SECRET}"
 """
+FLEET = '[fleet]\nengine = "static"\nshare = "0"\n'
 GOOD = MQTT + STATION
 SECOND = STATION.replace('"a"', '"b"')
 NO_TOKEN = MQTT + '[[stations]]\nedge_device_id = "1"\nuuid = "a"\n'
@@ -495,6 +496,36 @@ TABLE = [
         GOOD,
         "EVSE_MQTT_BRIDGE__POLLING__INTERVAL: polling.interval: must be less than polling.stale_after, which is 1200",
         env(POLLING__INTERVAL="1200"),
+    ),
+    Wrong(
+        "fleet-without-engine",
+        GOOD + "[fleet]\n",
+        'config.toml:7: fleet.engine: is missing; expected "static"',
+    ),
+    Wrong(
+        "fleet-without-share",
+        GOOD + '[fleet]\nengine = "static"\n',
+        'config.toml:7: fleet.share: must be shards such as "0-7" or "0, 2, 4", or a part such as "0/2"',
+    ),
+    Wrong(
+        "fleet-with-too-many-shards",
+        GOOD + '[fleet]\nengine = "static"\nshards = 65\nshare = "0"\n',
+        "config.toml:9: fleet.shards: expected a whole number from 1 to 64",
+    ),
+    Wrong(
+        "fleet-with-qos-2",
+        MQTT + "qos = 2\n" + STATION + FLEET,
+        "config.toml:3: mqtt.qos: must be 0 or 1 with [fleet], as shards continue the sessions of other members",
+    ),
+    Wrong(
+        "fleet-with-mqtt-3",
+        MQTT + 'protocol = "3.1.1"\n' + STATION + FLEET,
+        'config.toml:3: mqtt.protocol: must be "5" or "auto" with [fleet], as only MQTT 5 delays the will',
+    ),
+    Wrong(
+        "fleet-with-long-client-id",
+        MQTT + f'client_id = "{"c" * 126}"\n' + STATION + FLEET,
+        "config.toml:3: mqtt.client_id: must have at most 125 characters with [fleet], as shards append their number",
     ),
 ]
 

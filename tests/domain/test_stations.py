@@ -81,7 +81,7 @@ def test_reconfigure_with_other_limit_evaluates_all_stations() -> None:
     for uuid in _UUIDS:
         _poll(stations, uuid, 0)
     assert _aged(stations, at(100)) == {}
-    stations.reconfigure({uuid: Station(uuid, 30) for uuid in _UUIDS[1:]}, _RULES)
+    stations.replace(_UUIDS, {uuid: Station(uuid, 30) for uuid in _UUIDS[1:]}, _RULES)
     assert _aged(stations, at(101)) == dict.fromkeys(_UUIDS[1:], Reason.STALE)
 
 

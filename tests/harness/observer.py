@@ -1,5 +1,6 @@
 """An MQTT client that records every message, so that a test can wait for and inspect them."""
 
+import re
 import socket
 import ssl
 import threading
@@ -25,7 +26,7 @@ __all__ = ["Observer", "ReceivedMessage", "retained_messages"]
 
 _MARKER = "observer-marker/"
 
-_BRIDGE_MARKER = "/bridge/marker"
+_BRIDGE_MARKER = re.compile(r"/bridge(/\d+)?/marker$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +264,7 @@ class Observer:
                 self.messages.append(
                     ReceivedMessage(message.topic, payload, message.retain, message.qos, at, content_type)
                 )
-                if message.topic.endswith(_BRIDGE_MARKER):
+                if _BRIDGE_MARKER.search(message.topic):
                     pass
                 elif payload:
                     self.latest[message.topic] = payload

@@ -61,7 +61,7 @@ class _Bridge:
         self._stations.start_meters({})
 
     def reconfigure(self, plan: Plan) -> None:
-        self._stations.reconfigure(plan.stations, _RULES)
+        self._stations.replace(list(self._stations.all), plan.stations, _RULES)
         self.plan = plan
 
     def stations(self, after: int = -1) -> dict[str, StationSnapshot]:

@@ -53,6 +53,7 @@ _INVENTORIES = {
     "no alias": _inventory(stations=(_SOUTH,), plugs={}),
     "no station": _inventory(stations=()),
     "braces in prefixes": _inventory(topics=Topics("site {1}"), locations=_locations("site {1}", "ha{}", "entity")),
+    "shards": _inventory(shards=3),
     "slashes in prefixes": _inventory(topics=Topics("a/b"), locations=_locations("a/b", "c/d", "device")),
 }
 _BROKERS = {

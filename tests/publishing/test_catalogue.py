@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.domain.shards import shard_of
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.publishing import payload_schemas
 from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
@@ -182,3 +183,19 @@ def test_removed_topic_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = differences(before, contract())
     assert found
     assert all(line.startswith("removed: topics > evse/bridge/") for line in found)
+
+
+def test_rows_of_a_station_name_the_availability_of_its_shard() -> None:
+    """In a SCADA list, an energy counter is valid while the shard of its station is online."""
+    rows = _rows(_inventory(shards=16))
+    qualities = {
+        rows[f"site/evse/{topic_id}/energy"].quality for topic_id in ("garage-north/left", f"{_SOUTH.uuid}/p3")
+    }
+    shards = [shard_of(station.uuid, 16) for station in (_NORTH, _SOUTH)]
+    assert qualities == {f"site/evse/bridge/{shard}/availability" for shard in shards}
+    assert 0 not in shards
+    assert {topic for topic in rows if "/bridge/" in topic} == {
+        f"site/evse/bridge/{prefix}{name}"
+        for prefix in ("", *(f"{shard}/" for shard in range(1, 16)))
+        for name in ("availability", "info")
+    }

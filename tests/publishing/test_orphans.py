@@ -9,7 +9,7 @@ from evse_mqtt_bridge.domain.availability import Rules, advance
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, station_info
-from evse_mqtt_bridge.publishing.orphans import Ownership, is_online, orphans
+from evse_mqtt_bridge.publishing.orphans import Ownership, online_topic, orphans
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
@@ -199,9 +199,9 @@ def test_everything_keeps_topics_of_another_bridge() -> None:
     assert orphans(retained, _ownership(_NORTH), everything=True) == []
 
 
-def test_is_online_reads_the_bridges_own_availability() -> None:
+def test_online_topic_is_the_bridges_own_availability() -> None:
     owned, retained = _ownership(_NORTH), _published(_NORTH)
-    assert is_online(retained, owned)
-    assert not is_online({**retained, "evse/bridge/availability": b"offline"}, owned)
-    assert not is_online({}, owned)
-    assert not is_online(_published(_NORTH, client_id="another"), owned)
+    assert online_topic(retained, owned) == "evse/bridge/availability"
+    assert not online_topic({**retained, "evse/bridge/availability": b"offline"}, owned)
+    assert not online_topic({}, owned)
+    assert not online_topic(_published(_NORTH, client_id="another"), owned)

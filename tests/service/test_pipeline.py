@@ -18,8 +18,6 @@ from evse_mqtt_bridge.domain.events import (
 )
 from evse_mqtt_bridge.domain.model import Outcome, Reason, Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
-from evse_mqtt_bridge.polling.poller import Clock
-from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.pipeline import Pipeline
 from tests.harness.samples import NOW, failure, reading, rejection
 
@@ -66,10 +64,7 @@ def recorder() -> _Recorder:
 @pytest.fixture
 def pipeline(recorder: _Recorder) -> Pipeline:
     plan = publishing_plan(_CONFIG)
-    stations = Stations(plan.stations, plan.rules, started=0.0)
-    publishing = Publishing(_CONFIG, plan, stations, Clock(lambda: 0.0, lambda: 0.0, lambda: NOW), recorder)
-    publishing.session = recorder  # type: ignore[assignment]  # stands in for the session
-    return Pipeline(stations, publishing, recorder)
+    return Pipeline(Stations(plan.stations, plan.rules, started=0.0), recorder, recorder)
 
 
 def test_on_result_returns_the_new_state(pipeline: Pipeline) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Outcome, StationState
 from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.support.errors import ConfigError
 from tests.harness import Authority
@@ -36,11 +38,21 @@ def _on_result(_uuid: str, _outcome: Outcome, _moment: Moment, _seconds: float) 
     return StationState()
 
 
+class _All:
+    """Stands in for the shards of a bridge without a fleet."""
+
+    held_part = 1.0
+
+    @property
+    def plan(self) -> Plan:
+        return publishing_plan(_config(stations=[_station(_FIRST), _station(_SECOND)]))
+
+
 @pytest.fixture
 async def polling() -> AsyncIterator[Polling]:
     """Polling that is prepared, and not started."""
     config = _config()
-    component = Polling(config, Clock(lambda: 1000.0, lambda: 0.5), _on_result)
+    component = Polling(config, Clock(lambda: 1000.0, lambda: 0.5), _on_result, _All())
     await component.prepare(config)
     yield component
     await component.stop()
@@ -85,7 +97,7 @@ async def test_prepare_with_a_renewed_ca_file_replaces_the_client(tmp_path: Path
     ca_file = tmp_path / "ca.pem"
     shutil.copy(old.ca_file, ca_file)
     config = _config(cloud={"base_url": "https://cloud.test", "ca_file": str(ca_file)})
-    polling = Polling(config, Clock(lambda: 1000.0, lambda: 0.5), _on_result)
+    polling = Polling(config, Clock(lambda: 1000.0, lambda: 0.5), _on_result, _All())
     await polling.prepare(config)
     poller, digest = polling.poller, polling.ca_digest
     await polling.prepare(config)

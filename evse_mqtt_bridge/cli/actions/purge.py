@@ -12,7 +12,7 @@ from evse_mqtt_bridge.config.plan import ownership
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.mqtt.one_shot import OneShotClient, one_shot_client
 from evse_mqtt_bridge.publishing.message import clear
-from evse_mqtt_bridge.publishing.orphans import Ownership, is_online, left_behind, orphans, orphans_elsewhere
+from evse_mqtt_bridge.publishing.orphans import Ownership, left_behind, online_topic, orphans, orphans_elsewhere
 from evse_mqtt_bridge.publishing.other_bridges import OtherBridges
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import UnavailableError
@@ -78,8 +78,8 @@ async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Resul
     async with one_shot_client(config.mqtt, "purge") as client:
         retained = await client.retained(owned.filters)
         found = orphans(retained, owned, everything=everything)
-        online_topic = owned.topics.availability if is_online(retained, owned) else ""
-        is_allowed = confirmed and not (everything and online_topic)
+        online = online_topic(retained, owned)
+        is_allowed = confirmed and not (everything and online)
         topics = [topic for topic in found if topic.startswith(f"{owned.topics.base}/")]
         if topics and is_allowed:
             await client.publish(clear(topics))
@@ -89,7 +89,7 @@ async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Resul
         more = [topic for topic in found if topic not in claimed and topic not in topics]
         for other in left_behind(retained, owned):
             retained = await client.retained(other.filters, is_optional=True)
-            if not is_online(retained, other):
+            if not online_topic(retained, other):
                 more += orphans_elsewhere(retained, other, owned)
         more = sorted(set(more).difference(topics, claimed))
         if more and is_allowed and client.is_connected:
@@ -100,7 +100,7 @@ async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Resul
         async with one_shot_client(config.mqtt, "purge") as client:
             await client.publish(clear(more))
             refused.update(client.rejected)
-    return _Result(sorted({*topics, *more}), sorted(refused), online_topic)
+    return _Result(sorted({*topics, *more}), sorted(refused), online)
 
 
 async def _claimed_topics(client: OneShotClient, retained: Mapping[str, bytes], owned: Ownership) -> frozenset[str]:

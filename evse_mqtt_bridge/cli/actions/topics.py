@@ -18,6 +18,7 @@ from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.model import Failure
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS, drop_plugs_without_topic
+from evse_mqtt_bridge.domain.shards import shard_of
 from evse_mqtt_bridge.mqtt.one_shot import one_shot_client
 from evse_mqtt_bridge.publishing.asyncapi import Broker, document
 from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
@@ -53,7 +54,8 @@ def list_topics(config: Path | None, *, output: str, online: bool, with_discover
     plan = publishing_plan(loaded)
     plugs, errors = asyncio.run(_find_plugs(loaded, plan)) if online and plan.stations else ({}, [])
     stations = tuple(plan.stations.values())
-    inventory = Inventory(plan.topics, plan.client_id, loaded.mqtt.qos, stations, plan.locations, plugs)
+    shards = loaded.fleet.shards if loaded.fleet else 0
+    inventory = Inventory(plan.topics, plan.client_id, loaded.mqtt.qos, stations, plan.locations, plugs, shards)
     click.echo(_render(inventory, loaded.mqtt, output, with_discovery=with_discovery), nl=False)
     for error in errors:
         click.echo(error, err=True)
@@ -124,7 +126,7 @@ async def _find_plugs(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
     """
     broker_errors = []
     try:
-        plugs = await _plugs_from_broker(config.mqtt, plan)
+        plugs = await _plugs_from_broker(config, plan)
     except UnavailableError as error:
         plugs, broker_errors = {}, [str(error)]
     unknown = [station for station in config.stations if station.uuid not in plugs]
@@ -141,16 +143,19 @@ async def _find_plugs(config: Config, plan: Plan) -> tuple[Plugs, list[str]]:
     return plugs, [*broker_errors, *errors] if errors else []
 
 
-async def _plugs_from_broker(settings: Mqtt, plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Return the plugs in the manifest entries of the bridge; none if it is not online."""
-    filters = [plan.topics.availability, plan.topics.manifest_filter]
-    async with one_shot_client(settings, "topics") as client:
-        retained = await client.retained(filters)
-    if retained.get(plan.topics.availability) != b"online":
-        return {}
+async def _plugs_from_broker(config: Config, plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return the plugs in the manifest entries of the bridge, except those of shards that are not online."""
+    shards = config.fleet.shards if config.fleet else 1
+    availability = {shard: plan.topics.of_shard(shard).availability for shard in range(shards)}
+    async with one_shot_client(config.mqtt, "topics") as client:
+        retained = await client.retained([*availability.values(), plan.topics.manifest_filter])
+    online = {shard for shard, topic in availability.items() if retained.get(topic) == b"online"}
     read = (read_station(plan.topics, *item, {plan.client_id}) for item in retained.items())
     return {
         entries[0].uuid: tuple(entries[0].plugs)
         for entries in read
-        if entries and entries[0].plugs and entries[0].uuid in plan.stations
+        if entries
+        and entries[0].plugs
+        and entries[0].uuid in plan.stations
+        and shard_of(entries[0].uuid, shards) in online
     }

@@ -63,6 +63,10 @@ class PlainLocation:
         """Return the location below another base topic."""
         return PlainLocation(Topics(prefix))
 
+    def of_shard(self, shard: int) -> "PlainLocation":
+        """Return the location whose bridge topics are those of a shard."""
+        return PlainLocation(self.topics.of_shard(shard))
+
     def bridge_topics(self, client_id: str) -> tuple[str, ...]:  # noqa: ARG002  # the protocol
         """Return the topics of the bridge itself, without its manifest entry."""
         return (self.topics.availability,)
@@ -108,7 +112,9 @@ class PlainLocation:
     def bridge_rows(self, client_id: str) -> Iterator[TopicRow]:  # noqa: ARG002  # the protocol
         """Yield the topics of the bridge itself."""
         prefix = self.topics.availability.removesuffix("availability")
-        return (self._row("bridge", prefix, field, "bridge") for field in BRIDGE_FIELDS)
+        shard = self.topics.shard
+        owner: Subject = "shard" if shard else "bridge"
+        return (self._row(owner, prefix, field, f"shard {shard}" if shard else "bridge") for field in BRIDGE_FIELDS)
 
     def station_rows(self, station: Station) -> Iterator[TopicRow]:
         """Yield the topics of a station."""

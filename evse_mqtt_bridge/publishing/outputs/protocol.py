@@ -55,6 +55,9 @@ class Location(Protocol):
     def with_prefix(self, prefix: str) -> "Location":
         """Return the same location below another prefix."""
 
+    def of_shard(self, shard: int) -> "Location":
+        """Return the same location for another shard of the bridge."""
+
     def bridge_topics(self, client_id: str) -> tuple[str, ...]:
         """Return the topics of the bridge itself, in the order of clearing."""
 

@@ -1,25 +1,47 @@
 """Polling as a component: the cloud client, a request per station, and the poller."""
 
 from collections.abc import Awaitable, Mapping
+from typing import Protocol
 
 from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
 from evse_mqtt_bridge.config.schema import Cloud, Config, StationConfig
 from evse_mqtt_bridge.domain.model import Outcome
 from evse_mqtt_bridge.polling.poller import Clock, OnResult, Poller
+from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.service.components.component import BackgroundTask, WatchedComponent
 from evse_mqtt_bridge.support.files import file_digest
 
-__all__ = ["Polling"]
+__all__ = ["HeldShards", "Polling"]
+
+
+class HeldShards(Protocol):
+    """The shards of this process."""
+
+    @property
+    def plan(self) -> Plan:
+        """Their joint plan, whose stations are polled."""
+
+    @property
+    def held_part(self) -> float:
+        """The part of all shards that they are, from 0 to 1."""
 
 
 class Polling(WatchedComponent):
-    """Polls the configured stations, and passes each result to `on_result`."""
+    """Polls the stations of the shards that run in this process, and passes each result to `on_result`.
 
-    def __init__(self, config: Config, clock: Clock, on_result: OnResult) -> None:
+    Args:
+        config: The configuration.
+        clock: Sources of time and randomness.
+        on_result: Receives the results.
+        held: The shards, which have their part of the requests per second.
+    """
+
+    def __init__(self, config: Config, clock: Clock, on_result: OnResult, held: HeldShards) -> None:
         self.task = BackgroundTask("poller")
         self._config = config
         self._clock = clock
         self._on_result = on_result
+        self._held = held
         self._client = self._prepared = CloudClient(config.cloud)
         self._prepared_ca_digest = ""
         self._ca_digest: str | None = None
@@ -70,7 +92,7 @@ class Polling(WatchedComponent):
     def reconfigure(self, new: Config) -> None:
         """Add and remove stations. A client that was replaced in `prepare` gets a poller of its own."""
         old, self._config = self._config, new
-        known = {entry.uuid: entry for entry in old.stations}
+        known = {entry.uuid: entry for entry in old.stations if entry.uuid in self._requests}
         if self._prepared is not self._client:
             known = {}
             held_until = self._poller.held_until
@@ -79,6 +101,7 @@ class Polling(WatchedComponent):
             self._poller = self._new_poller(new)
             if new.cloud.base_url == old.cloud.base_url:  # another API did not request the pause
                 self._poller.hold(held_until)
+        self._poller.set_rate(self._rate(new))
         self._poller.max_backoff = new.polling.max_backoff
         self._assign_stations(new, known)
 
@@ -88,15 +111,19 @@ class Polling(WatchedComponent):
             self._on_result,
             self._clock,
             concurrency=config.cloud.max_concurrency,
-            rate=config.cloud.max_requests_per_second,
+            rate=self._rate(config),
             max_backoff=config.polling.max_backoff,
         )
 
+    def _rate(self, config: Config) -> float:
+        return config.cloud.max_requests_per_second * self._held.held_part
+
     def _assign_stations(self, config: Config, known: Mapping[str, StationConfig]) -> None:
         """Pass the stations to the poller, which polls at once those whose request is not `known` (by uuid)."""
-        intervals = {entry.uuid: entry.interval or config.polling.interval for entry in config.stations}
-        changed = frozenset(entry.uuid for entry in config.stations if _is_changed(known.get(entry.uuid), entry))
-        for entry in config.stations:
+        stations = [entry for entry in config.stations if entry.uuid in self._held.plan.stations]
+        intervals = {entry.uuid: entry.interval or config.polling.interval for entry in stations}
+        changed = frozenset(entry.uuid for entry in stations if _is_changed(known.get(entry.uuid), entry))
+        for entry in stations:
             if entry.uuid in changed:
                 token = entry.token.get_secret_value()
                 self._requests[entry.uuid] = self._client.prepare(entry.edge_device_id, entry.uuid, token)

@@ -71,6 +71,10 @@ class DiscoveryLocation:
         """Return the location below another prefix."""
         return replace(self, prefix=prefix)
 
+    def of_shard(self, shard: int) -> "DiscoveryLocation":  # noqa: ARG002  # the protocol
+        """Return this location, which is that of all shards."""
+        return self
+
     def bridge_topics(self, client_id: str) -> tuple[str, ...]:
         """Return the discovery topics of a bridge."""
         return discovery.bridge_topics(self.prefix, self.form, client_id)
@@ -118,9 +122,10 @@ class DiscoveryLocation:
 
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
         """Yield the discovery topics of this program whose entities depend on the bridge's availability topic."""
-        availability = json.dumps(topics.availability, ensure_ascii=False).encode()
+        prefix = re.escape(json.dumps(topics.of_shard(0).own_prefix, ensure_ascii=False)[:-1])
+        availability = re.compile(rf'{prefix}(/[1-9]\d?)?/availability"'.encode())
         for topic, payload in retained.items():
-            if topic.endswith("/config") and availability in payload:
+            if topic.endswith("/config") and availability.search(payload):
                 match json_object(payload):
                     case {"origin": {"name": str(name)}} if name == ORIGIN:
                         yield topic

@@ -25,8 +25,9 @@ class HomeAssistant:
         return DiscoveryLocation(self.discovery.prefix, self.discovery.form)
 
     def bridge(self, part: Part) -> Iterable[Message]:
-        """Return the messages of the bridge's device."""
-        return discovery.bridge(self.discovery) if part is Part.DISCOVERY else ()
+        """Return the messages of the bridge's device, which shard 0 publishes for all shards."""
+        is_due = part is Part.DISCOVERY and not self.discovery.topics.shard
+        return discovery.bridge(self.discovery) if is_due else ()
 
     def station(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
         """Return the messages of the station's device if `old` is `None`, and of new and relabelled plugs."""

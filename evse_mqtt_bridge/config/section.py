@@ -1,0 +1,13 @@
+"""The base of the tables in the configuration."""
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Section"]
+
+
+class Section(BaseModel):
+    """Base of the tables: immutable, rejects unknown keys, converts no types and keeps values out of error messages."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )

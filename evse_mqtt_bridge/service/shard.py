@@ -1,0 +1,143 @@
+"""One shard of the running bridge: its publication, and its session with the broker."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from evse_mqtt_bridge.config.schema import Config, Mqtt
+from evse_mqtt_bridge.config.shard_settings import shard_settings
+from evse_mqtt_bridge.domain.events import BrokerConnected, BrokerDisconnected, ConsumerStarted, Listener, Listeners
+from evse_mqtt_bridge.domain.stations import Stations
+from evse_mqtt_bridge.mqtt.connect_options import PERSISTENCE, Persistence
+from evse_mqtt_bridge.mqtt.session import Chance, Session
+from evse_mqtt_bridge.publishing.adoption import needs_manifest
+from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.publishing.publication import Publication
+from evse_mqtt_bridge.service.components.component import BackgroundTask
+
+__all__ = ["Connections", "Shard"]
+
+
+class Connections:
+    """Combines the connections of the shards to one event each, so that an outage of the broker is one outage.
+
+    The broker counts as connected when every shard is. Each lost connection and failed attempt is an event.
+
+    Args:
+        listener: Receives the events.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._disconnected: set[int] = set()
+        self._shards: Sequence[int] = ()
+
+    def begin(self, shards: Sequence[int]) -> None:
+        """Expect the connections of these shards."""
+        self._shards, self._disconnected = shards, set(shards)
+
+    def listener(self, shard: int) -> Listener:
+        """Return the listener for the session of a shard."""
+        combined = Listeners((self._listener,))
+
+        def connected(event: BrokerConnected) -> None:
+            self._disconnected.discard(shard)
+            if not self._disconnected:
+                self._listener.broker_connected(event)
+
+        def disconnected(event: BrokerDisconnected) -> None:
+            self._disconnected.add(shard)
+            detail = f"shard {shard}: {event.detail}"
+            self._listener.broker_disconnected(BrokerDisconnected(event.reason, detail, event.retry_in))
+
+        def consumer_started(event: ConsumerStarted) -> None:
+            if shard == self._shards[0]:  # each shard receives the birth message
+                self._listener.consumer_started(event)
+
+        methods = {
+            "broker_connected": connected,
+            "broker_disconnected": disconnected,
+            "consumer_started": consumer_started,
+        }
+        for name, method in methods.items():
+            setattr(combined, name, method)
+        return combined
+
+
+class Shard:
+    """A shard that runs in this process; without `[fleet]`, the whole bridge.
+
+    Args:
+        config: The configuration.
+        plan: The publishing plan of the shard.
+        stations: The states of the stations of all shards.
+        started: When the bridge started, in UTC.
+        listener: Receives the events of the session.
+        chance: Returns random numbers.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts of the bridge that the shards share
+        self,
+        config: Config,
+        plan: Plan,
+        stations: Stations,
+        started: datetime,
+        listener: Listener,
+        chance: Chance,
+    ) -> None:
+        self.share = plan.share
+        self.publication = Publication(plan, stations, started)
+        self._listener = listener
+        self._chance = chance
+        self._task = BackgroundTask(f"session-{plan.share.number}" if config.fleet else "session")
+        self.session = self._new_session(config)
+
+    @property
+    def settings(self) -> Mqtt:
+        """The settings of the session in use."""
+        return self.session.settings
+
+    @property
+    def plan(self) -> Plan:
+        """The current plan."""
+        return self.publication.plan
+
+    def start(self, on_bug: Callable[[BaseException], None]) -> None:
+        """Connect, and stay connected; `on_bug` receives an exception, which ends the session."""
+
+        def finished(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                on_bug(error)
+
+        self._task.start(self.session.run())
+        if self._task.current is not None:
+            self._task.current.add_done_callback(finished)
+
+    async def stop(self) -> None:
+        """Publish `offline`, and disconnect."""
+        await self._task.stop()
+
+    def reconfigure(self, config: Config, plan: Plan) -> None:
+        """Switch to other topics and stations. With other settings, a new session replaces the stopped one."""
+        settings = shard_settings(config, self.share.number)
+        if settings == self.settings:
+            if needs_manifest(self.plan, plan):
+                self.session.reconnect(plan)
+            elif plan != self.plan:  # else another port of the status page, which is in no message
+                self.session.reconfigure(plan)
+            return
+        if settings.address != self.settings.address:
+            self.publication.broker_changed()
+        self.publication.reconfigured(plan)
+        published = self.session.published
+        self.session = self._new_session(config)
+        self.session.continue_count(published)
+
+    def _new_session(self, config: Config) -> Session:
+        settings = shard_settings(config, self.share.number)
+        fleet = config.fleet
+        persistence = (
+            PERSISTENCE if fleet is None else Persistence(int(2 * fleet.ttl), int(3 * fleet.ttl), continues=True)
+        )
+        return Session(settings, self.publication, self._listener, self._chance, persistence=persistence)

@@ -38,6 +38,7 @@ _STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 _FORGED_BRIDGES = 2000
 _FORGED_STATIONS = 50
 _FORGED_PLUGS = 64
+_CHANGED_TOPICS = 500
 _LARGE_ENTRIES = 20
 _LARGE_SIZE = 200_000
 
@@ -121,6 +122,14 @@ def _births(environment: Environment, _rng: Random) -> Callable[[], None]:
     return end
 
 
+def _changed_topics(environment: Environment, rng: Random) -> Callable[[], None]:
+    """Clear and overwrite retained topics of the bridge."""
+    own = [topic for topic in environment.retained() if topic not in environment.foreign and not is_strange(topic)]
+    chosen = rng.sample(own, min(len(own), rng.choice([1, 10, _CHANGED_TOPICS])))
+    environment.publish({topic: rng.choice([b"", b"", b"overwritten"]) for topic in chosen})
+    return lambda: None
+
+
 def is_strange(topic: str) -> bool:
     """Return whether a topic belongs to the other client, or is a birth topic."""
     return topic.startswith(_STRANGER) or topic in {f"{prefix}/status" for prefix in PREFIXES}
@@ -131,6 +140,7 @@ STRANGER_FAULTS: Mapping[str, Fault] = {
     "large messages": _large_messages,
     "forged manifest entries": _forged_entries,
     "birth messages in quick succession": _births,
+    "topics of the bridge cleared and overwritten": _changed_topics,
 }
 
 

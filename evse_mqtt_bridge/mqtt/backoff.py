@@ -5,9 +5,14 @@ from dataclasses import dataclass
 __all__ = ["Backoff"]
 
 
+_QUIET = 60.0
+
+
 @dataclass(slots=True)
 class Backoff:
-    """A pause before each reaction. It doubles with each one, and is back at its minimum after a long quiet time.
+    """A pause before each reaction. It doubles with each one, and is back at its minimum after a quiet time.
+
+    The quiet time is twice the pause, or a minute: an opponent with the same rules reacts sooner.
 
     Attributes:
         shortest: The minimum pause, in seconds: further causes that come meanwhile share the reaction.
@@ -29,7 +34,7 @@ class Backoff:
         """Note a cause, at a time in seconds of any steady clock."""
         if self._due is not None:
             return
-        if not self._pause or now - self._reacted_at > 4 * self._pause + self.longest:
+        if not self._pause or now - self._reacted_at > max(2 * self._pause, _QUIET):
             self._pause = self.shortest
         self._due = now + self._pause
 

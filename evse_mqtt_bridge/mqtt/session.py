@@ -247,6 +247,7 @@ class Session:
         """Read the manifest, then publish until cancelled."""
         loop = asyncio.get_running_loop()
         await self._restore(subscriptions)
+        await self._watcher.begin_early()
         search_at = loop.time() + self.timing.search_limit
         while True:
             self._sender.drained.clear()

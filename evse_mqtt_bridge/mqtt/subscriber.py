@@ -36,6 +36,7 @@ class Subscriber:
     _connection: Connection | None = None
     _reader: RetainedReader | None = None
     _is_optional: bool = False
+    _answered: set[str] = field(default_factory=set)
 
     def use(self, connection: Connection | None, marker_topic: str = "") -> None:
         """Subscribe on this connection from now on, with markers on this topic."""
@@ -54,6 +55,12 @@ class Subscriber:
         for topic_filter in filters:
             if self._connection is not None and not self._suspects.is_given_up(topic_filter):
                 await self._connection.subscribe([topic_filter], is_watch=True)
+                if not self._connection.pending_filters:
+                    self._answered.add(topic_filter)
+
+    def may_watch_first(self, filters: Iterable[str]) -> bool:
+        """Return whether the broker has answered to these filters on an earlier connection, and did not close it."""
+        return self._answered.issuperset(filters)
 
     async def read(self, filters: Iterable[str], *, is_optional: bool = False) -> None:
         """Subscribe, and wait until all retained messages have arrived; never return if the connection ends before.

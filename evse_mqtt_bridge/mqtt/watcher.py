@@ -17,7 +17,9 @@ _CHECK_EVERY = 1.0
 
 @dataclass(slots=True)
 class Watcher:
-    """The part of a session that is about others. It begins when everything is published, and nothing depends on it.
+    """The part of a session that is about others, on which nothing else depends.
+
+    It begins when everything is published; on later connections before that, if the broker accepts it.
 
     Attributes:
         publication: Decides.
@@ -35,10 +37,11 @@ class Watcher:
     reads: Backoff
     _filters: tuple[str, ...] = ()
     _is_given_up: bool = False
+    _has_echo: bool = False
 
     def use_connection(self) -> None:
         """Begin again, on a new connection."""
-        self._filters, self._is_given_up = (), False
+        self._filters, self._is_given_up = (), self._has_echo
         self.repairs.dropped()
         self.reads.dropped()
 
@@ -51,6 +54,11 @@ class Watcher:
         if watch.others.is_outdated:
             self.reads.noticed(now)
         return before != (self.repairs.is_due, self.reads.is_due)
+
+    async def begin_early(self) -> None:
+        """Watch from the first message on, so that nothing is missed, if that cannot cost the connection."""
+        if not self._is_given_up and self.subscriber.may_watch_first(self.publication.watch.filters):
+            await self._follow_filters()
 
     async def search(self) -> None:
         """Read what other bridges claim, and what previous runs published under other base topics."""
@@ -85,7 +93,7 @@ class Watcher:
     def _repair(self, now: float) -> None:
         found = self.publication.repair()
         if found.is_echo or found.rival:
-            self._is_given_up = True
+            self._is_given_up, self._has_echo = True, found.is_echo
             self.subscriber.unsubscribe(self._filters)
         if found.keys:
             self.repairs.reacted(now)

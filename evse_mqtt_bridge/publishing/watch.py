@@ -25,10 +25,10 @@ from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 __all__ = ["Disturbance", "Watch"]
 
 _MOST_TOPICS = 1000
-"""Maximum number of overwritten topics to compare; of further ones, at most the last message on them is missed."""
+"""Maximum number of overwritten topics to compare. If there are more, and one of them is wrong, all may be wrong."""
 
-_MOST_STATIONS = 50
-"""Maximum number of stations to render for a comparison, which takes about 1 ms each."""
+_MOST_STATIONS = 20
+"""Maximum number of stations to render in one call, which takes about 1 ms each. The others wait for the next call."""
 
 _MOST_KEYS = 200
 """Number of disturbed stations above which everything is republished, so that the order of publishing is kept."""
@@ -49,6 +49,7 @@ class Disturbance:
         stopped: The base topics of bridges with the same stations that are offline now.
         rival: The MQTT client id of another bridge with the same base topic; empty: none.
         is_echo: Whether the bridge's own messages come back.
+        is_everything: Whether more may have happened than `keys` names.
     """
 
     keys: tuple[str, ...] = ()
@@ -58,11 +59,12 @@ class Disturbance:
     stopped: tuple[Topics, ...] = ()
     rival: str = ""
     is_echo: bool = False
+    is_everything: bool = False
 
     @property
     def is_large(self) -> bool:
         """Whether to republish everything."""
-        return len(self.keys) > _MOST_KEYS
+        return self.is_everything or len(self.keys) > _MOST_KEYS
 
 
 class Watch:
@@ -84,6 +86,8 @@ class Watch:
         self._cleared: dict[str, str] = {}
         self._overwritten: dict[str, bytes] = {}
         self._count = 0
+        self._is_overflowing = False
+        self._equal, self._compared = 0, 0
         self._borrowers: dict[Topics, set[str]] = {}
         """Base topics of live bridges with the same stations, and the outbox keys of the topics that they overwrote."""
 
@@ -106,6 +110,7 @@ class Watch:
         self.others = OtherBridges(plan.topics, client_ids, self._is_relevant)
         self._renderer.claimed_topics = self.others.claimed_topics
         self._borrowers = {}
+        self._equal = self._compared = 0
         self.are_others_read = False
         self.reset()
 
@@ -145,26 +150,36 @@ class Watch:
             self._count += 1
         elif topic in self._overwritten or len(self._overwritten) < _MOST_TOPICS:
             self._overwritten[topic] = payload
+        else:
+            self._is_overflowing = True
 
     def reset(self) -> None:
         """Forget everything, because the connection ended, or everything is published again anyway."""
-        self._cleared, self._overwritten, self._count = {}, {}, 0
+        self._cleared, self._overwritten, self._count, self._is_overflowing = {}, {}, 0, False
 
     def evaluate(self) -> Disturbance:
         """Return what happened since the last call. Call it when no full republish is under way."""
-        cleared, overwritten, count = self._cleared, self._overwritten, self._count
+        cleared, overwritten, count, is_overflowing = (
+            self._cleared,
+            self._overwritten,
+            self._count,
+            self._is_overflowing,
+        )
         self.reset()
         if rival := self._rival(overwritten):
             return Disturbance(rival=rival)
-        wrong, equal = self._compare(overwritten)
-        if equal >= _FEWEST_ECHOES and equal >= _ECHO_SHARE * len(overwritten):
+        wrong = self._compare(overwritten)
+        if self._equal >= _FEWEST_ECHOES and self._equal >= _ECHO_SHARE * self._compared:
             return Disturbance(is_echo=True)
         disturbed = {**cleared, **wrong}
         stopped = tuple(filter(self.others.is_offline, self._borrowers))
         left = (key for base in stopped for key in (*self._borrowers.pop(base), *self.others.stations_of(base)))
         keys = dict.fromkeys((*disturbed, *left))
         example = next(iter(disturbed.values()), "")
-        return Disturbance(tuple(keys), count + len(wrong), example, bool(cleared), stopped)
+        is_everything = is_overflowing and bool(wrong)
+        return Disturbance(
+            tuple(keys), count + len(wrong), example, bool(cleared), stopped, is_everything=is_everything
+        )
 
     def _rival(self, overwritten: Mapping[str, bytes]) -> str:
         """Return the MQTT client id of another bridge that published the `info` of this one; empty: none did."""
@@ -172,26 +187,29 @@ class Watch:
         payload = overwritten.get(plan.topics.info, b"")
         return next((entry.client_id for entry in read_bridge(plan.topics.info, payload, AllBut({plan.client_id}))), "")
 
-    def _compare(self, overwritten: Mapping[str, bytes]) -> tuple[dict[str, str], int]:
-        """Return an overwritten topic by key, without those of other bridges, and the number of equal messages."""
+    def _compare(self, overwritten: Mapping[str, bytes]) -> dict[str, str]:
+        """Return an overwritten topic by key, without those of other bridges."""
         wrong: dict[str, str] = {}
-        equal = 0
         expected: dict[str, Mapping[str, bytes]] = {}
         own = self._renderer.plan.topics
         for topic, payload in overwritten.items():
             key = self._owner(topic)
-            if key is None or (key not in expected and len(expected) >= _MOST_STATIONS):
+            if key is None:
                 continue
             if key not in expected:
+                if len(expected) >= _MOST_STATIONS:
+                    self._overwritten[topic] = payload
+                    continue
                 expected[key] = {message.topic: message.payload for message in self._renderer.all_messages(key)}
+            self._compared += 1
             if expected[key].get(topic, payload) == payload:
-                equal += topic in expected[key]
+                self._equal += topic in expected[key]
             elif (base := self._publisher(payload)) is not None and base != own:
                 self.others.expect(base)
                 self._borrowers.setdefault(base, set()).add(key)
             else:
                 wrong.setdefault(key, topic)
-        return wrong, equal
+        return wrong
 
     def _publisher(self, payload: bytes) -> Topics | None:
         """Return the base topic of the bridge that published a payload, if it names one."""

@@ -27,9 +27,13 @@ def test_pause_is_short_again_after_a_quiet_time() -> None:
     backoff = Backoff(shortest=2, longest=600)
     _reactions(backoff, 100)
     backoff.dropped()
-    assert backoff.wait(5000) is None
-    backoff.noticed(5000)
-    assert backoff.wait(5000) == 2
+    assert backoff.wait(300) is None
+    backoff.noticed(300)
+    assert backoff.wait(300) == 2
+
+
+def test_rare_causes_do_not_lengthen_the_pause() -> None:
+    assert _reactions(Backoff(shortest=2, longest=600), 1000, every=70)[:4] == [2, 72, 142, 212]
 
 
 def test_dropped_cause_does_not_lengthen_the_pause() -> None:

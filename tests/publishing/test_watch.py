@@ -130,6 +130,25 @@ def test_own_messages_that_come_back_are_an_echo() -> None:
     assert bridge.publication.repair() == Disturbance(is_echo=True)
 
 
+def test_many_overwritten_stations_are_compared_in_several_calls() -> None:
+    stations = [Station(f"s{number}", 30) for number in range(50)]
+    bridge, broker = Bridge(plan(*stations)), ModelBroker()
+    broker.connect(bridge.publication)
+    for station in stations:
+        bridge.poll(station.uuid, _BOTH, at(0))
+    broker.deliver()
+    for station in stations:
+        _disturb(bridge, broker, f"evse/{station.uuid}/p1/power", b"5")
+    repaired: list[str] = []
+    while bridge.publication.watch.is_pending:
+        keys = bridge.publication.repair().keys
+        assert 1 <= len(keys) <= 20
+        repaired += keys
+    assert sorted(repaired) == sorted(station.uuid for station in stations)
+    broker.deliver()
+    assert broker.retained == bridge.everything()
+
+
 def test_many_cleared_stations_are_republished_in_order() -> None:
     stations = [Station(f"s{number}", 30) for number in range(300)]
     bridge, broker = Bridge(plan(*stations, form="entity")), ModelBroker()

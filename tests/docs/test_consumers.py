@@ -22,7 +22,8 @@ from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
-    name: (DOCS / f"{name}.md").read_text() for name in ("home-assistant", "node-red", "openhab", "iobroker", "scada")
+    name: (DOCS / f"{name}.md").read_text()
+    for name in ("home-assistant", "node-red", "openhab", "iobroker", "scada", "evcc", "openwb")
 }
 
 TOPICS = Topics("evse")
@@ -54,7 +55,7 @@ IOBROKER_TYPES = {
 NODE_RED_TYPES = {**IOBROKER_TYPES, Kind.JSON: "object"}
 
 CORE_NODES = {
-    *("tab", "comment", "debug", "function", "trigger", "rbe", "template"),
+    *("tab", "comment", "debug", "function", "trigger", "rbe", "template", "inject"),
     *("mqtt in", "mqtt out", "mqtt-broker", "http in", "http response", "http request"),
 }
 
@@ -145,6 +146,11 @@ def test_home_assistant_yaml_uses_discovered_entity_ids() -> None:
     assert named <= set(_entity_ids())
 
 
+def test_home_assistant_messages_per_plug_are_documented() -> None:
+    per_plug = sum(".garage_north_left_" in entity for entity in _entity_ids())
+    assert f"| one per entity, {per_plug} per plug |" in PAGES["home-assistant"]
+
+
 def test_home_assistant_yaml_blocks_have_different_keys() -> None:
     """All blocks for configuration.yaml can be used together; the dashboard has its own file."""
     blocks = re.findall(r"^```yaml\n(.*?)^```", PAGES["home-assistant"], re.DOTALL | re.MULTILINE)
@@ -169,17 +175,19 @@ def test_flow_is_consistent_and_uses_core_nodes(file: Path) -> None:
     (tab,) = (node["id"] for node in nodes if node["type"] == "tab")
     for node in nodes:
         assert node.get("z", tab) == tab
-        assert node.get("broker", "evse_broker") in {"evse_broker", "localhost"}
+        if node["type"] in {"mqtt in", "mqtt out"}:
+            assert by_id[node["broker"]]["type"] == "mqtt-broker"
+        assert node["type"] != "mqtt in" or node["broker"] == "evse_broker"
         for output in node.get("wires", []):
             assert set(output) <= by_id.keys()
-    assert f"](node-red/{file.name})" in PAGES["node-red"]
+    assert any(f"](node-red/{file.name})" in page for page in PAGES.values())
 
 
 @pytest.mark.parametrize("file", _flows(), ids=lambda file: file.stem)
 def test_flow_only_reads_topics_of_the_contract(file: Path) -> None:
     nodes: list[dict[str, Any]] = json.loads(file.read_text())
     inputs = [node for node in nodes if node["type"] == "mqtt in"]
-    assert inputs
+    assert inputs or file.stem == "monthly-report"  # it reads the history
     for node in inputs:
         assert node["datatype"] == "auto-detect"
         assert any(covers(node["topic"], topic) for topic in FIELDS), node["topic"]
@@ -187,14 +195,17 @@ def test_flow_only_reads_topics_of_the_contract(file: Path) -> None:
         if node["type"] == "mqtt out":
             assert node["d"]
             assert not node["topic"].startswith("evse/")
-            assert f"topic write {node['topic']}\n" in PAGES["node-red"]
+            if node["broker"] == "evse_broker":
+                assert f"topic write {node['topic']}\n" in PAGES["node-red"]
 
 
 def test_flows_share_one_broker_without_credentials() -> None:
-    brokers = [node for file in _flows() for node in json.loads(file.read_text()) if node["type"] == "mqtt-broker"]
-    assert len(brokers) == len(_flows())
-    assert all(broker == brokers[0] for broker in brokers)
-    assert not {"credentials", "user", "password"} & brokers[0].keys()
+    flows = [json.loads(file.read_text()) for file in _flows()]
+    brokers = [node for flow in flows for node in flow if node["type"] == "mqtt-broker"]
+    shared = [broker for broker in brokers if broker["id"] == "evse_broker"]
+    assert len(shared) == sum(any(node["type"] == "mqtt in" for node in flow) for flow in flows)
+    assert all(broker == shared[0] for broker in shared)
+    assert not any({"credentials", "user", "password"} & broker.keys() for broker in brokers)
 
 
 def test_flows_read_existing_keys_of_state() -> None:
@@ -207,6 +218,18 @@ def test_flows_read_existing_keys_of_state() -> None:
             if "for (const key of [" in code:
                 read |= set(re.findall(r'"([a-z_0-9]+)"', code.split("for (const key of [")[1].split("]")[0]))
             assert read <= known, file.name
+
+
+def test_openwb_flow_has_the_documented_messages() -> None:
+    """The source of openWB demands exactly these (packages/modules/chargepoints/mqtt, reading without a default)."""
+    demanded = {"power", "currents", "phases_in_use", "imported", "exported", "plug_state", "charge_state"}
+    nodes = {node["id"]: node for node in json.loads((DOCS / "node-red" / "openwb.json").read_text())}
+    values = nodes["evse_openwb_point"]["func"].split("const values = {")[1].split("};")[0]
+    assert set(re.findall(r"^    (\w+)[:,]", values, re.MULTILINE)) == demanded
+    heading = "| topic below `openWB/set/mqtt/chargepoint/4/get/` |"
+    assert {_quoted(cells[0])[0] for cells in _rows(PAGES["openwb"], heading)} == demanded
+    (tab,) = (node for node in nodes.values() if node["type"] == "tab")
+    assert tab["env"][0]["value"] in PAGES["openwb"]
 
 
 def test_node_red_types_match_the_contract() -> None:

@@ -60,6 +60,23 @@ PROBES: list[dict[str, Any]] = [
         "func": 'return {topic: "probe/type/" + msg.topic, payload: typeof msg.payload, retain: true};',
         "wires": [["probe_out"]],
     },
+    {
+        "id": "probe_month",
+        "type": "mqtt in",
+        "z": "probes",
+        "topic": "probe/month",
+        "qos": "1",
+        "datatype": "utf8",
+        "broker": "evse_broker",
+        "wires": [["probe_report"]],
+    },
+    {
+        "id": "probe_report",
+        "type": "function",
+        "z": "probes",
+        "func": "return {month: msg.payload};",
+        "wires": [["evse_report_month"]],
+    },
     {"id": "probe_out", "type": "mqtt out", "z": "probes", "broker": "evse_broker", "qos": "1", "wires": []},
 ]
 
@@ -97,7 +114,7 @@ class Database:
         self._server.server_close()
 
 
-def _flows(broker: Mosquitto, protocol: str, database: Database) -> list[dict[str, Any]]:
+def _flows(broker: Mosquitto, protocol: str, database: Database, page: str) -> list[dict[str, Any]]:
     """Return all flows with test addresses, a shorter alarm delay, and debug nodes that publish their input."""
     nodes: dict[str, dict[str, Any]] = {}
     for file in sorted(FLOWS.glob("*.json")):
@@ -111,7 +128,14 @@ def _flows(broker: Mosquitto, protocol: str, database: Database) -> list[dict[st
     nodes["evse_series"]["env"] = [{"name": "INFLUX_TOKEN", "value": "canary", "type": "str"}]
     nodes["evse_series_write"] |= {"d": False, "url": database.url}
     nodes["evse_load_publish"] |= {"d": False}
-    for end, tab in (("evse_alarm_out", "evse_alarm"), ("evse_load_out", "evse_load")):
+    nodes["evse_openwb_publish"] |= {"d": False}
+    nodes["openwb_broker"] |= {"broker": broker.host, "port": str(broker.port)}
+    nodes["evse_report"]["env"] = [{"name": "BRIDGE_URL", "value": page, "type": "str"}]
+    for end, tab in (
+        ("evse_alarm_out", "evse_alarm"),
+        ("evse_load_out", "evse_load"),
+        ("evse_report_out", "evse_report"),
+    ):
         assert nodes[end]["type"] == "debug"
         nodes[end] = {
             "id": end,
@@ -184,6 +208,7 @@ class Site:
     observer: Observer
     database: Database
     url: str
+    bridge_url: str
 
     def answer(self, **right: object) -> None:
         """Let the cloud answer with the vendor's example, changed for the right plug."""
@@ -228,19 +253,21 @@ def site(
         mqtt={"protocol": request.param},
         polling={"offline_after": 1, "stale_after": 0},
         homeassistant={"enabled": False},
+        http={"enabled": True, "port": (port := free_port())},
+        history={"enabled": True, "url": f"sqlite:///{tmp_path / 'history.sqlite'}", "time_zone": "UTC"},
     )
     folder = tmp_path / "node-red"
     folder.mkdir()
     (folder / "settings.js").write_text(SETTINGS)
     with ExitStack() as stack:
         database = stack.enter_context(Database())
-        (folder / "flows.json").write_text(json.dumps(_flows(broker, request.param, database)))
+        (folder / "flows.json").write_text(json.dumps(_flows(broker, request.param, database, f"http://{HOST}:{port}")))
         cloud.answer(EXAMPLE_EVSE, status_example())
         bridge = stack.enter_context(BridgeProcess.run(write_config(tmp_path / "config.toml", tables)))
         observer.wait_for(f"{RIGHT}availability", "online")
         url = stack.enter_context(NodeRed(folder))
         observer.wait_for(f"probe/type/{RIGHT}state", timeout=30)
-        yield Site(bridge, cloud, observer, database, url)
+        yield Site(bridge, cloud, observer, database, url, f"http://{HOST}:{port}")
 
 
 @pytest.mark.parametrize("site", ["5", "3.1.1"], indirect=True)
@@ -355,3 +382,54 @@ def test_points_have_the_time_of_the_measurement(site: Site) -> None:
     )
     assert found
     assert before <= int(found[1]) / 1000 <= time.time()
+
+
+def test_openwb_messages_have_the_demanded_types(site: Site) -> None:
+    prefix = "openWB/set/mqtt/chargepoint/5/get/"
+    expected = {
+        "power": 7107,
+        "currents": [10.3, 10.3, 10.3],
+        "phases_in_use": 3,
+        "plug_state": True,
+        "charge_state": True,
+        "exported": 0,
+    }
+    for key, value in expected.items():
+        assert json.loads(site.observer.wait_for(prefix + key)) == value
+    assert isinstance(json.loads(site.observer.wait_for(f"{prefix}imported")), int)
+    site.answer(status="stopped", power=0, current_l1=0, current_l2=0, current_l3=0)
+    site.wait(lambda: site.observer.latest[f"{prefix}charge_state"] == "false", "the end of the charge")
+    site.wait(lambda: site.observer.latest[f"{prefix}phases_in_use"] == "0", "a plug without current")
+    assert site.observer.latest[f"{prefix}plug_state"] == "true"
+    site.answer(status="idle", power=0)
+    site.wait(lambda: site.observer.latest[f"{prefix}plug_state"] == "false", "the end of the session")
+
+
+def test_monthly_report_sums_up_each_station(site: Site) -> None:
+    site.answer(status="idle", power=0, time="2024-03-25T11:13:00.000Z")  # 42 s after the example
+    site.observer.wait_for(f"{RIGHT}status", "idle")
+
+    def sessions() -> list[dict[str, Any]]:
+        with urlopen(f"{site.bridge_url}/api/sessions?since=2024-03&until=2024-04", timeout=5) as answer:
+            content: list[dict[str, Any]] = json.load(answer)
+        return content
+
+    site.observer.wait(sessions, timeout=60, what="the session in the history")
+    (session,) = sessions()
+    assert session["energy"] == pytest.approx(7.107 * 42.149 / 2 / 3600, abs=0.001)
+    site.observer.publish("probe/month", "2024-03")
+    report = json.loads(site.observer.wait_for("probe/evse_report"))
+    (row,) = report["report"]
+    name = session["station_name"]
+    assert row == {
+        "month": "2024-03",
+        "station": name,
+        "sessions": 1,
+        "energy": session["energy"],
+        "energy_discharged": 0,
+        "energy_gap": 0,
+    }
+    assert report["payload"] == f"{name}: 0.0 kWh, 1 session"
+    assert report["csv"] == (
+        f'month,station,sessions,energy,energy_discharged,energy_gap\n"2024-03","{name}",1,{session["energy"]},0,0\n'
+    )

@@ -193,9 +193,10 @@ class NodeRed:
 RIGHT = "evse/garage-north/right/"
 TYPES = {
     **dict.fromkeys(("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit"), "number"),
+    **dict.fromkeys(("energy", "energy_discharged", "energy_gap", "session_energy"), "number"),
     **dict.fromkeys(("charging", "vehicle_connected", "problem"), "boolean"),
-    **dict.fromkeys(("status", "time", "label", "availability", "availability_reason"), "string"),
-    "state": "object",
+    **dict.fromkeys(("status", "time", "label", "iec61851", "availability", "availability_reason"), "string"),
+    **dict.fromkeys(("state", "session", "last_session"), "object"),
 }
 
 

@@ -229,9 +229,14 @@ class Connection:
         """End subscriptions."""
         self._client.unsubscribe(filters)
 
-    def disconnect(self) -> None:
-        """End the connection with DISCONNECT; the broker then discards the will."""
-        self._outbound.disconnect()
+    def disconnect(self, *, with_will: bool = False) -> None:
+        """End the connection with DISCONNECT; the broker then discards the will.
+
+        Args:
+            with_will: Whether an MQTT 5 broker publishes the will nevertheless, after its delay, unless the next
+                connection with this client id begins before.
+        """
+        self._outbound.disconnect(with_will=with_will)
         self._stream.flush()
         self.abort()
 

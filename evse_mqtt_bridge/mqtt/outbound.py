@@ -14,6 +14,7 @@ __all__ = ["Outbound"]
 _PUBLISH = 0x30
 _PUBREL = b"\x62\2"
 _DISCONNECT = b"\xe0\0"
+_DISCONNECT_WITH_WILL = b"\xe0\1\4"  # reason code 0x04, MQTT 5, section 3.14.2.1
 _NO_PROPERTIES = b"\0"
 _CONTENT_TYPE = b"\3"
 _ONE_BYTE_LENGTHS = tuple(bytes([length]) for length in range(0x80))
@@ -64,9 +65,9 @@ class Outbound:
         """Add a PUBREL, the second half of the exchange at QoS 2."""
         self.buffer += _PUBREL + identifier.to_bytes(2)
 
-    def disconnect(self) -> None:
-        """Add a DISCONNECT, after which the broker discards the will."""
-        self.buffer += _DISCONNECT
+    def disconnect(self, *, with_will: bool = False) -> None:
+        """Add a DISCONNECT, after which the broker discards the will; `with_will`: an MQTT 5 broker keeps it."""
+        self.buffer += _DISCONNECT_WITH_WILL if with_will and self.is_v5 else _DISCONNECT
 
     def _properties(self, content_type: str) -> bytes:
         properties = self._content_types.get(content_type)

@@ -17,7 +17,6 @@ from evse_mqtt_bridge.domain.events import (
     ConsumerStarted,
     DisconnectReason,
     Listener,
-    OfflineNotAcknowledged,
     OlderVersionUsed,
     PublishForbidden,
     PublishRejected,
@@ -25,6 +24,7 @@ from evse_mqtt_bridge.domain.events import (
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.mqtt.backoff import Backoff
 from evse_mqtt_bridge.mqtt.births import Births
+from evse_mqtt_bridge.mqtt.closing import Ending, close
 from evse_mqtt_bridge.mqtt.connect_options import PERSISTENCE, ConnectOptions, Handlers, Persistence, tls_context
 from evse_mqtt_bridge.mqtt.connection import Connection, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
@@ -105,6 +105,7 @@ class Session:
     _suspects: Suspects = field(init=False)
     _subscriber: Subscriber = field(init=False)
     _version: Version = field(init=False)
+    _ending: Ending = Ending.OFFLINE
     _birth_topic: str = ""
     _births: Births = field(init=False)
     _watcher: Watcher = field(init=False)
@@ -158,13 +159,23 @@ class Session:
             self._sender.connection.abort()
         self.publication.reconfigured(plan)
 
+    def hand_over(self) -> None:
+        """Publish only what is pending now; the caller then cancels `run`, and another member continues."""
+        self._ending = Ending.HAND_OVER
+        if self.publication.phase is not Phase.OFFLINE:
+            self.publication.handing_over()
+            self._sender.pump()
+
     def clock_changed(self, shift: timedelta) -> None:
         """Publish the start time again, corrected by `shift`."""
         self.publication.clock_changed(shift)
         self._sender.pump()
 
     async def run(self) -> None:
-        """Stay connected until cancelled; then publish `offline`, wait for the acknowledgement, and disconnect."""
+        """Stay connected until cancelled; then publish `offline`, wait for the acknowledgement, and disconnect.
+
+        After `hand_over`, it publishes what was pending then, and not `offline`.
+        """
         loop = asyncio.get_running_loop()
         state = Reconnect()
         while True:
@@ -217,7 +228,8 @@ class Session:
             return self._closed(connection, await keeping_alive)
         except asyncio.CancelledError:
             publishing.cancel()
-            await self._close(connection)
+            limit = self.timing.closing_limit
+            await close(self._ending, connection, self.publication, self._sender, self.listener, limit)
             raise
         finally:
             self.publication.disconnected()
@@ -303,20 +315,6 @@ class Session:
         await asyncio.sleep(self.timing.stage_pause)
         self.publication.stage_acknowledged()
         self._sender.pump()
-
-    async def _close(self, connection: Connection) -> None:
-        """Publish `offline` as the last message; if it is not acknowledged, let the broker publish the will."""
-        self.publication.closing()
-        self._sender.drained.clear()
-        self._sender.pump()
-        drained = asyncio.create_task(self._sender.drained.wait(), name="mqtt-close")
-        waits = (drained, connection.disconnected)
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=self.timing.closing_limit)
-        drained.cancel()
-        if self._sender.drained.is_set():
-            connection.disconnect()
-        else:
-            self.listener.offline_not_acknowledged(OfflineNotAcknowledged())
 
     # Called by the connection
 

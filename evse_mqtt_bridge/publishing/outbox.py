@@ -69,6 +69,11 @@ class Outbox(Generic[_State]):
         """Begin a full republish with these messages; it replaces one that is under way."""
         self._republish = iter(messages)
 
+    def pop_changes(self) -> Iterator[Message]:
+        """Remove and yield the messages of the pending changes."""
+        while message := self._next_change():
+            yield message
+
     def next_message(self) -> Message | None:
         """Return the next message; `None` if none is pending."""
         if first := next(self._first, None):

@@ -27,7 +27,8 @@ TRANSITIONS: Mapping[tuple[Phase, str], frozenset[Phase]] = {
     (Phase.MIGRATING, "reconfigured"): frozenset({Phase.MIGRATING, Phase.LIVE}),
     (Phase.LIVE, "reconfigured"): frozenset({Phase.MIGRATING, Phase.LIVE}),
     **{
-        (phase, "closing"): frozenset({Phase.CLOSING})
+        (phase, by): frozenset({Phase.CLOSING})
+        for by in ("closing", "handing_over")
         for phase in (Phase.RESTORING, Phase.MIGRATING, Phase.LIVE, Phase.CLOSING)
     },
     **{(phase, "disconnected"): frozenset({Phase.OFFLINE}) for phase in Phase},

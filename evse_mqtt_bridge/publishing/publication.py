@@ -201,6 +201,16 @@ class Publication:
         infos = [self._renderer.bridge_info()] if self._is_recorded is False else []
         self._outbox.put_first([*infos, *self._renderer.last_counts(), self.will()])
 
+    def handing_over(self) -> None:
+        """Stop publishing after the pending changes; another member publishes everything else.
+
+        The messages are rendered at once, so the states may be dropped after this call.
+        """
+        changes = list(self._outbox.pop_changes())
+        self._enter(Phase.CLOSING, "handing_over")
+        self._outbox.drop_all()
+        self._outbox.put_first([*changes, *list(self._renderer.last_counts())])
+
     def disconnected(self) -> None:
         """Drop everything that is pending, because the connection is lost."""
         self._enter(Phase.OFFLINE, "disconnected")

@@ -91,7 +91,7 @@ _STEPS = (
     Step(
         Action.STOP,
         ComponentName.PUBLISHING,
-        frozenset({"mqtt", "fleet"}),
+        frozenset({"mqtt"}),
         "The bridge publishes `offline` to the old broker on the old topics, so before the topics change.",
     ),
     Step(
@@ -145,7 +145,7 @@ _STEPS = (
     Step(
         Action.START,
         ComponentName.PUBLISHING,
-        frozenset({"mqtt", "fleet"}),
+        frozenset({"mqtt"}),
         "The sessions connect to the broker before new results arrive.",
     ),
     Step(

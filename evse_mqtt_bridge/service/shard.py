@@ -1,7 +1,7 @@
 """One shard of the running bridge: its publication, and its session with the broker."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from evse_mqtt_bridge.config.schema import Config, Mqtt
@@ -33,19 +33,30 @@ class Connections:
         self._shards: Sequence[int] = ()
 
     def begin(self, shards: Sequence[int]) -> None:
-        """Expect the connections of these shards."""
+        """Expect the connections of these shards, none of which exists yet."""
         self._shards, self._disconnected = shards, set(shards)
+
+    def change(self, shards: Sequence[int], begun: Collection[int]) -> None:
+        """Expect the connections of these shards, of which some have just begun, and of no others."""
+        was_connected = not self._disconnected
+        self._shards, self._disconnected = shards, {*self._disconnected.intersection(shards), *begun}
+        if not self._disconnected and not was_connected:
+            self._listener.broker_connected(BrokerConnected())
 
     def listener(self, shard: int) -> Listener:
         """Return the listener for the session of a shard."""
         combined = Listeners((self._listener,))
 
         def connected(event: BrokerConnected) -> None:
+            if shard not in self._shards:
+                return
             self._disconnected.discard(shard)
             if not self._disconnected:
                 self._listener.broker_connected(event)
 
         def disconnected(event: BrokerDisconnected) -> None:
+            if shard not in self._shards:
+                return
             self._disconnected.add(shard)
             detail = f"shard {shard}: {event.detail}"
             self._listener.broker_disconnected(BrokerDisconnected(event.reason, detail, event.retry_in))
@@ -117,6 +128,10 @@ class Shard:
     async def stop(self) -> None:
         """Publish `offline`, and disconnect."""
         await self._task.stop()
+
+    def hand_over(self) -> None:
+        """Publish only what is pending now, and not `offline`; call `stop` next. The states may be dropped."""
+        self.session.hand_over()
 
     def reconfigure(self, config: Config, plan: Plan) -> None:
         """Switch to other topics and stations. With other settings, a new session replaces the stopped one."""

@@ -71,3 +71,10 @@ def test_packets_are_added_in_order(length: int) -> None:
     outbound.release(0x4001)
     outbound.disconnect()
     assert outbound.buffer.endswith(b"\x31\4\0\1ty" + b"\x62\2\x40\1" + b"\xe0\0")
+
+
+@pytest.mark.parametrize(("is_v5", "expected"), [(True, b"\xe0\1\4"), (False, b"\xe0\0")], ids=["5", "3.1.1"])
+def test_disconnect_with_will_has_reason_code_4(is_v5: bool, expected: bytes) -> None:
+    outbound = Outbound(is_v5)
+    outbound.disconnect(with_will=True)
+    assert outbound.buffer == expected

@@ -723,3 +723,19 @@ def test_forged_entries_do_not_make_the_bridge_search_everywhere() -> None:
             for number in range(1000):
                 info = json.loads(broker.retained["evse/bridge/info"]) | {"base_topic": f"x{number}"}
                 publication.received(f"x{number}/bridge/info", json.dumps(info).encode(), retained=True)
+
+
+# Shards
+
+
+def test_handing_over_publishes_pending_changes_only() -> None:
+    bridge, broker = _running(plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
+    bridge.poll("e1", reading(plug_reading("p1", power=5.0), plug_reading("p2", label="Plug 2")), at(30))
+    bridge.publication.republish()
+    bridge.publication.handing_over()
+    bridge.stations.replace(["e1", "e2"], {}, Rules())
+    topics = _topics(broker.deliver())
+    assert "evse/north/left/power" in topics
+    assert not any(topic.startswith(("evse/bridge/", "evse/e2/")) for topic in topics)
+    assert broker.retained["evse/bridge/availability"] == b"online"
+    assert broker.retained["evse/north/left/power"] == b"5"

@@ -110,10 +110,10 @@ def test_members_with_static_shares_split_stations_and_requests(
     assert not observer.payloads("evse/bridge/1/availability", start)
 
 
-def test_reload_of_shares_and_swapped_aliases_leaves_no_orphans(
+def test_reload_of_shares_and_aliases_leaves_no_orphans(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:
-    """A reload that moves an alias between two shards, and one that gives the process further shards."""
+    """Reloads that give the process another shard, move an alias between the two, and pass one on to another member."""
     first, second = (next(uuid for uuid in UUIDS if shard_of(uuid, 2) == shard) for shard in range(2))
     for uuid in (first, second):
         cloud.answer(uuid, [plug_object(evse_uuid=uuid, plug_uuid=f"plug-{uuid}")], token=f"token-{uuid}")
@@ -138,6 +138,21 @@ def test_reload_of_shares_and_swapped_aliases_leaves_no_orphans(
     write(("b", "a"), "0-1")
     bridge.send_signal(signal.SIGHUP)
     observer.wait(lambda: has_exactly(f"evse/b/plug-{first}", f"evse/a/plug-{second}"), 60, "swapped aliases")
+    write(("b", "a"), "0")
+    lines = len(bridge.stderr)
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line("configuration applied|reloaded", 60, since=lines)
+    requests = len(cloud.requests)
+    start = observer.count
+    other = tmp_path / "other.toml"
+    other.write_text(write(("b", "a"), "1").read_text())
+    other.chmod(0o600)
+    bridge_process(other)
+    observer.wait(lambda: "online" in observer.payloads("evse/bridge/1/availability", start), 60, "the other member")
+    observer.wait(lambda: {request.uuid for request in cloud.requests[requests:]} == {first, second}, 60)
+    assert "offline" not in observer.payloads("evse/bridge/availability")
+    assert "offline" not in observer.payloads("evse/bridge/1/availability"), "it was handed over"
+    assert has_exactly(f"evse/b/plug-{first}", f"evse/a/plug-{second}")
 
 
 def test_one_shard_publishes_the_same_as_no_fleet(

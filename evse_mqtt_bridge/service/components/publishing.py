@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+from collections.abc import Iterable
 from datetime import timedelta
 
+from evse_mqtt_bridge.config.fleet import Fleet
 from evse_mqtt_bridge.config.plan import Plans
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.config.shard_settings import shares
@@ -41,8 +43,11 @@ class Publishing(WatchedComponent):
         self._connections = Connections(listener)
         self._published_before = 0
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._shards: dict[int, Shard] = {}
-        self._plan = self._create_shards()
+        self._changes: set[asyncio.Task[None]] = set()
+        """The shards that are ending, or begin when another one has ended."""
+        plans = Plans(config)
+        self._shards = self._begin(shares(config).values(), (), plans)
+        self._plan = self._joint_plan(plans)
 
     @property
     def settings(self) -> Mqtt:
@@ -94,36 +99,60 @@ class Publishing(WatchedComponent):
 
     async def stop(self) -> None:
         """Publish `offline`, and disconnect."""
+        await asyncio.gather(*self._changes)
         await asyncio.gather(*(shard.stop() for shard in self._shards.values()))
         await self.task.stop()
 
     def reconfigure(self, new: Config) -> None:
-        """Switch to other topics, stations and shards. If `[mqtt]` or `[fleet]` changed, `stop` was called before."""
+        """Switch to other topics, stations and shards. If `[mqtt]` changed, `stop` was called before.
+
+        Shards that other members get are handed over. They and the shards that begin need some time after this call.
+        """
         old, self._config = self._config, new
-        if new.fleet != old.fleet:
-            # The shards have other stations, and read from the broker what was published for these.
-            self._published_before = self.published
-            self._plan = self._create_shards()
-        else:
-            plans = Plans(new)
-            for shard in self._shards.values():
-                shard.reconfigure(new, plans.shard(shard.share, shard.plan.claim))
-            self._plan = self._joint_plan(plans)
-        if (new.mqtt, new.fleet) != (old.mqtt, old.fleet):
+        plans, wanted, before = Plans(new), shares(new), self._shards
+        is_same = _without_share(new) == _without_share(old)
+        kept = {number: shard for number, shard in before.items() if is_same and number in wanted}
+        gone = {number: shard for number, shard in before.items() if number not in kept}
+        is_running = self.task.current is not None
+        if is_running:
+            for shard in gone.values():
+                shard.hand_over()  # before its stations are replaced
+        self._published_before += sum(shard.session.published for shard in gone.values())
+        for shard in kept.values():
+            shard.reconfigure(new, plans.shard(shard.share, _claim(new, shard.share)))
+        begun = self._begin([share for number, share in wanted.items() if number not in kept], gone.values(), plans)
+        self._shards = {number: kept.get(number) or begun[number] for number in wanted}
+        self._plan = self._joint_plan(plans)
+        if is_running and (gone or begun):
+            self._connections.change(list(wanted), begun)
+            for number in {**gone, **begun}:
+                change = asyncio.create_task(self._change(gone.get(number), begun.get(number)), name=f"shard-{number}")
+                self._changes.add(change)
+                change.add_done_callback(self._changes.discard)
+        if new.mqtt != old.mqtt:
             self._listener.broker_changed(BrokerChanged(new.mqtt.address, new.mqtt.client_id))
+
+    async def _change(self, old: Shard | None, new: Shard | None) -> None:
+        """End a shard, and begin another one with the same number."""
+        try:
+            if old is not None:
+                await old.stop()
+        except Exception as error:  # noqa: BLE001  # a bug in its session ends the process
+            self._failed(error)
+        if new is not None:
+            new.start(self._failed)
 
     @property
     def _number_of_shards(self) -> int:
         return self._config.fleet.shards if self._config.fleet else 1
 
-    def _create_shards(self) -> Plan:
-        """Replace the shards by those that the configuration assigns to this process; return their joint plan."""
-        config, plans = self._config, Plans(self._config)
-        of_shards = {number: plans.shard(share, _claim(config, share)) for number, share in shares(config).items()}
-        held = {uuid: station for plan in of_shards.values() for uuid, station in plan.stations.items()}
-        self._stations.replace(list(self._stations.all), held, plans.joint.rules)
-        self._shards = {number: self._new_shard(plan) for number, plan in of_shards.items()}
-        return self._joint_plan(plans)
+    def _begin(self, begun: Iterable[Share], gone: Iterable[Shard], plans: Plans) -> dict[int, Shard]:
+        """Return new shards in place of others, whose stations they get; a station that remains keeps its state."""
+        of_shards = {share.number: plans.shard(share, _claim(self._config, share)) for share in begun}
+        added = {uuid: station for plan in of_shards.values() for uuid, station in plan.stations.items()}
+        removed = [uuid for shard in gone for uuid in shard.plan.stations]
+        self._stations.replace(removed, added, plans.joint.rules)
+        return {number: self._new_shard(plan) for number, plan in of_shards.items()}
 
     def _new_shard(self, plan: Plan) -> Shard:
         is_fleet = self._config.fleet is not None
@@ -147,3 +176,7 @@ class Publishing(WatchedComponent):
 def _claim(config: Config, share: Share) -> Claim | None:
     """Return the claim of a shard whose holder the configuration determines."""
     return Claim(share.number, config.fleet.member or socket.gethostname()) if config.fleet else None
+
+
+def _without_share(config: Config) -> Fleet | None:
+    return config.fleet.model_copy(update={"share": ""}) if config.fleet else None

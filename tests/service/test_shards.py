@@ -71,7 +71,9 @@ def _write(
     share: str = "0/1",
     member: str = "",
 ) -> Path:
-    fleet = {"fleet": {"engine": "static", "shards": shards, "share": share, "member": member}} if shards else {}
+    # The broker delays the will for two minutes, so that a slow start of a process does not matter.
+    settings = {"engine": "static", "shards": shards, "share": share, "member": member, "ttl": 60}
+    fleet = {"fleet": settings} if shards else {}
     tables = config_tables(broker, cloud, [station_table(uuid) for uuid in uuids], polling={"stale_after": 0}, **fleet)
     return write_config(folder / "config.toml", tables)
 
@@ -120,7 +122,7 @@ def test_reload_of_shares_and_aliases_leaves_no_orphans(
 
     def write(aliases: tuple[str, str], share: str) -> Path:
         stations = [station_table(uuid, alias=alias) for uuid, alias in zip((first, second), aliases, strict=True)]
-        fleet = {"engine": "static", "shards": 2, "share": share}
+        fleet = {"engine": "static", "shards": 2, "share": share, "ttl": 60}
         tables = config_tables(broker, cloud, stations, polling={"stale_after": 0}, fleet=fleet)
         return write_config(tmp_path / "config.toml", tables)
 

@@ -121,7 +121,14 @@ class ModelBroker:
 
     def _store(self, message: Message) -> None:
         assert message.topic not in self.foreign, f"{message.topic} is not the bridge's"
-        if message.topic in self.claimed and self._publication is not None and self._publication.watch.are_others_read:
+        watch = self._publication.watch if self._publication is not None else None
+        # After a reload, the bridge publishes before it has read what others claim of the stations that are new.
+        if (
+            message.topic in self.claimed
+            and watch is not None
+            and watch.are_others_read
+            and not watch.others.is_outdated
+        ):
             assert _is_discovery(message.payload), f"{message.topic} belongs to another bridge, too"
         if not message.retain:
             assert message.topic.endswith("/session_event")

@@ -48,7 +48,7 @@ def test_forbidden_discovery_is_left_out(
         assert not [topic for topic in observer.latest if topic.startswith("homeassistant/")]
         count = len(proxy.connections)
     report_row(17, f"MQTT {protocol}, QoS {qos}: {count} connections until {entry['filter']} is left out")
-    assert count <= 5
+    assert count <= (5 if qos else 8), "at QoS 0, several messages are suspects of each end"
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])

@@ -417,12 +417,13 @@ class Listener:
 class Listeners(Listener):
     """Passes each event to several listeners, in order.
 
-    There are thousands of polls per second, so a listener without a method of its own is left out.
+    There are thousands of polls per second, so a listener without a method of its own is left out. A subclass handles
+    those events itself for which it has a method.
     """
 
     def __init__(self, listeners: tuple[Listener, ...]) -> None:
         for name, default in vars(Listener).items():
-            if not name.startswith("_"):
+            if not name.startswith("_") and getattr(type(self), name) is default:
                 overriding = (listener for listener in listeners if getattr(type(listener), name) is not default)
                 setattr(self, name, _pass_on(tuple(getattr(listener, name) for listener in overriding)))
 

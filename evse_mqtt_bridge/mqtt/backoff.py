@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 __all__ = ["Backoff"]
 
-
 _QUIET = 60.0
+"""Minimum length of a quiet time, in seconds."""
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ A pure state machine: the session passes time and randomness in, and does the wa
 
 from dataclasses import dataclass
 
-__all__ = ["Births"]
+__all__ = ["CHECK_EVERY", "Births"]
 
-_CHECK_EVERY = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two checks whether a full republish is completed."""
 
 
@@ -51,7 +51,7 @@ class Births:
             return None
         if is_republishing:
             self._due = max(self._due, now + self.spacing)
-            return _CHECK_EVERY
+            return CHECK_EVERY
         return max(0.0, self._due - now)
 
     def republished(self) -> None:

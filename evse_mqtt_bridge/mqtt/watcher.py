@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 from evse_mqtt_bridge.domain.events import Listener, OtherBridgeStopped, SameStations, TopicsDisturbed
 from evse_mqtt_bridge.mqtt.backoff import Backoff
+from evse_mqtt_bridge.mqtt.births import CHECK_EVERY
 from evse_mqtt_bridge.mqtt.subscriber import Subscriber
 from evse_mqtt_bridge.publishing.publication import Publication
 from evse_mqtt_bridge.publishing.watch import Disturbance
 
 __all__ = ["Watcher"]
-
-_CHECK_EVERY = 1.0
-"""Seconds between two checks whether a full republish is completed."""
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ class Watcher:
             return 0
         if self.repairs.wait(now) == 0:
             if self.publication.is_republishing:
-                return _CHECK_EVERY
+                return CHECK_EVERY
             self._repair(now)
             return 0
         return min((wait for wait in (self.reads.wait(now), self.repairs.wait(now)) if wait is not None), default=None)

@@ -45,34 +45,47 @@ class Connections:
 
     def listener(self, shard: int) -> Listener:
         """Return the listener for the session of a shard."""
-        combined = Listeners((self._listener,))
+        return _ShardListener(self, shard, self._listener)
 
-        def connected(event: BrokerConnected) -> None:
-            if shard not in self._shards:
-                return
+    def connected(self, shard: int, event: BrokerConnected) -> None:
+        """Note the connection of a shard."""
+        if shard in self._shards:
             self._disconnected.discard(shard)
             if not self._disconnected:
                 self._listener.broker_connected(event)
 
-        def disconnected(event: BrokerDisconnected) -> None:
-            if shard not in self._shards:
-                return
+    def disconnected(self, shard: int, event: BrokerDisconnected) -> None:
+        """Note a lost connection, or a failed attempt, of a shard."""
+        if shard in self._shards:
             self._disconnected.add(shard)
             detail = f"shard {shard}: {event.detail}"
             self._listener.broker_disconnected(BrokerDisconnected(event.reason, detail, event.retry_in))
 
-        def consumer_started(event: ConsumerStarted) -> None:
-            if shard == self._shards[0]:  # each shard receives the birth message
-                self._listener.consumer_started(event)
+    def consumer_started(self, shard: int, event: ConsumerStarted) -> None:
+        """Note a birth message, which each shard receives."""
+        if shard == self._shards[0]:
+            self._listener.consumer_started(event)
 
-        methods = {
-            "broker_connected": connected,
-            "broker_disconnected": disconnected,
-            "consumer_started": consumer_started,
-        }
-        for name, method in methods.items():
-            setattr(combined, name, method)
-        return combined
+
+class _ShardListener(Listeners):
+    """Passes the events of one session on, those of the connection combined with those of the other shards."""
+
+    def __init__(self, connections: Connections, shard: int, listener: Listener) -> None:
+        super().__init__((listener,))
+        self._connections = connections
+        self._shard = shard
+
+    def broker_connected(self, event: BrokerConnected) -> None:
+        """See `Connections`."""
+        self._connections.connected(self._shard, event)
+
+    def broker_disconnected(self, event: BrokerDisconnected) -> None:
+        """See `Connections`."""
+        self._connections.disconnected(self._shard, event)
+
+    def consumer_started(self, event: ConsumerStarted) -> None:
+        """See `Connections`."""
+        self._connections.consumer_started(self._shard, event)
 
 
 class Shard:

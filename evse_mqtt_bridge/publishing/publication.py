@@ -30,7 +30,6 @@ from itertools import chain
 
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
-from evse_mqtt_bridge.publishing.adoption import is_concerned, part_to_clear
 from evse_mqtt_bridge.publishing.clean_up import CleanUp
 from evse_mqtt_bridge.publishing.comparison import has_changes, is_published_alike
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry
@@ -43,6 +42,7 @@ from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.previous_meters import MeterReader
 from evse_mqtt_bridge.publishing.renderer import BRIDGE_KEY, Renderer
 from evse_mqtt_bridge.publishing.subscriptions import Subscriptions
+from evse_mqtt_bridge.publishing.topic_transfer import is_concerned, part_to_clear
 from evse_mqtt_bridge.publishing.topics import covers
 from evse_mqtt_bridge.publishing.watch import Disturbance, Watch
 
@@ -167,7 +167,7 @@ class Publication:
         if (migration.stages or migration.remaining) and (others := self.watch.next_subscriptions()):
             return others
         if self._may_search_first and not self.watch.others.is_outdated:
-            self.watch.others_read()
+            self.watch.note_others_read()
         self._begin(migration, "restored")
         return None
 
@@ -188,7 +188,7 @@ class Publication:
         self._is_searching = found is not None
         if found is not None:
             return found
-        self.watch.others_read()
+        self.watch.note_others_read()
         if entries := self._reader.pop_entries():
             self._add_previous(entries)
             self._begin(self._planned_migration(), "searched")

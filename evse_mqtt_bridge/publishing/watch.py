@@ -4,9 +4,9 @@ Sans-I/O. The broker delivers the messages of others on `filters`, and none of t
 rules:
 
 - A topic that somebody cleared, or on which somebody published something else, is published again with everything of
-  its station. Values may change meanwhile, so the last message on a topic counts, compared when `evaluate` is called.
-- Exception: if another bridge published discovery of the same station, both would go on overwriting each other. The
-  topic stays as it is until that bridge is offline.
+  its station. An overwritten topic is compared when `evaluate` is called, because values may change meanwhile.
+- Exception: if another bridge published discovery of the same station, both would go on overwriting each other. That
+  alone is no reason to publish the station again, until that bridge is offline.
 - If another bridge with the same base topic publishes there, nothing is published again: nobody can know when it stops.
 - If the bridge's own messages come back, because the broker does not know No Local or another one forwards them in
   a loop, nothing can be found out: `is_echo`.
@@ -25,7 +25,7 @@ from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 __all__ = ["Disturbance", "Watch"]
 
 _MOST_TOPICS = 1000
-"""Maximum number of overwritten topics to compare. If there are more, and one of them is wrong, all may be wrong."""
+"""Maximum number of overwritten topics to compare. If there are more, and one of these is wrong, all may be wrong."""
 
 _MOST_STATIONS = 20
 """Maximum number of stations to render in one call, which takes about 1 ms each. The others wait for the next call."""
@@ -34,7 +34,7 @@ _MOST_KEYS = 200
 """Number of disturbed stations above which everything is republished, so that the order of publishing is kept."""
 
 _FEWEST_ECHOES, _ECHO_SHARE = 20, 0.8
-"""At least so many messages, and this share of all, are equal to the bridge's own if they come back."""
+"""An echo: at least so many compared messages, and this share of them, are equal to the own ones of the bridge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Disturbance:
 
     Attributes:
         keys: The outbox keys of the stations, or of the bridge, to publish again.
-        topics: Number of cleared and overwritten topics, without those of other bridges.
-        example: One of them; empty: none.
+        topics: Number of messages that cleared a topic, and of overwritten topics, without those of other bridges.
+        example: One of these topics; empty: none.
         is_cleared: Whether the example was cleared.
         stopped: The base topics of bridges with the same stations that are offline now.
         rival: The MQTT client id of another bridge with the same base topic; empty: none.
@@ -75,7 +75,7 @@ class Watch:
 
     Attributes:
         others: The other bridges.
-        are_others_read: Whether it is known what they claim; only then, topics are cleared.
+        are_others_read: Whether it is known what they claim; only then, the clean-up begins.
     """
 
     def __init__(self, renderer: Renderer) -> None:
@@ -88,7 +88,7 @@ class Watch:
         self._count = 0
         self._is_overflowing = False
         self._equal, self._compared = 0, 0
-        self._borrowers: dict[Topics, set[str]] = {}
+        self._overwriters: dict[Topics, set[str]] = {}
         """Base topics of live bridges with the same stations, and the outbox keys of the topics that they overwrote."""
 
     @property
@@ -101,7 +101,7 @@ class Watch:
     @property
     def is_pending(self) -> bool:
         """Whether there is something to evaluate."""
-        return bool(self._cleared or self._overwritten or any(map(self.others.is_offline, self._borrowers)))
+        return bool(self._cleared or self._overwritten or any(map(self.others.is_offline, self._overwriters)))
 
     def begin(self) -> None:
         """Begin a connection. Nothing is known about other bridges."""
@@ -109,7 +109,7 @@ class Watch:
         client_ids = {plan.client_id, *(entry.client_id for entry in previous.bridges)}
         self.others = OtherBridges(plan.topics, client_ids, self._is_relevant)
         self._renderer.claimed_topics = self.others.claimed_topics
-        self._borrowers = {}
+        self._overwriters = {}
         self._equal = self._compared = 0
         self.are_others_read = False
         self.reset()
@@ -126,17 +126,17 @@ class Watch:
         """Return whether this bridge has, or may have to clear, topics of a station."""
         return uuid in self._renderer.plan.stations or uuid in self._former
 
-    def others_read(self) -> None:
+    def note_others_read(self) -> None:
         """Note that the entries of the other bridges are read."""
         self.are_others_read = True
         for base in self.others.with_same_stations():
-            self._borrowers.setdefault(base, set())
+            self._overwriters.setdefault(base, set())
 
     def received(self, topic: str, payload: bytes, *, is_own_published: bool = True) -> None:
         """Note a message, not retained, that is not the bridge's.
 
         Args:
-            topic: The topic; on one of others, the message is ignored.
+            topic: The topic: one of the bridge, or of the manifest of another one. Any other is ignored.
             payload: The payload.
             is_own_published: Whether this bridge has begun to publish; otherwise it will overwrite the topic.
         """
@@ -154,11 +154,14 @@ class Watch:
             self._is_overflowing = True
 
     def reset(self) -> None:
-        """Forget everything, because the connection ended, or everything is published again anyway."""
+        """Forget the messages, because the connection ended, or they are being evaluated."""
         self._cleared, self._overwritten, self._count, self._is_overflowing = {}, {}, 0, False
 
     def evaluate(self) -> Disturbance:
-        """Return what happened since the last call. Call it when no full republish is under way."""
+        """Return what happened since the last call. Call it when no full republish is under way.
+
+        Overwritten topics of further stations than `_MOST_STATIONS` wait for the next call.
+        """
         cleared, overwritten, count, is_overflowing = (
             self._cleared,
             self._overwritten,
@@ -169,26 +172,30 @@ class Watch:
         if rival := self._rival(overwritten):
             return Disturbance(rival=rival)
         wrong = self._compare(overwritten)
+        # Nobody knows of which stations the topics are that were not noted. The waiting ones may show that it matters.
+        self._is_overflowing = is_overflowing and bool(self._overwritten)
         if self._equal >= _FEWEST_ECHOES and self._equal >= _ECHO_SHARE * self._compared:
             return Disturbance(is_echo=True)
-        disturbed = {**cleared, **wrong}
-        stopped = tuple(filter(self.others.is_offline, self._borrowers))
-        left = (key for base in stopped for key in (*self._borrowers.pop(base), *self.others.stations_of(base)))
-        keys = dict.fromkeys((*disturbed, *left))
-        example = next(iter(disturbed.values()), "")
+        stopped = tuple(filter(self.others.is_offline, self._overwriters))
+        left = (key for base in stopped for key in (*self._overwriters.pop(base), *self.others.stations_of(base)))
+        keys = dict.fromkeys((*cleared, *wrong.values(), *left))
+        example = next(iter((*cleared.values(), *wrong)), "")
         is_everything = is_overflowing and bool(wrong)
         return Disturbance(
             tuple(keys), count + len(wrong), example, bool(cleared), stopped, is_everything=is_everything
         )
 
     def _rival(self, overwritten: Mapping[str, bytes]) -> str:
-        """Return the MQTT client id of another bridge that published the `info` of this one; empty: none did."""
+        """Return the MQTT client id of another bridge that published on this bridge's `info`; empty: none did."""
         plan = self._renderer.plan
         payload = overwritten.get(plan.topics.info, b"")
         return next((entry.client_id for entry in read_bridge(plan.topics.info, payload, AllBut({plan.client_id}))), "")
 
     def _compare(self, overwritten: Mapping[str, bytes]) -> dict[str, str]:
-        """Return an overwritten topic by key, without those of other bridges."""
+        """Return the overwritten topics to publish again, each with its outbox key.
+
+        On the way, count the messages that are equal to the bridge's own, and note which other bridges overwrote what.
+        """
         wrong: dict[str, str] = {}
         expected: dict[str, Mapping[str, bytes]] = {}
         own = self._renderer.plan.topics
@@ -206,9 +213,9 @@ class Watch:
                 self._equal += topic in expected[key]
             elif (base := self._publisher(payload)) is not None and base != own:
                 self.others.expect(base)
-                self._borrowers.setdefault(base, set()).add(key)
+                self._overwriters.setdefault(base, set()).add(key)
             else:
-                wrong.setdefault(key, topic)
+                wrong[topic] = key
         return wrong
 
     def _publisher(self, payload: bytes) -> Topics | None:
@@ -217,7 +224,7 @@ class Watch:
         return next((base for base in found if base is not None), None)
 
     def _owner(self, topic: str) -> str | None:
-        """Return the outbox key that publishes a topic; `None` if none does."""
+        """Return the outbox key under which a topic is published; `None` if it is none of the bridge's."""
         plan = self._renderer.plan
         own = (plan.topics.info, plan.topics.availability)
         if topic in own or any(topic in location.bridge_topics(plan.client_id) for location in plan.locations):

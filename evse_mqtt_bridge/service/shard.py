@@ -10,9 +10,9 @@ from evse_mqtt_bridge.domain.events import BrokerConnected, BrokerDisconnected, 
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.mqtt.connect_options import PERSISTENCE, Persistence
 from evse_mqtt_bridge.mqtt.session import Chance, Session
-from evse_mqtt_bridge.publishing.adoption import needs_manifest
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Publication
+from evse_mqtt_bridge.publishing.topic_transfer import needs_manifest
 from evse_mqtt_bridge.service.components.component import BackgroundTask
 
 __all__ = ["Connections", "Shard"]

@@ -11,10 +11,10 @@ from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.shards import Claim, Share, shard_of
 from evse_mqtt_bridge.domain.stations import Stations
-from evse_mqtt_bridge.publishing.adoption import needs_manifest
 from evse_mqtt_bridge.publishing.orphans import orphans
 from evse_mqtt_bridge.publishing.publication import Publication
 from evse_mqtt_bridge.publishing.renderer import Renderer
+from evse_mqtt_bridge.publishing.topic_transfer import needs_manifest
 from tests.harness.samples import NOW, at, plug_reading, reading
 from tests.publishing.model_broker import ModelBroker
 

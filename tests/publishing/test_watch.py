@@ -5,6 +5,7 @@ import json
 import pytest
 
 from evse_mqtt_bridge.domain.model import Station
+from evse_mqtt_bridge.publishing import watch
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
 from evse_mqtt_bridge.publishing.topics import Topics, covers
 from evse_mqtt_bridge.publishing.watch import Disturbance
@@ -159,6 +160,29 @@ def test_many_cleared_stations_are_republished_in_order() -> None:
     assert bridge.publication.repair().is_large
     first, *_, last = broker.deliver()
     assert (first.topic, last.topic) == ("evse/bridge/info", "evse/bridge/availability")
+    assert broker.retained == bridge.everything()
+
+
+def test_example_names_a_cleared_topic_if_there_is_one() -> None:
+    bridge, broker = _running()
+    _disturb(bridge, broker, _POWER, b"anything")
+    _disturb(bridge, broker, "evse/north/left/power", b"9")
+    _disturb(bridge, broker, "ha/sensor/evse_e1_p1/status/config", b"")
+    found = bridge.publication.repair()
+    assert (found.topics, found.example, found.is_cleared) == (3, "ha/sensor/evse_e1_p1/status/config", True)
+
+
+def test_topics_beyond_the_limit_count_until_all_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_MOST_TOPICS", 2)
+    monkeypatch.setattr(watch, "_MOST_STATIONS", 1)
+    bridge, broker = _running()
+    equal = "evse/north/left/power"
+    _disturb(bridge, broker, equal, broker.retained[equal])
+    _disturb(bridge, broker, "evse/e_2/p1/power", b"9")
+    _disturb(bridge, broker, _POWER, b"not noted")
+    assert not bridge.publication.repair().keys
+    assert bridge.publication.repair().is_everything
+    broker.deliver()
     assert broker.retained == bridge.everything()
 
 

@@ -24,7 +24,7 @@ class Fleet(Section):
     """With "static", the shards of this member: "0-7" or "0, 2, 4", or "0/2" for the first of two equal parts."""
     ttl: Annotated[int, Field(ge=6, le=60)] = 10
     """Half of the time that the broker waits before it publishes `offline` for the shards of a lost member, in seconds.
-    Also the default of `mqtt.keepalive`, and its recommended maximum."""
+    Unless you set `mqtt.keepalive`, it is at most this long."""
 
     @property
     def numbers(self) -> frozenset[int]:

@@ -1,10 +1,15 @@
 """Reloads of a running bridge: they keep states and delay nothing. See also test_lifecycle.py."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
+import termios
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import StringIO
 from itertools import pairwise
@@ -19,7 +24,7 @@ from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.log import make_logger
 from evse_mqtt_bridge.service.supervisor import Supervisor
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
-from tests.harness import CloudServer, Observer
+from tests.harness import BridgeProcess, CloudServer, Observer
 from tests.harness.cloud import EXAMPLE_EVSE, plug_object, status_example
 from tests.harness.configuration import write_config
 from tests.harness.net import free_port
@@ -29,14 +34,29 @@ _AVAILABILITY = "evse/bridge/availability"
 _PLUG = f"evse/{EXAMPLE_EVSE}/{plug_object()['plug_uuid']}"
 
 
+@contextmanager
+def _hanging_reload(bridge: BridgeProcess, config: Path) -> Iterator[None]:
+    """Reload a configuration that does not end: the bridge has read its beginning, and waits for the rest."""
+    config.unlink()
+    os.mkfifo(config, 0o600)
+    # With a writer before the bridge opens the pipe, the bridge cannot find the pipe without content.
+    pipe = os.open(config, os.O_RDWR)
+    try:
+        os.write(pipe, b"#")
+        bridge.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4) != b"\0" * 4:
+            assert time.monotonic() < deadline, "the bridge does not read its configuration"
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(pipe)
+
+
 def test_stop_during_a_hanging_reload_exits(config: Path, observer: Observer, bridge_process: Start) -> None:
     bridge = bridge_process(config)
     observer.wait_for(_AVAILABILITY, "online")
-    config.unlink()
-    os.mkfifo(config, 0o600)
-    bridge.send_signal(signal.SIGHUP)
-    # This open returns when the bridge has opened the other end for reading, so when the reload has begun.
-    with config.open("w"):
+    with _hanging_reload(bridge, config):
         bridge.stop()
     observer.wait_for(_AVAILABILITY, "offline")
 
@@ -136,10 +156,7 @@ def test_measurements_become_stale_during_a_hanging_reload(
     observer.wait_for(f"{_PLUG}/availability", "online")
     cloud.answer(EXAMPLE_EVSE, "wait", status=429, headers={"Retry-After": "3600"})
     bridge.wait_for_line("rate limited by the cloud")
-    config.unlink()
-    os.mkfifo(config, 0o600)
-    bridge.send_signal(signal.SIGHUP)
-    with config.open("w"):  # the reload has begun
+    with _hanging_reload(bridge, config):
         observer.wait_for(f"{_PLUG}/availability_reason", "stale", timeout=30)
         bridge.stop()
 

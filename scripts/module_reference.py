@@ -24,6 +24,7 @@ _PACKAGES = (
     "service",
     "web",
     "observability",
+    "fleet",
     "cloud",
     "mqtt",
     "polling",

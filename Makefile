@@ -22,7 +22,7 @@ MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make demo     run simulated stations, a broker and the bridge on this machine; stop with Ctrl-C"
-	@echo "make test     install the test dependencies, Mosquitto and Chromium, then run linters, type checks and all tests"
+	@echo "make test     install the test dependencies, Mosquitto, etcd and Chromium, then run linters, type checks and all tests"
 	@echo "              select tests with PYTEST_ARGS='-k reload'"
 	@echo "make lint     run linters and type checks"
 	@echo "make format   format the code and sort imports"
@@ -39,6 +39,7 @@ demo: $(DEMO_READY)
 
 test: $(TEST_READY)
 	@scripts/ensure-mosquitto
+	@scripts/ensure-etcd
 	@scripts/ensure-chromium
 	@$(MAKE) lint
 	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist load --maxschedchunk 4 $(PYTEST_ARGS)

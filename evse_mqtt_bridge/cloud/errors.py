@@ -132,12 +132,13 @@ _CONNECT = 7
 _BROKEN = (35, 55, 56)  # during the handshake, while sending, while receiving
 
 
-def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
+def of_error(error: Exception, *, is_answering: bool = False, section: str = "cloud") -> Failure:
     """Return the Failure for an exception of EXPECTED.
 
     Args:
         error: The exception that the transport raised.
         is_answering: Whether the head of a response had arrived; ignored for a CurlError, which has this attribute.
+        section: The table of the configuration that names the CA file of the connection.
     """
     is_answering = is_answering or (isinstance(error, CurlError) and error.is_answering)
     chain = list(causes(error))
@@ -146,7 +147,7 @@ def of_error(error: Exception, *, is_answering: bool = False) -> Failure:
             if _is_of_kind(cause, rule.kinds) and (match := rule.pattern.match(_message(cause))):
                 text = rule.text.format(*map(clean, match.groups()))
                 if text.startswith(_REFUSED_CERTIFICATE):
-                    text = explain_rejection(text, "cloud")
+                    text = explain_rejection(text, section)
                 return Failure(rule.reason, text or (_CUT_OFF if is_answering else _CLOSED))
     if isinstance(error, CurlError):
         return Failure(Reason.UNREACHABLE, f"{clean(error.text) or 'the request failed'} (libcurl {error.code})")

@@ -25,15 +25,18 @@ from evse_mqtt_bridge.polling.backoff import (
 from evse_mqtt_bridge.polling.schedule import DuePoll, Schedule
 from evse_mqtt_bridge.polling.slots import Group, Slots, group_of
 
-__all__ = ["WAKE_UP_GRANULARITY", "WAKE_UP_LIMITS", "Clock", "OnResult", "Poller"]
+__all__ = ["POLLS_PER_ITERATION", "WAKE_UP_GRANULARITY", "WAKE_UP_LIMITS", "Clock", "OnResult", "Poller"]
 
 WAKE_UP_GRANULARITY = 0.005
 """Minimum pause between scheduler wake-ups, as a part of the shortest interval, within `WAKE_UP_LIMITS`. Polls that
 fall due within it share one wake-up. A poll may start this late; the schedule itself does not drift."""
 
 WAKE_UP_LIMITS = (0.02, 0.05)
-"""Limits of the pause in seconds. A wake-up takes the CPU time of a poll; after a longer pause, the responses to so
-many requests would wait for each other."""
+"""Limits of the pause in seconds. A wake-up takes the CPU time of a poll, so fewer of them save CPU time."""
+
+POLLS_PER_ITERATION = 3
+"""Maximum number of polls that start in one iteration of the event loop. Between two iterations, the bridge handles the
+responses that have arrived; otherwise they would wait until all due polls of a wake-up have started."""
 
 
 class OnResult(Protocol):
@@ -272,13 +275,17 @@ class Poller:
             self._set_timer(self._loop.call_soon(self._dispatch))
 
     def _dispatch(self) -> None:
-        """Assign the due polls to idle workers, and set the timer for the next one."""
+        """Assign due polls to idle workers, and set the timer for the next ones."""
         self._timer = None
         now = self.clock.monotonic()
-        while self._idle and (due_poll := self._schedule.pop(now)) is not None:
+        for _ in range(POLLS_PER_ITERATION):
+            if not self._idle or (due_poll := self._schedule.pop(now)) is None:
+                break
             self._idle.pop().set_result(due_poll)
         wait = self._schedule.wait(now) if self._idle else None
-        if wait is not None and self._loop is not None:
+        if wait == 0.0:
+            self._dispatch_soon()
+        elif wait is not None and self._loop is not None:
             self._set_timer(self._loop.call_later(max(wait, self._wake_up_pause), self._dispatch))
 
     def _set_timer(self, timer: asyncio.Handle | None) -> None:

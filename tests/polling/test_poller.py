@@ -13,7 +13,7 @@ import pytest
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance
 from evse_mqtt_bridge.domain.model import Attribution, Failure, Outcome, Reason, StationState
-from evse_mqtt_bridge.polling.poller import Clock, Poller
+from evse_mqtt_bridge.polling.poller import POLLS_PER_ITERATION, Clock, Poller
 from tests.harness.samples import NOW, failure, reading, rejection
 from tests.harness.virtual_time import run
 
@@ -134,6 +134,29 @@ def test_polls_share_wake_ups_by_the_shortest_interval(interval: float, pause: f
     for uuid in _many(20):
         gaps = cloud.gaps_of(uuid)[1:]
         assert gaps == pytest.approx([interval] * len(gaps), abs=pause + 1e-6)
+
+
+def test_polls_of_a_wake_up_start_a_few_per_iteration() -> None:
+    class Cloud(_Cloud):
+        started = 0
+        per_iteration: list[int] = []  # noqa: RUF012  # one object
+
+        async def fetch(self, uuid: str) -> Outcome:
+            self.started += 1
+            if self.started == 1:
+                asyncio.get_running_loop().call_soon(self.end_iteration)
+            return await super().fetch(uuid)
+
+        def end_iteration(self) -> None:
+            self.per_iteration.append(self.started)
+            self.started = 0
+
+    stations = _many(1000, interval=1)
+    cloud = Cloud(seconds=dict.fromkeys(stations, 0.001))
+    _poll(cloud, stations, 3, concurrency=50)
+    calm = cloud.per_iteration[-100:]
+    assert max(calm) == POLLS_PER_ITERATION
+    assert len(cloud.requests) >= 3000
 
 
 def test_poller_uses_interval_of_each_station() -> None:

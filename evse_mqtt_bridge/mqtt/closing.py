@@ -16,6 +16,7 @@ class Ending(Enum):
 
     OFFLINE = "publish `offline`, because the bridge stops"
     HAND_OVER = "publish what is pending, and let the broker delay the will until another member continues the session"
+    ABANDON = "send nothing, because another member continues the session, and let the broker delay the will until then"
 
 
 async def close(  # noqa: PLR0913, PLR0917  # the parts of a session
@@ -31,6 +32,9 @@ async def close(  # noqa: PLR0913, PLR0917  # the parts of a session
         listener: Is notified if `offline` is not acknowledged; the broker is then left to publish the will.
         limit: Maximum number of seconds to wait for the acknowledgements.
     """
+    if ending is Ending.ABANDON:
+        connection.abort()
+        return
     if ending is Ending.OFFLINE:
         publication.closing()
     sender.drained.clear()

@@ -6,7 +6,7 @@ publishing/publication.py decides what to publish, and in which order. This modu
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -41,10 +41,13 @@ from evse_mqtt_bridge.publishing.suspects import Suspects
 from evse_mqtt_bridge.support.errors import ConfigError
 from evse_mqtt_bridge.support.text import clean
 
-__all__ = ["Chance", "Session", "Timing"]
+__all__ = ["Chance", "Gate", "Session", "Timing"]
 
 Chance = Callable[[], float]
 """Returns a random number from 0 up to 1."""
+
+Gate = Callable[[], Awaitable[bool]]
+"""Returns whether this process may connect now; asked before each connection. If not, it is asked again soon."""
 
 _LOGGED_TOPIC = 256
 
@@ -66,6 +69,7 @@ class Timing:
         closing_limit: Maximum time to wait for the acknowledgement of `offline`.
         repair_pause: Pause before topics that others changed are published again; it grows if they change them again.
         others_pause: Pause before what other bridges claim is read again; it grows, too.
+        gate_pause: Pause before the gate is asked again.
         search_limit: Maximum time to wait until everything is published, before topics of previous runs are searched.
     """
 
@@ -76,10 +80,15 @@ class Timing:
     closing_limit: float = 2.0
     repair_pause: float = 2.0
     others_pause: float = 3.0
+    gate_pause: float = 1.0
     search_limit: float = 60.0
 
 
 _TIMING = Timing()
+
+
+async def _always_open() -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -93,6 +102,7 @@ class Session:
         chance: Returns random numbers for the waits.
         timing: The waiting times.
         persistence: What the broker keeps after a connection.
+        gate: Decides before each connection whether it may begin: a connection disconnects the one of another member.
     """
 
     settings: Mqtt
@@ -101,6 +111,7 @@ class Session:
     chance: Chance
     timing: Timing = _TIMING
     persistence: Persistence = PERSISTENCE
+    gate: Gate = _always_open
     _sender: Sender = field(init=False)
     _suspects: Suspects = field(init=False)
     _subscriber: Subscriber = field(init=False)
@@ -166,6 +177,18 @@ class Session:
             self.publication.handing_over()
             self._sender.pump()
 
+    def abandon(self) -> None:
+        """Publish nothing more; the caller then cancels `run`, as another member publishes the shard."""
+        self._ending = Ending.ABANDON
+        if self.publication.phase is not Phase.OFFLINE:
+            self.publication.abandoning()
+
+    def allow_clearing(self, *, is_allowed: bool) -> None:
+        """Clear topics of previous entries from now on, or keep them for now."""
+        self.publication.allow_clearing(is_allowed=is_allowed)
+        self._sender.pump()
+        self._wake_up.set()
+
     def clock_changed(self, shift: timedelta) -> None:
         """Publish the start time again, corrected by `shift`."""
         self.publication.clock_changed(shift)
@@ -174,11 +197,14 @@ class Session:
     async def run(self) -> None:
         """Stay connected until cancelled; then publish `offline`, wait for the acknowledgement, and disconnect.
 
-        After `hand_over`, it publishes what was pending then, and not `offline`.
+        After `hand_over`, it publishes what was pending then, and not `offline`; after `abandon`, nothing.
         """
         loop = asyncio.get_running_loop()
         state = Reconnect()
         while True:
+            if not await self.gate():
+                await asyncio.sleep(self.timing.gate_pause)
+                continue
             result = await self._connect()
             if isinstance(result, Disconnected):
                 state, disconnected = state.failed(refused=result.reason in _REFUSALS), result
@@ -186,6 +212,8 @@ class Session:
                 state = state.connected(loop.time())
                 disconnected = await self._serve(result)
                 state = state.lost(loop.time())
+                if not await self.gate():
+                    continue  # another member has the shard now, which is no outage
                 disconnected = in_context(disconnected, state)
             wait = state.wait(loop.time(), self.chance())
             self.listener.broker_disconnected(BrokerDisconnected(disconnected.reason, disconnected.detail, wait))
@@ -296,6 +324,8 @@ class Session:
         while subscriptions is not None:
             await self._subscriber.read([*subscriptions.lasting, *subscriptions.retained])
             read += subscriptions.retained
+            if self.publication.phase is Phase.CLOSING:
+                return
             subscriptions = self.publication.restored()
             self._sender.pump()
         self._subscriber.unsubscribe(read)

@@ -33,6 +33,8 @@ def plan_migration(
     successor: Successor,
     has_room: Callable[[str], bool],
     claimed: Callable[[Entry], frozenset[str]] = lambda _: frozenset(),
+    *,
+    may_clear: bool = True,
 ) -> Migration:
     """Return the stages that clear the locations that remaining stations and the bridge leave.
 
@@ -45,8 +47,9 @@ def plan_migration(
         successor: See `Successor`.
         has_room: Returns whether the `info` of a station on this topic can list all its previous entries.
         claimed: Returns the topics of an entry's station that other bridges claim, which stay as they are.
+        may_clear: Whether topics may be cleared now; otherwise, all entries remain and there are no stages.
     """
-    crowded = {topic for topic in previous.station_topics if not has_room(topic)}
+    crowded = {topic for topic in previous.station_topics if may_clear and not has_room(topic)}
     staged: list[Stages] = []
     cleared: dict[str, None] = {}
     remaining = PreviousEntries()
@@ -54,7 +57,7 @@ def plan_migration(
         new = successor(entry)
         kept = list(entry.locations)
         claims = claimed(entry)
-        for location, moved in _moved(entry, new):
+        for location, moved in _moved(entry, new if may_clear else None):
             topics = tuple(topic for topic in moved if topic not in claims)
             handover = location.handover(topics, _successor(location, new))
             if handover is not None:

@@ -28,7 +28,7 @@ TRANSITIONS: Mapping[tuple[Phase, str], frozenset[Phase]] = {
     (Phase.LIVE, "reconfigured"): frozenset({Phase.MIGRATING, Phase.LIVE}),
     **{
         (phase, by): frozenset({Phase.CLOSING})
-        for by in ("closing", "handing_over")
+        for by in ("closing", "handing_over", "abandoning")
         for phase in (Phase.RESTORING, Phase.MIGRATING, Phase.LIVE, Phase.CLOSING)
     },
     **{(phase, "disconnected"): frozenset({Phase.OFFLINE}) for phase in Phase},

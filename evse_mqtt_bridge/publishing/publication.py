@@ -79,6 +79,7 @@ class Publication:
         """Whether the plugs of a previous run are known. What this run removed later must not come back."""
         self._is_searching = False
         self._may_search_first = True
+        self._may_clear = True
 
     @property
     def phase(self) -> Phase:
@@ -211,6 +212,11 @@ class Publication:
         self._outbox.drop_all()
         self._outbox.put_first([*changes, *list(self._renderer.last_counts())])
 
+    def abandoning(self) -> None:
+        """Stop publishing at once, because another member publishes the shard. The states may be dropped after this."""
+        self._enter(Phase.CLOSING, "abandoning")
+        self._outbox.drop_all()
+
     def disconnected(self) -> None:
         """Drop everything that is pending, because the connection is lost."""
         self._enter(Phase.OFFLINE, "disconnected")
@@ -271,12 +277,16 @@ class Publication:
         message = self._outbox.next_message()
         if message is not None and message == self._recorded_info:
             self._recorded_info, message = None, self._outbox.next_message()
-        if message is None and self._phase is Phase.LIVE and self._renderer.previous and self.watch.are_others_read:
+        if message is None and self._phase is Phase.LIVE and self._may_clean_up:
             message = self._clean_up.next_message()
         if message is not None and message.topic == self.plan.topics.info:
             self._is_recorded = True
             self._recorded_info = message if self._phase is Phase.RESTORING else None
         return message
+
+    @property
+    def _may_clean_up(self) -> bool:
+        return self._may_clear and bool(self._renderer.previous) and self.watch.are_others_read
 
     def stage_acknowledged(self) -> None:
         """Go on to the next stage: the current one is acknowledged, and consumers had time to process it."""
@@ -358,6 +368,20 @@ class Publication:
         else:
             self._publish_first(migration, [BRIDGE_KEY, *(uuid for uuid in plan.stations if uuid not in unchanged)])
 
+    def allow_clearing(self, *, is_allowed: bool) -> None:
+        """Clear topics of previous entries from now on, or keep them until this is called again.
+
+        Members of a fleet keep them while their configurations differ: a station that one of them does not know may be
+        new rather than removed. What was not cleared meanwhile is cleared when it is allowed again.
+        """
+        was_allowed, self._may_clear = self._may_clear, is_allowed
+        if is_allowed and not was_allowed and self._renderer.previous and self._phase is Phase.LIVE:
+            migration = self._planned_migration()
+            if migration.stages:
+                self._begin(migration, "reconfigured")
+            else:
+                self._publish_first(migration, ())
+
     def _switch_to(self, plan: Plan) -> None:
         old, old_stations = self._renderer.bridge_entry(), self.plan.stations
         self._renderer.plan = plan
@@ -379,7 +403,9 @@ class Publication:
 
     def _planned_migration(self) -> Migration:
         renderer = self._renderer
-        return plan_migration(renderer.previous, renderer.successor, renderer.has_room, renderer.claimed)
+        return plan_migration(
+            renderer.previous, renderer.successor, renderer.has_room, renderer.claimed, may_clear=self._may_clear
+        )
 
     def _begin(self, migration: Migration, by: str) -> None:
         """Publish the stages of a migration, if there are any, and republish everything after them."""

@@ -208,3 +208,38 @@ async def test_polls_without_a_pause_are_published(broker: Mosquitto, observer: 
         assert running.session.published - before > enough
         expected = running.everything()
         await _until(lambda: observer.retained == expected)
+
+
+async def test_gate_keeps_a_session_from_connecting_again(broker: Mosquitto, observer: Observer) -> None:
+    """Another member continues the session: the first one neither reports an outage nor connects again."""
+    is_open, calls = True, 0
+
+    async def gate() -> bool:
+        nonlocal calls
+        calls += 1
+        return is_open
+
+    timing = replace(_QUICK, gate_pause=0.05)
+    async with _running(broker, plan(_NORTH), timing) as first:
+        first.session.gate = gate
+        is_open = False
+        async with _running(broker, plan(_NORTH), timing) as second:
+            await _until(lambda: calls >= 3)
+            assert "BrokerDisconnected" not in first.recorder.events
+            assert second.session.is_live
+            second.session.abandon()
+        observer.sync()
+        assert "offline" not in observer.payloads("evse/bridge/availability")
+        is_open = True
+        await _until(lambda: first.session.is_live)
+
+
+async def test_abandoned_session_publishes_nothing_more(broker: Mosquitto, observer: Observer) -> None:
+    async with _running(broker, plan(_NORTH), _QUICK) as running:
+        await _until(lambda: observer.retained == running.everything())
+        count = observer.count
+        running.session.abandon()
+        running.poll("e1", power=1.0)
+    observer.sync()
+    assert [message.topic for message in observer.messages_since(count) if "power" in message.topic] == []
+    assert observer.retained["evse/bridge/availability"] == "online"  # the broker delays the will

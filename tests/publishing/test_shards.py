@@ -77,6 +77,35 @@ class Fleet:
         return {message.topic: message.payload for renderer in renderers for message in renderer.everything()}
 
 
+def test_topics_stay_while_clearing_is_not_allowed() -> None:
+    """A removed station, and another form of discovery, which has stages."""
+    retained: dict[str, bytes] = {}
+    both = Fleet(_config({"e0": "", "e1": ""}, 1), retained)
+    both.run([0], at(0))
+    before = dict(retained)
+    publication, broker = both.publications[0], both.brokers[0]
+    publication.allow_clearing(is_allowed=False)
+    both.reload(_config({"e0": ""}, 1, "device"))
+    assert before.keys() <= retained.keys()
+    publication.allow_clearing(is_allowed=True)
+    broker.deliver()
+    assert retained == both.everything()
+
+
+def test_topics_stay_if_clearing_is_not_allowed_at_connect() -> None:
+    retained: dict[str, bytes] = {}
+    Fleet(_config({"e0": "", "e1": ""}, 1), retained).run([0], at(0))
+    before = set(retained)
+    other = Fleet(_config({"e0": ""}, 1), retained)
+    other.publications[0].allow_clearing(is_allowed=False)
+    other.run([0], at(60))
+    assert before <= set(retained)
+    assert "previous" not in str(retained["evse/e0/info"])
+    other.publications[0].allow_clearing(is_allowed=True)
+    other.brokers[0].deliver()
+    assert retained == other.everything()
+
+
 def _config(
     stations: Mapping[str, str], shards: int = 0, form: str = "entity", base: str = "evse", client_id: str = "me"
 ) -> Config:

@@ -79,7 +79,7 @@ def _key_error(content: bytes, file: Path, *, is_separate: bool) -> str | None:
     kinds = [kind.decode() for kind in _BEGIN.findall(content)]
     if not any(kind.endswith("PRIVATE KEY") for kind in kinds):
         if not is_separate:
-            return "the file contains no private key; set mqtt.tls.key_file"
+            return "the file contains no private key; set key_file"
         return _not_found(content, file, kinds, "private key", "pkey")
     if "ENCRYPTED PRIVATE KEY" in kinds or b"Proc-Type: 4,ENCRYPTED" in content:
         command = f"openssl pkey -in {file.name} -out decrypted.key"

@@ -20,7 +20,6 @@ from evse_mqtt_bridge.config.schema_index import EACH, KeyPath, Setting, setting
 __all__ = ["Variable", "overlay", "read_variables"]
 
 _INDEX = re.compile(r"[0-9]{1,6}")
-_EXPECTED_JSON = {"object": "a JSON object", "array": "a JSON array of objects"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def read_variables(environ: Mapping[str, str]) -> tuple[list[Variable], list[Iss
             try:
                 variables[path] = Variable(name, path, _value(setting, text))
             except (ValueError, RecursionError):
-                issues.append(Issue(path, f"expected {_EXPECTED_JSON.get(setting.kind, setting.expected)}", name))
+                issues.append(Issue(path, f"expected {_expected(setting)}", name))
     return list(variables.values()), issues
 
 
@@ -124,6 +123,16 @@ def _value(setting: Setting, text: str) -> object:
     if isinstance(value, dict) != (setting.kind == "object") or isinstance(value, list) != (setting.kind == "array"):
         raise ValueError
     return value
+
+
+def _expected(setting: Setting) -> str:
+    """Return the text that a variable must have."""
+    match setting.kind:
+        case "object":
+            return "a JSON object"
+        case "array":
+            return "a JSON array of objects" if setting.section else f"JSON: {setting.expected}"
+    return setting.expected
 
 
 def _is_text(text: str) -> bool:

@@ -66,7 +66,7 @@ def _syntax_hint(setting: Setting, value: object) -> str:
     """Return how to write a value whose type is wrong, as `"1883"` may look right to the user."""
     table = format_path(tuple(part for part in setting.path if part != EACH))
     match setting.kind, value:
-        case "array", _:
+        case "array", _ if setting.section is not None:
             return f", each written as [[{table}]]"
         case "object", _ if setting.section is not None:
             return f", written as [[{table}]]" if EACH in setting.path else f", written as [{table}]"

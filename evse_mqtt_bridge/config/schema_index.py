@@ -111,6 +111,8 @@ def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:
         if section is not None and rules["type"] == "array":
             yield Setting((*path, EACH), "object", "a table", section=section)
             yield from _settings(section, (*path, EACH))
+        elif rules["type"] == "array":
+            yield Setting((*path, EACH), rules["items"]["type"], _expected(rules["items"]))
         elif section is not None:
             yield from _settings(section, path)
         elif rules["type"] == "object":
@@ -148,6 +150,8 @@ def _expected(rules: Mapping[str, Any]) -> str:
         case "integer" | "number" as kind:
             noun = "a whole number" if kind == "integer" else "a number"
             text = f"{noun} from {rules['minimum']:g} to {rules['maximum']:g}"
+        case "array" if rules["items"].get("type") == "string":
+            text = f"an array of strings, each {rules['items'].get('expected', 'text')}"
         case kind:
             text = {"boolean": "true or false", "array": "an array of tables", "object": "a table"}[kind]
     return text

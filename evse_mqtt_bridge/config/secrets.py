@@ -41,12 +41,11 @@ _CERTIFICATE_LIMIT = 16 * 1024**2
 """Maximum size of a file with certificates, in bytes. All public CAs together have less than one MiB."""
 
 _SQLITE = "sqlite:///"
-_TLS = ("mqtt", "tls")
+_TLS: tuple[tuple[str, ...], ...] = (("mqtt", "tls"), ("fleet", "tls"))
+"""The tables with the files of a TLS connection."""
 _CLOUD = ("cloud",)
-_CERTIFICATES: tuple[tuple[KeyPath, str], ...] = (
-    (_TLS, "ca_file"),
-    (_TLS, "cert_file"),
-    (_TLS, "key_file"),
+_CERTIFICATES: tuple[tuple[tuple[str, ...], str], ...] = (
+    *((path, name) for path in _TLS for name in ("ca_file", "cert_file", "key_file")),
     (_CLOUD, "ca_file"),
 )
 
@@ -160,18 +159,26 @@ def _certificate_errors(data: dict[str, Any], folder: Path) -> Iterator[Issue]:
                 yield Issue((*path, name), _unreadable(file, error))
             else:
                 files[*path, name] = file
-    for path in ((*_TLS, "ca_file"), (*_CLOUD, "ca_file")):
-        if path in files and (reason := ca_file_error(files[path])):
-            yield Issue(path, f"{printable(files[path])}: {reason}")
-    cert_file, key_file = (files.get((*_TLS, name)) for name in ("cert_file", "key_file"))
-    if (
-        cert_file
-        and (key_file or not _table(data, *_TLS).get("key_file"))
-        and (key_pair := key_pair_error(cert_file, key_file))
-    ):
+    for path, name in _CERTIFICATES:
+        file = files.get((*path, name))
+        if name == "ca_file" and file and (reason := ca_file_error(file)):
+            yield Issue((*path, name), f"{printable(file)}: {reason}")
+    for path in _TLS:
+        yield from _key_pair_errors(path, files, has_key_file=bool(_table(data, *path).get("key_file")))
+
+
+def _key_pair_errors(path: KeyPath, files: Mapping[KeyPath, Path], *, has_key_file: bool) -> Iterator[Issue]:
+    """Yield the error in the client certificate of a TLS table, and in its key.
+
+    Args:
+        path: The table.
+        files: The files that can be read.
+        has_key_file: Whether the table names a file with the key.
+    """
+    cert_file, key_file = (files.get((*path, name)) for name in ("cert_file", "key_file"))
+    if cert_file and (key_file or not has_key_file) and (key_pair := key_pair_error(cert_file, key_file)):
         setting, reason = key_pair
-        path = (*_TLS, setting)
-        yield Issue(path, f"{printable(files[path])}: {reason}")
+        yield Issue((*path, setting), f"{printable(files[*path, setting])}: {reason}")
 
 
 def _check_certificate(file: Path) -> None:
@@ -190,6 +197,7 @@ def _secrets(data: dict[str, Any]) -> Iterator[tuple[KeyPath, str, dict[str, Any
     """Yield each table that may contain a secret: its path, the key of the secret, the table."""
     yield ("mqtt",), "password", _table(data, "mqtt")
     yield ("history",), "password", _table(data, "history")
+    yield ("fleet",), "password", _table(data, "fleet")
     stations = data.get("stations")
     for index, station in enumerate(stations if isinstance(stations, list) else ()):
         if isinstance(station, dict):

@@ -22,11 +22,13 @@ __all__ = [
     "DatabaseUrl",
     "Expected",
     "File",
+    "FleetName",
     "HeaderName",
     "HeaderValue",
     "Host",
     "Line",
     "MemberName",
+    "Namespace",
     "Password",
     "PlugAlias",
     "PlugName",
@@ -161,6 +163,13 @@ Line = Annotated[str, Expected("one line of text without control characters", is
 MemberName = Annotated[
     str,
     Expected("1 to 64 of the characters A-Z a-z 0-9 . _ -", re.compile(r"[A-Za-z0-9._-]{0,64}").fullmatch),
+]
+FleetName = Annotated[
+    str, Expected("1 to 200 of the characters A-Z a-z 0-9 . _ - /", re.compile(r"[A-Za-z0-9._/-]{0,200}").fullmatch)
+]
+Namespace = Annotated[
+    str,
+    Expected("the name of a Kubernetes namespace", re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)?").fullmatch),
 ]
 PlugName = Annotated[Line, Field(min_length=1, max_length=128)]
 Host = Annotated[

@@ -5,7 +5,7 @@ those of HTTP; `code` in the body of an error is that of gRPC. Bytes are base64,
 """
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from evse_mqtt_bridge.fleet.json_client import Answer, JsonClient, NoAnswerError
 from evse_mqtt_bridge.fleet.port import EngineRefusedError, EngineUnavailableError
 from evse_mqtt_bridge.support.text import clean
+from evse_mqtt_bridge.support.threads import in_daemon_thread
 
 __all__ = ["ENDPOINTS_TRIED", "EtcdGateway", "EtcdLogin", "NotFoundInEtcdError"]
 
@@ -45,11 +46,12 @@ class EtcdLogin:
 
     Attributes:
         username: The name.
-        password: The password.
+        password: Returns the password, perhaps from a file; called in a thread, before each login. It raises
+            ValueError, with a sentence, if there is none.
     """
 
     username: str
-    password: str = field(repr=False)
+    password: Callable[[], str] = field(repr=False)
 
 
 class _Error(BaseModel):
@@ -145,7 +147,11 @@ class EtcdGateway:
     async def _log_in(self, endpoint: str, login: EtcdLogin) -> None:
         """Get a token; there is none while etcd has authentication disabled."""
         self._token = ""
-        answer = await self._post(endpoint, "auth/authenticate", {"name": login.username, "password": login.password})
+        try:
+            password = await in_daemon_thread(login.password, "fleet-password")
+        except ValueError as reason:
+            raise EngineRefusedError(f"fleet.password_file: {reason}") from None
+        answer = await self._post(endpoint, "auth/authenticate", {"name": login.username, "password": password})
         if answer.status == _OK:
             self._token = _parsed(answer, _Token).token
             return

@@ -156,6 +156,5 @@ def test_load_with_certificate_without_key_reports_it(folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(folder / "config.toml", {})
     assert str(caught.value) == (
-        f"{folder}/config.toml:5: mqtt.tls.cert_file: {folder}/own.pem: "
-        "the file contains no private key; set mqtt.tls.key_file"
+        f"{folder}/config.toml:5: mqtt.tls.cert_file: {folder}/own.pem: the file contains no private key; set key_file"
     )

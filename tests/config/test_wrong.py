@@ -38,6 +38,7 @@ TOPIC_TEXT = (
     'one to four topic levels such as "evse" or "site/evse", without + or #, without a slash at either end, '
     "at most 200 characters"
 )
+URL_TEXT = 'a URL such as "https://cloud.example.com:3032", without a user name or password'
 HOST_TEXT = 'a host name or IP address, without "mqtt://" or "http://" and without a port'
 
 
@@ -500,7 +501,7 @@ TABLE = [
     Wrong(
         "fleet-without-engine",
         GOOD + "[fleet]\n",
-        'config.toml:7: fleet.engine: is missing; expected "static"',
+        'config.toml:7: fleet.engine: is missing; expected "etcd", "kubernetes" or "static"',
     ),
     Wrong(
         "fleet-without-share",
@@ -511,6 +512,37 @@ TABLE = [
         "fleet-with-too-many-shards",
         GOOD + '[fleet]\nengine = "static"\nshards = 65\nshare = "0"\n',
         "config.toml:9: fleet.shards: expected a whole number from 1 to 64",
+    ),
+    Wrong(
+        "fleet-with-a-text-as-endpoints",
+        GOOD + '[fleet]\nengine = "static"\nshare = "0"\nendpoints = "https://a:2379"\n',
+        f"config.toml:10: fleet.endpoints: expected an array of strings, each {URL_TEXT}",
+    ),
+    Wrong(
+        "fleet-with-a-wrong-endpoint",
+        GOOD + '[fleet]\nengine = "static"\nshare = "0"\nendpoints = ["https://a:2379", "b:2379"]\n',
+        f"config.toml:10: fleet.endpoints[1]: expected {URL_TEXT}",
+    ),
+    Wrong(
+        "fleet-with-a-wrong-endpoint-variable",
+        GOOD + FLEET,
+        f"EVSE_MQTT_BRIDGE__FLEET__ENDPOINTS: fleet.endpoints: expected JSON: an array of strings, each {URL_TEXT}",
+        env(FLEET__ENDPOINTS="https://a:2379"),
+    ),
+    Wrong(
+        "fleet-with-a-missing-password-file",
+        GOOD + FLEET + 'username = "u"\npassword_file = "etcd.password"\n',
+        "config.toml:11: fleet.password_file: FOLDER/etcd.password cannot be read: No such file or directory",
+    ),
+    Wrong(
+        "fleet-with-a-wrong-ca",
+        GOOD + FLEET + 'endpoints = ["https://a"]\n[fleet.tls]\nca_file = "missing.pem"\n',
+        "config.toml:12: fleet.tls.ca_file: FOLDER/missing.pem cannot be read: No such file or directory",
+    ),
+    Wrong(
+        "fleet-with-tls-and-without-https",
+        GOOD + FLEET + 'endpoints = ["http://a:2379"]\n[fleet.tls]\n',
+        "config.toml:11: fleet.tls: requires an endpoint with https://",
     ),
     Wrong(
         "fleet-with-qos-2",

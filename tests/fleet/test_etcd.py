@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evse_mqtt_bridge.config.secrets import read_secret
 from evse_mqtt_bridge.fleet.etcd import Etcd, EtcdLogin
 from evse_mqtt_bridge.fleet.identity import Identity
 from evse_mqtt_bridge.fleet.port import EngineRefusedError, EngineUnavailableError, Holder, MemberRecord, View
@@ -42,6 +44,10 @@ async def connect() -> AsyncIterator[Connect]:
 def record(name: str = "m1", **changes: Any) -> MemberRecord:  # noqa: ANN401  # any field
     fields = {"instance": f"{name}-1", "shards": 4, "digest": "abc", "version": "0.1.0", **changes}
     return MemberRecord(name, **fields)
+
+
+def login(password: str = "pass") -> EtcdLogin:
+    return EtcdLogin("bridge", lambda: password)
 
 
 async def until(engine: Etcd, own: MemberRecord, condition: Callable[[View], bool]) -> View:
@@ -314,7 +320,7 @@ def _enable_users(etcd: EtcdServer, *options: str) -> None:
 
 
 async def test_user_with_rights_on_the_prefix_suffices(etcd: EtcdServer, connect: Connect) -> None:
-    engine = connect(etcd.url, login=EtcdLogin("bridge", "pass"))
+    engine = connect(etcd.url, login=login())
     await engine.beat(record())  # before etcd has users
     _enable_users(etcd)
     await engine.beat(record())
@@ -324,29 +330,40 @@ async def test_user_with_rights_on_the_prefix_suffices(etcd: EtcdServer, connect
     assert (await engine.beat(record())).pause > 0
     await engine.release(0, claimed.claim)
     await engine.leave()
-    other = connect(etcd.url, login=EtcdLogin("bridge", "pass"), fleet="other")
+    other = connect(etcd.url, login=login(), fleet="other")
     with pytest.raises(EngineRefusedError, match="denied user bridge a right; grant its role readwrite"):
         await other.beat(record())
-    for login, text in (
-        (EtcdLogin("bridge", "wrong"), "rejected user bridge; check fleet.username"),
+    for wrong, text in (
+        (login("wrong"), "rejected user bridge; check fleet.username"),
         (None, "requires a user, and there is no user; set fleet.username"),
     ):
         with pytest.raises(EngineRefusedError, match=text):
-            await connect(etcd.url, login=login).beat(record())
+            await connect(etcd.url, login=wrong).beat(record())
 
 
 async def test_expired_token_is_renewed(tmp_path: Path, connect: Connect) -> None:
     with EtcdServer(tmp_path / "etcd", arguments=["--auth-token-ttl=1"]) as etcd:
         _enable_users(etcd)
-        engine = connect(etcd.url, login=EtcdLogin("bridge", "pass"))
+        engine = connect(etcd.url, login=login())
         await engine.beat(record())
         etcd.kill()
         etcd.start()  # tokens are in memory only
         assert (await available(engine, record())).members == {"m1": record()}
 
 
-def test_password_is_not_in_the_repr() -> None:
-    assert "pass" not in repr(EtcdLogin("bridge", "pass"))
+async def test_changed_password_is_read_again(etcd: EtcdServer, connect: Connect, tmp_path: Path) -> None:
+    _enable_users(etcd)
+    file = tmp_path / "password"
+    engine = connect(etcd.url, login=EtcdLogin("bridge", partial(read_secret, file)))
+    with pytest.raises(EngineRefusedError, match=r"fleet\.password_file: .*/password cannot be read"):
+        await engine.beat(record())
+    file.write_text("pass\n")
+    assert (await engine.beat(record())).members == {"m1": record()}
+    etcd.control("--user=root:secret", "user", "passwd", "--interactive=false", "bridge", stdin="other\n")
+    file.write_text("other\n")
+    etcd.kill()
+    etcd.start()
+    assert (await available(engine, record())).members == {"m1": record()}
 
 
 # TLS
@@ -363,7 +380,7 @@ async def test_tls_with_a_client_certificate(tmp_path: Path, connect: Connect, a
             await connect(etcd.url, context=without).beat(record())
         _enable_users(etcd, f"--cacert={authority.ca_file}", f"--cert={client.cert_file}", f"--key={client.key_file}")
         with pytest.raises(EngineRefusedError, match="accepts no client certificate with a Common Name"):
-            await connect(etcd.url, context=context, login=EtcdLogin("bridge", "pass")).beat(record())
+            await connect(etcd.url, context=context, login=login()).beat(record())
 
 
 async def test_unknown_ca_is_explained(tmp_path: Path, connect: Connect, authority: Authority) -> None:

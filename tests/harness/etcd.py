@@ -84,23 +84,25 @@ class EtcdServer:
 
     def freeze(self) -> None:
         """Suspend the server: connections stay open, but it does not respond (SIGSTOP)."""
-        self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._signal(signal.SIGSTOP), os.WSTOPPED)  # until all its threads stand still
 
     def thaw(self) -> None:
         """Resume the server after `freeze()` (SIGCONT)."""
         self._signal(signal.SIGCONT)
 
-    def control(self, *arguments: str) -> str:
+    def control(self, *arguments: str, stdin: str = "") -> str:
         """Run `etcdctl`, and return its output. The test is skipped without it."""
         if shutil.which("etcdctl") is None:
             pytest.skip("etcdctl is not installed")
         command = ["etcdctl", f"--endpoints={self.url}", *arguments]
         environment = {**os.environ, "ETCDCTL_API": "3"}
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(command, env=environment, input=stdin, check=True, capture_output=True, text=True).stdout
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, number: int) -> int:
+        """Send a signal, and return the process id."""
         assert self._process is not None, "etcd is not running"
         os.kill(self._process.pid, number)
+        return self._process.pid
 
     def _options(self) -> list[str]:
         peer = f"http://{HOST}:{self._peer_port}"

@@ -16,7 +16,7 @@ from tests.harness import Authority
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / DOCUMENT).read_text()
-SECRETS = ("garage-north.token", "history.password", "mqtt.password")
+SECRETS = ("garage-north.token", "fleet.password", "history.password", "mqtt.password")
 REGENERATE = "run `python -m scripts.configuration_reference`"
 
 
@@ -28,7 +28,8 @@ def folder(tmp_path: Path, authority: Authority) -> Path:
     own = authority.issue("bridge")
     for name, file in (("bridge.pem", own.cert_file), ("bridge.key", own.key_file)):
         shutil.copy(file, tmp_path / name)
-    for name in ("ca.pem", "cloud-ca.pem"):
+        shutil.copy(file, tmp_path / name.replace("bridge", "etcd"))
+    for name in ("ca.pem", "cloud-ca.pem", "etcd-ca.pem"):
         shutil.copy(authority.ca_file, tmp_path / name)
     return tmp_path
 
@@ -109,13 +110,13 @@ def test_example_comments_are_valid_settings(folder: Path) -> None:
         for item in settings()
         if item.section is None and item.path[-1] != EACH
     }
-    assert known - named == {"mqtt.password", "history.password", "stations[0].token"}
+    assert known - named == {"mqtt.password", "history.password", "fleet.password", "stations[0].token"}
 
 
 def _leaves(data: dict[str, object]) -> list[tuple[str | int, ...]]:
     found: list[tuple[str | int, ...]] = []
     for key, value in data.items():
-        if isinstance(value, list):
+        if isinstance(value, list) and all(isinstance(item, dict) for item in value):
             found += [(key, index, *path) for index, item in enumerate(value) for path in _leaves(item)]
         elif isinstance(value, dict) and key not in ("plugs", "plug_names", "websocket_headers"):
             found += [(key, *path) for path in _leaves(value)]

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -22,6 +21,9 @@ from evse_mqtt_bridge.storage.migrations import SchemaError, migrate, require_ve
 from evse_mqtt_bridge.storage.records import MeterRecord, Plug, ReadingRecord, Record, SessionRecord
 from evse_mqtt_bridge.storage.tables import METERS, PLUGS, READINGS, SESSIONS
 from evse_mqtt_bridge.support.text import clean
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 __all__ = ["CorruptDatabaseError", "Database", "DatabaseError", "PlugNames", "database_name", "set_aside"]
 
@@ -287,5 +289,12 @@ def _upsert(
     connection.execute(statement.on_conflict_do_update(index_elements=names, set_=changed), rows)
 
 
-def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+def _insert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    # Each of these modules takes memory, 2 MB for PostgreSQL.
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+    return postgresql.insert(table)

@@ -80,6 +80,8 @@ class Publication:
         self._is_searching = False
         self._may_search_first = True
         self._may_clear = True
+        self._has_published = False
+        """Whether this process has published the stations of the present plan, so that they may have to be cleared."""
 
     @property
     def phase(self) -> Phase:
@@ -219,10 +221,11 @@ class Publication:
 
     def disconnected(self) -> None:
         """Drop everything that is pending, because the connection is lost."""
+        if self._phase is not Phase.RESTORING:
+            self._renderer.previous.drop_stations()  # the broker has them
         self._enter(Phase.OFFLINE, "disconnected")
         self._outbox.drop_all()
         self.watch.reset()
-        self._renderer.previous.drop_stations()  # the broker has them
         self._renderer.previous.release()
         if self._connected_as:
             self._renderer.previous.add(self._connected_as)
@@ -237,6 +240,8 @@ class Publication:
     def broker_changed(self) -> None:
         """Forget where this bridge published, because the next connection is to another broker."""
         self._renderer.previous.drop_bridges()
+        self._renderer.previous.drop_stations()
+        self._has_published = False
 
     def _new_reader(self) -> ManifestReader:
         plan = self.plan
@@ -343,8 +348,9 @@ class Publication:
     def reconfigured(self, plan: Plan) -> None:
         """Switch to another plan: clear removed topics, and publish only what differs.
 
-        Without a connection, or before the manifest is read, only plan and states change: `restored` then finds in the
-        manifest what has to be cleared. Another base topic or client id needs another connection, with another will.
+        Without a connection, or before the manifest is read, nothing is published: `restored` then finds what has to be
+        cleared in the manifest. What this process published is remembered as well, since others may clear the manifest.
+        Another base topic or client id needs another connection, with another will.
         """
         old = self.plan
         unchanged = {
@@ -357,8 +363,11 @@ class Publication:
             if is_moved or uuid not in unchanged
         ]
         self._switch_to(plan)
-        self.watch.others.read_again()
+        self.watch.reconfigured()
         if self._phase not in (Phase.MIGRATING, Phase.LIVE):
+            if self._has_published:
+                self._add_previous(superseded)
+            self._has_published = False
             return
         self._add_previous(superseded)
         migration = self._planned_migration()
@@ -421,6 +430,7 @@ class Publication:
 
     def _republish_everything(self, by: str) -> None:
         self._enter(Phase.LIVE, by)
+        self._has_published = True
         if self._migration:
             self._renderer.previous, self._migration = self._migration.remaining, None
         self.republish()

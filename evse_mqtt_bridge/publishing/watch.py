@@ -114,6 +114,12 @@ class Watch:
         self.are_others_read = False
         self.reset()
 
+    def reconfigured(self) -> None:
+        """Read again what others claim, because other stations are relevant now; until then, nothing is cleared."""
+        self.others.read_again()
+        if self.others.is_outdated:
+            self.are_others_read = False
+
     def next_subscriptions(self) -> Subscriptions | None:
         """Return the subscriptions to what other bridges claim, if there is anything to read."""
         bases = self.others.pop_unread()

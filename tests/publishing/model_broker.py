@@ -99,11 +99,15 @@ class ModelBroker:
                 delivered.append(message)
             elif self._publication.phase is Phase.MIGRATING:
                 self._publication.stage_acknowledged()
-            elif self._is_search_complete or self._subscriptions is not None:
-                break
-            else:
+            elif self._subscriptions is None and self._has_to_search(self._publication):
                 self._search(self._publication)
+            else:
+                break
         return delivered
+
+    def _has_to_search(self, publication: Publication) -> bool:
+        is_outdated = publication.phase is Phase.LIVE and not publication.watch.are_others_read
+        return is_outdated or not self._is_search_complete
 
     def _search(self, publication: Publication) -> None:
         """Deliver the retained messages of the next subscription of the search."""
@@ -122,13 +126,7 @@ class ModelBroker:
     def _store(self, message: Message) -> None:
         assert message.topic not in self.foreign, f"{message.topic} is not the bridge's"
         watch = self._publication.watch if self._publication is not None else None
-        # After a reload, the bridge publishes before it has read what others claim of the stations that are new.
-        if (
-            message.topic in self.claimed
-            and watch is not None
-            and watch.are_others_read
-            and not watch.others.is_outdated
-        ):
+        if message.topic in self.claimed and watch is not None and watch.are_others_read:
             assert _is_discovery(message.payload), f"{message.topic} belongs to another bridge, too"
         if not message.retain:
             assert message.topic.endswith("/session_event")

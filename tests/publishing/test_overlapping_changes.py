@@ -1,6 +1,9 @@
 """Changes of the configuration that follow each other before the broker received the messages of the first one."""
 
+import pytest
+
 from evse_mqtt_bridge.domain.model import PlugReading, Reading, Station
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.plan import Plan
 from tests.harness.samples import at
 from tests.publishing.bridge import Bridge, plan
@@ -77,3 +80,54 @@ def test_new_plug_is_recorded_first_after_a_removal() -> None:
     broker.deliver()
     bridge.poll("e2", _BOTH_PLUGS, at(100_001.0))
     assert b'"p2"' in broker.deliver(1)[0].payload
+
+
+@pytest.mark.parametrize("interrupted", [0, 1, 2])
+def test_alias_is_cleared_though_others_cleared_the_entry(interrupted: int) -> None:
+    bridge, broker = _start(_with_discovery(_E1, _E2_AS_X))
+    bridge.poll("e2", _BOTH_PLUGS, at(1.0))
+    broker.deliver()
+    broker.disconnect()
+    for topic in [topic for topic in broker.own if topic.endswith("/info")]:
+        del broker.retained[topic]
+    bridge.publication.reconfigured(_with_discovery(_E1, _E2))
+    for _ in range(interrupted):
+        broker.connect(bridge.publication, is_restored=False)
+        broker.disconnect()
+    broker.connect(bridge.publication)
+    assert not _remaining(bridge, broker)
+
+
+def test_what_another_broker_has_is_not_cleared_here() -> None:
+    bridge, broker = _start(_without(_E1, _E2_AS_X))
+    bridge.poll("e2", _BOTH_PLUGS, at(1.0))
+    broker.deliver()
+    broker.disconnect()
+    bridge.publication.reconfigured(_without(_E1, _E2))
+    bridge.publication.broker_changed()
+    broker = ModelBroker()
+    broker.connect(bridge.publication)
+    assert all(message.payload for message in broker.deliver())
+
+
+_RIVAL = {
+    "rival/bridge/info": b'{"name":"evse-mqtt-bridge","client_id":"rival","base_topic":"rival","discovery":null}',
+    "rival/bridge/availability": b"online",
+    "rival/x/info": (
+        b'{"uuid":"e3","published_by":"rival","plugs":{"p1":{"topic":"p1","label":null}},'
+        b'"discovery":{"prefix":"ha","form":"entity"}}'
+    ),
+}
+
+
+def test_station_added_and_removed_at_once_stays_anothers() -> None:
+    claimed = DiscoveryLocation("ha", "entity").station_topics("e3", "x", {"p1": "p1"})
+    broker = ModelBroker(_RIVAL, frozenset(claimed))
+    broker.retained |= dict.fromkeys(claimed, b"{}")
+    bridge = Bridge(_with_discovery(_E1))
+    broker.connect(bridge.publication)
+    broker.deliver()
+    bridge.publication.reconfigured(_with_discovery(_E1, _E3))
+    bridge.poll("e3", _BOTH_PLUGS, at(1.0))
+    bridge.publication.reconfigured(_with_discovery(_E1))
+    assert _remaining(bridge, broker) == set(claimed)

@@ -67,6 +67,7 @@ class Environment:
         page: The port of its status page.
         settings: The settings of its current configuration.
         foreign: The retained topics of other clients, which must not change.
+        overwritten: What other clients published last on topics of the bridge.
         processes: The resources of the earlier processes of the bridge.
     """
 
@@ -79,6 +80,7 @@ class Environment:
         self.page = free_port()
         self.settings: Settings = model.settings
         self.foreign = dict(FOREIGN)
+        self.overwritten: dict[str, str] = {}
         self.processes: list[ProcessUsage] = []
         self._started = 0.0
         self._usage_at_start: Usage | None = None

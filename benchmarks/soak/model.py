@@ -301,16 +301,23 @@ class Difference:
 
 
 def differences(
-    model: Model, foreign: Mapping[str, str], found: Mapping[str, str], *, is_limited: bool = False
+    model: Model,
+    foreign: Mapping[str, str],
+    found: Mapping[str, str],
+    overwritten: Mapping[str, str],
+    *,
+    is_limited: bool = False,
 ) -> list[Difference]:
     """Return every topic that is missing, has a wrong payload, or should not exist.
 
-    A value that has become unknown may keep an earlier payload, or have none since a restart of the broker.
+    A value that has become unknown may keep an earlier payload, or what another client published instead, or have none
+    since a restart of the broker.
 
     Args:
         model: The model.
         foreign: The topics of other clients, which must be unchanged.
         found: The retained topics.
+        overwritten: What other clients published on topics of the bridge.
         is_limited: Whether the broker rejects large messages, whose topics then do not matter.
     """
     expected = {**expected_topics(model), **foreign}
@@ -318,7 +325,7 @@ def differences(
         large = {topic for topic, payload in expected.items() if len(payload.encode()) > _MAYBE_REJECTED}
         expected = {topic: payload for topic, payload in expected.items() if topic not in large}
         found = {topic: payload for topic, payload in found.items() if topic not in large}
-    allowed = dict(_earlier_payloads(model))
+    allowed = {topic: payloads | {overwritten.get(topic, "")} for topic, payloads in _earlier_payloads(model)}
     metered = frozenset(_metered_topics(model))
     different = [
         Difference(topic, payload, found.get(topic))

@@ -192,4 +192,4 @@ class SoakRun:
             for topic, payload in self.environment.retained().items()
             if topic in foreign or not is_strange(topic)
         }
-        return differences(self.model, foreign, found, is_limited=self._is_limited)
+        return differences(self.model, foreign, found, self.environment.overwritten, is_limited=self._is_limited)

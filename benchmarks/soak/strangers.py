@@ -126,7 +126,9 @@ def _changed_topics(environment: Environment, rng: Random) -> Callable[[], None]
     """Clear and overwrite retained topics of the bridge."""
     own = [topic for topic in environment.retained() if topic not in environment.foreign and not is_strange(topic)]
     chosen = rng.sample(own, min(len(own), rng.choice([1, 10, _CHANGED_TOPICS])))
-    environment.publish({topic: rng.choice([b"", b"", b"overwritten"]) for topic in chosen})
+    messages = {topic: rng.choice([b"", b"", b"overwritten"]) for topic in chosen}
+    environment.overwritten.update({topic: payload.decode() for topic, payload in messages.items()})
+    environment.publish(messages)
     return lambda: None
 
 

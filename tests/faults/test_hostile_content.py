@@ -123,7 +123,8 @@ def test_odd_properties_do_not_break_the_connection(
         wait_for_event(bridge, "consumer_started")
         assert len(log_entries(bridge, "broker_connected", "broker_reconnected")) == 1
     report_row(16, f"odd properties: {sum(retained)} retained and {sum(live)} live messages, 1 connection")
-    assert sum(retained) > 30
+    # Mosquitto 2.1 delivers the cases that MQTT 5 allows, 2.0 some others, too
+    assert sum(retained) > 25
 
 
 def test_hostile_labels_and_statuses_stay_payloads(

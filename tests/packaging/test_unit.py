@@ -52,6 +52,8 @@ token_file = "{CREDENTIALS}/secrets_garage-north.token"
 def booted() -> Iterator[Machine]:
     with Machine(os.environ["SYSTEMD_IMAGE"]) as machine:
         machine.wait_until_booted()
+        # belongs to the container; systemd creates its own, and cannot rename a folder of an overlay's lower layer
+        (machine.root / "var/lib/evse-mqtt-bridge").rmdir()
         (machine.root / "opt/evse-mqtt-bridge").symlink_to("/opt/bridge")
         units = machine.root / "etc/systemd/system"
         shutil.copy(ROOT / "deploy/systemd" / UNIT, units)

@@ -17,6 +17,7 @@ from evse_mqtt_bridge.config.schema import Config, History
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.component import Component
 from evse_mqtt_bridge.storage.report_request import HistoryUnavailableError, ReportRequest
+from evse_mqtt_bridge.support.tasks import shared_result
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 
 __all__ = ["DISABLED", "HistoryReader"]
@@ -103,7 +104,7 @@ class HistoryReader(Component):
             known = _Read(asyncio.create_task(self._run(read), name="history read"), now + _LIFETIME)
             known.task.add_done_callback(partial(self._done, key))
             self._reads[key] = known
-        return await asyncio.shield(known.task)  # other requests may wait for the same result
+        return await shared_result(known.task)  # other requests may wait for the same result
 
     def _done(self, key: _Key, task: asyncio.Task[bytes]) -> None:
         """Forget a result that is not worth keeping, and old ones."""

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from evse_mqtt_bridge.observability.snapshot import StationSnapshot, snapshot_json, station_json
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.support.tasks import shared_result
 from evse_mqtt_bridge.web.source import SnapshotSource
 
 __all__ = ["FRAME_INTERVAL", "Feed", "Frame", "render_stations"]
@@ -86,7 +87,7 @@ class Feed:
             rendering = asyncio.create_task(self._render(after, plan, self._interval), name="frame")
             self._frames[after] = rendering
         try:
-            return await asyncio.shield(rendering)  # other viewers may wait for the same frame
+            return await shared_result(rendering)  # other viewers may wait for the same frame
         except asyncio.CancelledError:
             if self._closed.is_set():
                 return None

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from evse_mqtt_bridge.support.tasks import shared_result
 from evse_mqtt_bridge.support.threads import in_daemon_thread
 
 __all__ = ["LIFETIME", "Names", "resolve"]
@@ -65,8 +66,7 @@ class Names:
         if lookup is None:
             lookup = self._lookups[host] = asyncio.create_task(self._resolve(host), name=f"resolve {host}")
             lookup.add_done_callback(_retrieve_exception)
-        await asyncio.wait((lookup,))  # not shield(): since Python 3.14, it reports failures of abandoned lookups
-        return lookup.result()
+        return await shared_result(lookup)
 
     async def aclose(self) -> None:
         """Cancel all lookups."""

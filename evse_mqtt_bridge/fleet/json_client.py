@@ -29,10 +29,12 @@ class Answer:
     Attributes:
         status: The HTTP status.
         body: The body.
+        headers: The headers, whose names ignore case.
     """
 
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
     def data(self) -> object:
         """Return the JSON value of the body; `None` if it is not JSON."""
@@ -72,7 +74,7 @@ class JsonClient:
         try:
             async with asyncio.timeout(self._limit):
                 async with self._client.stream(method, url, json=body, headers=headers) as response:
-                    return Answer(response.status_code, await _read(response))
+                    return Answer(response.status_code, await _read(response), response.headers)
         except TimeoutError:
             raise NoAnswerError(f"no answer within {self._limit:.3g} s") from None
         except EXPECTED as error:

@@ -38,7 +38,7 @@ _INTERVAL = 8  # seconds; 32 simulated ones
 _START_LIMIT = 60.0  # seconds from a start until the bridge has counted for every plug
 _LIFETIME = (0.0, 15.0)  # seconds from then to the kill
 _PAUSE = (1.0, 20.0)  # seconds from a kill to the next start
-_SETTLED = 2 * _INTERVAL  # seconds, for all stations to be polled
+_FIRST_POLLS = 2 * _INTERVAL  # seconds, for all stations to be polled
 _STOP_LIMIT = 30.0  # seconds
 _SEED = 16
 
@@ -168,7 +168,7 @@ async def _measure(count: int) -> Table:
         stack.enter_context(Subscriber(broker.port, "+/+/+/state", on_message=published.receive))
         await steady.start()
         await _kill_all(killed, count, published)
-        await asyncio.sleep(_SETTLED)
+        await asyncio.sleep(_FIRST_POLLS)
         await asyncio.gather(*(bridge.end(signal.SIGTERM) for bridge in (steady, *killed)))
         await asyncio.sleep(1)  # for the subscriber
         truth = Truth(simulation)
@@ -195,7 +195,7 @@ async def _kill_all(bridges: Sequence[_Bridge], count: int, published: _Publishe
 
 async def _kill(bridge: _Bridge, count: int, published: _Published, random: Random) -> None:
     await bridge.start()
-    await asyncio.sleep(_SETTLED)
+    await asyncio.sleep(_FIRST_POLLS)
     for _ in range(count):
         await asyncio.sleep(random.uniform(*_LIFETIME))
         await bridge.end(signal.SIGKILL)

@@ -26,6 +26,12 @@ __all__ = ["Observer", "ReceivedMessage", "retained_messages"]
 
 _MARKER = "observer-marker/"
 
+_COSTLY = 0.0005
+"""Seconds that a condition may take without a pause before it is evaluated again."""
+
+_PAUSE_PER_COST = 20
+"""The length of that pause, as a multiple of the time that the condition took."""
+
 _BRIDGE_MARKER = re.compile(r"/bridge(/\d+)?/marker$")
 
 
@@ -130,7 +136,9 @@ class Observer:
         self._client.loop_stop()
 
     def wait(self, condition: Callable[[], object], timeout: float = 30, what: str = "the condition") -> None:
-        """Wait until `condition` is true, evaluated after every message and at least every 0.1 s.
+        """Wait until `condition` is true, evaluated after messages and at least every 0.1 s.
+
+        A costly condition is evaluated less often, so that it does not delay what it waits for.
 
         Args:
             condition: Function without arguments.
@@ -138,12 +146,18 @@ class Observer:
             what: Name of the condition, for the failure's text.
         """
         deadline = time.monotonic() + timeout
-        with self._changed:
-            while not condition():
+        while True:
+            with self._changed:
+                began = time.monotonic()
+                if condition():
+                    return
+                cost = time.monotonic() - began
                 assert not self._refused, self._refused
-                left = deadline - time.monotonic()
+                left = deadline - began
                 assert left > 0, f"waited {timeout} s for {what}; last messages: {self._tail()}"
                 self._changed.wait(min(left, 0.1))  # a condition may depend on more than messages
+            if cost > _COSTLY:
+                time.sleep(min(_PAUSE_PER_COST * cost, 0.1))
 
     def wait_for(self, topic: str, payload: str | None = None, timeout: float = 30) -> str:
         """Wait until `topic` has the payload, or any payload if none is given, and return it."""

@@ -77,7 +77,8 @@ def test_change_after_an_interrupted_one_leaves_nothing(
         tables["polling"] = {"interval": 2, "stale_after": 0}
         config = write_config(tmp_path / "config.toml", tables)
         bridge = bridge_process(config)
-        observer.wait(lambda: _topics(tables) <= observer.latest.keys(), what="every topic")
+        initial = _topics(tables)
+        observer.wait(lambda: initial <= observer.latest.keys(), what="every topic")
         start = observer.count
         write_config(config, tables | {"stations": first})
         bridge.send_signal(signal.SIGHUP)

@@ -184,7 +184,11 @@ def test_rejected_login_is_logged_once_and_retried(
 def test_two_bridges_with_one_client_id_reconnect_rarely(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, report_row: ReportRow
 ) -> None:
-    """Row 18: the broker disconnects one when the other connects; measured for 64 s with both protocols."""
+    """Row 18: the broker disconnects one when the other connects; measured for 24 s with both protocols.
+
+    In that time the bridges make most of the six connections that the rule for the waits allows in any minute
+    (tests/mqtt/test_reconnect.py).
+    """
     cloud.answer(uuid_of(0), station_answer(0))
     with ExitStack() as stack:
         bridges: list[tuple[Proxy, BridgeProcess]] = []
@@ -193,17 +197,18 @@ def test_two_bridges_with_one_client_id_reconnect_rarely(
             mqtt = {"protocol": protocol, "client_id": protocol}
             config = configure(tmp_path / f"{protocol}-{number}", proxy, cloud, mqtt=mqtt, log={"level": "info"})
             bridges.append((proxy, stack.enter_context(running_bridge(config))))
-        sleep_until(time.monotonic() + 64)
+        end = time.monotonic() + 24
+        for _, bridge in bridges:
+            bridge.wait_for_line('"level": "error"')
+        sleep_until(end)
         for proxy, bridge in bridges:
-            assert len(proxy.connections) >= 3, "the broker disconnects them in turn"
-            busiest = max(sum(start <= at < start + 60 for at in proxy.connections) for start in proxy.connections)
-            assert busiest <= 6
+            assert 3 <= len(proxy.connections) <= 6, "the broker disconnects them in turn, less and less often"
             (error,) = log_entries(bridge, level="error")
             assert "mqtt.client_id" in error["advice"]
             assert len(log_entries(bridge)) <= 10
             gaps = " ".join(f"{later - earlier:.0f}" for earlier, later in pairwise(proxy.connections))
             report_row(
                 18,
-                f"MQTT {error['client_id']}: at most {busiest} connections in a minute (s between them: {gaps}), "
+                f"MQTT {error['client_id']}: {len(proxy.connections)} connections in 24 s (s between them: {gaps}), "
                 f"1 error: {error['message']!r}",
             )

@@ -16,7 +16,6 @@ from benchmarks.faults import faults
 from benchmarks.guard import guard
 from benchmarks.hanging import hanging
 from benchmarks.history import history
-from benchmarks.kills import kills
 from benchmarks.latency import latency
 from benchmarks.machine import description, leave_measured_core
 from benchmarks.metrics import metrics
@@ -38,7 +37,6 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "metrics": metrics,
     "aging": aging,
     "energy": energy,
-    "kills": kills,
     "history": history,
 }
 _GUARD = "guard"

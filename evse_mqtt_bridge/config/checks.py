@@ -63,8 +63,8 @@ def _fleet_errors(fleet: Fleet, mqtt: Mqtt) -> Iterator[Issue]:
         yield Issue(
             ("mqtt", "client_id"), f"must have at most {longest} characters with [fleet], as shards append their number"
         )
-    if fleet.engine != "static":
-        yield Issue(("fleet", "engine"), 'must be "static": this version cannot run the others yet')
+    if fleet.engine == "kubernetes":
+        yield Issue(("fleet", "engine"), 'must be "etcd" or "static": this version cannot run the others yet')
     match fleet.engine:
         case "static":
             yield from _static_errors(fleet)

@@ -3,7 +3,12 @@
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.shards import Share
 
-__all__ = ["shard_client_id", "shard_settings", "shares"]
+__all__ = ["is_assigned_by_engine", "shard_client_id", "shard_settings", "shares"]
+
+
+def is_assigned_by_engine(config: Config) -> bool:
+    """Return whether an engine assigns the shards to the members while they run."""
+    return config.fleet is not None and config.fleet.engine != "static"
 
 
 def shares(config: Config) -> dict[int, Share]:

@@ -4,7 +4,7 @@ Each event leads to one call per listener, in the order of the tuple of listener
 overrides the methods that it needs. It must not raise, must not block, and should not keep events.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
-from evse_mqtt_bridge.domain.sessions import Session
 
 __all__ = [
     "BrokerChanged",
@@ -25,11 +24,13 @@ __all__ = [
     "ConfigurationRejected",
     "ConsumerStarted",
     "DisconnectReason",
+    "EngineAvailable",
+    "EngineUnavailable",
+    "FleetConflictChanged",
     "HistoryFailed",
     "HistoryRestored",
     "Listener",
     "Listeners",
-    "MetersStarted",
     "OfflineNotAcknowledged",
     "OlderVersionUsed",
     "OtherBridgeStopped",
@@ -39,6 +40,9 @@ __all__ = [
     "ReloadStarted",
     "RestoreUncertain",
     "SameStations",
+    "ShardBegun",
+    "ShardHandedOver",
+    "ShardLost",
     "StateAged",
     "StationRemoved",
     "SubscriptionRejected",
@@ -338,20 +342,83 @@ class HistoryRestored:
 
 
 @dataclass(frozen=True, slots=True)
-class MetersStarted:
-    """The meters of a station started, or another record of the previous run was added to them.
+class ShardBegun:
+    """A shard runs in this process from now on.
 
     Attributes:
-        station: The station.
-        state: Its state.
-        unrecorded: Sessions of the previous run that the history may lack, by plug uuid.
-        at_zero: Number of meters that started at 0, because no record was found.
+        shard: The number of the shard.
+        stations: Number of its stations.
+        previous: The member that ran it before; empty: none, as far as this member knows.
     """
 
-    station: Station
-    state: StationState
-    unrecorded: Mapping[str, Session]
-    at_zero: int
+    shard: int
+    stations: int
+    previous: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardHandedOver:
+    """A shard was handed over to another member.
+
+    Attributes:
+        shard: The number of the shard.
+        stations: Number of its stations.
+        successor: The other member; empty: none was alive, or the engine did not answer.
+    """
+
+    shard: int
+    stations: int
+    successor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLost:
+    """A shard was stopped, because another member holds it, or seems to.
+
+    Attributes:
+        shard: The number of the shard.
+        stations: Number of its stations.
+        holder: The other member; empty: not known.
+    """
+
+    shard: int
+    stations: int
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnavailable:
+    """The engine of the fleet does not answer, or refuses this member; everything runs on.
+
+    Attributes:
+        detail: A sentence for people.
+        is_refused: Whether it refused the member.
+    """
+
+    detail: str
+    is_refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAvailable:
+    """The engine of the fleet answers.
+
+    Attributes:
+        after: Seconds since it answered before `EngineUnavailable`; 0: at the start.
+    """
+
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetConflictChanged:
+    """The members of the fleet cannot work together as usual, or can again.
+
+    Attributes:
+        detail: The conflict; empty: there is none any more.
+    """
+
+    detail: str
 
 
 class Listener:
@@ -432,8 +499,23 @@ class Listener:
     def history_restored(self, event: HistoryRestored) -> None:
         """See `HistoryRestored`."""
 
-    def meters_started(self, event: MetersStarted) -> None:
-        """See `MetersStarted`."""
+    def shard_begun(self, event: ShardBegun) -> None:
+        """See `ShardBegun`."""
+
+    def shard_handed_over(self, event: ShardHandedOver) -> None:
+        """See `ShardHandedOver`."""
+
+    def shard_lost(self, event: ShardLost) -> None:
+        """See `ShardLost`."""
+
+    def engine_unavailable(self, event: EngineUnavailable) -> None:
+        """See `EngineUnavailable`."""
+
+    def engine_available(self, event: EngineAvailable) -> None:
+        """See `EngineAvailable`."""
+
+    def fleet_conflict_changed(self, event: FleetConflictChanged) -> None:
+        """See `FleetConflictChanged`."""
 
 
 class Listeners(Listener):

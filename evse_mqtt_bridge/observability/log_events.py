@@ -112,15 +112,6 @@ class LogEvent(Enum):
         ),
     )
     HISTORY_RESTORED = ("info", "history is written again", "The records that waited are written.")
-    COUNTERS_START_AT_ZERO = (
-        "info",
-        "energy counters start at 0",
-        (
-            "Neither the broker nor the history has counts of `plugs` plugs, the first of them at `station`. This is "
-            "normal for new plugs. Otherwise, a new cycle begins: the broker lost its messages, and the bridge "
-            "has no history, or its database did not answer for ten minutes."
-        ),
-    )
 
     # The status page
     STATUS_PAGE_AVAILABLE = ("info", "status page available", "The status page is served at `address`.")
@@ -354,6 +345,65 @@ class LogEvent(Enum):
         "warning",
         "broker did not acknowledge offline in time",
         "The bridge is stopping. The broker publishes `offline` itself, as the bridge's will.",
+    )
+
+    # The fleet
+    SHARD_BEGUN = (
+        "info",
+        "running a shard",
+        (
+            "This member runs the shard `shard` with `stations` stations from now on. `previous` is the member that "
+            "ran it before, if any did since this member started."
+        ),
+    )
+    SHARD_HANDED_OVER = (
+        "info",
+        "handed over a shard",
+        (
+            "The member stops, drains, cannot reach the broker, or has more shards than others. `successor` runs the "
+            "shard `shard` from now on; without it, another member claims the shard within some seconds."
+        ),
+    )
+    SHARD_LOST = (
+        "warning",
+        "stopped a shard, because another member runs it",
+        (
+            "This member did not reach the engine for `fleet.ttl`, or was frozen. It publishes nothing more of the "
+            "shard `shard`; `holder` is the other member, if it is known."
+        ),
+    )
+    ENGINE_UNAVAILABLE = (
+        "warning",
+        "engine of the fleet does not answer, running on",
+        (
+            "`detail` has the cause. Polling and publishing continue. Until the engine answers, no shard moves, and if "
+            "this member is the only one without the engine, the others take over its shards after `fleet.ttl`."
+        ),
+    )
+    ENGINE_REFUSED = (
+        "error",
+        "engine of the fleet refuses this member, running on",
+        "Check the credentials and rights that `detail` names. The member tries again at every beat.",
+    )
+    ENGINE_AVAILABLE = (
+        "info",
+        "engine of the fleet answers",
+        "`after` is the duration of an outage before, if there was one.",
+    )
+    FLEET_CONFLICT = (
+        "warning",
+        "members of the fleet cannot work together as usual",
+        (
+            "`detail` is one of: another process with the same member name is alive (set `fleet.member`); members have "
+            "different numbers of shards (stop all, and start them with the same `fleet.shards`); members have "
+            "different configurations (give all the same and reload them). Until then, no topic of a removed station "
+            "is cleared, and no shard moves to another member except from a lost one."
+        ),
+    )
+    FLEET_CONFLICT_RESOLVED = (
+        "info",
+        "members of the fleet work together again",
+        "What was not cleared meanwhile is cleared now.",
     )
 
     def __init__(self, level: Level, text: str, meaning: str) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "bridge_info",
     "fits",
     "read_bridge",
+    "read_claim",
     "read_station",
     "station_info",
 ]
@@ -164,6 +165,29 @@ def read_bridge(topic: str, payload: bytes, client_ids: Container[object]) -> tu
         return ()
     previous = (_bridge_entry(each) for each in _objects(content.get("previous")))
     return (entry, *(each for each in previous if each is not None))
+
+
+def read_claim(topic: str, payload: bytes, client_id: str) -> tuple[int, Claim | None]:
+    """Return the number of the shard to which an `info` of the bridge belongs, and the claim in it.
+
+    Args:
+        topic: The topic of the message.
+        payload: The payload of the message.
+        client_id: The MQTT client id of this bridge.
+
+    Returns:
+        The number, -1 if it is another topic, and the claim. `None`: the message has none, or another bridge published
+        it.
+    """
+    match = _BRIDGE_INFO.search(topic)
+    if match is None:
+        return -1, None
+    shard = int(match[1][1:]) if match[1] else 0
+    content = json_object(payload)
+    member, number, engine = (content.get(key) for key in ("holder", "claim", "engine"))
+    if content.get("client_id") != client_id or not isinstance(member, str) or type(number) is not int:
+        return shard, None
+    return shard, Claim(shard, member, number, engine if isinstance(engine, str) else "")
 
 
 def _is_among(client_id: object, client_ids: Container[object]) -> bool:

@@ -85,6 +85,15 @@ class Topics:
         """The subscription that yields each station's `info`, and the bridge's own."""
         return f"{self.base}/+/info"
 
+    def member(self, name: str) -> str:
+        """Return the topic of the availability of a member."""
+        return f"{self.base}/{BRIDGE}/members/{name}"
+
+    @property
+    def shard_info_filters(self) -> tuple[str, ...]:
+        """The subscriptions that yield the `info` of each shard."""
+        return (f"{self.base}/{BRIDGE}/info", f"{self.base}/{BRIDGE}/+/info")
+
     @staticmethod
     def bridge_info_filters() -> list[str]:
         """Return the subscriptions to the `info` of every bridge whose base topic has one to four levels."""

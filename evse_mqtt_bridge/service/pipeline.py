@@ -6,14 +6,7 @@ Every poll passes through the pipeline, so it does nothing but call the others.
 from typing import Protocol
 
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.events import (
-    CloudAnswering,
-    CloudRejecting,
-    Listener,
-    MetersStarted,
-    StateAged,
-    TokenRejected,
-)
+from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, Listener, StateAged, TokenRejected
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 
@@ -79,9 +72,5 @@ class Pipeline:
             Whether there are further stations to update at this moment.
         """
         for event in self._stations.age(moment, limit):
-            match event:
-                case StateAged():
-                    self._state_aged(event)
-                case MetersStarted():
-                    self._listener.meters_started(event)
+            self._state_aged(event)
         return self._stations.is_aging_due(moment.monotonic)

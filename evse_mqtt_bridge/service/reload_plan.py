@@ -29,6 +29,7 @@ class ComponentName(Enum):
     LOGGING = "logging"
     POLLING = "polling"
     PUBLISHING = "publishing"
+    MEMBERSHIP = "membership"
     RECORDING = "recording"
     HISTORY_READER = "history reader"
     WEB_SERVER = "web server"
@@ -63,12 +64,21 @@ class Step:
         return f"{self.action.value} {self.component.value}"
 
 
+_MEMBERSHIP = frozenset({"mqtt", "cloud", "fleet", "polling", "homeassistant", "http", "stations"})
+"""The sections whose change concerns the shards of this process, or the record of the member."""
+
 _STEPS = (
     Step(
         Action.PREPARE,
         ComponentName.PUBLISHING,
         frozenset({"mqtt"}),
         "An unusable certificate rejects the new configuration while everything still runs.",
+    ),
+    Step(
+        Action.PREPARE,
+        ComponentName.MEMBERSHIP,
+        frozenset({"fleet"}),
+        "A change that requires a restart rejects the new configuration while everything still runs.",
     ),
     Step(
         Action.PREPARE,
@@ -81,6 +91,12 @@ _STEPS = (
         ComponentName.LOGGING,
         frozenset({"log"}),
         "The log lines about this reload already have the new level and format.",
+    ),
+    Step(
+        Action.STOP,
+        ComponentName.MEMBERSHIP,
+        _MEMBERSHIP,
+        "No shard begins or ends while the shards change.",
     ),
     Step(
         Action.STOP,
@@ -126,6 +142,12 @@ _STEPS = (
     ),
     Step(
         Action.RECONFIGURE,
+        ComponentName.MEMBERSHIP,
+        _MEMBERSHIP,
+        "Topics are cleared only when all members have the new configuration.",
+    ),
+    Step(
+        Action.RECONFIGURE,
         ComponentName.PUBLISHING,
         frozenset({"mqtt", "fleet", "polling", "homeassistant", "http", "stations"}),
         "The publication has a new station before its first poll.",
@@ -153,6 +175,12 @@ _STEPS = (
         ComponentName.POLLING,
         frozenset({"cloud"}),
         "The session accepts results at this point.",
+    ),
+    Step(
+        Action.START,
+        ComponentName.MEMBERSHIP,
+        _MEMBERSHIP,
+        "Shards may begin and end again.",
     ),
     Step(
         Action.START,
@@ -189,7 +217,8 @@ class ReloadPlan:
             renewed: The sections that name a file with another content, under the same name.
         """
         changed = renewed.union(name for name in Config.model_fields if getattr(old, name) != getattr(new, name))
-        steps = tuple(step for step in _STEPS if step.sections & changed)
+        left_out = frozenset() if old.fleet or new.fleet else frozenset({ComponentName.MEMBERSHIP})
+        steps = tuple(step for step in _STEPS if step.sections & changed and step.component not in left_out)
         before = {entry.uuid: entry for entry in old.stations}
         after = {entry.uuid: entry for entry in new.stations}
         return cls(

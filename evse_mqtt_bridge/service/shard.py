@@ -1,6 +1,5 @@
 """One shard of the running bridge: its publication, and its session with the broker."""
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
@@ -9,19 +8,23 @@ from evse_mqtt_bridge.config.shard_settings import shard_settings
 from evse_mqtt_bridge.domain.events import BrokerConnected, BrokerDisconnected, ConsumerStarted, Listener, Listeners
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.mqtt.connect_options import PERSISTENCE, Persistence
-from evse_mqtt_bridge.mqtt.session import Chance, Session
+from evse_mqtt_bridge.mqtt.session import Chance, Gate, Session
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Publication
 from evse_mqtt_bridge.publishing.topic_transfer import needs_manifest
 from evse_mqtt_bridge.service.components.component import BackgroundTask
 
-__all__ = ["Connections", "Shard"]
+__all__ = ["LINK", "Connections", "Shard"]
+
+LINK = -1
+"""Stands for the connection of the member itself among the numbers of shards."""
 
 
 class Connections:
     """Combines the connections of the shards to one event each, so that an outage of the broker is one outage.
 
-    The broker counts as connected when every shard is. Each lost connection and failed attempt is an event.
+    The broker counts as connected when every shard is. Each lost connection and failed attempt is an event. A shard
+    that begins later is no outage, and its first connection no event.
 
     Args:
         listener: Receives the events.
@@ -31,17 +34,23 @@ class Connections:
         self._listener = listener
         self._disconnected: set[int] = set()
         self._shards: Sequence[int] = ()
+        self._is_reported = False
+        """Whether the last event was that of the connection."""
 
     def begin(self, shards: Sequence[int]) -> None:
         """Expect the connections of these shards, none of which exists yet."""
         self._shards, self._disconnected = shards, set(shards)
+        self._is_reported = False
 
     def change(self, shards: Sequence[int], begun: Collection[int]) -> None:
         """Expect the connections of these shards, of which some have just begun, and of no others."""
-        was_connected = not self._disconnected
         self._shards, self._disconnected = shards, {*self._disconnected.intersection(shards), *begun}
-        if not self._disconnected and not was_connected:
-            self._listener.broker_connected(BrokerConnected())
+        self._report(BrokerConnected())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every expected connection exists."""
+        return not self._disconnected
 
     def listener(self, shard: int) -> Listener:
         """Return the listener for the session of a shard."""
@@ -51,20 +60,25 @@ class Connections:
         """Note the connection of a shard."""
         if shard in self._shards:
             self._disconnected.discard(shard)
-            if not self._disconnected:
-                self._listener.broker_connected(event)
+            self._report(event)
 
     def disconnected(self, shard: int, event: BrokerDisconnected) -> None:
         """Note a lost connection, or a failed attempt, of a shard."""
         if shard in self._shards:
             self._disconnected.add(shard)
-            detail = f"shard {shard}: {event.detail}"
+            self._is_reported = False
+            detail = f"member: {event.detail}" if shard == LINK else f"shard {shard}: {event.detail}"
             self._listener.broker_disconnected(BrokerDisconnected(event.reason, detail, event.retry_in))
 
     def consumer_started(self, shard: int, event: ConsumerStarted) -> None:
         """Note a birth message, which each shard receives."""
-        if shard == self._shards[0]:
+        if shard == min((each for each in self._shards if each != LINK), default=None):
             self._listener.consumer_started(event)
+
+    def _report(self, event: BrokerConnected) -> None:
+        if self._shards and not self._disconnected and not self._is_reported:
+            self._is_reported = True
+            self._listener.broker_connected(event)
 
 
 class _ShardListener(Listeners):
@@ -98,6 +112,7 @@ class Shard:
         started: When the bridge started, in UTC.
         listener: Receives the events of the session.
         chance: Returns random numbers.
+        gate: Decides whether the session may connect; `None`: always.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  # the parts of the bridge that the shards share
@@ -108,11 +123,13 @@ class Shard:
         started: datetime,
         listener: Listener,
         chance: Chance,
+        gate: Gate | None = None,
     ) -> None:
         self.share = plan.share
         self.publication = Publication(plan, stations, started)
         self._listener = listener
         self._chance = chance
+        self._gate = gate
         self._task = BackgroundTask(f"session-{plan.share.number}" if config.fleet else "session")
         self.session = self._new_session(config)
 
@@ -128,15 +145,8 @@ class Shard:
 
     def start(self, on_bug: Callable[[BaseException], None]) -> None:
         """Connect, and stay connected; `on_bug` receives an exception, which ends the session."""
-
-        def finished(task: asyncio.Task[None]) -> None:
-            error = None if task.cancelled() else task.exception()
-            if error is not None:
-                on_bug(error)
-
         self._task.start(self.session.run())
-        if self._task.current is not None:
-            self._task.current.add_done_callback(finished)
+        self._task.report_bugs(on_bug)
 
     async def stop(self) -> None:
         """Publish `offline`, and disconnect."""
@@ -145,6 +155,10 @@ class Shard:
     def hand_over(self) -> None:
         """Publish only what is pending now, and not `offline`; call `stop` next. The states may be dropped."""
         self.session.hand_over()
+
+    def abandon(self) -> None:
+        """Publish nothing more; call `stop` next. The states may be dropped."""
+        self.session.abandon()
 
     def reconfigure(self, config: Config, plan: Plan) -> None:
         """Switch to other topics and stations. With other settings, a new session replaces the stopped one."""
@@ -168,4 +182,7 @@ class Shard:
         persistence = (
             PERSISTENCE if fleet is None else Persistence(int(2 * fleet.ttl), int(3 * fleet.ttl), continues=True)
         )
-        return Session(settings, self.publication, self._listener, self._chance, persistence=persistence)
+        session = Session(settings, self.publication, self._listener, self._chance, persistence=persistence)
+        if self._gate is not None:
+            session.gate = self._gate
+        return session

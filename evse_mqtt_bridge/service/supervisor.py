@@ -27,6 +27,7 @@ from evse_mqtt_bridge.domain.events import (
     StationRemoved,
 )
 from evse_mqtt_bridge.domain.stations import Stations
+from evse_mqtt_bridge.fleet.engines import create_engine
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.observability.log_writer import LogWriter
@@ -34,6 +35,7 @@ from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.service.components.aging import Aging
 from evse_mqtt_bridge.service.components.component import Component, WatchedComponent
 from evse_mqtt_bridge.service.components.logging import Logging
+from evse_mqtt_bridge.service.components.membership import Membership
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.components.recording import Recording
@@ -125,6 +127,7 @@ class Supervisor:
         self._publishing = Publishing(config, stations, clock, self._listeners)
         self._pipeline = Pipeline(stations, self._publishing, self._listeners)
         self._polling = Polling(config, clock, self._pipeline.on_result, self._publishing)
+        self._membership = Membership(config, create_engine, self._publishing, self._polling, clock, self._listeners)
         self._recording = Recording(config, self._observers.recorder, self._listeners)
         self._history_reader = HistoryReader(config, clock, lambda: self._recording.counts.error)
         self._stations = stations
@@ -147,11 +150,12 @@ class Supervisor:
             ComponentName.LOGGING: self._logging,
             ComponentName.POLLING: self._polling,
             ComponentName.PUBLISHING: self._publishing,
+            ComponentName.MEMBERSHIP: self._membership,
             ComponentName.RECORDING: self._recording,
             ComponentName.HISTORY_READER: self._history_reader,
             ComponentName.WEB_SERVER: self._web_server,
         }
-        owners = (self._publishing, self._polling, self._aging, self._watchdog, file_watch)
+        owners = (self._publishing, self._polling, self._aging, self._watchdog, self._membership, file_watch)
         self._owners = tuple(owner for owner in owners if owner is not None)
         """The components whose tasks run all the time, in the order in which they start."""
         wall_clock.on_change = self._clock_changed
@@ -165,21 +169,14 @@ class Supervisor:
         """
         self._log_few_descriptors()
         await self._publishing.prepare(self._config)
+        await self._membership.prepare(self._config)
         await self._polling.prepare(self._config)
-        await self._start_recording()
-        for component in (*self._owners, self._web_server):
+        if meters := await self._recording.meters():
+            self._stations.start_meters(meters)
+        for component in (self._recording, *self._owners, self._web_server):
             await component.start()
         self._notifier.ready(self._introspection.status_line())
         self._log(LogEvent.BRIDGE_STARTED, version=__version__, stations=len(self._stations.all))
-
-    async def _start_recording(self) -> None:
-        """Start the history first: the meters continue from its counts, if it has larger ones than the broker."""
-        if self._config.history.enabled:
-            self._stations.expect_history()
-            self._recording.expect_meters(frozenset(self._stations.all), self._stations.history_read)
-        await self._recording.start()
-        if self._config.history.enabled:
-            await self._recording.wait_for_meters()
 
     async def supervise(self, controls: Controls, load: Callable[[], Loaded] | None) -> None:
         """Watch the components and reload on request, until `controls.stop` is set.
@@ -224,12 +221,19 @@ class Supervisor:
                 self._log(LogEvent.CONFIGURATION_WARNING, detail=warning)
 
     async def shutdown(self) -> None:
-        """Stop every component, polling before publishing, so that `offline` is the last message."""
+        """Stop every component, polling before publishing, so that `offline` is the last message.
+
+        A member of a fleet hands over its shards first, and publishes `offline` for those only that nobody can run.
+        """
         self._notifier.stopping()
         self._log(LogEvent.BRIDGE_STOPPING)
+        await self._membership.drain()
         publishers = (self._polling, self._aging, self._publishing)
         others = (owner for owner in self._owners if owner not in publishers)
-        for component in (*publishers, self._recording, *others, self._web_server):
+        for publisher in publishers:
+            await publisher.stop()
+        await self._membership.leave()
+        for component in (self._recording, *others, self._web_server):
             await component.stop()
         self._logging.tick()
         self._log(LogEvent.BRIDGE_STOPPED)
@@ -245,9 +249,6 @@ class Supervisor:
         reject_truncated(self._config, loaded.config)
         self._has_few_descriptors = self._budget.is_short(loaded.config)
         is_renewed = loaded.ca_digest != self._polling.ca_digest
-        known = {station.uuid for station in self._config.stations}
-        if added := {station.uuid for station in loaded.config.stations} - known:
-            self._stations.keep_meters(await self._recording.meters_of(added))
         plan = await self._switch_to(self._budget.apply(loaded.config), frozenset({"cloud"} if is_renewed else ()))
         self._log_few_descriptors()
         for uuid in plan.removed:

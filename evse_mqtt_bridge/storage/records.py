@@ -43,17 +43,10 @@ class Plug(NamedTuple):
 
 
 class SessionRecord(NamedTuple):
-    """A session that ended.
-
-    Attributes:
-        plug: The plug.
-        session: The session.
-        is_restored: Whether it is from a topic, which is rounded, and only written if the history lacks it.
-    """
+    """A session that ended."""
 
     plug: Plug
     session: Session
-    is_restored: bool = False
 
 
 class ReadingRecord(NamedTuple):

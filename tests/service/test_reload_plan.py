@@ -209,3 +209,16 @@ def test_stopped_component_is_reconfigured_then_started(component: ComponentName
         Action.RECONFIGURE,
         Action.START,
     ]
+
+
+def test_between_with_a_fleet_pauses_the_membership() -> None:
+    """No shard may begin or end while the shards change."""
+    fleet = {"fleet": {"engine": "etcd", "endpoints": ["http://127.0.0.1:2379"]}}
+    old = Config.model_validate({**_OLD, **fleet})
+    new = Config.model_validate({**_OLD, **fleet, "stations": [_station(_FIRST)]})
+    assert _steps(ReloadPlan.between(old, new)) == [
+        "stop membership",
+        "reconfigure membership",
+        *_PUBLISH_AND_POLL,
+        "start membership",
+    ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from evse_mqtt_bridge.config.schema import Config
@@ -53,6 +53,17 @@ class BackgroundTask:
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in the background."""
         self._task = asyncio.create_task(work, name=self._name)
+
+    def report_bugs(self, on_bug: Callable[[BaseException], None]) -> None:
+        """Call `on_bug` with an exception that ends the running task."""
+
+        def finished(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                on_bug(error)
+
+        if self._task is not None:
+            self._task.add_done_callback(finished)
 
     async def stop(self) -> None:
         """Cancel the task and wait for its end. Raises what the task raises while it is cancelled."""

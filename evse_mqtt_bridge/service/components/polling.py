@@ -105,6 +105,12 @@ class Polling(WatchedComponent):
         self._poller.max_backoff = new.polling.max_backoff
         self._assign_stations(new, known)
 
+    def shards_changed(self) -> None:
+        """Poll the stations of the shards that run now, with their part of the requests per second."""
+        known = {entry.uuid: entry for entry in self._config.stations if entry.uuid in self._requests}
+        self._poller.set_rate(self._rate(self._config))
+        self._assign_stations(self._config, known)
+
     def _new_poller(self, config: Config) -> Poller:
         return Poller(
             self._fetch,

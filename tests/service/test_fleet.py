@@ -1,0 +1,132 @@
+"""Members of a fleet that share the stations through etcd, as processes, with a real broker."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
+from tests.harness.cloud import EXAMPLE_PLUGS, plug_object
+from tests.harness.configuration import config_tables, station_table, write_config
+from tests.harness.etcd import EtcdServer
+from tests.service.conftest import Start
+
+UUIDS = [f"station-{number}" for number in range(8)]
+_SHARDS = 4
+_TTL = 6
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
+    with EtcdServer(tmp_path / "etcd") as server:
+        yield server
+
+
+class _Members:
+    """Starts members of a fleet with one configuration."""
+
+    def __init__(self, start: Start, configure: Callable[[str, list[str], int], Path]) -> None:
+        self._start = start
+        self._configure = configure
+
+    def start(self, name: str, *, shards: int = _SHARDS) -> BridgeProcess:
+        return self._start(self._configure(name, UUIDS, shards))
+
+    def write(self, name: str, uuids: list[str]) -> None:
+        self._configure(name, uuids, _SHARDS)
+
+
+@pytest.fixture
+def members(tmp_path: Path, broker: Mosquitto, cloud: CloudServer, etcd: EtcdServer, bridge_process: Start) -> _Members:
+    for uuid in UUIDS:
+        cloud.answer(uuid, [plug_object(evse_uuid=uuid)], token=f"token-{uuid}")
+
+    def configure(name: str, uuids: list[str], shards: int) -> Path:
+        fleet = {"engine": "etcd", "endpoints": [etcd.url], "shards": shards, "ttl": _TTL, "member": name}
+        stations = [station_table(uuid) for uuid in uuids]
+        polling = {"interval": 1, "stale_after": 0}
+        tables = config_tables(broker, cloud, stations, polling=polling, fleet=fleet)
+        return write_config(tmp_path / f"{name}.toml", tables)
+
+    return _Members(bridge_process, configure)
+
+
+def _shard_topic(shard: int) -> str:
+    return "evse/bridge/availability" if shard == 0 else f"evse/bridge/{shard}/availability"
+
+
+def _all_online(observer: Observer) -> bool:
+    topics = [
+        *(_shard_topic(shard) for shard in range(_SHARDS)),
+        *(f"evse/{uuid}/{EXAMPLE_PLUGS[1]}/availability" for uuid in UUIDS),
+    ]
+    return all(observer.latest.get(topic) == "online" for topic in topics)
+
+
+def _polled_since(cloud: CloudServer, uuids: Sequence[str] = UUIDS) -> Callable[[], bool]:
+    """Return a condition that each of these stations was polled since now."""
+    start = len(cloud.requests)
+    return lambda: {request.uuid for request in cloud.requests[start:]} == set(uuids)
+
+
+def _offline(observer: Observer, start: int = 0) -> list[str]:
+    return [each.topic for each in observer.messages_since(start) if each.payload == "offline"]
+
+
+def test_survivor_of_a_killed_member_runs_all_shards(members: _Members, cloud: CloudServer, observer: Observer) -> None:
+    """Before that, a member with another number of shards is refused."""
+    first, second = members.start("m1"), members.start("m2")
+    observer.wait(lambda: _all_online(observer), 60, "all shards")
+    first.wait_for_line("running a shard", 30)
+    second.wait_for_line("running a shard", 30)
+    other = members.start("m3", shards=8)
+    other.assert_exit(78, 60)
+    assert "fleet.shards: is 8, but member m" in other.stderr_text
+    start = observer.count
+    first.kill()
+    second.wait_for_line("running a shard.*previous=m1", 60)
+    observer.wait(_polled_since(cloud), 60, "polls of all stations")
+    observer.sync()
+    assert [topic for topic in _offline(observer, start) if "members" not in topic] == []
+
+
+def test_frozen_member_gives_up_and_disturbs_nobody(members: _Members, observer: Observer) -> None:
+    first, second = members.start("m1"), members.start("m2")
+    observer.wait(lambda: _all_online(observer), 60, "all shards")
+    first.wait_for_line("running a shard", 30)
+    start = observer.count
+    first.send_signal(signal.SIGSTOP)
+    second.wait_for_line("running a shard.*previous=m1", 60)
+    first.send_signal(signal.SIGCONT)
+    first.wait_for_line("stopped a shard", 60)
+    observer.wait(lambda: _all_online(observer), 60)
+    observer.sync()
+    assert [topic for topic in _offline(observer, start) if "members" not in topic] == []
+    assert "client ID" not in second.stderr_text
+
+
+def test_members_agree_on_a_removal_and_hand_over(members: _Members, cloud: CloudServer, observer: Observer) -> None:
+    """A station removed by reloads is cleared only after both; then the members stop one after the other."""
+    first, second = members.start("m1"), members.start("m2")
+    observer.wait(lambda: _all_online(observer), 60, "all shards")
+    removed = UUIDS[-1]
+    start = observer.count
+    members.write("m1", UUIDS[:-1])
+    first.send_signal(signal.SIGHUP)
+    first.wait_for_line("different configurations", 60)
+    second.wait_for_line("different configurations", 60)
+    observer.sync()
+    assert not [each.topic for each in observer.messages_since(start) if not each.payload]
+    members.write("m2", UUIDS[:-1])
+    second.send_signal(signal.SIGHUP)
+    observer.wait(lambda: not any(removed in topic for topic in observer.retained), 60, "the clean-up")
+    start = observer.count
+    first.stop(60)
+    assert "evse/bridge/members/m1" not in observer.retained
+    observer.wait(_polled_since(cloud, UUIDS[:-1]), 60, "polls of all stations")
+    observer.sync()
+    assert _offline(observer, start) == []
+    second.stop(60)
+    observer.sync()
+    assert {_shard_topic(shard) for shard in range(_SHARDS)} <= set(_offline(observer, start))

@@ -16,6 +16,7 @@ from benchmarks.faults import faults
 from benchmarks.guard import guard
 from benchmarks.hanging import hanging
 from benchmarks.history import history
+from benchmarks.kills import kills
 from benchmarks.latency import latency
 from benchmarks.machine import description, leave_measured_core
 from benchmarks.metrics import metrics
@@ -37,6 +38,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "metrics": metrics,
     "aging": aging,
     "energy": energy,
+    "kills": kills,
     "history": history,
 }
 _GUARD = "guard"

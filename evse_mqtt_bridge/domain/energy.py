@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from evse_mqtt_bridge.domain.readings import PlugReading
 
-__all__ = ["Span", "has_plausible_power", "longest_span", "span"]
+__all__ = ["Span", "has_plausible_power", "longest_first_span", "longest_span", "span"]
 
 _INTERVALS = 3
 _SHORTEST_LIMIT = 90.0  # seconds
+_LONGEST_HEARTBEAT = 60.0  # seconds
 
 _VOLTAGE = 250.0  # volts between phase and neutral, with the tolerance of the grid (EN 50160: 230 V + 10 %)
 _PHASES = 3
@@ -49,6 +50,19 @@ class Span(NamedTuple):
 def longest_span(interval: float) -> float:
     """Return the maximum length of a span with known energy, in seconds: three polling intervals, at least 90 s."""
     return max(_INTERVALS * interval, _SHORTEST_LIMIT)
+
+
+def longest_first_span(longest: float, heartbeat: float) -> float:
+    """Return the maximum length of the span across a restart, in seconds.
+
+    The previous run may have measured later than in the last message, but the same values: others, and a step of
+    energy, are published at once. So this time does not count as part of the restart, within limits.
+
+    Args:
+        longest: See `longest_span`.
+        heartbeat: Seconds after which unchanged values are published again.
+    """
+    return longest + min(heartbeat, _LONGEST_HEARTBEAT)
 
 
 def has_plausible_power(reading: PlugReading) -> bool:

@@ -7,6 +7,7 @@ import math
 from datetime import timedelta
 from zlib import crc32
 
+from evse_mqtt_bridge.domain.energy import longest_first_span
 from evse_mqtt_bridge.domain.metering import has_counted, metered
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, same_values
 from evse_mqtt_bridge.domain.rules import Moment, Rules
@@ -71,7 +72,10 @@ class Evaluation:
         reason = self._reason(reason_before, reading, invalid, missing_since)
         if meter is not None or self.longest_span is not None:
             is_new = before is None or reading is not reading_before
-            meter = metered(meter, reading if is_new else None, reason, self.longest_span)
+            longest = self.longest_span
+            if longest is not None and reading_before is None:
+                longest = longest_first_span(longest, self.rules.heartbeat)
+            meter = metered(meter, reading if is_new else None, reason, longest)
         time = reading.time if reading is not None else None
         if before is None or reason is not reason_before or not same_values(reading_before, reading):
             is_published = reason is not None

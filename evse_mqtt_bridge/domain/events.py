@@ -4,7 +4,7 @@ Each event leads to one call per listener, in the order of the tuple of listener
 overrides the methods that it needs. It must not raise, must not block, and should not keep events.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
+from evse_mqtt_bridge.domain.sessions import Session
 
 __all__ = [
     "BrokerChanged",
@@ -31,6 +32,7 @@ __all__ = [
     "HistoryRestored",
     "Listener",
     "Listeners",
+    "MetersStarted",
     "OfflineNotAcknowledged",
     "OlderVersionUsed",
     "OtherBridgeStopped",
@@ -421,6 +423,23 @@ class FleetConflictChanged:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class MetersStarted:
+    """The meters of a station started, or another record of the previous run was added to them.
+
+    Attributes:
+        station: The station.
+        state: Its state.
+        unrecorded: Sessions of the previous run that the history may lack, by plug uuid.
+        at_zero: Number of meters that started at 0, because no record was found.
+    """
+
+    station: Station
+    state: StationState
+    unrecorded: Mapping[str, Session]
+    at_zero: int
+
+
 class Listener:
     """Receives events; by default, every method does nothing."""
 
@@ -516,6 +535,9 @@ class Listener:
 
     def fleet_conflict_changed(self, event: FleetConflictChanged) -> None:
         """See `FleetConflictChanged`."""
+
+    def meters_started(self, event: MetersStarted) -> None:
+        """See `MetersStarted`."""
 
 
 class Listeners(Listener):

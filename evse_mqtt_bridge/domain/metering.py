@@ -1,12 +1,21 @@
 """The meters of the plugs of a station: when they count, and how they continue those of a previous run."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from evse_mqtt_bridge.domain.meter import Meter, count, interrupt, larger
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, StationState
 
-__all__ = ["ENERGY_PAUSE", "ENERGY_STEP", "has_counted", "metered", "start_meters", "with_published_meters"]
+__all__ = [
+    "ENERGY_PAUSE",
+    "ENERGY_STEP",
+    "has_counted",
+    "join_meters",
+    "metered",
+    "meters_of",
+    "start_meters",
+    "with_published_meters",
+]
 
 ENERGY_STEP = 10.0
 """Energy in Wh with which a meter is published before its next heartbeat; smaller steps would flood recorders."""
@@ -71,24 +80,61 @@ def _with_published_meter(plug: PlugState) -> PlugState:
     )
 
 
-def start_meters(state: StationState, meters: Mapping[str, Meter], longest_span: float) -> StationState:
+def meters_of(state: StationState) -> dict[str, Meter]:
+    """Return the meters of a station that have counted something, by plug uuid."""
+    meters = {uuid: plug.meter for uuid, plug in state.plugs.items()}
+    return {uuid: meter for uuid, meter in meters.items() if meter is not None and meter.counted is not None}
+
+
+def start_meters(
+    state: StationState,
+    record: Mapping[str, Meter],
+    longest_span: float,
+    *,
+    is_published: bool = True,
+    only: Container[str] | None = None,
+) -> StationState:
     """Return `state` with the meters of the previous run, which continue with the current readings.
 
     Args:
         state: The state of the station, whose energy was not counted yet.
-        meters: The meters by plug uuid; the others start at 0.
+        record: The meters of the previous run, by plug uuid; the others start at 0.
         longest_span: See `advance`.
+        is_published: Whether everything is published after this; otherwise the meters follow with the next heartbeat.
+        only: The uuids of the plugs to start; `None`: all.
     """
-    plugs = {uuid: _with_meter(plug, meters.get(uuid), longest_span) for uuid, plug in state.plugs.items()}
+    plugs = dict(state.plugs)
+    for uuid, plug in state.plugs.items():
+        if only is None or uuid in only:
+            plugs[uuid] = _with_meter(plug, record.get(uuid), longest_span, is_published)
     return replace(state, plugs=plugs)
 
 
-def _with_meter(plug: PlugState, previous: Meter | None, longest_span: float) -> PlugState:
-    meter = plug.meter
-    if meter is None or (meter.counted is plug.reading and not meter.charged + meter.discharged + meter.gap):
-        meter = previous or _NEW_METER
-        if plug.reason is Reason.ONLINE and plug.reading is not None:
-            meter = count(meter, plug.reading, longest_span)
-    elif previous is not None:
-        meter = larger(meter, previous)
-    return replace(plug, meter=meter, last_published_meter=meter)
+def join_meters(state: StationState, record: Mapping[str, Meter], *, is_published: bool) -> StationState:
+    """Return `state` with the larger counts of its meters, which have started, and of another record of them.
+
+    Args:
+        state: The state of the station.
+        record: The other record, by plug uuid.
+        is_published: See `start_meters`.
+    """
+    plugs = dict(state.plugs)
+    for uuid, previous in record.items():
+        plug = plugs.get(uuid)
+        if plug is not None and plug.meter is not None:
+            meter = larger(plug.meter, previous)
+            published = meter if is_published else plug.last_published_meter
+            plugs[uuid] = replace(plug, meter=meter, last_published_meter=published)
+    return replace(state, plugs=plugs)
+
+
+def _with_meter(
+    plug: PlugState,
+    previous: Meter | None,
+    longest_span: float,
+    is_published: bool,  # noqa: FBT001
+) -> PlugState:
+    meter = previous or _NEW_METER
+    if plug.reason is Reason.ONLINE and plug.reading is not None:
+        meter = count(meter, plug.reading, longest_span)
+    return replace(plug, meter=meter, last_published_meter=meter if is_published else None)

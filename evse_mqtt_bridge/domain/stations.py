@@ -1,15 +1,22 @@
 """Holds the configured stations and the state of each, and determines whose values have become too old."""
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 from evse_mqtt_bridge.domain.attribution import Attributions
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance, age, next_change
-from evse_mqtt_bridge.domain.energy import longest_span
-from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, PollCompleted, StateAged, TokenRejected
-from evse_mqtt_bridge.domain.meter import Meter
-from evse_mqtt_bridge.domain.metering import start_meters
+from evse_mqtt_bridge.domain.energy import longest_first_span, longest_span
+from evse_mqtt_bridge.domain.events import (
+    CloudAnswering,
+    CloudRejecting,
+    MetersStarted,
+    PollCompleted,
+    StateAged,
+    TokenRejected,
+)
+from evse_mqtt_bridge.domain.meter_start import NO_RECORD, MeterStart, Record, Start, joined, unrecorded_sessions
+from evse_mqtt_bridge.domain.metering import join_meters, meters_of, start_meters
 from evse_mqtt_bridge.domain.model import Outcome, Reading, Station, StationState
 from evse_mqtt_bridge.domain.plugs import (
     MAX_PLUGS,
@@ -18,12 +25,15 @@ from evse_mqtt_bridge.domain.plugs import (
     note_plugs_beyond_maximum,
     restore_plugs,
 )
+from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
 
 __all__ = ["Stations"]
 
 _AT_ONCE = 0.0
-_NO_METERS: Mapping[str, Meter] = MappingProxyType({})
+_MOST_REMOVED = 1000
+"""Maximum number of removed stations whose meters are kept, in case that they are added again."""
+
 _CLOCK_JUMP = 1.0
 """Difference in seconds between the changes of the two clocks of a `Moment` that counts as a jump."""
 
@@ -44,9 +54,13 @@ class Stations:
         self._states = dict.fromkeys(stations, self._new_state)
         self._deadlines = TimingWheel()
         self._attributions = Attributions()
-        self._is_counting = False
-        self._previous_meters: dict[str, Mapping[str, Meter]] = {}
-        """Meters by station uuid and plug uuid, for stations whose plugs are not known yet."""
+        self._meter_start = MeterStart(started)
+        self._meter_start.add(stations)
+        self._previous_meters: dict[str, Record] = {}
+        """Meters by station uuid and plug uuid, for stations whose plugs are not known yet, and for removed ones."""
+        self._removed: deque[str] = deque()
+        """The removed stations, the last one at the end."""
+        self._meter_events: deque[MetersStarted] = deque()
         self._utc_offset = 0.0
         """The time of day minus the monotonic time, in seconds; known after the first call of `age`."""
 
@@ -80,12 +94,11 @@ class Stations:
         outcome = drop_plugs_without_topic(outcome, station)
         now = moment.monotonic
         attributed = self._attributions.attribute(uuid, outcome, now - seconds, now, len(self._stations))
-        longest = longest_span(station.interval) if self._is_counting else None
+        longest = longest_span(station.interval) if uuid not in self._meter_start else None
         new = self._states[uuid] = advance(old, attributed, self._rules, moment, longest)
-        if len(new.plugs) != len(old.plugs) and uuid in self._previous_meters:
-            new = self._states[uuid] = start_meters(
-                new, self._previous_meters.pop(uuid), longest_span(station.interval)
-            )
+        if longest is not None and len(new.plugs) != len(old.plugs):
+            self._start_new_meters(station, old, new, longest)
+            new = self._states[uuid]
         self._deadlines.put(uuid, next_change(new, self._rules, moment))
         if len(new.plugs) >= MAX_PLUGS and isinstance(outcome, Reading):
             outcome = note_plugs_beyond_maximum(outcome, new)
@@ -107,11 +120,15 @@ class Stations:
             yield StateAged(self._stations[uuid], old, new, moment)
         yield from consequences.events
 
-    def age(self, moment: Moment, limit: int) -> Iterator[StateAged]:
+    def age(self, moment: Moment, limit: int) -> Iterator[StateAged | MetersStarted]:
         """Update at most `limit` stations whose state changes without a poll; yield an event for each change.
 
         Call it about once per second, and again at once while `is_aging_due`.
         """
+        if self._meter_start:
+            self._start_all(self._meter_start.due(moment.monotonic), is_published=False)
+        for _ in range(min(limit, len(self._meter_events))):
+            yield self._meter_events.popleft()
         utc_offset = moment.utc.timestamp() - moment.monotonic
         if abs(utc_offset - self._utc_offset) > _CLOCK_JUMP:  # the deadlines are those of measurement times
             self._utc_offset = utc_offset
@@ -125,7 +142,7 @@ class Stations:
 
     def is_aging_due(self, now: float) -> bool:
         """Return whether `age` has further stations to update at `now`, in monotonic seconds."""
-        return self._deadlines.is_due(now)
+        return self._deadlines.is_due(now) or bool(self._meter_events)
 
     def restore_plugs(self, uuid: str, labels: Mapping[str, str | None]) -> None:
         """Add the plugs (uuid: label) that a previous run published; ignore a station that is not configured."""
@@ -133,27 +150,95 @@ class Stations:
             self._states[uuid] = forget_plugs_without_topics(restore_plugs(self._states[uuid], labels), station)
             self._deadlines.put(uuid, _AT_ONCE)
 
+    # Meters
+
     @property
-    def is_counting(self) -> bool:
-        """Whether energy is counted: `start_meters` was called."""
-        return self._is_counting
+    def are_meters_waiting(self) -> bool:
+        """Whether the meters of a station wait for records of the previous run."""
+        return bool(self._meter_start)
 
-    def start_meters(self, meters: Mapping[str, Mapping[str, Meter]], stations: Collection[str] | None = None) -> None:
-        """Count energy from now on, and continue the meters (station uuid, plug uuid) of a previous run.
+    def expect_history(self) -> None:
+        """Expect a call of `history_read`, before the meters of stations start that have no record on the broker."""
+        self._meter_start.expect_history()
 
-        Another call adds the record of another source; the larger counts of the two apply.
+    def history_read(self, records: Mapping[str, Record]) -> None:
+        """Add the record of the history, by station uuid and plug uuid; an empty one if it cannot be read."""
+        self._start_all(self._meter_start.history_read(records), is_published=False)
+        for uuid, record in records.items():
+            if uuid in self._stations and self._meter_start.may_join_history(uuid):
+                self._join(uuid, record, is_published=False)
+
+    def broker_read(
+        self, records: Mapping[str, Record], stations: Collection[str], *, is_complete: bool, is_late: bool = False
+    ) -> None:
+        """Add the record on the broker, by station uuid and plug uuid. Everything is published after this.
 
         Args:
-            meters: The meters.
-            stations: The uuids of the stations; `None`: all.
+            records: The record.
+            stations: The uuids of the stations that were read.
+            is_complete: Whether the search for previous base topics is complete.
+            is_late: Whether the record is from this search, so that a meter that has started cannot continue it.
         """
-        self._is_counting = True
-        for uuid in self._stations if stations is None else stations:
-            station = self._stations[uuid]
-            found, state = meters.get(uuid, _NO_METERS), self._states[uuid]
-            self._states[uuid] = start_meters(state, found, longest_span(station.interval))
-            if not found.keys() <= state.plugs.keys():
-                self._previous_meters[uuid] = found
+        for uuid in stations:
+            if record := records.get(uuid):
+                if start := self._meter_start.start(uuid, record):
+                    self._start(uuid, start, is_published=not is_late)
+                elif not is_late:
+                    self._join(uuid, record, is_published=True)
+        self._start_all(self._meter_start.broker_read(stations, is_complete=is_complete), is_published=not is_late)
+
+    def keep_meters(self, records: Mapping[str, Record]) -> None:
+        """Add records, by station uuid and plug uuid, of stations that are going to be added."""
+        for uuid, record in records.items():
+            self._previous_meters[uuid] = joined(self._previous_meters.get(uuid, NO_RECORD), record)
+
+    def _start_all(self, starts: Mapping[str, Start], *, is_published: bool) -> None:
+        for uuid, start in starts.items():
+            self._start(uuid, start, is_published=is_published)
+
+    def _start(self, uuid: str, start: Start, *, is_published: bool) -> None:
+        """Start the meters of a station."""
+        record = joined(self._previous_meters.pop(uuid, NO_RECORD), start.record)
+        station, state = self._stations[uuid], self._states[uuid]
+        longest = longest_first_span(longest_span(station.interval), self._rules.heartbeat)
+        self._states[uuid] = start_meters(state, record, longest, is_published=is_published)
+        if not record.keys() <= state.plugs.keys():
+            self._previous_meters[uuid] = record
+        self._note_start(station, start.unrecorded, len(state.plugs.keys() - record.keys()))
+
+    def _join(self, uuid: str, record: Record, *, is_published: bool) -> None:
+        """Add another record to meters that have started."""
+        state = self._states[uuid]
+        unrecorded = unrecorded_sessions(record, meters_of(state))
+        self._states[uuid] = join_meters(state, record, is_published=is_published)
+        self._note_start(self._stations[uuid], unrecorded, 0)
+
+    def _start_new_meters(self, station: Station, old: StationState, new: StationState, longest: float) -> None:
+        """Start the meters of plugs that a response added, and keep those of plugs that are no longer known."""
+        added = new.plugs.keys() - old.plugs.keys()
+        record = self._previous_meters.pop(station.uuid, NO_RECORD)
+        self._states[station.uuid] = start_meters(new, record, longest, only=added)
+        gone = {uuid: meter for uuid, meter in meters_of(old).items() if uuid not in new.plugs}
+        if rest := {uuid: meter for uuid, meter in joined(record, gone).items() if uuid not in added}:
+            self._previous_meters[station.uuid] = rest
+        self._note_start(station, {}, len(added - record.keys()))
+
+    def _note_start(self, station: Station, unrecorded: Mapping[str, Session], at_zero: int) -> None:
+        if unrecorded or at_zero:
+            self._meter_events.append(MetersStarted(station, self._states[station.uuid], unrecorded, at_zero))
+
+    def _forget(self, uuid: str) -> None:
+        """Drop a station, but keep its meters for some time, in case that it is added again."""
+        if meters := meters_of(self._states[uuid]):
+            self._previous_meters[uuid] = meters
+            self._removed.append(uuid)
+            if len(self._removed) > _MOST_REMOVED and (oldest := self._removed.popleft()) not in self._stations:
+                self._previous_meters.pop(oldest, None)
+        del self._stations[uuid], self._states[uuid]
+        self._deadlines.remove(uuid)
+        self._meter_start.remove(uuid)
+
+    # The configuration
 
     def replace(self, old: Iterable[str], stations: Mapping[str, Station], rules: Rules) -> None:
         """Replace stations, and change the rules; a station that remains keeps its state.
@@ -165,9 +250,8 @@ class Stations:
         """
         for uuid in old:
             if uuid not in stations:
-                del self._stations[uuid], self._states[uuid]
-                self._deadlines.remove(uuid)
-                self._previous_meters.pop(uuid, None)
+                self._forget(uuid)
+        self._meter_start.add(uuid for uuid in stations if uuid not in self._states)
         for uuid, station in stations.items():
             state = self._states.get(uuid, self._new_state)
             self._states[uuid] = forget_plugs_without_topics(state, station)

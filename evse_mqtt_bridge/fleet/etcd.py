@@ -7,6 +7,7 @@ the member renews the lease no more. Below `/evse-mqtt-bridge/<fleet>/`:
 | --- | --- | --- |
 | `members/<name>` | the record of the member, as JSON | of the member |
 | `shards/<n>` | the name of the holder; the claim number is the revision in which the key was written | of the holder |
+| `drains/<name>` | the instance of a member that was asked to drain | of the member |
 | `pause` | empty | ends with the pause |
 
 A beat renews the lease and reads all keys. It writes the record only if it differs, so that a fleet at rest adds no
@@ -160,7 +161,7 @@ class Etcd:
         """See `Engine`."""
         key = self._shard_key(shard)
         compare = _compare(key, "MOD", mod_revision=str(claim))
-        await self._transaction([compare], [{"request_delete_range": {"key": _encoded(key)}}])
+        await self._transaction([compare], [_delete(key)])
 
     async def holder(self, shard: int) -> Holder | None:
         """See `Engine`."""
@@ -189,10 +190,30 @@ class Etcd:
         """See `Engine`."""
         await self._etcd.aclose()
 
+    async def observe(self) -> View:
+        """See `EngineAdministration`."""
+        return await self._view(await self._transaction([], self._everything()))
+
+    async def drain(self, member: str, *, is_on: bool) -> bool:
+        """See `EngineAdministration`. The request is under the lease of the member, so it ends with the process."""
+        result = await self._transaction([], [_read(self._key(f"members/{member}"))])
+        key = self._key(f"drains/{member}")
+        for found in result.found:
+            if not is_on:
+                await self._transaction([], [_delete(key)])
+                return True
+            instance = decode_record(member, found.value).instance
+            return await self._write(None, _put(key, instance, found.lease), _read(key)) is not None
+        return False
+
+    def _everything(self) -> list[object]:
+        """Return the operations that read all keys of the fleet."""
+        pages = [_read(self._key(name), is_prefix=True) for name in ("members/", "shards/", "drains/")]
+        return [*pages, _read(self._key("pause"))]
+
     async def _beat(self, own: MemberRecord) -> View:
         await self._keep_alive()
-        pages = [_read(self._key(name), is_prefix=True) for name in ("members/", "shards/")]
-        pages.append(_read(self._key("pause")))
+        pages = self._everything()
         key, text = self._key(f"members/{self._member}"), encode_record(own)
         result = await self._transaction([], pages)
         present = next((found for found in result.found if found.key == key), None)
@@ -212,6 +233,7 @@ class Etcd:
     async def _view(self, result: _Transaction) -> View:
         members: dict[str, MemberRecord] = {}
         holders: dict[int, Holder] = {}
+        drains: dict[str, str] = {}
         pauses: list[_KeyValue] = []
         for found in result.found:
             kind, _, name = found.key.removeprefix(self._prefix).partition("/")
@@ -219,9 +241,17 @@ class Etcd:
                 members[name] = decode_record(name, found.value)
             elif kind == "shards" and name.isascii() and name.isdecimal():
                 holders[int(name)] = self._holder(found)
+            elif kind == "drains":
+                drains[name] = found.value.decode(errors="replace")
             elif kind == "pause":
                 pauses.append(found)
-        return View(f"{result.header.cluster_id:x}", members, holders, await self._remaining(pauses))
+        return View(
+            engine_id=f"{result.header.cluster_id:x}",
+            members=members,
+            holders=holders,
+            pause=await self._remaining(pauses),
+            drains=frozenset(name for name, record in members.items() if drains.get(name) == record.instance),
+        )
 
     async def _keep_alive(self) -> None:
         """Renew the lease, or get a new one if there is none or it has ended."""
@@ -286,6 +316,10 @@ def _read(key: str, *, is_prefix: bool = False) -> object:
 
 def _put(key: str, value: str, lease: int) -> object:
     return {"request_put": {"key": _encoded(key), "value": _encoded(value), "lease": str(lease)}}
+
+
+def _delete(key: str) -> object:
+    return {"request_delete_range": {"key": _encoded(key)}}
 
 
 def _compare(key: str, field: str, **operand: str) -> object:

@@ -7,7 +7,7 @@ only one succeeds. A beat renews the Lease of the member, and reads all Leases o
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from evse_mqtt_bridge.fleet.identity import Identity
@@ -30,9 +30,12 @@ __all__ = ["Kubernetes"]
 
 _RECORD = "record"
 _MEMBER = "member"
+_DRAIN = "drain"
 _PAUSE = "pause-until"
-_ATTEMPTS = 3
-"""How often a pause is written if other members write one at the same time."""
+_ATTEMPTS = 5
+"""How often a change is tried if others write the same object at the same time."""
+_CLOCK_TOLERANCE = 5.0
+"""By how many seconds the clock of a member may differ from that of the API server, for those who observe."""
 
 
 class Kubernetes:
@@ -136,16 +139,52 @@ class Kubernetes:
 
     async def leave(self) -> None:
         """See `Engine`. Shards without a living holder are free, so this deletes only the Lease of the member."""
-        own, self._own = self._own, None
-        if own is not None:
+        found, self._own = self._own, None
+        instance = found.holder if found is not None else ""
+        for _ in range(_ATTEMPTS):
+            if found is None or found.holder != instance:
+                return
             try:
-                await self._api.delete(own)
-            except ConflictError:
+                await self._api.delete(found)
+            except ConflictError:  # `drain` changed it, or it does not exist
+                found = await self._api.read(found.metadata.name)
+            else:
                 return
 
     async def aclose(self) -> None:
         """See `Engine`."""
         await self._api.aclose()
+
+    async def observe(self) -> View:
+        """See `EngineAdministration`.
+
+        It cannot wait for members to renew, so it compares their clocks with that of the API server: a member whose
+        clock is wrong by more than a few seconds may be missing.
+        """
+        reading = await self._api.read_all(self._fleet)
+        members = {
+            lease.annotation(_MEMBER): lease
+            for lease in _of_kind(reading, "member")
+            if _age(lease, reading.time) < self._ttl + _CLOCK_TOLERANCE
+        }
+        renewals = {name: lease.spec.renew_time or "" for name, lease in members.items()}
+        self._renewals.update(renewals, self._monotonic())
+        found = reading.leases.get(self._fleet_name)
+        return self._view(reading, members, found.metadata.uid if found is not None else "")
+
+    async def drain(self, member: str, *, is_on: bool) -> bool:
+        """See `EngineAdministration`. The request names the instance, so it ends with the process."""
+        for _ in range(_ATTEMPTS):
+            found = await self._api.read(f"{self._fleet}-member-{lease_name(member)}")
+            if found is None:
+                return False
+            found.metadata.annotations[f"{ANNOTATION}{_DRAIN}"] = found.holder if is_on else ""
+            try:
+                await self._api.update(found)
+            except ConflictError:  # the member renewed its Lease meanwhile
+                continue
+            return True
+        raise EngineUnavailableError("the member renewed its Lease again and again at the same time; try again")
 
     async def _beat(self, own: MemberRecord) -> View:
         if self._own is not None:
@@ -156,15 +195,22 @@ class Kubernetes:
         if self._own is None and (registered := await self._register(members.get(self._member), own)):
             self._own = members[self._member] = registered
         await self._remove_lost(members)
+        return self._view(reading, members, await self._engine_id(reading))
+
+    def _view(self, reading: Reading, members: Mapping[str, Lease], engine_id: str) -> View:
+        records = {
+            name: decode_record(name, lease.annotation(_RECORD))
+            for name, lease in members.items()
+            if is_member_name(name) and (lease is self._own or self._renewals.is_alive(name))
+        }
         return View(
-            engine_id=await self._engine_id(reading),
-            members={
-                name: decode_record(name, lease.annotation(_RECORD))
-                for name, lease in members.items()
-                if is_member_name(name) and (lease is self._own or self._renewals.is_alive(name))
-            },
+            engine_id=engine_id,
+            members=records,
             holders=self._holders(reading),
             pause=max((_pause(lease, reading.time) for lease in _of_kind(reading, "fleet")), default=0.0),
+            drains=frozenset(
+                name for name, record in records.items() if members[name].annotation(_DRAIN) == record.instance
+            ),
         )
 
     async def _renew(self, lease: Lease, own: MemberRecord) -> Lease | None:
@@ -271,6 +317,15 @@ class Kubernetes:
 
 def _of_kind(reading: Reading, kind: str) -> list[Lease]:
     return [lease for lease in reading.leases.values() if lease.metadata.labels.get(KIND_LABEL) == kind]
+
+
+def _age(lease: Lease, now: datetime | None) -> float:
+    """Return the seconds since a Lease was renewed, on the clock of the API server; 0 if unknown."""
+    try:
+        renewed = datetime.fromisoformat(lease.spec.renew_time or "")
+    except ValueError:
+        return 0.0
+    return 0.0 if now is None or renewed.tzinfo is None else (now - renewed).total_seconds()
 
 
 def _pause(lease: Lease, now: datetime | None) -> float:

@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["CALL_LIMIT", "Engine", "EngineRefusedError", "EngineUnavailableError", "Holder", "MemberRecord", "View"]
+__all__ = [
+    "CALL_LIMIT",
+    "Engine",
+    "EngineAdministration",
+    "EngineRefusedError",
+    "EngineUnavailableError",
+    "Holder",
+    "MemberRecord",
+    "View",
+]
 
 CALL_LIMIT = 2.0
 """Maximum duration of a request to one endpoint of an engine, in seconds."""
@@ -72,12 +81,14 @@ class View:
         members: The records of the members that are alive, by name.
         holders: The holders of the shards, by shard; a free shard is missing.
         pause: Seconds that remain of a pause of all requests to the cloud, which a member shared; 0: none.
+        drains: The names of the members that were asked to give their shards away; see `EngineAdministration.drain`.
     """
 
     engine_id: str
     members: Mapping[str, MemberRecord] = field(default_factory=dict)
     holders: Mapping[int, Holder] = field(default_factory=dict)
     pause: float = 0.0
+    drains: frozenset[str] = frozenset()
 
 
 class Engine(Protocol):
@@ -127,3 +138,20 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections; this does not end the claims."""
+
+
+class EngineAdministration(Protocol):
+    """The engine as commands use it, which are no member. The methods raise the same errors as those of `Engine`."""
+
+    async def observe(self) -> View:
+        """Return everything, and change nothing."""
+
+    async def drain(self, member: str, *, is_on: bool) -> bool:
+        """Ask a member to give its shards away and to claim none, until it starts anew, or withdraw that.
+
+        Returns:
+            Whether the member is alive.
+        """
+
+    async def aclose(self) -> None:
+        """Close the connections."""

@@ -18,6 +18,9 @@ _OUTAGES = frozenset({events.DisconnectReason.LOST, events.DisconnectReason.UNRE
 _UNSTABLE = frozenset({events.DisconnectReason.TAKEN_OVER, events.DisconnectReason.UNSTEADY})
 """After one of these, connects and disconnects are logged at level debug until a connection lasts."""
 
+_ZERO_METERS_PAUSE = 10.0
+"""Seconds in which the meters that start at 0 gather for one line."""
+
 _BROKER_EVENTS = {
     events.DisconnectReason.TAKEN_OVER: LogEvent.CLIENT_ID_IN_USE,
     events.DisconnectReason.UNSTEADY: LogEvent.BROKER_CONNECTION_UNSTABLE,
@@ -54,15 +57,23 @@ class EventLog(StationLog):
         self._was_connected = False
         self._disconnected_since: float | None = None
         self._disconnects_logged: set[events.DisconnectReason] = set()
+        self._zero_meters = 0
+        self._zero_meters_station = ""
+        self._zero_meters_since = 0.0
 
     def tick(self) -> None:
         """Write the lines that no event triggers. Call it every few seconds.
 
-        These are the number of suppressed lines, and the connection that lasts again after unstable ones.
+        These are the number of suppressed lines, the counters that start at 0, and the connection that lasts again
+        after unstable ones.
         """
         now = self._now()
         if self._connected_at is not None and self._disconnects_logged and now - self._connected_at >= STEADY_AFTER:
             self._log_connected()
+        if self._zero_meters and now - self._zero_meters_since >= _ZERO_METERS_PAUSE:
+            fields = {"plugs": self._zero_meters, "station": self._zero_meters_station}
+            self._zero_meters = 0
+            log_event(self.log, LogEvent.COUNTERS_START_AT_ZERO, **fields)
         if lines := self._rate_limiter.pop_suppressed(now):
             log_event(self.log, LogEvent.LINES_SUPPRESSED, lines=lines)
 
@@ -221,3 +232,10 @@ class EventLog(StationLog):
     def history_restored(self, event: events.HistoryRestored) -> None:  # noqa: ARG002  # see Listener
         """Log that the history is written again."""
         log_event(self.log, LogEvent.HISTORY_RESTORED)
+
+    def meters_started(self, event: events.MetersStarted) -> None:
+        """Log later, for all stations together, that meters start at 0."""
+        if event.at_zero:
+            if not self._zero_meters:
+                self._zero_meters_station, self._zero_meters_since = event.station.title, self._now()
+            self._zero_meters += event.at_zero

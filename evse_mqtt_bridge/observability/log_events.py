@@ -112,6 +112,15 @@ class LogEvent(Enum):
         ),
     )
     HISTORY_RESTORED = ("info", "history is written again", "The records that waited are written.")
+    COUNTERS_START_AT_ZERO = (
+        "info",
+        "energy counters start at 0",
+        (
+            "Neither the broker nor the history has counts of `plugs` plugs, the first of them at `station`. This is "
+            "normal for new plugs. Otherwise, a new cycle begins: the broker lost its messages, and the bridge "
+            "has no history, or its database did not answer for ten minutes."
+        ),
+    )
 
     # The status page
     STATUS_PAGE_AVAILABLE = ("info", "status page available", "The status page is served at `address`.")

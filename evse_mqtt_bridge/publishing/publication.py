@@ -162,7 +162,8 @@ class Publication:
             for uuid, labels in self._reader.plugs(self._renderer.is_present):
                 if uuid in self.plan.stations:
                     self._stations.restore_plugs(uuid, labels)
-            self._stations.start_meters(self._meter_reader.meters, self.plan.stations)
+            is_complete = self._may_search_first
+            self._stations.broker_read(self._meter_reader.meters, self.plan.stations, is_complete=is_complete)
             self._meter_reader = None
             self._is_restored = True
         self._add_previous(self._reader.pop_entries())
@@ -187,7 +188,7 @@ class Publication:
         filters = self._next_filters()
         if not filters and (topic_filter := self._reader.next_search()):
             filters = (topic_filter,)
-        found = Subscriptions.of(filters) if filters else self.watch.next_subscriptions()
+        found = Subscriptions.of(filters) if filters else self.watch.next_subscriptions() or self._read_late_meters()
         self._is_searching = found is not None
         if found is not None:
             return found
@@ -195,6 +196,18 @@ class Publication:
         if entries := self._reader.pop_entries():
             self._add_previous(entries)
             self._begin(self._planned_migration(), "searched")
+        return None
+
+    def _read_late_meters(self) -> Subscriptions | None:
+        """Return the subscription to the meters below previous base topics; start the meters when they are read."""
+        if not self._stations.are_meters_waiting:
+            return None
+        if self._meter_reader is None:
+            self._meter_reader = MeterReader(self._reader.station_entries)
+            if filters := self._meter_reader.filters:
+                return Subscriptions((), filters)
+        meters, self._meter_reader = self._meter_reader.meters, None
+        self._stations.broker_read(meters, self.plan.stations, is_complete=True, is_late=True)
         return None
 
     def closing(self) -> None:
@@ -395,6 +408,9 @@ class Publication:
         old, old_stations = self._renderer.bridge_entry(), self.plan.stations
         self._renderer.plan = plan
         self._stations.replace(old_stations, plan.stations, plan.rules)
+        if self._is_restored:
+            added = [uuid for uuid in plan.stations if uuid not in old_stations]
+            self._stations.broker_read({}, added, is_complete=True)
         new = self._renderer.bridge_entry()
         if self._phase is not Phase.OFFLINE:
             self._renderer.previous.add(old)

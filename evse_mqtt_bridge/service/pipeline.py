@@ -6,7 +6,14 @@ Every poll passes through the pipeline, so it does nothing but call the others.
 from typing import Protocol
 
 from evse_mqtt_bridge.domain.availability import Moment
-from evse_mqtt_bridge.domain.events import CloudAnswering, CloudRejecting, Listener, StateAged, TokenRejected
+from evse_mqtt_bridge.domain.events import (
+    CloudAnswering,
+    CloudRejecting,
+    Listener,
+    MetersStarted,
+    StateAged,
+    TokenRejected,
+)
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 
@@ -72,5 +79,9 @@ class Pipeline:
             Whether there are further stations to update at this moment.
         """
         for event in self._stations.age(moment, limit):
-            self._state_aged(event)
+            match event:
+                case StateAged():
+                    self._state_aged(event)
+                case MetersStarted():
+                    self._listener.meters_started(event)
         return self._stations.is_aging_due(moment.monotonic)

@@ -1,8 +1,8 @@
 """The recorder: passes what the meters count to the writer of the history."""
 
-from evse_mqtt_bridge.domain.events import Listener, PollCompleted
+from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted
 from evse_mqtt_bridge.domain.meter import Meter
-from evse_mqtt_bridge.storage.records import Plug, first_reading, has_counted
+from evse_mqtt_bridge.storage.records import Plug, SessionRecord, first_reading, has_counted
 from evse_mqtt_bridge.storage.sink import RecordSink
 
 __all__ = ["Recorder"]
@@ -38,6 +38,16 @@ class Recorder(Listener):
                 if first := first_reading(name, old):
                     writer.put((first,))
             writer.count(name, old, new)
+
+    def meters_started(self, event: MetersStarted) -> None:
+        """Record the sessions that the previous run published, but may not have written any more."""
+        writer, station = self.writer, event.station
+        if writer is None:
+            return
+        for uuid, session in event.unrecorded.items():
+            plug, state = Plug(station.uuid, uuid), event.state.plugs.get(uuid)
+            writer.name(plug, station.title, station.plug_title(uuid, state.label if state else None))
+            writer.put((SessionRecord(plug, session, is_restored=True),))
 
 
 def _has_changed(old: Meter, new: Meter) -> bool:

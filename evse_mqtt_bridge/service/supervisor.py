@@ -171,12 +171,20 @@ class Supervisor:
         await self._publishing.prepare(self._config)
         await self._membership.prepare(self._config)
         await self._polling.prepare(self._config)
-        if meters := await self._recording.meters():
-            self._stations.start_meters(meters)
-        for component in (self._recording, *self._owners, self._web_server):
+        await self._start_recording()
+        for component in (*self._owners, self._web_server):
             await component.start()
         self._notifier.ready(self._introspection.status_line())
         self._log(LogEvent.BRIDGE_STARTED, version=__version__, stations=len(self._stations.all))
+
+    async def _start_recording(self) -> None:
+        """Start the history first: the meters continue from its counts, if it has larger ones than the broker."""
+        if self._config.history.enabled:
+            self._stations.expect_history()
+            self._recording.expect_meters(frozenset(self._stations.all), self._stations.history_read)
+        await self._recording.start()
+        if self._config.history.enabled:
+            await self._recording.wait_for_meters()
 
     async def supervise(self, controls: Controls, load: Callable[[], Loaded] | None) -> None:
         """Watch the components and reload on request, until `controls.stop` is set.
@@ -249,6 +257,9 @@ class Supervisor:
         reject_truncated(self._config, loaded.config)
         self._has_few_descriptors = self._budget.is_short(loaded.config)
         is_renewed = loaded.ca_digest != self._polling.ca_digest
+        known = {station.uuid for station in self._config.stations}
+        if added := {station.uuid for station in loaded.config.stations} - known:
+            self._stations.keep_meters(await self._recording.meters_of(added))
         plan = await self._switch_to(self._budget.apply(loaded.config), frozenset({"cloud"} if is_renewed else ()))
         self._log_few_descriptors()
         for uuid in plan.removed:

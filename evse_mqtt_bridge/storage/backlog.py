@@ -33,16 +33,18 @@ class Backlog:
         return len(self._meters) + len(self._readings) + len(self._sessions)
 
     def put(self, record: Record) -> None:
-        """Add a record; it replaces an older one with the same key."""
+        """Add a record; it replaces an older one with the same key, unless it is rounded, as a restored one."""
         match record:
             case MeterRecord(plug=plug):
                 self._meters[(plug,)] = record
             case ReadingRecord(plug=plug, hour=hour):
                 self._readings[(plug, hour)] = record
                 self._drop(self._readings)
-            case SessionRecord(plug=plug, session=session):
-                self._sessions[(plug, session.started)] = record
-                self._drop(self._sessions)
+            case SessionRecord(plug=plug, session=session, is_restored=is_restored):
+                key = (plug, session.started)
+                if not is_restored or key not in self._sessions:
+                    self._sessions[key] = record
+                    self._drop(self._sessions)
 
     def remove(self, limit: int | None = None) -> list[Record]:
         """Return and remove records: sessions, readings, then meters, the oldest first.

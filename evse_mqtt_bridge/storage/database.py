@@ -6,7 +6,7 @@ or not at all.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ _BUSY_TIMEOUT = 5.0  # seconds, for a SQLite file that another process has locke
 _CONNECT_TIMEOUT = 5  # seconds, for PostgreSQL
 _STATEMENT_TIMEOUT = 30_000  # milliseconds, for PostgreSQL
 _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
+_LOCKED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
 _ROWS = 500  # per statement
 _LONGEST_NAME = 200  # characters
 _INSTRUCTIONS = 10_000  # of SQLite's virtual machine between two checks of the time limit, about 1 ms
@@ -40,7 +41,15 @@ PlugNames = Mapping[Plug, tuple[str, str]]
 
 
 class DatabaseError(Exception):
-    """The database cannot be used at the moment; the text names it and the reason, without a password."""
+    """The database cannot be used at the moment; the text names it and the reason, without a password.
+
+    Attributes:
+        is_temporary: Whether it may work again soon, without a change: a server does not answer, or a file is locked.
+    """
+
+    def __init__(self, text: str, *, is_temporary: bool = False) -> None:
+        super().__init__(text)
+        self.is_temporary = is_temporary
 
 
 class CorruptDatabaseError(DatabaseError):
@@ -101,15 +110,26 @@ class Database:
         if engine is not None:
             engine.dispose()
 
-    def meters(self) -> dict[Plug, Meter]:
-        """Return the meters that were written last."""
+    def meters(self, stations: Container[str] | None = None) -> dict[Plug, Meter]:
+        """Return the meters that were written last.
+
+        Args:
+            stations: The uuids of their stations; `None`: all.
+
+        Raises:
+            DatabaseError: They cannot be read.
+        """
         query = select(PLUGS.c.station, PLUGS.c.uuid, METERS.c.content).join(METERS, METERS.c.plug == PLUGS.c.id)
         try:
             with self.engine.connect() as connection:
                 rows = connection.execute(query).all()
         except SQLAlchemyError as error:
             raise self._translated(error) from None
-        found = {Plug(station, uuid): read_meter(uuid, content.encode()) for station, uuid, content in rows}
+        found = {
+            Plug(station, uuid): read_meter(uuid, content.encode())
+            for station, uuid, content in rows
+            if stations is None or station in stations
+        }
         return {plug: meter for plug, meter in found.items() if meter is not None}
 
     def write(self, records: Iterable[Record], names: PlugNames) -> None:
@@ -126,10 +146,8 @@ class Database:
         try:
             with self.engine.begin() as connection:
                 ids = self._plug_ids(connection, {record.plug for record in records}, names)
-                firsts = [record for record in records if isinstance(record, ReadingRecord) and record.is_first]
-                if firsts:
-                    rows = [_reading_row(record, ids) for record in firsts]
-                    connection.execute(_insert(connection, READINGS).on_conflict_do_nothing(), rows)
+                for table, rows in _additional_rows(records, ids).items():
+                    connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
                 for table, rows in _rows(records, ids).items():
                     _upsert(connection, table, rows)
         except (SQLAlchemyError, OSError) as error:
@@ -178,7 +196,9 @@ class Database:
         reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
         if getattr(original, "sqlite_errorname", "").split("_VTAB")[0] in _CORRUPT or isinstance(error, _DamagedError):
             return CorruptDatabaseError(f"{self.name}: {reason}")
-        return DatabaseError(f"{self.name}: {reason}")
+        is_server = self._url.get_backend_name() != "sqlite"
+        is_temporary = is_server or getattr(original, "sqlite_errorname", "") in _LOCKED
+        return DatabaseError(f"{self.name}: {reason}", is_temporary=is_temporary)
 
 
 class _DamagedError(SQLAlchemyError):
@@ -251,20 +271,35 @@ def _check(connection: Connection) -> None:
             raise _DamagedError(f"the integrity check found: {result}")
 
 
+def _additional_rows(records: Sequence[Record], ids: Mapping[Plug, int]) -> dict[Table, list[dict[str, object]]]:
+    """Return the rows that are only written if the table has none with the same key."""
+    rows: dict[Table, list[dict[str, object]]] = {SESSIONS: [], READINGS: []}
+    for record in records:
+        match record:
+            case SessionRecord(is_restored=True):
+                rows[SESSIONS].append(_session_row(record, ids))
+            case ReadingRecord(is_first=True):
+                rows[READINGS].append(_reading_row(record, ids))
+    return {table: some for table, some in rows.items() if some}
+
+
 def _rows(records: Sequence[Record], ids: Mapping[Plug, int]) -> dict[Table, list[dict[str, object]]]:
     rows: dict[Table, list[dict[str, object]]] = {SESSIONS: [], READINGS: [], METERS: []}
     for record in records:
-        plug = ids[record.plug]
         match record:
-            case SessionRecord(session=session):
-                row = session._asdict()
-                del row["is_charging"]
-                rows[SESSIONS].append({"plug": plug, **row})
+            case SessionRecord(is_restored=False):
+                rows[SESSIONS].append(_session_row(record, ids))
             case ReadingRecord(is_first=False):
                 rows[READINGS].append(_reading_row(record, ids))
             case MeterRecord(meter=meter):
-                rows[METERS].append({"plug": plug, "content": meter_payload(meter).decode()})
+                rows[METERS].append({"plug": ids[record.plug], "content": meter_payload(meter).decode()})
     return {table: some for table, some in rows.items() if some}
+
+
+def _session_row(record: SessionRecord, ids: Mapping[Plug, int]) -> dict[str, object]:
+    row = record.session._asdict()
+    del row["is_charging"]
+    return {"plug": ids[record.plug], **row}
 
 
 def _reading_row(record: ReadingRecord, ids: Mapping[Plug, int]) -> dict[str, object]:

@@ -43,10 +43,17 @@ class Plug(NamedTuple):
 
 
 class SessionRecord(NamedTuple):
-    """A session that ended."""
+    """A session that ended.
+
+    Attributes:
+        plug: The plug.
+        session: The session.
+        is_restored: Whether it is from a topic, which is rounded, and only written if the history lacks it.
+    """
 
     plug: Plug
     session: Session
+    is_restored: bool = False
 
 
 class ReadingRecord(NamedTuple):

@@ -9,7 +9,7 @@ takes its place.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +34,7 @@ than 2,000. A crash of the machine loses nothing of them, as long as the broker 
 
 _RECORDS_AT_ONCE = 5000  # per transaction, except for the last one
 _SHORT_PAUSE = 1.0  # seconds, between two transactions of one backlog
+_AT_ONCE = 0.001  # seconds, before the first transaction
 _FIRST_PAUSE = 1.0  # seconds, after a failure
 _LONGEST_PAUSE = 60.0  # seconds
 _EXPIRY_EVERY = 3600.0  # seconds
@@ -59,13 +60,25 @@ class HistoryWriter:
         url: The SQLAlchemy URL of the database.
         retention: How long rows are kept.
         report: Called in the writer's thread when the database fails, and when it works again.
+        meters_read: Called once in the writer's thread, before anything is written, with the meters that were written
+            last; with none if they cannot be read, and waiting does not help.
+        stations: The uuids of the stations whose meters are read; `None`: all.
     """
 
-    def __init__(self, url: str, retention: Retention, report: Callable[[HistoryProblem], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        retention: Retention,
+        report: Callable[[HistoryProblem], None],
+        meters_read: Callable[[dict[Plug, Meter]], None] = lambda _: None,
+        stations: Container[str] | None = None,
+    ) -> None:
         self.counts = WriterCounts()
         self._url = url
         self._retention = retention
         self._report = report
+        self._meters_read: Callable[[dict[Plug, Meter]], None] | None = meters_read
+        self._stations = stations
         self._database: Database | None = None
         self._backlog = Backlog(BACKLOG_LIMIT)
         self._spans = Spans()
@@ -108,7 +121,7 @@ class HistoryWriter:
     # In the thread
 
     def _run(self) -> None:
-        pause = 0.0
+        pause = _AT_ONCE
         while True:
             with self._changed:
                 if not self._is_closing:
@@ -140,6 +153,8 @@ class HistoryWriter:
                 self._count_backlog()
             is_bug = not isinstance(error, DatabaseError)
             self._failed(f"{type(error).__name__}: {error}" if is_bug else str(error), aside)
+            if is_bug or not getattr(error, "is_temporary", False):
+                self._pass_meters({})
             return False
         self.counts.written += len(waiting)
         with self._changed:
@@ -151,6 +166,8 @@ class HistoryWriter:
 
     def _write_or_fail(self, waiting: list[Record], names: PlugNames) -> None:
         database = self._database = self._database or Database(self._url)
+        if self._meters_read is not None:
+            self._pass_meters(database.meters(self._stations))
         if waiting:
             database.write(waiting, names)
         if time.monotonic() >= self._next_expiry:
@@ -158,6 +175,12 @@ class HistoryWriter:
             sessions, readings = self._retention.sessions, self._retention.readings
             database.remove_expired(now - sessions if sessions else None, now - readings if readings else None)
             self._next_expiry = time.monotonic() + _EXPIRY_EVERY
+
+    def _pass_meters(self, meters: dict[Plug, Meter]) -> None:
+        """Pass on the meters that were written last, once."""
+        passed, self._meters_read = self._meters_read, None
+        if passed is not None:
+            passed(meters)
 
     def _recover(self, error: Exception) -> str:
         """Drop a database that failed; return the new name of a damaged file."""

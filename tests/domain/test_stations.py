@@ -24,7 +24,8 @@ def _poll(stations: Stations, uuid: str, second: float) -> None:
 
 def _aged(stations: Stations, moment: Moment, limit: int = 100) -> dict[str, Reason | None]:
     """Return the plug's new reason by station, for each event."""
-    return {event.station.uuid: event.new.plugs["p1"].reason for event in stations.age(moment, limit)}
+    events = (event for event in stations.age(moment, limit) if isinstance(event, StateAged))
+    return {event.station.uuid: event.new.plugs["p1"].reason for event in events}
 
 
 def test_age_reports_each_station_within_a_second() -> None:

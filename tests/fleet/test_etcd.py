@@ -203,6 +203,31 @@ async def test_fleets_with_nested_names_are_separate(etcd: EtcdServer, connect: 
     assert view.holders.keys() == {0}
 
 
+async def test_observer_sees_the_fleet_and_is_no_member(etcd: EtcdServer, connect: Connect) -> None:
+    engine, observer = connect(etcd.url), connect(etcd.url, member="m2")
+    assert (await observer.observe()).members == {}
+    view = await engine.beat(record())
+    claimed = await engine.claim(2)
+    seen = await observer.observe()
+    assert seen.members == view.members
+    assert seen.holders == {2: claimed}
+    assert seen.engine_id == view.engine_id
+
+
+async def test_drain_lasts_until_withdrawn_or_restarted(etcd: EtcdServer, connect: Connect) -> None:
+    engine, observer = connect(etcd.url), connect(etcd.url, member="m2")
+    assert not await observer.drain("m1", is_on=True)  # there is no such member
+    await engine.beat(record())
+    assert await observer.drain("m1", is_on=True)
+    for _ in range(2):
+        assert (await engine.beat(record())).drains == {"m1"}
+    assert await observer.drain("m1", is_on=False)
+    assert (await engine.beat(record())).drains == frozenset()
+    await observer.drain("m1", is_on=True)
+    await engine.leave()
+    assert (await engine.beat(record(instance="m1-2"))).drains == frozenset()
+
+
 async def test_pause_is_shared_and_a_longer_one_stays(etcd: EtcdServer, connect: Connect) -> None:
     one, two = connect(etcd.url), connect(etcd.url, member="m2")
     assert (await one.beat(record())).pause == 0

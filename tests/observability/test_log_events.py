@@ -33,6 +33,7 @@ _PUBLISHED_IDS = frozenset(
         "cloud_rate_limited",
         "cloud_rejecting",
         "configuration_applied",
+        "counters_start_at_zero",
         "configuration_rejected",
         "configuration_warning",
         "consumer_started",

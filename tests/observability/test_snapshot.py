@@ -58,7 +58,7 @@ class _Bridge:
         self.history.poll_completed(self._stations.apply_outcome(uuid, outcome, moment, 0.1))
 
     def start_meters(self) -> None:
-        self._stations.start_meters({})
+        self._stations.broker_read({}, self._stations.all, is_complete=True)
 
     def reconfigure(self, plan: Plan) -> None:
         self._stations.replace(list(self._stations.all), plan.stations, _RULES)

@@ -711,6 +711,26 @@ def test_search_clears_a_base_topic_of_a_previous_run(*, may_search_first: bool)
     assert broker.own == bridge.everything()
 
 
+@pytest.mark.parametrize("may_search_first", [True, False])
+def test_meters_below_a_previous_base_topic_continue(*, may_search_first: bool) -> None:
+    previous, broker = _running(plan(_NORTH, base="site/evse"), "e1")
+    charged = reading(plug_reading("p1", power=36_000.0, time=NOW + timedelta(seconds=60)))
+    previous.poll("e1", charged, at(60))
+    broker.deliver()
+    before = float(broker.retained["site/evse/north/left/energy"])
+    assert before > 0
+    bridge = Bridge(plan(_NORTH))
+    broker.connect(bridge.publication, may_search_first=may_search_first)
+    messages = broker.deliver()
+    for second in (70, 80, 150):  # the last one is a heartbeat
+        bridge.poll("e1", reading(plug_reading("p1", power=36_000.0, time=NOW + timedelta(seconds=second))), at(second))
+        messages += broker.deliver()
+    counts = [float(message.payload) for message in messages if message.topic == "evse/north/left/energy"]
+    assert min(counts) >= before, "the counter does not begin again"
+    assert broker.retained["evse/north/left/energy"] == b"1.259"
+    assert "site/evse/north/left/energy" not in broker.retained
+
+
 def test_forged_entries_do_not_make_the_bridge_search_everywhere() -> None:
     bridge, broker = _running(plan(_NORTH), "e1")
     broker.disconnect()

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.faults.setup import PLUG, configure, log_entries, running_bridge, uuid_of
+from tests.faults.setup import PLUG, configure, log_entries, running_bridge, uuid_of, wait_for_event
 from tests.harness import CloudServer, Mosquitto, Observer, plug_object
 from tests.harness.bridge import run_command
 from tests.harness.cloud import Request
+from tests.harness.postgres import PostgreSql, find_postgres
 
 _PREFIX = f"evse/{uuid_of(0)}/{PLUG}/"
 
@@ -143,6 +144,53 @@ def test_history_has_the_session_and_its_energy(
     assert stored["station_name"] == "Station 0"
     [day] = json.loads(run_command("energy", "--config", config, "--by", "month", "--json").stdout)
     assert day["energy"] == pytest.approx(session["energy"], abs=0.001)
+
+
+def test_last_session_before_a_kill_is_in_the_history(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/history.sqlite"}
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
+    charger.status = "charging"
+    with running_bridge(config) as bridge:
+        _wait_for_energy(observer, 0.02)
+        charger.status = "idle"
+        observer.wait(lambda: _json(observer, "last_session")["id"] is not None)
+        bridge.kill()  # before it is written
+    session = _json(observer, "last_session")
+    assert json.loads(run_command("sessions", "--config", config, "--json").stdout) == []
+    with running_bridge(config):
+        observer.wait_for("evse/bridge/availability", "online")
+        cloud.wait_for_requests(len(cloud.requests) + 3)
+    [stored] = json.loads(run_command("sessions", "--config", config, "--json").stdout)
+    assert (stored["started"], stored["energy"]) == (session["started"], session["energy"])
+    assert stored["station_name"] == "Station 0"
+
+
+def test_counter_continues_when_the_database_answers_late(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    if find_postgres() is None:
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgreSql().create()
+    try:
+        history = {"enabled": True, "url": server.new_database()}
+        config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
+        charger.status = "charging"
+        with running_bridge(config):
+            reached = _wait_for_energy(observer, 0.04)
+        server.stop()
+        broker.restart()  # loses its retained messages
+        seen = len(observer.messages_since())
+        with running_bridge(config) as bridge:
+            wait_for_event(bridge, "history_failed")
+            cloud.wait_for_requests(len(cloud.requests) + 3)
+            server.start()
+            observer.wait(lambda: observer.payloads(_PREFIX + "energy", seen), timeout=60)
+        counts = [float(payload) for payload in observer.payloads(_PREFIX + "energy", seen)]
+        assert min(counts) >= reached, "the counter never goes back"
+    finally:
+        server.close()
 
 
 def test_unusable_history_is_logged_and_disturbs_nothing(

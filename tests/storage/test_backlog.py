@@ -36,6 +36,14 @@ def test_records_that_are_put_back_do_not_replace_newer_ones() -> None:
     assert backlog.remove() == [_session(0), _reading(0, 2.0)]
 
 
+def test_restored_session_does_not_replace_the_exact_one() -> None:
+    backlog = Backlog(10)
+    exact = _session(0)
+    for record in (exact, exact._replace(is_restored=True), _session(1)._replace(is_restored=True), _session(1)):
+        backlog.put(record)
+    assert backlog.remove() == [_session(0), _session(1)]
+
+
 def test_full_backlog_drops_the_oldest_and_counts_them() -> None:
     backlog = Backlog(2)
     for hour in range(3):

@@ -73,6 +73,19 @@ def test_sessions_are_selected_by_end_and_plug(url: str) -> None:
     database.close()
 
 
+def test_restored_session_is_written_unless_it_is_known(url: str) -> None:
+    database = Database(url)
+    exact, rounded = _session(0), _session(0)._replace(charged=_session(0).charged + 0.4)
+    database.write([SessionRecord(_PLUG, exact)], _NAMES)
+    database.write([SessionRecord(_PLUG, rounded, is_restored=True)], _NAMES)
+    database.write([SessionRecord(_OTHER, rounded, is_restored=True)], _NAMES)
+    assert {row.plug: row.session.charged for row in sessions(database, Selection())} == {
+        _PLUG: exact.charged,
+        _OTHER: rounded.charged,
+    }
+    database.close()
+
+
 def test_energy_is_cut_at_local_midnight(url: str) -> None:
     database = Database(url)
     database.write(_charged(_PLUG, 130), _NAMES)  # 21:50 to 24:00 UTC; midnight in Berlin is 23:00 UTC

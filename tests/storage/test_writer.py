@@ -3,7 +3,7 @@
 import queue
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from evse_mqtt_bridge.storage import database as database_module
 from evse_mqtt_bridge.storage import writer as writer_module
 from evse_mqtt_bridge.storage.database import Database
 from evse_mqtt_bridge.storage.queries import Selection, sessions
-from evse_mqtt_bridge.storage.records import Plug, SessionRecord
+from evse_mqtt_bridge.storage.records import MeterRecord, Plug, SessionRecord
 from evse_mqtt_bridge.storage.sink import HistoryProblem
 from evse_mqtt_bridge.storage.writer import HistoryWriter, Retention
 from tests.harness.postgres import PostgreSql
@@ -25,6 +25,8 @@ from tests.harness.postgres import PostgreSql
 _PLUG = Plug("station", "p1")
 _BEGAN = datetime(2026, 3, 28, 22, tzinfo=UTC)
 _LIMIT = 20.0
+
+_Meters = queue.Queue[dict[Plug, Meter]]
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +53,13 @@ def _writer(url: str, reports: _Reports, retention: timedelta | None = None) -> 
     writer = HistoryWriter(url, Retention(retention, retention), reports.put)
     writer.start()
     return writer
+
+
+def _wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + _LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, "the writer does not get there"
+        time.sleep(0.01)
 
 
 def _session(number: int) -> SessionRecord:
@@ -86,8 +95,7 @@ def test_what_meters_counted_is_written_in_parts(url: str, reports: _Reports, mo
     for plug in plugs:
         writer.count(plug, old, new)
     writer.put([_session(0), _session(1)])
-    while writer.counts.waiting or writer.counts.written < 8:
-        time.sleep(0.01)
+    _wait_until(lambda: not writer.counts.waiting and writer.counts.written >= 8)
     assert writer.close(_LIMIT)
     assert len(list(_stored(url))) == 2
     database = Database(url)
@@ -114,8 +122,7 @@ def test_locked_file_is_reported_once_and_written_later(tmp_path: Path, reports:
     writer.put([_session(0)])
     assert "database is locked" in reports.next().error
     writer.put([_session(1)])
-    while writer.counts.failures < 3:
-        other.execute("SELECT 1")
+    _wait_until(lambda: writer.counts.failures >= 3)
     assert reports.empty(), "one report for one outage"
     other.rollback()
     other.close()
@@ -129,8 +136,7 @@ def test_full_disk_is_reported_and_written_later(tmp_path: Path, reports: _Repor
     url = f"sqlite:///{tmp_path}/history.sqlite"
     writer = _writer(url, reports)
     writer.put([_session(0)])
-    while not writer.counts.written:
-        pass
+    _wait_until(lambda: writer.counts.written)
     engine = writer._database.engine  # type: ignore[union-attr]  # noqa: SLF001  # no other way to fill the disk
     with engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
@@ -161,8 +167,7 @@ def test_stopped_server_is_reported_once_and_written_later(postgres: PostgreSql,
     url = postgres.new_database()
     writer = _writer(url, reports)
     writer.put([_session(0)])
-    while not writer.counts.written:
-        pass
+    _wait_until(lambda: writer.counts.written)
     postgres.stop()
     writer.put([_session(1)])
     assert "127.0.0.1" in reports.next().error
@@ -170,6 +175,47 @@ def test_stopped_server_is_reported_once_and_written_later(postgres: PostgreSql,
     assert reports.next() == HistoryProblem("")
     assert writer.close(_LIMIT)
     assert set(_stored(url)) == {_session(0), _session(1)}
+
+
+def test_meters_are_read_before_anything_is_written(url: str, reports: _Reports) -> None:
+    earlier = Meter(1000.0, counted=PlugReading("p1", status="charging", power=0.0, time=_BEGAN))
+    other = Plug("other", "p1")
+    database = Database(url)
+    database.write([MeterRecord(_PLUG, earlier), MeterRecord(other, earlier)], {})
+    database.close()
+    read: _Meters = queue.Queue()
+    writer = HistoryWriter(url, Retention(None, None), reports.put, read.put, frozenset({"station"}))
+    writer.put([MeterRecord(_PLUG, Meter(1.0))])
+    writer.start()
+    assert read.get(timeout=_LIMIT) == {_PLUG: earlier}
+    assert writer.close(_LIMIT)
+    assert read.empty(), "they are read once"
+
+
+def test_meters_are_read_when_the_server_answers(postgres: PostgreSql, reports: _Reports) -> None:
+    url = postgres.new_database()
+    earlier = Meter(1000.0, counted=PlugReading("p1", status="charging", power=0.0, time=_BEGAN))
+    database = Database(url)
+    database.write([MeterRecord(_PLUG, earlier)], {})
+    database.close()
+    postgres.stop()
+    read: _Meters = queue.Queue()
+    writer = HistoryWriter(url, Retention(None, None), reports.put, read.put)
+    writer.start()
+    assert "127.0.0.1" in reports.next().error
+    assert read.empty(), "the server may answer later"
+    postgres.start()
+    assert read.get(timeout=_LIMIT) == {_PLUG: earlier}
+    assert writer.close(_LIMIT)
+
+
+def test_unusable_file_has_no_meters(tmp_path: Path, reports: _Reports) -> None:
+    (tmp_path / "file").touch()
+    read: _Meters = queue.Queue()
+    writer = HistoryWriter(f"sqlite:///{tmp_path}/file/history.sqlite", Retention(None, None), reports.put, read.put)
+    writer.start()
+    assert read.get(timeout=_LIMIT) == {}
+    assert writer.close(_LIMIT)
 
 
 def test_unreachable_server_does_not_delay_the_end(reports: _Reports) -> None:

@@ -4,7 +4,9 @@ SQLAlchemy needs 15 MB, so it is imported only if the history is enabled.
 """
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from evse_mqtt_bridge.config.schema import Config
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
     from evse_mqtt_bridge.storage.writer import HistoryWriter
 
 __all__ = ["Recorder", "Recording"]
+
+Meters = dict[str, dict[str, Meter]]
+"""Meters by station uuid and plug uuid."""
+
+MetersRead = Callable[[Meters], None]
 
 _LOAD_LIMIT = 5.0  # seconds, for the meters of the previous run
 _CLOSE_LIMIT = 2.0  # seconds, for the last transaction
@@ -39,11 +46,28 @@ class Recording(Component):
         self._settings = config.history
         self._listener = listener
         self._writer: HistoryWriter | None = None
+        self._expected: tuple[Container[str], MetersRead] | None = None
+        self._are_meters_read = asyncio.Event()
         self.counts = WriterCounts()
         """What the current or last writer has done."""
 
-    async def meters(self) -> dict[str, dict[str, Meter]]:
-        """Return the meters of the previous run, by station uuid and plug uuid; none if they cannot be read in time."""
+    def expect_meters(self, stations: Container[str], read: MetersRead) -> None:
+        """Let the first writer read the meters of the previous run, and pass them to `read` as soon as it can.
+
+        Args:
+            stations: The uuids of the stations whose meters are read.
+            read: Called once.
+        """
+        self._expected = (stations, read)
+
+    async def wait_for_meters(self) -> None:
+        """Wait some seconds for the meters of the previous run; the bridge starts without them otherwise."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOAD_LIMIT):
+                await self._are_meters_read.wait()
+
+    async def meters_of(self, stations: Container[str]) -> Meters:
+        """Return the meters of stations, by station uuid and plug uuid; none if they cannot be read in time."""
         if not self._settings.enabled:
             return {}
         from evse_mqtt_bridge.storage.database import DatabaseError  # noqa: PLC0415  # see the module
@@ -52,13 +76,9 @@ class Recording(Component):
         url = database_url(self._settings, os.environ)
         try:
             async with asyncio.timeout(_LOAD_LIMIT):
-                found = await in_daemon_thread(lambda: _load(url), "history-load")
+                return _by_station(await in_daemon_thread(lambda: _load(url, stations), "history-load"))
         except (DatabaseError, TimeoutError):
             return {}  # the writer reports the error
-        meters: dict[str, dict[str, Meter]] = {}
-        for plug, meter in found.items():
-            meters.setdefault(plug.station, {})[plug.uuid] = meter
-        return meters
 
     async def start(self) -> None:
         """Start the writer, if the history is enabled."""
@@ -72,7 +92,17 @@ class Recording(Component):
         def report(problem: HistoryProblem) -> None:
             loop.call_soon_threadsafe(self._report, problem)
 
-        writer = HistoryWriter(database_url(self._settings, os.environ), retention(self._settings), report)
+        expected, self._expected = self._expected, None
+        url, kept = database_url(self._settings, os.environ), retention(self._settings)
+        if expected is None:
+            writer = HistoryWriter(url, kept, report)
+        else:
+            stations, read = expected
+
+            def meters_read(found: "dict[Plug, Meter]") -> None:
+                loop.call_soon_threadsafe(self._pass_meters, read, found)
+
+            writer = HistoryWriter(url, kept, report, meters_read, stations)
         writer.start()
         self._writer, self.counts = writer, writer.counts
         self._recorder.use(writer)
@@ -88,6 +118,10 @@ class Recording(Component):
         """Switch to other settings. See `Component`."""
         self._settings = new.history
 
+    def _pass_meters(self, read: MetersRead, found: "dict[Plug, Meter]") -> None:
+        read(_by_station(found))
+        self._are_meters_read.set()
+
     def _report(self, problem: HistoryProblem) -> None:
         if problem.error:
             self._listener.history_failed(HistoryFailed(problem.error, problem.set_aside))
@@ -95,11 +129,18 @@ class Recording(Component):
             self._listener.history_restored(HistoryRestored())
 
 
-def _load(url: str) -> "dict[Plug, Meter]":
+def _load(url: str, stations: Container[str]) -> "dict[Plug, Meter]":
     from evse_mqtt_bridge.storage.database import Database  # noqa: PLC0415  # see the module
 
     database = Database(url)
     try:
-        return database.meters()
+        return database.meters(stations)
     finally:
         database.close()
+
+
+def _by_station(found: "dict[Plug, Meter]") -> Meters:
+    meters: dict[str, dict[str, Meter]] = {}
+    for plug, meter in found.items():
+        meters.setdefault(plug.station, {})[plug.uuid] = meter
+    return meters

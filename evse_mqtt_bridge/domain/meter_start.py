@@ -1,0 +1,177 @@
+"""Determines when the meters of a station start, and from which records of the previous run.
+
+There are two records: the retained topics on the broker, and the history. Both can be late, and the history is up to
+half a minute older. A meter that has started must not continue another record later: for a consumer, the difference
+would be energy. The rules for a station:
+
+- If the broker has a record, the meters start when it is read, from the larger counts of the two records.
+- If the broker has none, the meters start when the history is read, too, and the search for previous base topics is
+  complete. Without a record there either, they start at 0.
+- If the broker is not read within BROKER_LIMIT, and the history has a record, the meters start from it. They have not
+  been published yet, so a record of the broker can still be added.
+- If the broker is read, the meters start at HISTORY_LIMIT at the latest.
+
+A restart within the longest span with known energy loses nothing by the wait.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import NamedTuple
+
+from evse_mqtt_bridge.domain.meter import Meter, larger
+from evse_mqtt_bridge.domain.sessions import Session
+
+__all__ = [
+    "BROKER_LIMIT",
+    "HISTORY_LIMIT",
+    "NO_RECORD",
+    "MeterStart",
+    "Record",
+    "Start",
+    "joined",
+    "unrecorded_sessions",
+]
+
+BROKER_LIMIT = 45.0
+"""Seconds after the start of the bridge for which a station with a record in the history waits for the broker."""
+
+HISTORY_LIMIT = 600.0
+"""Seconds after the start of the bridge for which a station without a record on the broker waits for other records."""
+
+Record = Mapping[str, Meter]
+"""The meters of the plugs of a station, by plug uuid."""
+
+NO_RECORD: Record = MappingProxyType({})
+
+
+class Start(NamedTuple):
+    """The records from which a station starts.
+
+    Attributes:
+        record: The union of all records.
+        unrecorded: The last sessions, by plug uuid, that only the broker has, as far as is known.
+    """
+
+    record: Record
+    unrecorded: Mapping[str, Session] = MappingProxyType({})
+
+
+class _Broker(Enum):
+    """What is known of the broker's record of a station that has not started."""
+
+    NOT_READ = auto()
+    SEARCHING = auto()
+    """There is none below the known base topics; there may be one below a previous base topic."""
+    NONE = auto()
+
+
+class MeterStart:
+    """The stations whose meters have not started. Methods return the stations that start now, with their records.
+
+    Args:
+        started: When the bridge started; monotonic seconds.
+    """
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._waiting: dict[str, _Broker] = {}
+        self._is_history_read = True
+        self._history: Mapping[str, Record] = {}
+        """The record of the history; dropped when no station waits any more."""
+        self._given_up: set[str] = set()
+        """The stations that started at 0, because the history was not read in time."""
+
+    def __contains__(self, uuid: str) -> bool:
+        return uuid in self._waiting
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def expect_history(self) -> None:
+        """Expect a call of `history_read`."""
+        self._is_history_read = False
+
+    def add(self, uuids: Iterable[str]) -> None:
+        """Add stations."""
+        self._waiting |= dict.fromkeys(uuids, _Broker.NOT_READ)
+
+    def remove(self, uuid: str) -> None:
+        """Remove a station that is no longer configured."""
+        self._waiting.pop(uuid, None)
+        self._given_up.discard(uuid)
+
+    def start(self, uuid: str, record: Record) -> Start | None:
+        """Return from what a station starts that has a record on the broker; `None` if it has started before."""
+        if self._waiting.pop(uuid, None) is None:
+            return None
+        history = self._history.get(uuid, NO_RECORD)
+        self._forget_history()
+        return Start(joined(record, history), unrecorded_sessions(record, history))
+
+    def broker_read(self, uuids: Collection[str], *, is_complete: bool) -> dict[str, Start]:
+        """Note that the broker has no record of these stations, unless they have started.
+
+        Args:
+            uuids: The stations.
+            is_complete: Whether the search for previous base topics is complete.
+        """
+        known = _Broker.NONE if is_complete else _Broker.SEARCHING
+        self._waiting |= dict.fromkeys((uuid for uuid in uuids if uuid in self._waiting), known)
+        return self._start_ready()
+
+    def history_read(self, records: Mapping[str, Record]) -> dict[str, Start]:
+        """Note the record of the history, by station; an empty one if it cannot be read."""
+        self._is_history_read, self._history = True, records
+        return self._start_ready()
+
+    def may_join_history(self, uuid: str) -> bool:
+        """Return whether the record of the history may be added to the meters of a station that has started."""
+        return uuid not in self._waiting and uuid not in self._given_up
+
+    def due(self, now: float) -> dict[str, Start]:
+        """Return the stations that have waited long enough at `now`, in monotonic seconds."""
+        elapsed = now - self._started
+        if elapsed < BROKER_LIMIT:
+            return {}
+        due = [uuid for uuid, broker in self._waiting.items() if broker is _Broker.NOT_READ and uuid in self._history]
+        if elapsed >= HISTORY_LIMIT:
+            late = [uuid for uuid, broker in self._waiting.items() if broker is not _Broker.NOT_READ]
+            self._given_up.update(late)
+            due += late
+        return self._start(due)
+
+    def _start_ready(self) -> dict[str, Start]:
+        if not self._is_history_read:
+            return {}
+        return self._start([uuid for uuid, broker in self._waiting.items() if broker is _Broker.NONE])
+
+    def _start(self, uuids: Iterable[str]) -> dict[str, Start]:
+        starts = {uuid: Start(self._history.get(uuid, NO_RECORD)) for uuid in uuids}
+        for uuid in starts:
+            del self._waiting[uuid]
+        self._forget_history()
+        return starts
+
+    def _forget_history(self) -> None:
+        if not self._waiting:
+            self._history = {}
+
+
+def joined(first: Record, second: Record) -> Record:
+    """Return the union of two records of the same plugs."""
+    if not first or not second:
+        return first or second
+    both = first.keys() & second.keys()
+    return {**first, **second, **{uuid: larger(first[uuid], second[uuid]) for uuid in both}}
+
+
+def unrecorded_sessions(record: Record, other: Record) -> dict[str, Session]:
+    """Return the last sessions of a record that another one lacks, by plug uuid."""
+    found: dict[str, Session] = {}
+    for uuid, meter in record.items():
+        last, known = meter.last_session, other.get(uuid)
+        known_last = known.last_session if known else None
+        if last is not None and (known_last is None or known_last.started != last.started):
+            found[uuid] = last
+    return found

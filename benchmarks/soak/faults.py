@@ -16,6 +16,10 @@ Fault = Callable[[Environment, Random], Callable[[], None]]
 """Starts the fault and returns a function that ends it."""
 
 
+_TIMED_OUT = 3.0
+"""Seconds after which the bridge, whose timeout is 1 s, has given up all requests without a response."""
+
+
 def nothing() -> None:
     """Do nothing, as the end of a fault that has ended by itself."""
 
@@ -68,7 +72,13 @@ BROKER_FAULTS: Mapping[str, Fault] = {
 
 def _cloud_packets_lost(environment: Environment, _rng: Random) -> Callable[[], None]:
     environment.to_cloud.blackhole()
-    return environment.to_cloud.restore
+
+    def end() -> None:
+        environment.to_cloud.restore()
+        time.sleep(_TIMED_OUT)
+        environment.to_cloud.reset_dead()
+
+    return end
 
 
 def _cloud_cut(environment: Environment, _rng: Random) -> Callable[[], None]:

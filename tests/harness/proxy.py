@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -89,11 +89,15 @@ class Proxy:
     def cut(self, new_after: float | None = None) -> None:
         """Reset every connection; with `new_after`, also each new connection after that many seconds."""
         self._set(cut_after=new_after)
-        self._run(self._cut_all)
+        self._run(lambda: self._cut(self._links))
 
     def restore(self) -> None:
         """End all faults; new data is forwarded again."""
         self._run(lambda: self._apply(Conditions()))
+
+    def reset_dead(self) -> None:
+        """Reset the connections that `blackhole` left dead, which otherwise occupy descriptors until the end."""
+        self._run(lambda: self._cut(link for link in self._links if link.dead))
 
     def _set(self, **changed: float | bool | None) -> None:
         self._run(lambda: self._apply(replace(self._conditions, **changed)))  # type: ignore[arg-type]  # a field
@@ -120,8 +124,8 @@ class Proxy:
         else:
             self._flowing.set()
 
-    def _cut_all(self) -> None:
-        for link in set(self._links):
+    def _cut(self, links: Iterable["_Link"]) -> None:
+        for link in set(links):
             link.cut()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,6 +19,7 @@ _COMMANDS = (
     "check",
     "station",
     "reload",
+    "fleet",
     "status",
     "watch",
     "sessions",

@@ -12,7 +12,7 @@ from evse_mqtt_bridge.fleet.etcd import Etcd, EtcdLogin
 from evse_mqtt_bridge.fleet.identity import Identity
 from evse_mqtt_bridge.fleet.kubernetes import Kubernetes
 from evse_mqtt_bridge.fleet.kubernetes_api import KubernetesApi
-from evse_mqtt_bridge.fleet.port import CALL_LIMIT, Engine
+from evse_mqtt_bridge.fleet.port import CALL_LIMIT
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.net import host_and_port
 from evse_mqtt_bridge.support.tls import client_context
@@ -26,7 +26,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 def create_engine(
     config: Config, service_account: Path = SERVICE_ACCOUNT, environ: Mapping[str, str] = os.environ
-) -> Engine | None:
+) -> Etcd | Kubernetes | None:
     """Return the engine, whose first call connects; `None`: the configuration has no fleet, or its shares are static.
 
     Args:

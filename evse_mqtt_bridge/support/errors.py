@@ -4,6 +4,7 @@
      +- CertificateError    a certificate or key file cannot be used                exit 1
      +- ConfigError         the configuration has errors, which the user can fix    exit 78 (EX_CONFIG)
      +- EditError           the configuration file could not be edited              exit 1
+     +- FleetError          a fleet is not as a command requires                    exit 1
      +- ReloadError         the running bridge cannot be reloaded from here         exit 1
      +- SimulatorError      the simulator cannot start (simulator/server.py)        exit 1
      +- UnavailableError    the broker or a station does not answer                 exit 69 (EX_UNAVAILABLE)
@@ -14,7 +15,16 @@ Any other exception is a bug and ends the process with a traceback.
 
 from dataclasses import dataclass
 
-__all__ = ["BridgeError", "CertificateError", "ConfigError", "EditError", "Problem", "ReloadError", "UnavailableError"]
+__all__ = [
+    "BridgeError",
+    "CertificateError",
+    "ConfigError",
+    "EditError",
+    "FleetError",
+    "Problem",
+    "ReloadError",
+    "UnavailableError",
+]
 
 
 class BridgeError(Exception):
@@ -60,6 +70,10 @@ class CertificateError(BridgeError):
 
 class EditError(BridgeError):
     """The configuration file could not be edited; it was not changed."""
+
+
+class FleetError(BridgeError):
+    """A fleet is not as a command requires."""
 
 
 class ReloadError(BridgeError):

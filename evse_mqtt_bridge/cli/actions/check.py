@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from evse_mqtt_bridge.cli.actions.fleet import fleet_line, observe
 from evse_mqtt_bridge.cli.common.columns import output_width
 from evse_mqtt_bridge.cli.common.options import load_config
 from evse_mqtt_bridge.cli.common.tables import reading_lines
@@ -23,7 +24,7 @@ _INDENT = "  "
 
 
 def check_config(config: Path | None, *, online: bool) -> None:
-    """Validate the configuration and print the result; if `online`, also test the broker and each station.
+    """Validate the configuration and print the result; if `online`, also test the broker, the engine and each station.
 
     Raises:
         ConfigError: The configuration is invalid.
@@ -40,10 +41,11 @@ def check_config(config: Path | None, *, online: bool) -> None:
 
 
 async def _test_services(config: Config) -> bool:
-    """Test the broker and each station, print a result for each, and return whether all passed."""
+    """Test the broker, the engine and each station, print a result for each, and return whether all passed."""
     broker_passed = await _test_broker(config.mqtt)
+    engine_passed = await _test_engine(config)
     stations_passed = await _test_stations(config)
-    return broker_passed and stations_passed
+    return broker_passed and engine_passed and stations_passed
 
 
 async def _test_broker(settings: Mqtt) -> bool:
@@ -53,6 +55,19 @@ async def _test_broker(settings: Mqtt) -> bool:
     except UnavailableError as error:
         click.echo(str(error), err=True)
         return False
+    return True
+
+
+async def _test_engine(config: Config) -> bool:
+    fleet = config.fleet
+    if fleet is None or fleet.engine == "static":
+        return True
+    try:
+        view = await observe(config)
+    except UnavailableError as error:
+        click.echo(str(error), err=True)
+        return False
+    click.echo(f"engine {fleet.engine}: {fleet_line(view, fleet.shards)}")
     return True
 
 

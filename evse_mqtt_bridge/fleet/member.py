@@ -173,6 +173,11 @@ class Member:
         async with self._lock:
             yield
 
+    @property
+    def _is_drain_requested(self) -> bool:
+        """Whether somebody asked this member in the engine to drain."""
+        return self.view is not None and self.record.name in self.view.drains
+
     def beat_soon(self) -> None:
         """Beat soon, because something has changed."""
         self._wake_up.set()
@@ -197,7 +202,7 @@ class Member:
                 self.record,
                 is_fit=self._runner.is_fit,
                 is_steady=now - self._started >= self._timing.stability,
-                is_draining=self.is_draining,
+                is_draining=self.is_draining or self._is_drain_requested,
             )
             try:
                 view = await self._engine.beat(record)
@@ -214,7 +219,10 @@ class Member:
         decision = self._allocation.on_view(view, self._now())
         if self.view is None and decision.conflict is Conflict.DIFFERENT_SHARDS:
             raise _different_shards(self.record, view)
+        was_requested = self._is_drain_requested
         self.view = view
+        if self._is_drain_requested is not was_requested:
+            self.beat_soon()
         self._report_conflict(decision.conflict)
         self._runner.allow_clearing(is_allowed=decision.may_clear)
         await self._carry_out(decision.actions)

@@ -1,12 +1,13 @@
 """Members of a fleet that share the stations through etcd, as processes, with a real broker."""
 
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
+from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, run_command
 from tests.harness.cloud import EXAMPLE_PLUGS, plug_object
 from tests.harness.configuration import config_tables, station_table, write_config
 from tests.harness.etcd import EtcdServer
@@ -130,3 +131,18 @@ def test_members_agree_on_a_removal_and_hand_over(members: _Members, cloud: Clou
     second.stop(60)
     observer.sync()
     assert {_shard_topic(shard) for shard in range(_SHARDS)} <= set(_offline(observer, start))
+
+
+def test_drained_member_hands_over_all_its_shards(members: _Members, observer: Observer, tmp_path: Path) -> None:
+    first, second = members.start("m1"), members.start("m2")
+    observer.wait(lambda: _all_online(observer), 60, "all shards")
+    first.wait_for_line("running a shard", 30)
+    second.wait_for_line("running a shard", 30)
+    config, start = tmp_path / "m2.toml", observer.count
+    result = run_command("fleet", "drain", "m1", "--config", config)
+    assert (result.returncode, result.stderr) == (0, "")
+    first.wait_for_line("handed over a shard.*successor=m2", 30)
+    assert re.search(r"^m1 +draining +0 ", run_command("fleet", "status", "--config", config).stdout, re.MULTILINE)
+    observer.wait(lambda: _all_online(observer), 60)
+    observer.sync()
+    assert _offline(observer, start) == []

@@ -5,7 +5,9 @@ from dataclasses import replace
 from functools import cached_property
 
 from evse_mqtt_bridge import __version__
+from evse_mqtt_bridge.config.digest import discovery_digest
 from evse_mqtt_bridge.config.schema import Config, Polling, StationConfig
+from evse_mqtt_bridge.config.shard_settings import is_assigned_by_engine
 from evse_mqtt_bridge.domain.availability import Rules
 from evse_mqtt_bridge.domain.resolution import Resolution
 from evse_mqtt_bridge.domain.shards import ALL, Claim, Share
@@ -52,7 +54,8 @@ class Plans:
             return self.joint
         stations = [entry for entry in self._config.stations if share.has(entry.uuid)]
         plan = self._plan(self._topics.of_shard(share.number), share, stations)
-        return replace(plan, claim=claim, uuids=self._uuids if share.shards > 1 else {})
+        digest = discovery_digest(self._config) if is_assigned_by_engine(self._config) else ""
+        return replace(plan, claim=claim, uuids=self._uuids if share.shards > 1 else {}, discovery_digest=digest)
 
     @cached_property
     def _uuids(self) -> Mapping[str, str]:

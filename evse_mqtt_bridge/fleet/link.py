@@ -1,7 +1,8 @@
 """The connection of a member itself to the broker, beside those of its shards.
 
-It shows on the broker that the member is alive, whether the member reaches the broker although it runs no shard, and
-which member publishes which shard. The latter decides about a connection of a shard while the engine does not answer.
+It shows on the broker that the member is alive, and whether the member reaches the broker although it runs no shard. It
+reads which member publishes which shard; that decides about a connection of a shard while the engine does not answer.
+And it keeps a copy of the manifest, so that a shard that begins need not read it.
 """
 
 import asyncio
@@ -11,14 +12,17 @@ from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.config.shard_settings import shard_settings
 from evse_mqtt_bridge.domain.events import BrokerConnected, BrokerDisconnected, DisconnectReason, Listener
 from evse_mqtt_bridge.domain.shards import Claim
+from evse_mqtt_bridge.fleet.manifest_copy import ManifestCopy
 from evse_mqtt_bridge.mqtt.connect_options import ConnectOptions, Handlers, Persistence, tls_context
 from evse_mqtt_bridge.mqtt.connection import Connection, connect
 from evse_mqtt_bridge.mqtt.errors import Disconnected
 from evse_mqtt_bridge.mqtt.reconnect import Reconnect, in_context
 from evse_mqtt_bridge.mqtt.retained import PAUSES
 from evse_mqtt_bridge.mqtt.subscriber import Subscriber
+from evse_mqtt_bridge.publishing.known_manifest import KnownManifest
 from evse_mqtt_bridge.publishing.manifest_payloads import read_claim
 from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.errors import ConfigError
 
@@ -49,6 +53,10 @@ class Link:
         self._subscriber = Subscriber(listener, chance, PAUSES)
         self._connection: Connection | None = None
         self._claims: dict[int, Claim] = {}
+        self._copy = ManifestCopy(config.fleet.shards if config.fleet else 1)
+        self.is_expected = True
+        """Whether the connection, or the end of the reading, is a matter of time. A broker may refuse it, although
+        it accepts those of the shards."""
         self.is_current = False
         """Whether the broker is connected, and the claims on it are known."""
 
@@ -61,6 +69,14 @@ class Link:
         """Return the claim in the retained `info` of a shard; `None`: there is none, or it is not known."""
         return self._claims.get(shard)
 
+    def manifest(self, plan: Plan) -> KnownManifest | None:
+        """Return the manifest of the stations of a shard, by its plan; `None` if it is not known."""
+        if not self.is_current:
+            return None
+        topics = [plan.topics.info, *(plan.topics.station(each.topic_id, "info") for each in plan.stations.values())]
+        filters = frozenset({plan.topics.info, plan.topics.manifest_filter})
+        return KnownManifest(filters, self._copy.of_shard(plan.share.number, topics))
+
     async def run(self) -> None:
         """Stay connected until cancelled; then clear the topic of the member, and disconnect."""
         loop = asyncio.get_running_loop()
@@ -68,7 +84,8 @@ class Link:
         while True:
             result = await self._connect()
             if isinstance(result, Disconnected):
-                state, disconnected = state.failed(refused=result.reason in _REFUSALS), result
+                self.is_expected = result.reason not in _REFUSALS
+                state, disconnected = state.failed(refused=not self.is_expected), result
             else:
                 state = state.connected(loop.time())
                 disconnected = await self._serve(result)
@@ -104,6 +121,7 @@ class Link:
         finally:
             self.is_current = False
             self._claims.clear()
+            self._copy.clear()
             self._subscriber.use(None)
             self._connection = None
             for task in (keeping_alive, reading):
@@ -112,13 +130,14 @@ class Link:
 
     async def _read(self, connection: Connection) -> None:
         """Read the claims, which the broker keeps up to date from then on."""
-        await self._subscriber.read(self._topics.shard_info_filters)
+        await self._subscriber.read((*self._topics.shard_info_filters, self._topics.manifest_filter))
         self.is_current = True
         connection.publish(Message(self._topic, b"online"))
         self._listener.broker_connected(BrokerConnected())
 
     def _received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # as MQTT delivers it
         self._subscriber.received(topic, payload, retained=retained)
+        self._copy.received(topic, payload)
         shard, claim = read_claim(topic, payload, self._client_id)
         if claim is not None:
             self._claims[shard] = claim

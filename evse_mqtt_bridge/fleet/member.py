@@ -62,6 +62,10 @@ class Runner(Protocol):
         """Whether `published_claim` knows what the broker has."""
 
     @property
+    def is_link_expected(self) -> bool:
+        """Whether `published_claim` will know it soon; otherwise, nothing waits for it."""
+
+    @property
     def pause(self) -> float:
         """Seconds for which the cloud requested that nobody sends a request; 0: it did not."""
 
@@ -325,8 +329,8 @@ class Member:
 
     async def may_connect(self, shard: int) -> bool:
         """Return whether the session of a shard may connect to the broker now."""
-        if shard not in self._numbers:
-            return False
+        if shard not in self._numbers or (self._runner.is_link_expected and not self._runner.is_link_current):
+            return False  # the connection of the member knows the manifest, which each shard would have to read
         if self._now() >= self._unavailable_until:
             try:
                 holder = await self._engine.holder(shard)

@@ -35,6 +35,7 @@ from evse_mqtt_bridge.mqtt.sender import Sender
 from evse_mqtt_bridge.mqtt.subscriber import Subscriber
 from evse_mqtt_bridge.mqtt.versions import MqttVersion, Version
 from evse_mqtt_bridge.mqtt.watcher import Watcher
+from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
 from evse_mqtt_bridge.publishing.suspects import Suspects
@@ -91,6 +92,10 @@ async def _always_open() -> bool:
     return True
 
 
+def _nothing_known() -> KnownManifest:
+    return NOTHING_KNOWN
+
+
 @dataclass(slots=True)
 class Session:
     """The session, see the module. Call every method on the event loop.
@@ -103,6 +108,7 @@ class Session:
         timing: The waiting times.
         persistence: What the broker keeps after a connection.
         gate: Decides before each connection whether it may begin: a connection disconnects the one of another member.
+        manifest: Returns the part of the manifest that need not be read, at the begin of each connection.
     """
 
     settings: Mqtt
@@ -112,6 +118,7 @@ class Session:
     timing: Timing = _TIMING
     persistence: Persistence = PERSISTENCE
     gate: Gate = _always_open
+    manifest: Callable[[], KnownManifest] = _nothing_known
     _sender: Sender = field(init=False)
     _suspects: Suspects = field(init=False)
     _subscriber: Subscriber = field(init=False)
@@ -244,11 +251,13 @@ class Session:
         self._subscriber.use(connection, self.publication.plan.topics.marker)
         self._births, self._is_search_complete = self._no_births(), False
         self._watcher.use_connection()
-        subscriptions = self.publication.connected(may_search_first=self._subscriber.may_search_first)
+        known = self.manifest()
+        may_search_first = self._subscriber.may_search_first and not known.filters
+        subscriptions = self.publication.connected(may_search_first=may_search_first, known=known)
         self._birth_topic = self.publication.plan.birth_topic
         self.listener.broker_connected(BrokerConnected())
         keeping_alive = asyncio.create_task(connection.keep_alive(), name="mqtt-keep-alive")
-        publishing = asyncio.create_task(self._publish(subscriptions), name="mqtt-publish")
+        publishing = asyncio.create_task(self._publish(subscriptions, known), name="mqtt-publish")
         try:
             await asyncio.wait((keeping_alive, publishing), return_when=asyncio.FIRST_COMPLETED)
             if publishing.done():
@@ -283,10 +292,10 @@ class Session:
         detail = f"{disconnected.detail} after a message on {clean(topics[0], _LOGGED_TOPIC)}"
         return replace(disconnected, detail=detail, has_cause=True)
 
-    async def _publish(self, subscriptions: Subscriptions) -> None:
+    async def _publish(self, subscriptions: Subscriptions, known: KnownManifest) -> None:
         """Read the manifest, then publish until cancelled."""
         loop = asyncio.get_running_loop()
-        await self._restore(subscriptions)
+        await self._restore(subscriptions, known)
         await self._watcher.begin_early()
         search_at = loop.time() + self.timing.search_limit
         while True:
@@ -297,12 +306,15 @@ class Session:
                 await self._finish_stage()
                 continue
             wait = self._births.wait(loop.time(), is_republishing=self.publication.is_republishing)
+            if self._sender.drained.is_set() and self.publication.drained():
+                continue
             if wait == 0:
                 self.listener.consumer_started(ConsumerStarted())
                 self._births.republished()
                 self.publication.republish()
             elif self._is_search_complete:
-                await self._woken(_earlier(wait, await self._watcher.step()))
+                completion = (self._sender.drained,) if self.publication.is_completing else ()
+                await self._woken(_earlier(wait, await self._watcher.step()), *completion)
             elif self._sender.drained.is_set() or loop.time() >= search_at:
                 await self._watcher.search()
                 self._is_search_complete = True
@@ -319,11 +331,16 @@ class Session:
                 task.cancel()
         self._wake_up.clear()
 
-    async def _restore(self, subscriptions: Subscriptions | None) -> None:
+    async def _restore(self, subscriptions: Subscriptions | None, known: KnownManifest) -> None:
         read: list[str] = []
         while subscriptions is not None:
-            await self._subscriber.read([*subscriptions.lasting, *subscriptions.retained])
-            read += subscriptions.retained
+            filters = [each for each in subscriptions.retained if each not in known.filters]
+            await self._subscriber.subscribe(() if filters else subscriptions.lasting)
+            await self._subscriber.read([*subscriptions.lasting, *filters] if filters else ())
+            read += filters
+            for topic_filter in known.filters.intersection(subscriptions.retained):
+                for topic, payload in known.covered_by(topic_filter).items():
+                    self.publication.received(topic, payload, retained=True)
             if self.publication.phase is Phase.CLOSING:
                 return
             subscriptions = self.publication.restored()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from evse_mqtt_bridge.domain.events import Listener, RestoreUncertain, SubscriptionRejected
 from evse_mqtt_bridge.mqtt.connection import Connection
 from evse_mqtt_bridge.mqtt.retained import End, Pauses, RetainedReader
-from evse_mqtt_bridge.publishing.suspects import FilterSuspects
+from evse_mqtt_bridge.publishing.suspects import MOST_FILTERS, FilterSuspects
 from evse_mqtt_bridge.publishing.topics import Topics
 
 __all__ = ["Subscriber"]
@@ -85,7 +85,9 @@ class Subscriber:
     def unsubscribe(self, filters: Iterable[str]) -> None:
         """End subscriptions, and that to the marker, which the next read needs again."""
         if self._connection is not None and self._reader is not None:
-            self._connection.unsubscribe([*filters, self._reader.marker_topic])
+            all_filters = [*filters, self._reader.marker_topic]
+            for start in range(0, len(all_filters), MOST_FILTERS):
+                self._connection.unsubscribe(all_filters[start : start + MOST_FILTERS])
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
         """Note a message; return whether the publication has to receive it."""

@@ -25,12 +25,14 @@ from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics, is_prefix
 
 __all__ = [
     "ENTRY_LIMIT",
+    "LONGEST_LABEL",
     "MAX_PREVIOUS",
     "BridgeFacts",
     "bridge_info",
     "fits",
     "read_bridge",
     "read_claim",
+    "read_discovery_digest",
     "read_station",
     "station_info",
 ]
@@ -42,7 +44,7 @@ MAX_PREVIOUS = 16
 """Maximum number of previous entries in one `info`."""
 
 _NAME = "evse-mqtt-bridge"
-_LONGEST_LABEL = 128
+LONGEST_LABEL = 128
 """Maximum number of characters of a label in an entry; `MAX_PLUGS` such labels stay below `ENTRY_LIMIT`."""
 
 _TOPIC_RESERVE = 512
@@ -64,12 +66,14 @@ class BridgeFacts:
         started: When the bridge started, in UTC.
         stations: Number of configured stations, of the shard if there are shards.
         claim: Who holds the shard; `None`: there are no shards.
+        discovery: Identifies the discovery of all stations, once it is complete on the broker; empty: it is not.
     """
 
     version: str
     started: datetime
     stations: int
     claim: Claim | None = None
+    discovery: str = ""
 
 
 def station_info(entry: StationEntry, client_id: str, previous: Iterable[StationEntry] = ()) -> Message:
@@ -116,6 +120,7 @@ def bridge_info(entry: BridgeEntry, facts: BridgeFacts, previous: Iterable[Bridg
         "stations": facts.stations,
         **_recorded(entry.locations),
         **_claim_content(facts.claim),
+        **({"discovery_digest": facts.discovery} if facts.discovery else {}),
     }
     return _info(entry.topic, content, [{**_bridge_content(each), **_recorded(each.locations)} for each in previous])
 
@@ -190,6 +195,12 @@ def read_claim(topic: str, payload: bytes, client_id: str) -> tuple[int, Claim |
     return shard, Claim(shard, member, number, engine if isinstance(engine, str) else "")
 
 
+def read_discovery_digest(payload: bytes) -> str:
+    """Return what identifies the discovery of all stations of a shard, from its `info`; empty if it is incomplete."""
+    digest = json_object(payload).get("discovery_digest")
+    return digest if isinstance(digest, str) else ""
+
+
 def _is_among(client_id: object, client_ids: Container[object]) -> bool:
     return isinstance(client_id, str) and client_id in client_ids
 
@@ -201,7 +212,7 @@ def _objects(content: object) -> Iterator[Mapping[str, object]]:
 
 
 def _station_content(entry: StationEntry) -> dict[str, object]:
-    labels = {uuid: label and label[:_LONGEST_LABEL] for uuid, label in entry.labels.items()}
+    labels = {uuid: label and label[:LONGEST_LABEL] for uuid, label in entry.labels.items()}
     plugs = {uuid: {"topic": topic_id, "label": labels[uuid]} for uuid, topic_id in entry.plugs.items()}
     return {"uuid": entry.uuid, "name": entry.name, "plugs": plugs}
 

@@ -27,6 +27,8 @@ class Plan:
         share: The shard that the plan is for; its stations are those of the shard.
         uuids: The uuids of the stations of every shard by topic id; empty if there is one shard only.
         claim: Who holds the shard; `None`: there are no shards.
+        discovery_digest: Identifies all that the discovery of a station follows from beside its entry; empty: the shard
+            has no successor that could use it.
     """
 
     topics: Topics
@@ -38,6 +40,7 @@ class Plan:
     share: Share = ALL
     uuids: Mapping[str, str] = field(default_factory=dict)
     claim: Claim | None = None
+    discovery_digest: str = ""
 
     @property
     def locations(self) -> tuple[Location, ...]:

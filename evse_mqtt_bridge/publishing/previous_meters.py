@@ -16,9 +16,11 @@ class MeterReader:
 
     Args:
         entries: The entries.
+        is_part: Whether the entries are those of one shard of several, so that wildcards would yield mostly others.
     """
 
-    def __init__(self, entries: Iterable[StationEntry]) -> None:
+    def __init__(self, entries: Iterable[StationEntry], *, is_part: bool = False) -> None:
+        self._is_part = is_part
         self._topics: dict[str, tuple[str, str, str]] = {}
         """Station uuid, plug uuid and kind of each topic to read."""
         self._meters: dict[str, dict[str, Meter]] = {}
@@ -32,6 +34,8 @@ class MeterReader:
     @property
     def filters(self) -> tuple[str, ...]:
         """The subscriptions to the topics."""
+        if self._is_part:
+            return tuple(self._topics)
         return tuple(f"{base}/+/+/{kind}" for base in self._bases for kind in (_STATE, _LAST_SESSION))
 
     @property

@@ -24,7 +24,7 @@ only under the same base topic, and what was published under a previous client i
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -32,7 +32,9 @@ from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.clean_up import CleanUp
 from evse_mqtt_bridge.publishing.comparison import has_changes, is_published_alike
+from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry
+from evse_mqtt_bridge.publishing.manifest_payloads import read_discovery_digest
 from evse_mqtt_bridge.publishing.manifest_reader import ManifestReader
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.migration import Migration, plan_migration
@@ -80,6 +82,8 @@ class Publication:
         self._is_searching = False
         self._may_search_first = True
         self._may_clear = True
+        self._unchanged: Mapping[str, bytes] = {}
+        """The entries on the broker whose stations have complete discovery there, which is not published again."""
         self._has_published = False
         """Whether this process has published the stations of the present plan, so that they may have to be cleared."""
 
@@ -110,14 +114,17 @@ class Publication:
 
     # The connection
 
-    def connected(self, *, may_search_first: bool = True) -> Subscriptions:
+    def connected(self, *, may_search_first: bool = True, known: KnownManifest = NOTHING_KNOWN) -> Subscriptions:
         """Begin a connection that the broker accepted; return the first subscriptions to read the manifest.
 
         Args:
             may_search_first: Whether the search may begin before everything is published; false if the broker closed a
                 connection at a search.
+            known: The part of the manifest that another connection has read. The caller passes it to `received`.
         """
         self._enter(Phase.RESTORING, "connected")
+        self._unchanged = known.retained if self._is_takeover(known) else {}
+        self._renderer.is_discovery_complete = False
         self._outbox.drop_all()
         self._connected_as, self._is_recorded = self._renderer.bridge_entry(), None
         self._recorded_info = None
@@ -125,6 +132,11 @@ class Publication:
         self._may_search_first = may_search_first
         self.watch.begin()
         return Subscriptions((), self._next_filters())
+
+    def _is_takeover(self, known: KnownManifest) -> bool:
+        """Return whether this is the first connection of a shard whose last holder published all discovery alike."""
+        digest, info = self.plan.discovery_digest, known.retained.get(self.plan.topics.info, b"")
+        return bool(digest) and not self._is_restored and read_discovery_digest(info) == digest
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
         """Handle a message from the broker.
@@ -156,7 +168,7 @@ class Publication:
             return Subscriptions.of(filters, (self.plan.birth_topic,) if has_birth_topic else ())
         if not self._is_restored:
             if self._meter_reader is None:
-                self._meter_reader = MeterReader(self._reader.station_entries)
+                self._meter_reader = MeterReader(self._reader.station_entries, is_part=self.plan.share.shards > 1)
                 if filters := self._meter_reader.filters:
                     return Subscriptions((), filters)
             for uuid, labels in self._reader.plugs(self._renderer.is_present):
@@ -303,6 +315,23 @@ class Publication:
         return message
 
     @property
+    def is_completing(self) -> bool:
+        """Whether to call `drained` when the broker has acknowledged everything."""
+        is_pending = bool(self.plan.discovery_digest) and not self._renderer.is_discovery_complete
+        return is_pending and self._phase is Phase.LIVE
+
+    def drained(self) -> bool:
+        """Note that the broker has acknowledged everything; return whether that leads to another message.
+
+        The `info` of a shard then records that its discovery is complete.
+        """
+        if not self.is_completing:
+            return False
+        self._renderer.is_discovery_complete = True
+        self._outbox.put_change(BRIDGE_KEY, None)
+        return True
+
+    @property
     def _may_clean_up(self) -> bool:
         return self._may_clear and bool(self._renderer.previous) and self.watch.are_others_read
 
@@ -375,6 +404,8 @@ class Publication:
             for uuid, station in old.stations.items()
             if is_moved or uuid not in unchanged
         ]
+        if unchanged != plan.stations.keys() or unchanged != old.stations.keys() or plan.outputs != old.outputs:
+            self._renderer.is_discovery_complete = False
         self._switch_to(plan)
         self.watch.reconfigured()
         if self._phase not in (Phase.MIGRATING, Phase.LIVE):
@@ -449,7 +480,8 @@ class Publication:
         self._has_published = True
         if self._migration:
             self._renderer.previous, self._migration = self._migration.remaining, None
-        self.republish()
+        unchanged, self._unchanged = self._unchanged if by == "restored" else {}, {}
+        self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued, unchanged))
 
     def _enter(self, phase: Phase, by: str) -> None:
         """Enter a phase. Raises RuntimeError if the table lacks the transition, which is a bug in the caller."""

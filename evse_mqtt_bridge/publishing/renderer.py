@@ -6,8 +6,9 @@ it. Otherwise most stations would be published twice at the start, when they ans
 republish.
 """
 
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.metering import with_published_meters
@@ -15,7 +16,7 @@ from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published_alike
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry, obsolete_topics
-from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, fits, station_info
+from evse_mqtt_bridge.publishing.manifest_payloads import LONGEST_LABEL, BridgeFacts, bridge_info, fits, station_info
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.plain import bridge_availability
 from evse_mqtt_bridge.publishing.outputs.protocol import Part
@@ -26,6 +27,8 @@ __all__ = ["ALL_OF_BRIDGE", "BRIDGE_KEY", "Renderer"]
 
 BRIDGE_KEY = ""
 """The outbox key of the bridge's `info`; all other keys but `ALL_OF_BRIDGE` are station uuids."""
+
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 ALL_OF_BRIDGE = "/"
 """The outbox key of all topics of the bridge itself."""
@@ -40,6 +43,7 @@ class Renderer:
         started: When the bridge started, in UTC.
         previous: The previous entries that each `info` has to list.
         claimed_topics: Returns the topics of a station, by uuid, that other bridges claim, so they must not be cleared.
+        is_discovery_complete: Whether the broker has acknowledged all discovery of a shard that an engine assigned.
     """
 
     def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
@@ -48,6 +52,7 @@ class Renderer:
         self.started = started
         self.previous = PreviousEntries()
         self.claimed_topics: Callable[[str], frozenset[str]] = lambda _: frozenset()
+        self.is_discovery_complete = False
         self._uncompleted: dict[str, StationState | None] = {}
         """Stations that the full republish has not completed, each with the state in which it published discovery."""
 
@@ -120,7 +125,8 @@ class Renderer:
         """Return the `info` of the bridge."""
         current = self.bridge_entry()
         previous = [entry for entry in self.previous.bridges if not current.covers(entry)]
-        facts = BridgeFacts(__version__, self.started, len(self.plan.stations), self.plan.claim)
+        digest = self.plan.discovery_digest if self.is_discovery_complete else ""
+        facts = BridgeFacts(__version__, self.started, len(self.plan.stations), self.plan.claim, digest)
         return bridge_info(current, facts, previous)
 
     def station_info(self, station: Station, state: StationState) -> Message:
@@ -180,18 +186,26 @@ class Renderer:
 
     # The full republish
 
-    def everything(self, is_queued: Callable[[str], bool] = lambda _: False) -> Iterator[Message]:
+    def everything(
+        self, is_queued: Callable[[str], bool] = lambda _: False, unchanged: Mapping[str, bytes] = _NOTHING
+    ) -> Iterator[Message]:
         """Yield a full republish: discovery of all stations, then values, then availability, the bridge's own last.
 
         Args:
             is_queued: Returns whether a change of a station (by uuid) is pending, which then publishes the station.
+            unchanged: Entries on the broker, by topic. A station with exactly this entry has its discovery there, and
+                the values that were restored from there.
         """
         uncompleted = self._uncompleted = dict.fromkeys(self.plan.stations)
-        return self._everything(uncompleted, is_queued)
+        return self._everything(uncompleted, is_queued, unchanged)
 
     def _everything(
-        self, uncompleted: dict[str, StationState | None], is_queued: Callable[[str], bool]
+        self,
+        uncompleted: dict[str, StationState | None],
+        is_queued: Callable[[str], bool],
+        unchanged: Mapping[str, bytes],
     ) -> Iterator[Message]:
+        left_out: dict[str, StationState] = {}
         yield self.bridge_info()
         for output in self.plan.outputs:
             yield from output.bridge(Part.DISCOVERY)
@@ -199,6 +213,11 @@ class Renderer:
         for part in Part:
             for station in stations:
                 state = self.stations.find(station.uuid)
+                if part is Part.DISCOVERY and state is not None and self._is_discovered(station, state, unchanged):
+                    uncompleted[station.uuid] = left_out[station.uuid] = state
+                    continue
+                if part is Part.VALUES and state is not None and left_out.get(station.uuid) is state:
+                    continue  # it was not polled since its values were restored from the broker
                 if not (yield from self._one_part(part, station, uncompleted, is_queued)):
                     continue
                 if part is Part.DISCOVERY:
@@ -207,6 +226,13 @@ class Renderer:
                     del uncompleted[station.uuid]
         for output in self.plan.outputs:
             yield from output.bridge(Part.AVAILABILITY)
+
+    def _is_discovered(self, station: Station, state: StationState, unchanged: Mapping[str, bytes]) -> bool:
+        """Return whether the broker has the entry of a station, and its discovery. Long labels are cut in the entry."""
+        entry = self.plan.topics.station(station.topic_id, "info")
+        if entry not in unchanged or any(len(plug.label or "") > LONGEST_LABEL for plug in state.plugs.values()):
+            return False
+        return unchanged[entry] == self.station_info(station, state).payload
 
     def _one_part(
         self, part: Part, station: Station, uncompleted: Container[str], is_queued: Callable[[str], bool]
@@ -272,7 +298,10 @@ class Renderer:
         messages = self._part(Part.VALUES, station, last_published, state)
         messages += self._part(Part.AVAILABILITY, station, last_published, state)
         if discovered is None or not has_same_labels(discovered, state):
-            return self._part(Part.DISCOVERY, station, discovered, state) + messages
+            messages = self._part(Part.DISCOVERY, station, discovered, state) + messages
+            if self.is_discovery_complete:
+                self.is_discovery_complete = False
+                messages.insert(0, self.bridge_info())
         return messages
 
     # Both

@@ -17,7 +17,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["FilterSuspects", "Suspects"]
+__all__ = ["MOST_FILTERS", "FilterSuspects", "Suspects"]
+
+MOST_FILTERS = 100
+"""Maximum number of filters in one SUBSCRIBE or UNSUBSCRIBE, because brokers limit their number or size."""
 
 _CLOSED_CONNECTIONS = 2
 _TOPICS_OF_A_FIELD = 3
@@ -100,10 +103,11 @@ class FilterSuspects:
     _given_up: set[str] = field(default_factory=set)
 
     def batches(self, filters: Iterable[str]) -> Iterator[list[str]]:
-        """Yield the filters that belong into one SUBSCRIBE: each suspect alone, all others together."""
+        """Yield the filters that belong into one SUBSCRIBE: each suspect alone, the others together, in portions."""
         wanted = [each for each in filters if each not in self._given_up]
-        if others := [each for each in wanted if each not in self._closed]:
-            yield others
+        others = [each for each in wanted if each not in self._closed]
+        for start in range(0, len(others), MOST_FILTERS):
+            yield others[start : start + MOST_FILTERS]
         yield from ([each] for each in wanted if each in self._closed)
 
     def accepted(self, filters: Iterable[str]) -> None:

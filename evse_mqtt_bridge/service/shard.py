@@ -9,6 +9,7 @@ from evse_mqtt_bridge.domain.events import BrokerConnected, BrokerDisconnected, 
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.mqtt.connect_options import PERSISTENCE, Persistence
 from evse_mqtt_bridge.mqtt.session import Chance, Gate, Session
+from evse_mqtt_bridge.publishing.known_manifest import KnownManifest
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Publication
 from evse_mqtt_bridge.publishing.topic_transfer import needs_manifest
@@ -113,6 +114,7 @@ class Shard:
         listener: Receives the events of the session.
         chance: Returns random numbers.
         gate: Decides whether the session may connect; `None`: always.
+        manifest: Returns the known part of the manifest for a plan; `None`: the shard reads all of it.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  # the parts of the bridge that the shards share
@@ -124,12 +126,14 @@ class Shard:
         listener: Listener,
         chance: Chance,
         gate: Gate | None = None,
+        manifest: Callable[[Plan], KnownManifest] | None = None,
     ) -> None:
         self.share = plan.share
         self.publication = Publication(plan, stations, started)
         self._listener = listener
         self._chance = chance
         self._gate = gate
+        self._manifest = manifest
         self._task = BackgroundTask(f"session-{plan.share.number}" if config.fleet else "session")
         self.session = self._new_session(config)
 
@@ -185,4 +189,6 @@ class Shard:
         session = Session(settings, self.publication, self._listener, self._chance, persistence=persistence)
         if self._gate is not None:
             session.gate = self._gate
+        if (manifest := self._manifest) is not None:
+            session.manifest = lambda: manifest(self.plan)
         return session

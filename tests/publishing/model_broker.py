@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 
+from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
@@ -39,11 +40,19 @@ class ModelBroker:
         """The retained topics without those of other clients."""
         return {topic: payload for topic, payload in self.retained.items() if topic not in self.foreign}
 
-    def connect(self, publication: Publication, *, is_restored: bool = True, may_search_first: bool = True) -> None:
+    def connect(
+        self,
+        publication: Publication,
+        *,
+        is_restored: bool = True,
+        may_search_first: bool = True,
+        known: KnownManifest = NOTHING_KNOWN,
+    ) -> None:
         """Connect the bridge, for the first time or again; with `is_restored`, it reads the manifest."""
         self.lose_connection()
         self._publication, self._will = publication, publication.will()
-        self._subscriptions, self._is_search_complete = publication.connected(may_search_first=may_search_first), False
+        self._subscriptions = publication.connected(may_search_first=may_search_first, known=known)
+        self._is_search_complete = False
         while is_restored and self._subscriptions is not None:
             self.restore()
 

@@ -18,6 +18,8 @@ from evse_mqtt_bridge.fleet.member import Member
 from evse_mqtt_bridge.fleet.port import Engine, MemberRecord
 from evse_mqtt_bridge.mqtt.session import Gate
 from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
+from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.service.components.component import BackgroundTask, WatchedComponent
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
@@ -71,6 +73,7 @@ class Membership(WatchedComponent):
         self._link: Link | None = None
         self._is_link_replaced = False
         publishing.gate_of = self._gate_of
+        publishing.manifest = self._manifest
 
     async def prepare(self, new: Config) -> None:
         """Create the engine, or reject another one. See `Component`.
@@ -155,6 +158,11 @@ class Membership(WatchedComponent):
         return self._link is not None and self._link.is_current
 
     @property
+    def is_link_expected(self) -> bool:
+        """Whether it will be known soon what the broker has."""
+        return self._link is not None and self._link.is_expected
+
+    @property
     def pause(self) -> float:
         """Seconds that remain of a pause that the cloud requested; 0: none."""
         return max(0.0, self._polling.poller.held_until - self._clock.monotonic())
@@ -208,6 +216,9 @@ class Membership(WatchedComponent):
             return await member.may_connect(shard)
 
         return may_connect
+
+    def _manifest(self, plan: Plan) -> KnownManifest:
+        return (self._link and self._link.manifest(plan)) or NOTHING_KNOWN
 
     def _new_link(self, config: Config) -> Link:
         member = config.fleet.member_name if config.fleet else ""

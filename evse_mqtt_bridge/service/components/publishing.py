@@ -17,6 +17,7 @@ from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.mqtt.connect_options import tls_context
 from evse_mqtt_bridge.mqtt.session import Gate
 from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.service.components.component import BackgroundTask, WatchedComponent
 from evse_mqtt_bridge.service.shard import LINK, Connections, Shard
@@ -50,6 +51,8 @@ class Publishing(WatchedComponent):
         self._may_clear = not self._has_link
         self.gate_of: Callable[[int], Gate | None] = _no_gate
         """Returns the gate of a shard, for the shards that begin from now on."""
+        self.manifest: Callable[[Plan], KnownManifest] = _nothing_known
+        """Returns the known part of the manifest, for the same shards."""
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._changes: set[asyncio.Task[None]] = set()
         """The shards that are ending, or begin when another one has ended."""
@@ -233,8 +236,16 @@ class Publishing(WatchedComponent):
         is_fleet = self._config.fleet is not None
         number = plan.share.number
         listener = self._connections.listener(number) if is_fleet else self._listener
-        gate = self.gate_of(number)
-        shard = Shard(self._config, plan, self._stations, self.started, listener, self._clock.chance, gate)
+        shard = Shard(
+            self._config,
+            plan,
+            self._stations,
+            self.started,
+            listener,
+            self._clock.chance,
+            self.gate_of(number),
+            self.manifest,
+        )
         shard.publication.allow_clearing(is_allowed=self._may_clear)
         return shard
 
@@ -251,6 +262,10 @@ class Publishing(WatchedComponent):
         """End the process with an exception of a background task."""
         if not self._bug.done():
             self._bug.set_exception(error)
+
+
+def _nothing_known(_: Plan) -> KnownManifest:
+    return NOTHING_KNOWN
 
 
 def _no_gate(_: int) -> Gate | None:

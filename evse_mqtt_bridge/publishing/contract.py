@@ -19,6 +19,7 @@ __all__ = [
     "PLUG_FIELDS",
     "READING_FIELDS",
     "STATION_FIELDS",
+    "STATUS_FIELDS",
     "Field",
     "Kind",
     "MeterField",
@@ -76,7 +77,7 @@ class MeterField(Field):
 
 def kilowatt_hours(energy: float) -> float:
     """Return an energy in Wh as kWh with three decimals."""
-    return round(energy / 1000, 3)
+    return round(energy / 1000, 3) if energy else 0.0
 
 
 Subject = Literal["bridge", "shard", "station", "plug"]
@@ -123,21 +124,7 @@ STATION_FIELDS = (
     Field("availability", Kind.TEXT, "`online` while the API returns valid data for the station, else `offline`"),
 )
 
-READING_FIELDS = (
-    ReadingField("status", Kind.TEXT, "status as reported by the API, verbatim", read=lambda r: r.status),
-    ReadingField("power", Kind.NUMBER, "power, negative while discharging", "W", read=lambda r: r.power),
-    ReadingField("current_l1", Kind.NUMBER, "current of phase 1", "A", read=lambda r: r.current_l1),
-    ReadingField("current_l2", Kind.NUMBER, "current of phase 2", "A", read=lambda r: r.current_l2),
-    ReadingField("current_l3", Kind.NUMBER, "current of phase 3", "A", read=lambda r: r.current_l3),
-    ReadingField(
-        "dyn_current_limit",
-        Kind.NUMBER,
-        "current limit set by load management",
-        "A",
-        read=lambda r: r.dyn_current_limit,
-    ),
-    ReadingField("time", Kind.TIME, "time of the measurement, ISO 8601, UTC", read=lambda r: r.time),
-    ReadingField("label", Kind.TEXT, "label of the plug", read=lambda r: r.label),
+STATUS_FIELDS = (
     ReadingField(
         "charging", Kind.BOOLEAN, "`true` while power flows into a vehicle", read=lambda r: meaning(r.status).charging
     ),
@@ -156,6 +143,25 @@ READING_FIELDS = (
         "state by IEC 61851: `A` no vehicle, `B` connected, `C` power flows, `E` error",
         read=lambda r: iec_61851(r.status),
     ),
+)
+"""The fields that depend on nothing but the status of the plug."""
+
+READING_FIELDS = (
+    ReadingField("status", Kind.TEXT, "status as reported by the API, verbatim", read=lambda r: r.status),
+    ReadingField("power", Kind.NUMBER, "power, negative while discharging", "W", read=lambda r: r.power),
+    ReadingField("current_l1", Kind.NUMBER, "current of phase 1", "A", read=lambda r: r.current_l1),
+    ReadingField("current_l2", Kind.NUMBER, "current of phase 2", "A", read=lambda r: r.current_l2),
+    ReadingField("current_l3", Kind.NUMBER, "current of phase 3", "A", read=lambda r: r.current_l3),
+    ReadingField(
+        "dyn_current_limit",
+        Kind.NUMBER,
+        "current limit set by load management",
+        "A",
+        read=lambda r: r.dyn_current_limit,
+    ),
+    ReadingField("time", Kind.TIME, "time of the measurement, ISO 8601, UTC", read=lambda r: r.time),
+    ReadingField("label", Kind.TEXT, "label of the plug", read=lambda r: r.label),
+    *STATUS_FIELDS,
 )
 
 METER_FIELDS = (

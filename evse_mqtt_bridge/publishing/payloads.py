@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -23,6 +24,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """Encodes a value as compact JSON. The encoder is shared, because thousands of messages need one."""
 
 
+@lru_cache(maxsize=1024)  # a value goes into its own topic and into `state`, and many values repeat
 def number(value: float) -> str:
     """Return a number in its shortest decimal form: no exponent, no trailing `.0`, no negative zero."""
     text = repr(value)
@@ -31,6 +33,7 @@ def number(value: float) -> str:
     return format(Decimal(text), "f").removesuffix(".0") if "e" in text else text
 
 
+@lru_cache(maxsize=64)  # one poll publishes the time of its measurement in several messages
 def timestamp(value: datetime) -> str:
     """Return an aware time as ISO 8601 in UTC with `Z`, to the millisecond, or finer if the time is finer."""
     precision = "microseconds" if value.microsecond % 1000 else "milliseconds"

@@ -1,11 +1,14 @@
 """Renders the values of a plug: one message per value that changed, and `state` with all of them as JSON."""
 
+from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 from evse_mqtt_bridge.domain.meter import Meter
-from evse_mqtt_bridge.domain.model import PlugState, Reason, same_values
-from evse_mqtt_bridge.domain.sessions import Session, session_changes
-from evse_mqtt_bridge.publishing.contract import METER_FIELDS, READING_FIELDS
+from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, same_values
+from evse_mqtt_bridge.domain.sessions import session_changes
+from evse_mqtt_bridge.publishing.contract import METER_FIELDS, READING_FIELDS, STATUS_FIELDS
 from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.payloads import json_text, plain, timestamp
 from evse_mqtt_bridge.publishing.session_payloads import NO_SESSION, session_event_payload, session_text
@@ -14,11 +17,32 @@ __all__ = ["online_or_offline", "plug_state", "plug_values"]
 
 _TIME = "time"
 _VALUES = tuple((field.name, field.read) for field in READING_FIELDS if field.name != _TIME)
-_METER_VALUES = tuple((field.name, field.read) for field in METER_FIELDS)
 
-_STATE_OF_READING = tuple((f'"{field.name}":', field.read) for field in READING_FIELDS)
-_STATE_OF_METER = tuple((f'"{field.name}":', field.read) for field in METER_FIELDS)
+_NO_READING = PlugReading("")
+"""All its values are `None`."""
+
+_STATE_OF_READING = tuple((f'"{field.name}":', field.read) for field in READING_FIELDS if field not in STATUS_FIELDS)
+_STATE_OF_METER = tuple((field.name, f'"{field.name}":', field.read) for field in METER_FIELDS)
 """The keys of `state`, and the functions that read their values."""
+
+
+class _MeterTexts(NamedTuple):
+    """The texts of a meter, which go into topics of their own and into `state`.
+
+    Attributes:
+        uuid: The plug.
+        values: The values of `METER_FIELDS`, as JSON.
+        session: The open session as JSON; `null` if there is none.
+        until: The time of the last counted measurement; `None` before the first.
+    """
+
+    uuid: str
+    values: tuple[str, ...]
+    session: str
+    until: datetime | None
+
+
+_NO_METER = _MeterTexts("", ("null",) * len(METER_FIELDS), "null", None)
 
 
 def plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> list[Message]:
@@ -31,10 +55,12 @@ def plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> list[
     """
     messages: list[Message] = []
     meter = plug.last_published_meter
+    texts = _NO_METER
     if meter is not None:
+        texts = _meter_texts(plug.uuid, meter)
         published = before.last_published_meter if before else None
         if meter is not published:
-            _add_meter_values(messages, prefix, plug.uuid, published, meter)
+            messages += _meter_values(prefix, published, meter, texts)
     new, old = plug.reading, before.reading if before else None
     if new is not None and not same_values(old, new):
         for name, read in _VALUES:
@@ -45,27 +71,24 @@ def plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> list[
         if new is not None and new.time is not None and not _shows_time(before, new.time):
             messages.append(Message(prefix + _TIME, timestamp(new.time).encode()))
         if plug.reason is not None:
-            messages.append(Message(prefix + "state", plug_state(plug), JSON))
+            messages.append(Message(prefix + "state", _state(plug, texts), JSON))
     return messages
 
 
 def plug_state(plug: PlugState) -> bytes:
     """Return the `state` object of a plug as JSON; its keys are the names of the plug's other topics."""
-    reading, meter = plug.reading, plug.last_published_meter
-    if reading is not None:
-        members = [key + json_text(read(reading)) for key, read in _STATE_OF_READING]
-    else:
-        members = [f"{key}null" for key, _ in _STATE_OF_READING]
-    if meter is not None:
-        members += [key + json_text(read(meter)) for key, read in _STATE_OF_METER]
-        until = _counted_until(meter)
-        session = session_text(plug.uuid, meter.session, until) if meter.session else "null"
-    else:
-        members += [f"{key}null" for key, _ in _STATE_OF_METER]
-        until, session = None, "null"
+    meter = plug.last_published_meter
+    return _state(plug, _meter_texts(plug.uuid, meter) if meter else _NO_METER)
+
+
+def _state(plug: PlugState, meter: _MeterTexts) -> bytes:
+    reading = plug.reading or _NO_READING
+    members = [key + json_text(read(reading)) for key, read in _STATE_OF_READING]
+    members.append(_status_members(reading.status))
+    members += [key + text for (_, key, _), text in zip(_STATE_OF_METER, meter.values, strict=True)]
     availability = online_or_offline(plug.reason) if plug.reason else None
     return (
-        f'{{{",".join(members)},"session":{session},"energy_time":{json_text(until)},'
+        f'{{{",".join(members)},"session":{meter.session},"energy_time":{json_text(meter.until)},'
         f'"availability_reason":{json_text(plug.reason)},"availability":{json_text(availability)}}}'
     ).encode()
 
@@ -75,30 +98,33 @@ def online_or_offline(reason: Reason) -> str:
     return "online" if reason is Reason.ONLINE else "offline"
 
 
-def _add_meter_values(messages: list[Message], prefix: str, uuid: str, old: Meter | None, new: Meter) -> None:
-    for name, read in _METER_VALUES:
-        value = read(new)
-        if value is not None and (old is None or value != read(old)):
-            messages.append(Message(prefix + name, plain(value).encode()))
-    until = _counted_until(new)
+def _meter_texts(uuid: str, meter: Meter) -> _MeterTexts:
+    until = meter.counted.time if meter.counted else None
+    session = session_text(uuid, meter.session, until) if meter.session else "null"
+    return _MeterTexts(uuid, tuple(json_text(read(meter)) for _, _, read in _STATE_OF_METER), session, until)
+
+
+@lru_cache(maxsize=64)  # there are few statuses
+def _status_members(status: str | None) -> str:
+    """Return the members of `state` that depend on nothing but the status."""
+    reading = PlugReading("", status=status)
+    return ",".join(f'"{field.name}":{json_text(field.read(reading))}' for field in STATUS_FIELDS)
+
+
+def _meter_values(prefix: str, old: Meter | None, new: Meter, texts: _MeterTexts) -> Iterator[Message]:
+    for (name, _, read), text in zip(_STATE_OF_METER, texts.values, strict=True):
+        if text != "null" and (old is None or text != json_text(read(old))):
+            yield Message(prefix + name, text.encode())
+    uuid, _, session, until = texts
     if old is None or new.session is not old.session:
-        messages.append(Message(f"{prefix}session", _session(uuid, new.session, until), JSON))
+        payload = session if new.session else NO_SESSION
+        yield Message(f"{prefix}session", payload.encode(errors="replace"), JSON)
     if old is None or new.last_session is not old.last_session:
-        messages.append(Message(f"{prefix}last_session", _session(uuid, new.last_session, until), JSON))
+        payload = session_text(uuid, new.last_session, until) if new.last_session else NO_SESSION
+        yield Message(f"{prefix}last_session", payload.encode(errors="replace"), JSON)
     if old is not None:
-        changes = session_changes((old.session, old.last_session), (new.session, new.last_session))
-        messages += (
-            Message(f"{prefix}session_event", session_event_payload(uuid, change, until), JSON, retain=False)
-            for change in changes
-        )
-
-
-def _counted_until(meter: Meter) -> datetime | None:
-    return meter.counted.time if meter.counted else None
-
-
-def _session(uuid: str, session: Session | None, until: datetime | None) -> bytes:
-    return (session_text(uuid, session, until) if session else NO_SESSION).encode(errors="replace")
+        for change in session_changes((old.session, old.last_session), (new.session, new.last_session)):
+            yield Message(f"{prefix}session_event", session_event_payload(uuid, change, until), JSON, retain=False)
 
 
 def _shows_time(before: PlugState | None, time: datetime) -> bool:

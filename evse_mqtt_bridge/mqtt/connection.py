@@ -147,7 +147,7 @@ class Connection:
             is_alone: Whether there is no room for others until the broker has handled it; it must be the only one in
                 flight. At QoS 0, the answer to an UNSUBSCRIBE shows that.
         """
-        if excess := self._limits.excess(message):
+        if self._limits.packet_size is not None and (excess := self._limits.excess(message)):
             self._handlers.rejected(message.topic, excess)
             return False
         identifier = self._send(message)

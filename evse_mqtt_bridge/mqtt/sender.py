@@ -63,12 +63,14 @@ class Sender:
                 if not connection.in_flight:
                     self.drained.set()
                 return
-            if self.suspects.is_left_out(message.topic):
-                continue
-            is_suspect = self.suspects.is_suspect(message.topic)
-            if is_suspect and connection.in_flight:
-                self._held = message
-                return
+            is_suspect = False
+            if self.suspects.has_any:
+                if self.suspects.is_left_out(message.topic):
+                    continue
+                is_suspect = self.suspects.is_suspect(message.topic)
+                if is_suspect and connection.in_flight:
+                    self._held = message
+                    return
             is_sent = connection.publish(message, is_alone=is_suspect)
             self._alone = message.topic if is_sent and is_suspect else ""
             self.sent += is_sent

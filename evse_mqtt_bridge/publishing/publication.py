@@ -305,7 +305,7 @@ class Publication:
     def next_message(self) -> Message | None:
         """Return the next message to publish; `None` if none is pending."""
         message = self._outbox.next_message()
-        if message is not None and message == self._recorded_info:
+        if self._recorded_info is not None and message == self._recorded_info:
             self._recorded_info, message = None, self._outbox.next_message()
         if message is None and self._phase is Phase.LIVE and self._may_clean_up:
             message = self._clean_up.next_message()

@@ -64,6 +64,11 @@ class Suspects:
         """Note that the broker acknowledged a suspect."""
         self._closed.pop(topic, None)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether there is any suspect, or any topic to leave out; there is none with most brokers."""
+        return bool(self._closed or self._left_out)
+
     def is_suspect(self, topic: str) -> bool:
         """Return whether a topic has to be published alone."""
         return topic in self._closed

@@ -54,11 +54,11 @@ def plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> list[
         plug: The plug now.
     """
     messages: list[Message] = []
-    meter = plug.last_published_meter
+    meter, published = plug.last_published_meter, before.last_published_meter if before else None
+    has_new_state = before is None or plug.last_published_at != before.last_published_at
     texts = _NO_METER
-    if meter is not None:
+    if meter is not None and (has_new_state or meter is not published):
         texts = _meter_texts(plug.uuid, meter)
-        published = before.last_published_meter if before else None
         if meter is not published:
             messages += _meter_values(prefix, published, meter, texts)
     new, old = plug.reading, before.reading if before else None
@@ -67,7 +67,7 @@ def plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> list[
             value = read(new)
             if value is not None and value != "" and (old is None or value != read(old)):
                 messages.append(Message(prefix + name, plain(value).encode()))
-    if before is None or plug.last_published_at != before.last_published_at:
+    if has_new_state:
         if new is not None and new.time is not None and not _shows_time(before, new.time):
             messages.append(Message(prefix + _TIME, timestamp(new.time).encode()))
         if plug.reason is not None:

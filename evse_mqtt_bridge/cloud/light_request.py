@@ -1,8 +1,11 @@
 """A request of httpx that takes a third of the memory, because there are thousands of them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.cloud.transport.curl_exchange import Prepared
 
 __all__ = ["LightRequest"]
 
@@ -16,9 +19,12 @@ class LightRequest(httpx.Request):
         url: The URL.
         headers: The headers that all stations have in common.
         token: The token of the station, for the header `evsetoken`.
+
+    Attributes:
+        prepared: The request in the form that libcurl needs; `None` before its first use.
     """
 
-    __slots__ = ("_common_headers", "_token", "_url", "extensions")
+    __slots__ = ("_common_headers", "_extensions", "_token", "_url", "prepared")
 
     method = "GET"
     # Given a stream, httpx adds no headers of its own.
@@ -28,16 +34,29 @@ class LightRequest(httpx.Request):
         self._url = url
         self._common_headers = headers
         self._token = token
-        self.extensions: dict[str, Any] = {}
+        self._extensions: dict[str, Any] | None = None
+        self.prepared: Prepared | None = None
+
+    def use(self, prepared: "Prepared") -> None:
+        """Keep the prepared form, and share its URL."""
+        self.prepared = prepared
+        self._url = prepared.url
 
     @property
     def url(self) -> httpx.URL:  # type: ignore[override]  # an attribute of httpx.Request
-        """The URL."""
+        """The URL, which is parsed each time."""
         return httpx.URL(self._url)
 
     @property
     def headers(self) -> httpx.Headers:  # type: ignore[override]  # an attribute of httpx.Request
-        """The headers."""
+        """The headers, which are copied each time."""
         headers = self._common_headers.copy()
         headers["evsetoken"] = self._token
         return headers
+
+    @property
+    def extensions(self) -> dict[str, Any]:  # type: ignore[override]  # an attribute of httpx.Request
+        """What a transport stores with the request."""
+        if self._extensions is None:
+            self._extensions = {}
+        return self._extensions

@@ -36,7 +36,7 @@ GivenAddresses = dict[tuple[str, int], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request in the form that libcurl needs, stored in the extensions of the httpx request.
+    """A request in the form that libcurl needs.
 
     Attributes:
         url: The complete URL.
@@ -49,7 +49,7 @@ class Prepared:
     """
 
     url: str
-    header_lines: list[str] = field(repr=False)
+    header_lines: tuple[str, ...] = field(repr=False)
     host: str
     port: int
     proxy: Proxy | None

@@ -11,15 +11,17 @@ poll. Any other response is returned as soon as its head has arrived, and its bo
 import asyncio
 import select
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from sys import intern
 
 import httpx
 import pycurl
 
+from evse_mqtt_bridge.cloud.light_request import LightRequest
 from evse_mqtt_bridge.cloud.transport.curl_exchange import Exchange, GivenAddresses, Prepared, TrustedCertificates
 from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
 from evse_mqtt_bridge.cloud.transport.names import Names
-from evse_mqtt_bridge.cloud.transport.proxy import named_proxy
+from evse_mqtt_bridge.cloud.transport.proxy import Proxy, named_proxy
 from evse_mqtt_bridge.support.net import is_address
 
 __all__ = ["LibcurlTransport", "why_unusable"]
@@ -60,6 +62,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         self._trusted = TrustedCertificates(ca_file)
         self._shared_lines: dict[str, str] = {}
         self._given_addresses: GivenAddresses = {}
+        self._proxies: dict[tuple[str, str], Proxy | None] = {}
         self._unused = connections
         """Number of handles that may still be created."""
         self._idle: list[Exchange] = []
@@ -74,9 +77,11 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
             CurlError: libcurl could not complete the request.
             OSError: The host has no address, or the environment names a proxy that is not an HTTP proxy.
         """
-        prepared = request.extensions.get("prepared")
-        if not isinstance(prepared, Prepared):
-            prepared = request.extensions["prepared"] = await self._prepare(request)
+        prepared = request.prepared if isinstance(request, LightRequest) else None
+        if prepared is None:
+            prepared = await self._prepare(request)
+            if isinstance(request, LightRequest):
+                request.use(prepared)
         addresses = self._names.known(prepared.host) if prepared.host else ()
         if addresses is None:
             addresses = await self._names.addresses(prepared.host)
@@ -151,13 +156,14 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
             raise
 
     async def _prepare(self, request: httpx.Request) -> Prepared:
-        scheme, host = request.url.scheme, request.url.raw_host.decode("ascii")
-        proxy = named_proxy(scheme, host) if self._environment_proxy else None
-        peer, port = (proxy.host, proxy.port) if proxy else (host, request.url.port or _PORTS[scheme])
-        has_body = not _BODY_HEADERS.isdisjoint(request.headers)
+        url, headers = request.url, request.headers
+        host = intern(url.raw_host.decode("ascii"))
+        proxy = self._proxy(url.scheme, host)
+        peer, port = (proxy.host, proxy.port) if proxy else (host, url.port or _PORTS[url.scheme])
+        has_body = not _BODY_HEADERS.isdisjoint(headers)
         return Prepared(
-            url=str(request.url),
-            header_lines=self._header_lines(request.headers, has_body=has_body),
+            url=str(url),
+            header_lines=tuple(self._header_lines(headers, has_body=has_body)),
             host="" if is_address(peer) else peer,
             port=port,
             proxy=proxy,
@@ -165,14 +171,23 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
             body=await request.aread() if has_body else None,
         )
 
-    def _header_lines(self, headers: httpx.Headers, *, has_body: bool) -> list[str]:
-        """Return the headers, except those that libcurl adds itself."""
-        lines = [self._shared(name, value) for name, value in headers.items() if name not in {"host", *_BODY_HEADERS}]
+    def _proxy(self, scheme: str, host: str) -> Proxy | None:
+        """Return the proxy for a host, which is determined once: reading the environment takes longer than a poll."""
+        if not self._environment_proxy:
+            return None
+        if (scheme, host) not in self._proxies:
+            self._proxies[scheme, host] = named_proxy(scheme, host)
+        return self._proxies[scheme, host]
+
+    def _header_lines(self, headers: httpx.Headers, *, has_body: bool) -> Iterator[str]:
+        """Yield the headers, except those that libcurl adds itself."""
+        for name, value in headers.items():
+            if name not in {"host", *_BODY_HEADERS}:
+                yield self._shared(name, value)
         if has_body:
-            lines.append("Expect:")  # without a value, so that libcurl does not wait for a 100 Continue
+            yield "Expect:"  # without a value, so that libcurl does not wait for a 100 Continue
             if "content-type" not in headers:
-                lines.append("Content-Type:")
-        return lines
+                yield "Content-Type:"
 
     def _shared(self, name: str, value: str) -> str:
         """Return a header line; thousands of stations share the lines that are the same for all of them."""

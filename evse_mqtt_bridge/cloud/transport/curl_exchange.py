@@ -109,6 +109,8 @@ class Exchange:
         self._limit = BODY_LIMIT
         self._status = 0
         self._has_head = False
+        self._last_valid_head = b""
+        self._has_encoding = False
         for option, value in _OPTIONS:
             self.curl.setopt(option, value)
         trusted.set_on(self.curl)
@@ -155,12 +157,12 @@ class Exchange:
         """
         code, text = self.code, self.text
         if self._has_head:
-            head = self._valid_head()
+            self._check_head()
             if self._status != _OK:
                 return buffered_response(self._status, _fields(self._head), b"".join(self._body))
             if code == 0 or self._size > self._limit:
                 # The client reads only this header of a response with status 200.
-                fields = _fields(self._head) if b"content-encoding" in head else ()
+                fields = _fields(self._head) if self._has_encoding else ()
                 return buffered_response(self._status, fields, b"".join(self._body))
         elif code == 0:
             code = pycurl.E_GOT_NOTHING
@@ -168,7 +170,7 @@ class Exchange:
 
     def streamed_response(self, body: httpx.AsyncByteStream) -> httpx.Response:
         """Return the error response whose head has arrived."""
-        self._valid_head()
+        self._check_head()
         return httpx.Response(self._status, headers=_fields(self._head), stream=body)
 
     def error_body(self) -> bytes:
@@ -181,16 +183,19 @@ class Exchange:
             raise self._error(self.code, self.text)
         return b"".join(self._body)
 
-    def _valid_head(self) -> bytes:
-        """Return the head in lower case.
+    def _check_head(self) -> None:
+        """Check the head, unless it is that of the response before, as it mostly is within a second.
 
         Raises:
             CurlError: The head is not valid, but libcurl accepts it.
         """
-        head = b"".join(self._head).lower()
-        if not is_valid_head(head):
+        head = b"".join(self._head)
+        if head == self._last_valid_head:
+            return
+        lower = head.lower()
+        if not is_valid_head(lower):
             raise self._error(pycurl.E_WRITE_ERROR, "the head of the response is invalid")
-        return head
+        self._last_valid_head, self._has_encoding = head, b"content-encoding" in lower
 
     def _error(self, code: int, text: str) -> CurlError:
         os_error = int(self.curl.getinfo(pycurl.OS_ERRNO))

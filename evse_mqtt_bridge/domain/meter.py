@@ -87,8 +87,15 @@ def larger(first: Meter, second: Meter) -> Meter:
         discharged=max(first.discharged, second.discharged),
         gap=max(first.gap, second.gap),
         session=session,
-        last_session=later.last_session or earlier.last_session,
+        last_session=_newer(earlier.last_session, later.last_session),
     )
+
+
+def _newer(first: Session | None, second: Session | None) -> Session | None:
+    """Return the session that started later; the second one if both are the same."""
+    if first is None or second is None:
+        return first or second
+    return first if first.started > second.started else second
 
 
 def _gap(meter: Meter, before: PlugReading | None, reading: PlugReading, between: Span) -> float:

@@ -50,11 +50,11 @@ class Start(NamedTuple):
 
     Attributes:
         record: The union of all records.
-        unrecorded: The last sessions, by plug uuid, that only the broker has, as far as is known.
+        history: The record of the history, as far as it is known.
     """
 
     record: Record
-    unrecorded: Mapping[str, Session] = MappingProxyType({})
+    history: Record
 
 
 class _Broker(Enum):
@@ -107,7 +107,7 @@ class MeterStart:
             return None
         history = self._history.get(uuid, NO_RECORD)
         self._forget_history()
-        return Start(joined(record, history), unrecorded_sessions(record, history))
+        return Start(joined(record, history), history)
 
     def broker_read(self, uuids: Collection[str], *, is_complete: bool) -> dict[str, Start]:
         """Note that the broker has no record of these stations, unless they have started.
@@ -147,7 +147,8 @@ class MeterStart:
         return self._start([uuid for uuid, broker in self._waiting.items() if broker is _Broker.NONE])
 
     def _start(self, uuids: Iterable[str]) -> dict[str, Start]:
-        starts = {uuid: Start(self._history.get(uuid, NO_RECORD)) for uuid in uuids}
+        records = {uuid: self._history.get(uuid, NO_RECORD) for uuid in uuids}
+        starts = {uuid: Start(record, record) for uuid, record in records.items()}
         for uuid in starts:
             del self._waiting[uuid]
         self._forget_history()

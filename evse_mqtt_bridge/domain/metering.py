@@ -5,10 +5,12 @@ from dataclasses import replace
 
 from evse_mqtt_bridge.domain.meter import Meter, count, interrupt, larger
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, StationState
+from evse_mqtt_bridge.domain.sessions import SessionChange, session_changes
 
 __all__ = [
     "ENERGY_PAUSE",
     "ENERGY_STEP",
+    "changes_of_sessions",
     "has_counted",
     "join_meters",
     "metered",
@@ -84,6 +86,16 @@ def meters_of(state: StationState) -> dict[str, Meter]:
     """Return the meters of a station that have counted something, by plug uuid."""
     meters = {uuid: plug.meter for uuid, plug in state.plugs.items()}
     return {uuid: meter for uuid, meter in meters.items() if meter is not None and meter.counted is not None}
+
+
+def changes_of_sessions(old: Mapping[str, Meter], new: Mapping[str, Meter]) -> dict[str, tuple[SessionChange, ...]]:
+    """Return what happened to the sessions of the plugs that are in both records, by plug uuid."""
+    both = {uuid: (old[uuid], meter) for uuid, meter in new.items() if uuid in old}
+    changes = {
+        uuid: session_changes((before.session, before.last_session), (after.session, after.last_session))
+        for uuid, (before, after) in both.items()
+    }
+    return {uuid: each for uuid, each in changes.items() if each}
 
 
 def start_meters(

@@ -16,7 +16,7 @@ from evse_mqtt_bridge.domain.events import (
     TokenRejected,
 )
 from evse_mqtt_bridge.domain.meter_start import NO_RECORD, MeterStart, Record, Start, joined, unrecorded_sessions
-from evse_mqtt_bridge.domain.metering import join_meters, meters_of, start_meters
+from evse_mqtt_bridge.domain.metering import changes_of_sessions, join_meters, meters_of, start_meters
 from evse_mqtt_bridge.domain.model import Outcome, Reading, Station, StationState
 from evse_mqtt_bridge.domain.plugs import (
     MAX_PLUGS,
@@ -25,7 +25,7 @@ from evse_mqtt_bridge.domain.plugs import (
     note_plugs_beyond_maximum,
     restore_plugs,
 )
-from evse_mqtt_bridge.domain.sessions import Session
+from evse_mqtt_bridge.domain.sessions import Session, SessionChange
 from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
 
 __all__ = ["Stations"]
@@ -60,6 +60,7 @@ class Stations:
         """Meters by station uuid and plug uuid, for stations whose plugs are not known yet, and for removed ones."""
         self._removed: deque[str] = deque()
         """The removed stations, the last one at the end."""
+        self._session_changes: dict[str, dict[str, tuple[SessionChange, ...]]] = {}
         self._meter_events: deque[MetersStarted] = deque()
         self._utc_offset = 0.0
         """The time of day minus the monotonic time, in seconds; known after the first call of `age`."""
@@ -187,6 +188,14 @@ class Stations:
                     self._join(uuid, record, is_published=True)
         self._start_all(self._meter_start.broker_read(stations, is_complete=is_complete), is_published=not is_late)
 
+    def pop_session_changes(self) -> dict[str, dict[str, tuple[SessionChange, ...]]]:
+        """Return, once, what happened to sessions between the record on the broker and now, by station and plug.
+
+        The full republish does not show it.
+        """
+        changes, self._session_changes = self._session_changes, {}
+        return changes
+
     def keep_meters(self, records: Mapping[str, Record]) -> None:
         """Add records, by station uuid and plug uuid, of stations that are going to be added."""
         for uuid, record in records.items():
@@ -201,10 +210,14 @@ class Stations:
         record = joined(self._previous_meters.pop(uuid, NO_RECORD), start.record)
         station, state = self._stations[uuid], self._states[uuid]
         longest = longest_first_span(longest_span(station.interval), self._rules.heartbeat)
-        self._states[uuid] = start_meters(state, record, longest, is_published=is_published)
+        new = self._states[uuid] = start_meters(state, record, longest, is_published=is_published)
+        meters = meters_of(new)
+        if is_published and (changes := changes_of_sessions(record, meters)):
+            self._session_changes[uuid] = changes
         if not record.keys() <= state.plugs.keys():
             self._previous_meters[uuid] = record
-        self._note_start(station, start.unrecorded, len(state.plugs.keys() - record.keys()))
+        unrecorded = unrecorded_sessions(joined(record, meters), start.history)
+        self._note_start(station, unrecorded, len(state.plugs.keys() - record.keys()))
 
     def _join(self, uuid: str, record: Record, *, is_published: bool) -> None:
         """Add another record to meters that have started."""

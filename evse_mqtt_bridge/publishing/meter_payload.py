@@ -7,8 +7,9 @@ history has everything without rounding.
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
+from evse_mqtt_bridge.domain.energy import has_plausible_power
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.model import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session
@@ -99,9 +100,7 @@ def meter_of_state(plug_uuid: str, payload: bytes) -> Meter | None:
         status, power = content["status"], content["power"]
         if not isinstance(status, str | None):
             return None
-        is_counted = content["time"] is not None and _time(content["time"]) == time
-        # Another measurement than the counted one was published, for example with a time in the future.
-        power = _number(power, signed=True) if is_counted and power is not None else None
+        power = _number(power, signed=True) if power is not None and _is_counted(plug_uuid, content, time) else None
         return Meter(
             charged=1000 * _number(content["energy"]),
             discharged=1000 * _number(content["energy_discharged"]),
@@ -112,6 +111,19 @@ def meter_of_state(plug_uuid: str, payload: bytes) -> Meter | None:
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def _is_counted(plug_uuid: str, content: Mapping[str, Any], counted: datetime) -> bool:
+    """Return whether a `state` has the power of the last counted measurement.
+
+    A full republish shows a later measurement with the counts that were published last. It has the same power, because
+    another one is published together with its counts; unless it is not counted, such as an implausible one.
+    """
+    if content["time"] is None or (time := _time(content["time"])) < counted:
+        return False
+    limit = content["dyn_current_limit"]
+    reading = PlugReading(plug_uuid, power=content["power"], dyn_current_limit=limit)
+    return time == counted or (content["availability"] == "online" and has_plausible_power(reading))
 
 
 def _session_of_topic(content: object, *, is_charging: bool = False) -> Session | None:

@@ -482,6 +482,8 @@ class Publication:
             self._renderer.previous, self._migration = self._migration.remaining, None
         unchanged, self._unchanged = self._unchanged if by == "restored" else {}, {}
         self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued, unchanged))
+        if changes := self._stations.pop_session_changes():
+            self._outbox.put_first(self._renderer.session_events(changes))
 
     def _enter(self, phase: Phase, by: str) -> None:
         """Enter a phase. Raises RuntimeError if the table lacks the transition, which is a bug in the caller."""

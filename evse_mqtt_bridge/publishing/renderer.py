@@ -6,22 +6,24 @@ it. Otherwise most stations would be published twice at the start, when they ans
 republish.
 """
 
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.metering import with_published_meters
 from evse_mqtt_bridge.domain.model import Station, StationState
+from evse_mqtt_bridge.domain.sessions import SessionChange
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published_alike
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry, obsolete_topics
 from evse_mqtt_bridge.publishing.manifest_payloads import LONGEST_LABEL, BridgeFacts, bridge_info, fits, station_info
-from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.plain import bridge_availability
 from evse_mqtt_bridge.publishing.outputs.protocol import Part
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.previous_entries import PreviousEntries
+from evse_mqtt_bridge.publishing.session_payloads import session_event_payload
 
 __all__ = ["ALL_OF_BRIDGE", "BRIDGE_KEY", "Renderer"]
 
@@ -183,6 +185,19 @@ class Renderer:
             if new is not old:
                 for output in self.plan.outputs:
                     yield from output.station(Part.VALUES, station, old, new)
+
+    def session_events(self, changes: Mapping[str, Mapping[str, Sequence[SessionChange]]]) -> Iterator[Message]:
+        """Yield messages about what happened to sessions, by station and plug, beside the changes of states."""
+        for uuid, of_plugs in changes.items():
+            state = self.stations.find(uuid)
+            if state is None or (station := self.plan.stations.get(uuid)) is None:
+                continue
+            for plug, some in of_plugs.items():
+                topic = self.plan.topics.plug(station.topic_id, station.plug_topic_id(plug), "session_event")
+                reading = state.plugs[plug].reading if plug in state.plugs else None
+                for change in some:
+                    payload = session_event_payload(plug, change, reading.time if reading else None)
+                    yield Message(topic, payload, JSON, retain=False)
 
     # The full republish
 

@@ -11,7 +11,7 @@ from evse_mqtt_bridge.domain.events import MetersStarted
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.meter_start import BROKER_LIMIT, HISTORY_LIMIT
 from evse_mqtt_bridge.domain.model import PlugReading, Station
-from evse_mqtt_bridge.domain.sessions import Session
+from evse_mqtt_bridge.domain.sessions import Session, SessionEvent
 from evse_mqtt_bridge.domain.stations import Stations
 from tests.harness.samples import NOW, at, plug_reading, reading
 
@@ -184,6 +184,20 @@ def test_unrecorded_session_of_the_broker_is_reported_once() -> None:
         bridge.read_broker(_record(1000.0, -20, last_session=ended))
         bridge.wait(1)
         assert [each for event in bridge.events for each in event.unrecorded.values()] == expected
+
+
+def test_session_that_ends_at_the_start_is_reported() -> None:
+    bridge = _Bridge()
+    bridge.stations.history_read(_record(1000.0, -20))
+    bridge.stations.restore_plugs("s1", {"p1": None})
+    bridge.poll(10, "idle", 0.0)  # before the broker is read
+    bridge.read_broker(_record(1000.0, -20))
+    bridge.wait(11)
+    [ended] = [each for event in bridge.events for each in event.unrecorded.values()]
+    assert ended.ended == NOW + timedelta(seconds=10)
+    changes = bridge.stations.pop_session_changes()
+    assert [change.event for change in changes["s1"]["p1"]] == [SessionEvent.ENDED]
+    assert not bridge.stations.pop_session_changes()
 
 
 def test_station_that_is_added_again_continues() -> None:

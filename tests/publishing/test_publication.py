@@ -731,6 +731,21 @@ def test_meters_below_a_previous_base_topic_continue(*, may_search_first: bool) 
     assert "site/evse/north/left/energy" not in broker.retained
 
 
+def test_session_that_ends_before_the_broker_is_read_has_an_event() -> None:
+    previous, broker = _running(plan(_NORTH), "e1")
+    broker.deliver()
+    broker.disconnect()
+    del previous
+    bridge = Bridge(plan(_NORTH))
+    idle = plug_reading("p1", status="idle", power=0.0, time=NOW + timedelta(seconds=30))
+    bridge.poll("e1", reading(idle), at(30))
+    broker.connect(bridge.publication)
+    messages = broker.deliver()
+    [event] = [message for message in messages if message.topic == "evse/north/left/session_event"]
+    assert json.loads(event.payload)["event_type"] == "ended"
+    assert not event.retain
+
+
 def test_forged_entries_do_not_make_the_bridge_search_everywhere() -> None:
     bridge, broker = _running(plan(_NORTH), "e1")
     broker.disconnect()

@@ -731,7 +731,7 @@ def test_meters_below_a_previous_base_topic_continue(*, may_search_first: bool) 
     assert "site/evse/north/left/energy" not in broker.retained
 
 
-def test_session_that_ends_before_the_broker_is_read_has_an_event() -> None:
+def test_session_that_ends_before_a_restore_has_an_event() -> None:
     previous, broker = _running(plan(_NORTH), "e1")
     broker.deliver()
     broker.disconnect()

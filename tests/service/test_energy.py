@@ -100,14 +100,16 @@ def test_last_counts_are_published_before_offline(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
 ) -> None:
     config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 3600})
-    charger.status, charger.power = "charging", 30_000.0  # 8 Wh per second: every second measurement is published
+    charger.status, charger.power = "charging", 30_000.0
     with running_bridge(config) as bridge:
-        _wait_for_energy(observer, 0.01)
-        cloud.wait_for_requests(len(cloud.requests) + 2)
+        observer.wait_for(_PREFIX + "energy")
+        cloud.wait_for_requests(len(cloud.requests) + 3)
         bridge.terminate()
         observer.wait_for("evse/bridge/availability", "offline")
         observer.sync()
+    assert observer.payloads(_PREFIX + "energy")[0] == "0", "nothing is published before the pause is over"
     state = _json(observer, "state")
+    assert state["energy"] > 0
     counted_until = datetime.fromisoformat(state["energy_time"]).timestamp() + 0.001
     assert counted_until >= charger.measured[-2][0], "all but a measurement under way is counted"
     assert float(observer.retained[_PREFIX + "energy"]) == state["energy"]

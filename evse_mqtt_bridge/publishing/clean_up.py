@@ -1,13 +1,15 @@
 """The clean-up: clears the topics of previous entries when nothing else is pending, one `info` after the other.
 
-Each `info` without its previous entries follows the clearing of their topics. The bridge comes last, because its
-entries name the base topics under which those of stations are found.
+Each `info` without its previous entries follows the clearing of their topics. The topics of unproven entries follow. No
+`info` lists these: if the clearing is interrupted, the search finds them again. The bridge comes last, because its
+entries name the base topics under which those of stations are found, and the former client ids.
 """
 
 from evse_mqtt_bridge.domain.model import StationState
 from evse_mqtt_bridge.publishing.message import Message, clear
 from evse_mqtt_bridge.publishing.outbox import Outbox
 from evse_mqtt_bridge.publishing.renderer import Renderer
+from evse_mqtt_bridge.publishing.unproven_entries import UnprovenEntries
 
 __all__ = ["CleanUp"]
 
@@ -30,8 +32,20 @@ class CleanUp:
         self._topic = ""
         self._outbox.drop_last()
 
-    def next_message(self) -> Message:
-        """Return the next message. Call it only if there are previous entries, and nothing else is pending."""
+    def next_message(self, unproven: UnprovenEntries) -> Message | None:
+        """Return the next message; `None` if there is nothing to clear. Call it only if nothing else is pending.
+
+        Args:
+            unproven: The entries that anybody may have written.
+        """
+        previous = self._renderer.previous
+        while not self._topic and not previous.station_topics and unproven.has_topics:
+            self._outbox.put_last(clear(self._unproven_topics(unproven)))
+            if message := self._outbox.next_message():
+                return message
+        return self._next_of_previous() if previous else None
+
+    def _next_of_previous(self) -> Message:
         previous, own = self._renderer.previous, self._renderer.plan.topics.info
         if not self._topic:
             self._topic = previous.last_station_topic() or own
@@ -44,3 +58,10 @@ class CleanUp:
         else:
             previous.drop(topic)
         return self._renderer.info(topic)
+
+    def _unproven_topics(self, unproven: UnprovenEntries) -> list[str]:
+        """Return topics of the next unproven entries, without those of present stations and of other bridges."""
+        renderer = self._renderer
+        entries, topics = unproven.pop_entries(may_clear_bridges=not renderer.plan.topics.shard)
+        obsolete = set(renderer.obsolete(entries))
+        return [topic for topic in topics if topic in obsolete and not renderer.plan.is_published(topic)]

@@ -2,53 +2,56 @@
 
 1. The bridge's own `info`. Only when it is read, it may be written without losing previous entries.
 2. The `info` of the stations below the known base topics.
-3. The search: the `info` of bridges with this client id under any base topic. It is part of the second step, unless the
-   broker closed a connection at it. Then it follows when everything is published, with one filter after the other.
-4. The `info` of the stations below the base topics that the search found.
+3. The search: the `info` of bridges with this client id, or a former one, under any base topic. It is part of the
+   second step, unless the broker closed a connection at it. Then it follows when everything is published, with one
+   filter after the other.
+4. The `info` of the stations below the base topics that the search found; see unproven_entries.py.
+5. The discovery messages of these stations, which can prove that a base topic is the bridge's.
+6. The `info` of the stations below base topics that the entry of a proven one lists.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_station
+from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics
+from evse_mqtt_bridge.publishing.unproven_entries import UnprovenEntries
 
 __all__ = ["ManifestReader"]
 
 _MOST_BASES = 32
-"""Maximum number of base topics, so that forged entries cannot make the bridge search everywhere."""
+"""Maximum number of proven base topics."""
 
 
 class ManifestReader:
     """Collects the entries of this bridge from retained `info` messages.
 
     Args:
-        client_id: The bridge's MQTT client id.
-        own: The bridge's base topic.
+        plan: The publishing plan.
         bridges: Further entries of this bridge, whose base topics and client ids count as well.
         is_concerned: Returns whether this shard of the bridge has to read the entry of a station.
+
+    Attributes:
+        unproven: The entries below base topics that only the search found.
+        of_other_shards: The proven base topics below which only other shards have to read some entries.
     """
 
     def __init__(
-        self,
-        client_id: str,
-        own: Topics,
-        bridges: Iterable[BridgeEntry],
-        is_concerned: Callable[[StationEntry], bool] = lambda _: True,
+        self, plan: Plan, bridges: Iterable[BridgeEntry], is_concerned: Callable[[StationEntry], bool]
     ) -> None:
-        self._client_id = client_id
-        self._own = own
+        self._own = plan.topics
         self._is_concerned = is_concerned
         self._filters: list[str] = []
         self._bases: dict[Topics, None] = {}
         self._client_ids: set[str] = set()
         self._stations: dict[str, tuple[StationEntry, ...]] = {}
         self._bridges: dict[str, tuple[BridgeEntry, ...]] = {}
+        self.unproven = UnprovenEntries(plan.client_id, len(plan.stations), is_concerned)
         self.of_other_shards: set[Topics] = set()
-        """The base topics below which only other shards have to read some entries."""
         self._known: frozenset[Topics] = frozenset()
         """The base topics that were read before the search began."""
-        self._add_base(own, client_id)
+        self._add_base(plan.topics, plan.client_id)
         for bridge in bridges:
             self._add_base(bridge.topics, bridge.client_id)
 
@@ -96,23 +99,38 @@ class ManifestReader:
         """Return the entries in the bridge's own `info`; `None` before it is read."""
         return self._bridges.get(own.info, ()) if own.info in self._filters else None
 
-    def next_filters(self, client_id: str, own: Topics, *, may_search: bool = False) -> tuple[str, ...]:
+    def next_filters(self, plan: Plan, *, may_search: bool = False) -> tuple[str, ...]:
         """Return the subscriptions of the next step; none if everything below the known base topics is read.
 
         Args:
-            client_id: The bridge's MQTT client id, which may have changed since the last step.
-            own: The bridge's base topic, which may have changed since the last step.
+            plan: The publishing plan, which may have changed since the last step.
             may_search: Whether the search is part of the second step.
         """
-        self._client_id, self._own = client_id, own
-        self._add_base(own, client_id)
-        wanted = [own.info]
-        if own.info in self._filters:
-            search = Topics.bridge_info_filters() if may_search else []
-            wanted = [*(base.manifest_filter for base in self._bases), *search]
-        new = tuple(dict.fromkeys(each for each in wanted if each not in self._filters))
+        self._own = plan.topics
+        self._add_base(plan.topics, plan.client_id)
+        if plan.topics.info not in self._filters:
+            return self._not_yet_read([plan.topics.info])
+        self.add_proven(plan)
+        search = Topics.bridge_info_filters() if may_search else []
+        manifest = [*(base.manifest_filter for base in self._bases), *search, *self.unproven.manifest_filters]
+        return self._not_yet_read(manifest) or self._not_yet_read(self.unproven.discovery_filters)
+
+    def _not_yet_read(self, filters: Iterable[str]) -> tuple[str, ...]:
+        new = tuple(dict.fromkeys(each for each in filters if each not in self._filters))
         self._filters += new
         return new
+
+    def add_proven(self, plan: Plan) -> None:
+        """Add the entries that are proven by now, with the discovery prefixes of the publishing plan."""
+        prefixes = [location.prefix for location in plan.locations if location.manifest_key]
+        is_read_again = True
+        while is_read_again:
+            is_read_again = False
+            for bridges, stations in list(self.unproven.pop_proven(self._bases, prefixes)):
+                self._add_bridges(bridges[0].topics, bridges)
+                self._stations.update(stations)
+                is_read_again = True
+        self.of_other_shards |= self.unproven.of_other_shards & self._bases.keys()
 
     def next_search(self) -> str:
         """Return the next filter of the search; empty if there is none."""
@@ -128,22 +146,25 @@ class ManifestReader:
         base = self._own if is_own_info else Topics(topic.rsplit("/", 2)[0])
         if base in self._known:
             return
-        client_ids = self._client_ids if base in self._bases else {self._client_id}
-        if is_own_info or topic.endswith(f"/{BRIDGE}/info"):
-            bridges = read_bridge(topic, payload, client_ids)
-            # Only this bridge may write its own `info`, so only that one counts for other client ids.
-            is_own = base == self._own
-            known = tuple(each for each in bridges if is_own or each.client_id == self._client_id)
-            for bridge in known:
-                self._add_base(bridge.topics, bridge.client_id)
-            if is_own_info or not self._own.shard:  # shard 0 alone clears what it published
-                self._bridges[topic] = known
-        elif base in self._bases:
-            read = read_station(base, topic, payload, client_ids)
+        if base not in self._bases:
+            self.unproven.received(base, topic, payload, self._client_ids)
+        elif is_own_info or topic.endswith(f"/{BRIDGE}/info"):
+            self._add_bridges(base, read_bridge(topic, payload, self._client_ids), topic)
+        else:
+            read = read_station(base, topic, payload, self._client_ids)
             if stations := tuple(entry for entry in read if self._is_concerned(entry)):
                 self._stations[topic] = stations
             if len(stations) < len(read):
                 self.of_other_shards.add(base)
+
+    def _add_bridges(self, base: Topics, entries: Iterable[BridgeEntry], topic: str = "") -> None:
+        """Add the entries in the `info` of a bridge under a proven base topic; each proves another base topic."""
+        # Only this bridge may write its own `info`, so only that one counts for further client ids.
+        known = tuple(each for each in entries if base == self._own or each.client_id in self._client_ids)
+        for bridge in known:
+            self._add_base(bridge.topics, bridge.client_id)
+        if topic == self._own.info or not self._own.shard:  # shard 0 alone clears what it published
+            self._bridges[topic or base.info] = known
 
     def _add_base(self, base: Topics, client_id: str) -> None:
         if base != self._own and base not in self._bases and len(self._bases) >= _MOST_BASES:

@@ -56,6 +56,13 @@ class Plan:
         """Return whether a station belongs to any shard; rarely needed, as it may take a while."""
         return uuid in self.stations or uuid in self.uuids.values()
 
+    def is_published(self, topic: str) -> bool:
+        """Return whether a plain topic belongs to the bridge itself, or to a station of any shard."""
+        parsed = self.topics.read(topic)
+        if parsed is None:
+            return topic in self.topics.bridge
+        return parsed.station in self.by_topic_id or parsed.station in self.uuids
+
     @cached_property
     def by_topic_id(self) -> Mapping[str, Station]:
         """The stations, by their level in topics."""

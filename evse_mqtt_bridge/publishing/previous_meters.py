@@ -15,21 +15,31 @@ class MeterReader:
     """Collects the meters of the plugs in manifest entries, also of plugs whose alias has changed since.
 
     Args:
-        entries: The entries.
+        proven: The entries of this bridge.
+        unproven: Entries that anybody may have written. Their meters count only for plugs that no other entry has.
         is_part: Whether the entries are those of one shard of several, so that wildcards would yield mostly others.
     """
 
-    def __init__(self, entries: Iterable[StationEntry], *, is_part: bool = False) -> None:
+    def __init__(
+        self, proven: Iterable[StationEntry], unproven: Iterable[StationEntry] = (), *, is_part: bool = False
+    ) -> None:
         self._is_part = is_part
         self._topics: dict[str, tuple[str, str, str]] = {}
         """Station uuid, plug uuid and kind of each topic to read."""
         self._meters: dict[str, dict[str, Meter]] = {}
         self._bases: dict[str, None] = {}
-        for entry in entries:
+        known: set[tuple[str, str]] = set()
+        for entry in proven:
+            known.update((entry.uuid, plug) for plug in entry.plugs)
+            self._add(entry, entry.plugs)
+        for entry in unproven:
+            self._add(entry, [plug for plug in entry.plugs if (entry.uuid, plug) not in known])
+
+    def _add(self, entry: StationEntry, plugs: Iterable[str]) -> None:
+        for uuid in plugs:
             self._bases[entry.topics.base] = None
-            for uuid, topic_id in entry.plugs.items():
-                for kind in (_STATE, _LAST_SESSION):
-                    self._topics[entry.topics.plug(entry.topic_id, topic_id, kind)] = (entry.uuid, uuid, kind)
+            for kind in (_STATE, _LAST_SESSION):
+                self._topics[entry.topics.plug(entry.topic_id, entry.plugs[uuid], kind)] = (entry.uuid, uuid, kind)
 
     @property
     def filters(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ has room, and does the waiting. The rules:
   station, or of the bridge, lists the present entry and the previous ones whose topics are not yet cleared.
 - The manifest includes entries under other base topics, which a previous run had. Some brokers close the connection at
   the search for them. Then it follows after everything is published, and can be given up, because it is only needed to
-  clear topics.
+  clear topics. Any client can forge such entries, so what they cause is limited: see unproven_entries.py.
 - Previous entries lead to a migration: stages that must be acknowledged one by one before anything else is published,
   and topics that are cleared when nothing else is pending. Each `info` without them follows the clearing.
 - If only stations changed and the migration has no stages, the bridge publishes those stations; otherwise, it
@@ -33,18 +33,16 @@ from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.clean_up import CleanUp
 from evse_mqtt_bridge.publishing.comparison import has_changes, is_published_alike
 from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
-from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry
 from evse_mqtt_bridge.publishing.manifest_payloads import read_discovery_digest
-from evse_mqtt_bridge.publishing.manifest_reader import ManifestReader
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.migration import Migration, plan_migration
 from evse_mqtt_bridge.publishing.outbox import Outbox
+from evse_mqtt_bridge.publishing.own_entry import OwnEntry
 from evse_mqtt_bridge.publishing.phases import TRANSITIONS, Phase
 from evse_mqtt_bridge.publishing.plan import Plan
-from evse_mqtt_bridge.publishing.previous_meters import MeterReader
 from evse_mqtt_bridge.publishing.renderer import BRIDGE_KEY, Renderer
+from evse_mqtt_bridge.publishing.restoration import Restoration
 from evse_mqtt_bridge.publishing.subscriptions import Subscriptions
-from evse_mqtt_bridge.publishing.topic_transfer import is_concerned, part_to_clear
 from evse_mqtt_bridge.publishing.topics import covers
 from evse_mqtt_bridge.publishing.watch import Disturbance, Watch
 
@@ -67,18 +65,10 @@ class Publication:
         self._outbox: Outbox[StationState] = Outbox(self._renderer.render_change)
         self.watch = Watch(self._renderer)
         self._clean_up = CleanUp(self._renderer, self._outbox)
-        self._reader = self._new_reader()
-        self._meter_reader: MeterReader | None = None
+        self._restoration = Restoration(self._renderer, stations)
+        self._own_entry = OwnEntry(self._renderer)
         self._migration: Migration | None = None
         self._stages: deque[tuple[Message, ...]] = deque()
-        self._connected_as: BridgeEntry | None = None
-        """The entry of the bridge when the connection was accepted: its availability is the topic of the will."""
-        self._is_recorded: bool | None = None
-        """Whether the broker has the present entry of the bridge; `None`: its `info` is not yet read."""
-        self._recorded_info: Message | None = None
-        """The bridge's `info` as published before the full republish, which then need not repeat it."""
-        self._is_restored = False
-        """Whether the plugs of a previous run are known. What this run removed later must not come back."""
         self._is_searching = False
         self._may_search_first = True
         self._may_clear = True
@@ -126,17 +116,16 @@ class Publication:
         self._unchanged = known.retained if self._is_takeover(known) else {}
         self._renderer.is_discovery_complete = False
         self._outbox.drop_all()
-        self._connected_as, self._is_recorded = self._renderer.bridge_entry(), None
-        self._recorded_info = None
-        self._reader, self._meter_reader = self._new_reader(), None
+        self._own_entry.connected()
+        self._restoration.begin()
         self._may_search_first = may_search_first
         self.watch.begin()
-        return Subscriptions((), self._next_filters())
+        return Subscriptions((), self._restoration.next_filters())
 
     def _is_takeover(self, known: KnownManifest) -> bool:
         """Return whether this is the first connection of a shard whose last holder published all discovery alike."""
         digest, info = self.plan.discovery_digest, known.retained.get(self.plan.topics.info, b"")
-        return bool(digest) and not self._is_restored and read_discovery_digest(info) == digest
+        return bool(digest) and not self._restoration.is_restored and read_discovery_digest(info) == digest
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
         """Handle a message from the broker.
@@ -146,9 +135,7 @@ class Publication:
         """
         if retained:
             if self._phase is Phase.RESTORING or self._is_searching:
-                if self._meter_reader is not None:
-                    self._meter_reader.received(topic, payload)
-                self._reader.received(topic, payload)
+                self._restoration.received(topic, payload)
                 self.watch.others.received(topic, payload)
             return False
         self.watch.received(topic, payload, is_own_published=self._phase is Phase.LIVE)
@@ -161,26 +148,18 @@ class Publication:
             Further subscriptions; `None` if there are none and publishing begins.
         """
         self._enter(Phase.RESTORING, "restored")
-        is_first = self._is_recorded is None
-        self._record_bridge()
-        if filters := self._next_filters(may_search=self._may_search_first):
+        is_first = not self._own_entry.is_read
+        if messages := self._own_entry.read(self._restoration.own_entries):
+            self._outbox.put_first(messages)
+        if filters := self._restoration.next_filters(may_search=self._may_search_first):
             has_birth_topic = is_first and self.plan.birth_topic
             return Subscriptions.of(filters, (self.plan.birth_topic,) if has_birth_topic else ())
-        if not self._is_restored:
-            if self._meter_reader is None:
-                self._meter_reader = MeterReader(self._reader.station_entries, is_part=self.plan.share.shards > 1)
-                if filters := self._meter_reader.filters:
-                    return Subscriptions((), filters)
-            for uuid, labels in self._reader.plugs(self._renderer.is_present):
-                if uuid in self.plan.stations:
-                    self._stations.restore_plugs(uuid, labels)
-            is_complete = self._may_search_first
-            self._stations.broker_read(self._meter_reader.meters, self.plan.stations, is_complete=is_complete)
-            self._meter_reader = None
-            self._is_restored = True
-        self._add_previous(self._reader.pop_entries())
+        self._restoration.complete(has_searched=self._may_search_first)
+        self._restoration.add_read_entries()
         migration = self._planned_migration()
-        if (migration.stages or migration.remaining) and (others := self.watch.next_subscriptions()):
+        unproven = self._restoration.unproven
+        is_clearing = migration.stages or migration.remaining or unproven.has_topics
+        if is_clearing and (others := self.watch.next_subscriptions(unproven.station_entries)):
             return others
         if self._may_search_first and not self.watch.others.is_outdated:
             self.watch.note_others_read()
@@ -197,37 +176,24 @@ class Publication:
         """
         if self._phase not in (Phase.MIGRATING, Phase.LIVE):
             return None
-        filters = self._next_filters()
-        if not filters and (topic_filter := self._reader.next_search()):
-            filters = (topic_filter,)
-        found = Subscriptions.of(filters) if filters else self.watch.next_subscriptions() or self._read_late_meters()
+        filters = self._restoration.next_search()
+        unproven = self._restoration.unproven.station_entries
+        found = Subscriptions.of(filters) if filters else self.watch.next_subscriptions(unproven)
+        if found is None and (late := self._restoration.next_late_meters()):
+            found = Subscriptions((), late)
         self._is_searching = found is not None
         if found is not None:
             return found
         self.watch.note_others_read()
-        if entries := self._reader.pop_entries():
-            self._add_previous(entries)
+        if self._restoration.add_read_entries():
             self._begin(self._planned_migration(), "searched")
-        return None
-
-    def _read_late_meters(self) -> Subscriptions | None:
-        """Return the subscription to the meters below previous base topics; start the meters when they are read."""
-        if not self._stations.are_meters_waiting:
-            return None
-        if self._meter_reader is None:
-            self._meter_reader = MeterReader(self._reader.station_entries)
-            if filters := self._meter_reader.filters:
-                return Subscriptions((), filters)
-        meters, self._meter_reader = self._meter_reader.meters, None
-        self._stations.broker_read(meters, self.plan.stations, is_complete=True, is_late=True)
         return None
 
     def closing(self) -> None:
         """Stop publishing; `offline` is the last message."""
         self._enter(Phase.CLOSING, "closing")
         self._outbox.drop_all()
-        infos = [self._renderer.bridge_info()] if self._is_recorded is False else []
-        self._outbox.put_first([*infos, *self._renderer.last_counts(), self.will()])
+        self._outbox.put_first([*self._own_entry.last_messages(), *self._renderer.last_counts(), self.will()])
 
     def handing_over(self) -> None:
         """Stop publishing after the pending changes; another member publishes everything else.
@@ -252,11 +218,8 @@ class Publication:
         self._outbox.drop_all()
         self.watch.reset()
         self._renderer.previous.release()
-        if self._connected_as:
-            self._renderer.previous.add(self._connected_as)
-            self._renderer.previous.add(self._renderer.bridge_entry())
-            self._connected_as = None
-        self._reader = self._new_reader()
+        self._own_entry.disconnected()
+        self._restoration.begin()
         self._migration = None
         self._stages.clear()
         self._clean_up.reset()
@@ -268,50 +231,17 @@ class Publication:
         self._renderer.previous.drop_stations()
         self._has_published = False
 
-    def _new_reader(self) -> ManifestReader:
-        plan = self.plan
-        return ManifestReader(
-            plan.client_id, plan.topics, self._renderer.previous.bridges, lambda entry: is_concerned(self.plan, entry)
-        )
-
-    def _add_previous(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            if part := part_to_clear(self.plan, entry):
-                self._renderer.previous.add(part)
-        self._renderer.previous.hold(self._reader.of_other_shards - {self.plan.topics})
-
-    def _next_filters(self, *, may_search: bool = False) -> tuple[str, ...]:
-        return self._reader.next_filters(self.plan.client_id, self.plan.topics, may_search=may_search)
-
-    def _record_bridge(self) -> None:
-        """Publish the bridge's entry as soon as its `info` is read, unless that has it: the will may come at any time.
-
-        The entry lists every base topic that this bridge has left and not cleared.
-        """
-        entries = self._reader.own_entries(self.plan.topics)
-        if entries is None or self._is_recorded is not None:
-            return
-        current = self._renderer.bridge_entry()
-        for entry in entries:
-            if not current.covers(entry):
-                self._renderer.previous.add(entry)
-        wanted = (current, *self._renderer.previous.bridges)
-        self._is_recorded = all(any(entry.covers(each) for entry in entries) for each in wanted)
-        if not self._is_recorded:
-            self._outbox.put_first([self._renderer.bridge_info()])
-
     # Messages
 
     def next_message(self) -> Message | None:
         """Return the next message to publish; `None` if none is pending."""
         message = self._outbox.next_message()
-        if self._recorded_info is not None and message == self._recorded_info:
-            self._recorded_info, message = None, self._outbox.next_message()
-        if message is None and self._phase is Phase.LIVE and self._may_clean_up:
-            message = self._clean_up.next_message()
+        if self._own_entry.early_info is not None and self._own_entry.is_repeated(message):
+            message = self._outbox.next_message()
+        if message is None and self._phase is Phase.LIVE and self._may_clear and self.watch.are_others_read:
+            message = self._clean_up.next_message(self._restoration.unproven)
         if message is not None and message.topic == self.plan.topics.info:
-            self._is_recorded = True
-            self._recorded_info = message if self._phase is Phase.RESTORING else None
+            self._own_entry.published(message, is_restoring=self._phase is Phase.RESTORING)
         return message
 
     @property
@@ -330,10 +260,6 @@ class Publication:
         self._renderer.is_discovery_complete = True
         self._outbox.put_change(BRIDGE_KEY, None)
         return True
-
-    @property
-    def _may_clean_up(self) -> bool:
-        return self._may_clear and bool(self._renderer.previous) and self.watch.are_others_read
 
     def stage_acknowledged(self) -> None:
         """Go on to the next stage: the current one is acknowledged, and consumers had time to process it."""
@@ -410,10 +336,11 @@ class Publication:
         self.watch.reconfigured()
         if self._phase not in (Phase.MIGRATING, Phase.LIVE):
             if self._has_published:
-                self._add_previous(superseded)
+                self._restoration.add_previous(superseded)
             self._has_published = False
             return
-        self._add_previous(superseded)
+        self._restoration.add_proven_entries()
+        self._restoration.add_previous(superseded)
         migration = self._planned_migration()
         is_other = (plan.topics, plan.client_id, plan.outputs) != (old.topics, old.client_id, old.outputs)
         if migration.stages or is_other or self._phase is Phase.MIGRATING:
@@ -439,16 +366,10 @@ class Publication:
         old, old_stations = self._renderer.bridge_entry(), self.plan.stations
         self._renderer.plan = plan
         self._stations.replace(old_stations, plan.stations, plan.rules)
-        if self._is_restored:
-            added = [uuid for uuid in plan.stations if uuid not in old_stations]
-            self._stations.broker_read({}, added, is_complete=True)
-        new = self._renderer.bridge_entry()
+        self._restoration.stations_added([uuid for uuid in plan.stations if uuid not in old_stations])
         if self._phase is not Phase.OFFLINE:
             self._renderer.previous.add(old)
-        if (new.topics, new.client_id) != (old.topics, old.client_id):
-            self._is_recorded = None
-        elif new != old and self._is_recorded:
-            self._is_recorded = False
+        self._own_entry.switched(old)
 
     def _publish_first(self, migration: Migration, keys: Iterable[str]) -> None:
         """Queue stations, or the bridge's entry, to be published completely, before topics are cleared."""

@@ -101,10 +101,10 @@ class Renderer:
             topic: The topic of the `info` that lists the entries, whose station has been published completely.
         """
         if topic == self.plan.topics.info:
-            return self._obsolete(self.previous.bridges_to_clear, frozenset())
+            return self.obsolete(self.previous.bridges_to_clear)
         owner = self._owner(topic)
         published = self._published_topics(owner) if owner else frozenset()
-        return self._obsolete(self.previous.at(topic), published | {topic})
+        return self.obsolete(self.previous.at(topic), published | {topic})
 
     def info(self, topic: str) -> Message:
         """Return the `info` to publish on its topic; an empty message if there is no entry for the topic."""
@@ -167,15 +167,14 @@ class Renderer:
         """Return the topics of an entry's station that other bridges claim."""
         return self.claimed_topics(entry.uuid) if isinstance(entry, StationEntry) else frozenset()
 
-    def _obsolete(self, entries: Iterable[Entry], published: frozenset[str]) -> list[str]:
-        """Return the obsolete topics of previous entries, except for published ones."""
-        obsolete = (
-            topic
-            for entry in entries
-            for topic in obsolete_topics(entry, self.successor(entry))
-            if topic not in self.claimed(entry)
-        )
-        return [topic for topic in dict.fromkeys(obsolete) if topic not in published]
+    def obsolete(self, entries: Iterable[Entry], published: Container[str] = ()) -> list[str]:
+        """Return the obsolete topics of previous entries, except for published ones, and those of other bridges."""
+        obsolete: dict[str, None] = {}
+        for entry in entries:
+            claimed = self.claimed(entry)
+            topics = obsolete_topics(entry, self.successor(entry))
+            obsolete.update(dict.fromkeys(topic for topic in topics if topic not in claimed))
+        return [topic for topic in obsolete if topic not in published]
 
     def last_counts(self) -> Iterator[Message]:
         """Yield the meters that have counted since they were published; call it before `offline`."""

@@ -12,8 +12,9 @@ rules:
   a loop, nothing can be found out: `is_echo`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from evse_mqtt_bridge.publishing.manifest import StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge
@@ -120,12 +121,17 @@ class Watch:
         if self.others.is_outdated:
             self.are_others_read = False
 
-    def next_subscriptions(self) -> Subscriptions | None:
-        """Return the subscriptions to what other bridges claim, if there is anything to read."""
+    def next_subscriptions(self, entries: Iterable[StationEntry]) -> Subscriptions | None:
+        """Return the subscriptions to what other bridges claim, if there is anything to read.
+
+        Args:
+            entries: Entries whose topics may have to be cleared, in addition to the previous ones.
+        """
         bases = self.others.pop_unread()
         if not bases:
             return None
-        self._former = frozenset(entry.uuid for entry in self._renderer.previous if isinstance(entry, StationEntry))
+        previous = (entry for entry in self._renderer.previous if isinstance(entry, StationEntry))
+        self._former = frozenset(entry.uuid for entry in chain(previous, entries))
         return Subscriptions(tuple(base.availability for base in bases), tuple(base.manifest_filter for base in bases))
 
     def _is_relevant(self, uuid: str) -> bool:

@@ -101,6 +101,10 @@ class PlainLocation:
         """Return `None`, because values do not name their publisher."""
         return None
 
+    def is_being_cleared(self, payload: bytes) -> bool:  # noqa: ARG002  # the protocol
+        """Return false: plain topics are cleared in one step."""
+        return False
+
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
         """Yield the topics of each plug whose `state` has exactly the keys of the contract, and of its station."""
         for topic, payload in retained.items():

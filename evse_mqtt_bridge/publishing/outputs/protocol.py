@@ -95,6 +95,9 @@ class Location(Protocol):
     def publisher(self, payload: bytes) -> Topics | None:
         """Return the base topic of the bridge that published a payload; `None` if it names none."""
 
+    def is_being_cleared(self, payload: bytes) -> bool:
+        """Return whether a retained payload is only published before its topic is cleared, and names no bridge."""
+
     def bridge_rows(self, client_id: str) -> Iterator[TopicRow]:
         """Yield a catalogue row for each topic of the bridge itself."""
 

@@ -11,7 +11,7 @@ from evse_mqtt_bridge.publishing.contract import Kind, Subject, TopicRow
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.device_ids import is_escaped, uuids
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN, Form
-from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import placeholder, unload
+from evse_mqtt_bridge.publishing.outputs.homeassistant.migration import is_migration, placeholder, unload
 from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location
 from evse_mqtt_bridge.publishing.payloads import json_object
 from evse_mqtt_bridge.publishing.topics import Topics, is_prefix
@@ -19,7 +19,9 @@ from evse_mqtt_bridge.publishing.topics import Topics, is_prefix
 __all__ = ["DiscoveryLocation"]
 
 _ORIGIN = json.dumps({"origin": {"name": ORIGIN}}, separators=(",", ":"))[1:-2].encode()
-_AVAILABILITY = re.compile(rb'"((?:[^"\\]|\\.)*)/bridge/availability"')
+_AVAILABILITY = re.compile(rb'/bridge(?:/[1-9]\d?)?/availability"')
+_LONGEST_BASE = 2000
+"""Maximum number of bytes of a base topic in JSON."""
 
 _IDS = "escaped"
 """The mark of an entry whose topics have escaped uuids: see device_ids.py."""
@@ -117,8 +119,13 @@ class DiscoveryLocation:
         """Return the base topic of the bridge whose availability a discovery payload of this program names."""
         if _ORIGIN not in payload or not (match := _AVAILABILITY.search(payload)):
             return None
-        base = json_object(b'{"base":"' + match[1] + b'"}').get("base")
+        text = _end_of_json_text(payload[: match.start()][-_LONGEST_BASE:])
+        base = json_object(b'{"base":"' + text + b'"}').get("base")
         return Topics(base) if isinstance(base, str) and is_prefix(base) else None
+
+    def is_being_cleared(self, payload: bytes) -> bool:
+        """Return whether a payload is one of a change of the form, which names no bridge and precedes the clearing."""
+        return is_migration(payload)
 
     def recognized(self, retained: Mapping[str, bytes], topics: Topics) -> Iterator[str]:
         """Yield the discovery topics of this program whose entities depend on the bridge's availability topic."""
@@ -157,3 +164,13 @@ class DiscoveryLocation:
             quality="",
             time="",
         )
+
+
+def _end_of_json_text(payload: bytes) -> bytes:
+    """Return what follows the last quotation mark that is not escaped; a regular expression takes quadratic time."""
+    end = len(payload)
+    while (end := payload.rfind(b'"', 0, end)) >= 0:
+        before = payload[:end]
+        if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
+            return payload[end + 1 :]
+    return b""

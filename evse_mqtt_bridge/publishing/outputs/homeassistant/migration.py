@@ -24,12 +24,15 @@ from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import ORIGIN
 from evse_mqtt_bridge.publishing.payloads import json_payload
 
-__all__ = ["placeholder", "unload"]
+__all__ = ["is_migration", "placeholder", "unload"]
+
+_UNLOAD = b'{"migrate_discovery":true}'
+_PLACEHOLDER = b'"components":{"migration":{"platform":"tag",'
 
 
 def unload(topics: Iterable[str]) -> tuple[Message, ...]:
     """Return the messages of step 1, which unload the entities of both forms, and keep their registry entries."""
-    return tuple(Message(topic, b'{"migrate_discovery":true}', JSON) for topic in topics)
+    return tuple(Message(topic, _UNLOAD, JSON) for topic in topics)
 
 
 def placeholder(topics: Iterable[str]) -> tuple[Message, ...]:
@@ -44,6 +47,11 @@ def placeholder(topics: Iterable[str]) -> tuple[Message, ...]:
     entities are kept, and Home Assistant warns once if that device is removed before its next restart.
     """
     return tuple(_placeholder(topic) for topic in topics if _is_device(topic))
+
+
+def is_migration(payload: bytes) -> bool:
+    """Return whether a retained payload is one of the steps 1 and 2: the migration was interrupted, or is under way."""
+    return payload == _UNLOAD or _PLACEHOLDER in payload
 
 
 def _is_device(topic: str) -> bool:

@@ -25,7 +25,7 @@ __all__ = ["ACKNOWLEDGE_LIMIT", "OneShotClient", "one_shot_client"]
 _PACKET_LIMIT = 1024 * 1024
 """Maximum size of a packet, in bytes: topics to clear may have large payloads, such as labels."""
 
-_PAUSES = Pauses(without_marker=2.0, limit=300.0, size_limit=1024 * 1024 * 1024)
+_PAUSES = Pauses(without_marker=2.0, limit=300.0, size_limit=1024 * 1024 * 1024, search_limit=64 * 1024 * 1024)
 """All topics of a bridge, with their values: more than a bridge reads when it starts."""
 
 ACKNOWLEDGE_LIMIT = 30.0

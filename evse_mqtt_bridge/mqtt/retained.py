@@ -11,6 +11,9 @@ It ends a read at the first of these:
 - The marker is lost. Mosquitto drops every packet above `max_queued_messages` (1000) that the socket does not take.
   Retained messages are then lost, too, so the reader subscribes again, once, which delivers all of them again.
 - The limits of time and size, against floods.
+
+Anybody can flood the search for other bridges, which is part of a read with the manifest of the bridge itself. So the
+search has a limit of its own. Above that limit, or if the marker is lost, the reader subscribes to the others alone.
 """
 
 import asyncio
@@ -20,8 +23,12 @@ from enum import Enum
 
 from evse_mqtt_bridge.mqtt.connection import Connection
 from evse_mqtt_bridge.publishing.message import Message
+from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics, matcher
 
-__all__ = ["PAUSES", "End", "Pauses", "RetainedReader"]
+__all__ = ["PAUSES", "SEARCH_FILTERS", "End", "Pauses", "RetainedReader"]
+
+SEARCH_FILTERS = frozenset(Topics.bridge_info_filters())
+"""The filters of the search for other bridges, and for base topics that this bridge has left."""
 
 
 class End(Enum):
@@ -45,6 +52,7 @@ class Pauses:
         lost_marker: Seconds without a message after which the marker counts as lost.
         limit: Maximum duration of a read, in seconds.
         size_limit: Maximum size of the messages of a read, in bytes; 20,000 stations have about 14 MB.
+        search_limit: The same for the search; one bridge has about 500 bytes.
     """
 
     after_marker: float = 0.2
@@ -53,7 +61,10 @@ class Pauses:
     lost_marker: float = 2.0
     limit: float = 30.0
     size_limit: int = 64 * 1024 * 1024
+    search_limit: int = 4 * 1024 * 1024
 
+
+_SEARCHED = f"/{BRIDGE}/info"
 
 PAUSES = Pauses()
 """The times and limits of the bridge itself."""
@@ -80,36 +91,47 @@ class RetainedReader:
     rejected: list[str] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _missing: set[str] | None = None
-    _tokens: set[bytes] = field(default_factory=set)
+    _token: bytes = b""
+    _token_count: int = 0
     _has_returned: bool = False
     _was_overtaken: bool = False
     _is_denied: bool = False
+    _is_wanted: Callable[[str], bool] = field(default_factory=lambda: matcher(()))
+    _is_search: bool = False
     _size: int = 0
+    _search_size: int = 0
     _last_arrival: float = 0.0
 
     def received(self, topic: str, payload: bytes, *, retained: bool) -> bool:
         """Note a message of the connection; return whether it is a retained one, within the limits of the read."""
         now = asyncio.get_running_loop().time()
         if not retained:
-            if topic == self.marker_topic and payload in self._tokens and not self._has_returned:
+            if topic == self.marker_topic and payload == self._token and not self._has_returned:
                 self._has_returned, self._last_arrival = True, now
                 self._changed.set()
             return False
         self._last_arrival = now
+        size = len(topic) + len(payload)
+        if self._is_wanted(topic):
+            self._size += size
+        elif self._is_search and topic.endswith(_SEARCHED):
+            self._search_size += size
+        else:
+            return False  # the rest of an earlier read
         self._was_overtaken |= self._has_returned
-        self._size += len(topic) + len(payload)
         if self._missing is not None:
             self._missing.discard(topic)
-        if self._missing == set() or self._size > self.pauses.size_limit:
+        if self._missing == set() or self._is_too_much:
             self._changed.set()
-        return self._size <= self.pauses.size_limit
+        return not self._is_too_much
+
+    @property
+    def _is_too_much(self) -> bool:
+        return self._size > self.pauses.size_limit or self._search_size > self.pauses.search_limit
 
     async def read(self, filters: Iterable[str]) -> End:
         """Subscribe, and wait until all retained messages have arrived; return why the wait ended."""
         filters = list(filters)
-        self._missing = None if any(set(name) & set("+#") for name in filters) else set(filters)
-        self._has_returned = self._was_overtaken = False
-        self._size = 0
         try:
             async with asyncio.timeout(self.pauses.limit):
                 end = await self._read(filters)
@@ -120,13 +142,28 @@ class RetainedReader:
         return end
 
     async def _read(self, filters: list[str]) -> End:
+        search = [each for each in filters if each in SEARCH_FILTERS]
+        others = [each for each in filters if each not in SEARCH_FILTERS]
         end = await self._attempt(filters)
+        if end is End.TOO_MUCH and search and others:
+            self.connection.unsubscribe(search)
+            rejected = self.rejected
+            end = await self._attempt(others)
+            self.rejected = [*rejected, *self.rejected]
+            return End.TOO_MUCH if end is End.COMPLETE else end
         if end is End.GUESSED and self.marker_topic and not self._is_denied:
-            end = await self._attempt(filters)
+            end = await self._attempt(others or search)
+            if end is End.COMPLETE and others and search:
+                end = await self._attempt(search)
         return end
 
     async def _attempt(self, filters: list[str]) -> End:
         """Subscribe and wait once."""
+        self._is_wanted = matcher(each for each in filters if each not in SEARCH_FILTERS)
+        self._is_search = not SEARCH_FILTERS.isdisjoint(filters)
+        self._missing = None if any(set(name) & set("+#") for name in filters) else set(filters)
+        self._has_returned = self._was_overtaken = False
+        self._size = self._search_size = 0
         has_marker = bool(self.marker_topic) and not self._is_denied
         rejected = set(await self.subscribe([*filters, *([self.marker_topic] if has_marker else [])]))
         self.rejected = [name for name in filters if name in rejected]
@@ -146,9 +183,9 @@ class RetainedReader:
         return end
 
     def _publish_marker(self) -> None:
-        token = f"{int(self.chance() * 2**53):x}-{len(self._tokens)}".encode()
-        self._tokens.add(token)
-        accepted = self.connection.publish_marker(Message(self.marker_topic, token, retain=False, qos=1))
+        self._token = f"{int(self.chance() * 2**53):x}-{self._token_count}".encode()
+        self._token_count += 1
+        accepted = self.connection.publish_marker(Message(self.marker_topic, self._token, retain=False, qos=1))
         accepted.add_done_callback(self._marker_answered)
 
     def _marker_answered(self, accepted: asyncio.Future[bool]) -> None:
@@ -160,7 +197,7 @@ class RetainedReader:
         """Return why the read ends; `None` while it goes on."""
         if self.connection.disconnected.done():
             return End.DISCONNECTED
-        if self._size > self.pauses.size_limit:
+        if self._is_too_much:
             return End.TOO_MUCH
         if self._missing == set():
             return End.COMPLETE

@@ -6,15 +6,12 @@ from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.domain.events import Listener, RestoreUncertain, SubscriptionRejected
 from evse_mqtt_bridge.mqtt.connection import Connection
-from evse_mqtt_bridge.mqtt.retained import End, Pauses, RetainedReader
+from evse_mqtt_bridge.mqtt.retained import SEARCH_FILTERS, End, Pauses, RetainedReader
 from evse_mqtt_bridge.publishing.suspects import MOST_FILTERS, FilterSuspects
-from evse_mqtt_bridge.publishing.topics import Topics
 
 __all__ = ["Subscriber"]
 
 _UNCERTAIN = frozenset({End.GUESSED, End.TOO_MUCH, End.TOO_LONG})
-
-_SEARCH_FILTERS = frozenset(Topics.bridge_info_filters())
 
 
 @dataclass(slots=True)
@@ -95,11 +92,11 @@ class Subscriber:
 
     def closed(self, filters: Iterable[str]) -> None:
         """Note that the broker closed the connection at a SUBSCRIBE with these filters."""
-        self.may_search_first &= _SEARCH_FILTERS.isdisjoint(filters)
+        self.may_search_first &= SEARCH_FILTERS.isdisjoint(filters)
         if given_up := self._suspects.closed(filters, is_optional=self._is_optional):
             self._report([given_up])
-            if given_up in _SEARCH_FILTERS:  # each further one would cost another connection
-                self._suspects.give_up(_SEARCH_FILTERS)
+            if given_up in SEARCH_FILTERS:  # each further one would cost another connection
+                self._suspects.give_up(SEARCH_FILTERS)
 
     async def _subscribe(self, filters: list[str]) -> list[str]:
         """Subscribe, suspects one by one; return the filters that the broker rejected.

@@ -1,13 +1,14 @@
 """Builds and reads the plain topics; outputs/homeassistant/ builds those of discovery."""
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from evse_mqtt_bridge.publishing.contract import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS
 
-__all__ = ["BRIDGE", "PlugTopic", "StationTopic", "Topics", "covers", "is_prefix"]
+__all__ = ["BRIDGE", "PlugTopic", "StationTopic", "Topics", "covers", "is_prefix", "matcher"]
 
 BRIDGE = "bridge"
 """The level below the base topic for the bridge itself; no station may have it as its alias."""
@@ -131,6 +132,16 @@ def covers(topic_filter: str, topic: str) -> bool:
         if index >= len(levels) or level not in ("+", levels[index]):
             return False
     return len(filter_levels) == len(levels)
+
+
+def matcher(topic_filters: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that returns whether any of these subscriptions covers a topic; faster than `covers`."""
+    filters = list(topic_filters)
+    topics = frozenset(each for each in filters if not set(each) & set("+#"))
+    patterns = (re.escape(each) for each in filters if each not in topics)
+    wild = (each.replace(r"\+", "[^/]*").replace(r"/\#", "(?:/.*)?") for each in patterns)
+    pattern = re.compile("|".join(wild).replace(r"\#", ".*") or "(?!)", re.DOTALL)
+    return lambda topic: topic in topics or pattern.fullmatch(topic) is not None
 
 
 def is_prefix(text: str) -> bool:

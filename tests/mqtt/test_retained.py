@@ -137,6 +137,36 @@ async def test_flood_ends_the_read() -> None:
         assert len(topics) < 10
 
 
+def _infos(count: int) -> list[bytes]:
+    return [publish(f"forged{number}/bridge/info", b"x" * 100) for number in range(count)]
+
+
+async def test_flooded_search_is_given_up_and_the_rest_read_again() -> None:
+    """Also if the marker of the first subscription comes while the second one is under way."""
+    pauses = replace(_PAUSES, search_limit=1000, overtaken=0.05)
+    broker = _Broker(before=[*_infos(100), *_entries(5)])
+    async with _reading(broker, pauses) as (reader, topics):
+        assert await reader.read(["evse/+/info", "+/bridge/info"]) is End.TOO_MUCH
+        assert broker.subscriptions == 2
+        assert set(topics) >= {f"evse/{number}/info" for number in range(5)}
+        assert sum(topic.startswith("forged") for topic in topics) < 10
+        assert await reader.read(["evse/+/info"]) is End.COMPLETE, "what is left of the flood does not count"
+
+
+async def test_search_within_its_limit_needs_one_subscription() -> None:
+    broker = _Broker(before=[*_infos(100), *_entries(5)])
+    async with _reading(broker) as (reader, topics):
+        assert await reader.read(["evse/+/info", "+/bridge/info"]) is End.COMPLETE
+        assert (len(topics), broker.subscriptions) == (105, 1)
+
+
+async def test_search_is_read_alone_after_a_lost_marker() -> None:
+    broker = _Broker(before=_entries(5), lost=1)
+    async with _reading(broker) as (reader, topics):
+        assert await reader.read(["evse/+/info", "+/bridge/info"]) is End.COMPLETE
+        assert (len(topics), broker.subscriptions) == (5, 3)
+
+
 async def test_endless_delivery_ends_the_read() -> None:
     pauses = replace(_PAUSES, limit=0.5)
     async with _reading(_Broker(after=_entries(1000), pause=0.02), pauses) as (reader, _):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.publishing.contract import PLUG_FIELDS, STATION_FIELDS
-from evse_mqtt_bridge.publishing.topics import PlugTopic, StationTopic, Topics, covers
+from evse_mqtt_bridge.publishing.topics import PlugTopic, StationTopic, Topics, covers, matcher
 
 _bases = st.sampled_from(["evse", "site/evse", "a/b/c", "bridge", "evse/bridge"])
 _ids = st.sampled_from(["25104c56d7f848af830af4300193efb3", "garage-north", "état", "info", "availability", "state"])
@@ -78,3 +78,16 @@ def test_read_rejects_topics_outside_the_contract(topic: str) -> None:
 )
 def test_covers_follows_mqtt(topic_filter: str, topic: str, *, covered: bool) -> None:
     assert covers(topic_filter, topic) is covered
+
+
+_levels = st.lists(st.sampled_from(["a", "b", "", "a.b"]), min_size=1, max_size=4).map("/".join)
+_filters = st.builds(
+    lambda levels, end: "/".join([*levels, *end]),
+    st.lists(st.sampled_from(["a", "b", "+", "", "a.b"]), min_size=1, max_size=4),
+    st.sampled_from([[], ["#"]]),
+)
+
+
+@given(st.lists(_filters, max_size=3), _levels)
+def test_matcher_agrees_with_covers(filters: list[str], topic: str) -> None:
+    assert matcher(filters)(topic) is any(covers(each, topic) for each in filters)

@@ -63,15 +63,13 @@ def _fleet_errors(fleet: Fleet, mqtt: Mqtt) -> Iterator[Issue]:
         yield Issue(
             ("mqtt", "client_id"), f"must have at most {longest} characters with [fleet], as shards append their number"
         )
-    if fleet.engine == "kubernetes":
-        yield Issue(("fleet", "engine"), 'must be "etcd" or "static": this version cannot run the others yet')
     match fleet.engine:
         case "static":
             yield from _static_errors(fleet)
         case "etcd":
             yield from _etcd_errors(fleet)
-        case "kubernetes" if len(fleet.endpoints) > 1:
-            yield Issue(("fleet", "endpoints"), "must have one URL at most: that of the API server")
+        case "kubernetes":
+            yield from _kubernetes_errors(fleet)
     yield from _fleet_tls_errors(fleet)
 
 
@@ -90,6 +88,13 @@ def _etcd_errors(fleet: Fleet) -> Iterator[Issue]:
         yield Issue(("fleet", key), "requires fleet.username; set it as well")
     if fleet.username and fleet.password is None:
         yield Issue(("fleet", "username"), "requires fleet.password_file; set it as well")
+
+
+def _kubernetes_errors(fleet: Fleet) -> Iterator[Issue]:
+    if len(fleet.endpoints) > 1:
+        yield Issue(("fleet", "endpoints"), "must have one URL at most: that of the API server")
+    if fleet.password is not None and not fleet.password_file:
+        yield Issue(("fleet", "password"), "must be in a file, because tokens are replaced; set fleet.password_file")
 
 
 def _fleet_tls_errors(fleet: Fleet) -> Iterator[Issue]:

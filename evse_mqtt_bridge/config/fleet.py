@@ -55,7 +55,8 @@ class Fleet(Section):
     password: Password | None = None
     """Password for `username`."""
     password_file: File = ""
-    """File with the password, as an alternative to `password`. A newline at the end is ignored."""
+    """File with the password, as an alternative to `password`. A newline at the end is ignored. With "kubernetes", the
+    file with a token; default: that of the service account."""
     tls: FleetTls | None = None
     """Files for https endpoints."""
 

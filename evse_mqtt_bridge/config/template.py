@@ -22,7 +22,7 @@ _EXAMPLES: Mapping[str, object] = {
     "mqtt.tls.cert_file": "bridge.pem",
     "mqtt.tls.key_file": "bridge.key",
     "mqtt.tls.server_name": "broker.example.com",
-    "fleet.engine": "static",
+    "fleet.engine": "etcd",
     "fleet.endpoints": ["https://192.0.2.11:2379", "https://192.0.2.12:2379"],
     "fleet.member": "bridge-1",
     "fleet.name": "evse",

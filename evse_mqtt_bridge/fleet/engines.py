@@ -68,7 +68,8 @@ def _kubernetes(fleet: Fleet, identity: Identity, service_account: Path, environ
         ca_file = tls.ca_file or str(service_account / "ca.crt")
         context = client_context("fleet.tls", ca_file, tls.cert_file, tls.key_file)
     limit = min(CALL_LIMIT, identity.ttl / 4)
-    return Kubernetes(KubernetesApi(url, namespace, service_account / "token", limit, context), identity)
+    token_file = Path(fleet.password_file) if fleet.password_file else service_account / "token"
+    return Kubernetes(KubernetesApi(url, namespace, token_file, limit, context), identity)
 
 
 def _login(fleet: Fleet) -> EtcdLogin | None:

@@ -160,8 +160,8 @@ class KubernetesApi:
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or "it is not ASCII text"
             raise EngineRefusedError(
-                f"{self._token_file}, the token of the service account, cannot be read: {reason}; "
-                "set automountServiceAccountToken: true"
+                f"{self._token_file}, the token for the Kubernetes API, cannot be read: {reason}; "
+                "in a pod, set automountServiceAccountToken: true"
             ) from None
 
     def _exception(self, answer: Answer) -> Exception:

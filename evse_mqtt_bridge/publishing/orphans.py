@@ -1,9 +1,10 @@
 """Orphans: retained topics of this bridge that its configuration does not have; `purge` lists and clears them.
 
 Three things prove that a topic belongs to the bridge: a manifest entry that names its client id; a plug's `state` whose
-keys are exactly those of the contract; a discovery payload of its origin that names its availability topic. No other
-topic is touched. A base topic belongs to one bridge, even after a change of its client id. Another bridge may use a
-base topic below it. Base topics that the bridge left are searched as well, if the broker has an entry that names them.
+keys are exactly those of the contract; a discovery payload of its origin that names its availability topic. The topics
+of the members of a fleet belong to the bridge of the base topic. No other topic is touched. A base topic belongs to one
+bridge, even after a change of its client id. Another bridge may use a base topic below it. Base topics that the bridge
+left are searched as well, if the broker has an entry that names them.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -111,7 +112,8 @@ def online_topic(retained: Mapping[str, bytes], ownership: Ownership) -> str:
     """
     if _belongs_to_another_bridge(retained, ownership):
         return ""
-    topics = (ownership.topics.of_shard(shard).availability for shard in range(MOST_SHARDS))
+    topics = [ownership.topics.of_shard(shard).availability for shard in range(MOST_SHARDS)]
+    topics += [topic for topic in retained if ownership.topics.is_of_member(topic)]
     return next((topic for topic in topics if retained.get(topic) == b"online"), "")
 
 
@@ -131,6 +133,7 @@ def _owned(retained: Mapping[str, bytes], ownership: Ownership) -> set[str]:
             topic for location in ownership.searched for topic in location.recognized(retained, ownership.topics)
         )
         own.update(ownership.bridge_entry.all_topics())
+        own.update(topic for topic in retained if ownership.topics.is_of_member(topic))
     return (own & retained.keys()) | _unreadable(found, retained)
 
 
@@ -164,4 +167,8 @@ def _kept(retained: Mapping[str, bytes], ownership: Ownership) -> frozenset[str]
         parsed = ownership.topics.read(topic)
         if parsed is not None and parsed.station in by_topic_id and parsed.station not in recorded:
             kept.add(topic)
+    # A member that stops clears its topic, so any other value is of a member that was lost.
+    kept.update(
+        topic for topic, payload in retained.items() if payload == b"online" and ownership.topics.is_of_member(topic)
+    )
     return frozenset(kept)

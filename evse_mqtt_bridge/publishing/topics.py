@@ -88,7 +88,15 @@ class Topics:
 
     def member(self, name: str) -> str:
         """Return the topic of the availability of a member."""
-        return f"{self.base}/{BRIDGE}/members/{name}"
+        return f"{self._members}{name}"
+
+    def is_of_member(self, topic: str) -> bool:
+        """Return whether a topic is the availability of a member."""
+        return topic.startswith(self._members) and "/" not in topic.removeprefix(self._members)
+
+    @property
+    def _members(self) -> str:
+        return f"{self.base}/{BRIDGE}/members/"
 
     @property
     def shard_info_filters(self) -> tuple[str, ...]:

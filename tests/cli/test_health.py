@@ -167,6 +167,17 @@ def test_health_page_disabled_asks_only_the_broker(
     assert listener.paths == []
 
 
+@pytest.mark.parametrize(("payload", "result"), [("online", (0, "online")), ("offline", (69, "member m1 is offline"))])
+def test_health_of_a_member_is_its_own_availability(
+    tmp_path: Path, tables: dict[str, Any], observer: Observer, payload: str, result: tuple[int, str]
+) -> None:
+    tables["http"] = {"enabled": False}
+    tables["fleet"] = {"engine": "etcd", "endpoints": ["http://127.0.0.1:1"], "member": "m1"}
+    observer.publish(AVAILABILITY, "offline", retain=True)
+    observer.publish("evse/bridge/members/m1", payload, retain=True)
+    assert _health(tmp_path, tables) == result
+
+
 def test_health_no_bridge_no_broker_names_the_broker(tmp_path: Path, tables: dict[str, Any], broker: Mosquitto) -> None:
     broker.stop()
     code, text = _health(tmp_path, tables)

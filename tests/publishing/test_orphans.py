@@ -205,3 +205,13 @@ def test_online_topic_is_the_bridges_own_availability() -> None:
     assert not online_topic({**retained, "evse/bridge/availability": b"offline"}, owned)
     assert not online_topic({}, owned)
     assert not online_topic(_published(_NORTH, client_id="another"), owned)
+
+
+def test_topic_of_a_lost_member_is_an_orphan() -> None:
+    lost, alive = "evse/bridge/members/m1", "evse/bridge/members/m2"
+    retained = {**_published(_NORTH), lost: b"offline", alive: b"online", f"{lost}/x": b"offline"}
+    retained["evse/bridge/availability"] = b"offline"
+    assert orphans(retained, _ownership(_NORTH)) == [lost]
+    assert {lost, alive} <= set(orphans(retained, _ownership(_NORTH), everything=True))
+    assert online_topic(retained, _ownership(_NORTH)) == alive
+    assert orphans({lost: b"offline", **_published(_NORTH, client_id="another")}, _ownership(_NORTH)) == []

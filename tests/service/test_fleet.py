@@ -1,9 +1,10 @@
-"""Members of a fleet that share the stations through etcd, as processes, with a real broker."""
+"""Members of a fleet that share the stations through an engine, as processes, with a real broker."""
 
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, run_c
 from tests.harness.cloud import EXAMPLE_PLUGS, plug_object
 from tests.harness.configuration import config_tables, station_table, write_config
 from tests.harness.etcd import EtcdServer
+from tests.harness.kubernetes import KubernetesServer
+from tests.harness.loop_thread import LoopThread
 from tests.service.conftest import Start
 
 UUIDS = [f"station-{number}" for number in range(8)]
@@ -40,11 +43,36 @@ class _Members:
 
 @pytest.fixture
 def members(tmp_path: Path, broker: Mosquitto, cloud: CloudServer, etcd: EtcdServer, bridge_process: Start) -> _Members:
+    """Members with etcd."""
+    return _members({"engine": "etcd", "endpoints": [etcd.url]}, tmp_path, broker, cloud, bridge_process)
+
+
+@pytest.fixture
+def pods(tmp_path: Path, broker: Mosquitto, cloud: CloudServer, bridge_process: Start) -> Iterator[_Members]:
+    """Members with Leases of a Kubernetes API server."""
+    loop, server = LoopThread(), KubernetesServer()
+    loop.start()
+    loop.call(server.__aenter__())
+    (tmp_path / "token").write_text("token")
+    engine = {
+        "engine": "kubernetes",
+        "endpoints": [server.url],
+        "namespace": "evse",
+        "password_file": str(tmp_path / "token"),
+    }
+    yield _members(engine, tmp_path, broker, cloud, bridge_process)
+    loop.call(server.__aexit__())
+    loop.stop()
+
+
+def _members(
+    engine: dict[str, Any], tmp_path: Path, broker: Mosquitto, cloud: CloudServer, bridge_process: Start
+) -> _Members:
     for uuid in UUIDS:
         cloud.answer(uuid, [plug_object(evse_uuid=uuid)], token=f"token-{uuid}")
 
     def configure(name: str, uuids: list[str], shards: int) -> Path:
-        fleet = {"engine": "etcd", "endpoints": [etcd.url], "shards": shards, "ttl": _TTL, "member": name}
+        fleet = {**engine, "shards": shards, "ttl": _TTL, "member": name}
         stations = [station_table(uuid) for uuid in uuids]
         polling = {"interval": 1, "stale_after": 0}
         tables = config_tables(broker, cloud, stations, polling=polling, fleet=fleet)
@@ -146,3 +174,19 @@ def test_drained_member_hands_over_all_its_shards(members: _Members, observer: O
     observer.wait(lambda: _all_online(observer), 60)
     observer.sync()
     assert _offline(observer, start) == []
+
+
+def test_survivor_of_a_killed_pod_runs_all_shards(pods: _Members, cloud: CloudServer, observer: Observer) -> None:
+    first, second = pods.start("m1"), pods.start("m2")
+    observer.wait(lambda: _all_online(observer), 60, "all shards")
+    first.wait_for_line("running a shard", 30)
+    second.wait_for_line("running a shard", 30)
+    start = observer.count
+    first.kill()
+    second.wait_for_line("running a shard.*previous=m1", 60)
+    observer.wait(_polled_since(cloud), 60, "polls of all stations")
+    observer.sync()
+    assert [topic for topic in _offline(observer, start) if "members" not in topic] == []
+    second.stop(60)
+    observer.sync()
+    assert {_shard_topic(shard) for shard in range(_SHARDS)} <= set(_offline(observer, start))

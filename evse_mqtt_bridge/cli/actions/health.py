@@ -106,7 +106,7 @@ def _not_a_bridge(address: str) -> UnavailableError:
 
 
 def _ask_broker(config: Path | None) -> str:
-    """Return the bridge's retained availability if it is `online`; with static shards, that of each of its shards.
+    """Return the bridge's retained availability if it is `online`; in a fleet, that of its member or static shards.
 
     Raises:
         UnavailableError: The availability is not `online`, or the broker does not answer.
@@ -114,21 +114,25 @@ def _ask_broker(config: Path | None) -> str:
     """
     import asyncio  # noqa: PLC0415  # only this case needs an MQTT client
 
-    for shard, availability in asyncio.run(_retained_availability(config)).items():
+    for name, availability in asyncio.run(_retained_availability(config)).items():
         if availability != "online":
-            name = f"shard {shard}" if shard else "the bridge"
             raise UnavailableError(f"{name} is {availability or 'not known to the broker'}")
     return "online"
 
 
-async def _retained_availability(config: Path | None) -> dict[int, str]:
-    """Return the availability of each shard of this process."""
+async def _retained_availability(config: Path | None) -> dict[str, str]:
+    """Return the availability of what runs in this process, by name."""
     from evse_mqtt_bridge.config.shard_settings import shares  # noqa: PLC0415  # as above
     from evse_mqtt_bridge.mqtt.one_shot import one_shot_client  # noqa: PLC0415  # as above
     from evse_mqtt_bridge.publishing.topics import Topics  # noqa: PLC0415  # as above
 
     loaded = load_config(config).config
-    topics = {shard: Topics(loaded.mqtt.base_topic, shard).availability for shard in shares(loaded)}
+    base, fleet = loaded.mqtt.base_topic, loaded.fleet
+    if fleet is not None and fleet.engine != "static":
+        topics = {f"member {fleet.member_name}": Topics(base).member(fleet.member_name)}
+    else:
+        names = {shard: f"shard {shard}" if shard else "the bridge" for shard in shares(loaded)}
+        topics = {name: Topics(base, shard).availability for shard, name in names.items()}
     async with one_shot_client(loaded.mqtt, "health") as client:
         retained = await client.retained([*topics.values()], has_marker=False)  # it runs every 30 s in a container
-        return {shard: retained.get(topic, b"").decode(errors="replace") for shard, topic in topics.items()}
+        return {name: retained.get(topic, b"").decode(errors="replace") for name, topic in topics.items()}

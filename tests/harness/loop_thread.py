@@ -62,7 +62,9 @@ class LoopThread:
             await asyncio.sleep(0)
         if server is not None:
             server.close()
-        while tasks := self._tasks - {asyncio.current_task()}:
+        own = asyncio.current_task()
+        # without those that are done: since Python 3.12, gather() may return before the loop discards them
+        while tasks := [task for task in self._tasks if task is not own and not task.done()]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

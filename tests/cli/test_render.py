@@ -64,6 +64,31 @@ def test_listing_wide_terminal_is_one_table() -> None:
     ]
 
 
+_COUNTED = snapshot(
+    station(
+        "Garage",
+        plug("Left", energy=1234.567, session_energy=3.456, session_started=AT),
+        plug("Right", status="idle", power=0.0, energy=12.0, session_energy=7.5),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (160, "Garage   Left   charging  7107 W  10.3 / 10.3 / 10.3 A   12 A  3.46 kWh  1234.6 kWh  12 s  online"),
+        (160, "Garage   Right  idle         0 W  10.3 / 10.3 / 10.3 A   12 A         -    12.0 kWh  12 s  online"),
+        (118, "Garage   Left   charging  7107 W  10.3 / 10.3 / 10.3 A   12 A  3.46 kWh  12 s  online"),
+        (108, "Garage   Left   charging  7107 W  10.3 / 10.3 / 10.3 A   12 A  12 s  online"),
+        (80, "  Left          charging  7107 W  10.3 / 10.3 / 10.3 A   12 A  3.46 kWh  12 s"),
+        (60, "  Left          charging  7107 W  10.3 / 10.3 / 10.3 A  12 s"),
+    ],
+)
+def test_listing_shows_energy_where_there_is_room(width: int, expected: str) -> None:
+    lines = _text(_COUNTED, width)
+    assert any(line.startswith(expected) for line in lines), lines
+
+
 def test_listing_unlimited_width_truncates_nothing() -> None:
     name = "A station with a name that is longer than most of them are"
     status = "a_status_that_is_longer_than_those_that_are_known_so_far"

@@ -16,6 +16,7 @@ from evse_mqtt_bridge.cli.common.columns import Columns, shorten, widest
 from evse_mqtt_bridge.cli.common.tables import (
     ERROR_LENGTH,
     PLUG_COLUMNS,
+    UNKNOWN,
     PlugRow,
     Rank,
     StationRow,
@@ -32,8 +33,9 @@ __all__ = ["Line", "fit_height", "heading", "listing"]
 
 _STYLES = {Rank.UNAVAILABLE: "yellow", Rank.WAITING: "dim", Rank.PROBLEM: "red", Rank.CHARGING: "green"}
 _INDENT = "  "
-_RIGHT_ALIGNED = frozenset({1, 3, 4})  # indexes of PLUG_COLUMNS
-_DROPPED_FIRST = (3, 2, 1)  # indexes of PLUG_COLUMNS that are dropped in a narrow terminal, in this order
+_RIGHT_ALIGNED = frozenset({1, 3, 4, 5, 6})  # indexes of PLUG_COLUMNS
+_ENERGY_COLUMNS = (5, 4)  # indexes of PLUG_COLUMNS that are left out where nothing was counted, or without room
+_DROPPED_FIRST = (*_ENERGY_COLUMNS, 3, 2, 1)  # indexes that are dropped in a narrow terminal, in this order
 _MIN_NAME_WIDTH = 12
 _MAX_STATUS_WIDTH = 16  # wider in a very wide terminal
 _MIN_AVAILABILITY_WIDTH = 36
@@ -102,16 +104,22 @@ def listing(snapshot: Snapshot, width: int, *, worst_first: bool = False) -> lis
         stations.sort(key=lambda station: station.rank)
     cells = _cell_widths(stations, max(_MAX_STATUS_WIDTH, width // 8))
     plugs = [plug for station in stations for plug in station.plugs]
-    widths = (_name_width("STATION", stations, width), _name_width("PLUG", plugs, width), *cells)
-    columns = Columns(widths, {index + 2 for index in _RIGHT_ALIGNED})
-    remaining = width - columns.total_width
-    if remaining < _MIN_AVAILABILITY_WIDTH:
+    names = (_name_width("STATION", stations, width), _name_width("PLUG", plugs, width))
+    kept = _counted_columns(plugs)
+    for index in (None, *_ENERGY_COLUMNS):
+        if index in kept:
+            kept.remove(index)
+        columns = _columns(names, cells, kept)
+        remaining = width - columns.total_width
+        if remaining >= _MIN_AVAILABILITY_WIDTH:
+            break
+    else:
         return list(_nested(stations, cells, width, all_remarks=not worst_first))
-    rows = list(_flat(stations, columns, remaining, all_remarks=not worst_first))
+    rows = list(_flat(stations, columns, kept, remaining, all_remarks=not worst_first))
     if worst_first:
         rows.sort(key=lambda row: row[0])
-    header = Line(Text(columns.row(("STATION", "PLUG", *PLUG_COLUMNS)) + "AVAILABILITY", style="bold"))
-    return [header, *(line for _, row in rows for line in row)]
+    titles = columns.row(("STATION", "PLUG", *(PLUG_COLUMNS[index] for index in kept)))
+    return [Line(Text(titles + "AVAILABILITY", style="bold")), *(line for _, row in rows for line in row)]
 
 
 def fit_height(lines: Sequence[Line], height: int) -> list[Line]:
@@ -129,7 +137,7 @@ def fit_height(lines: Sequence[Line], height: int) -> list[Line]:
 
 
 def _flat(
-    stations: Sequence[StationRow], columns: Columns, remaining: int, *, all_remarks: bool
+    stations: Sequence[StationRow], columns: Columns, kept: Sequence[int], remaining: int, *, all_remarks: bool
 ) -> Iterator[tuple[Rank, list[Line]]]:
     """Yield the rank and the lines of each row; `remaining` is the width of the last column."""
     for station in stations:
@@ -138,7 +146,7 @@ def _flat(
             row = columns.row((station.name, *["-"] * (len(columns.widths) - 1)))
             yield station.rank, _with_notes(row, [station.unavailable, *remarks], remaining, station.rank)
         for plug in station.plugs:
-            row = columns.row((station.name, plug.name, *plug.cells))
+            row = columns.row((station.name, plug.name, *(plug.cells[index] for index in kept)))
             notes = [plug.availability, *(plug.remarks if all_remarks else ()), *remarks]
             yield plug.rank, _with_notes(row, notes, remaining, plug.rank)
             remarks = ()  # only the first plug of a station carries its remarks
@@ -160,7 +168,7 @@ def _with_notes(row: str, notes: Sequence[str], width: int, rank: Rank) -> list[
 def _nested(stations: Sequence[StationRow], cells: Sequence[int], width: int, *, all_remarks: bool) -> Iterator[Line]:
     plugs = [plug for station in stations for plug in station.plugs]
     longest_id = max((len(_INDENT) + cell_len(plug.name) for plug in plugs if plug.name == plug.uuid), default=0)
-    kept = _kept_columns(cells, width, max(longest_id, _MIN_NAME_WIDTH))
+    kept = _kept_columns(cells, width, max(longest_id, _MIN_NAME_WIDTH), _counted_columns(plugs))
     name_limit = max(width - _width_of(cells, kept), 1)
     names = [
         "STATION / PLUG",
@@ -168,10 +176,7 @@ def _nested(stations: Sequence[StationRow], cells: Sequence[int], width: int, *,
         *(joined for station in stations if cell_len(joined := _joined_name(station)) <= name_limit),
     ]
     name_width = min(max(map(cell_len, names)), name_limit)
-    columns = Columns(
-        (name_width, *(cells[index] for index in kept)),
-        {position for position, index in enumerate(kept, 1) if index in _RIGHT_ALIGNED},
-    )
+    columns = _columns((name_width,), cells, kept)
     header = columns.row(("STATION / PLUG", *(PLUG_COLUMNS[index] for index in kept))).rstrip()
     yield Line(Text(header, style="bold"))
     for station in stations:
@@ -225,13 +230,26 @@ def _joined_name(station: StationRow) -> str:
     return f"{station.name}, {station.plugs[0].name}" if len(station.plugs) == 1 else ""
 
 
-def _kept_columns(cells: Sequence[int], width: int, min_name_width: int) -> list[int]:
-    """Return the indexes of the plug columns that leave enough room for the name."""
-    kept = list(range(len(cells)))
+def _counted_columns(plugs: Iterable[PlugRow]) -> list[int]:
+    """Return the indexes of the plug columns, without those of the energy if none was counted."""
+    energy = _ENERGY_COLUMNS[0]
+    is_counted = any(plug.cells[energy] != UNKNOWN for plug in plugs)
+    return [index for index in range(len(PLUG_COLUMNS)) if is_counted or index not in _ENERGY_COLUMNS]
+
+
+def _kept_columns(cells: Sequence[int], width: int, min_name_width: int, columns: Sequence[int]) -> list[int]:
+    """Return the indexes of those of these plug columns that leave enough room for the name."""
+    kept = list(columns)
     for index in _DROPPED_FIRST:
-        if width - _width_of(cells, kept) < min_name_width:
+        if index in kept and width - _width_of(cells, kept) < min_name_width:
             kept.remove(index)
     return kept
+
+
+def _columns(names: Sequence[int], cells: Sequence[int], kept: Sequence[int]) -> Columns:
+    """Return columns with names of these widths, and then the kept plug columns."""
+    right = {position for position, index in enumerate(kept, len(names)) if index in _RIGHT_ALIGNED}
+    return Columns((*names, *(cells[index] for index in kept)), right)
 
 
 def _name_width(heading: str, rows: Sequence[StationRow] | Sequence[PlugRow], width: int) -> int:

@@ -22,6 +22,7 @@ from evse_mqtt_bridge.support.text import clean
 __all__ = [
     "ERROR_LENGTH",
     "PLUG_COLUMNS",
+    "UNKNOWN",
     "PlugRow",
     "Rank",
     "StationRow",
@@ -39,13 +40,15 @@ ERROR_LENGTH = 300
 
 _RECENT = 3600.0  # seconds
 _CELL_LENGTH = 128  # characters
-_UNKNOWN = "-"
+
+UNKNOWN = "-"
+"""The cell of a value that is not known."""
 
 
 def measurement(value: float | None, unit: str, digits: int | None = None) -> str:
     """Return a value with its unit, rounded to `digits` unless that is `None`; `-` for an unknown value."""
     if value is None:
-        return _UNKNOWN
+        return UNKNOWN
     return f"{number(value if digits is None else round(value, digits))} {unit}".rstrip()
 
 
@@ -64,7 +67,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> No
 
 # From a snapshot: `status` and `watch`
 
-PLUG_COLUMNS = ("STATUS", "POWER", "L1 / L2 / L3", "LIMIT", "AGE")
+PLUG_COLUMNS = ("STATUS", "POWER", "L1 / L2 / L3", "LIMIT", "SESSION", "ENERGY", "AGE")
 """Headings of the cells of a `PlugRow`."""
 
 
@@ -158,11 +161,13 @@ def _plug_row(at: datetime, plug: PlugSnapshot) -> PlugRow:
     currents = (plug.current_l1, plug.current_l2, plug.current_l3)
     phases = " / ".join(measurement(current, "", 2) for current in currents) + " A"
     cells = (
-        clean(plug.status or _UNKNOWN),
+        clean(plug.status or UNKNOWN),
         measurement(plug.power, "W", 0),
-        _UNKNOWN if currents == (None, None, None) else phases,
+        UNKNOWN if currents == (None, None, None) else phases,
         measurement(plug.dyn_current_limit, "A", 2),
-        _age(at, plug.time) if plug.time else _UNKNOWN,
+        _energy(plug.session_energy if plug.session_started else None, 2),
+        _energy(plug.energy, 1),
+        _age(at, plug.time) if plug.time else UNKNOWN,
     )
     return PlugRow(
         uuid=plug.uuid,
@@ -172,6 +177,10 @@ def _plug_row(at: datetime, plug: PlugSnapshot) -> PlugRow:
         availability=_availability(at, plug.reason, plug.since),
         remarks=(_ids(plug.uuid, None),) if plug.topic.endswith(f"/{plug.uuid}") else (),
     )
+
+
+def _energy(value: float | None, digits: int) -> str:
+    return UNKNOWN if value is None else f"{value:.{digits}f} kWh"
 
 
 def _rank_of_reason(reason: Reason | None) -> Rank:
@@ -231,9 +240,9 @@ def _ids(uuid: str, alias: str | None) -> str:
 def _reading_cells(plug: PlugReading) -> tuple[str, ...]:
     phases = " / ".join(measurement(current, "") for current in (plug.current_l1, plug.current_l2, plug.current_l3))
     return (
-        clean(plug.status or _UNKNOWN),
+        clean(plug.status or UNKNOWN),
         measurement(plug.power, "W"),
         f"{phases} A",
         f"of {measurement(plug.dyn_current_limit, 'A')}",
-        timestamp(plug.time.replace(microsecond=0)).replace(".000Z", "Z") if plug.time else _UNKNOWN,
+        timestamp(plug.time.replace(microsecond=0)).replace(".000Z", "Z") if plug.time else UNKNOWN,
     )

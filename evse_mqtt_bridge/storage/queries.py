@@ -17,7 +17,7 @@ from evse_mqtt_bridge.storage.records import Plug
 from evse_mqtt_bridge.storage.report_request import Grouping
 from evse_mqtt_bridge.storage.tables import PLUGS, READINGS, SESSIONS
 
-__all__ = ["EnergyRow", "Selection", "SessionRow", "energy", "has_station", "sessions"]
+__all__ = ["EnergyRow", "Selection", "SessionRow", "beginning", "energy", "has_station", "sessions"]
 
 _HOUR = timedelta(hours=1)
 
@@ -86,6 +86,19 @@ def has_station(database: Database, station: str) -> bool:
     try:
         with database.engine.connect() as connection:
             return connection.execute(query).first() is not None
+    except SQLAlchemyError as error:
+        raise DatabaseError(f"{database.name}: {error}") from None
+
+
+def beginning(database: Database) -> datetime | None:
+    """Return the time from which the history has energy, in UTC; `None`: it has none.
+
+    Raises:
+        DatabaseError: The history cannot be read.
+    """
+    try:
+        with database.engine.connect() as connection:
+            return connection.execute(select(func.min(READINGS.c.hour))).scalar()
     except SQLAlchemyError as error:
         raise DatabaseError(f"{database.name}: {error}") from None
 

@@ -15,7 +15,7 @@ from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.publishing.contract import kilowatt_hours
 from evse_mqtt_bridge.storage.database import Database, DatabaseError
 from evse_mqtt_bridge.storage.location import database_url, time_zone
-from evse_mqtt_bridge.storage.queries import EnergyRow, Selection, SessionRow, has_station
+from evse_mqtt_bridge.storage.queries import EnergyRow, Selection, SessionRow, beginning, has_station
 from evse_mqtt_bridge.storage.queries import energy as read_energy
 from evse_mqtt_bridge.storage.queries import sessions as read_sessions
 from evse_mqtt_bridge.storage.report_request import (
@@ -26,6 +26,7 @@ from evse_mqtt_bridge.storage.report_request import (
     parse_time,
 )
 from evse_mqtt_bridge.storage.reports import Report, energy_report, session_report
+from evse_mqtt_bridge.storage.writer import FLUSH_AFTER
 from evse_mqtt_bridge.support.durations import format_duration
 from evse_mqtt_bridge.support.errors import ConfigError, Problem, UnavailableError
 
@@ -68,7 +69,8 @@ def list_sessions(
         rows = read_sessions(history.database, history.selection)
         if output == "text":
             table = [_session_cells(row, history.zone) for row in rows]
-            _print(("STARTED", "DURATION", "STATION", "PLUG", "ENERGY", "PEAK", "GAP"), table, "no session ended")
+            headings = ("STARTED", "DURATION", "STATION", "PLUG", "ENERGY", "PEAK", "GAP")
+            _print(headings, table, "no session ended in this period", history)
         else:
             _write(session_report(rows), output)
 
@@ -100,7 +102,7 @@ def sum_energy(  # noqa: PLR0913  # one argument per option
         if output == "text":
             headings = ("STATION", "PLUG") if grouping is Grouping.PLUG else (by.upper(),)
             table = [_energy_cells(row, grouping) for row in rows]
-            _print((*headings, "CHARGED", "DISCHARGED", "GAP"), table, "no energy was counted")
+            _print((*headings, "CHARGED", "DISCHARGED", "GAP"), table, "no energy was counted in this period", history)
         else:
             _write(energy_report(rows, grouping), output)
 
@@ -185,8 +187,13 @@ def _write(report: Report, output: str) -> None:
         click.echo(json.dumps(report.objects(), ensure_ascii=False, indent=2))
 
 
-def _print(headings: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
+def _print(headings: Sequence[str], rows: Sequence[Sequence[str]], nothing: str, history: _History) -> None:
     if rows:
         print_table(headings, rows)
+        return
+    since = beginning(history.database)
+    if since is None:
+        hint = f"the history is still empty; the bridge writes it every {FLUSH_AFTER:g} s while it counts"
     else:
-        click.echo(f"{nothing} in this period", err=True)
+        hint = f"the history begins at {since.astimezone(history.zone):%Y-%m-%d %H:%M}"
+    click.echo(f"{nothing}: {hint}. What the counters of the topics had before is not in it.", err=True)

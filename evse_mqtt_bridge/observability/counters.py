@@ -27,6 +27,9 @@ class Counters(events.Listener):
         rejected_messages: Number of messages that the broker rejected.
         reloads_applied: Number of changed configurations that were applied.
         reloads_rejected: Number of changed configurations that were invalid.
+        shards_begun: Number of shards that began to run because an engine assigned them.
+        shards_handed_over: Number of shards that were handed over.
+        shards_lost: Number of shards that were stopped, because another member holds them.
     """
 
     def __init__(self) -> None:
@@ -40,6 +43,9 @@ class Counters(events.Listener):
         self.rejected_messages = 0
         self.reloads_applied = 0
         self.reloads_rejected = 0
+        self.shards_begun = 0
+        self.shards_handed_over = 0
+        self.shards_lost = 0
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Count a poll by outcome and duration."""
@@ -72,3 +78,15 @@ class Counters(events.Listener):
     def configuration_rejected(self, event: events.ConfigurationRejected) -> None:  # noqa: ARG002  # counted only
         """Count a rejected reload, however many problems it has."""
         self.reloads_rejected += 1
+
+    def shard_begun(self, event: events.ShardBegun) -> None:  # noqa: ARG002  # not counted by shard
+        """Count a shard that runs here from now on."""
+        self.shards_begun += 1
+
+    def shard_handed_over(self, event: events.ShardHandedOver) -> None:  # noqa: ARG002  # same
+        """Count a shard that was handed over."""
+        self.shards_handed_over += 1
+
+    def shard_lost(self, event: events.ShardLost) -> None:  # noqa: ARG002  # same
+        """Count a shard that was stopped."""
+        self.shards_lost += 1

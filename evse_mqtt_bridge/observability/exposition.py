@@ -24,6 +24,7 @@ from evse_mqtt_bridge.domain.events import DisconnectReason
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason
 from evse_mqtt_bridge.observability.aggregates import Aggregates
 from evse_mqtt_bridge.observability.counters import DURATION_BUCKETS, Counters
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetSnapshot
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
 from evse_mqtt_bridge.storage.sink import WriterCounts
 
@@ -63,6 +64,7 @@ class MetricInputs:
         published: Number of messages sent to the broker.
         dropped_log_lines: Number of log lines that could not be written.
         history: What was written into the history.
+        fleet: The fleet; `None`: the bridge is no member of one.
     """
 
     at: datetime
@@ -77,6 +79,7 @@ class MetricInputs:
     counters: Counters
     health: HealthInputs
     aggregates: Aggregates
+    fleet: FleetSnapshot | None = None
 
 
 def exposition(inputs: MetricInputs, accept: str = "") -> tuple[bytes, str]:
@@ -107,6 +110,8 @@ class _InputsCollector(Collector):
         yield from _station_metrics(self.inputs)
         yield from _energy_metrics(self.inputs)
         yield from _broker_metrics(self.inputs)
+        if self.inputs.fleet is not None:
+            yield from _fleet_metrics(self.inputs, self.inputs.fleet)
 
 
 def _bridge_metrics(inputs: MetricInputs) -> Iterator[Metric]:
@@ -212,6 +217,26 @@ def _broker_metrics(inputs: MetricInputs) -> Iterator[Metric]:
     )
     yield _counter("messages_published", "Messages sent to the broker.", inputs.published)
     yield _counter("messages_refused", "Messages that the broker rejected.", counters.rejected_messages)
+
+
+def _fleet_metrics(inputs: MetricInputs, fleet: FleetSnapshot) -> Iterator[Metric]:
+    """Yield the metrics of a fleet; with static shares, only those of this member."""
+    yield _gauge("fleet_shards", "Shards into which the stations are divided.", fleet.shards)
+    yield _gauge("fleet_shards_held", "Shards that run in this process.", len(fleet.held))
+    if fleet.engine == "static":
+        return
+    yield _gauge("fleet_members", "Members that are alive, at the last answer of the engine.", len(fleet.members))
+    yield _gauge("fleet_engine_connected", "1 if the engine answered the last beat, else 0.", fleet.connected)
+    age = math.nan if fleet.answered is None else max(0.0, (inputs.at - fleet.answered).total_seconds())
+    yield _gauge("fleet_beat_age_seconds", "Time since the engine answered last; NaN: never.", age)
+    yield _gauge("fleet_conflict", "1 if the members cannot work together as usual, else 0.", bool(fleet.conflict))
+    counters = inputs.counters
+    changes = {
+        "begun": counters.shards_begun,
+        "handed_over": counters.shards_handed_over,
+        "lost": counters.shards_lost,
+    }
+    yield _counters("fleet_shard_changes", "Shards that this member began, handed over or lost.", "change", changes)
 
 
 def _gauge(name: str, description: str, value: float) -> Metric:

@@ -16,6 +16,7 @@ from typing import Annotated, Protocol
 from pydantic import Field, TypeAdapter, ValidationError
 
 from evse_mqtt_bridge.domain.model import PlugState, Reason, Station, StationState
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetSnapshot
 from evse_mqtt_bridge.observability.history import History, StationHistory
 from evse_mqtt_bridge.publishing.contract import kilowatt_hours
 from evse_mqtt_bridge.publishing.plan import Plan
@@ -165,6 +166,7 @@ class Snapshot:
     Attributes:
         at: When the snapshot was created, in UTC.
         revision: The history's revision at that time.
+        fleet: The fleet; `None`: the bridge is no member of one.
     """
 
     at: datetime
@@ -173,6 +175,7 @@ class Snapshot:
     health: Health
     stations: tuple[StationSnapshot, ...]
     revision: int
+    fleet: FleetSnapshot | None = None
 
 
 _SNAPSHOT = TypeAdapter(Snapshot)

@@ -16,6 +16,7 @@ from evse_mqtt_bridge.observability.snapshot import BridgeSnapshot, Health, Snap
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.service.components.logging import Logging
+from evse_mqtt_bridge.service.components.membership import Membership
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.service.components.recording import Recording
@@ -37,6 +38,7 @@ class Introspection:
         stations: Stations,
         polling: Polling,
         publishing: Publishing,
+        membership: Membership,
         loop_lag: LoopLag,
         logging: Logging,
         recording: Recording,
@@ -48,6 +50,7 @@ class Introspection:
         self._stations = stations
         self._polling = polling
         self._publishing = publishing
+        self._membership = membership
         self._loop_lag = loop_lag
         self._logging = logging
         self._recording = recording
@@ -93,6 +96,7 @@ class Introspection:
             health=self.health(),
             stations=(),
             revision=history.revision,
+            fleet=self._membership.snapshot(),
         )
 
     def stations(self, after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:
@@ -122,6 +126,7 @@ class Introspection:
             counters=observers.counters,
             health=self._health_inputs(),
             aggregates=aggregate(self._states()),
+            fleet=self._membership.snapshot(),
         )
         return exposition(inputs, accept)
 

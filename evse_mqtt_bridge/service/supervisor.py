@@ -138,6 +138,7 @@ class Supervisor:
             stations=stations,
             polling=self._polling,
             publishing=self._publishing,
+            membership=self._membership,
             loop_lag=self._watchdog.loop_lag,
             logging=self._logging,
             recording=self._recording,

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from evse_mqtt_bridge.cli.common.render import heading, listing
 from evse_mqtt_bridge.cli.main import cli
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetMemberSnapshot, FleetSnapshot
 from evse_mqtt_bridge.observability.snapshot import (
     BridgeSnapshot,
     BrokerSnapshot,
@@ -21,7 +22,16 @@ _PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 
 
 def test_docs_commands_explain_every_json_key() -> None:
-    kinds = (Snapshot, BridgeSnapshot, BrokerSnapshot, Health, StationSnapshot, PlugSnapshot)
+    kinds = (
+        Snapshot,
+        FleetSnapshot,
+        FleetMemberSnapshot,
+        BridgeSnapshot,
+        BrokerSnapshot,
+        Health,
+        StationSnapshot,
+        PlugSnapshot,
+    )
     for key in {key for kind in kinds for key in TypeAdapter(kind).json_schema()["properties"]}:
         assert f"`{key}`" in _PAGE, key
 

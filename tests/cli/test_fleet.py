@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from evse_mqtt_bridge.cli.actions.fleet import shard_ranges
 from evse_mqtt_bridge.cli.main import cli
 from evse_mqtt_bridge.fleet.etcd import Etcd
 from evse_mqtt_bridge.fleet.identity import Identity
 from evse_mqtt_bridge.fleet.port import MemberRecord
+from evse_mqtt_bridge.observability.fleet_snapshot import shard_ranges
 from tests.harness import Mosquitto, write_config
 from tests.harness.etcd import EtcdServer
 

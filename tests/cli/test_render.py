@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from evse_mqtt_bridge.cli.common.columns import UNLIMITED
 from evse_mqtt_bridge.cli.common.render import fit_height, heading, listing
 from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetMemberSnapshot, FleetSnapshot
 from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS, WAITING_TEXT
 from evse_mqtt_bridge.observability.snapshot import (
     Health,
@@ -96,6 +97,25 @@ def test_listing_unlimited_width_truncates_nothing() -> None:
     lines = _text(snapshot(station(name, *plugs, **{**REJECTED, "error": "x" * 290})), UNLIMITED)
     assert len(lines) == 3
     assert all(word in lines[1] for word in (name, "P" * 60, status, "x" * 290, "the cloud rejects the token"))
+
+
+def test_heading_shows_the_fleet() -> None:
+    members = (
+        FleetMemberSnapshot("m1", "running", (0, 1, 3), "", ""),
+        FleetMemberSnapshot("m2", "running", (2,), "", ""),
+    )
+    fleet = FleetSnapshot("etcd", "m1", 4, (0, 1, 3), connected=True, members=members)
+
+    def lines(shown: FleetSnapshot) -> list[str]:
+        found = [line.text.plain for line in heading(snapshot(*SITE, fleet=shown))]
+        return found[4 : found.index(next(line for line in found if line.startswith("stations  ")))]
+
+    assert lines(fleet) == ["fleet     m1 with 3 of 4 shards (0-1, 3), etcd answers, members m1, m2"]
+    assert lines(replace(fleet, connected=False, conflict="members have different configurations", held=())) == [
+        "fleet     m1 with 0 of 4 shards, etcd does NOT ANSWER, members m1, m2",
+        "warning   members have different configurations",
+    ]
+    assert lines(FleetSnapshot("static", "m1", 4, (2, 3), connected=True)) == ["fleet     m1 with 2 of 4 shards (2-3)"]
 
 
 def test_heading_summarizes_bridge_broker_and_stations() -> None:

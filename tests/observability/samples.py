@@ -14,10 +14,11 @@ from evse_mqtt_bridge.domain.model import Outcome, PlugReading, PlugState, Reaso
 from evse_mqtt_bridge.observability.aggregates import aggregate
 from evse_mqtt_bridge.observability.counters import Counters
 from evse_mqtt_bridge.observability.exposition import Build, MetricInputs, exposition
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetSnapshot
 from evse_mqtt_bridge.observability.health import HealthInputs
 from evse_mqtt_bridge.storage.sink import WriterCounts
 
-__all__ = ["HEALTHY", "NOW", "Samples", "metric_inputs", "plug", "poll_completed", "samples", "station"]
+__all__ = ["FLEET", "HEALTHY", "NOW", "Samples", "metric_inputs", "plug", "poll_completed", "samples", "station"]
 
 NOW = datetime(2026, 3, 25, 11, 12, 20, tzinfo=UTC)
 
@@ -25,6 +26,9 @@ HEALTHY = HealthInputs(
     loop_lag=0.0, poll_delay=0.0, since_last_poll=1.0, request_timeout=10.0, on_hold=False, connected=True
 )
 """Inputs that yield a healthy and ready bridge without a message."""
+
+FLEET = FleetSnapshot("etcd", "m1", 16, (0, 2), connected=True, answered=NOW)
+"""The fleet of a member whose engine has answered just now, without any member."""
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -64,6 +68,7 @@ def metric_inputs(*stations: StationState, **changes: Any) -> MetricInputs:  # n
         counters=Counters(),
         health=HEALTHY,
         aggregates=aggregate(stations),
+        fleet=FLEET,
     )
     return replace(inputs, **changes)
 

@@ -23,7 +23,18 @@ _PAGE = _ROOT / "docs" / "monitoring.md"
 _SCRAPE_LABELS = frozenset({"job", "instance"})
 _FOREIGN_METRICS = frozenset({"up"})
 _FUNCTIONS = frozenset(
-    {"changes", "histogram_quantile", "increase", "max", "min", "min_over_time", "rate", "sum", "time"}
+    {
+        "changes",
+        "group_left",
+        "histogram_quantile",
+        "increase",
+        "max",
+        "min",
+        "min_over_time",
+        "rate",
+        "sum",
+        "time",
+    }
 )
 _promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
@@ -66,7 +77,7 @@ def _errors(expression: str) -> list[str]:
     """Return the errors of an expression, as far as they can be found without Prometheus."""
     errors = [f"{a}{b} do not match" for a, b in ("()", "{}", "[]") if expression.count(a) != expression.count(b)]
     without_strings = re.sub(r'"[^"]*"', '""', expression)
-    names = re.findall(r"\b[a-z_]{2,}\b", re.sub(r"\{.*?\}|\[.*?\]|(?:by|without) \(.*?\)", "", without_strings))
+    names = re.findall(r"\b[a-z_]{2,}\b", re.sub(r"\{.*?\}|\[.*?\]|(?:by|without|on) \(.*?\)", "", without_strings))
     errors += [f"there is no {name}" for name in names if name not in _VALUES.keys() | _FUNCTIONS | _FOREIGN_METRICS]
     for name, matchers in re.findall(r"([a-z_]+)\{(.*?)\}", expression):
         for label, operator, value in re.findall(r'(\w+)(=~|!~|!=|=)"(.*?)"', matchers):
@@ -76,7 +87,7 @@ def _errors(expression: str) -> list[str]:
             elif label not in _SCRAPE_LABELS:
                 values = value.split("|") if operator.endswith("~") else [value]
                 errors += [f"{name} has no {label} {value}" for value in values if value not in known[label]]
-    groups = re.findall(r"(?:by|without) \((.*?)\)", expression)
+    groups = re.findall(r"(?:by|without|on) \((.*?)\)", expression)
     for label in {label.strip() for group in groups for label in group.split(",")} - _SCRAPE_LABELS:
         if not any(label in known for name, known in _VALUES.items() if name in expression):
             errors.append(f"nothing has the label {label}")
@@ -203,6 +214,19 @@ _FIRING: Mapping[str, tuple[dict[str, str], dict[str, str]]] = {
     "EvseMqttBridgeHistoryLost": (
         {"history_records_dropped_total": "0x80 5x10"},
         {"history_records_dropped_total": "5x90"},
+    ),
+    "EvseMqttBridgeFleetShardsFree": (
+        {"fleet_shards": "16x90", "fleet_shards_held": "15x90"},
+        {"fleet_shards": "16x90", "fleet_shards_held": "16x90"},
+    ),
+    "EvseMqttBridgeFleetEngineLost": (
+        {"fleet_engine_connected": "0x90"},
+        {"fleet_engine_connected": "0x87 1x2"},
+    ),
+    "EvseMqttBridgeFleetConflict": ({"fleet_conflict": "1x90"}, {"fleet_conflict": "0x82 1x8"}),
+    "EvseMqttBridgeFleetUnsteady": (
+        {'fleet_shard_changes_total{change="begun"}': "0+2x90"},
+        {'fleet_shard_changes_total{change="handed_over"}': "0+2x90"},
     ),
     "EvseMqttBridgeReloadRefused": (
         {"config_last_reload_successful": "1x45 0x45"},

@@ -22,12 +22,13 @@ from evse_mqtt_bridge.domain.model import STATION_REASONS, Outcome, Reading, Rea
 from evse_mqtt_bridge.observability.aggregates import PLUG_STATES, STATION_STATES
 from evse_mqtt_bridge.observability.counters import DURATION_BUCKETS, Counters
 from evse_mqtt_bridge.observability.exposition import PREFIX, MetricInputs, exposition
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetMemberSnapshot, FleetSnapshot
 from evse_mqtt_bridge.observability.snapshot import from_json
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, config_tables, free_port, write_config
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
 from tests.harness.configuration import station_table
 from tests.harness.samples import FAILURES, failure, plug_reading, reading
-from tests.observability.samples import HEALTHY, NOW, metric_inputs, plug, poll_completed, samples, station
+from tests.observability.samples import FLEET, HEALTHY, NOW, metric_inputs, plug, poll_completed, samples, station
 
 _PAGE = Path(__file__).parents[2] / "docs" / "monitoring.md"
 _OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -101,6 +102,22 @@ _RELOADS = {"counters": _counters(reloads_applied=2, reloads_rejected=1)}
         ("broker_connected", {}, {"connected": False}, 0),
         ("broker_connections_total", {}, {"counters": _counters(connects=4)}, 4),
         ("messages_published_total", {}, {"published": 12345678901}, 12345678901),
+        ("fleet_shards", {}, {}, 16),
+        ("fleet_shards_held", {}, {}, 2),
+        (
+            "fleet_members",
+            {},
+            {"fleet": replace(FLEET, members=(FleetMemberSnapshot("m1", "running", (), "", ""),))},
+            1,
+        ),
+        ("fleet_engine_connected", {}, {}, 1),
+        ("fleet_engine_connected", {}, {"fleet": replace(FLEET, connected=False)}, 0),
+        ("fleet_beat_age_seconds", {}, {"fleet": replace(FLEET, answered=NOW - timedelta(seconds=9))}, 9),
+        ("fleet_conflict", {}, {}, 0),
+        ("fleet_conflict", {}, {"fleet": replace(FLEET, conflict="different")}, 1),
+        ("fleet_shard_changes_total", {"change": "begun"}, {"counters": _counters(shards_begun=4)}, 4),
+        ("fleet_shard_changes_total", {"change": "handed_over"}, {"counters": _counters(shards_handed_over=3)}, 3),
+        ("fleet_shard_changes_total", {"change": "lost"}, {"counters": _counters(shards_lost=2)}, 2),
         ("messages_refused_total", {}, {"counters": _counters(rejected_messages=3)}, 3),
     ],
 )
@@ -138,6 +155,16 @@ def test_stations_and_plugs_are_counted_by_state() -> None:
     assert _value(inputs, "plugs_charging") == 1
     assert _value(inputs, "power_watts") == 7000.5
     assert _value(inputs, "oldest_measurement_age_seconds") == 40
+
+
+def test_fleet_metrics_exist_only_where_they_apply() -> None:
+    def names(fleet: FleetSnapshot | None) -> set[str]:
+        return {name for name, _ in samples(metric_inputs(fleet=fleet)) if "_fleet_" in name}
+
+    assert names(None) == set()
+    assert names(replace(FLEET, engine="static")) == {f"{PREFIX}fleet_shards", f"{PREFIX}fleet_shards_held"}
+    assert len(names(FLEET)) == 7
+    assert math.isnan(_value(metric_inputs(fleet=replace(FLEET, answered=None)), "fleet_beat_age_seconds"))
 
 
 def test_measurement_age_without_measurement_is_nan() -> None:

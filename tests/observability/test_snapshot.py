@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from evse_mqtt_bridge.domain.availability import Moment, Rules
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetMemberSnapshot, FleetSnapshot
 from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS
 from evse_mqtt_bridge.observability.snapshot import (
@@ -206,7 +207,7 @@ def test_station_json_equals_its_part_of_snapshot_json(bridge: _Bridge) -> None:
 def test_json_keys_are_those_of_the_api(bridge: _Bridge) -> None:
     bridge.poll("s1", reading())
     content = json.loads(to_json(bridge.snapshot()))
-    assert content.keys() == {"at", "bridge", "broker", "health", "stations", "revision"}
+    assert content.keys() == {"at", "bridge", "broker", "health", "stations", "revision", "fleet"}
     assert content["bridge"].keys() == {"version", "client_id", "base_topic", "started", "cloud", "transport"}
     assert content["broker"].keys() == {"address", "connected", "since", "trouble"}
     assert content["health"].keys() == {"healthy", "ready", "words"}
@@ -218,6 +219,15 @@ def test_json_keys_are_those_of_the_api(bridge: _Bridge) -> None:
         "uuid,name,topic,status,power,current_l1,current_l2,current_l3,dyn_current_limit,time,reason,since,steps,"
         "energy,energy_discharged,energy_gap,session_energy,session_started"
     )
+
+
+def test_json_contains_the_fleet() -> None:
+    member = FleetMemberSnapshot("m1", "running", (0, 1), "0.2.0", "")
+    fleet = FleetSnapshot("etcd", "m1", 4, (0, 1), connected=True, answered=NOW, members=(member,))
+    content = to_json(replace(_Bridge().snapshot(), fleet=fleet))
+    assert from_json(content).fleet == fleet
+    assert fleet.free == (2, 3)
+    assert ",".join(json.loads(content)["fleet"]) == "engine,member,shards,held,connected,answered,conflict,members"
 
 
 def test_json_times_are_utc_and_unknown_values_null(bridge: _Bridge) -> None:

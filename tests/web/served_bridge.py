@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from evse_mqtt_bridge.config.plan import publishing_plan
 from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
@@ -32,6 +32,9 @@ from evse_mqtt_bridge.web.server import Server
 from tests.harness.loop_thread import LoopThread
 from tests.harness.net import HOST, free_port
 from tests.publishing.bridge import Bridge
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.observability.fleet_snapshot import FleetSnapshot
 
 __all__ = ["PASSWORD", "TOKEN", "ServerThread", "StubBridge", "minutes_ago", "reading", "station", "utc_now"]
 
@@ -89,6 +92,7 @@ class StubBridge:
         self.history = History()
         self.broker = BrokerSnapshot("broker.example:1883", True, self._bridge.publication.started, "")  # noqa: FBT003  # connected
         self.current_health = Health(healthy=True, ready=True, messages=())
+        self.fleet: FleetSnapshot | None = None
         self.summary_calls = 0
         self.failures: list[BaseException] = []
 
@@ -136,6 +140,7 @@ class StubBridge:
             health=self.current_health,
             stations=(),
             revision=self.history.revision,
+            fleet=self.fleet,
         )
 
     def stations(self, after: int = -1, *, steps: bool = True) -> Iterator[StationSnapshot]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from evse_mqtt_bridge.domain.model import Failure, Reason
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetMemberSnapshot, FleetSnapshot
 from evse_mqtt_bridge.observability.reason_texts import REASON_TEXTS
 from evse_mqtt_bridge.observability.snapshot import BrokerSnapshot, Health
 from evse_mqtt_bridge.web import feed
@@ -133,6 +135,24 @@ def test_page_shows_health_messages(open_page: OpenPage, server: ServerThread) -
     expect(page.locator("#messages li")).to_have_text(["polling is stuck", "no connection to the broker"])
     expect(page.locator("#bridge")).to_contain_text("stuck")
     expect(page.locator("#broker")).to_contain_text("not connected")
+
+
+def test_page_shows_the_fleet_with_links(open_page: OpenPage, server: ServerThread) -> None:
+    page = open_page()
+    expect(page.locator("#fleet")).to_be_hidden()
+    other = FleetMemberSnapshot("m2", "draining", (), "0.2.0", "http://m2.example:9480/")
+    members = (FleetMemberSnapshot("m1", "running", (0, 1), "0.2.0", ""), other)
+    fleet = FleetSnapshot("etcd", "m1", 2, (0, 1), connected=True, members=members)
+
+    def show(bridge: StubBridge, shown: FleetSnapshot) -> None:
+        bridge.fleet = shown
+
+    server.call(lambda bridge: show(bridge, fleet))
+    expect(page.locator("#fleet")).to_contain_text("working")
+    expect(page.locator("#fleet")).to_contain_text("m1, 2 of 2 shards here; members: m1 (2), m2 (0, draining)")
+    expect(page.locator("#members a")).to_have_attribute("href", "http://m2.example:9480/")
+    server.call(lambda bridge: show(bridge, replace(fleet, connected=False)))
+    expect(page.locator("#fleet")).to_contain_text("etcd does not answer")
 
 
 def test_page_shows_hostile_names_as_text(browser: Browser) -> None:

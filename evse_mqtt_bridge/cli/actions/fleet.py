@@ -3,8 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -17,12 +18,12 @@ from evse_mqtt_bridge.fleet.port import (
     EngineAdministration,
     EngineRefusedError,
     EngineUnavailableError,
-    MemberRecord,
     View,
 )
+from evse_mqtt_bridge.observability.fleet_snapshot import member_snapshots, shard_ranges
 from evse_mqtt_bridge.support.errors import FleetError, UnavailableError
 
-__all__ = ["drain_member", "fleet_line", "free_shards", "observe", "shard_ranges", "show_fleet"]
+__all__ = ["drain_member", "fleet_line", "free_shards", "observe", "show_fleet"]
 
 _PAUSE = 0.5
 """Seconds between two questions to the engine."""
@@ -84,9 +85,9 @@ async def _drain(config: Config, name: str, *, is_on: bool, timeout: float) -> N
             click.echo(f"{name} may have shards again")
             return
         deadline = time.monotonic() + timeout
-        while held := _held(await engine.observe()).get(name, []):
+        while held := _held(await engine.observe(), name):
             if time.monotonic() > deadline:
-                raise FleetError(f"{name} still holds {_count(len(held), 'shard')} after {timeout:g} s; see its log")
+                raise FleetError(f"{name} still holds {_count(held, 'shard')} after {timeout:g} s; see its log")
             await asyncio.sleep(_PAUSE)
         click.echo(f"{name} holds no shard, and gets none until it restarts, or until `fleet drain {name} --undo`")
 
@@ -115,56 +116,26 @@ def free_shards(view: View, shards: int) -> list[int]:
     return [number for number in range(shards) if number not in view.holders]
 
 
-def shard_ranges(numbers: Iterable[int]) -> str:
-    """Return numbers as text, such as `0-3, 7`."""
-    ranges: list[list[int]] = []
-    for number in sorted(numbers):
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+def _held(view: View, member: str) -> int:
+    """Return the number of shards that a member holds."""
+    return sum(holder.member == member for holder in view.holders.values())
 
 
 def _shards(config: Config) -> int:
     return config.fleet.shards if config.fleet else 1
 
 
-def _held(view: View) -> Mapping[str, list[int]]:
-    """Return the shards of each member."""
-    held: dict[str, list[int]] = {}
-    for number, holder in view.holders.items():
-        held.setdefault(holder.member, []).append(number)
-    return held
-
-
 def _print(config: Config, view: View, free: list[int]) -> None:
     click.echo(f"{fleet_line(view, _shards(config))}; engine {view.engine_id or 'unknown'}")
-    held = _held(view)
     rows = [
-        (
-            name,
-            _state(member, view),
-            len(held.get(name, [])),
-            shard_ranges(held.get(name, [])),
-            member.version,
-            member.page,
-        )
-        for name, member in sorted(view.members.items())
+        (each.name, each.state, len(each.shards), shard_ranges(each.shards), each.version, each.page)
+        for each in member_snapshots(view)
     ]
     if rows:
         click.echo()
         print_table(("MEMBER", "STATE", "SHARDS", "NUMBERS", "VERSION", "PAGE"), rows)
     for warning in _warnings(config, view, free):
         click.secho(f"warning: {warning}", fg="yellow", err=True)
-
-
-def _state(member: MemberRecord, view: View) -> str:
-    if member.is_draining or member.name in view.drains:
-        return "draining"
-    if not member.is_fit:
-        return "unfit"
-    return "running" if member.is_steady else "starting"
 
 
 def _warnings(config: Config, view: View, free: list[int]) -> Iterable[str]:
@@ -179,22 +150,11 @@ def _warnings(config: Config, view: View, free: list[int]) -> Iterable[str]:
 
 
 def _as_json(view: View, free: list[int]) -> object:
-    held = _held(view)
     return {
         "engine": view.engine_id,
         "free": free,
         "pause": round(view.pause, 1),
-        "members": [
-            {
-                "name": name,
-                "state": _state(member, view),
-                "shards": sorted(held.get(name, [])),
-                "version": member.version,
-                "digest": member.digest,
-                "page": member.page,
-            }
-            for name, member in sorted(view.members.items())
-        ],
+        "members": [{**asdict(each), "digest": view.members[each.name].digest} for each in member_snapshots(view)],
     }
 
 

@@ -26,6 +26,7 @@ from evse_mqtt_bridge.cli.common.tables import (
     station_row,
 )
 from evse_mqtt_bridge.domain.model import Reason
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetSnapshot, shard_ranges
 from evse_mqtt_bridge.observability.snapshot import Snapshot
 from evse_mqtt_bridge.support.text import clean
 
@@ -74,10 +75,25 @@ def heading(snapshot: Snapshot) -> list[Line]:
         Text(f"bridge    {clean(bridge.client_id)}, {uptime}, topics {clean(bridge.base_topic, 200)}/#"),
         Text(f"broker    {clean(broker.address, 300)}, {connection}", style="" if broker.connected else "red"),
         Text(f"cloud     {clean(bridge.cloud, 300)}"),
+        *_fleet_lines(snapshot.fleet),
         Text(f"stations  {stations} of {len(snapshot.stations)} online; {usage}"),
         *(Text(f"warning   {clean(problem, ERROR_LENGTH)}", style="yellow") for problem in health.messages),
     ]
     return [Line(line) for line in lines]
+
+
+def _fleet_lines(fleet: FleetSnapshot | None) -> list[Text]:
+    """Return a line about the fleet; without one, nothing."""
+    if fleet is None:
+        return []
+    numbers = f" ({shard_ranges(fleet.held)})" if fleet.held else ""
+    text = f"fleet     {clean(fleet.member)} with {len(fleet.held)} of {fleet.shards} shards{numbers}"
+    if fleet.engine == "static":
+        return [Text(text)]
+    members = ", ".join(clean(member.name) for member in fleet.members)
+    text += f", {fleet.engine} {'answers' if fleet.connected else 'does NOT ANSWER'}, members {members or 'unknown'}"
+    lines = [Text(text, style="" if fleet.connected else "red")]
+    return [*lines, Text(f"warning   {fleet.conflict}", style="yellow")] if fleet.conflict else lines
 
 
 def _first_problem(messages: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from evse_mqtt_bridge import __version__
@@ -12,11 +13,12 @@ from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.shard_settings import is_assigned_by_engine
 from evse_mqtt_bridge.domain.events import Listener
 from evse_mqtt_bridge.domain.shards import Claim
-from evse_mqtt_bridge.fleet.decisions import Timing
+from evse_mqtt_bridge.fleet.decisions import Conflict, Timing
 from evse_mqtt_bridge.fleet.link import Link, link_settings
 from evse_mqtt_bridge.fleet.member import Member
 from evse_mqtt_bridge.fleet.port import Engine, MemberRecord
 from evse_mqtt_bridge.mqtt.session import Gate
+from evse_mqtt_bridge.observability.fleet_snapshot import FleetSnapshot, member_snapshots
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
 from evse_mqtt_bridge.publishing.plan import Plan
@@ -144,6 +146,28 @@ class Membership(WatchedComponent):
         if self.member is not None:
             await self.member.leave()
         await self._link_task.stop()
+
+    def snapshot(self) -> FleetSnapshot | None:
+        """Return the fleet as this member sees it; `None`: the bridge is no member of one."""
+        fleet, member = self._config.fleet, self.member
+        if fleet is None:
+            return None
+        held = tuple(sorted(self._publishing.shards))
+        if member is None:
+            return FleetSnapshot(fleet.engine, fleet.member_name, fleet.shards, held, connected=True)
+        return FleetSnapshot(
+            engine=fleet.engine,
+            member=member.record.name,
+            shards=fleet.shards,
+            held=held,
+            connected=member.is_engine_available,
+            answered=self._answered(member) if member.view else None,
+            conflict="" if member.conflict is Conflict.NONE else member.conflict.value,
+            members=member_snapshots(member.view) if member.view else (),
+        )
+
+    def _answered(self, member: Member) -> datetime:
+        return self._clock.utc() - timedelta(seconds=self._clock.monotonic() - member.answered_at)
 
     # Runs the shards (`Runner`)
 

@@ -402,6 +402,20 @@
     setText(box.querySelector("b"), text);
     setText($(id).querySelector(".details"), details);
   }
+  function renderFleet(fleet) {
+    setHidden($("fleet"), !fleet);
+    if (!fleet) return;
+    const problem = !fleet.connected ? `${fleet.engine} does not answer` : fleet.conflict;
+    const held = `${fleet.held.length} of ${fleet.shards} shards here`;
+    renderComponent("fleet", problem ? "warning" : "ok", problem || (fleet.members.length ? "working" : "static shares"),
+      `${fleet.member}, ${held}${fleet.members.length ? "; members:" : ""}`);
+    const list = $("members"), joined = JSON.stringify(fleet.members);
+    if (list[lastText] === joined) return;
+    list[lastText] = joined;
+    list.replaceChildren(...fleet.members.flatMap(({ name, state, shards, page }, index) => [
+      index ? ", " : "", page ? createElement("a", { href: page, textContent: name }) : name,
+      ` (${state === "running" ? shards.length : `${shards.length}, ${state}`})`]));
+  }
   function renderComponents() {
     const { health, broker } = lastSnapshot;
     const started = Date.parse(bridge.started), since = Date.parse(broker.since);
@@ -409,6 +423,7 @@
       `for ${formatAge(now() - started)}, since ${formatTime(started)}`);
     renderComponent("broker", broker.connected ? "ok" : "error", broker.connected ? "connected" : "not connected",
       `${broker.address}, since ${formatTime(since)} (${formatAge(now() - since)})`);
+    renderFleet(lastSnapshot.fleet);
     const all = [...stations.values()], online = all.filter(({ data }) => data.reason === "online").length;
     const answered = all.filter(({ data }) => data.reason !== null).length;
     const [level, text] = !answered ? ["none", "no response yet"] : online === answered ? ["ok", "responding"]

@@ -180,3 +180,9 @@ class StationState:
     failure: Failure | None = None
     confirmed_at: float = 0.0
     probes: int = 0
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no poll has changed the state; the plugs of a previous run may be restored."""
+        has_readings = any(plug.reading is not None for plug in self.plugs.values())
+        return self.reason is None and self.failure is None and not has_readings

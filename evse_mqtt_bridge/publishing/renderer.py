@@ -230,8 +230,8 @@ class Renderer:
                 if part is Part.DISCOVERY and state is not None and self._is_discovered(station, state, unchanged):
                     uncompleted[station.uuid] = left_out[station.uuid] = state
                     continue
-                if part is Part.VALUES and state is not None and left_out.get(station.uuid) is state:
-                    continue  # it was not polled since its values were restored from the broker
+                if part is Part.VALUES and state is not None and left_out.get(station.uuid) is state and state.is_new:
+                    continue  # the broker has the values that were restored from there
                 if not (yield from self._one_part(part, station, uncompleted, is_queued)):
                     continue
                 if part is Part.DISCOVERY:

@@ -36,10 +36,12 @@ def _plan(number: int, *, form: str = "entity", **names: str) -> Plan:
 class _Holder:
     """A member that runs the shard."""
 
-    def __init__(self, plan: Plan, broker: ModelBroker, *, is_known: bool = True) -> None:
+    def __init__(self, plan: Plan, broker: ModelBroker, *, is_known: bool = True, is_polled: bool = False) -> None:
         self.stations = Stations(plan.stations, plan.rules, started=0.0)
         self.publication = Publication(plan, self.stations, NOW)
         self.broker = broker
+        if is_polled:
+            self.poll()
         filters = frozenset({plan.topics.info, plan.topics.manifest_filter})
         known = KnownManifest(filters, dict(broker.retained)) if is_known else KnownManifest()
         broker.connect(self.publication, may_search_first=False, known=known)
@@ -93,6 +95,16 @@ def test_successor_leaves_out_what_the_broker_has(broker: ModelBroker) -> None:
     assert before.keys() == broker.retained.keys()
     info = json.loads(broker.retained["evse/bridge/info"])
     assert (info["holder"], info["claim"]) == ("m2", 2)
+
+
+def test_polls_before_the_connection_are_published(broker: ModelBroker) -> None:
+    before = dict(broker.retained)
+    for topic in [topic for topic in broker.retained if topic.endswith("/power")]:
+        del broker.retained[topic]
+    second = _Holder(_plan(2), broker, is_polled=True)
+    assert len([topic for topic in _of_stations(second.delivered) if topic.endswith("/power")]) == len(_UUIDS)
+    assert not [topic for topic in _of_stations(second.delivered) if topic.startswith("homeassistant/")]
+    assert broker.retained.keys() == before.keys()
 
 
 def test_successor_publishes_discovery_of_a_changed_station(broker: ModelBroker) -> None:

@@ -5,17 +5,14 @@ station is polled even if there are more polls than the limits allow. Exceptions
 over, and one with a guaranteed share takes precedence.
 """
 
-import heapq
 import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from evse_mqtt_bridge.polling.due_queue import DueQueue, Entry
 from evse_mqtt_bridge.polling.slots import Group, Slots
 
 __all__ = ["DuePoll", "Schedule"]
-
-_Entry = tuple[float, int, str]
-"""An entry of a queue: due time, serial number, key."""
 
 
 class DuePoll(NamedTuple):
@@ -45,7 +42,7 @@ class Schedule:
     rate: float = 0.0
     slots: Slots = field(default_factory=Slots)
     held_until: float = -math.inf
-    _heaps: dict[Group, list[_Entry]] = field(default_factory=lambda: {group: [] for group in Group})
+    _queues: dict[Group, DueQueue] = field(default_factory=lambda: {group: DueQueue() for group in Group})
     _due: dict[str, int] = field(default_factory=dict)
     _serial: int = 0
     _free_at: float = -math.inf
@@ -54,15 +51,13 @@ class Schedule:
     @property
     def entries(self) -> int:
         """The number of stored entries, including outdated ones."""
-        return sum(map(len, self._heaps.values()))
+        return sum(queue.size for queue in self._queues.values())
 
     def put(self, key: str, due: float, group: Group = Group.ANSWERING) -> bool:
         """Add `key`, or change its due time and group; return whether it is the earliest of its group."""
         self._serial += 1
         self._due[key] = self._serial
-        heap = self._heaps[group]
-        heapq.heappush(heap, (due, self._serial, key))
-        return heap[0][1] == self._serial
+        return self._queues[group].put((due, self._serial, key))
 
     def remove(self, key: str) -> None:
         """Remove `key`, if present."""
@@ -71,7 +66,7 @@ class Schedule:
     @property
     def earliest(self) -> float | None:
         """When the earliest key is due; `None`: there is none."""
-        return min((entry[0] for heap in self._heaps.values() if (entry := self._first(heap))), default=None)
+        return min((entry[0] for queue in self._queues.values() if (entry := self._first(queue))), default=None)
 
     def hold(self, until: float) -> None:
         """Return no key before `until`; the latest hold applies."""
@@ -86,26 +81,27 @@ class Schedule:
 
         The wait of unavailable stations for one of their slots does not count.
         """
-        heaps = self._heaps
-        dues = [entry[0] for group in Group if group is not Group.UNAVAILABLE and (entry := self._first(heaps[group]))]
-        if self.slots.has_room(Group.UNAVAILABLE) and (entry := self._first(heaps[Group.UNAVAILABLE])):
+        queues = self._queues
+        others = (group for group in Group if group is not Group.UNAVAILABLE)
+        dues = [entry[0] for group in others if (entry := self._first(queues[group]))]
+        if self.slots.has_room(Group.UNAVAILABLE) and (entry := self._first(queues[Group.UNAVAILABLE])):
             dues.append(max(entry[0], self._room_since))
         return max(0.0, now - min(dues)) if dues else 0.0
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until `pop` returns a key; `None` if no group with a free slot has one."""
         found = self._next(now)
-        return None if found is None else max(0.0, max(found[1][0][0], self._free_at, self.held_until) - now)
+        return None if found is None else max(0.0, max(found[1][0], self._free_at, self.held_until) - now)
 
     def pop(self, now: float) -> DuePoll | None:
         """Remove and return a due key, and count it as running until `end`; `None` if none is due."""
         found = self._next(now)
         if found is None:
             return None
-        group, heap = found
-        if heap[0][0] > now or self._free_at > now or self.held_until > now:
+        group, (due, _, key) = found
+        if due > now or self._free_at > now or self.held_until > now:
             return None
-        due, _, key = heapq.heappop(heap)
+        self._queues[group].pop()
         del self._due[key]
         self.slots.start(group)
         if self.rate:
@@ -120,23 +116,23 @@ class Schedule:
             self._room_since = now
         return has_more_room
 
-    def _next(self, now: float) -> tuple[Group, list[_Entry]] | None:
-        """Return the group with the next poll: the earliest one, or one that is due of a group with precedence."""
-        found: tuple[Group, list[_Entry]] | None = None
-        for group, heap in self._heaps.items():
-            if not heap:  # as for most groups, in every poll
+    def _next(self, now: float) -> tuple[Group, Entry] | None:
+        """Return the next poll with its group: the earliest one, or one that is due of a group with precedence."""
+        found: tuple[Group, Entry] | None = None
+        for group, queue in self._queues.items():
+            if not queue.size:  # as for most groups, in every poll
                 continue
-            entry = self._first(heap)
+            entry = self._first(queue)
             if entry is None:
                 continue
             if entry[0] <= now and self.slots.has_precedence(group):
-                return group, heap
-            if (found is None or entry < found[1][0]) and self.slots.has_room(group):
-                found = group, heap
+                return group, entry
+            if (found is None or entry < found[1]) and self.slots.has_room(group):
+                found = group, entry
         return found
 
-    def _first(self, heap: list[_Entry]) -> _Entry | None:
+    def _first(self, queue: DueQueue) -> Entry | None:
         """Return the earliest entry of a group. Drops entries whose key was removed, or has another due time."""
-        while heap and self._due.get(heap[0][2]) != heap[0][1]:
-            heapq.heappop(heap)
-        return heap[0] if heap else None
+        while (entry := queue.first()) is not None and self._due.get(entry[2]) != entry[1]:
+            queue.pop()
+        return entry

@@ -80,7 +80,7 @@ class Conflict(Enum):
     """Why the members cannot work together as usual."""
 
     NONE = "none"
-    NAME_IN_USE = "another process with the same member name is alive"
+    NAME_IN_USE = "another process has this member name, or had it within the last fleet.ttl; waiting for its end"
     DIFFERENT_SHARDS = "members have different numbers of shards"
     DIFFERENT_CONFIGURATIONS = "members have different configurations"
 

@@ -30,6 +30,9 @@ from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["Etcd", "EtcdLogin"]
 
+_ATTEMPTS = 3
+"""How often a beat is tried whose lease ends meanwhile."""
+
 
 class _KeyValue(BaseModel):
     """A key, as etcd returns it; etcd leaves out what is zero or empty."""
@@ -212,7 +215,20 @@ class Etcd:
         return [*pages, _read(self._key("pause"))]
 
     async def _beat(self, own: MemberRecord) -> View:
-        await self._keep_alive()
+        for _ in range(_ATTEMPTS):
+            await self._keep_alive()
+            try:
+                return await self._view(await self._registered(own))
+            except NotFoundInEtcdError:
+                self._forget_lease()
+        raise EngineUnavailableError("etcd forgets the leases that it grants")
+
+    async def _registered(self, own: MemberRecord) -> _Transaction:
+        """Return everything, after writing the record of this member if it differs.
+
+        Raises:
+            NotFoundInEtcdError: The lease has just ended.
+        """
         pages = self._everything()
         key, text = self._key(f"members/{self._member}"), encode_record(own)
         result = await self._transaction([], pages)
@@ -223,12 +239,8 @@ class Etcd:
         ):
             revision = str(present.mod_revision if present else 0)
             compare = _compare(key, "MOD", mod_revision=revision)
-            try:
-                result = await self._transaction([compare], [_put(key, text, self._lease), *pages], pages)
-            except NotFoundInEtcdError:  # the lease has just ended
-                self._forget_lease()
-                return await self._beat(own)
-        return await self._view(result)
+            result = await self._transaction([compare], [_put(key, text, self._lease), *pages], pages)
+        return result
 
     async def _view(self, result: _Transaction) -> View:
         members: dict[str, MemberRecord] = {}

@@ -4,12 +4,13 @@ The gateway is part of etcd 3.4 and later, and answers below `/v3/` of every cli
 those of HTTP; `code` in the body of an error is that of gRPC. Bytes are base64, and 64-bit integers are strings.
 """
 
+import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from evse_mqtt_bridge.fleet.json_client import Answer, JsonClient, NoAnswerError
 from evse_mqtt_bridge.fleet.port import EngineRefusedError, EngineUnavailableError
@@ -22,6 +23,8 @@ ENDPOINTS_TRIED = 3
 """Maximum number of endpoints to try for one call; the next call starts with the one after them."""
 
 _NOT_FOUND = 5
+_LEASE = "lease"
+"""Part of the text of an error about a lease; a gateway that lacks a path has the same code."""
 _PERMISSION_DENIED = 7
 _UNAUTHENTICATED = 16
 _TRANSIENT = frozenset({1, 2, 4, 8, 13, 14})
@@ -36,8 +39,8 @@ _COMMON_NAME = "CommonName of client"
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
 
-class NotFoundInEtcdError(Exception):
-    """etcd does not know the lease that a call named."""
+class NotFoundInEtcdError(EngineUnavailableError):
+    """etcd does not know the lease that a call named; from a call that named none, etcd does not work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class _Error(BaseModel):
 
 
 class _Token(BaseModel):
-    token: str
+    token: str = Field(pattern=r"^[!-~]+$")  # it becomes a header
 
 
 class EtcdGateway:
@@ -86,6 +89,7 @@ class EtcdGateway:
     ) -> None:
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._client = JsonClient(context, limit)
+        self._limit = limit
         self._login = login
         self._token = ""
 
@@ -148,7 +152,10 @@ class EtcdGateway:
         """Get a token; there is none while etcd has authentication disabled."""
         self._token = ""
         try:
-            password = await in_daemon_thread(login.password, "fleet-password")
+            async with asyncio.timeout(self._limit):
+                password = await in_daemon_thread(login.password, "fleet-password")
+        except TimeoutError:
+            raise EngineUnavailableError(f"fleet.password_file could not be read within {self._limit:.3g} s") from None
         except ValueError as reason:
             raise EngineRefusedError(f"fleet.password_file: {reason}") from None
         answer = await self._post(endpoint, "auth/authenticate", {"name": login.username, "password": password})
@@ -162,8 +169,8 @@ class EtcdGateway:
     def _exception(self, error: _Error, endpoint: str) -> Exception:
         """Return the exception for an error of etcd."""
         text = clean(error.message, 200)
-        if error.code == _NOT_FOUND:
-            return NotFoundInEtcdError(text)
+        if error.code == _NOT_FOUND and _LEASE in text:
+            return NotFoundInEtcdError(f"etcd at {endpoint} answers: {text}")
         user = f"user {self._login.username}" if self._login else "no user"
         if _WRONG_PASSWORD in text:
             advice = f"rejected {user}; check fleet.username and fleet.password_file"

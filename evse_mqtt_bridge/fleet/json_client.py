@@ -40,7 +40,7 @@ class Answer:
         """Return the JSON value of the body; `None` if it is not JSON."""
         try:
             found: object = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return found
 

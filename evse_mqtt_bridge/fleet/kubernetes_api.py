@@ -1,16 +1,17 @@
 """Calls the Kubernetes API for the Leases of a namespace: token of the service account, conflicts, errors."""
 
+import asyncio
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
 
+from evse_mqtt_bridge.cloud.retry_after import http_date
 from evse_mqtt_bridge.fleet.json_client import Answer, JsonClient, NoAnswerError
 from evse_mqtt_bridge.fleet.leases import FLEET_LABEL, Lease, LeaseList
 from evse_mqtt_bridge.fleet.port import EngineRefusedError, EngineUnavailableError
@@ -66,6 +67,7 @@ class KubernetesApi:
         self._token_file = token_file
         self._token = ""
         self._token_until = 0.0
+        self._limit = limit
         self._client = JsonClient(context, limit)
 
     async def aclose(self) -> None:
@@ -81,7 +83,7 @@ class KubernetesApi:
             found = LeaseList.model_validate(answer.data())
         except ValidationError:
             raise self._unavailable("the answer is not a list of Leases") from None
-        return Reading({lease.metadata.name: lease for lease in found.items}, _date(answer.headers))
+        return Reading({lease.metadata.name: lease for lease in found.items}, http_date(answer.headers.get("date", "")))
 
     async def read(self, name: str) -> Lease | None:
         """Return a Lease; `None`: it does not exist."""
@@ -148,10 +150,12 @@ class KubernetesApi:
     async def _headers(self) -> Mapping[str, str]:
         now = time.monotonic()
         if not self._token or now > self._token_until:
-            self._token, self._token_until = (
-                await in_daemon_thread(self._read_token, "service-account"),
-                now + _TOKEN_AGE,
-            )
+            try:
+                async with asyncio.timeout(self._limit):
+                    token = await in_daemon_thread(self._read_token, "service-account")
+            except TimeoutError:
+                raise self._unavailable(f"{self._token_file} could not be read within {self._limit:.3g} s") from None
+            self._token, self._token_until = token, now + _TOKEN_AGE
         return {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
 
     def _read_token(self) -> str:
@@ -191,10 +195,3 @@ def _message(answer: Answer) -> str:
     data = answer.data()
     text = data.get("message", "") if isinstance(data, dict) else ""
     return clean(text, 200) if isinstance(text, str) else ""
-
-
-def _date(headers: Mapping[str, str]) -> datetime | None:
-    try:
-        return parsedate_to_datetime(headers.get("date", ""))
-    except ValueError:
-        return None

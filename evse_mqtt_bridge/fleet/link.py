@@ -28,6 +28,9 @@ from evse_mqtt_bridge.support.errors import ConfigError
 
 __all__ = ["Link", "link_settings"]
 
+_GATE_PAUSE = 0.25
+"""Pause before it is asked again whether the connection may be made, in seconds."""
+
 _REFUSALS = frozenset({DisconnectReason.LOGIN, DisconnectReason.REFUSED, DisconnectReason.TLS})
 
 
@@ -39,15 +42,25 @@ class Link:
         member: The name of the member.
         listener: Receives the events of the connection.
         chance: Returns random numbers from 0 up to 1.
+        may_connect: Returns whether the member may use its name; otherwise the connection would disconnect that of
+            another process with the same name.
     """
 
-    def __init__(self, config: Config, member: str, listener: Listener, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        member: str,
+        listener: Listener,
+        chance: Callable[[], float],
+        may_connect: Callable[[], bool],
+    ) -> None:
         self._settings = link_settings(config, member)
         self._client_id = config.mqtt.client_id
         self._topics = Topics(config.mqtt.base_topic)
         self._topic = self._topics.member(member)
         self._listener = listener
         self._chance = chance
+        self._may_connect = may_connect
         ttl = int(config.fleet.ttl) if config.fleet else 0
         self._persistence = Persistence(will_delay=ttl, session_expiry=ttl)
         self._subscriber = Subscriber(listener, chance, PAUSES)
@@ -82,6 +95,8 @@ class Link:
         loop = asyncio.get_running_loop()
         state = Reconnect()
         while True:
+            while not self._may_connect():  # noqa: ASYNC110  # nothing reports the change
+                await asyncio.sleep(_GATE_PAUSE)
             result = await self._connect()
             if isinstance(result, Disconnected):
                 self.is_expected = result.reason not in _REFUSALS

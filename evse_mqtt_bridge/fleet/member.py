@@ -6,8 +6,7 @@ a shard asks `may_connect` before each:
 
 - The engine answers: the holder may connect.
 - The engine does not answer: the member may connect unless the broker has the claim of a later holder. Then the shard
-  is
-  fenced: it stops, and the next view decides.
+  is fenced: it stops, and the next view decides.
 """
 
 import asyncio
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from dataclasses import replace
 from typing import Protocol
 
+from evse_mqtt_bridge.cloud.retry_after import RETRY_AFTER_RANGE
 from evse_mqtt_bridge.domain import events
 from evse_mqtt_bridge.domain.shards import Claim as ShardClaim
 from evse_mqtt_bridge.fleet.decisions import (
@@ -176,6 +176,11 @@ class Member:
         """Wait for the end of a beat, and let none begin meanwhile. Only then `run` may be cancelled."""
         async with self._lock:
             yield
+
+    @property
+    def may_use_name(self) -> bool:
+        """Whether the engine has confirmed that no other process has the name of this member."""
+        return self.view is not None and self.conflict is not Conflict.NAME_IN_USE
 
     @property
     def _is_drain_requested(self) -> bool:
@@ -386,8 +391,9 @@ class Member:
     async def _share_pause(self, view: View) -> None:
         """Share a pause that the cloud requested from this member, and follow one that it requested from another."""
         own = self._runner.pause
-        if view.pause > own:
-            self._runner.hold(view.pause)
+        shared = min(view.pause, RETRY_AFTER_RANGE[1])
+        if shared > own:
+            self._runner.hold(shared)
         elif own > view.pause + _PAUSE_TOLERANCE:
             with contextlib.suppress(EngineUnavailableError, EngineRefusedError):
                 await self._engine.pause(own)

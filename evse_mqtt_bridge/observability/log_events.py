@@ -403,10 +403,10 @@ class LogEvent(Enum):
         "warning",
         "members of the fleet cannot work together as usual",
         (
-            "`detail` is one of: another process with the same member name is alive (set `fleet.member`); members have "
-            "different numbers of shards (stop all, and start them with the same `fleet.shards`); members have "
-            "different configurations (give all the same and reload them). Until then, no topic of a removed station "
-            "is cleared, and no shard moves to another member except from a lost one."
+            "`detail` is one of: another process has this member name (after a crash, wait for `fleet.ttl`; otherwise "
+            "set `fleet.member`); members have different numbers of shards (stop all, and start them with the same "
+            "`fleet.shards`); members have different configurations (give all the same and reload them). Until then, "
+            "no topic of a removed station is cleared, and no shard moves to another member except from a lost one."
         ),
     )
     FLEET_CONFLICT_RESOLVED = (

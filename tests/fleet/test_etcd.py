@@ -1,7 +1,8 @@
 """The etcd engine against real etcd processes: claims, leases, outages, users and TLS."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -315,17 +316,75 @@ async def test_next_endpoint_is_used_if_one_fails(etcd: EtcdServer, connect: Con
             await engine.beat(record())
 
 
-async def test_other_server_is_reported_as_not_etcd(connect: Connect) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\nconnection: close\r\n\r\nnope")
-        await writer.drain()
-        writer.close()
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[str, str], Awaitable[str]]]:
+    """A function that starts a server with one answer to everything, and returns its URL."""
+    async with AsyncExitStack() as stack:
 
-    port = free_port()
-    async with await asyncio.start_server(answer, "127.0.0.1", port):
-        with pytest.raises(EngineUnavailableError, match="HTTP 404, which is not an answer of etcd's API"):
-            await connect(f"http://127.0.0.1:{port}").beat(record())
+        async def started(status: str, body: str) -> str:
+            async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await reader.readuntil(b"\r\n\r\n")
+                head = f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+                writer.write(f"{head}{body}".encode())
+                await writer.drain()
+                writer.close()
+
+            port = free_port()
+            await stack.enter_async_context(await asyncio.start_server(answer, "127.0.0.1", port))
+            return f"http://127.0.0.1:{port}"
+
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "text"),
+    [
+        ("404 Not Found", "nope", "HTTP 404, which is not an answer of etcd's API"),
+        ("302 Found\r\nlocation: /", "", "HTTP 302, which is not an answer of etcd's API"),
+        ("500 Internal Server Error", '{"code": 2, "message": "no leader"}', "no leader"),
+        ("404 Not Found", '{"code": 5, "message": "requested lease not found"}', "requested lease not found"),
+        ("200 OK", "[" * 100_000, "not one of etcd's API"),
+        ("200 OK", '{"ID": "1", "header": {}}', "not one of etcd's API"),
+    ],
+)
+async def test_other_answers_are_no_answers_of_etcd(
+    connect: Connect, serve: Callable[[str, str], Awaitable[str]], status: str, body: str, text: str
+) -> None:
+    engine = connect(await serve(status, body))
+    with pytest.raises(EngineUnavailableError, match=text):
+        await engine.beat(record())
+    with pytest.raises(EngineUnavailableError, match=text):
+        await engine.observe()
+
+
+async def test_gateway_without_the_paths_names_the_version(
+    connect: Connect, serve: Callable[[str, str], Awaitable[str]]
+) -> None:
+    engine = connect(await serve("404 Not Found", '{"code": 5, "message": "Not Found"}'))
+    with pytest.raises(EngineRefusedError, match="Not Found.*supports etcd 3.4 and later"):
+        await engine.beat(record())
+
+
+async def test_token_that_is_no_header_is_rejected(
+    connect: Connect, serve: Callable[[str, str], Awaitable[str]]
+) -> None:
+    engine = connect(await serve("200 OK", r'{"token": "\u00e9"}'), login=login())
+    with pytest.raises(EngineUnavailableError, match="not one of etcd's API"):
+        await engine.beat(record())
+
+
+async def test_password_that_cannot_be_read_blocks_no_beat(connect: Connect) -> None:
+    unblock = threading.Event()
+
+    def blocked() -> str:
+        unblock.wait(20)
+        return ""
+
+    engine = connect(f"http://127.0.0.1:{free_port()}", ttl=6, login=EtcdLogin("bridge", blocked))
+    async with asyncio.timeout(5):
+        with pytest.raises(EngineUnavailableError, match=r"fleet\.password_file could not be read within 2 s"):
+            await engine.holder(0)
+    unblock.set()
 
 
 # Users

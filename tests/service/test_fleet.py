@@ -35,6 +35,7 @@ class _Members:
         self._configure = configure
 
     def start(self, name: str, *, shards: int = _SHARDS) -> BridgeProcess:
+        """Start a member; one with a name that another process has uses its configuration."""
         return self._start(self._configure(name, UUIDS, shards))
 
     def write(self, name: str, uuids: list[str]) -> None:
@@ -133,6 +134,19 @@ def test_frozen_member_gives_up_and_disturbs_nobody(members: _Members, observer:
     observer.sync()
     assert [topic for topic in _offline(observer, start) if "members" not in topic] == []
     assert "client ID" not in second.stderr_text
+
+
+def test_second_process_with_a_name_waits_for_the_first(members: _Members, observer: Observer) -> None:
+    first = members.start("m1")
+    observer.wait(lambda: _all_online(observer), 60, "all shards")
+    second, start = members.start("m1"), observer.count
+    second.wait_for_line("another process has this member name", 60)
+    first.stop(60)
+    second.wait_for_line("running a shard", 60)
+    observer.wait(lambda: _all_online(observer), 60)
+    topics = [each.payload for each in observer.messages_since(start) if each.topic == "evse/bridge/members/m1"]
+    assert topics == ["", "online"]
+    assert "lost" not in first.stderr_text
 
 
 def test_members_agree_on_a_removal_and_hand_over(members: _Members, cloud: CloudServer, observer: Observer) -> None:

@@ -246,7 +246,10 @@ class Membership(WatchedComponent):
 
     def _new_link(self, config: Config) -> Link:
         member = config.fleet.member_name if config.fleet else ""
-        return Link(config, member, self._publishing.link_listener(), self._clock.chance)
+        return Link(config, member, self._publishing.link_listener(), self._clock.chance, self._may_use_name)
+
+    def _may_use_name(self) -> bool:
+        return self.member is not None and self.member.may_use_name
 
 
 def _without_password(config: Config) -> Fleet | None:

@@ -226,10 +226,10 @@ class Member:
 
     async def _follow(self, view: View) -> None:
         decision = self._allocation.on_view(view, self._now())
-        if self.view is None and decision.conflict is Conflict.DIFFERENT_SHARDS:
-            raise _different_shards(self.record, view)
-        was_requested = self._is_drain_requested
+        is_first, was_requested = self.view is None, self._is_drain_requested
         self.view = view
+        if is_first and decision.conflict is Conflict.DIFFERENT_SHARDS:
+            raise _different_shards(self.record, view)
         if self._is_drain_requested is not was_requested:
             self.beat_soon()
         self._report_conflict(decision.conflict)

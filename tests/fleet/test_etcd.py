@@ -361,7 +361,7 @@ async def test_gateway_without_the_paths_names_the_version(
     connect: Connect, serve: Callable[[str, str], Awaitable[str]]
 ) -> None:
     engine = connect(await serve("404 Not Found", '{"code": 5, "message": "Not Found"}'))
-    with pytest.raises(EngineRefusedError, match="Not Found.*supports etcd 3.4 and later"):
+    with pytest.raises(EngineRefusedError, match=r"Not Found.*supports etcd 3\.4 and later"):
         await engine.beat(record())
 
 

@@ -104,7 +104,9 @@ def _offline(observer: Observer, start: int = 0) -> list[str]:
     return [each.topic for each in observer.messages_since(start) if each.payload == "offline"]
 
 
-def test_survivor_of_a_killed_member_runs_all_shards(members: _Members, cloud: CloudServer, observer: Observer) -> None:
+def test_survivor_of_a_killed_member_runs_all_shards(
+    members: _Members, cloud: CloudServer, observer: Observer, tmp_path: Path
+) -> None:
     """Before that, a member with another number of shards is refused."""
     first, second = members.start("m1"), members.start("m2")
     observer.wait(lambda: _all_online(observer), 60, "all shards")
@@ -113,6 +115,7 @@ def test_survivor_of_a_killed_member_runs_all_shards(members: _Members, cloud: C
     other = members.start("m3", shards=8)
     other.assert_exit(78, 60)
     assert "fleet.shards: is 8, but member m" in other.stderr_text
+    assert run_command("fleet", "status", "--config", tmp_path / "m1.toml").stdout.startswith("2 members, ")
     start = observer.count
     first.kill()
     second.wait_for_line("running a shard.*previous=m1", 60)

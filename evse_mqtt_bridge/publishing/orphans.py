@@ -132,7 +132,8 @@ def _owned(retained: Mapping[str, bytes], ownership: Ownership) -> set[str]:
         own.update(
             topic for location in ownership.searched for topic in location.recognized(retained, ownership.topics)
         )
-        own.update(ownership.bridge_entry.all_topics())
+        # The broker may have published the will of a shard after the shard's other topics were cleared.
+        own.update(replace(ownership.bridge_entry, shards=MOST_SHARDS).all_topics())
         own.update(topic for topic in retained if ownership.topics.is_of_member(topic))
     return (own & retained.keys()) | _unreadable(found, retained)
 

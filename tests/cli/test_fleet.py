@@ -149,6 +149,22 @@ def test_fleet_drain_waits_for_the_last_shard(config: Path, etcd: EtcdServer) ->
     assert "m1      running" in invoke(config, "fleet", "status").stdout
 
 
+@pytest.mark.parametrize("command", [("fleet", "status"), ("fleet", "drain"), ("check", "--online")])
+def test_rejected_password_is_explained_and_not_printed(
+    config: Path, etcd: EtcdServer, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    for arguments in (("user", "add", "root:x"), ("user", "grant-role", "root", "root"), ("auth", "enable")):
+        etcd.control(*arguments)
+    (tmp_path / "password").write_text("canary-9-password\n")
+    (tmp_path / "password").chmod(0o600)
+    text = config.read_text().replace("[fleet]\n", '[fleet]\nusername = "bridge"\npassword_file = "password"\n')
+    config.write_text(text)
+    result = invoke(config, *command)
+    assert result.exit_code == 69
+    assert "rejected user bridge; check fleet.username and fleet.password_file" in result.stderr
+    assert "canary-9" not in result.output
+
+
 def test_check_online_reports_the_engine(config: Path, etcd: EtcdServer, broker: Mosquitto) -> None:
     join(etcd, "m1", (0,))
     environ = {"EVSE_MQTT_BRIDGE__MQTT__PORT": str(broker.port)}

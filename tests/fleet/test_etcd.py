@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -303,6 +303,28 @@ async def test_emptied_etcd_registers_the_member_again(etcd: EtcdServer, connect
     view = await available(engine, record())
     assert (view.members, view.holders) == ({"m1": record()}, {})
     assert await engine.claim(0) is not None
+
+
+async def test_cluster_survives_its_leader_and_waits_for_a_quorum(connect: Connect, tmp_path: Path) -> None:
+    nodes = EtcdServer.cluster(tmp_path, 3)
+    with ExitStack() as stack:
+        for node in nodes:
+            node.launch()
+            stack.callback(node.kill)
+        engine = connect(*(node.url for node in nodes), ttl=20)
+        await available(engine, record())
+        claimed = await engine.claim(0)
+        leader = next(node for node in nodes if node.is_leader)
+        leader.kill()
+        view = await available(engine, record())
+        assert view.holders == {0: claimed}
+        other = next(node for node in nodes if node is not leader)
+        other.kill()
+        with pytest.raises(EngineUnavailableError, match="etcd does not answer"):
+            await engine.beat(record())
+        other.start()
+        assert (await available(engine, record())).holders == {0: claimed}
+        assert await engine.claim(0) == claimed
 
 
 async def test_next_endpoint_is_used_if_one_fails(etcd: EtcdServer, connect: Connect, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs an etcd process on a free port of 127.0.0.1, with its own folder."""
 
+import json
 import os
 import shutil
 import signal
@@ -18,15 +19,28 @@ __all__ = ["EtcdServer"]
 
 
 class EtcdServer:
-    """A cluster of one node that keeps its port; use it as a context manager. The test is skipped without etcd.
+    """A node of a cluster, by default the only one, that keeps its port; use it as a context manager.
+
+    The test is skipped without etcd.
 
     Args:
         folder: Folder for its data and log.
         certificate: The server certificate; `None`: no TLS.
         arguments: Further arguments, such as `--client-cert-auth`.
+        name: The name of the node.
+
+    Attributes:
+        nodes: The peer URLs of all nodes of the cluster by name; set it before the first start.
     """
 
-    def __init__(self, folder: Path, *, certificate: Certificate | None = None, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        certificate: Certificate | None = None,
+        arguments: Sequence[str] = (),
+        name: str = "default",
+    ) -> None:
         if shutil.which("etcd") is None:
             pytest.skip("etcd is not installed; `make test` installs it where apt has it")
         self._folder = folder
@@ -34,7 +48,9 @@ class EtcdServer:
         self._arguments = tuple(arguments)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        self._peer_port = free_port()
+        self._name = name
+        self._peer = f"http://{HOST}:{free_port()}"
+        self.nodes = {name: self._peer}
 
     def __enter__(self) -> Self:
         self.start()
@@ -51,23 +67,42 @@ class EtcdServer:
         return f"{'https' if self._certificate else 'http'}://{HOST}:{self.port}"
 
     @property
+    def is_leader(self) -> bool:
+        """Whether the node is the leader of its cluster."""
+        [status] = json.loads(self.control("endpoint", "status", "--write-out=json"))
+        return bool(status["Status"]["leader"] == status["Status"]["header"]["member_id"])
+
+    @property
     def log(self) -> str:
         """Everything logged so far."""
         return (self._folder / "etcd.log").read_text(errors="replace")
 
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
+        self.launch()
+        try:
+            wait_until_listening(self.port, self._exit_reason)
+        except BaseException:
+            self.kill()
+            raise
+
+    @staticmethod
+    def cluster(folder: Path, size: int) -> "list[EtcdServer]":
+        """Return the nodes of a cluster, which do not run yet."""
+        servers = [EtcdServer(folder / f"node-{number}", name=f"node-{number}") for number in range(size)]
+        nodes = {name: url for server in servers for name, url in server.nodes.items()}
+        for server in servers:
+            server.nodes = nodes
+        return servers
+
+    def launch(self) -> None:
+        """Start the server, and do not wait; a node of a cluster accepts connections only with others."""
         assert self._process is None, "etcd is running already"
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 ["etcd", *self._options()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder
             )
-        try:
-            wait_until_listening(self.port, self._exit_reason)
-        except BaseException:
-            self.kill()
-            raise
 
     def kill(self) -> None:
         """Kill the server (SIGKILL); its data remain."""
@@ -105,14 +140,15 @@ class EtcdServer:
         return self._process.pid
 
     def _options(self) -> list[str]:
-        peer = f"http://{HOST}:{self._peer_port}"
+        cluster = ",".join(f"{name}={url}" for name, url in self.nodes.items())
         options = [
+            f"--name={self._name}",
             f"--data-dir={self._folder / 'data'}",
             f"--listen-client-urls={self.url}",
             f"--advertise-client-urls={self.url}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
+            f"--listen-peer-urls={self._peer}",
+            f"--initial-advertise-peer-urls={self._peer}",
+            f"--initial-cluster={cluster}",
             "--heartbeat-interval=20",  # a single node elects itself after this multiple of milliseconds
             "--election-timeout=200",
             *self._arguments,

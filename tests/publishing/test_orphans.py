@@ -207,6 +207,13 @@ def test_online_topic_is_the_bridges_own_availability() -> None:
     assert not online_topic(_published(_NORTH, client_id="another"), owned)
 
 
+def test_will_of_a_shard_that_is_gone_is_an_orphan() -> None:
+    gone, present = "evse/bridge/3/availability", "evse/bridge/1/availability"
+    retained = {**_published(_NORTH), gone: b"offline", present: b"offline", "evse/bridge/99/availability": b"offline"}
+    assert orphans(retained, replace(_ownership(_NORTH), shards=2)) == [gone]
+    assert orphans(retained, _ownership(_NORTH)) == [present, gone]
+
+
 def test_topic_of_a_lost_member_is_an_orphan() -> None:
     lost, alive = "evse/bridge/members/m1", "evse/bridge/members/m2"
     retained = {**_published(_NORTH), lost: b"offline", alive: b"online", f"{lost}/x": b"offline"}

@@ -23,9 +23,6 @@ BIRTH = "birth message"
 INVALID = "invalid configuration"
 HALF_HANGING = "half of the stations without a response"
 
-_DISABLED = frozenset({"forged manifest entries"})
-"""Kinds that the bridge does not withstand yet; a run has them only if `--only` names them."""
-
 ALL_KINDS = (*PASSING, *LASTING, *CLOUD_FAULTS, *STATION_FAULTS, HALF_HANGING, *CHANGES, *RESTARTS, BIRTH, INVALID)
 
 
@@ -45,8 +42,8 @@ class Kinds:
 
     @classmethod
     def chosen(cls, rng: Random, only: Iterable[str], without: Iterable[str]) -> "Kinds":
-        """Return the kinds named by `only` (all that are not disabled, if it is empty) that are not in `without`."""
-        return cls(frozenset(only or set(ALL_KINDS) - _DISABLED) - frozenset(without), rng, is_frequent=bool(only))
+        """Return the kinds named by `only` (all, if it is empty) that are not in `without`."""
+        return cls(frozenset(only or ALL_KINDS) - frozenset(without), rng, is_frequent=bool(only))
 
     def happens(self, name: str, chance: float) -> bool:
         """Return true with a probability of `chance` if the kind is enabled."""

@@ -38,6 +38,7 @@ _STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 _FORGED_BRIDGES = 2000
 _FORGED_STATIONS = 50
 _FORGED_PLUGS = 64
+_DESCRIBED_PLUGS = 8
 _CHANGED_TOPICS = 500
 _LARGE_ENTRIES = 20
 _LARGE_SIZE = 200_000
@@ -67,18 +68,30 @@ def _large_messages(environment: Environment, _rng: Random) -> Callable[[], None
 
 
 def _forged_entries(environment: Environment, _rng: Random) -> Callable[[], None]:
-    """Publish manifest entries in the name of the bridge, below topics that it never had; nobody may clear them."""
+    """Publish manifest entries in the name of the bridge, below topics that it never had.
+
+    The bridge may clear topics below the forged base topics, but not the discovery topics that the entries describe: a
+    third client published these.
+    """
     forged = dict(_forged(environment.settings.prefix))
-    environment.foreign.update(forged)
-    environment.publish({topic: payload.encode() for topic, payload in forged.items()})
+    described = dict(_described(environment.settings.prefix))
+    environment.foreign.update(described)
+    environment.publish({topic: payload.encode() for topic, payload in (forged | described).items()})
     environment.to_broker.cut()
 
     def end() -> None:
-        for topic in forged:
+        for topic in described:
             del environment.foreign[topic]
-        environment.publish(dict.fromkeys(forged, b""))
+        environment.publish(dict.fromkeys([*forged, *described], b""))
 
     return end
+
+
+def _described(prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield some discovery messages of a third client, on topics that a forged entry describes."""
+    payload = json.dumps({"origin": {"name": "evse-mqtt-bridge"}, "availability_topic": "victim/bridge/availability"})
+    for plug in range(_DESCRIBED_PLUGS):
+        yield f"{prefix}/sensor/evse_{0:032x}_{0:016x}{plug:016x}/power/config", payload
 
 
 def _forged(prefix: str) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,8 @@ keys are exactly those of the contract; a discovery payload of its origin that n
 of the members of a fleet belong to the bridge of the base topic. No other topic is touched. A base topic belongs to one
 bridge, even after a change of its client id. Another bridge may use a base topic below it. Base topics that the bridge
 left are searched as well, if the broker has an entry that names them.
+If anybody may have written that entry, only topics below that base topic, and discovery that names it, belong to the
+bridge; see unproven_entries.py.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -18,6 +20,7 @@ from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.outputs.protocol import Location
 from evse_mqtt_bridge.publishing.payloads import json_object
 from evse_mqtt_bridge.publishing.topics import Topics
+from evse_mqtt_bridge.publishing.unproven_entries import has_room
 
 __all__ = ["Ownership", "left_behind", "online_topic", "orphans", "orphans_elsewhere"]
 
@@ -34,6 +37,7 @@ class Ownership:
         searched: Locations where orphans may be, including those of disabled outputs.
         shards: The number of shards; 0: no fleet.
         former_ids: Further MQTT client ids of this bridge.
+        is_proven: Whether something that only this bridge can write names the base topic.
     """
 
     topics: Topics
@@ -43,6 +47,7 @@ class Ownership:
     searched: tuple[Location, ...]
     shards: int = 0
     former_ids: frozenset[str] = frozenset()
+    is_proven: bool = True
 
     @property
     def filters(self) -> list[str]:
@@ -79,15 +84,58 @@ def orphans_elsewhere(retained: Mapping[str, bytes], elsewhere: Ownership, owner
 
 
 def left_behind(retained: Mapping[str, bytes], ownership: Ownership) -> list[Ownership]:
-    """Return what the bridge owns below base topics that it has left, according to its entries: no station."""
-    bridges = _bridges(retained, {ownership.client_id})
-    client_ids = frozenset(entry.client_id for entry in bridges)
+    """Return what the bridge owns below base topics that it has left, according to its entries: no station.
+
+    Unproven base topics come last, and only as many as a bridge reads.
+    """
+    infos: dict[Topics, list[BridgeEntry]] = {}
+    for item in retained.items():
+        if entries := read_bridge(*item, {ownership.client_id}):
+            infos.setdefault(entries[0].topics, []).extend(entries)
+    proven = _proven(infos, ownership, _bases_in_discovery(retained, ownership))
+    unproven: dict[Topics, BridgeEntry] = {}
+    for base, (entry, *_) in infos.items():
+        if base not in proven and has_room(base, unproven):
+            unproven[base] = entry
+    client_ids = frozenset(entry.client_id for entry in proven.values())
     elsewhere = tuple(location for location in ownership.searched if location.manifest_key)
     return [
-        Ownership(base, client_id, {}, (), (PlainLocation(base), *elsewhere), MOST_SHARDS, client_ids)
-        for base, client_id in {entry.topics: entry.client_id for entry in bridges}.items()
+        Ownership(
+            base, entry.client_id, {}, (), (PlainLocation(base), *elsewhere), MOST_SHARDS, client_ids, base in proven
+        )
+        for base, entry in {**proven, **unproven}.items()
         if base != ownership.topics
     ]
+
+
+def _proven(
+    infos: Mapping[Topics, Iterable[BridgeEntry]], ownership: Ownership, named: Container[Topics | None]
+) -> dict[Topics, BridgeEntry]:
+    """Return an entry below each proven base topic: what the `info` there lists is proven as well.
+
+    Args:
+        infos: The entries in the `info` below each base topic.
+        ownership: The configuration, whose base topic is proven.
+        named: The base topics that a discovery message names.
+    """
+    proven: dict[Topics, BridgeEntry] = {}
+    pending = [base for base in infos if base == ownership.topics or base in named]
+    while pending:
+        for entry in infos.get(pending.pop(), ()):
+            if entry.topics not in proven:
+                proven[entry.topics] = entry
+                pending.append(entry.topics)
+    return proven
+
+
+def _bases_in_discovery(retained: Mapping[str, bytes], ownership: Ownership) -> set[Topics | None]:
+    prefixes = {f"{location.prefix}/": location for location in ownership.searched if location.manifest_key}
+    return {
+        location.publisher(payload)
+        for topic, payload in retained.items()
+        for prefix, location in prefixes.items()
+        if topic.startswith(prefix)
+    }
 
 
 def _bridges(retained: Mapping[str, bytes], client_ids: Container[object]) -> list[BridgeEntry]:
@@ -128,6 +176,8 @@ def _owned(retained: Mapping[str, bytes], ownership: Ownership) -> set[str]:
     entries, bridges = _entries(retained, ownership)
     found: tuple[Entry, ...] = (*(entry for read in entries for entry in read), *bridges)
     own = {topic for entry in found for topic in entry.all_topics()}
+    if not ownership.is_proven:
+        own = {topic for topic in own if topic.startswith(f"{ownership.topics.base}/")}
     if not _belongs_to_another_bridge(retained, ownership):
         own.update(
             topic for location in ownership.searched for topic in location.recognized(retained, ownership.topics)
@@ -135,7 +185,7 @@ def _owned(retained: Mapping[str, bytes], ownership: Ownership) -> set[str]:
         # The broker may have published the will of a shard after the shard's other topics were cleared.
         own.update(replace(ownership.bridge_entry, shards=MOST_SHARDS).all_topics())
         own.update(topic for topic in retained if ownership.topics.is_of_member(topic))
-    return (own & retained.keys()) | _unreadable(found, retained)
+    return (own & retained.keys()) | (_unreadable(found, retained) if ownership.is_proven else set())
 
 
 def _entries(

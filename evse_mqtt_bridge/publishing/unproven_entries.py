@@ -22,7 +22,7 @@ from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_stat
 from evse_mqtt_bridge.publishing.outputs.protocol import Location
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["UnprovenEntries"]
+__all__ = ["UnprovenEntries", "has_room"]
 
 _MOST_PREFIXES = 4
 """Maximum number of first levels of base topics. Access rules mostly allow a client to write below one of them."""
@@ -98,7 +98,7 @@ class UnprovenEntries:
             client_ids: The MQTT client ids that this bridge has and had.
         """
         if topic == base.info:
-            if self._has_room(base):
+            if base in self._bridges or has_room(base, self._bridges):
                 self._bridge_received(base, read_bridge(topic, payload, client_ids))
         elif base not in self._bridges:
             self._discovery_received(topic, payload)
@@ -106,11 +106,6 @@ class UnprovenEntries:
             self._availability[base] = payload[:_LONGEST_AVAILABILITY]
         elif topic.endswith("/info"):
             self._station_received(base, topic, payload, client_ids)
-
-    def _has_room(self, base: Topics) -> bool:
-        bases = Counter(map(_first_level, self._bridges))
-        number = bases[_first_level(base)]
-        return base in self._bridges or (number < _MOST_BASES and (number > 0 or len(bases) < _MOST_PREFIXES))
 
     def _bridge_received(self, base: Topics, entries: tuple[BridgeEntry, ...]) -> None:
         if entries:
@@ -218,6 +213,13 @@ class UnprovenEntries:
         }
         discovery.difference_update(*named.values())
         return (topic for topic in entry.all_topics() if topic not in discovery)
+
+
+def has_room(base: Topics, others: Collection[Topics]) -> bool:
+    """Return whether an unproven base topic may be read beside others."""
+    bases = Counter(map(_first_level, others))
+    number = bases[_first_level(base)]
+    return number < _MOST_BASES and (number > 0 or len(bases) < _MOST_PREFIXES)
 
 
 def _first_level(base: Topics) -> str:

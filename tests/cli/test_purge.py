@@ -141,3 +141,13 @@ def test_purge_all_keeps_what_another_live_bridge_claims(config: Path, broker: M
     # The first purge cleared the manifest, so that only the discovery payloads name the bridge.
     assert run_command("purge", "--all", "--yes", "--config", config).returncode == 0
     assert not topics(broker) & claimed
+
+
+def test_purge_names_base_topics_that_anybody_can_forge(config: Path, broker: Mosquitto, observer: Observer) -> None:
+    entry = {"name": "evse-mqtt-bridge", "client_id": "evse-mqtt-bridge", "base_topic": "myapp", "discovery": None}
+    observer.publish("myapp/bridge/info", json.dumps(entry), retain=True)
+    listed = run_command("purge", "--config", config)
+    assert listed.stdout == "myapp/bridge/info\n"
+    assert listed.stderr.startswith("1 topic below myapp/: only myapp/bridge/info names this bridge")
+    assert run_command("purge", "--yes", "--config", config).returncode == 0
+    assert "myapp/bridge/info" not in topics(broker)

@@ -9,7 +9,7 @@ from evse_mqtt_bridge.domain.availability import Rules, advance
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import BridgeFacts, bridge_info, station_info
-from evse_mqtt_bridge.publishing.orphans import Ownership, online_topic, orphans
+from evse_mqtt_bridge.publishing.orphans import Ownership, left_behind, online_topic, orphans, orphans_elsewhere
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
@@ -222,3 +222,40 @@ def test_topic_of_a_lost_member_is_an_orphan() -> None:
     assert {lost, alive} <= set(orphans(retained, _ownership(_NORTH), everything=True))
     assert online_topic(retained, _ownership(_NORTH)) == alive
     assert orphans({lost: b"offline", **_published(_NORTH, client_id="another")}, _ownership(_NORTH)) == []
+
+
+def _left(base: str, *, form: Form | None = None, previous: tuple[BridgeEntry, ...] = ()) -> dict[str, bytes]:
+    """Return what a bridge left below a base topic, with station e2; discovery is `form`."""
+    retained = _published(_SOUTH, base=base, form=form)
+    entry = BridgeEntry(Topics(base), "me", plan(form=form, base=base).locations)
+    info = bridge_info(entry, BridgeFacts("1", NOW, 1), previous)
+    return {**retained, info.topic: info.payload}
+
+
+def _bases(found: list[Ownership]) -> dict[str, bool]:
+    return {each.topics.base: each.is_proven for each in found}
+
+
+def test_left_base_topics_are_proven_by_own_entry_or_discovery() -> None:
+    ownership = _ownership(_NORTH)
+    listed, named, found = (BridgeEntry(Topics(base), "me", ()) for base in ("listed", "named", "found"))
+    own = _left("evse", previous=(listed,))
+    assert _bases(left_behind(own | _left("listed") | _left("found"), ownership)) == {"listed": True, "found": False}
+    assert _bases(left_behind(own | _left("named", form="entity"), ownership)) == {"listed": True, "named": True}
+    assert _bases(left_behind(_left("found", previous=(named,)), ownership)) == {"found": False}
+    assert _bases(left_behind(own | _left("listed", previous=(found,)), ownership)) == {"listed": True, "found": True}
+
+
+def test_unproven_left_base_yields_topics_below_it_alone() -> None:
+    ownership, left = _ownership(_NORTH), _left("left", form="device")
+    others = {topic: payload.replace(b"left/", b"victim/") for topic, payload in left.items() if topic[:3] == "ha/"}
+    retained = {**_published(_NORTH), **{topic: left[topic] for topic in left.keys() - others.keys()}, **others}
+    (elsewhere,) = left_behind(retained, ownership)
+    assert not elsewhere.is_proven
+    found = orphans_elsewhere(retained, elsewhere, ownership)
+    assert found == sorted(left.keys() - others.keys())
+
+
+def test_unproven_left_bases_are_limited_in_number() -> None:
+    retained = {topic: payload for number in range(50) for topic, payload in _left(f"myapp/{number}").items()}
+    assert len(left_behind(retained, _ownership(_NORTH))) == 4

@@ -39,6 +39,8 @@ def purge_topics(config: Path | None, *, everything: bool, confirmed: bool) -> N
         _report_online(result.online_topic)
     for topic in result.topics:
         click.echo(topic)
+    for base, number in result.unproven.items():
+        click.echo(_unproven_note(base, number), err=True)
     count, refused = len(result.topics), result.refused
     if not count:
         click.echo("nothing to clear", err=True)
@@ -50,6 +52,14 @@ def purge_topics(config: Path | None, *, everything: bool, confirmed: bool) -> N
     if refused:
         example = f"{len(refused)} topic{'' if len(refused) == 1 else 's'}, such as {refused[0]}"
         raise UnavailableError(f"the broker does not allow this user to clear {example}")
+
+
+def _unproven_note(base: str, number: int) -> str:
+    topics = f"{number} topic{'' if number == 1 else 's'}"
+    return (
+        f"{topics} below {base}/: only {base}/bridge/info names this bridge, which anybody who may publish there can"
+        " write. If this bridge never had this base topic, find out who published it."
+    )
 
 
 def _report_online(topic: str) -> None:
@@ -66,11 +76,13 @@ class _Result:
         topics: The topics that can be cleared, or were cleared.
         refused: The topics among them whose clearing the broker rejected.
         online_topic: The availability topic of the bridge if it is `online`, else empty.
+        unproven: The base topics that only an `info` below them names, with the number of topics to clear.
     """
 
     topics: list[str]
     refused: list[str]
     online_topic: str
+    unproven: dict[str, int]
 
 
 async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Result:
@@ -87,10 +99,14 @@ async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Resul
         retained = await client.retained(Topics.bridge_info_filters(), is_optional=True)
         claimed = await _claimed_topics(client, retained, owned)
         more = [topic for topic in found if topic not in claimed and topic not in topics]
+        unproven: dict[str, int] = {}
         for other in left_behind(retained, owned):
             retained = await client.retained(other.filters, is_optional=True)
             if not online_topic(retained, other):
-                more += orphans_elsewhere(retained, other, owned)
+                elsewhere = orphans_elsewhere(retained, other, owned)
+                more += elsewhere
+                if elsewhere and not other.is_proven:
+                    unproven[other.topics.base] = len(elsewhere)
         more = sorted(set(more).difference(topics, claimed))
         if more and is_allowed and client.is_connected:
             await client.publish(clear(more))
@@ -100,7 +116,7 @@ async def _purge(config: Config, *, everything: bool, confirmed: bool) -> _Resul
         async with one_shot_client(config.mqtt, "purge") as client:
             await client.publish(clear(more))
             refused.update(client.rejected)
-    return _Result(sorted({*topics, *more}), sorted(refused), online)
+    return _Result(sorted({*topics, *more}), sorted(refused), online, unproven)
 
 
 async def _claimed_topics(client: OneShotClient, retained: Mapping[str, bytes], owned: Ownership) -> frozenset[str]:

@@ -232,11 +232,16 @@ def _station_entry(topics: Topics, topic_id: str, content: Mapping[str, object])
             case {"topic": plug_topic_id, "label": None | str() as label} if (
                 is_id(plug) and is_alias(plug_topic_id) and not _SURROGATE.search(label or "")
             ):
-                topic_ids[plug], labels[plug] = plug_topic_id, label
+                topic_ids[plug], labels[plug] = plug_topic_id, label and label[:LONGEST_LABEL]
             case _:
                 return None
     locations = locations_from_manifest(topics, content, (uuid, *topic_ids))
-    return StationEntry(topics, topic_id, uuid, topic_ids, labels, locations, name if isinstance(name, str) else "")
+    return StationEntry(topics, topic_id, uuid, topic_ids, labels, locations, _name(name))
+
+
+def _name(value: object) -> str:
+    """Return the name of a station, cut, so that forged entries take little memory: nothing follows from it."""
+    return value[:LONGEST_LABEL] if isinstance(value, str) else ""
 
 
 def _bridge_content(entry: BridgeEntry) -> dict[str, object]:

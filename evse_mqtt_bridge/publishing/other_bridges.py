@@ -10,7 +10,7 @@ not be allowed to read it.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_station
@@ -21,8 +21,8 @@ __all__ = ["AllBut", "OtherBridges"]
 _MOST_BRIDGES = 16
 """Maximum number of other bridges, because anybody can forge their entries."""
 
-_MOST_STATIONS = 100_000
-"""Maximum number of their stations in common with this bridge."""
+_MOST_PLUGS = 200_000
+"""Maximum number of plugs and stations in the entries of their stations in common with this bridge."""
 
 _UUID = re.compile(rb'\{"uuid":"([A-Za-z0-9_-]{1,64})"')
 """The beginning of each station's `info`. Parsing the whole entries of 20,000 stations of others would be slow."""
@@ -41,6 +41,7 @@ class OtherBridges:
         self._own = own
         self._others = AllBut(client_ids)
         self._is_relevant = is_relevant
+        self._left: set[tuple[Topics, str]] = set()
         self._infos: dict[Topics, bytes] = {}
         self._bridges: dict[Topics, BridgeEntry] = {}
         self._unread: dict[Topics, None] = {}
@@ -63,7 +64,8 @@ class OtherBridges:
     def _bridge_received(self, base: Topics, payload: bytes) -> None:
         if self._infos.get(base) == payload or (base not in self._infos and len(self._infos) >= _MOST_BRIDGES):
             return
-        if entries := read_bridge(base.info, payload, self._others):
+        entries = read_bridge(base.info, payload, self._others)
+        if entries and (base, entries[0].client_id) not in self._left:
             self._infos[base], self._bridges[base] = payload, entries[0]
             self._unread[base] = None
         elif base in self._infos and not payload:
@@ -81,10 +83,14 @@ class OtherBridges:
         if uuid and not self._is_relevant(uuid[1].decode()):
             return
         entries = read_station(base, topic, payload, {self._bridges[base].client_id})
-        if entries and self._is_relevant(entries[0].uuid) and self._count < _MOST_STATIONS:
+        if entries and self._is_relevant(entries[0].uuid) and self._count < _MOST_PLUGS:
             by_base = self._stations.setdefault(entries[0].uuid, {})
-            self._count += base not in by_base
+            self._count += _size(entries[0]) - _size(by_base.get(base))
             by_base[base] = entries[0]
+
+    def note_own(self, entries: Iterable[BridgeEntry]) -> None:
+        """Note entries of this bridge: what it has left under another base topic or client id is not another bridge."""
+        self._left.update((entry.topics, entry.client_id) for entry in entries)
 
     def expect(self, base: Topics) -> None:
         """Note that a bridge with this base topic exists, whose entry this bridge has not received."""
@@ -105,7 +111,7 @@ class OtherBridges:
         bases, self._unread = tuple(self._unread), {}
         for by_base in self._stations.values():
             for base in bases:
-                self._count -= by_base.pop(base, None) is not None
+                self._count -= _size(by_base.pop(base, None))
         return bases
 
     def is_offline(self, base: Topics) -> bool:
@@ -119,6 +125,17 @@ class OtherBridges:
     def claimed_topics(self, uuid: str) -> frozenset[str]:
         """Return the discovery topics of a station that live bridges claim."""
         return frozenset(topic for entry in self._live(uuid) for topic in _shared_topics(entry))
+
+    def claimed_of(self, entry: StationEntry) -> frozenset[str]:
+        """Return the discovery topics of an entry that live bridges claim, however many plugs they name."""
+        prefixes = {location.prefix for location in entry.locations if location.manifest_key}
+        claimed: set[str] = set()
+        for other in self._live(entry.uuid):
+            plugs = {plug: topic_id for plug, topic_id in entry.plugs.items() if plug in other.plugs}
+            for location in other.locations:
+                if location.manifest_key and location.prefix in prefixes:
+                    claimed.update(location.station_topics(entry.uuid, entry.topic_id, plugs))
+        return frozenset(claimed)
 
     def all_claimed_topics(self) -> frozenset[str]:
         """Return the discovery topics of all relevant stations that live bridges claim."""
@@ -148,6 +165,10 @@ class AllBut:
 
     def __contains__(self, client_id: object) -> bool:
         return client_id not in self._client_ids
+
+
+def _size(entry: StationEntry | None) -> int:
+    return 1 + len(entry.plugs) if entry else 0
 
 
 def _shared_topics(entry: StationEntry) -> Iterator[str]:

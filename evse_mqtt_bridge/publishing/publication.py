@@ -149,7 +149,9 @@ class Publication:
         """
         self._enter(Phase.RESTORING, "restored")
         is_first = not self._own_entry.is_read
-        if messages := self._own_entry.read(self._restoration.own_entries):
+        own_entries = self._restoration.own_entries
+        self.watch.others.note_own(own_entries or ())
+        if messages := self._own_entry.read(own_entries):
             self._outbox.put_first(messages)
         if filters := self._restoration.next_filters(may_search=self._may_search_first):
             has_birth_topic = is_first and self.plan.birth_topic

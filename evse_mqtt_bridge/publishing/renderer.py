@@ -44,7 +44,7 @@ class Renderer:
         stations: The states, which are never changed here.
         started: When the bridge started, in UTC.
         previous: The previous entries that each `info` has to list.
-        claimed_topics: Returns the topics of a station, by uuid, that other bridges claim, so they must not be cleared.
+        claimed_topics: Returns the topics of an entry that other bridges claim, so they must not be cleared.
         is_discovery_complete: Whether the broker has acknowledged all discovery of a shard that an engine assigned.
     """
 
@@ -53,7 +53,7 @@ class Renderer:
         self.stations = stations
         self.started = started
         self.previous = PreviousEntries()
-        self.claimed_topics: Callable[[str], frozenset[str]] = lambda _: frozenset()
+        self.claimed_topics: Callable[[StationEntry], frozenset[str]] = lambda _: frozenset()
         self.is_discovery_complete = False
         self._uncompleted: dict[str, StationState | None] = {}
         """Stations that the full republish has not completed, each with the state in which it published discovery."""
@@ -165,7 +165,7 @@ class Renderer:
 
     def claimed(self, entry: Entry) -> frozenset[str]:
         """Return the topics of an entry's station that other bridges claim."""
-        return self.claimed_topics(entry.uuid) if isinstance(entry, StationEntry) else frozenset()
+        return self.claimed_topics(entry) if isinstance(entry, StationEntry) else frozenset()
 
     def obsolete(self, entries: Iterable[Entry], published: Container[str] = ()) -> list[str]:
         """Return the obsolete topics of previous entries, except for published ones, and those of other bridges."""

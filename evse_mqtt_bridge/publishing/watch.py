@@ -109,7 +109,7 @@ class Watch:
         plan, previous = self._renderer.plan, self._renderer.previous
         client_ids = {plan.client_id, *(entry.client_id for entry in previous.bridges)}
         self.others = OtherBridges(plan.topics, client_ids, self._is_relevant)
-        self._renderer.claimed_topics = self.others.claimed_topics
+        self._renderer.claimed_topics = self.others.claimed_of
         self._overwriters = {}
         self._equal = self._compared = 0
         self.are_others_read = False

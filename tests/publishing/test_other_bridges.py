@@ -46,6 +46,18 @@ def test_live_bridge_claims_the_discovery_of_its_stations() -> None:
     assert others.stations_of(_LAPTOP) == {"e1"}
 
 
+def test_claims_of_an_entry_are_those_of_its_plugs_and_prefixes() -> None:
+    others = _others(_manifest(_NORTH), "e1")
+    locations = plan(_NORTH, form="entity", base="evse").locations
+    state = StationState(plugs={"p1": PlugState("p1"), "p2": PlugState("p2")})
+    entry = StationEntry.of(Topics("evse"), _NORTH, state, locations)
+    assert others.claimed_of(entry) == others.claimed_topics("e1")
+    without = StationEntry.of(Topics("evse"), _NORTH, StationState(), locations)
+    assert others.claimed_of(without) == {topic for topic in others.claimed_topics("e1") if "_p1" not in topic}
+    elsewhere = plan(_NORTH, form="entity", prefix="other", base="evse").locations
+    assert not others.claimed_of(StationEntry.of(Topics("evse"), _NORTH, state, elsewhere))
+
+
 @pytest.mark.parametrize("availability", [b"offline", b"online", b"anything", None])
 def test_offline_bridge_claims_nothing(availability: bytes | None) -> None:
     others = _others(_manifest(_NORTH), "e1")
@@ -66,6 +78,14 @@ def test_bridge_that_cleared_its_entry_claims_nothing() -> None:
     others = _others(_manifest(_NORTH), "e1")
     others.received("laptop/bridge/info", b"")
     assert others.all_claimed_topics() == frozenset()
+
+
+def test_base_topic_that_the_bridge_left_claims_nothing() -> None:
+    others = OtherBridges(Topics("evse"), {"me"}, lambda _: True)
+    others.note_own([BridgeEntry(_LAPTOP, "other", ())])
+    for item in {**_manifest(_NORTH), **_manifest(_NORTH, base="desktop")}.items():
+        others.received(*item)
+    assert others.with_same_stations() == {Topics("desktop"): 1}
 
 
 def test_forged_bridges_are_limited_in_number() -> None:

@@ -38,7 +38,7 @@ _STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 _FORGED_BRIDGES = 2000
 _FORGED_STATIONS = 50
 _FORGED_PLUGS = 64
-_DESCRIBED_PLUGS = 8
+_VICTIM_PLUGS = 8
 _CHANGED_TOPICS = 500
 _LARGE_ENTRIES = 20
 _LARGE_SIZE = 200_000
@@ -74,23 +74,23 @@ def _forged_entries(environment: Environment, _rng: Random) -> Callable[[], None
     third client published these.
     """
     forged = dict(_forged(environment.settings.prefix))
-    described = dict(_described(environment.settings.prefix))
-    environment.foreign.update(described)
-    environment.publish({topic: payload.encode() for topic, payload in (forged | described).items()})
+    victims = dict(_victims(environment.settings.prefix))
+    environment.foreign.update(victims)
+    environment.publish({topic: payload.encode() for topic, payload in (forged | victims).items()})
     environment.to_broker.cut()
 
     def end() -> None:
-        for topic in described:
+        for topic in victims:
             del environment.foreign[topic]
-        environment.publish(dict.fromkeys([*forged, *described], b""))
+        environment.publish(dict.fromkeys([*forged, *victims], b""))
 
     return end
 
 
-def _described(prefix: str) -> Iterator[tuple[str, str]]:
+def _victims(prefix: str) -> Iterator[tuple[str, str]]:
     """Yield some discovery messages of a third client, on topics that a forged entry describes."""
     payload = json.dumps({"origin": {"name": "evse-mqtt-bridge"}, "availability_topic": "victim/bridge/availability"})
-    for plug in range(_DESCRIBED_PLUGS):
+    for plug in range(_VICTIM_PLUGS):
         yield f"{prefix}/sensor/evse_{0:032x}_{0:016x}{plug:016x}/power/config", payload
 
 

@@ -11,6 +11,7 @@ must follow everything else, such as those that clear removed topics, go last.
 from collections import OrderedDict  # removing the first key of a dict takes time for all keys removed before it
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic, TypeVar
 
 from evse_mqtt_bridge.publishing.message import Message
@@ -39,6 +40,10 @@ class Outbox(Generic[_State]):
     def put_first(self, messages: Iterable[Message]) -> None:
         """Publish these messages before all others; they replace earlier ones that are still pending."""
         self._first = iter(messages)
+
+    def put_back(self, messages: Iterable[Message]) -> None:
+        """Publish these messages before all others, including those of `put_first`."""
+        self._first = chain(messages, self._first)
 
     def put_change(self, key: str, last_published: _State | None) -> None:
         """Queue a changed key with its state published last; a queued key keeps the state that it was queued with."""

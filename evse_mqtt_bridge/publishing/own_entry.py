@@ -30,6 +30,7 @@ class OwnEntry:
         self.early_info: Message | None = None
         self._unrecorded: dict[str, None] = {}
         """The topics of wills whose entry may not be on the broker: the connection ended before."""
+        self._is_left_cleared = False
 
     @property
     def is_read(self) -> bool:
@@ -39,13 +40,10 @@ class OwnEntry:
     def connected(self) -> None:
         """Note that the broker accepted a connection."""
         self._connected_as, self._is_recorded, self.early_info = self._renderer.bridge_entry(), None, None
+        self._is_left_cleared = False
 
     def read(self, entries: tuple[BridgeEntry, ...] | None) -> list[Message]:
-        """Note the entries in the `info`, if it is read; return the messages to publish before all others.
-
-        A base topic without an entry of its own cannot be found under a third base topic, because only the `info` under
-        the second one names it. So its availability is cleared before that `info` is published.
-        """
+        """Note the entries in the `info`, if it is read; return the messages to publish before all others."""
         if entries is None or self._is_recorded is not None:
             return []
         renderer = self._renderer
@@ -55,8 +53,25 @@ class OwnEntry:
                 renderer.previous.add(entry)
         wanted = (current, *renderer.previous.bridges)
         self._is_recorded = all(any(entry.covers(each) for entry in entries) for each in wanted)
-        left = [topic for topic in self._unrecorded if topic != current.topics.availability]
-        return [*clear(left), *([] if self._is_recorded else [renderer.bridge_info()])]
+        return [] if self._is_recorded and not self._left else [renderer.bridge_info()]
+
+    @property
+    def _left(self) -> list[str]:
+        """The topics of wills below other base topics, without an entry there."""
+        return [] if self._is_left_cleared else [each for each in self._unrecorded if each != self._current_will]
+
+    @property
+    def _current_will(self) -> str:
+        return self._renderer.plan.topics.availability
+
+    def clear_left(self) -> list[Message]:
+        """Return the messages to publish before the `info`, once per connection.
+
+        A base topic without an entry of its own cannot be found under a third base topic, because only the `info` under
+        the second one names it. So its availability is cleared before that `info` is published.
+        """
+        left, self._is_left_cleared = self._left, True
+        return list(clear(left))
 
     def is_repeated(self, message: Message | None) -> bool:
         """Return whether a message repeats `early_info`."""

@@ -243,6 +243,9 @@ class Publication:
         if message is None and self._phase is Phase.LIVE and self._may_clear and self.watch.are_others_read:
             message = self._clean_up.next_message(self._restoration.unproven)
         if message is not None and message.topic == self.plan.topics.info:
+            if left := self._own_entry.clear_left():
+                self._outbox.put_back([*left[1:], message])
+                return left[0]
             self._own_entry.published(message, is_restoring=self._phase is Phase.RESTORING)
         return message
 

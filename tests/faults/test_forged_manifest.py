@@ -40,9 +40,9 @@ def _bridge(base: str, **more: object) -> tuple[str, str]:
 
 
 def _station(topic: str, uuid: str, plugs: Mapping[str, str]) -> tuple[str, str]:
-    described = {plug: {"topic": topic_id, "label": None} for plug, topic_id in plugs.items()}
+    entries = {plug: {"topic": topic_id, "label": None} for plug, topic_id in plugs.items()}
     discovery = {"prefix": "homeassistant", "form": "entity"}
-    content = {"uuid": uuid, "name": "", "plugs": described, "published_by": _ID, "discovery": discovery}
+    content = {"uuid": uuid, "name": "", "plugs": entries, "published_by": _ID, "discovery": discovery}
     return f"{topic}/info", json.dumps(content)
 
 

@@ -131,3 +131,18 @@ def test_station_added_and_removed_at_once_stays_anothers() -> None:
     bridge.poll("e3", _BOTH_PLUGS, at(1.0))
     bridge.publication.reconfigured(_with_discovery(_E1))
     assert _remaining(bridge, broker) == set(claimed)
+
+
+def test_will_below_a_short_lived_base_is_cleared_first() -> None:
+    """Only the `info` below the second base topic names the first one, and nobody trusts it below the third one."""
+    bridge, broker = Bridge(_without(_E1)), ModelBroker()
+    broker.connect(bridge.publication, is_restored=False)
+    broker.lose_connection()
+    bridge.publication.reconfigured(plan(_E1, base="site/evse"))
+    broker.connect(bridge.publication)
+    first, second = broker.deliver(2)
+    assert (first.topic, first.payload, second.topic) == ("evse/bridge/availability", b"", "site/evse/bridge/info")
+    broker.lose_connection()
+    bridge = Bridge(plan(_E1, base="b"))
+    broker.connect(bridge.publication)
+    assert not _remaining(bridge, broker)

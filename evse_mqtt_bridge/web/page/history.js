@@ -11,6 +11,9 @@
 
   function formatEnergy(value) {
     if (value === null || value === undefined) return "–";
+    if (value >= 99_999.5) {
+      return `${formatNumber(value / 1000)} MWh`; // fits into its field
+    }
     return `${value < 9.995 ? value.toFixed(2) : value < 999.95 ? value.toFixed(1) : formatNumber(value)} kWh`;
   }
   // The time of a session in the zone of the browser, with the year if it is not this year.

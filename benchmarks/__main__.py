@@ -19,6 +19,7 @@ from benchmarks.history import history
 from benchmarks.kills import kills
 from benchmarks.latency import latency
 from benchmarks.machine import description, leave_measured_core
+from benchmarks.metering import metering
 from benchmarks.metrics import metrics
 from benchmarks.profile import profile
 from benchmarks.report import Table, write
@@ -39,6 +40,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "aging": aging,
     "energy": energy,
     "kills": kills,
+    "metering": metering,
     "history": history,
 }
 _GUARD = "guard"

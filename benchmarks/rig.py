@@ -23,6 +23,7 @@ class Settings:
         discovery: Whether Home Assistant discovery is published.
         connections: Maximum number of concurrent requests.
         transport: The HTTP library, as in `cloud.transport`.
+        history: The database, as in `history.url`; empty: the default, also of versions without a history.
     """
 
     interval: float = 10.0
@@ -30,6 +31,7 @@ class Settings:
     discovery: bool = True
     connections: int = 100
     transport: str = "auto"
+    history: str = ""
 
 
 class Rig:
@@ -67,6 +69,7 @@ class Rig:
             f"[polling]\ninterval = {settings.interval:g}\n"
             "[http]\nenabled = false\n"
             f"[homeassistant]\nenabled = {str(settings.discovery).lower()}\n"
+            + (f'[history]\nurl = "{settings.history}"\n' if settings.history else "")
         )
         tables = (
             f'[[stations]]\nedge_device_id = "edge-{number // 4:05}"\nuuid = "{uuid_of(number)}"\n'

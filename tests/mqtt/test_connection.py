@@ -1,5 +1,6 @@
 """A connection to a broker that sends odd packets, or cannot be reached for lack of sockets."""
 
+import asyncio
 import errno
 import itertools
 import resource
@@ -144,6 +145,25 @@ async def test_receive_maximum_limits_the_window() -> None:
         while connection.has_room:
             sent += connection.publish(Message("t", b""))
     assert sent == 3 < WINDOW
+
+
+async def test_server_keep_alive_replaces_the_own_one() -> None:
+    pinged = asyncio.Event()
+
+    def answer(header: int, _body: bytes) -> Iterable[bytes]:
+        if header >> 4 == 12:
+            pinged.set()
+            yield packet(0xD0, b"")
+
+    async with (
+        raw_broker(answer, accept=connack(0, b"\x13\0\1")) as broker,
+        connected(broker, Received()) as connection,
+    ):
+        keeping_alive = asyncio.create_task(connection.keep_alive())
+        await asyncio.wait_for(pinged.wait(), 10)
+        assert not connection.disconnected.done()
+        broker.send(packet(0xE0, b"\x8b"))
+        await keeping_alive
 
 
 # No socket

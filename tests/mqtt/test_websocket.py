@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -55,17 +55,21 @@ async def test_messages_pass_over_a_web_socket(web_broker: Mosquitto, port: int,
         await _round_trip(Mqtt(host=HOST, port=port, transport="websockets"), observer, size)
 
 
-async def test_messages_pass_over_an_encrypted_web_socket(tmp_path: Path, port: int, authority: Authority) -> None:
+@pytest.mark.parametrize("transport", ["websockets", "tcp"])
+async def test_messages_pass_over_tls_to_an_address(
+    tmp_path: Path, port: int, authority: Authority, transport: Literal["tcp", "websockets"]
+) -> None:
+    """The certificate has a name, which `server_name` contains."""
     server = authority.issue("broker.test", hosts=("broker.test",))
     extra = [
         f"listener {port} {HOST}",
-        "protocol websockets",
+        f"protocol {'mqtt' if transport == 'tcp' else transport}",
         f"certfile {server.cert_file}",
         f"keyfile {server.key_file}",
     ]
     tls = Tls(ca_file=str(authority.ca_file), server_name="broker.test")
     with Mosquitto(tmp_path / "broker", extra=extra) as broker, Observer(broker.port) as observer:
-        await _round_trip(Mqtt(host=HOST, port=port, transport="websockets", tls=tls), observer)
+        await _round_trip(Mqtt(host=HOST, port=port, transport=transport, tls=tls), observer)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from evse_mqtt_bridge.fleet.json_client import Answer, JsonClient, NoAnswerError
 from evse_mqtt_bridge.fleet.port import EngineRefusedError, EngineUnavailableError
@@ -58,11 +58,10 @@ class EtcdLogin:
 
 
 class _Error(BaseModel):
-    """The body of an error; etcd 3.4 has `error` and `message`, 3.6 only `message`."""
+    """An error: the body of an answer, or, of a call that streams answers in etcd 3.5, the key `error` of the body."""
 
-    code: int
+    code: int = Field(validation_alias=AliasChoices("code", "grpc_code"))
     message: str = ""
-    error: str = ""
 
 
 class _Token(BaseModel):
@@ -133,15 +132,13 @@ class EtcdGateway:
         if self._login is not None and not self._token:
             await self._log_in(endpoint, self._login)
         answer = await self._post(endpoint, path, body)
-        if answer.status == _OK:
-            return answer
         error = _error(answer)
-        if self._login is not None and _needs_login(error):
+        if error is not None and self._login is not None and _needs_login(error):
             await self._log_in(endpoint, self._login)
             answer = await self._post(endpoint, path, body)
-            if answer.status == _OK:
-                return answer
             error = _error(answer)
+        if error is None:
+            return answer
         raise self._exception(error, endpoint)
 
     async def _post(self, endpoint: str, path: str, body: object) -> Answer:
@@ -159,11 +156,10 @@ class EtcdGateway:
         except ValueError as reason:
             raise EngineRefusedError(f"fleet.password_file: {reason}") from None
         answer = await self._post(endpoint, "auth/authenticate", {"name": login.username, "password": password})
-        if answer.status == _OK:
-            self._token = _parsed(answer, _Token).token
-            return
         error = _error(answer)
-        if _AUTHENTICATION_DISABLED not in error.message:
+        if error is None:
+            self._token = _parsed(answer, _Token).token
+        elif _AUTHENTICATION_DISABLED not in error.message:
             raise self._exception(error, endpoint)
 
     def _exception(self, error: _Error, endpoint: str) -> Exception:
@@ -197,19 +193,22 @@ def _needs_login(error: _Error) -> bool:
     return error.code == _UNAUTHENTICATED or any(text in error.message for text in _LOGIN_NEEDED)
 
 
-def _error(answer: Answer) -> _Error:
-    """Return the error in an answer.
+def _error(answer: Answer) -> _Error | None:
+    """Return the error in an answer; `None`: it is a success.
 
     Raises:
         NoAnswerError: The answer is not one of etcd.
     """
+    data = answer.data()
+    inner = data.get("error") if isinstance(data, dict) else None
+    if answer.status == _OK and not isinstance(inner, dict):
+        return None
     try:
-        error = _Error.model_validate(answer.data())
+        return _Error.model_validate(inner if isinstance(inner, dict) else data)
     except ValidationError:
         if _COMMON_NAME.encode() in answer.body:  # the gateway itself rejects the request, with plain text
-            return _Error(code=_UNAUTHENTICATED, message=_COMMON_NAME)
+            return _Error(grpc_code=_UNAUTHENTICATED, message=_COMMON_NAME)
         raise NoAnswerError(f"HTTP {answer.status}, which is not an answer of etcd's API v3") from None
-    return error.model_copy(update={"message": error.message or error.error})
 
 
 def _parsed(answer: Answer, reply: type[_Reply]) -> _Reply:

@@ -379,6 +379,17 @@ async def test_other_answers_are_no_answers_of_etcd(
         await engine.observe()
 
 
+@pytest.mark.parametrize("status", ["403 Forbidden", "200 OK"])
+@pytest.mark.parametrize("code", ["code", "grpc_code"])
+async def test_error_of_a_streaming_call_is_explained(
+    connect: Connect, serve: Callable[[str, str], Awaitable[str]], status: str, code: str
+) -> None:
+    """The gateway of etcd 3.5 puts such errors into the key `error`."""
+    engine = connect(await serve(status, f'{{"error": {{"{code}": 7, "message": "permission denied"}}}}'))
+    with pytest.raises(EngineRefusedError, match="denied no user a right"):
+        await engine.beat(record())
+
+
 async def test_gateway_without_the_paths_names_the_version(
     connect: Connect, serve: Callable[[str, str], Awaitable[str]]
 ) -> None:

@@ -15,7 +15,8 @@ decide differently, the engine lets only one succeed.
 - A member that drains, or has been unfit for a while as others are fit, hands over all shards. The successor becomes
   the holder in one step, so the shard is never free. Who gave a shard up does not claim it soon.
 - If members differ in their configuration, the shards of a lost member are claimed, but nothing moves for balance, and
-  no topic may be cleared. If they differ in the number of shards, no further shard is claimed at all.
+  no topic may be cleared. If the member is lost that has the newer one, the others still clear nothing, because they do
+  not know its stations. If members differ in the number of shards, no further shard is claimed at all.
 """
 
 import zlib
@@ -83,6 +84,7 @@ class Conflict(Enum):
     NAME_IN_USE = "another process has this member name, or had it within the last fleet.ttl; waiting for its end"
     DIFFERENT_SHARDS = "members have different numbers of shards"
     DIFFERENT_CONFIGURATIONS = "members have different configurations"
+    OUTDATED_CONFIGURATION = "a member with a newer configuration is gone; reload the others, or start it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,9 @@ class Decision:
     may_clear: bool = False
 
 
+_CONFLICTS_WITH_BALANCE = frozenset({Conflict.NONE, Conflict.OUTDATED_CONFIGURATION})
+
+
 class Allocation:
     """The state machine that the module describes.
 
@@ -164,6 +169,10 @@ class Allocation:
         self._unfit_since: float | None = None
         self._members: frozenset[tuple[str, str, bool, bool]] = frozenset()
         self._same_members_since = 0.0
+        self._digests: dict[str, tuple[str, str]] = {}
+        """The last instance and digest of all members so far, by name."""
+        self._is_outdated = False
+        """Whether another member began to use its configuration later than this one, which has a different one."""
 
     @property
     def states(self) -> Mapping[int, ShardState]:
@@ -213,6 +222,8 @@ class Allocation:
             return Decision(tuple(self._drop_all()), Conflict.NAME_IN_USE)
         self._note(view, own, now)
         conflict = _conflict(own, view.members.values())
+        if conflict is Conflict.NONE and self._is_outdated:
+            conflict = Conflict.OUTDATED_CONFIGURATION
         actions: list[Action] = [*self._follow(view)]
         balance = _Balance(self._name, own, view, self._in(ShardState.HELD))
         if conflict is not Conflict.DIFFERENT_SHARDS:
@@ -220,7 +231,7 @@ class Allocation:
         if (own.is_draining or self._is_unfit(now)) and balance.are_others_eligible:
             shards = self._in(ShardState.HELD)
             actions += [self._hand_over(shard, balance.successors(shard)) for shard in shards]
-        elif conflict is Conflict.NONE and self._is_stable(view, now) and (move := balance.move()):
+        elif conflict in _CONFLICTS_WITH_BALANCE and self._is_stable(view, now) and (move := balance.move()):
             actions.append(self._hand_over(*move))
         return Decision(tuple(actions), conflict, may_clear=conflict is Conflict.NONE)
 
@@ -232,6 +243,17 @@ class Allocation:
         members = frozenset((each.name, each.instance, each.is_fit, each.is_draining) for each in view.members.values())
         if members != self._members:
             self._members, self._same_members_since = members, now
+        self._note_digests([each for each in view.members.values() if each.shards == own.shards], own)
+
+    def _note_digests(self, members: Iterable[MemberRecord], own: MemberRecord) -> None:
+        """Update whether another member has a newer configuration; those of the first view are not newer."""
+        current = {each.name: (each.instance, each.digest) for each in members}
+        before, self._digests = self._digests, self._digests | current
+        changed = {digest for name, (instance, digest) in current.items() if before.get(name) != (instance, digest)}
+        if not before or before.get(own.name) != current[own.name]:
+            self._is_outdated = False
+        elif changed:
+            self._is_outdated = own.digest not in changed
 
     def _follow(self, view: View) -> Iterable[Action]:
         """Yield what the holders in the view lead to."""

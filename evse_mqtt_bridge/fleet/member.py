@@ -46,6 +46,9 @@ __all__ = ["Member", "Runner"]
 _SHORTEST_PAUSE = 0.5
 """Minimum pause between two beats, in seconds."""
 
+_LONG_OUTAGE = 4
+"""Number of beats after which an outage of the engine is long."""
+
 _PAUSE_TOLERANCE = 2.0
 """By how many seconds a pause has to be longer than the shared one to be shared; the engine may round it up."""
 
@@ -192,14 +195,20 @@ class Member:
         self._wake_up.set()
 
     async def drain(self) -> None:
-        """Hand over all shards, if there is a member that can run them. `run` must be cancelled before."""
+        """Hand over all shards, if there is a member that can run them. `run` must be cancelled before.
+
+        After a long outage of the engine, it is not asked again, as service managers wait only some seconds for the
+        end of a process.
+        """
         self.is_draining = True
-        await self.beat()
+        if self.is_engine_available or self._now() - self.answered_at < _LONG_OUTAGE * self._timing.beat:
+            await self.beat()
 
     async def leave(self) -> None:
-        """Remove the member from the engine, after its last shard has stopped."""
-        with contextlib.suppress(EngineUnavailableError, EngineRefusedError):
-            await self._engine.leave()
+        """Remove the member from the engine, after its last shard has stopped; otherwise, its time there runs out."""
+        if self.is_engine_available:
+            with contextlib.suppress(EngineUnavailableError, EngineRefusedError):
+                await self._engine.leave()
         await self._engine.aclose()
 
     async def beat(self) -> None:

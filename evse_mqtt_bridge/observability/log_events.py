@@ -405,8 +405,9 @@ class LogEvent(Enum):
         (
             "`detail` is one of: another process has this member name (after a crash, wait for `fleet.ttl`; otherwise "
             "set `fleet.member`); members have different numbers of shards (stop all, and start them with the same "
-            "`fleet.shards`); members have different configurations (give all the same and reload them). Until then, "
-            "no topic of a removed station is cleared, and no shard moves to another member except from a lost one."
+            "`fleet.shards`); members have different configurations (give all the same and reload them); a member with "
+            "a newer configuration is gone (its stations, which this member does not know, would be cleared). Until "
+            "then, no topic of a removed station is cleared, and shards move only away from lost members."
         ),
     )
     FLEET_CONFLICT_RESOLVED = (

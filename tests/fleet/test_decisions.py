@@ -313,6 +313,36 @@ def test_lost_shards_are_claimed_by_another_configuration() -> None:
     fleet.assert_divided()
 
 
+def test_loss_of_the_newer_configuration_clears_nothing() -> None:
+    """The others do not know the stations that it added; they clear again when a member begins to use their file."""
+    fleet = _steady_fleet("m1", "m2", "m3")
+    fleet.change("m1", digest="newer")
+    fleet.run(2 * _BEAT)
+    fleet.kill("m1")
+    fleet.run(120)
+    fleet.assert_divided()
+    others = [fleet.members["m2"], fleet.members["m3"]]
+    assert {member.last.conflict for member in others} == {Conflict.OUTDATED_CONFIGURATION}
+    assert not any(member.last.may_clear for member in others)
+    fleet.join("m1", instance=2)
+    fleet.run(2 * _BEAT)
+    assert all(member.last.may_clear for member in others)
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_loss_of_an_older_configuration_allows_clearing(is_emptied: bool) -> None:
+    fleet = _steady_fleet("m1", "m2")
+    fleet.change("m1", digest="newer")
+    fleet.run(2 * _BEAT)
+    if is_emptied:
+        fleet.engine.empty()
+        fleet.run(2 * _BEAT)
+    assert not fleet.members["m1"].last.may_clear
+    fleet.kill("m2")
+    fleet.run(TTL + 2 * _BEAT)
+    assert fleet.members["m1"].last.may_clear
+
+
 def test_other_number_of_shards_excludes_a_new_member() -> None:
     fleet = _steady_fleet("m1", "m2")
     before = fleet.running

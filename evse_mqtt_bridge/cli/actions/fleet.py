@@ -18,6 +18,7 @@ from evse_mqtt_bridge.fleet.port import (
     EngineAdministration,
     EngineRefusedError,
     EngineUnavailableError,
+    MemberRecord,
     View,
 )
 from evse_mqtt_bridge.observability.fleet_snapshot import member_snapshots, shard_ranges
@@ -77,7 +78,7 @@ def drain_member(config: Path | None, member: str | None, *, is_on: bool, timeou
 async def _drain(config: Config, name: str, *, is_on: bool, timeout: float) -> None:  # noqa: ASYNC109  # of the command
     async with _engine(config) as engine:
         view = await engine.observe()
-        if is_on and not any(each.is_fit and each.name != name for each in view.members.values()):
+        if is_on and not any(_can_take_over(each, view) for each in view.members.values() if each.name != name):
             raise FleetError(f"there is no other member that can run the shards of {name}")
         if not await engine.drain(name, is_on=is_on):
             raise FleetError(f"there is no member {name}; alive are {', '.join(sorted(view.members)) or 'none'}")
@@ -87,9 +88,14 @@ async def _drain(config: Config, name: str, *, is_on: bool, timeout: float) -> N
         deadline = time.monotonic() + timeout
         while held := _held(await engine.observe(), name):
             if time.monotonic() > deadline:
-                raise FleetError(f"{name} still holds {_count(held, 'shard')} after {timeout:g} s; see its log")
+                advice = f"see its log; the request stays until `fleet drain {name} --undo`"
+                raise FleetError(f"{name} still holds {_count(held, 'shard')} after {timeout:g} s; {advice}")
             await asyncio.sleep(_PAUSE)
         click.echo(f"{name} holds no shard, and gets none until it restarts, or until `fleet drain {name} --undo`")
+
+
+def _can_take_over(member: MemberRecord, view: View) -> bool:
+    return member.is_fit and not member.is_draining and member.name not in view.drains
 
 
 @asynccontextmanager

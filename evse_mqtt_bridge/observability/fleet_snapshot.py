@@ -58,6 +58,13 @@ class FleetSnapshot:
         held = {number for member in self.members for number in member.shards}
         return tuple(number for number in range(self.shards) if number not in held) if self.members else ()
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with the fleet, as a sentence without a full stop; empty: nothing."""
+        if not self.connected:
+            return f"{self.engine} does not answer, so no shard moves to another member: see the log"
+        return f"fleet: {self.conflict}" if self.conflict else ""
+
 
 def member_snapshots(view: View) -> tuple[FleetMemberSnapshot, ...]:
     """Return the members of a view, by name."""

@@ -3,7 +3,7 @@
 Liveness (`healthy`) is false only if a restart would help: when polling is stuck. When the event loop is blocked,
 `/healthz` does not answer at all. Readiness (`ready`) is whether the bridge is connected to the broker. Problems that a
 restart would not solve are described in messages: a slow or rate-limiting cloud, unavailable stations, an unreachable
-broker, rejected messages and a rejected reload.
+broker, a fleet whose engine does not answer, rejected messages and a rejected reload.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,9 @@ class HealthInputs:
         on_hold: Whether polling pauses because the cloud requested it.
         connected: Whether the broker is connected and no migration is under way.
         broker_error: Why the broker is not connected; empty: unknown.
-        stations: Number of configured stations.
+        stations: Number of stations that the bridge polls.
+        is_member: Whether the bridge is a member of a fleet, which may have nothing to poll.
+        fleet_problem: What is wrong with the fleet; empty: nothing.
         longest_request: How long the oldest request in progress has taken so far.
         request_spacing: Minimum time between two requests because of the rate limit; 0: no limit.
         unavailable: Number of unavailable stations by reason.
@@ -52,6 +54,8 @@ class HealthInputs:
     connected: bool
     broker_error: str = ""
     stations: int = 1
+    is_member: bool = False
+    fleet_problem: str = ""
     longest_request: float = 0.0
     request_spacing: float = 0.0
     unavailable: Mapping[Reason, int] = field(default_factory=dict)
@@ -65,11 +69,12 @@ def evaluate(inputs: HealthInputs) -> Health:
     if inputs.loop_lag > LAG_THRESHOLD:
         messages.append(f"the event loop was blocked for {inputs.loop_lag:.1f} s within the last minute")
     if not inputs.connected:
-        messages.append(
-            f"no connection to the broker: {inputs.broker_error}"
-            if inputs.broker_error
-            else "connecting to the broker, or clearing topics of an earlier configuration there"
-        )
+        if inputs.broker_error:
+            messages.append(f"no connection to the broker: {inputs.broker_error}")
+        elif inputs.fleet_problem:  # a member connects when the engine has confirmed its name
+            messages.append("no connection to the broker yet")
+        else:
+            messages.append("connecting to the broker, or clearing topics of an earlier configuration there")
     messages += _other_problems(inputs)
     return Health(healthy=healthy, ready=inputs.connected, messages=tuple(messages))
 
@@ -80,6 +85,8 @@ def _other_problems(inputs: HealthInputs) -> Iterator[str]:
         by_reason = sorted(inputs.unavailable.items(), key=lambda item: (-item[1], item[0].value))
         reasons = ", ".join(f"{count} {reason.value}" for reason, count in by_reason if count)
         yield f"{unavailable} of {inputs.stations} stations unavailable: {reasons}"
+    if inputs.fleet_problem:
+        yield inputs.fleet_problem
     if inputs.rejected_messages:
         rejected = inputs.rejected_messages
         yield f"the broker rejected {rejected} message{'s' * (rejected > 1)}: check its access rules, see the log"
@@ -95,7 +102,7 @@ def _evaluate_polling(inputs: HealthInputs) -> tuple[bool, list[str]]:
     if inputs.longest_request > limit:
         return False, [f"polling is stuck: a request has been in progress for {inputs.longest_request:.0f} s"]
     if not inputs.stations:
-        return True, ["no station is configured, so nothing is polled"]
+        return True, [] if inputs.is_member else ["no station is configured, so nothing is polled"]
     if inputs.on_hold:
         return True, ["rate limited by the cloud: no requests until the requested pause ends"]
     if min(inputs.poll_delay, inputs.since_last_poll) > limit:

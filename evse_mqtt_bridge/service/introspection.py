@@ -151,6 +151,7 @@ class Introspection:
         now = self._clock.monotonic()
         settings, poller = self._polling.settings, self._polling.poller
         rate = poller.rate
+        fleet = self._membership.snapshot()
         return HealthInputs(
             loop_lag=self._loop_lag.worst,
             poll_delay=min(poller.delay, max(0.0, now - poller.held_until)),
@@ -160,6 +161,8 @@ class Introspection:
             connected=self._publishing.is_live,
             broker_error=self._observers.broker_status.error,
             stations=len(self._stations.all),
+            is_member=fleet is not None,
+            fleet_problem=fleet.problem if fleet is not None else "",
             longest_request=poller.oldest_request_age,
             request_spacing=1 / rate if rate else 0.0,
             unavailable=self._observers.poll_status.unavailable(),

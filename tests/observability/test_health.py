@@ -49,6 +49,17 @@ _LIMIT = HEALTHY.request_timeout + STUCK_AFTER
         pytest.param(
             replace(HEALTHY, since_last_poll=86_400.0, stations=0), True, True, ["no station"], id="no stations"
         ),
+        pytest.param(replace(HEALTHY, stations=0, is_member=True), True, True, [], id="a member without shards"),
+        pytest.param(
+            replace(HEALTHY, fleet_problem="etcd does not answer"), True, True, ["etcd does not answer"], id="no engine"
+        ),
+        pytest.param(
+            replace(HEALTHY, stations=0, is_member=True, fleet_problem="etcd does not answer", connected=False),
+            True,
+            False,
+            ["no connection to the broker yet", "etcd does not answer"],
+            id="a member that waits for the engine",
+        ),
         pytest.param(replace(HEALTHY, poll_delay=4.9), True, True, [], id="a little late"),
         pytest.param(
             replace(HEALTHY, poll_delay=500.0), True, True, ["500 s late"], id="more polls due than the limits allow"

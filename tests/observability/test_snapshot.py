@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -248,3 +249,16 @@ def test_from_json_of_other_text_raises(text: bytes) -> None:
 def test_every_reason_has_a_text_of_its_own() -> None:
     assert REASON_TEXTS.keys() == set(Reason)
     assert len(set(REASON_TEXTS.values())) == len(REASON_TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({}, ""),
+        ({"connected": False}, "etcd does not answer, so no shard moves to another member: see the log"),
+        ({"conflict": "members differ"}, "fleet: members differ"),
+    ],
+)
+def test_fleet_problem_is_a_sentence(changes: dict[str, Any], problem: str) -> None:
+    fleet = FleetSnapshot("etcd", "m1", 4, (0, 1), connected=True)
+    assert replace(fleet, **changes).problem == problem

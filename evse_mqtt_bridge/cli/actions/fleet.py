@@ -78,7 +78,7 @@ def drain_member(config: Path | None, member: str | None, *, is_on: bool, timeou
 async def _drain(config: Config, name: str, *, is_on: bool, timeout: float) -> None:  # noqa: ASYNC109  # of the command
     async with _engine(config) as engine:
         view = await engine.observe()
-        if is_on and not any(_can_take_over(each, view) for each in view.members.values() if each.name != name):
+        if is_on and not any(_can_run_more(each, view) for each in view.members.values() if each.name != name):
             raise FleetError(f"there is no other member that can run the shards of {name}")
         if not await engine.drain(name, is_on=is_on):
             raise FleetError(f"there is no member {name}; alive are {', '.join(sorted(view.members)) or 'none'}")
@@ -94,7 +94,7 @@ async def _drain(config: Config, name: str, *, is_on: bool, timeout: float) -> N
         click.echo(f"{name} holds no shard, and gets none until it restarts, or until `fleet drain {name} --undo`")
 
 
-def _can_take_over(member: MemberRecord, view: View) -> bool:
+def _can_run_more(member: MemberRecord, view: View) -> bool:
     return member.is_fit and not member.is_draining and member.name not in view.drains
 
 

@@ -1,23 +1,33 @@
-"""Measures a fleet of two members with etcd and Mosquitto on this machine; prints one line per run."""
+"""Measures a fleet with etcd and Mosquitto on this machine."""
 
 import argparse
+import sys
 
+from benchmarks.fleet.failures import run_failures
 from benchmarks.fleet.rig import FleetSettings
 from benchmarks.fleet.takeover import FAULTS, measure, summary
 
 
-def main() -> None:
-    """Run the selected measurement."""
+def main() -> int:
+    """Run the selected measurement; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
-    parser.add_argument("--stations", type=int, default=2000)
-    parser.add_argument("--shards", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=0.0, help="limit of requests per second (0: none)")
-    parser.add_argument("--interval", type=float, default=30.0, help="polling interval in seconds")
-    parser.add_argument("--fault", choices=sorted(FAULTS), default="kill")
+    commands = parser.add_subparsers(dest="command", required=True)
+    takeover = commands.add_parser("takeover", help="end one of two members")
+    takeover.add_argument("--stations", type=int, default=2000)
+    takeover.add_argument("--shards", type=int, default=16)
+    takeover.add_argument("--rate", type=float, default=0.0, help="limit of requests per second (0: none)")
+    takeover.add_argument("--interval", type=float, default=30.0, help="polling interval in seconds")
+    takeover.add_argument("--fault", choices=sorted(FAULTS), default="kill")
+    failures = commands.add_parser("failures", help="random failures of three members, etcd and the broker")
+    failures.add_argument("--rounds", type=int, default=50)
+    failures.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    if options.command == "failures":
+        return 0 if run_failures(options.rounds, options.seed) else 1
     settings = FleetSettings(options.stations, options.shards, options.interval, options.rate)
     result = measure(settings, options.fault)
     print(f"{options.fault}, {options.stations} stations, {options.shards} shards: {summary(result)}")
+    return 0
 
 
-main()
+sys.exit(main())

@@ -33,6 +33,7 @@ class Takeover:
         messages: Number of messages until then.
         discovery: Number of discovery messages until then.
         offline: Topics that became `offline`, except that of the member.
+        decreased: Counters of energy that decreased, with both values.
         memory: Resident memory of the survivor in bytes.
     """
 
@@ -44,6 +45,7 @@ class Takeover:
     messages: int
     discovery: int
     offline: tuple[str, ...]
+    decreased: tuple[str, ...]
     memory: int
 
 
@@ -56,6 +58,8 @@ class _Observer:
         self.infos: dict[int, dict[str, object]] = {}
         self.info_times: dict[int, float] = {}
         self.offline: list[str] = []
+        self._energy: dict[str, float] = {}
+        self.decreased: list[str] = []
         self.messages = self.discovery = 0
         self._subscriber = Subscriber(port, "evse/#", "homeassistant/#", on_message=self._received)
         self._subscriber.__enter__()
@@ -85,6 +89,10 @@ class _Observer:
             self.messages += 1
             if topic.endswith("/time"):
                 self._times.setdefault(topic, now)
+            elif topic.endswith("/energy"):
+                if float(payload or 0) < self._energy.get(topic, 0.0):
+                    self.decreased.append(f"{topic} {self._energy[topic]} {payload.decode()}")
+                self._energy[topic] = float(payload or 0)
             elif topic.startswith("homeassistant/"):
                 self.discovery += 1
             elif topic.startswith("evse/bridge/") and topic.endswith("/info") and payload:
@@ -118,6 +126,7 @@ def summary(result: Takeover) -> str:
         f"shards complete after {result.online:.1f} s",
         f"{result.messages} messages, of which {result.discovery} discovery",
         f"offline: {', '.join(result.offline) or 'none'}",
+        f"decreased counters: {len(result.decreased)} {', '.join(result.decreased[:3])}",
         f"survivor {result.memory / 2**20:.0f} MB",
     )
     return "; ".join(parts)
@@ -143,6 +152,9 @@ def _measure(fleet: FleetRig, observer: _Observer, fault: str) -> Takeover:
     _wait(lambda: len(observer.times(wanted)) == len(wanted), 180, "current values")
     messages, discovery = observer.messages, observer.discovery
     _wait(lambda: observer.is_complete(shards, survivor), 180, "complete discovery of the survivor")
+    for line in fleet.log_of(survivor).read_text().splitlines():
+        if not any(part in line for part in ("station available", "running a shard")):
+            print(f"  {line}")
     times = observer.times(wanted)
     return Takeover(
         taken=len(wanted) // 2,
@@ -153,6 +165,7 @@ def _measure(fleet: FleetRig, observer: _Observer, fault: str) -> Takeover:
         messages=messages,
         discovery=discovery,
         offline=tuple(observer.offline),
+        decreased=tuple(observer.decreased),
         memory=_memory(fleet.members[survivor].pid),
     )
 

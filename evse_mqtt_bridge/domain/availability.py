@@ -54,17 +54,17 @@ def advance(
     """
     if isinstance(outcome, Failure):
         consecutive_failures = state.consecutive_failures + 1
-        failure, confirmed_at = outcome, state.confirmed_at
+        failure, confirmed_at, is_continued = outcome, state.confirmed_at, state.is_continued
         probes = state.probes + 1 if outcome.is_probed else 0
         reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)
         evaluation = Evaluation(reason, confirmed_at, rules, moment, longest_span)
         plugs = {uuid: evaluation.again(plug) for uuid, plug in state.plugs.items()}
     else:
         consecutive_failures = probes = 0
-        failure, confirmed_at = None, moment.monotonic
+        failure, confirmed_at, is_continued = None, moment.monotonic, False
         reason = Reason.ONLINE
         plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span))
-    return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes)
+    return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes, is_continued)
 
 
 def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
@@ -111,8 +111,11 @@ def _reason_by_last_failure(state: StationState, rules: Rules) -> Reason | None:
 
 
 def _has_restored_plugs(state: StationState) -> bool:
-    """Return whether the plugs are those of a previous run, whose values must not count as current after a failure."""
-    return state.reason is None and bool(state.plugs)
+    """Return whether the plugs are those of a previous run, whose values must not count as current after a failure.
+
+    The values of another member, which polled the station until now, are current.
+    """
+    return state.reason is None and bool(state.plugs) and not state.is_continued
 
 
 def _merge(state: StationState, response: Reading, evaluation: Evaluation) -> dict[str, PlugState]:

@@ -172,6 +172,7 @@ class StationState:
         confirmed_at: When the last valid response arrived, or, before the first one, when the bridge started; monotonic
             seconds.
         probes: Number of failures in a row that are probed.
+        is_continued: Whether another member polled the station until now, and no response has arrived since.
     """
 
     reason: Reason | None = None
@@ -180,6 +181,7 @@ class StationState:
     failure: Failure | None = None
     confirmed_at: float = 0.0
     probes: int = 0
+    is_continued: bool = False
 
     @property
     def is_new(self) -> bool:

@@ -145,10 +145,17 @@ class Stations:
         """Return whether `age` has further stations to update at `now`, in monotonic seconds."""
         return self._deadlines.is_due(now) or bool(self._meter_events)
 
-    def restore_plugs(self, uuid: str, labels: Mapping[str, str | None]) -> None:
-        """Add the plugs (uuid: label) that a previous run published; ignore a station that is not configured."""
+    def restore_plugs(self, uuid: str, labels: Mapping[str, str | None], *, is_continued: bool = False) -> None:
+        """Add the plugs of a previous run; ignore a station that is not configured.
+
+        Args:
+            uuid: The station.
+            labels: The labels by plug uuid.
+            is_continued: Whether another member polled the station until now.
+        """
         if station := self._stations.get(uuid):
-            self._states[uuid] = forget_plugs_without_topics(restore_plugs(self._states[uuid], labels), station)
+            state = forget_plugs_without_topics(restore_plugs(self._states[uuid], labels), station)
+            self._states[uuid] = replace(state, is_continued=True) if is_continued and state.reason is None else state
             self._deadlines.put(uuid, _AT_ONCE)
 
     # Meters
@@ -253,20 +260,25 @@ class Stations:
 
     # The configuration
 
-    def replace(self, old: Iterable[str], stations: Mapping[str, Station], rules: Rules) -> None:
+    def replace(
+        self, old: Iterable[str], stations: Mapping[str, Station], rules: Rules, now: float | None = None
+    ) -> None:
         """Replace stations, and change the rules; a station that remains keeps its state.
 
         Args:
             old: The uuids of the stations to replace.
             stations: The stations in their place, by uuid.
             rules: The rules for all stations.
+            now: Since when values of a previous run can become too old, for added stations; monotonic seconds. `None`:
+                since the bridge started.
         """
+        new_state = self._new_state if now is None else StationState(confirmed_at=now)
         for uuid in old:
             if uuid not in stations:
                 self._forget(uuid)
         self._meter_start.add(uuid for uuid in stations if uuid not in self._states)
         for uuid, station in stations.items():
-            state = self._states.get(uuid, self._new_state)
+            state = self._states.get(uuid, new_state)
             self._states[uuid] = forget_plugs_without_topics(state, station)
         self._stations |= stations
         self._rules = rules

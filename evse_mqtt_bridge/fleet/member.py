@@ -78,8 +78,13 @@ class Runner(Protocol):
     def stations(self, shard: int) -> int:
         """Return the number of stations of a shard."""
 
-    def begin(self, claims: Sequence[ShardClaim]) -> None:
-        """Run these shards."""
+    def begin(self, claims: Sequence[ShardClaim], continued: Collection[int]) -> None:
+        """Run these shards.
+
+        Args:
+            claims: The claims of the shards.
+            continued: The shards whose stations another member polled until now.
+        """
 
     def renumber(self, claim: ShardClaim) -> None:
         """Publish another claim of a shard that runs."""
@@ -274,7 +279,8 @@ class Member:
             return
         for action in actions:
             self._numbers[action.shard] = self._number(action.shard, action.claim)
-        self._runner.begin([self._shard_claim(action.shard) for action in actions])
+        continued = [action.shard for action in actions if action.shard in self._last_holders]
+        self._runner.begin([self._shard_claim(action.shard) for action in actions], continued)
         for action in actions:
             previous = self._last_holders.pop(action.shard, "")
             stations = self._runner.stations(action.shard)

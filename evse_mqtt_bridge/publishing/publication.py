@@ -56,16 +56,17 @@ class Publication:
         plan: The publishing plan.
         stations: The states; the plugs of a previous run are restored into them.
         started: When the bridge started, in UTC.
+        is_continued: Whether another member polled the stations until now.
     """
 
-    def __init__(self, plan: Plan, stations: Stations, started: datetime) -> None:
+    def __init__(self, plan: Plan, stations: Stations, started: datetime, *, is_continued: bool = False) -> None:
         self._renderer = Renderer(plan, stations, started)
         self._stations = stations
         self._phase = Phase.OFFLINE
         self._outbox: Outbox[StationState] = Outbox(self._renderer.render_change)
         self.watch = Watch(self._renderer)
         self._clean_up = CleanUp(self._renderer, self._outbox)
-        self._restoration = Restoration(self._renderer, stations)
+        self._restoration = Restoration(self._renderer, stations, is_continued=is_continued)
         self._own_entry = OwnEntry(self._renderer)
         self._migration: Migration | None = None
         self._stages: deque[tuple[Message, ...]] = deque()

@@ -23,14 +23,16 @@ class Restoration:
     Args:
         renderer: Has the publishing plan, and receives the previous entries.
         stations: The states; plugs and meters are restored into them.
+        is_continued: Whether another member polled the stations until now.
 
     Attributes:
         is_restored: Whether plugs and meters were restored.
     """
 
-    def __init__(self, renderer: Renderer, stations: Stations) -> None:
+    def __init__(self, renderer: Renderer, stations: Stations, *, is_continued: bool) -> None:
         self._renderer = renderer
         self._stations = stations
+        self._is_continued = is_continued
         self.is_restored = False
         self.begin()
 
@@ -105,7 +107,7 @@ class Restoration:
         stations = self._renderer.plan.stations
         for uuid, labels in self._reader.plugs(self._renderer.is_present):
             if uuid in stations:
-                self._stations.restore_plugs(uuid, labels)
+                self._stations.restore_plugs(uuid, labels, is_continued=self._is_continued)
         self._stations.broker_read(self._meters.meters, stations, is_complete=has_searched)
         self._meters = None
         self.is_restored = True

@@ -115,6 +115,7 @@ class Shard:
         chance: Returns random numbers.
         gate: Decides whether the session may connect; `None`: always.
         manifest: Returns the known part of the manifest for a plan; `None`: the shard reads all of it.
+        is_continued: Whether another member polled the stations until now.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  # the parts of the bridge that the shards share
@@ -127,9 +128,11 @@ class Shard:
         chance: Chance,
         gate: Gate | None = None,
         manifest: Callable[[Plan], KnownManifest] | None = None,
+        *,
+        is_continued: bool = False,
     ) -> None:
         self.share = plan.share
-        self.publication = Publication(plan, stations, started)
+        self.publication = Publication(plan, stations, started, is_continued=is_continued)
         self._listener = listener
         self._chance = chance
         self._gate = gate

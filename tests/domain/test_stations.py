@@ -144,3 +144,28 @@ def test_failure_before_plugs_are_restored_counts() -> None:
     assert _aged(stations, at(3)) == {"s0": Reason.SERVER_ERROR}
     assert stations.state("s0").reason is Reason.SERVER_ERROR
     assert _aged(stations, at(62)) == dict.fromkeys(_UUIDS[1:], Reason.STALE)
+
+
+def test_failures_after_a_takeover_count_as_usual() -> None:
+    """Another member polled the station until now: one failure changes nothing, before and after the restore."""
+    stations = _stations(Rules(stale_after=0, offline_after=3))
+    for uuid in ("s0", "s1"):
+        if uuid == "s1":
+            stations.apply_outcome(uuid, failure(Reason.UNREACHABLE), at(1), 0.1)
+        stations.restore_plugs(uuid, {"p1": None}, is_continued=True)
+        for second in range(2, 4 if uuid == "s0" else 3):
+            stations.apply_outcome(uuid, failure(Reason.UNREACHABLE), at(second), 0.1)
+        assert _aged(stations, at(4)) == {}
+        assert stations.state(uuid).reason is None
+        stations.apply_outcome(uuid, failure(Reason.UNREACHABLE), at(5), 0.1)
+        assert stations.state(uuid).plugs["p1"].reason is Reason.UNREACHABLE
+
+
+def test_restored_values_of_an_added_station_are_not_stale() -> None:
+    """A shard may begin days after the process started."""
+    stations, station = _stations(), Station("s9", 30)
+    later = at(5000)
+    stations.replace((), {"s9": station}, _RULES, later.monotonic)
+    stations.restore_plugs("s9", {"p1": None}, is_continued=True)
+    assert _aged(stations, later) == {}
+    assert _aged(stations, at(5000 + 61)) == {"s9": Reason.STALE}

@@ -151,7 +151,7 @@ class SimulatedMember:
     def stations(self, shard: int) -> int:
         return self._simulation.stations[shard]
 
-    def begin(self, claims: Sequence[Claim]) -> None:
+    def begin(self, claims: Sequence[Claim], continued: Collection[int]) -> None:  # noqa: ARG002  # it polls nothing
         self.running |= {claim.shard: claim for claim in claims}
 
     def renumber(self, claim: Claim) -> None:

@@ -70,6 +70,7 @@ class _Runner:
         self.running: dict[int, int] = {}
         self.handed_over: list[int] = []
         self.dropped: list[int] = []
+        self.continued: set[int] = set()
         self.may_clear = False
 
     def published_claim(self, shard: int) -> Claim | None:
@@ -78,7 +79,8 @@ class _Runner:
     def stations(self, shard: int) -> int:
         return shard
 
-    def begin(self, claims: Sequence[Claim]) -> None:
+    def begin(self, claims: Sequence[Claim], continued: Collection[int]) -> None:
+        self.continued = set(continued)
         for claim in claims:
             self.renumber(claim)
 
@@ -166,6 +168,18 @@ async def test_member_begins_free_shards_and_logs_each(test: _Test) -> None:
     ]
     assert test.runner.may_clear
     assert test.runner.published[1] == Claim(1, "m1", 2, "engine")
+
+
+async def test_shards_of_a_lost_member_are_continued(test: _Test) -> None:
+    test.other()
+    test.memory.claim(1, "m2", test.now)
+    await test.beat()
+    test.memory.remove("m2")
+    await test.beat()
+    await test.beat(_GRACE)
+    assert test.runner.running.keys() == {0, 1}
+    assert test.runner.continued == {1}
+    assert test.log.lines[-1] == events.ShardBegun(1, 1, "m2")
 
 
 async def test_member_that_drains_names_the_successor(test: _Test) -> None:

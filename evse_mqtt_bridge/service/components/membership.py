@@ -199,9 +199,9 @@ class Membership(WatchedComponent):
         """Return the number of stations of a shard that runs here."""
         return self._publishing.stations(shard)
 
-    def begin(self, claims: Sequence[Claim]) -> None:
+    def begin(self, claims: Sequence[Claim], continued: Collection[int]) -> None:
         """Publish shards, and poll their stations."""
-        self._publishing.begin(claims)
+        self._publishing.begin(claims, continued)
         self._polling.shards_changed()
 
     def renumber(self, claim: Claim) -> None:

@@ -161,11 +161,18 @@ class Publishing(WatchedComponent):
         """Return the listener for the connection of the member itself."""
         return self._connections.listener(LINK)
 
-    def begin(self, claims: Sequence[Claim]) -> None:
-        """Run further shards, which this process holds."""
+    def begin(self, claims: Sequence[Claim], continued: Collection[int]) -> None:
+        """Run further shards, which this process holds.
+
+        Args:
+            claims: The claims of the shards.
+            continued: The shards whose stations another member polled until now.
+        """
         number_of_shards = self._number_of_shards
         claim_of = {claim.shard: claim for claim in claims}
-        begun = self._begin([Share(number, number_of_shards) for number in claim_of], (), self._plans, claim_of)
+        begun = self._begin(
+            [Share(number, number_of_shards) for number in claim_of], (), self._plans, claim_of, continued
+        )
         self._shards |= begun
         self._plan = self._joint_plan(self._plans)
         self._connections.change(self._connected_parts, begun)
@@ -221,7 +228,12 @@ class Publishing(WatchedComponent):
         return self._config.fleet.shards if self._config.fleet else 1
 
     def _begin(
-        self, begun: Iterable[Share], gone: Iterable[Shard], plans: Plans, claims: Mapping[int, Claim] = _NO_CLAIMS
+        self,
+        begun: Iterable[Share],
+        gone: Iterable[Shard],
+        plans: Plans,
+        claims: Mapping[int, Claim] = _NO_CLAIMS,
+        continued: Collection[int] = (),
     ) -> dict[int, Shard]:
         """Return new shards in place of others, whose stations they get; a station that remains keeps its state."""
         of_shards = {
@@ -229,10 +241,10 @@ class Publishing(WatchedComponent):
         }
         added = {uuid: station for plan in of_shards.values() for uuid, station in plan.stations.items()}
         removed = [uuid for shard in gone for uuid in shard.plan.stations]
-        self._stations.replace(removed, added, plans.joint.rules)
-        return {number: self._new_shard(plan) for number, plan in of_shards.items()}
+        self._stations.replace(removed, added, plans.joint.rules, self._clock.monotonic())
+        return {number: self._new_shard(plan, is_continued=number in continued) for number, plan in of_shards.items()}
 
-    def _new_shard(self, plan: Plan) -> Shard:
+    def _new_shard(self, plan: Plan, *, is_continued: bool) -> Shard:
         is_fleet = self._config.fleet is not None
         number = plan.share.number
         listener = self._connections.listener(number) if is_fleet else self._listener
@@ -245,6 +257,7 @@ class Publishing(WatchedComponent):
             self._clock.chance,
             self.gate_of(number),
             self.manifest,
+            is_continued=is_continued,
         )
         shard.publication.allow_clearing(is_allowed=self._may_clear)
         return shard

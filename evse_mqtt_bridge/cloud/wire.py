@@ -55,6 +55,7 @@ _NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limi
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,15})?([eE][+-]?\d{1,2})?", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
 _MAX_NOTES = 3
+_NONE: frozenset[str] = frozenset()
 
 
 def parse(body: bytes, evse_uuid: str) -> Reading | Failure:
@@ -121,7 +122,9 @@ def _reading(plugs: list[PlugReading], invalid: Iterable[str], notes: Iterable[s
         detail = "; ".join(notes[:_MAX_NOTES]) or "an empty array, no plug"
         return Failure(Reason.INVALID_RESPONSE, f"no valid plug in the response: {detail}")
     valid = {plug.plug_uuid: plug for plug in plugs}
-    return Reading(tuple(valid.values()), frozenset(uuid for uuid in invalid if uuid and uuid not in valid), notes)
+    # Each empty frozenset is an object of 216 bytes, so all readings share one.
+    named = frozenset(uuid for uuid in invalid if uuid and uuid not in valid) or _NONE
+    return Reading(tuple(valid.values()), named, notes)
 
 
 def _plug(plug: _PlugObject, evse_uuid: str) -> PlugReading:

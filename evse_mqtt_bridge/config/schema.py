@@ -5,10 +5,11 @@ several keys are in checks.py.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PlainSerializer
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from evse_mqtt_bridge.config.fleet import Fleet
 from evse_mqtt_bridge.config.section import Section
@@ -224,6 +225,11 @@ class Http(Section):
         return f"http://{host_and_port(self.host, self.port)}/" if is_reachable else ""
 
 
+@lru_cache(maxsize=64)
+def _shared(names: frozenset[str]) -> set[str]:
+    return set(names)
+
+
 class StationConfig(Section):
     """`[[stations]]`: one charging station."""
 
@@ -249,6 +255,12 @@ class StationConfig(Section):
     """Display names of the plugs, in place of the vendor's labels: plug UUID = name."""
     interval: Annotated[float, Field(ge=1, le=86_400)] | None = None
     """Time between two polls of this station, in seconds. Default: `polling.interval`."""
+
+    @model_validator(mode="after")
+    def _share_names_of_set_fields(self) -> Self:
+        """Share the names of the keys in the file with other stations, to save 216 bytes for each of thousands."""
+        object.__setattr__(self, "__pydantic_fields_set__", _shared(frozenset(self.model_fields_set)))
+        return self
 
     @property
     def title(self) -> str:

@@ -194,6 +194,7 @@ class EventLog(StationLog):
 
     def shard_begun(self, event: events.ShardBegun) -> None:
         """Log the shard."""
+        self._is_in_fleet = True
         fields = {"previous": event.previous} if event.previous else {}
         log_event(self.log, LogEvent.SHARD_BEGUN, shard=event.shard, stations=event.stations, **fields)
 

@@ -144,7 +144,14 @@ class LogEvent(Enum):
     )
 
     # Stations and plugs
-    STATION_AVAILABLE = ("info", "station available", "The first response of a station since the bridge started.")
+    STATION_AVAILABLE = (
+        "info",
+        "station available",
+        (
+            "The first response of a station since the bridge started. In a fleet with an engine, the line about the "
+            "shard stands for the lines about its stations."
+        ),
+    )
     STATION_AVAILABLE_AGAIN = (
         "info",
         "station available again",

@@ -67,6 +67,9 @@ class StationLog(events.Listener):
         """The stations whose line is held."""
         self._notes = RecentKeys(LOGGED_ONCE_LIMIT)
         self._rate_limited_logged_until = 0.0
+        self._is_in_fleet = False
+        """Whether an engine assigns shards. The line about a shard then stands for the first responses of its stations,
+        which would suppress lines about outages at each take-over."""
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Log what the poll changed. It runs thousands of times per second, mostly without a change."""
@@ -128,7 +131,8 @@ class StationLog(events.Listener):
     def _station_available(self, station: Station, plugs: int) -> None:
         outages = self._outages.get(station.uuid)
         if outages is None or outages.station_since is None:
-            self._log_limited(LogEvent.STATION_AVAILABLE, station=clean(station.title), plugs=plugs)
+            if not self._is_in_fleet:
+                self._log_limited(LogEvent.STATION_AVAILABLE, station=clean(station.title), plugs=plugs)
             return
         after = format_duration(self._now() - outages.station_since)
         outages.station_since = None

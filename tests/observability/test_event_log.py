@@ -24,6 +24,7 @@ from evse_mqtt_bridge.domain.events import (
     PublishForbidden,
     PublishRejected,
     RestoreUncertain,
+    ShardBegun,
     StateAged,
     StationRemoved,
     SubscriptionRejected,
@@ -105,6 +106,12 @@ def test_station_outage_is_one_warning_and_one_recovery(run: _Run) -> None:
     assert run.lines[1]["reason"] == "unreachable"
     assert run.lines[1]["detail"] == "something happened"
     assert run.lines[2]["after"] == "49 min", "since the failure that made it unavailable"
+
+
+def test_shard_that_begins_is_one_line_for_its_stations(run: _Run) -> None:
+    run.event_log.shard_begun(ShardBegun(3, 125, "m1"))
+    run.poll(_OK, *[_UNREACHABLE] * 3, _OK)
+    assert run.ids == ["shard_begun", "station_unavailable", "station_available_again"]
 
 
 def test_station_with_passing_failures_logs_nothing(run: _Run) -> None:

@@ -64,6 +64,8 @@ class Watcher:
             await self.subscriber.read([*subscriptions.lasting, *subscriptions.retained], is_optional=True)
             if subscriptions.retained:
                 self.subscriber.unsubscribe(subscriptions.retained)
+                # A filter that the watch has as well is subscribed to again by the next step, with No Local.
+                self._filters = tuple(each for each in self._filters if each not in subscriptions.retained)
         others = self.publication.watch.others
         for base, stations in others.with_same_stations().items():
             self.listener.same_stations(SameStations(others.client_id(base), base.base, stations))

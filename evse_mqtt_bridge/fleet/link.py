@@ -31,6 +31,9 @@ __all__ = ["Link", "link_settings"]
 _GATE_PAUSE = 0.25
 """Pause before it is asked again whether the connection may be made, in seconds."""
 
+_MOST_UNREAD = 2
+"""Number of connections that end before everything was read, after which no shard waits for the next one."""
+
 _REFUSALS = frozenset({DisconnectReason.LOGIN, DisconnectReason.REFUSED, DisconnectReason.TLS})
 
 
@@ -67,9 +70,11 @@ class Link:
         self._connection: Connection | None = None
         self._claims: dict[int, Claim] = {}
         self._copy = ManifestCopy(config.fleet.shards if config.fleet else 1)
+        self._unread_connections = 0
+        """The number of connections, one after the other, that ended before everything was read."""
         self.is_expected = True
-        """Whether the connection, or the end of the reading, is a matter of time. A broker may refuse it, although
-        it accepts those of the shards."""
+        """Whether the connection, or the end of the reading, is a matter of time. A broker may refuse it, or close it
+        at a subscription, although it accepts those of the shards."""
         self.is_current = False
         """Whether the broker is connected, and the claims on it are known."""
 
@@ -84,7 +89,7 @@ class Link:
 
     def manifest(self, plan: Plan) -> KnownManifest | None:
         """Return the manifest of the stations of a shard, by its plan; `None` if it is not known."""
-        if not self.is_current:
+        if not self.is_current or not self._copy.is_complete:
             return None
         topics = [plan.topics.info, *(plan.topics.station(each.topic_id, "info") for each in plan.stations.values())]
         filters = frozenset({plan.topics.info, plan.topics.manifest_filter})
@@ -103,7 +108,9 @@ class Link:
                 state, disconnected = state.failed(refused=not self.is_expected), result
             else:
                 state = state.connected(loop.time())
+                self._unread_connections += 1
                 disconnected = await self._serve(result)
+                self.is_expected = self._unread_connections < _MOST_UNREAD
                 state = state.lost(loop.time())
                 disconnected = in_context(disconnected, state)
             wait = state.wait(loop.time(), self._chance())
@@ -146,7 +153,7 @@ class Link:
     async def _read(self, connection: Connection) -> None:
         """Read the claims, which the broker keeps up to date from then on."""
         await self._subscriber.read((*self._topics.shard_info_filters, self._topics.manifest_filter))
-        self.is_current = True
+        self._unread_connections, self.is_expected, self.is_current = 0, True, True
         connection.publish(Message(self._topic, b"online"))
         self._listener.broker_connected(BrokerConnected())
 

@@ -19,25 +19,38 @@ class ManifestCopy:
 
     Args:
         shards: The number of shards.
+        size_limit: Maximum size of all entries, in bytes; anybody who may publish below the base topic can add some.
+
+    Attributes:
+        is_complete: Whether no entry exceeded the limit.
     """
 
-    def __init__(self, shards: int) -> None:
+    def __init__(self, shards: int, size_limit: int = 64 * 1024 * 1024) -> None:
         self._shards = shards
+        self._size_limit = size_limit
+        self._size = 0
+        self.is_complete = True
         self._payloads: dict[str, bytes] = {}
         self._topics: dict[int, set[str]] = {}
         """The topics of the entries that name a station of a shard, also as a previous one."""
 
     def received(self, topic: str, payload: bytes) -> None:
         """Store a message; an empty one removes the topic."""
-        for shard in self._shards_in(self._payloads.pop(topic, b"")):
+        previous = self._payloads.pop(topic, b"")
+        self._size -= len(previous)
+        for shard in self._shards_in(previous):
             self._topics[shard].discard(topic)
-        if payload:
+        if self._size + len(payload) > self._size_limit:
+            self.is_complete = False
+        elif payload:
             self._payloads[topic] = payload
+            self._size += len(payload)
             for shard in self._shards_in(payload):
                 self._topics.setdefault(shard, set()).add(topic)
 
     def clear(self) -> None:
         """Forget everything, because the connection ended."""
+        self._size, self.is_complete = 0, True
         self._payloads.clear()
         self._topics.clear()
 

@@ -172,8 +172,8 @@ class Member:
         """
         while True:
             begun = self._now()
-            await self.beat()
             self._wake_up.clear()
+            await self.beat()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(_SHORTEST_PAUSE, begun + self._timing.beat - self._now())):
                     await self._wake_up.wait()
@@ -298,10 +298,18 @@ class Member:
         for shard in shards:
             self._numbers.pop(shard, None)
         stations = {shard: self._runner.stations(shard) for shard in shards}
+        holders = {shard: self._other_holder(shard) for shard in shards}
         await self._runner.drop(shards)
         for shard in shards:
-            holder = self.view.holders.get(shard) if self.view else None
-            self._listener.shard_lost(events.ShardLost(shard, stations[shard], holder.member if holder else ""))
+            self._listener.shard_lost(events.ShardLost(shard, stations[shard], holders[shard]))
+
+    def _other_holder(self, shard: int) -> str:
+        """Return the member that runs a shard instead of this one, by the engine or by the broker; empty: unknown."""
+        in_view = self.view.holders.get(shard) if self.view else None
+        for holder in (in_view, self._runner.published_claim(shard)):
+            if holder is not None and holder.member != self.record.name:
+                return holder.member
+        return ""
 
     async def _hand_over(self, actions: Sequence[HandOver]) -> None:
         if not actions:

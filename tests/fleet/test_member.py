@@ -1,5 +1,6 @@
 """The member loop with an engine in memory: what it carries out, and when a shard may connect to the broker."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 
 import pytest
@@ -240,6 +241,7 @@ async def test_later_holder_on_the_broker_fences_without_engine(test: _Test) -> 
     assert await test.member.may_connect(1)
     await test.beat()
     assert test.runner.dropped == [0]
+    assert events.ShardLost(0, 0, "m2") in test.log.lines, "not m1, the holder in the last view"
     assert test.member.states[0] is ShardState.FENCED
     test.engine.error = None
     await test.beat()
@@ -300,4 +302,26 @@ async def test_other_configuration_is_logged_until_it_is_gone(test: _Test) -> No
     assert not test.runner.may_clear
     test.memory.remove("m2")
     await test.beat()
+    assert "newer configuration is gone" in str(test.log.lines[-1])
+    assert not test.runner.may_clear
+    test.other("m3", digest="d")
+    await test.beat()
     assert test.log.lines[-1] == events.FleetConflictChanged("")
+    assert test.runner.may_clear
+
+
+async def test_wake_up_during_a_beat_leads_to_another_soon(test: _Test, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[MemberRecord] = []
+
+    async def beat(own: MemberRecord) -> View:
+        if not beats:
+            test.member.beat_soon()
+        beats.append(own)
+        return test.memory.beat(own, test.now)
+
+    monkeypatch.setattr(test.engine, "beat", beat)
+    task = asyncio.create_task(test.member.run())
+    async with asyncio.timeout(_BEAT - 0.5):
+        while len(beats) < 2:  # noqa: ASYNC110  # nothing reports the change
+            await asyncio.sleep(0.02)
+    task.cancel()

@@ -173,3 +173,15 @@ def test_copy_of_the_manifest_is_divided_by_shard() -> None:
     assert not any("evse/a0/info" in copy.of_shard(shard, ["evse/a0/info"]) for shard in range(4))
     copy.clear()
     assert copy.of_shard(0, entries) == {}
+
+
+def test_copy_of_the_manifest_has_a_limit() -> None:
+    copy = ManifestCopy(4, size_limit=100)
+    for _ in range(10):
+        copy.received("evse/a/info", b"a" * 60)
+    assert copy.is_complete
+    copy.received("evse/b/info", b"b" * 60)
+    assert not copy.is_complete
+    assert copy.of_shard(0, ["evse/a/info", "evse/b/info"]) == {"evse/a/info": b"a" * 60}
+    copy.clear()
+    assert copy.is_complete

@@ -26,9 +26,14 @@ class PreviousEntries:
         return bool(self._stations or self._bridges)
 
     def __iter__(self) -> Iterator[Entry]:
+        yield from self.stations
+        yield from self._bridges
+
+    @property
+    def stations(self) -> Iterator[StationEntry]:
+        """The previous entries of stations."""
         for entries in self._stations.values():
             yield from entries
-        yield from self._bridges
 
     @property
     def bridges(self) -> tuple[BridgeEntry, ...]:

@@ -379,9 +379,11 @@ class Publication:
 
     def _publish_first(self, migration: Migration, keys: Iterable[str]) -> None:
         """Queue stations, or the bridge's entry, to be published completely, before topics are cleared."""
-        self._renderer.previous = migration.remaining
+        before, self._renderer.previous = self._renderer.previous, migration.remaining
         self._clean_up.reset()
-        for key in keys:
+        # The present entry of a station may cover a previous one again, which its `info` on the broker still lists.
+        covered = [entry.uuid for entry in before.stations if not migration.remaining.at(entry.topic)]
+        for key in (*keys, *covered):
             self._outbox.put_change(key, None)
 
     def _planned_migration(self) -> Migration:

@@ -130,8 +130,7 @@ class Watch:
         bases = self.others.pop_unread()
         if not bases:
             return None
-        previous = (entry for entry in self._renderer.previous if isinstance(entry, StationEntry))
-        self._former = frozenset(entry.uuid for entry in chain(previous, entries))
+        self._former = frozenset(entry.uuid for entry in chain(self._renderer.previous.stations, entries))
         return Subscriptions(tuple(base.availability for base in bases), tuple(base.manifest_filter for base in bases))
 
     def _is_relevant(self, uuid: str) -> bool:

@@ -146,3 +146,21 @@ def test_will_below_a_short_lived_base_is_cleared_first() -> None:
     bridge = Bridge(plan(_E1, base="b"))
     broker.connect(bridge.publication)
     assert not _remaining(bridge, broker)
+
+
+def test_plug_that_returns_before_its_clearing_leaves_no_entry() -> None:
+    """The removal of another plug meanwhile plans the clearing again, without the returned one."""
+    bridge, broker = _start(_without(_E1, _E2))
+    for uuid in ("e1", "e2"):
+        bridge.poll(uuid, _BOTH_PLUGS, at(0.0))
+    broker.deliver()
+    one_plug = Reading(_BOTH_PLUGS.plugs[:1], frozenset())
+    for now in (1.0, 100_000.0):
+        bridge.poll("e1", one_plug, at(now))
+        bridge.poll("e2", one_plug, at(1.0))
+    bridge.poll("e1", _BOTH_PLUGS, at(100_001.0))
+    while b"previous" not in broker.retained["evse/e1/info"]:
+        broker.deliver(1)
+    bridge.poll("e2", one_plug, at(200_000.0))
+    broker.deliver()
+    assert broker.retained == bridge.everything()

@@ -13,6 +13,7 @@ from typing import Self
 from benchmarks.client import ROOT
 from benchmarks.rig import Rig, Settings
 from tests.harness.etcd import EtcdServer
+from tests.harness.proxy import Proxy
 
 __all__ = ["FleetRig", "FleetSettings"]
 
@@ -41,6 +42,7 @@ class FleetRig:
 
     Attributes:
         members: The running processes, by name.
+        paths: The proxies of a member to the broker and to etcd, by name, if it uses any.
     """
 
     def __init__(self, settings: FleetSettings) -> None:
@@ -48,6 +50,7 @@ class FleetRig:
         self.rig = Rig(changing=0.1, log=True)
         self.etcd = EtcdServer(self.rig.folder / "etcd")
         self.members: dict[str, subprocess.Popen[bytes]] = {}
+        self.paths: dict[str, tuple[Proxy, Proxy]] = {}
 
     def __enter__(self) -> Self:
         self.rig.__enter__()
@@ -65,6 +68,8 @@ class FleetRig:
         for name in list(self.members):
             self.send(name, signal.SIGCONT)
             self.kill(name)
+        for proxy in (each for paths in self.paths.values() for each in paths):
+            proxy.__exit__(None, None, None)
         self.etcd.kill()
         self.rig.__exit__(kind, error, trace)
 
@@ -78,9 +83,15 @@ class FleetRig:
         )
         path.write_text(fleet + path.read_text().replace("max_requests_per_second = 0", rate))
 
-    def start(self, name: str) -> None:
-        """Start a member."""
+    def start(self, name: str, *, has_proxies: bool = False) -> None:
+        """Start a member; with proxies, its paths to the broker and to etcd can be cut."""
         environment = {**os.environ, "EVSE_MQTT_BRIDGE__FLEET__MEMBER": name, "PYTHONPATH": str(ROOT)}
+        if has_proxies:
+            broker, etcd = self.paths[name] = Proxy(self.rig.broker.port), Proxy(self.etcd.port)
+            for proxy in (broker, etcd):
+                proxy.__enter__()
+            environment["EVSE_MQTT_BRIDGE__MQTT__PORT"] = str(broker.port)
+            environment["EVSE_MQTT_BRIDGE__FLEET__ENDPOINTS"] = f'["http://{etcd.host}:{etcd.port}"]'
         with self.log_of(name).open("ab") as log:
             self.members[name] = subprocess.Popen(
                 [sys.executable, "-m", "evse_mqtt_bridge", "run", "--config", self.rig.config],

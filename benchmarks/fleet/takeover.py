@@ -17,7 +17,12 @@ from evse_mqtt_bridge.domain.shards import shard_of
 
 __all__ = ["FAULTS", "Takeover", "measure", "summary"]
 
-FAULTS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "stop": signal.SIGTERM}
+_SIGNALS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "stop": signal.SIGTERM}
+_CUTS = {"cut-broker": (True, False), "cut-etcd": (False, True), "cut-both": (True, True)}
+"""Whether the paths of a member to the broker and to etcd are cut."""
+
+FAULTS = (*_SIGNALS, *_CUTS)
+"""What can happen to a member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,8 @@ def _measure(fleet: FleetRig, observer: _Observer, fault: str) -> Takeover:
     uuids = [uuid_of(number) for number in range(settings.stations)]
     topics = {uuid: {f"evse/{uuid}/{plug}/time" for plug in plugs_of(uuid)} for uuid in uuids}
     everything = set().union(*topics.values())
-    fleet.start("m1")
-    fleet.start("m2")
+    for name in ("m1", "m2"):
+        fleet.start(name, has_proxies=fault in _CUTS)
     _wait(lambda: len(observer.times(everything)) == len(everything), 300, "all values")
     _wait(lambda: observer.is_complete(range(settings.shards)), 300, "complete discovery")
     lost = next(str(info["holder"]) for info in observer.infos.values())
@@ -148,7 +153,12 @@ def _measure(fleet: FleetRig, observer: _Observer, fault: str) -> Takeover:
     wanted = {topic for uuid, each in topics.items() if shard_of(uuid, settings.shards) in shards for topic in each}
     observer.reset()
     began, began_at = time.monotonic(), time.time()
-    fleet.send(lost, FAULTS[fault])
+    if fault in _SIGNALS:
+        fleet.send(lost, _SIGNALS[fault])
+    else:
+        for proxy, is_cut in zip(fleet.paths[lost], _CUTS[fault], strict=True):
+            if is_cut:
+                proxy.blackhole()
     _wait(lambda: len(observer.times(wanted)) == len(wanted), 180, "current values")
     messages, discovery = observer.messages, observer.discovery
     _wait(lambda: observer.is_complete(shards, survivor), 180, "complete discovery of the survivor")

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from benchmarks.fleet.begin import measure_begin
 from benchmarks.fleet.failures import run_failures
 from benchmarks.fleet.rig import FleetSettings
 from benchmarks.fleet.takeover import FAULTS, measure, summary
@@ -21,7 +22,13 @@ def main() -> int:
     failures = commands.add_parser("failures", help="random failures of three members, etcd and the broker")
     failures.add_argument("--rounds", type=int, default=50)
     failures.add_argument("--seed", type=int, default=1)
+    begin = commands.add_parser("begin", help="pass half of the shards on to a member, without polls")
+    begin.add_argument("--stations", type=int, default=25_000)
+    begin.add_argument("--shards", type=int, default=16)
     options = parser.parse_args()
+    if options.command == "begin":
+        print(measure_begin(options.stations, options.shards))
+        return 0
     if options.command == "failures":
         return 0 if run_failures(options.rounds, options.seed) else 1
     settings = FleetSettings(options.stations, options.shards, options.interval, options.rate)

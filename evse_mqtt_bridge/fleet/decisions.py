@@ -85,6 +85,7 @@ class Conflict(Enum):
     DIFFERENT_SHARDS = "members have different numbers of shards"
     DIFFERENT_CONFIGURATIONS = "members have different configurations"
     OUTDATED_CONFIGURATION = "a member with a newer configuration is gone; reload the others, or start it again"
+    OTHER_FLEET = "another fleet with another engine uses the same client id"
 
 
 @dataclass(frozen=True, slots=True)

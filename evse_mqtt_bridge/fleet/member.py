@@ -30,6 +30,7 @@ from evse_mqtt_bridge.fleet.decisions import (
     ShardState,
     Timing,
 )
+from evse_mqtt_bridge.fleet.foreign import ForeignFleet
 from evse_mqtt_bridge.fleet.port import (
     Engine,
     EngineRefusedError,
@@ -145,6 +146,7 @@ class Member:
         """The claim numbers on the broker of the shards that run here. They exceed those of an engine that lost its
         data, and then counts from the beginning."""
         self._last_holders: dict[int, str] = {}
+        self._foreign = ForeignFleet()
         self._fenced: set[int] = set()
         self._unavailable_until = 0.0
         self.is_draining = False
@@ -246,7 +248,9 @@ class Member:
             raise _different_shards(self.record, view)
         if self._is_drain_requested is not was_requested:
             self.beat_soon()
-        self._report_conflict(decision.conflict)
+        self._foreign.on_view(view, map(self._runner.published_claim, self._numbers))
+        is_foreign_only = decision.conflict is Conflict.NONE and self._foreign.is_present
+        self._report_conflict(Conflict.OTHER_FLEET if is_foreign_only else decision.conflict)
         self._runner.allow_clearing(is_allowed=decision.may_clear)
         await self._carry_out(decision.actions)
         for shard, holder in view.holders.items():

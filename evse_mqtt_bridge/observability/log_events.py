@@ -413,7 +413,8 @@ class LogEvent(Enum):
             "`detail` is one of: another process has this member name (after a crash, wait for `fleet.ttl`; otherwise "
             "set `fleet.member`); members have different numbers of shards (stop all, and start them with the same "
             "`fleet.shards`); members have different configurations (give all the same and reload them); a member with "
-            "a newer configuration is gone (its stations, which this member does not know, would be cleared). Until "
+            "a newer configuration is gone (its stations, which this member does not know, would be cleared); another "
+            "fleet with another engine uses the same client id (give all members the same `fleet.endpoints`). Until "
             "then, no topic of a removed station is cleared, and shards move only away from lost members."
         ),
     )

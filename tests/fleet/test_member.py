@@ -148,10 +148,14 @@ class _Test:
         self.now += after
         await self.member.beat()
 
-    async def begin(self) -> None:
-        """Run both shards."""
+    async def begin_any(self) -> None:
+        """Run both shards, under any claim numbers."""
         await self.beat()
         await self.beat(_GRACE)
+
+    async def begin(self) -> None:
+        """Run both shards."""
+        await self.begin_any()
         assert self.runner.running == {0: 1, 1: 2}
 
 
@@ -181,6 +185,29 @@ async def test_shards_of_a_lost_member_are_continued(test: _Test) -> None:
     assert test.runner.running.keys() == {0, 1}
     assert test.runner.continued == {1}
     assert test.log.lines[-1] == events.ShardBegun(1, 1, "m2")
+
+
+async def test_fleet_with_another_engine_is_reported(test: _Test) -> None:
+    await test.begin()
+    for number in range(6):
+        test.runner.published[0] = Claim(0, "x1", 100 + number, "other")
+        await test.beat()
+    detail = "another fleet with another engine uses the same client id"
+    assert test.log.lines[-1] == events.FleetConflictChanged(detail)
+    for _ in range(8):
+        test.runner.published[0] = Claim(0, "m1", 200, "engine")
+        await test.beat()
+    assert test.log.lines[-1] == events.FleetConflictChanged("")
+
+
+async def test_replaced_engine_is_no_other_fleet(test: _Test) -> None:
+    test.runner.published[0] = Claim(0, "lost", 100, "old")
+    await test.begin_any()
+    test.runner.published[0] = Claim(0, "lost", 100, "old")  # the session has not connected yet
+    await test.beat()
+    test.runner.published[0] = Claim(0, "m1", 101, "engine")
+    await test.beat()
+    assert not [line for line in test.log.lines if isinstance(line, events.FleetConflictChanged)]
 
 
 async def test_member_that_drains_names_the_successor(test: _Test) -> None:

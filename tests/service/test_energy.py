@@ -1,6 +1,7 @@
 """Energy and sessions of a running bridge: they survive crashes, with and without a history, and are never split."""
 
 import json
+import signal
 import time
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -10,8 +11,16 @@ from typing import Any
 
 import pytest
 
-from tests.faults.setup import PLUG, configure, log_entries, running_bridge, uuid_of, wait_for_event
-from tests.harness import CloudServer, Mosquitto, Observer, plug_object
+from tests.faults.setup import (
+    PLUG,
+    configure,
+    log_entries,
+    running_bridge,
+    station_answer,
+    uuid_of,
+    wait_for_event,
+)
+from tests.harness import CloudServer, Mosquitto, Observer, plug_object, station_table
 from tests.harness.bridge import run_command
 from tests.harness.cloud import Request
 from tests.harness.postgres import PostgreSql, find_postgres
@@ -193,6 +202,30 @@ def test_counter_continues_when_the_database_answers_late(
         assert min(counts) >= reached, "the counter never goes back"
     finally:
         server.close()
+
+
+def test_station_that_is_added_again_continues_from_the_history(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/history.sqlite"}
+    cloud.answer(uuid_of(1), station_answer(1))
+    both = [station_table(uuid_of(number)) for number in range(2)]
+
+    def write(stations: list[Any]) -> Path:
+        return configure(tmp_path, broker, cloud, stations, polling={"interval": 1, "heartbeat": 0}, history=history)
+
+    charger.status = "charging"
+    with running_bridge(write(both)) as bridge:
+        reached = _wait_for_energy(observer, 0.04)
+        write(both[1:])
+        bridge.send_signal(signal.SIGHUP)
+        observer.wait(lambda: _PREFIX + "energy" not in observer.retained)
+    with running_bridge(tmp_path / "config.toml") as bridge:
+        observer.wait_for("evse/bridge/availability", "online")
+        write(both)
+        bridge.send_signal(signal.SIGHUP)
+        observer.wait_for(_PREFIX + "energy")
+        assert float(observer.retained[_PREFIX + "energy"]) >= reached
 
 
 def test_unusable_history_is_logged_and_disturbs_nothing(

@@ -47,7 +47,7 @@ class Recording(Component):
         self._listener = listener
         self._writer: HistoryWriter | None = None
         self._expected: tuple[Container[str], MetersRead] | None = None
-        self._are_meters_read = asyncio.Event()
+        self._is_first_attempt_over = asyncio.Event()
         self.counts = WriterCounts()
         """What the current or last writer has done."""
 
@@ -61,10 +61,10 @@ class Recording(Component):
         self._expected = (stations, read)
 
     async def wait_for_meters(self) -> None:
-        """Wait some seconds for the meters of the previous run; the bridge starts without them otherwise."""
+        """Wait some seconds for the meters of the previous run, unless the first attempt to read them fails."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOAD_LIMIT):
-                await self._are_meters_read.wait()
+                await self._is_first_attempt_over.wait()
 
     async def meters_of(self, stations: Container[str]) -> Meters:
         """Return the meters of stations, by station uuid and plug uuid; none if they cannot be read in time."""
@@ -120,9 +120,10 @@ class Recording(Component):
 
     def _pass_meters(self, read: MetersRead, found: "dict[Plug, Meter]") -> None:
         read(_by_station(found))
-        self._are_meters_read.set()
+        self._is_first_attempt_over.set()
 
     def _report(self, problem: HistoryProblem) -> None:
+        self._is_first_attempt_over.set()
         if problem.error:
             self._listener.history_failed(HistoryFailed(problem.error, problem.set_aside))
         else:

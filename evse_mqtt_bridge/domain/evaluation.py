@@ -8,6 +8,7 @@ from datetime import timedelta
 from zlib import crc32
 
 from evse_mqtt_bridge.domain.energy import longest_first_span
+from evse_mqtt_bridge.domain.meter import published_meter
 from evse_mqtt_bridge.domain.metering import has_counted, metered
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, same_values
 from evse_mqtt_bridge.domain.rules import Moment, Rules
@@ -63,12 +64,12 @@ class Evaluation:
             invalid: See `PlugState`.
             missing_since: See `PlugState`.
         """
-        reason_before = meter = published_time = published_meter = reading_before = None
+        reason_before = meter = published_time = published = reading_before = None
         published_at, now = 0.0, self.moment.monotonic
         if before is not None:
             reason_before, meter, reading_before = before.reason, before.meter, before.reading
             published_at, published_time = before.last_published_at, before.last_published_time
-            published_meter = before.last_published_meter
+            published = before.last_published_meter
         reason = self._reason(reason_before, reading, invalid, missing_since)
         if meter is not None or self.longest_span is not None:
             is_new = before is None or reading is not reading_before
@@ -81,10 +82,10 @@ class Evaluation:
             is_published = reason is not None
         else:
             is_published = time != published_time and (
-                self._is_heartbeat(uuid, published_at) or has_counted(published_meter, meter, now - published_at)
+                self._is_heartbeat(uuid, published_at) or has_counted(published, meter, now - published_at)
             )
         if is_published:
-            published_at, published_time, published_meter = now, time, meter
+            published_at, published_time, published = now, time, published_meter(meter) if meter else None
         return PlugState(
             uuid,
             label,
@@ -95,7 +96,7 @@ class Evaluation:
             published_at,
             published_time,
             meter,
-            published_meter,
+            published,
         )
 
     def again(self, plug: PlugState) -> PlugState:

@@ -5,6 +5,7 @@ the plug cannot have, change nothing. Time without known energy counts as a gap 
 either end of it.
 """
 
+from datetime import datetime
 from typing import NamedTuple
 
 from evse_mqtt_bridge.domain.energy import Span, has_plausible_power, span
@@ -12,7 +13,7 @@ from evse_mqtt_bridge.domain.readings import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session, next_session
 from evse_mqtt_bridge.domain.statuses import meaning
 
-__all__ = ["Meter", "count", "interrupt", "larger"]
+__all__ = ["Meter", "PublishedMeter", "count", "interrupt", "larger", "published_meter"]
 
 
 class Meter(NamedTuple):
@@ -35,6 +36,32 @@ class Meter(NamedTuple):
     is_interrupted: bool = False
     session: Session | None = None
     last_session: Session | None = None
+
+
+class PublishedMeter(NamedTuple):
+    """What is published of a meter; kept until the next publication, without the values of the measurement.
+
+    Attributes:
+        charged: See `Meter`.
+        discharged: See `Meter`.
+        gap: See `Meter`.
+        session: See `Meter`.
+        last_session: See `Meter`.
+        counted_until: The time of the last measurement that was counted; `None` before the first.
+    """
+
+    charged: float
+    discharged: float
+    gap: float
+    session: Session | None
+    last_session: Session | None
+    counted_until: datetime | None
+
+
+def published_meter(meter: Meter) -> PublishedMeter:
+    """Return what is published of a meter."""
+    charged, discharged, gap, counted, _, session, last_session = meter
+    return PublishedMeter(charged, discharged, gap, session, last_session, counted.time if counted else None)
 
 
 def count(meter: Meter, reading: PlugReading, longest: float) -> Meter:

@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from dataclasses import replace
 
-from evse_mqtt_bridge.domain.meter import Meter, count, interrupt, larger
+from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter, count, interrupt, larger, published_meter
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, StationState
 from evse_mqtt_bridge.domain.sessions import SessionChange, session_changes
 
@@ -49,7 +49,7 @@ def metered(
     return count(meter, new, longest_span) if new is not None and longest_span else meter
 
 
-def has_counted(published: Meter | None, meter: Meter | None, seconds: float) -> bool:
+def has_counted(published: PublishedMeter | None, meter: Meter | None, seconds: float) -> bool:
     """Return whether a meter is to be published because of a step of energy.
 
     Args:
@@ -59,8 +59,8 @@ def has_counted(published: Meter | None, meter: Meter | None, seconds: float) ->
     """
     if meter is None or seconds < ENERGY_PAUSE:
         return False
-    published = published or _NEW_METER
-    counted = (meter.charged - published.charged, meter.discharged - published.discharged)
+    charged, discharged = (published.charged, published.discharged) if published else (0.0, 0.0)
+    counted = (meter.charged - charged, meter.discharged - discharged)
     return max(counted) >= ENERGY_STEP
 
 
@@ -72,13 +72,17 @@ def with_published_meters(state: StationState) -> StationState:
 
 def _with_published_meter(plug: PlugState) -> PlugState:
     meter, published = plug.meter, plug.last_published_meter
-    if meter is None or published is None or meter.session is published.session:
-        counts = (meter.charged, meter.discharged, meter.gap) if meter else ()
-        if published is None or counts == (published.charged, published.discharged, published.gap):
-            return plug
+    if meter is None or published is None:
+        return plug
+    counts = (meter.charged, meter.discharged, meter.gap)
+    if meter.session is published.session and counts == (published.charged, published.discharged, published.gap):
+        return plug
     time = plug.reading.time if plug.reading else None
     return replace(
-        plug, last_published_at=plug.last_published_at + 1, last_published_time=time, last_published_meter=meter
+        plug,
+        last_published_at=plug.last_published_at + 1,
+        last_published_time=time,
+        last_published_meter=published_meter(meter),
     )
 
 
@@ -135,7 +139,7 @@ def join_meters(state: StationState, record: Mapping[str, Meter], *, is_publishe
         plug = plugs.get(uuid)
         if plug is not None and plug.meter is not None:
             meter = larger(plug.meter, previous)
-            published = meter if is_published else plug.last_published_meter
+            published = published_meter(meter) if is_published else plug.last_published_meter
             plugs[uuid] = replace(plug, meter=meter, last_published_meter=published)
     return replace(state, plugs=plugs)
 
@@ -149,4 +153,4 @@ def _with_meter(
     meter = previous or _NEW_METER
     if plug.reason is Reason.ONLINE and plug.reading is not None:
         meter = count(meter, plug.reading, longest_span)
-    return replace(plug, meter=meter, last_published_meter=meter if is_published else None)
+    return replace(plug, meter=meter, last_published_meter=published_meter(meter) if is_published else None)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 
-from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
 from evse_mqtt_bridge.domain.readings import PlugReading, same_values
 from evse_mqtt_bridge.domain.reasons import PLUG_ONLY_REASONS, STATION_REASONS, Reason
 from evse_mqtt_bridge.support.value_class import value_class
@@ -145,7 +145,7 @@ class PlugState:
         last_published_at: When `time` and `state` were published last; monotonic seconds.
         last_published_time: The measurement time that was published last.
         meter: The energy meter; `None` until the counts of the previous run are known.
-        last_published_meter: The meter that was published last.
+        last_published_meter: What was published of the meter last.
     """
 
     uuid: str
@@ -157,7 +157,7 @@ class PlugState:
     last_published_at: float = 0.0
     last_published_time: datetime | None = None
     meter: Meter | None = None
-    last_published_meter: Meter | None = None
+    last_published_meter: PublishedMeter | None = None
 
 
 @value_class

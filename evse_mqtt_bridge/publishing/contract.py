@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.domain.meter import PublishedMeter
 from evse_mqtt_bridge.domain.model import PlugReading
 from evse_mqtt_bridge.domain.statuses import iec_61851, meaning
 
@@ -72,7 +72,7 @@ class ReadingField(Field):
 class MeterField(Field):
     """A topic whose value comes from the meter; `read` returns `None` if the meter has no value for it."""
 
-    read: Callable[[Meter], object] = lambda _: None
+    read: Callable[[PublishedMeter], object] = lambda _: None
 
 
 def kilowatt_hours(energy: float) -> float:

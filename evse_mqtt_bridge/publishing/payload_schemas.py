@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.domain.meter import Meter, published_meter
 from evse_mqtt_bridge.domain.model import STATION_REASONS, PlugReading, PlugState, Reason, Station, StationState
 from evse_mqtt_bridge.domain.sessions import Session, SessionChange, SessionEvent
 from evse_mqtt_bridge.domain.statuses import STATUSES
@@ -85,7 +85,12 @@ def examples() -> dict[str, bytes]:
     last_session = session._replace(started=started - timedelta(hours=9), ended=started - timedelta(hours=8))
     meter = Meter(1_234_567.0, counted=reading, session=session, last_session=last_session)
     plug = PlugState(
-        reading.plug_uuid, reading.label, reading, reason=Reason.ONLINE, meter=meter, last_published_meter=meter
+        reading.plug_uuid,
+        reading.label,
+        reading,
+        reason=Reason.ONLINE,
+        meter=meter,
+        last_published_meter=published_meter(meter),
     )
     state = StationState(Reason.ONLINE, plugs={plug.uuid: plug})
     station = Station("25104c56d7f848af830af4300193efb3", 30, "Garage north", "garage-north", {plug.uuid: "left"})

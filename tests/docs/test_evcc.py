@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no stubs; it comes with the broker of the demo
 
-from evse_mqtt_bridge.domain.meter import Meter, count
+from evse_mqtt_bridge.domain.meter import Meter, count, published_meter
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason
 from evse_mqtt_bridge.domain.statuses import STATUSES, meaning
 from evse_mqtt_bridge.publishing.outputs.plug_values import plug_state
@@ -55,7 +55,9 @@ def _state(status: str, *, session: bool = False, reason: Reason = Reason.ONLINE
     )
     meter = count(Meter(), replace(reading, status="connected" if session else "idle"), 90)
     meter = meter._replace(charged=12_345.0)
-    return plug_state(PlugState("p1", reading=reading, reason=reason, meter=meter, last_published_meter=meter)).decode()
+    return plug_state(
+        PlugState("p1", reading=reading, reason=reason, meter=meter, last_published_meter=published_meter(meter))
+    ).decode()
 
 
 def _jq(expression: str, *inputs: str) -> list[Any]:

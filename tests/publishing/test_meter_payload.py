@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.domain.meter import Meter, count, interrupt, larger
+from evse_mqtt_bridge.domain.meter import Meter, count, interrupt, larger, published_meter
 from evse_mqtt_bridge.domain.model import PlugState, Reason
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.publishing.meter_payload import (
@@ -51,7 +51,7 @@ def _from_topics(meter: Meter, **changed: Any) -> Meter | None:  # noqa: ANN401 
     reason = Reason.UNREACHABLE if meter.is_interrupted else Reason.ONLINE
     reading = replace(meter.counted, **changed) if meter.counted else None
     state = meter_of_state(
-        "p1", plug_state(PlugState("p1", reading=reading, reason=reason, last_published_meter=meter))
+        "p1", plug_state(PlugState("p1", reading=reading, reason=reason, last_published_meter=published_meter(meter)))
     )
     if meter.last_session is None or state is None:
         return state
@@ -127,7 +127,9 @@ def test_power_of_the_last_measurement_is_restored(changed: dict[str, object], p
     ],
 )
 def test_state_that_the_bridge_cannot_have_published_is_ignored(key: str, value: object) -> None:
-    plug = PlugState("p1", reading=plug_reading(time=NOW), reason=Reason.ONLINE, last_published_meter=_charging())
+    plug = PlugState(
+        "p1", reading=plug_reading(time=NOW), reason=Reason.ONLINE, last_published_meter=published_meter(_charging())
+    )
     content = json.loads(plug_state(plug))
     later = {"time": "2099-01-01T00:00:00.000Z"} if key == "dyn_current_limit" else {}
     assert meter_of_state("p1", json.dumps({**content, **later, key: value}).encode()) is None

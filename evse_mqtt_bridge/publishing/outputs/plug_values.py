@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.domain.meter import PublishedMeter
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, same_values
 from evse_mqtt_bridge.domain.sessions import session_changes
 from evse_mqtt_bridge.publishing.contract import METER_FIELDS, READING_FIELDS, STATUS_FIELDS
@@ -98,8 +98,8 @@ def online_or_offline(reason: Reason) -> str:
     return "online" if reason is Reason.ONLINE else "offline"
 
 
-def _meter_texts(uuid: str, meter: Meter) -> _MeterTexts:
-    until = meter.counted.time if meter.counted else None
+def _meter_texts(uuid: str, meter: PublishedMeter) -> _MeterTexts:
+    until = meter.counted_until
     session = session_text(uuid, meter.session, until) if meter.session else "null"
     return _MeterTexts(uuid, tuple(json_text(read(meter)) for _, _, read in _STATE_OF_METER), session, until)
 
@@ -111,7 +111,9 @@ def _status_members(status: str | None) -> str:
     return ",".join(f'"{field.name}":{json_text(field.read(reading))}' for field in STATUS_FIELDS)
 
 
-def _meter_values(prefix: str, old: Meter | None, new: Meter, texts: _MeterTexts) -> Iterator[Message]:
+def _meter_values(
+    prefix: str, old: PublishedMeter | None, new: PublishedMeter, texts: _MeterTexts
+) -> Iterator[Message]:
     for (name, _, read), text in zip(_STATE_OF_METER, texts.values, strict=True):
         if text != "null" and (old is None or text != json_text(read(old))):
             yield Message(prefix + name, text.encode())

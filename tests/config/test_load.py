@@ -379,6 +379,47 @@ def test_load_too_many_requests_gives_warning(tmp_path: Path) -> None:
     assert warnings_of(path, text.format(2)) == [warning]
 
 
+@pytest.mark.parametrize(
+    ("settings", "warnings"),
+    [
+        ('engine = "etcd"\nendpoints = ["https://192.0.2.1:2379"]\n', []),
+        (
+            'engine = "etcd"\nendpoints = ["https://192.0.2.1:2379"]\nshare = "0-7"\nnamespace = "evse"\n',
+            [
+                ':11: fleet.share: is not used with fleet.engine "etcd", only with "static"',
+                ':12: fleet.namespace: is not used with fleet.engine "etcd", only with "kubernetes"',
+            ],
+        ),
+        (
+            'engine = "static"\nshare = "0"\nendpoints = ["http://192.0.2.1:2379"]\n',
+            [':11: fleet.endpoints: is not used with fleet.engine "static", only with "etcd" or "kubernetes"'],
+        ),
+        (
+            'engine = "etcd"\nendpoints = ["https://a:1", "http://192.0.2.1:2379"]\nusername = "u"\npassword = "p"\n',
+            [":10: fleet.endpoints[1]: the password is sent unencrypted over http://; use https://"],
+        ),
+        ('engine = "etcd"\nendpoints = ["http://127.0.0.1:2379"]\nusername = "u"\npassword = "p"\n', []),
+    ],
+)
+def test_load_unused_or_risky_fleet_settings_give_warnings(settings: str, warnings: list[str], tmp_path: Path) -> None:
+    text = BASE + STATION + TOKEN + "[fleet]\n" + settings
+    assert warnings_of(tmp_path / "config.toml", text) == warnings
+
+
+@pytest.mark.parametrize(("limit", "has_warning"), [(0, False), (7, True), (8, False)])
+def test_load_limit_that_delays_a_takeover_gives_warning(limit: int, has_warning: bool, tmp_path: Path) -> None:
+    stations = "".join(
+        f'[[stations]]\nedge_device_id = "1"\nuuid = "u{number}"\ntoken = "t"\n' for number in range(100)
+    )
+    fleet = '[fleet]\nengine = "etcd"\nendpoints = ["https://192.0.2.1:2379"]\n'
+    text = BASE + f"[cloud]\nmax_requests_per_second = {limit}\n[polling]\ninterval = 40\n" + fleet + stations
+    warning = (
+        ":5: cloud.max_requests_per_second: when one of two members is lost, polling its stations within 10 s needs "
+        "7.5 requests per second, but the limit is 7; a take-over lasts longer"
+    )
+    assert warnings_of(tmp_path / "config.toml", text) == [warning] * has_warning
+
+
 @pytest.mark.parametrize(("transport", "is_deprecated"), [("aiohttp", True), ("httpx", False), ("auto", False)])
 def test_load_deprecated_transport_gives_warning(transport: str, is_deprecated: bool, tmp_path: Path) -> None:
     text = BASE + f'[cloud]\ntransport = "{transport}"\n' + STATION + TOKEN

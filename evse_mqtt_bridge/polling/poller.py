@@ -25,7 +25,7 @@ from evse_mqtt_bridge.polling.backoff import (
 from evse_mqtt_bridge.polling.schedule import DuePoll, Schedule
 from evse_mqtt_bridge.polling.slots import Group, Slots, group_of
 
-__all__ = ["POLLS_PER_ITERATION", "WAKE_UP_GRANULARITY", "WAKE_UP_LIMITS", "Clock", "OnResult", "Poller"]
+__all__ = ["WAKE_UP_GRANULARITY", "WAKE_UP_LIMITS", "Clock", "OnResult", "Poller"]
 
 WAKE_UP_GRANULARITY = 0.005
 """Minimum pause between scheduler wake-ups, as a part of the shortest interval, within `WAKE_UP_LIMITS`. Polls that
@@ -33,10 +33,6 @@ fall due within it share one wake-up. A poll may start this late; the schedule i
 
 WAKE_UP_LIMITS = (0.02, 0.05)
 """Limits of the pause in seconds. A wake-up takes the CPU time of a poll, so fewer of them save CPU time."""
-
-POLLS_PER_ITERATION = 3
-"""Maximum number of polls that start in one iteration of the event loop. Between two iterations, the bridge handles the
-responses that have arrived; otherwise they would wait until all due polls of a wake-up have started."""
 
 
 class OnResult(Protocol):
@@ -275,12 +271,14 @@ class Poller:
             self._set_timer(self._loop.call_soon(self._dispatch))
 
     def _dispatch(self) -> None:
-        """Assign due polls to idle workers, and set the timer for the next ones."""
+        """Assign a due poll to an idle worker, and set the timer for the next one.
+
+        If others are due, they start in the next iterations of the event loop, one in each. In between, the bridge
+        handles the responses that have arrived; otherwise these would wait until all requests are sent.
+        """
         self._timer = None
         now = self.clock.monotonic()
-        for _ in range(POLLS_PER_ITERATION):
-            if not self._idle or (due_poll := self._schedule.pop(now)) is None:
-                break
+        if self._idle and (due_poll := self._schedule.pop(now)) is not None:
             self._idle.pop().set_result(due_poll)
         wait = self._schedule.wait(now) if self._idle else None
         if wait == 0.0:

@@ -18,6 +18,7 @@ from evse_mqtt_bridge.domain.events import (
     ConfigurationRejected,
     ConsumerStarted,
     DisconnectReason,
+    MetersStarted,
     OfflineNotAcknowledged,
     OlderVersionUsed,
     PollCompleted,
@@ -90,6 +91,19 @@ def _run(clock: Clock) -> _Run:
 
 def _warnings(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for line in lines if line["level"] in ("warning", "error")]
+
+
+def test_counters_that_start_at_zero_are_one_line(run: _Run) -> None:
+    for station in (_NORTH, replace(_NORTH, uuid="e2", name="Garage south")):
+        run.event_log.meters_started(MetersStarted(station, StationState(), {}, 2))
+        run.event_log.meters_started(MetersStarted(station, StationState(), {}, 0))
+    run.event_log.tick()
+    assert run.lines == [], "more may start"
+    run.clock.advance(10)
+    for _ in range(2):
+        run.event_log.tick()
+    [line] = run.lines
+    assert (line["event"], line["plugs"], line["station"]) == ("counters_start_at_zero", 4, "Garage north")
 
 
 # Stations

@@ -39,6 +39,7 @@ from tests.harness.cloud import Answer, plug_object
 
 _REASONS_BY_TEXT = {text: reason.value for reason, text in REASON_TEXTS.items()} | {WAITING_TEXT: None}
 _NUMBERS = ("power", "current_l1", "current_l2", "current_l3", "dyn_current_limit")
+_COLUMNS = ("STATION", "PLUG", "STATUS", "POWER", "L1 / L2 / L3", "LIMIT", "AVAILABILITY")
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,10 @@ def _view_of_terminal(site: Site) -> View:
     first = heading.splitlines()[0]
     view = View("broker connected" in first, {})
     assert ("broker NOT CONNECTED" in first) is not view.connected
-    for line in table.splitlines()[1:]:
-        station, plug, status, power, currents, limit, _, availability = re.split(r"  +", line.strip())
+    headings, *rows = [re.split(r"  +", line.strip()) for line in table.splitlines()]
+    for row in rows:
+        cells = dict(zip(headings, row, strict=True))
+        station, plug, status, power, currents, limit, availability = map(cells.__getitem__, _COLUMNS)
         reason = _REASONS_BY_TEXT[re.split(r" \(for |; ", availability)[0]]
         if plug == "-":
             view.stations[station] = reason

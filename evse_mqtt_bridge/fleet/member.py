@@ -312,7 +312,7 @@ class Member:
         in_view = self.view.holders.get(shard) if self.view else None
         for holder in (in_view, self._runner.published_claim(shard)):
             if holder is not None and holder.member != self.record.name:
-                return holder.member
+                return clean(holder.member)
         return ""
 
     async def _hand_over(self, actions: Sequence[HandOver]) -> None:

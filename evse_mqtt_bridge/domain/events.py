@@ -171,11 +171,13 @@ class BrokerDisconnected:
     Attributes:
         detail: The reason as text.
         retry_in: Seconds until the next attempt.
+        is_of_member: Whether it is one of the connections of a member of a fleet.
     """
 
     reason: DisconnectReason
     detail: str
     retry_in: float
+    is_of_member: bool = False
 
 
 @dataclass(frozen=True, slots=True)

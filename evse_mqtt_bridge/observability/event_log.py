@@ -38,6 +38,12 @@ _BROKER_ADVICE = {
 }
 
 
+_SHARD_ADVICE = (
+    "let one member only run each shard (fleet.share), and give each fleet its own mqtt.client_id; else see the "
+    "broker's log"
+)
+
+
 class EventLog(StationLog):
     """Listener that writes the log.
 
@@ -122,7 +128,9 @@ class EventLog(StationLog):
             self._disconnected_since = self._now()
         if reason in _UNSTABLE:
             fields["client_id"] = self._client_id
-        if reason in _BROKER_ADVICE:
+        if reason in _UNSTABLE and event.is_of_member:
+            fields["advice"] = _SHARD_ADVICE
+        elif reason in _BROKER_ADVICE:
             fields["advice"] = _BROKER_ADVICE[reason]
         log_event(self.log, _BROKER_EVENTS[reason], **fields)
 

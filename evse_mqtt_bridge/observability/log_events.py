@@ -282,12 +282,15 @@ class LogEvent(Enum):
     CLIENT_ID_IN_USE = (
         "error",
         "another client uses this client id, retrying",
-        "Two bridges run with one `mqtt.client_id`, or one bridge runs twice.",
+        "Two bridges run with one `mqtt.client_id`, one bridge runs twice, or two members of a fleet run one shard.",
     )
     BROKER_CONNECTION_UNSTABLE = (
         "error",
         "connections to the broker do not last, retrying",
-        "Probably a second client with this `mqtt.client_id`, else an unreliable network; see [faults](faults.md).",
+        (
+            "Probably a second client with this `mqtt.client_id`, or in a fleet, a second member with the shard that "
+            "`detail` names; else an unreliable network; see [faults](faults.md)."
+        ),
     )
     BROKER_STILL_DISCONNECTED = (
         "debug",

@@ -1,6 +1,7 @@
 """One shard of the running bridge: its publication, and its session with the broker."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from evse_mqtt_bridge.config.schema import Config, Mqtt
@@ -69,7 +70,7 @@ class Connections:
             self._disconnected.add(shard)
             self._is_reported = False
             detail = f"member: {event.detail}" if shard == LINK else f"shard {shard}: {event.detail}"
-            self._listener.broker_disconnected(BrokerDisconnected(event.reason, detail, event.retry_in))
+            self._listener.broker_disconnected(replace(event, detail=detail, is_of_member=True))
 
     def consumer_started(self, shard: int, event: ConsumerStarted) -> None:
         """Note a birth message, which each shard receives."""

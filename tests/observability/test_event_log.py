@@ -122,6 +122,12 @@ def test_station_outage_is_one_warning_and_one_recovery(run: _Run) -> None:
     assert run.lines[2]["after"] == "49 min", "since the failure that made it unavailable"
 
 
+def test_shard_that_runs_twice_has_its_own_advice(run: _Run) -> None:
+    event = BrokerDisconnected(DisconnectReason.UNSTEADY, "shard 1: the connection was lost", 1.0, is_of_member=True)
+    run.event_log.broker_disconnected(event)
+    assert run.lines[0]["advice"].startswith("let one member only run each shard (fleet.share)")
+
+
 def test_shard_that_begins_is_one_line_for_its_stations(run: _Run) -> None:
     run.event_log.shard_begun(ShardBegun(3, 125, "m1"))
     run.poll(_OK, *[_UNREACHABLE] * 3, _OK)

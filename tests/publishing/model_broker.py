@@ -17,13 +17,17 @@ class ModelBroker:
     Attributes:
         foreign: Retained topics of other clients, which the bridge must not touch.
         claimed: Topics that another bridge publishes as well, which the bridge must not clear once it knows that.
+        forged_prefix: The prefix below which other clients forge entries of the bridge; it may clear topics there.
         retained: All retained topics.
         conflicts: Devices that were discovered in both forms at once, about which Home Assistant warns.
     """
 
-    def __init__(self, foreign: Mapping[str, bytes] | None = None, claimed: Container[str] = ()) -> None:
+    def __init__(
+        self, foreign: Mapping[str, bytes] | None = None, claimed: Container[str] = (), forged_prefix: str = "\0"
+    ) -> None:
         self.foreign = dict(foreign or {})
         self.claimed = claimed
+        self.forged_prefix = forged_prefix
         self.retained = dict(self.foreign)
         self.conflicts: list[str] = []
         self._publication: Publication | None = None
@@ -38,7 +42,11 @@ class ModelBroker:
     @property
     def own(self) -> dict[str, bytes]:
         """The retained topics without those of other clients."""
-        return {topic: payload for topic, payload in self.retained.items() if topic not in self.foreign}
+        return {
+            topic: payload
+            for topic, payload in self.retained.items()
+            if topic not in self.foreign and not topic.startswith(self.forged_prefix)
+        }
 
     def connect(
         self,
@@ -134,6 +142,7 @@ class ModelBroker:
 
     def _store(self, message: Message) -> None:
         assert message.topic not in self.foreign, f"{message.topic} is not the bridge's"
+        assert not message.payload or not message.topic.startswith(self.forged_prefix)
         watch = self._publication.watch if self._publication is not None else None
         if message.topic in self.claimed and watch is not None and watch.are_others_read:
             assert _is_discovery(message.payload), f"{message.topic} belongs to another bridge, too"

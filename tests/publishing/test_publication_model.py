@@ -4,7 +4,8 @@ Polls, other configurations, lost connections, kills and stops of the bridge in 
 a row, and brokers that lose their retained messages drive the real Publication against a model of the broker that only
 stores topics. In addition to the topics of a full republish, the broker may retain the last payload of a value that is
 no longer known, or of a plug of a previous run, but only on topics of the same plug, and what another live bridge
-claims.
+claims. Another client forges entries of the bridge below a base topic of its own. The bridge may clear them, but they
+change nothing else.
 
 At any time, an entry on the broker records each topic. Exception: the will, or `offline`, may come before the bridge
 has read its own `info`; see publishing/publication.py. The model completes that step before it ends the process, and
@@ -60,6 +61,17 @@ _FOREIGN = {
         b'{"uuid":"e3","published_by":"rival","plugs":{"p1":{"topic":"p1","label":null}},'
         b'"discovery":{"prefix":"ha","form":"entity"}}'
     ),
+}
+_FORGED = {
+    "myapp/bridge/info": (
+        b'{"name":"evse-mqtt-bridge","client_id":"%s","base_topic":"myapp","discovery":{"prefix":"ha","form":"entity"},'
+        b'"previous":[{"client_id":"me","base_topic":"there"},{"client_id":"me-2","base_topic":"rival"}]}'
+    ),
+    "myapp/x/info": (
+        b'{"uuid":"e1","published_by":"%s","plugs":{"p1":{"topic":"p1","label":null},"ghost":{"topic":"g","label":null}},'
+        b'"discovery":{"prefix":"ha","form":"entity"}}'
+    ),
+    "myapp/x/p1/power": b"1",
 }
 _CLAIMED = frozenset(DiscoveryLocation("ha", "entity").station_topics("e3", "x", {"p1": "p1"}))
 """The topics that another live bridge claims. They are not cleared once this is known."""
@@ -146,7 +158,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.broker = ModelBroker(_FOREIGN, _CLAIMED)
+        self.broker = ModelBroker(_FOREIGN, _CLAIMED, "myapp/")
         self.now = 0.0
         self.window = 0
 
@@ -199,6 +211,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
     @rule(other=_plans(), client_id=st.sampled_from(_CLIENT_IDS))
     def reconfigure_the_connection(self, other: _MakePlan, client_id: str) -> None:
         if client_id != self.bridge.plan.client_id or self._has_other_client_ids():
+            self._clear_forged_entries()
             self._read_the_manifest()
         self.broker.stop()
         self.bridge.publication.reconfigured(other(client_id))
@@ -213,6 +226,16 @@ class PublicationAndBroker(RuleBasedStateMachine):
     @rule(count=st.sampled_from([1, 2, 5, 10, 20, 50]))
     def deliver_some(self, count: int) -> None:
         self.broker.deliver(count)
+
+    @rule()
+    def forge_entries(self) -> None:
+        for topic, payload in _FORGED.items():
+            self.broker.retained[topic] = payload.replace(b"%s", self.bridge.plan.client_id.encode())
+
+    def _clear_forged_entries(self) -> None:
+        """With another client id, they would be those of another bridge, which claims discovery topics."""
+        for topic in _FORGED:
+            self.broker.retained.pop(topic, None)
 
     @rule()
     def consumer_starts(self) -> None:
@@ -315,6 +338,7 @@ class PublicationAndBroker(RuleBasedStateMachine):
         note(f"left behind: {sorted(rest)}")
         assert not rest, "something is left of what was removed"
         assert {topic: self.broker.retained.get(topic) for topic in _FOREIGN} == _FOREIGN
+        assert not any("ghost" in self.bridge.state(uuid).plugs for uuid in self.bridge.plan.stations)
 
     def _without_old_values(self, station: Station, rest: dict[str, bytes]) -> dict[str, bytes]:
         """Return the rest without old values of this station's plugs, which must be their own."""

@@ -137,7 +137,7 @@ class UnprovenEntries:
                 noted[location] = None
 
     def _discovery_received(self, topic: str, payload: bytes) -> None:
-        if self._discovery_count >= _MOST_DISCOVERY * self._most_plugs:
+        if not self._bridges or self._discovery_count >= _MOST_DISCOVERY * self._most_plugs:
             return
         for location in {each: None for locations in self._locations.values() for each in locations}:
             if not topic.startswith(f"{location.prefix}/"):

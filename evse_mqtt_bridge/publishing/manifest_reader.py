@@ -47,7 +47,7 @@ class ManifestReader:
         self._client_ids: set[str] = set()
         self._stations: dict[str, tuple[StationEntry, ...]] = {}
         self._bridges: dict[str, tuple[BridgeEntry, ...]] = {}
-        self.unproven = UnprovenEntries(plan.client_id, len(plan.stations), is_concerned)
+        self.unproven = UnprovenEntries(len(plan.stations), is_concerned)
         self.of_other_shards: set[Topics] = set()
         self._known: frozenset[Topics] = frozenset()
         """The base topics that were read before the search began."""

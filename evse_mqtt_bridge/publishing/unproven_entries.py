@@ -10,8 +10,8 @@ only:
   interrupted clearing.
 - Meters continue from there, if no proven entry has the plug.
 
-If the bridge below the base topic is online, its topics are not cleared at all. With a former client id, which another
-bridge may have by now, they are cleared only if that bridge is offline.
+If the bridge below the base topic is online, its topics are not cleared at all: it may be another one, with a former
+client id of this bridge.
 """
 
 from collections import Counter
@@ -34,8 +34,6 @@ _FEWEST_PLUGS, _PLUGS_PER_STATION = 512, 8
 """Maximum number of plugs below base topics with the same first level: the larger one of the first, and of the second
 for each station of the configuration."""
 
-_LONGEST_AVAILABILITY = 16
-
 _MOST_DISCOVERY = 32
 """Maximum number of discovery topics to note, for each plug that may be read."""
 
@@ -44,7 +42,6 @@ class UnprovenEntries:
     """Collects entries from retained messages, and yields the topics to clear.
 
     Args:
-        client_id: The bridge's MQTT client id.
         stations: Number of configured stations.
         is_concerned: Returns whether this shard of the bridge has to read the entry of a station.
 
@@ -52,8 +49,7 @@ class UnprovenEntries:
         of_other_shards: The base topics below which only other shards have to read some entries.
     """
 
-    def __init__(self, client_id: str, stations: int, is_concerned: Callable[[StationEntry], bool]) -> None:
-        self._client_id = client_id
+    def __init__(self, stations: int, is_concerned: Callable[[StationEntry], bool]) -> None:
         self._most_plugs = max(_FEWEST_PLUGS, _PLUGS_PER_STATION * stations)
         self._is_concerned = is_concerned
         self._bridges: dict[Topics, tuple[BridgeEntry, ...]] = {}
@@ -61,7 +57,7 @@ class UnprovenEntries:
         self._uuids: dict[Topics, set[str]] = {}
         self._plugs: Counter[str] = Counter()
         self._locations: dict[str, dict[Location, None]] = {}
-        self._availability: dict[Topics, bytes] = {}
+        self._online: set[Topics] = set()
         self._incomplete: set[Topics] = set()
         self._discovery: dict[Topics, dict[str, set[str]]] = {}
         """By base topic and discovery prefix: the topics whose retained message names the base topic; without a prefix:
@@ -103,7 +99,7 @@ class UnprovenEntries:
         elif base not in self._bridges:
             self._discovery_received(topic, payload)
         elif topic == base.availability:
-            self._availability[base] = payload[:_LONGEST_AVAILABILITY]
+            self._online |= {base} if payload == b"online" else set()
         elif topic.endswith("/info"):
             self._station_received(base, topic, payload, client_ids)
 
@@ -176,13 +172,7 @@ class UnprovenEntries:
     @property
     def has_topics(self) -> bool:
         """Whether there are topics to clear."""
-        return any(map(self._may_clear, self._bridges))
-
-    def _may_clear(self, base: Topics) -> bool:
-        availability = self._availability.get(base)
-        if self._bridges[base][0].client_id != self._client_id:
-            return availability == b"offline"
-        return availability != b"online"
+        return not self._bridges.keys() <= self._online
 
     def pop_entries(self, *, may_clear_bridges: bool) -> tuple[tuple[Entry, ...], list[str]]:
         """Remove entries; return them, and their topics that may be cleared, in the order of clearing.
@@ -194,7 +184,7 @@ class UnprovenEntries:
         Args:
             may_clear_bridges: Whether the topics of bridges may be cleared.
         """
-        base = next(filter(self._may_clear, self._bridges))
+        base = next(each for each in self._bridges if each not in self._online)
         if stations := self._stations.get(base):
             topic, (*others, entry) = stations.popitem()
             if others:

@@ -120,13 +120,13 @@ def test_topics_of_an_online_bridge_are_not_cleared(availability: bytes | None, 
 
 
 @pytest.mark.parametrize("availability", [b"online", b"offline", None])
-def test_former_client_id_counts_if_its_bridge_is_offline(availability: bytes | None) -> None:
+def test_former_client_id_counts_unless_its_bridge_is_online(availability: bytes | None) -> None:
     previous = [{"client_id": "old", "base_topic": "evse", "discovery": None}]
     retained = _forged_bridge("evse", previous=previous) | _forged_bridge("elsewhere", client_id="old")
     if availability:
         retained["elsewhere/bridge/availability"] = availability
     cleared = _cleared(_restart(retained, Bridge(plan(_NORTH))))
-    assert ("elsewhere/bridge/info" in cleared) is (availability == b"offline")
+    assert ("elsewhere/bridge/info" in cleared) is (availability != b"online")
 
 
 def _left_behind(

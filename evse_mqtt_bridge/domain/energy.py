@@ -11,9 +11,8 @@ A measurement with a power that the plug cannot have is not used at all. The sim
 docs/energy.md.
 """
 
-from typing import NamedTuple
-
 from evse_mqtt_bridge.domain.readings import PlugReading
+from evse_mqtt_bridge.support.value_class import value_class
 
 __all__ = ["Span", "has_plausible_power", "longest_first_span", "longest_span", "span"]
 
@@ -31,8 +30,9 @@ _HIGHEST_POWER = 100_000.0  # watts, for a plug without a limit
 _HOUR = 3600.0  # seconds
 
 
-class Span(NamedTuple):
-    """The time between two measurements; a named tuple, because one is created for each measurement.
+@value_class
+class Span:
+    """The time between two measurements.
 
     Attributes:
         seconds: The length of the span, above 0.
@@ -67,7 +67,7 @@ def longest_first_span(longest: float, heartbeat: float) -> float:
 
 def has_plausible_power(reading: PlugReading) -> bool:
     """Return whether the plug can have this power, given its current limit; a missing power is plausible."""
-    if reading.power is None:
+    if not reading.power:
         return True
     limit = reading.dyn_current_limit
     highest = _HIGHEST_POWER if limit is None else max(limit, _SMALLEST_LIMIT) * _VOLTAGE * _PHASES * _MARGIN

@@ -11,9 +11,9 @@ the others become short: they are spread over seconds, or over as many as the re
 """
 
 import math
-from dataclasses import dataclass
 
 from evse_mqtt_bridge.domain.model import Attribution, Failure, Reason, StationState
+from evse_mqtt_bridge.support.value_class import value_class
 
 __all__ = [
     "FIRST_PROBE",
@@ -48,7 +48,7 @@ def station_phase(index: int) -> float:
     return index * _GOLDEN % 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CompletedPoll:
     """A completed poll of a station.
 

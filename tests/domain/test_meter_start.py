@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.domain.availability import Rules
+from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Rules
 from evse_mqtt_bridge.domain.events import MetersStarted
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.meter_start import BROKER_LIMIT, HISTORY_LIMIT
@@ -210,6 +210,19 @@ def test_station_that_is_added_again_continues() -> None:
     bridge.poll(10)
     assert bridge.charged == 1060.0
     assert not bridge.at_zero
+
+
+def test_plug_that_returns_after_it_was_forgotten_continues() -> None:
+    bridge = _Bridge(with_history=False)
+    bridge.read_broker(_record(1000.0, -20))
+    bridge.poll(0)
+    for second in (30.0, 60.0, 60.0 + FORGET_AFTER):
+        other = plug_reading("p2", time=NOW + timedelta(seconds=second))
+        bridge.stations.apply_outcome("s1", reading(other), at(second), 0.1)
+    assert bridge.meter is None
+    meter = bridge.poll(90 + FORGET_AFTER)
+    assert meter is not None
+    assert (meter.charged, meter.gap) == (1040.0, 90 + FORGET_AFTER)
 
 
 def test_added_station_continues_from_the_history() -> None:

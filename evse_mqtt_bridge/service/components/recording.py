@@ -133,7 +133,7 @@ class Recording(Component):
 def _load(url: str, stations: Container[str]) -> "dict[Plug, Meter]":
     from evse_mqtt_bridge.storage.database import Database  # noqa: PLC0415  # see the module
 
-    database = Database(url)
+    database = Database(url, is_report=True)  # without the check of the whole file, which can take seconds
     try:
         return database.meters(stations)
     finally:

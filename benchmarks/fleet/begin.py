@@ -5,10 +5,12 @@ in etcd itself, and passes half of them on to the bridge.
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
@@ -73,26 +75,37 @@ async def _measure(fleet: FleetRig) -> str:
     taken = range(shards // 2)
     wanted = {plan_of[shard].topics.availability for shard in taken}
     with Subscriber(fleet.rig.broker.port, "homeassistant/#", "evse/+/+/+", "evse/+/+", on_message=received):
-        await asyncio.sleep(10)
+        before = -1
+        while before != counts[0]:  # retained messages
+            before = counts[0]
+            await asyncio.sleep(3)
         counts[:] = 0, 0
         online.clear()
-        began = time.monotonic()
+        began, cpu = time.monotonic(), _cpu(fleet.members["m1"].pid)
         view = await engine.beat(record)
         for shard in taken:
             await engine.pass_on(shard, view.holders[shard].claim, ["m1"])
         while not wanted <= online:  # noqa: ASYNC110  # set in another thread
             await asyncio.sleep(0.05)
         seconds = time.monotonic() - began
+        cpu = _cpu(fleet.members["m1"].pid) - cpu
         await asyncio.sleep(1)
     beating.cancel()
     number = sum(len(plan_of[shard].stations) for shard in taken)
     parts = (
         f"{number} of {fleet.settings.stations} stations passed on",
         f"shards online after {seconds:.1f} s, of which up to 2.5 s until the next beat",
+        f"{cpu:.1f} s of CPU time",
         f"{counts[0]} messages, of which {counts[1]} discovery",
         f"the member was ready {reading:.1f} s after its start",
     )
     return "; ".join(parts)
+
+
+def _cpu(pid: int) -> float:
+    """Return the CPU seconds of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _hold(engine: Engine, record: MemberRecord) -> None:

@@ -379,8 +379,9 @@ class LogEvent(Enum):
         "info",
         "handed over a shard",
         (
-            "The member stops, drains, cannot reach the broker, or has more shards than others. `successor` runs the "
-            "shard `shard` from now on; without it, another member claims the shard within some seconds."
+            "The member stops, drains, cannot reach the broker or the cloud, or has more shards than others. "
+            "`successor` runs the shard `shard` from now on; without it, another member claims the shard within some "
+            "seconds."
         ),
     )
     SHARD_LOST = (

@@ -11,6 +11,7 @@ from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.poll_status import PollStatus
 from evse_mqtt_bridge.observability.reload_status import ReloadStatus
 from evse_mqtt_bridge.polling.poller import Clock
+from evse_mqtt_bridge.service.cloud_reach import CloudReach
 from evse_mqtt_bridge.service.recorder import Recorder
 from evse_mqtt_bridge.service.rotation import Rotation
 
@@ -28,6 +29,7 @@ class Observers(NamedTuple):
     reload_status: ReloadStatus
     rotation: Rotation
     recorder: Recorder
+    cloud_reach: CloudReach
 
     @classmethod
     def create(cls, log: Logger, clock: Clock, mqtt: Mqtt) -> Self:
@@ -41,4 +43,5 @@ class Observers(NamedTuple):
             reload_status=ReloadStatus(clock.utc),
             rotation=Rotation(),
             recorder=Recorder(),
+            cloud_reach=CloudReach(clock.monotonic),
         )

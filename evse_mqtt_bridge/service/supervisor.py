@@ -127,7 +127,9 @@ class Supervisor:
         self._publishing = Publishing(config, stations, clock, self._listeners)
         self._pipeline = Pipeline(stations, self._publishing, self._listeners)
         self._polling = Polling(config, clock, self._pipeline.on_result, self._publishing)
-        self._membership = Membership(config, create_engine, self._publishing, self._polling, clock, self._listeners)
+        self._membership = Membership(
+            config, create_engine, self._publishing, self._polling, clock, self._listeners, self._observers.cloud_reach
+        )
         self._recording = Recording(config, self._observers.recorder, self._listeners)
         self._history_reader = HistoryReader(config, clock, lambda: self._recording.counts.error)
         self._stations = stations

@@ -22,6 +22,7 @@ from evse_mqtt_bridge.observability.fleet_snapshot import FleetSnapshot, member_
 from evse_mqtt_bridge.polling.poller import Clock
 from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.service.cloud_reach import CloudReach
 from evse_mqtt_bridge.service.components.component import BackgroundTask, WatchedComponent
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
@@ -51,6 +52,7 @@ class Membership(WatchedComponent):
         polling: Polls their stations.
         clock: Sources of time and randomness.
         listener: Receives the events.
+        cloud_reach: Whether the cloud can be reached.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  # the parts of the bridge that a member controls
@@ -61,6 +63,7 @@ class Membership(WatchedComponent):
         polling: Polling,
         clock: Clock,
         listener: Listener,
+        cloud_reach: CloudReach,
     ) -> None:
         self.task = BackgroundTask("member")
         self.member: Member | None = None
@@ -72,6 +75,7 @@ class Membership(WatchedComponent):
         self._polling = polling
         self._clock = clock
         self._listener = listener
+        self._cloud_reach = cloud_reach
         self._link: Link | None = None
         self._is_link_replaced = False
         publishing.gate_of = self._gate_of
@@ -173,8 +177,8 @@ class Membership(WatchedComponent):
 
     @property
     def is_fit(self) -> bool:
-        """Whether the broker is connected."""
-        return self.is_link_current
+        """Whether the broker is connected, and the cloud can be reached."""
+        return self.is_link_current and self._cloud_reach.is_reached
 
     @property
     def is_link_current(self) -> bool:

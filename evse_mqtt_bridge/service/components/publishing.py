@@ -10,7 +10,7 @@ from evse_mqtt_bridge.config.fleet import Fleet
 from evse_mqtt_bridge.config.plan import Plans
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.config.shard_settings import is_assigned_by_engine, shares
-from evse_mqtt_bridge.domain.events import BrokerChanged, Listener
+from evse_mqtt_bridge.domain.events import BrokerChanged, Listener, StationRemoved
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.shards import Claim, Share, shard_of
 from evse_mqtt_bridge.domain.stations import Stations
@@ -198,7 +198,10 @@ class Publishing(WatchedComponent):
             else:
                 shard.abandon()
         self._published_before += sum(shard.session.published for shard in gone)
-        self._stations.replace([uuid for shard in gone for uuid in shard.plan.stations], {}, self._plans.joint.rules)
+        uuids = [uuid for shard in gone for uuid in shard.plan.stations]
+        self._stations.replace(uuids, {}, self._plans.joint.rules)
+        for uuid in uuids:
+            self._listener.station_removed(StationRemoved(uuid))
         self._plan = self._joint_plan(self._plans)
         self._connections.change(self._connected_parts, ())
         return asyncio.gather(*(self._change(shard, None) for shard in gone))

@@ -6,6 +6,7 @@ entries name the base topics under which those of stations are found, and the fo
 """
 
 from evse_mqtt_bridge.domain.model import StationState
+from evse_mqtt_bridge.publishing.manifest import Entry
 from evse_mqtt_bridge.publishing.message import Message, clear
 from evse_mqtt_bridge.publishing.outbox import Outbox
 from evse_mqtt_bridge.publishing.renderer import Renderer
@@ -26,10 +27,13 @@ class CleanUp:
         self._renderer = renderer
         self._outbox = outbox
         self._topic = ""
+        self._queued: UnprovenEntries | None = None
+        """The unproven entries of which the next ones are queued, and dropped when their topics are cleared."""
 
     def reset(self) -> None:
         """Begin again, because the previous entries have changed, or something else is published first."""
         self._topic = ""
+        self._queued = None
         self._outbox.drop_last()
 
     def next_message(self, unproven: UnprovenEntries) -> Message | None:
@@ -39,11 +43,20 @@ class CleanUp:
             unproven: The entries that anybody may have written.
         """
         previous = self._renderer.previous
-        while not self._topic and not previous.station_topics and unproven.has_topics:
-            self._outbox.put_last(clear(self._unproven_topics(unproven)))
+        while not self._topic and not previous.station_topics and self._queue_unproven(unproven):
             if message := self._outbox.next_message():
                 return message
         return self._next_of_previous() if previous else None
+
+    def _queue_unproven(self, unproven: UnprovenEntries) -> bool:
+        """Queue the topics of the next unproven entries; return whether there are any."""
+        if self._queued is unproven:
+            unproven.drop_next()
+        self._queued = unproven if unproven.has_topics else None
+        if self._queued:
+            entries, topics = unproven.next_entries(may_clear_bridges=not self._renderer.plan.topics.shard)
+            self._outbox.put_last(clear(self._without_present(entries, topics)))
+        return self._queued is not None
 
     def _next_of_previous(self) -> Message:
         previous, own = self._renderer.previous, self._renderer.plan.topics.info
@@ -59,9 +72,8 @@ class CleanUp:
             previous.drop(topic)
         return self._renderer.info(topic)
 
-    def _unproven_topics(self, unproven: UnprovenEntries) -> list[str]:
-        """Return topics of the next unproven entries, without those of present stations and of other bridges."""
-        renderer = self._renderer
-        entries, topics = unproven.pop_entries(may_clear_bridges=not renderer.plan.topics.shard)
-        obsolete = set(renderer.obsolete(entries))
-        return [topic for topic in topics if topic in obsolete and not renderer.plan.is_published(topic)]
+    def _without_present(self, entries: tuple[Entry, ...], topics: list[str]) -> list[str]:
+        """Return topics of unproven entries, without those of present stations and of other bridges."""
+        obsolete = set(self._renderer.obsolete(entries))
+        plan = self._renderer.plan
+        return [topic for topic in topics if topic in obsolete and not plan.is_published(topic)]

@@ -174,8 +174,8 @@ class UnprovenEntries:
         """Whether there are topics to clear."""
         return not self._bridges.keys() <= self._online
 
-    def pop_entries(self, *, may_clear_bridges: bool) -> tuple[tuple[Entry, ...], list[str]]:
-        """Remove entries; return them, and their topics that may be cleared, in the order of clearing.
+    def next_entries(self, *, may_clear_bridges: bool) -> tuple[tuple[Entry, ...], list[str]]:
+        """Return entries, and their topics that may be cleared, in the order of clearing.
 
         The entries of stations come before those of the bridge under the same base topic. The latter stay if entries of
         stations were left out, or belong to other shards: whoever clears their topics has to find them. Call this
@@ -184,17 +184,29 @@ class UnprovenEntries:
         Args:
             may_clear_bridges: Whether the topics of bridges may be cleared.
         """
-        base = next(each for each in self._bridges if each not in self._online)
+        base = self._next_base()
         if stations := self._stations.get(base):
-            topic, (*others, entry) = stations.popitem()
-            if others:
-                stations[topic] = tuple(others)
+            topic, (*others, entry) = next(reversed(stations.items()))
             return (entry,), [each for each in self._clearable(base, entry) if each != topic or not others]
-        bridges = tuple(each for each in self._bridges.pop(base) if each.topics == base)
+        bridges = tuple(each for each in self._bridges[base] if each.topics == base)
         if base in self._incomplete or base in self.of_other_shards or not may_clear_bridges:
             return bridges, []
         topics = dict.fromkeys(topic for each in bridges for topic in self._clearable(base, each) if topic != base.info)
         return bridges, [*topics, base.info]
+
+    def drop_next(self) -> None:
+        """Forget what `next_entries` returned, because its topics are cleared."""
+        base = self._next_base()
+        stations = self._stations.get(base)
+        if not stations:
+            del self._bridges[base]
+            return
+        topic, (*others, _) = stations.popitem()
+        if others:
+            stations[topic] = tuple(others)
+
+    def _next_base(self) -> Topics:
+        return next(each for each in self._bridges if each not in self._online)
 
     def _clearable(self, base: Topics, entry: Entry) -> Iterator[str]:
         named = self._discovery.get(base, {})

@@ -266,3 +266,16 @@ def test_nothing_outside_is_changed_by_any_forged_entries(parts: list[dict[str, 
         assert all(topic.startswith("myapp/") for topic in cleared)
         assert {topic: broker.retained.get(topic) for topic in before} == before
         assert b"myapp" not in broker.retained["evse/bridge/info"]
+
+
+@pytest.mark.parametrize("delivered", range(8))
+def test_reload_during_the_clearing_leaves_nothing(delivered: int) -> None:
+    bridge, broker = Bridge(plan(_NORTH, _SOUTH)), ModelBroker()
+    broker.retained.update(_left_behind(_NORTH, form=None))
+    broker.connect(bridge.publication)
+    while "old/bridge/info" in broker.retained and "old/north/p1/power" in broker.retained:
+        broker.deliver(1)
+    broker.deliver(delivered * 5)
+    bridge.publication.reconfigured(plan(_NORTH))
+    broker.deliver()
+    assert broker.retained == bridge.everything()

@@ -105,7 +105,7 @@ def _schedule_cost(uuids: list[str]) -> float:
         due_poll = schedule.pop(1.0)
         if due_poll is None:
             raise RuntimeError("every poll must be due")
-        schedule.put(due_poll[0], due_poll[1] + 1.0)
+        schedule.put(due_poll.key, due_poll.due + 1.0)
     return (time.perf_counter() - began) / len(uuids) * 1e6
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
 from evse_mqtt_bridge.domain.sessions import Session
+from evse_mqtt_bridge.support.value_class import value_class
 
 __all__ = [
     "BrokerChanged",
@@ -69,8 +70,9 @@ class DisconnectReason(Enum):
     UNSTEADY = "unsteady"
 
 
-class PollCompleted(NamedTuple):
-    """A poll completed; most polls leave the state as it was. A named tuple, because it is created once per poll.
+@value_class
+class PollCompleted:
+    """A poll completed; most polls leave the state as it was.
 
     Attributes:
         station: The station.

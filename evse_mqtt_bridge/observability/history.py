@@ -128,8 +128,8 @@ class History(events.Listener):
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Record a poll and its changes."""
-        station, old, new, outcome, moment, _ = event
-        uuid, at = station.uuid, moment.utc
+        old, new, outcome = event.old, event.new, event.outcome
+        uuid, at = event.station.uuid, event.moment.utc
         history = self._stations.get(uuid)
         if history is None:
             history = self._stations[uuid] = StationHistory()

@@ -73,7 +73,7 @@ class StationLog(events.Listener):
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Log what the poll changed. It runs thousands of times per second, mostly without a change."""
-        station, old, new, outcome, _, _ = event
+        station, old, new, outcome = event.station, event.old, event.new, event.outcome
         if isinstance(outcome, Failure):
             failure = new.failure or outcome
             name, reason = clean(station.title), failure.reason

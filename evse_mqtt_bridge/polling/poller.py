@@ -201,7 +201,7 @@ class Poller:
             if due_poll is None:
                 due_poll = await self._next_due_poll()
                 start = self.clock.monotonic()
-            uuid, due, group = due_poll
+            uuid, due, group = due_poll.key, due_poll.due, due_poll.group
             assignment = self._stations.get(uuid)
             if assignment is None:  # it was removed after the poll had been assigned
                 self._schedule.end(group, start)

@@ -7,15 +7,16 @@ over, and one with a guaranteed share takes precedence.
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from evse_mqtt_bridge.polling.due_queue import DueQueue, Entry
 from evse_mqtt_bridge.polling.slots import Group, Slots
+from evse_mqtt_bridge.support.value_class import value_class
 
 __all__ = ["DuePoll", "Schedule"]
 
 
-class DuePoll(NamedTuple):
+@value_class
+class DuePoll:
     """A poll whose time has come.
 
     Attributes:

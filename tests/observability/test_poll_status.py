@@ -1,5 +1,7 @@
 """The time of the last completed poll, and the unavailable stations."""
 
+from dataclasses import replace
+
 import pytest
 
 from evse_mqtt_bridge.domain.availability import Moment
@@ -18,7 +20,7 @@ def test_last_poll_before_any_is_the_start(clock: Clock) -> None:
 def test_last_poll_is_when_poll_completed(clock: Clock) -> None:
     status = PollStatus(clock)
     moment = Moment(clock.advance(30), clock.now())
-    status.poll_completed(poll_completed(reading())._replace(moment=moment))
+    status.poll_completed(replace(poll_completed(reading()), moment=moment))
     assert status.last_poll == moment.monotonic
 
 

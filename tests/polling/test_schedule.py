@@ -20,7 +20,7 @@ def _drain(schedule: Schedule, until: float, step: float = 0.001) -> list[tuple[
     while now <= until:
         popped = schedule.pop(now)
         if popped is not None:
-            result.append((round(now, 6), popped[0]))
+            result.append((round(now, 6), popped.key))
             continue
         wait = schedule.wait(now)
         if wait is None:
@@ -197,7 +197,7 @@ class ScheduleComparison(RuleBasedStateMachine):
         if first is not None and max(first[1], self.naive.held_until) > self.now:
             first = None
         popped = self.schedule.pop(self.now)
-        assert (popped and popped[:2]) == first
+        assert (popped and (popped.key, popped.due)) == first
         if first is not None:
             del self.naive.due[first[0]]
 

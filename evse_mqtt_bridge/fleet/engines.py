@@ -17,11 +17,16 @@ from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.net import host_and_port
 from evse_mqtt_bridge.support.tls import client_context
 
-__all__ = ["SERVICE_ACCOUNT", "create_engine"]
+__all__ = ["SERVICE_ACCOUNT", "create_engine", "fleet_name"]
 
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """The folder in which a pod finds the token of its service account, the CA of the API server, and its namespace."""
+
+
+def fleet_name(config: Config) -> str:
+    """Return the name of the fleet in the engine; empty: the configuration has no fleet."""
+    return config.fleet.name or config.mqtt.base_topic if config.fleet else ""
 
 
 def create_engine(
@@ -40,7 +45,7 @@ def create_engine(
     fleet = config.fleet
     if fleet is None or fleet.engine == "static":
         return None
-    identity = Identity(fleet.name or config.mqtt.base_topic, fleet.member_name, fleet.ttl)
+    identity = Identity(fleet_name(config), fleet.member_name, fleet.ttl)
     return _etcd(fleet, identity) if fleet.engine == "etcd" else _kubernetes(fleet, identity, service_account, environ)
 
 

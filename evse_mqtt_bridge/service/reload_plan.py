@@ -77,7 +77,7 @@ _STEPS = (
     Step(
         Action.PREPARE,
         ComponentName.MEMBERSHIP,
-        frozenset({"fleet"}),
+        frozenset({"fleet", "mqtt"}),
         "A change that requires a restart rejects the new configuration while everything still runs.",
     ),
     Step(

@@ -139,11 +139,16 @@ def test_frozen_member_gives_up_and_disturbs_nobody(members: _Members, observer:
     assert "client ID" not in second.stderr_text
 
 
-def test_second_process_with_a_name_waits_for_the_first(members: _Members, observer: Observer) -> None:
+def test_second_process_with_a_name_waits_for_the_first(members: _Members, observer: Observer, tmp_path: Path) -> None:
+    """Before the first one stops, it rejects a base topic that would be the name of another fleet."""
     first = members.start("m1")
     observer.wait(lambda: _all_online(observer), 60, "all shards")
     second, start = members.start("m1"), observer.count
     second.wait_for_line("another process has this member name", 60)
+    config = tmp_path / "m1.toml"
+    config.write_text(config.read_text().replace("[mqtt]\n", '[mqtt]\nbase_topic = "other"\n'))
+    first.send_signal(signal.SIGHUP)
+    first.wait_for_line("mqtt.base_topic: names the fleet in the engine", 60)
     first.stop(60)
     second.wait_for_line("running a shard", 60)
     observer.wait(lambda: _all_online(observer), 60)

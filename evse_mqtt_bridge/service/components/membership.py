@@ -14,6 +14,7 @@ from evse_mqtt_bridge.config.shard_settings import is_assigned_by_engine
 from evse_mqtt_bridge.domain.events import Listener
 from evse_mqtt_bridge.domain.shards import Claim
 from evse_mqtt_bridge.fleet.decisions import Conflict, Timing
+from evse_mqtt_bridge.fleet.engines import fleet_name
 from evse_mqtt_bridge.fleet.link import Link, link_settings
 from evse_mqtt_bridge.fleet.member import Member
 from evse_mqtt_bridge.fleet.port import Engine, MemberRecord
@@ -92,6 +93,9 @@ class Membership(WatchedComponent):
             if not is_same and (is_assigned_by_engine(new) or self.member is not None):
                 text = "cannot change while the bridge runs; restart it"
                 raise ConfigError(Problem(text, key="fleet"))
+            if self.member is not None and fleet_name(new) != fleet_name(self._config):
+                text = "names the fleet in the engine, and cannot change while members run; stop all, or set fleet.name"
+                raise ConfigError(Problem(text, key="mqtt.base_topic"))
             return
         engine = self._create_engine(new)
         if engine is None or new.fleet is None:

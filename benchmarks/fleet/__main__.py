@@ -4,7 +4,9 @@ import argparse
 import sys
 
 from benchmarks.fleet.begin import measure_begin
+from benchmarks.fleet.cost import measure_cost
 from benchmarks.fleet.failures import run_failures
+from benchmarks.fleet.outage import OUTAGES, measure_outage
 from benchmarks.fleet.rig import FleetSettings
 from benchmarks.fleet.takeover import FAULTS, measure, summary
 
@@ -25,7 +27,24 @@ def main() -> int:
     begin = commands.add_parser("begin", help="pass half of the shards on to a member, without polls")
     begin.add_argument("--stations", type=int, default=25_000)
     begin.add_argument("--shards", type=int, default=16)
+    cost = commands.add_parser("cost", help="one member at rest with several numbers of shards")
+    cost.add_argument("--stations", type=int, default=64)
+    cost.add_argument("--shards", type=int, nargs="+", default=[1, 16, 64])
+    cost.add_argument("--seconds", type=float, default=120.0)
+    outage = commands.add_parser("outage", help="an outage of etcd, with two members")
+    outage.add_argument("--stations", type=int, default=200)
+    outage.add_argument("--interval", type=float, default=5.0, help="polling interval in seconds")
+    outage.add_argument("--kind", choices=sorted(OUTAGES), nargs="+", default=sorted(OUTAGES))
+    outage.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args()
+    if options.command == "outage":
+        for kind in options.kind:
+            print(measure_outage(options.stations, options.interval, kind, options.seconds), flush=True)
+        return 0
+    if options.command == "cost":
+        for shards in options.shards:
+            print(measure_cost(options.stations, shards, options.seconds), flush=True)
+        return 0
     if options.command == "begin":
         print(measure_begin(options.stations, options.shards))
         return 0

@@ -5,18 +5,16 @@ in etcd itself, and passes half of them on to the bridge.
 """
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.cloud import plugs_of
-from benchmarks.fleet.rig import FleetRig, FleetSettings
+from benchmarks.fleet.rig import FleetRig, FleetSettings, cpu_of
 from benchmarks.subscriber import Subscriber
 from evse_mqtt_bridge.config.load import load
 from evse_mqtt_bridge.config.plan import Plans
@@ -81,14 +79,14 @@ async def _measure(fleet: FleetRig) -> str:
             await asyncio.sleep(3)
         counts[:] = 0, 0
         online.clear()
-        began, cpu = time.monotonic(), _cpu(fleet.members["m1"].pid)
+        began, cpu = time.monotonic(), cpu_of(fleet.members["m1"].pid)
         view = await engine.beat(record)
         for shard in taken:
             await engine.pass_on(shard, view.holders[shard].claim, ["m1"])
         while not wanted <= online:  # noqa: ASYNC110  # set in another thread
             await asyncio.sleep(0.05)
         seconds = time.monotonic() - began
-        cpu = _cpu(fleet.members["m1"].pid) - cpu
+        cpu = cpu_of(fleet.members["m1"].pid) - cpu
         await asyncio.sleep(1)
     beating.cancel()
     number = sum(len(plan_of[shard].stations) for shard in taken)
@@ -100,12 +98,6 @@ async def _measure(fleet: FleetRig) -> str:
         f"the member was ready {reading:.1f} s after its start",
     )
     return "; ".join(parts)
-
-
-def _cpu(pid: int) -> float:
-    """Return the CPU seconds of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _hold(engine: Engine, record: MemberRecord) -> None:

@@ -15,7 +15,7 @@ from benchmarks.rig import Rig, Settings
 from tests.harness.etcd import EtcdServer
 from tests.harness.proxy import Proxy
 
-__all__ = ["FleetRig", "FleetSettings"]
+__all__ = ["FleetRig", "FleetSettings", "cpu_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +125,9 @@ class FleetRig:
     def log_of(self, name: str) -> Path:
         """Return the file with the log of a member."""
         return self.rig.folder / f"{name}.log"
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

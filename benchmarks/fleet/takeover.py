@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.cadence import polls
 from benchmarks.cloud import plugs_of, uuid_of
-from benchmarks.fleet.rig import FleetRig, FleetSettings
+from benchmarks.fleet.rig import FleetRig, FleetSettings, cpu_of
 from benchmarks.subscriber import Subscriber
 from evse_mqtt_bridge.domain.shards import shard_of
 
@@ -39,6 +39,7 @@ class Takeover:
         discovery: Number of discovery messages until then.
         offline: Topics that became `offline`, except that of the member.
         decreased: Counters of energy that decreased, with both values.
+        cpu: CPU seconds of the survivor until the values were current.
         memory: Resident memory of the survivor in bytes.
     """
 
@@ -51,6 +52,7 @@ class Takeover:
     discovery: int
     offline: tuple[str, ...]
     decreased: tuple[str, ...]
+    cpu: float
     memory: int
 
 
@@ -132,7 +134,7 @@ def summary(result: Takeover) -> str:
         f"{result.messages} messages, of which {result.discovery} discovery",
         f"offline: {', '.join(result.offline) or 'none'}",
         f"decreased counters: {len(result.decreased)} {', '.join(result.decreased[:3])}",
-        f"survivor {result.memory / 2**20:.0f} MB",
+        f"survivor {result.cpu:.1f} s of CPU time, {result.memory / 2**20:.0f} MB",
     )
     return "; ".join(parts)
 
@@ -152,6 +154,7 @@ def _measure(fleet: FleetRig, observer: _Observer, fault: str) -> Takeover:
     shards = {shard for shard, info in observer.infos.items() if info["holder"] == lost}
     wanted = {topic for uuid, each in topics.items() if shard_of(uuid, settings.shards) in shards for topic in each}
     observer.reset()
+    cpu = cpu_of(fleet.members[survivor].pid)
     began, began_at = time.monotonic(), time.time()
     if fault in _SIGNALS:
         fleet.send(lost, _SIGNALS[fault])
@@ -160,6 +163,7 @@ def _measure(fleet: FleetRig, observer: _Observer, fault: str) -> Takeover:
             if is_cut:
                 proxy.blackhole()
     _wait(lambda: len(observer.times(wanted)) == len(wanted), 180, "current values")
+    cpu = cpu_of(fleet.members[survivor].pid) - cpu
     messages, discovery = observer.messages, observer.discovery
     _wait(lambda: observer.is_complete(shards, survivor), 180, "complete discovery of the survivor")
     for line in fleet.log_of(survivor).read_text().splitlines():
@@ -176,6 +180,7 @@ def _measure(fleet: FleetRig, observer: _Observer, fault: str) -> Takeover:
         discovery=discovery,
         offline=tuple(observer.offline),
         decreased=tuple(observer.decreased),
+        cpu=cpu,
         memory=_memory(fleet.members[survivor].pid),
     )
 

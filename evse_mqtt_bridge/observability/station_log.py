@@ -81,6 +81,8 @@ class StationLog(events.Listener):
             self._log_rate_limit(failure)
         elif outcome.notes:
             self._log_notes(station, outcome.notes)
+        if old.reason is None and new.reason is not None:
+            self._forget(station.uuid)  # another member of the fleet may have polled the station meanwhile
         if new.reason is not old.reason or (self._held and station.uuid in self._held):
             self._station_changed(station, new)
         if new.reason is Reason.ONLINE:
@@ -98,8 +100,11 @@ class StationLog(events.Listener):
 
     def station_removed(self, event: events.StationRemoved) -> None:
         """Forget the outages of a station. The reload that removed it has a line of its own."""
-        self._outages.pop(event.uuid, None)
-        self._held.discard(event.uuid)
+        self._forget(event.uuid)
+
+    def _forget(self, uuid: str) -> None:
+        self._outages.pop(uuid, None)
+        self._held.discard(uuid)
 
     def cloud_rejecting(self, event: events.CloudRejecting) -> None:
         """Log one line for all stations."""

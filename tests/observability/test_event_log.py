@@ -80,6 +80,10 @@ class _Run:
             self.event_log.poll_completed(PollCompleted(station, old, new, outcome, moment, 0.1))
             self.clock.advance(every)
 
+    def drop(self) -> None:
+        """Forget the states, as when another member polls the stations."""
+        self._states.clear()
+
     def disconnect(self, reason: DisconnectReason, retry_in: float = 5.0) -> None:
         self.event_log.broker_disconnected(BrokerDisconnected(reason, "connection refused", retry_in))
 
@@ -132,6 +136,14 @@ def test_shard_that_begins_is_one_line_for_its_stations(run: _Run) -> None:
     run.event_log.shard_begun(ShardBegun(3, 125, "m1"))
     run.poll(_OK, *[_UNREACHABLE] * 3, _OK)
     assert run.ids == ["shard_begun", "station_unavailable", "station_available_again"]
+
+
+def test_outage_before_a_shard_left_does_not_end_here(run: _Run) -> None:
+    run.event_log.shard_begun(ShardBegun(3, 125, ""))
+    run.poll(_OK, *[_UNREACHABLE] * 3)
+    run.drop()
+    run.poll(_OK)
+    assert run.ids == ["shard_begun", "station_unavailable"]
 
 
 def test_station_with_passing_failures_logs_nothing(run: _Run) -> None:

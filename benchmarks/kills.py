@@ -206,7 +206,9 @@ async def _kill(bridge: _Bridge, count: int, published: _Published, random: Rand
 
 
 def _counted(bridges: Sequence[_Bridge], published: _Published) -> Iterator[Counted]:
-    """Yield what bridges counted for each of their plugs."""
+    """Yield what bridges counted for each of their plugs, unless a plug was never available."""
     for bridge in bridges:
         for station, plug, topic in bridge.plugs:
+            if topic not in published.first:
+                continue
             yield Counted.of(bridge.url, station, plug, published.first[topic], published.last[topic])

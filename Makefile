@@ -2,8 +2,8 @@
 
 VENV   ?= .venv
 PYTEST_ARGS ?=
-# twice the number of cores, because most tests wait for processes
-PYTEST_WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1))
+# three times the number of cores, because most tests wait for processes
+PYTEST_WORKERS ?= $(shell expr 3 \* $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1))
 BENCH_ARGS ?=
 SOAK_ARGS ?=
 

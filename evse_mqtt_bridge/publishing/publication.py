@@ -74,7 +74,7 @@ class Publication:
         self._may_search_first = True
         self._may_clear = True
         self._unchanged: Mapping[str, bytes] = {}
-        """The entries on the broker whose stations have complete discovery there, which is not published again."""
+        """Entries of stations whose discovery the broker has completely; it is not published again."""
         self._has_published = False
         """Whether this process has published the stations of the present plan, so that they may have to be cleared."""
 

@@ -207,8 +207,8 @@ class Renderer:
 
         Args:
             is_queued: Returns whether a change of a station (by uuid) is pending, which then publishes the station.
-            unchanged: Entries on the broker, by topic. A station with exactly this entry has its discovery there, and
-                the values that were restored from there.
+            unchanged: Entries on the broker, by topic. If the present entry of a station is the same, the broker has
+                its discovery, and the values that were restored from the broker.
         """
         uncompleted = self._uncompleted = dict.fromkeys(self.plan.stations)
         return self._everything(uncompleted, is_queued, unchanged)

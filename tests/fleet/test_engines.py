@@ -9,7 +9,7 @@ import pytest
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.fleet.engines import create_engine
 from evse_mqtt_bridge.support.errors import ConfigError
-from tests.fleet.test_etcd import record
+from tests.fleet.engine_checks import record
 from tests.harness import Authority
 from tests.harness.etcd import EtcdServer
 from tests.harness.kubernetes import KubernetesServer

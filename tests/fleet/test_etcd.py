@@ -15,6 +15,7 @@ from evse_mqtt_bridge.fleet.etcd import Etcd, EtcdLogin
 from evse_mqtt_bridge.fleet.identity import Identity
 from evse_mqtt_bridge.fleet.port import EngineRefusedError, EngineUnavailableError, Holder, MemberRecord, View
 from evse_mqtt_bridge.support.tls import client_context
+from tests.fleet.engine_checks import check_drain, check_observer, record
 from tests.harness import Authority
 from tests.harness.etcd import EtcdServer
 from tests.harness.net import free_port
@@ -40,11 +41,6 @@ async def connect() -> AsyncIterator[Connect]:
             return engine
 
         yield connected
-
-
-def record(name: str = "m1", **changes: Any) -> MemberRecord:  # noqa: ANN401  # any field
-    fields = {"instance": f"{name}-1", "shards": 4, "digest": "abc", "version": "0.1.0", **changes}
-    return MemberRecord(name, **fields)
 
 
 def login(password: str = "pass") -> EtcdLogin:
@@ -206,27 +202,12 @@ async def test_fleets_with_nested_names_are_separate(etcd: EtcdServer, connect: 
 
 async def test_observer_sees_the_fleet_and_is_no_member(etcd: EtcdServer, connect: Connect) -> None:
     engine, observer = connect(etcd.url), connect(etcd.url, member="m2")
-    assert (await observer.observe()).members == {}
-    view = await engine.beat(record())
-    claimed = await engine.claim(2)
-    seen = await observer.observe()
-    assert seen.members == view.members
-    assert seen.holders == {2: claimed}
-    assert seen.engine_id == view.engine_id
+    await check_observer(engine, observer)
 
 
 async def test_drain_lasts_until_withdrawn_or_restarted(etcd: EtcdServer, connect: Connect) -> None:
     engine, observer = connect(etcd.url), connect(etcd.url, member="m2")
-    assert not await observer.drain("m1", is_on=True)  # there is no such member
-    await engine.beat(record())
-    assert await observer.drain("m1", is_on=True)
-    for _ in range(2):
-        assert (await engine.beat(record())).drains == {"m1"}
-    assert await observer.drain("m1", is_on=False)
-    assert (await engine.beat(record())).drains == frozenset()
-    await observer.drain("m1", is_on=True)
-    await engine.leave()
-    assert (await engine.beat(record(instance="m1-2"))).drains == frozenset()
+    await check_drain(engine, observer)
 
 
 async def test_pause_is_shared_and_a_longer_one_stays(etcd: EtcdServer, connect: Connect) -> None:

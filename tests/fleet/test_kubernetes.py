@@ -15,7 +15,7 @@ from evse_mqtt_bridge.fleet.kubernetes import Kubernetes
 from evse_mqtt_bridge.fleet.kubernetes_api import KubernetesApi
 from evse_mqtt_bridge.fleet.leases import Renewals, lease_name
 from evse_mqtt_bridge.fleet.port import EngineRefusedError, EngineUnavailableError, Holder
-from tests.fleet.test_etcd import record
+from tests.fleet.engine_checks import check_drain, check_observer, record
 from tests.harness import Clock
 from tests.harness.kubernetes import KubernetesServer
 from tests.harness.net import free_port
@@ -222,27 +222,12 @@ async def test_malformed_leases_do_no_harm(server: KubernetesServer, connect: Co
 
 async def test_observer_sees_the_fleet_and_is_no_member(connect: Connect) -> None:
     engine, observer = connect(), connect("m2")
-    assert (await observer.observe()).members == {}
-    view = await engine.beat(record())
-    claimed = await engine.claim(2)
-    seen = await observer.observe()
-    assert seen.members == view.members
-    assert seen.holders == {2: claimed}
-    assert seen.engine_id == view.engine_id
+    await check_observer(engine, observer)
 
 
 async def test_drain_lasts_until_withdrawn_or_restarted(connect: Connect) -> None:
     engine, observer = connect(), connect("m2")
-    assert not await observer.drain("m1", is_on=True)  # there is no such member
-    await engine.beat(record())
-    assert await observer.drain("m1", is_on=True)
-    for _ in range(2):
-        assert (await engine.beat(record())).drains == {"m1"}
-    assert await observer.drain("m1", is_on=False)
-    assert (await engine.beat(record())).drains == frozenset()
-    await observer.drain("m1", is_on=True)
-    await engine.leave()
-    assert (await engine.beat(record(instance="m1-2"))).drains == frozenset()
+    await check_drain(engine, observer)
 
 
 # The pause

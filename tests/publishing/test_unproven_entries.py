@@ -1,4 +1,4 @@
-"""What forged manifest entries can cause, and how a base topic of this bridge is told apart from a forged one."""
+"""The effect of forged manifest entries, and the proof that a base topic belongs to this bridge."""
 
 import json
 from collections.abc import Iterable, Mapping

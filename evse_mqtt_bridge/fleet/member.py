@@ -1,12 +1,12 @@
 """The member loop: beats, carries out the decisions, and decides whether a shard may connect to the broker.
 
 Everything that changes the shards happens in `beat`, one step after the other, so that no decision is based on a view
-from before the last change. A connection to the broker disconnects the one of another member that runs the shard. So
-a shard asks `may_connect` before each:
+from before the last change. All members connect a shard with the same client id, so a new connection ends the one that
+another member has for it. A shard therefore asks `may_connect` before each:
 
-- The engine answers: the holder may connect.
-- The engine does not answer: the member may connect unless the broker has the claim of a later holder. Then the shard
-  is fenced: it stops, and the next view decides.
+- The engine answers: the member may connect unless another one holds the shard.
+- The engine does not answer: the member may connect unless the broker has a higher claim of another member. Then the
+  shard is fenced: it stops, and the next view decides. Without the broker's claims, the shard waits.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ _LONG_OUTAGE = 4
 """Number of beats after which an outage of the engine is long."""
 
 _PAUSE_TOLERANCE = 2.0
-"""By how many seconds a pause has to be longer than the shared one to be shared; the engine may round it up."""
+"""A pause is shared only if it is longer than the shared one by more seconds than this; the engine may round up."""
 
 
 class Runner(Protocol):
@@ -59,15 +59,15 @@ class Runner(Protocol):
 
     @property
     def is_fit(self) -> bool:
-        """Whether the member can do its work."""
+        """Whether the member can do its work, above all reach the broker."""
 
     @property
     def is_link_current(self) -> bool:
-        """Whether `published_claim` knows what the broker has."""
+        """Whether the link, the member's own connection, has read the claims on the broker."""
 
     @property
     def is_link_expected(self) -> bool:
-        """Whether `published_claim` will know it soon; otherwise, nothing waits for it."""
+        """Whether the link is about to read the claims; otherwise, nothing waits for it."""
 
     @property
     def pause(self) -> float:
@@ -109,7 +109,7 @@ class Member:
     Args:
         engine: The engine.
         runner: Runs the shards.
-        record: The record of this member, without its changing states.
+        record: The record of this member; each beat sets `is_fit`, `is_steady` and `is_draining`.
         timing: The waiting times.
         listener: Receives the events.
         now: Returns monotonic seconds.
@@ -118,7 +118,7 @@ class Member:
         record: See above; a reload changes the digest.
         is_draining: Whether the member gives all its shards away.
         view: The last view; `None`: the engine has not answered yet.
-        answered_at: When the engine answered last, in monotonic seconds.
+        answered_at: When the engine answered last, or the start before that, in monotonic seconds.
         is_engine_available: Whether the engine answered the last beat.
         conflict: Why the members cannot work together as usual.
     """
@@ -143,9 +143,10 @@ class Member:
         self._lock = asyncio.Lock()
         self._wake_up = asyncio.Event()
         self._numbers: dict[int, int] = {}
-        """The claim numbers on the broker of the shards that run here. They exceed those of an engine that lost its
-        data, and then counts from the beginning."""
+        """The claim numbers on the broker of the shards that run here. They may exceed those of the engine,
+        if it lost its data and counts anew."""
         self._last_holders: dict[int, str] = {}
+        """The other member that was last seen as the holder of a shard, until the shard begins here."""
         self._foreign = ForeignFleet()
         self._fenced: set[int] = set()
         self._unavailable_until = 0.0
@@ -155,11 +156,6 @@ class Member:
         self.is_engine_available = False
         self._is_outage_reported = False
         self.conflict = Conflict.NONE
-
-    @property
-    def timing(self) -> Timing:
-        """The waiting times."""
-        return self._timing
 
     @property
     def states(self) -> dict[int, ShardState]:
@@ -212,7 +208,10 @@ class Member:
             await self.beat()
 
     async def leave(self) -> None:
-        """Remove the member from the engine, after its last shard has stopped; otherwise, its time there runs out."""
+        """Remove the member from the engine, after its last shard has stopped, and close the engine.
+
+        An engine that does not answer removes the member after `fleet.ttl`.
+        """
         if self.is_engine_available:
             with contextlib.suppress(EngineUnavailableError, EngineRefusedError):
                 await self._engine.leave()
@@ -242,6 +241,7 @@ class Member:
 
     async def _follow(self, view: View) -> None:
         decision = self._allocation.on_view(view, self._now())
+        self._fenced.clear()  # the view has decided about the shards that were fenced during this beat
         is_first, was_requested = self.view is None, self._is_drain_requested
         self.view = view
         if is_first and decision.conflict is Conflict.DIFFERENT_SHARDS:
@@ -259,7 +259,7 @@ class Member:
         self._outnumber()
 
     async def _carry_out(self, actions: Iterable[Action]) -> None:
-        """Carry out actions of a decision, those that stop something first."""
+        """Carry out actions of a decision: drops first, and hand-overs, which take the longest, last."""
         drops = [action.shard for action in actions if isinstance(action, Drop)]
         await self._drop(drops)
         claimed = await asyncio.gather(*(self._claim(action.shard) for action in actions if isinstance(action, Claim)))
@@ -345,9 +345,9 @@ class Member:
         return ShardClaim(shard, self.record.name, self._numbers[shard], self.view.engine_id if self.view else "")
 
     def _number(self, shard: int, claim: int) -> int:
-        """Return the number to publish for a claim that the engine confirmed: higher than any other on the broker."""
+        """Return the number to publish for a claim that the engine confirmed: above that of another member."""
         published = self._runner.published_claim(shard)
-        if published is None or (published.member == self.record.name and published.number <= claim):
+        if published is None:
             return claim
         return max(claim, published.number + (published.member != self.record.name))
 
@@ -362,7 +362,7 @@ class Member:
     async def may_connect(self, shard: int) -> bool:
         """Return whether the session of a shard may connect to the broker now."""
         if shard not in self._numbers or (self._runner.is_link_expected and not self._runner.is_link_current):
-            return False  # the connection of the member knows the manifest, which each shard would have to read
+            return False  # the link is reading the manifest, which the shard would have to read otherwise
         if self._now() >= self._unavailable_until:
             try:
                 holder = await self._engine.holder(shard)

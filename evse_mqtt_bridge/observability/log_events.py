@@ -397,7 +397,8 @@ class LogEvent(Enum):
         "engine of the fleet does not answer, running on",
         (
             "`detail` has the cause. Polling and publishing continue. Until the engine answers, no shard moves, and if "
-            "this member is the only one without the engine, the others take over its shards after `fleet.ttl`."
+            "this member is the only one without the engine, the others take over its shards within "
+            "about twice `fleet.ttl`."
         ),
     )
     ENGINE_REFUSED = (
@@ -418,8 +419,10 @@ class LogEvent(Enum):
             "set `fleet.member`); members have different numbers of shards (stop all, and start them with the same "
             "`fleet.shards`); members have different configurations (give all the same and reload them); a member with "
             "a newer configuration is gone (its stations, which this member does not know, would be cleared); another "
-            "fleet with another engine uses the same client id (give all members the same `fleet.endpoints`). Until "
-            "then, no topic of a removed station is cleared, and shards move only away from lost members."
+            "fleet with another engine uses the same client id (give all members the same `fleet.endpoints`). A "
+            "second process with a name runs no shard. While the numbers of shards differ, no free shard is claimed. "
+            "While the configurations differ, no shard moves for balance. In all cases but the last, no topic of a "
+            "removed station is cleared."
         ),
     )
     FLEET_CONFLICT_RESOLVED = (

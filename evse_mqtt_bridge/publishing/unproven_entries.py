@@ -1,4 +1,4 @@
-"""Manifest entries below base topics that only the search found, within limits: any client may have written them.
+"""Collects manifest entries below base topics that only the search found; any client may have written them.
 
 The search finds the `info` of every bridge with this client id, or a former one, under any base topic. A base topic is
 proven if something names it that only this bridge can have written: its own `info`, or a discovery message of an entry

@@ -25,6 +25,8 @@ class _Engine:
         self._name = name
         self._test = test
         self.error: Exception | None = None
+        self.connecting: list[int] = []
+        """The shards that ask to connect while the next beat is under way, and get no answer from the engine."""
         self.paused = 0.0
 
     def _answer(self) -> float:
@@ -33,6 +35,10 @@ class _Engine:
         return self._test.now
 
     async def beat(self, own: MemberRecord) -> View:
+        while self.connecting:
+            self.error = EngineUnavailableError("no answer")
+            assert not await self._test.member.may_connect(self.connecting.pop())
+            self.error = None
         return self._memory.beat(own, self._answer())
 
     async def claim(self, shard: int) -> Holder | None:
@@ -273,6 +279,16 @@ async def test_later_holder_on_the_broker_fences_without_engine(test: _Test) -> 
     test.engine.error = None
     await test.beat()
     assert test.runner.running[0] == 8, "the engine has decided, and the number exceeds that of the other"
+
+
+async def test_fence_during_a_beat_ends_with_its_view(test: _Test) -> None:
+    await test.begin()
+    test.runner.published[0] = Claim(0, "m2", 7)
+    test.engine.connecting = [0]
+    for _ in range(2):
+        await test.beat()
+    assert test.runner.dropped == [], "the engine has confirmed the shard"
+    assert test.runner.running[0] == 8
 
 
 async def test_earlier_holder_on_the_broker_does_not_fence(test: _Test) -> None:

@@ -11,6 +11,8 @@ would be energy. The rules for a station:
   been published yet, so a record of the broker can still be added.
 - If the broker is read, the meters start at HISTORY_LIMIT at the latest.
 
+Both limits count from when the bridge began to run the station: at its start, or later, with a shard.
+
 A restart within the longest span with known energy loses nothing by the wait.
 """
 
@@ -34,10 +36,10 @@ __all__ = [
 ]
 
 BROKER_LIMIT = 45.0
-"""Seconds after the start of the bridge for which a station with a record in the history waits for the broker."""
+"""Seconds for which a station with a record in the history waits for the broker."""
 
 HISTORY_LIMIT = 600.0
-"""Seconds after the start of the bridge for which a station without a record on the broker waits for other records."""
+"""Seconds for which a station without a record on the broker waits for other records."""
 
 Record = Mapping[str, Meter]
 """The meters of the plugs of a station, by plug uuid."""
@@ -66,19 +68,27 @@ class _Broker(Enum):
     NONE = auto()
 
 
-class MeterStart:
-    """The stations whose meters have not started. Methods return the stations that start now, with their records.
+class _Wait(NamedTuple):
+    """The wait of a station.
 
-    Args:
-        started: When the bridge started; monotonic seconds.
+    Attributes:
+        since: When it began; monotonic seconds.
+        broker: What is known of the broker's record.
+        is_history_expected: Whether the history is being read.
     """
 
-    def __init__(self, started: float) -> None:
-        self._started = started
-        self._waiting: dict[str, _Broker] = {}
-        self._is_history_read = True
-        self._history: Mapping[str, Record] = {}
-        """The record of the history; dropped when no station waits any more."""
+    since: float
+    broker: _Broker = _Broker.NOT_READ
+    is_history_expected: bool = False
+
+
+class MeterStart:
+    """The stations whose meters have not started. Methods return the stations that start now, with their records."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, _Wait] = {}
+        self._history: dict[str, Record] = {}
+        """The records of the history; dropped when no station waits any more."""
         self._given_up: set[str] = set()
         """The stations that started at 0, because the history was not read in time."""
 
@@ -88,17 +98,20 @@ class MeterStart:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def expect_history(self) -> None:
-        """Expect a call of `history_read`."""
-        self._is_history_read = False
+    def add(self, uuids: Iterable[str], now: float) -> None:
+        """Add stations, which wait from `now` on, in monotonic seconds."""
+        self._waiting |= dict.fromkeys(uuids, _Wait(now))
 
-    def add(self, uuids: Iterable[str]) -> None:
-        """Add stations."""
-        self._waiting |= dict.fromkeys(uuids, _Broker.NOT_READ)
+    def expect_history(self, uuids: Iterable[str]) -> None:
+        """Expect a call of `history_read` for these stations."""
+        for uuid in uuids:
+            if wait := self._waiting.get(uuid):
+                self._waiting[uuid] = wait._replace(is_history_expected=True)
 
     def remove(self, uuid: str) -> None:
-        """Remove a station that is no longer configured."""
+        """Remove a station that this bridge no longer runs."""
         self._waiting.pop(uuid, None)
+        self._history.pop(uuid, None)
         self._given_up.discard(uuid)
 
     def start(self, uuid: str, record: Record) -> Start | None:
@@ -117,13 +130,19 @@ class MeterStart:
             is_complete: Whether the search for previous base topics is complete.
         """
         known = _Broker.NONE if is_complete else _Broker.SEARCHING
-        self._waiting |= dict.fromkeys((uuid for uuid in uuids if uuid in self._waiting), known)
-        return self._start_ready()
+        for uuid in uuids:
+            if wait := self._waiting.get(uuid):
+                self._waiting[uuid] = wait._replace(broker=known)
+        return self._start_ready(uuids)
 
-    def history_read(self, records: Mapping[str, Record]) -> dict[str, Start]:
-        """Note the record of the history, by station; an empty one if it cannot be read."""
-        self._is_history_read, self._history = True, records
-        return self._start_ready()
+    def history_read(self, uuids: Collection[str], records: Mapping[str, Record]) -> dict[str, Start]:
+        """Note the records that the history has of these stations; none if it cannot be read."""
+        for uuid in uuids:
+            if wait := self._waiting.get(uuid):
+                self._waiting[uuid] = wait._replace(is_history_expected=False)
+                if record := records.get(uuid):
+                    self._history[uuid] = record
+        return self._start_ready(uuids)
 
     def may_join_history(self, uuid: str) -> bool:
         """Return whether the record of the history may be added to the meters of a station that has started."""
@@ -131,20 +150,22 @@ class MeterStart:
 
     def due(self, now: float) -> dict[str, Start]:
         """Return the stations that have waited long enough at `now`, in monotonic seconds."""
-        elapsed = now - self._started
-        if elapsed < BROKER_LIMIT:
-            return {}
-        due = [uuid for uuid, broker in self._waiting.items() if broker is _Broker.NOT_READ and uuid in self._history]
-        if elapsed >= HISTORY_LIMIT:
-            late = [uuid for uuid, broker in self._waiting.items() if broker is not _Broker.NOT_READ]
-            self._given_up.update(late)
-            due += late
+        due: list[str] = []
+        for uuid, wait in self._waiting.items():
+            if wait.broker is _Broker.NOT_READ:
+                if now - wait.since >= BROKER_LIMIT and uuid in self._history:
+                    due.append(uuid)
+            elif now - wait.since >= HISTORY_LIMIT:
+                self._given_up.add(uuid)
+                due.append(uuid)
         return self._start(due)
 
-    def _start_ready(self) -> dict[str, Start]:
-        if not self._is_history_read:
-            return {}
-        return self._start([uuid for uuid, broker in self._waiting.items() if broker is _Broker.NONE])
+    def _start_ready(self, uuids: Iterable[str]) -> dict[str, Start]:
+        """Start those of these stations whose records are all read."""
+        waits = ((uuid, self._waiting.get(uuid)) for uuid in uuids)
+        return self._start(
+            [uuid for uuid, wait in waits if wait and wait.broker is _Broker.NONE and not wait.is_history_expected]
+        )
 
     def _start(self, uuids: Iterable[str]) -> dict[str, Start]:
         records = {uuid: self._history.get(uuid, NO_RECORD) for uuid in uuids}

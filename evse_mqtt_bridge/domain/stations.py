@@ -54,8 +54,9 @@ class Stations:
         self._states = dict.fromkeys(stations, self._new_state)
         self._deadlines = TimingWheel()
         self._attributions = Attributions()
-        self._meter_start = MeterStart(started)
-        self._meter_start.add(stations)
+        self._started = started
+        self._meter_start = MeterStart()
+        self._meter_start.add(stations, started)
         self._previous_meters: dict[str, Record] = {}
         """Meters by station uuid and plug uuid, for stations whose plugs are not known yet, and for removed ones."""
         self._removed: deque[str] = deque()
@@ -165,13 +166,18 @@ class Stations:
         """Whether the meters of a station wait for records of the previous run."""
         return bool(self._meter_start)
 
-    def expect_history(self) -> None:
-        """Expect a call of `history_read`, before the meters of stations start that have no record on the broker."""
-        self._meter_start.expect_history()
+    def expect_history(self, uuids: Iterable[str]) -> None:
+        """Expect a call of `history_read` for stations, before their meters start without a record on the broker."""
+        self._meter_start.expect_history(uuids)
 
-    def history_read(self, records: Mapping[str, Record]) -> None:
-        """Add the record of the history, by station uuid and plug uuid; an empty one if it cannot be read."""
-        self._start_all(self._meter_start.history_read(records), is_published=False)
+    def history_read(self, uuids: Collection[str], records: Mapping[str, Record]) -> None:
+        """Add the records that the history has of stations.
+
+        Args:
+            uuids: The stations that were read.
+            records: The records by station uuid and plug uuid; empty if the history cannot be read.
+        """
+        self._start_all(self._meter_start.history_read(uuids, records), is_published=False)
         for uuid, record in records.items():
             if uuid in self._stations and self._meter_start.may_join_history(uuid):
                 self._join(uuid, record, is_published=False)
@@ -276,7 +282,8 @@ class Stations:
         for uuid in old:
             if uuid not in stations:
                 self._forget(uuid)
-        self._meter_start.add(uuid for uuid in stations if uuid not in self._states)
+        added = [uuid for uuid in stations if uuid not in self._states]
+        self._meter_start.add(added, self._started if now is None else now)
         for uuid, station in stations.items():
             state = self._states.get(uuid, new_state)
             self._states[uuid] = forget_plugs_without_topics(state, station)

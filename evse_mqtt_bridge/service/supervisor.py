@@ -9,9 +9,10 @@ session and to the listeners. The reload plan (service/reload_plan.py) lists wha
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from evse_mqtt_bridge import __version__
@@ -125,6 +126,7 @@ class Supervisor:
         self._uncaught_errors = UncaughtErrors(lambda: self._logging.logger, loop.time)
         stations = Stations({}, Rules(), clock.monotonic())
         self._publishing = Publishing(config, stations, clock, self._listeners)
+        self._publishing.stations_begun = self._read_history
         self._pipeline = Pipeline(stations, self._publishing, self._listeners)
         self._polling = Polling(config, clock, self._pipeline.on_result, self._publishing)
         self._membership = Membership(
@@ -182,12 +184,16 @@ class Supervisor:
 
     async def _start_recording(self) -> None:
         """Start the history first: the meters continue from its counts, if it has larger ones than the broker."""
-        if self._config.history.enabled:
-            self._stations.expect_history()
-            self._recording.expect_meters(frozenset(self._stations.all), self._stations.history_read)
+        self._read_history(self._stations.all.keys())
         await self._recording.start()
         if self._config.history.enabled:
             await self._recording.wait_for_meters()
+
+    def _read_history(self, uuids: Collection[str]) -> None:
+        """Let the meters of stations continue from the history, too."""
+        stations = frozenset(uuids)
+        self._stations.expect_history(stations)
+        self._recording.read_meters(stations, partial(self._stations.history_read, stations))
 
     async def supervise(self, controls: Controls, load: Callable[[], Loaded] | None) -> None:
         """Watch the components and reload on request, until `controls.stop` is set.

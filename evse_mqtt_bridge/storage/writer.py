@@ -9,9 +9,10 @@ takes its place.
 
 import threading
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.storage.backlog import Backlog
@@ -53,6 +54,13 @@ class Retention:
     readings: timedelta | None
 
 
+class _MetersRead(NamedTuple):
+    """See `HistoryWriter.read_meters`."""
+
+    stations: Collection[str]
+    on_read: Callable[[dict[Plug, Meter]], object]
+
+
 class HistoryWriter:
     """Writes records in a thread of its own.
 
@@ -60,9 +68,6 @@ class HistoryWriter:
         url: The SQLAlchemy URL of the database.
         retention: How long rows are kept.
         report: Called in the writer's thread when the database fails, and when it works again.
-        meters_read: Called once in the writer's thread, before anything is written, with the meters that were written
-            last; with none if they cannot be read, and waiting does not help.
-        stations: The uuids of the stations whose meters are read; `None`: all.
     """
 
     def __init__(
@@ -70,15 +75,14 @@ class HistoryWriter:
         url: str,
         retention: Retention,
         report: Callable[[HistoryProblem], None],
-        meters_read: Callable[[dict[Plug, Meter]], None] = lambda _: None,
-        stations: Container[str] | None = None,
     ) -> None:
         self.counts = WriterCounts()
         self._url = url
         self._retention = retention
         self._report = report
-        self._meters_read: Callable[[dict[Plug, Meter]], None] | None = meters_read
-        self._stations = stations
+        self._reads: list[_MetersRead] = []
+        """The reads of meters that wait for the database."""
+        self._has_new_reads = False
         self._database: Database | None = None
         self._backlog = Backlog(BACKLOG_LIMIT)
         self._spans = Spans()
@@ -105,6 +109,19 @@ class HistoryWriter:
             for record in self._spans.add(plug, old, new):
                 self._backlog.put(record)
 
+    def read_meters(self, stations: Collection[str], on_read: Callable[[dict[Plug, Meter]], object]) -> None:
+        """Read the meters that were written last, before anything else is written. Returns at once.
+
+        Args:
+            stations: The uuids of the stations whose meters are read.
+            on_read: Called once in the writer's thread, as soon as the database answers; with no meters if they cannot
+                be read, and waiting does not help.
+        """
+        with self._changed:
+            self._reads.append(_MetersRead(stations, on_read))
+            self._has_new_reads = True
+            self._changed.notify()
+
     def name(self, plug: Plug, station_name: str, plug_name: str) -> None:
         """Set the display names of a plug, for reports."""
         with self._changed:
@@ -124,9 +141,9 @@ class HistoryWriter:
         pause = _AT_ONCE
         while True:
             with self._changed:
-                if not self._is_closing:
+                if not self._is_closing and not self._has_new_reads:
                     self._changed.wait(pause or FLUSH_AFTER)
-                is_closing = self._is_closing
+                is_closing, self._has_new_reads = self._is_closing, False
             is_written = self._write(is_last=is_closing)
             if is_closing:
                 break
@@ -154,7 +171,7 @@ class HistoryWriter:
             is_bug = not isinstance(error, DatabaseError)
             self._failed(f"{type(error).__name__}: {error}" if is_bug else str(error), aside)
             if is_bug or not getattr(error, "is_temporary", False):
-                self._pass_meters({})
+                self._pass_meters(self._reads, {})
             return False
         self.counts.written += len(waiting)
         with self._changed:
@@ -166,8 +183,9 @@ class HistoryWriter:
 
     def _write_or_fail(self, waiting: list[Record], names: PlugNames) -> None:
         database = self._database = self._database or Database(self._url)
-        if self._meters_read is not None:
-            self._pass_meters(database.meters(self._stations))
+        if reads := list(self._reads):
+            stations = frozenset[str]().union(*(read.stations for read in reads))
+            self._pass_meters(reads, database.meters(stations))
         if waiting:
             database.write(waiting, names)
         if time.monotonic() >= self._next_expiry:
@@ -176,11 +194,12 @@ class HistoryWriter:
             database.remove_expired(now - sessions if sessions else None, now - readings if readings else None)
             self._next_expiry = time.monotonic() + _EXPIRY_EVERY
 
-    def _pass_meters(self, meters: dict[Plug, Meter]) -> None:
-        """Pass on the meters that were written last, once."""
-        passed, self._meters_read = self._meters_read, None
-        if passed is not None:
-            passed(meters)
+    def _pass_meters(self, reads: Sequence[_MetersRead], meters: Mapping[Plug, Meter]) -> None:
+        """Pass meters on to these reads, and forget the reads."""
+        with self._changed:
+            self._reads = [read for read in self._reads if read not in reads]
+        for read in reads:
+            read.on_read({plug: meter for plug, meter in meters.items() if plug.station in read.stations})
 
     def _recover(self, error: Exception) -> str:
         """Drop a database that failed; return the new name of a damaged file."""

@@ -33,7 +33,7 @@ class _Bridge:
         self.stations = Stations(_STATION, Rules(), started=at(0).monotonic)
         self.events: list[MetersStarted] = []
         if with_history:
-            self.stations.expect_history()
+            self.stations.expect_history(["s1"])
 
     def poll(self, second: float, status: str = "charging", power: float = _POWER) -> Meter | None:
         """Poll the plug, and let time pass; return its meter."""
@@ -73,14 +73,14 @@ def test_record_on_the_broker_starts_the_meter_at_once() -> None:
     bridge.read_broker(_record(1000.0, -20))
     assert bridge.poll(10) is not None
     assert bridge.charged == 1060.0
-    bridge.stations.history_read(_record(980.0, -30))
+    bridge.stations.history_read(["s1"], _record(980.0, -30))
     assert bridge.charged == 1060.0
     assert not bridge.at_zero
 
 
 def test_larger_record_of_the_history_counts() -> None:
     bridge = _Bridge()
-    bridge.stations.history_read(_record(5000.0, -30))
+    bridge.stations.history_read(["s1"], _record(5000.0, -30))
     bridge.read_broker(_record(1000.0, -20))  # a broker with an old copy of its retained messages
     bridge.poll(10)
     assert bridge.charged == 5060.0
@@ -91,7 +91,7 @@ def test_newer_record_decides_about_the_session(*, is_read_first: bool) -> None:
     ended = Session(NOW, is_start_known=True, charged=1000.0, ended=NOW + timedelta(seconds=5))
     bridge = _Bridge()
     if is_read_first:
-        bridge.stations.history_read(_record(990.0, 0))
+        bridge.stations.history_read(["s1"], _record(990.0, 0))
         bridge.poll(20, "connected", 0.0)  # another vehicle
     left = PlugReading("p1", status="idle", power=0.0, time=NOW + timedelta(seconds=5))
     bridge.read_broker(_record(1000.0, 5, session=None, last_session=ended, counted=left))
@@ -108,7 +108,7 @@ def test_broker_without_a_record_waits_for_the_history() -> None:
     bridge.read_broker({})
     for second in range(0, 60, 20):
         assert bridge.poll(second) is None, "a start at 0 would go back"
-    bridge.stations.history_read(_record(1000.0, -20))
+    bridge.stations.history_read(["s1"], _record(1000.0, -20))
     meter = bridge.poll(60)
     assert meter is not None
     assert meter.charged == 1160.0
@@ -125,14 +125,14 @@ def test_history_that_never_answers_starts_a_new_cycle() -> None:
     bridge.poll(HISTORY_LIMIT + 19)
     assert bridge.charged == 20.0
     assert bridge.at_zero == 1
-    bridge.stations.history_read(_record(1_000_000.0, -20))
+    bridge.stations.history_read(["s1"], _record(1_000_000.0, -20))
     assert bridge.charged == 20.0, "a jump would look like energy"
 
 
 def test_new_plug_starts_at_zero_once_both_are_read() -> None:
     bridge = _Bridge()
     bridge.read_broker({})
-    bridge.stations.history_read({})
+    bridge.stations.history_read(["s1"], {})
     bridge.poll(0)
     bridge.poll(10)
     assert (bridge.charged, bridge.at_zero) == (20.0, 1)
@@ -140,7 +140,7 @@ def test_new_plug_starts_at_zero_once_both_are_read() -> None:
 
 def test_unreachable_broker_leaves_the_history_to_start_from() -> None:
     bridge = _Bridge()
-    bridge.stations.history_read(_record(1000.0, -30))
+    bridge.stations.history_read(["s1"], _record(1000.0, -30))
     bridge.poll(BROKER_LIMIT - 1)
     assert bridge.meter is None, "the broker may have a newer record"
     bridge.wait(BROKER_LIMIT)
@@ -156,6 +156,21 @@ def test_unreachable_broker_without_history_counts_nothing_yet() -> None:
     assert bridge.meter is None
     bridge.read_broker(_record(1000.0, HISTORY_LIMIT + 50))
     assert bridge.charged == 1100.0
+
+
+def test_begun_station_waits_for_the_history_from_its_begin() -> None:
+    """Long after the start of the bridge, such as one of a shard that another member had."""
+    bridge = _Bridge(with_history=False)
+    bridge.stations.replace(["s1"], {}, Rules())
+    begin = 2 * HISTORY_LIMIT
+    bridge.stations.replace([], _STATION, Rules(), at(begin).monotonic)
+    bridge.stations.expect_history(["s1"])
+    bridge.read_broker({})
+    assert bridge.poll(begin) is None
+    assert bridge.poll(begin + 30) is None, "a start at 0 would go back"
+    bridge.stations.history_read(["s1"], _record(1000.0, begin - 20))
+    assert bridge.charged == 1100.0
+    assert not bridge.at_zero
 
 
 def test_record_below_a_previous_base_topic_is_continued() -> None:
@@ -180,7 +195,7 @@ def test_unrecorded_session_of_the_broker_is_reported_once() -> None:
     ended = Session(NOW, is_start_known=True, charged=1000.0, ended=NOW + timedelta(seconds=5))
     for history, expected in [(None, [ended]), (ended, []), (ended._replace(started=NOW - timedelta(1)), [ended])]:
         bridge = _Bridge()
-        bridge.stations.history_read(_record(1000.0, -20, last_session=history))
+        bridge.stations.history_read(["s1"], _record(1000.0, -20, last_session=history))
         bridge.read_broker(_record(1000.0, -20, last_session=ended))
         bridge.wait(1)
         assert [each for event in bridge.events for each in event.unrecorded.values()] == expected
@@ -188,7 +203,7 @@ def test_unrecorded_session_of_the_broker_is_reported_once() -> None:
 
 def test_session_that_ends_at_the_start_is_reported() -> None:
     bridge = _Bridge()
-    bridge.stations.history_read(_record(1000.0, -20))
+    bridge.stations.history_read(["s1"], _record(1000.0, -20))
     bridge.stations.restore_plugs("s1", {"p1": None})
     bridge.poll(10, "idle", 0.0)  # before the broker is read
     bridge.read_broker(_record(1000.0, -20))

@@ -3,13 +3,18 @@
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evse_mqtt_bridge.domain.meter import Meter
+from evse_mqtt_bridge.domain.readings import PlugReading
+from evse_mqtt_bridge.storage.database import Database
+from evse_mqtt_bridge.storage.records import MeterRecord, Plug
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer, run_command
-from tests.harness.cloud import EXAMPLE_PLUGS, plug_object
+from tests.harness.cloud import EXAMPLE_PLUGS, Request, plug_object
 from tests.harness.configuration import config_tables, station_table, write_config
 from tests.harness.etcd import EtcdServer
 from tests.harness.kubernetes import KubernetesServer
@@ -30,16 +35,22 @@ def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
 class _Members:
     """Starts members of a fleet with one configuration."""
 
-    def __init__(self, start: Start, configure: Callable[[str, list[str], int], Path]) -> None:
+    def __init__(self, start: Start, configure: Callable[[str, list[str], int, str], Path]) -> None:
         self._start = start
         self._configure = configure
 
-    def start(self, name: str, *, shards: int = _SHARDS) -> BridgeProcess:
-        """Start a member; one with a name that another process has uses its configuration."""
-        return self._start(self._configure(name, UUIDS, shards))
+    def start(self, name: str, *, shards: int = _SHARDS, history: str = "") -> BridgeProcess:
+        """Start a member; one with a name that another process has uses its configuration.
+
+        Args:
+            name: Its name.
+            shards: The number of shards of the fleet.
+            history: The URL of the database; empty: none.
+        """
+        return self._start(self._configure(name, UUIDS, shards, history))
 
     def write(self, name: str, uuids: list[str]) -> None:
-        self._configure(name, uuids, _SHARDS)
+        self._configure(name, uuids, _SHARDS, "")
 
 
 @pytest.fixture
@@ -72,11 +83,12 @@ def _members(
     for uuid in UUIDS:
         cloud.answer(uuid, [plug_object(evse_uuid=uuid)], token=f"token-{uuid}")
 
-    def configure(name: str, uuids: list[str], shards: int) -> Path:
+    def configure(name: str, uuids: list[str], shards: int, history: str) -> Path:
         fleet = {**engine, "shards": shards, "ttl": _TTL, "member": name}
         stations = [station_table(uuid) for uuid in uuids]
-        polling = {"interval": 1, "stale_after": 0}
-        tables = config_tables(broker, cloud, stations, polling=polling, fleet=fleet)
+        polling = {"interval": 1, "stale_after": 0, "heartbeat": 1}
+        kept: dict[str, Any] = {"enabled": True, "url": history} if history else {}
+        tables = config_tables(broker, cloud, stations, polling=polling, fleet=fleet, history=kept)
         return write_config(tmp_path / f"{name}.toml", tables)
 
     return _Members(bridge_process, configure)
@@ -181,6 +193,28 @@ def test_members_agree_on_a_removal_and_hand_over(members: _Members, cloud: Clou
     second.stop(60)
     observer.sync()
     assert {_shard_topic(shard) for shard in range(_SHARDS)} <= set(_offline(observer, start))
+
+
+def _measured_now(request: Request) -> list[Any]:
+    time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return [plug_object(evse_uuid=request.uuid, status="idle", power=0, time=time)]
+
+
+def test_counters_of_begun_shards_continue_the_history(
+    members: _Members, cloud: CloudServer, observer: Observer, tmp_path: Path
+) -> None:
+    """The broker has no record, so the history is the only one."""
+    url, plug = f"sqlite:///{tmp_path}/history.sqlite", EXAMPLE_PLUGS[1]
+    counted = PlugReading(plug, status="idle", power=0.0, time=datetime(2020, 1, 1, tzinfo=UTC))
+    database = Database(url)
+    database.write([MeterRecord(Plug(uuid, plug), Meter(5000.0, counted=counted)) for uuid in UUIDS], {})
+    database.close()
+    for uuid in UUIDS:
+        cloud.answer(uuid, _measured_now, token=f"token-{uuid}")
+    members.start("m1", history=url)
+    topics = [f"evse/{uuid}/{plug}/energy" for uuid in UUIDS]
+    observer.wait(lambda: all(topic in observer.latest for topic in topics), 60, "all counters")
+    assert [observer.latest[topic] for topic in topics] == ["5"] * len(UUIDS)
 
 
 def test_drained_member_hands_over_all_its_shards(members: _Members, observer: Observer, tmp_path: Path) -> None:

@@ -184,7 +184,8 @@ def test_meters_are_read_before_anything_is_written(url: str, reports: _Reports)
     database.write([MeterRecord(_PLUG, earlier), MeterRecord(other, earlier)], {})
     database.close()
     read: _Meters = queue.Queue()
-    writer = HistoryWriter(url, Retention(None, None), reports.put, read.put, frozenset({"station"}))
+    writer = HistoryWriter(url, Retention(None, None), reports.put)
+    writer.read_meters({"station"}, read.put)
     writer.put([MeterRecord(_PLUG, Meter(1.0))])
     writer.start()
     assert read.get(timeout=_LIMIT) == {_PLUG: earlier}
@@ -200,7 +201,8 @@ def test_meters_are_read_when_the_server_answers(postgres: PostgreSql, reports: 
     database.close()
     postgres.stop()
     read: _Meters = queue.Queue()
-    writer = HistoryWriter(url, Retention(None, None), reports.put, read.put)
+    writer = HistoryWriter(url, Retention(None, None), reports.put)
+    writer.read_meters({"station"}, read.put)
     writer.start()
     assert "127.0.0.1" in reports.next().error
     assert read.empty(), "the server may answer later"
@@ -209,10 +211,26 @@ def test_meters_are_read_when_the_server_answers(postgres: PostgreSql, reports: 
     assert writer.close(_LIMIT)
 
 
+def test_meters_are_read_while_the_writer_runs(url: str, reports: _Reports) -> None:
+    """Before what waits is written, and at once."""
+    writer = _writer(url, reports)
+    writer.put([MeterRecord(_PLUG, Meter(1000.0))])
+    read: _Meters = queue.Queue()
+    for _ in range(2):
+        writer.read_meters({"station"}, read.put)
+    assert read.get(timeout=_LIMIT) == read.get(timeout=_LIMIT)
+    writer.read_meters({"other"}, read.put)
+    assert read.get(timeout=_LIMIT) == {}
+    writer.read_meters({"station"}, read.put)
+    assert read.get(timeout=_LIMIT) == {_PLUG: Meter(1000.0)}
+    assert writer.close(_LIMIT)
+
+
 def test_unusable_file_has_no_meters(tmp_path: Path, reports: _Reports) -> None:
     (tmp_path / "file").touch()
     read: _Meters = queue.Queue()
-    writer = HistoryWriter(f"sqlite:///{tmp_path}/file/history.sqlite", Retention(None, None), reports.put, read.put)
+    writer = HistoryWriter(f"sqlite:///{tmp_path}/file/history.sqlite", Retention(None, None), reports.put)
+    writer.read_meters({"station"}, read.put)
     writer.start()
     assert read.get(timeout=_LIMIT) == {}
     assert writer.close(_LIMIT)

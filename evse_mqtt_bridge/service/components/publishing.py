@@ -53,6 +53,8 @@ class Publishing(WatchedComponent):
         """Returns the gate of a shard, for the shards that begin from now on."""
         self.manifest: Callable[[Plan], KnownManifest] = _nothing_known
         """Returns the known part of the manifest, for the same shards."""
+        self.stations_begun: Callable[[Collection[str]], None] = _ignore
+        """Called with the uuids of the stations of shards that begin later, before the shards connect."""
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._changes: set[asyncio.Task[None]] = set()
         """The shards that are ending, or begin when another one has ended."""
@@ -244,7 +246,10 @@ class Publishing(WatchedComponent):
         }
         added = {uuid: station for plan in of_shards.values() for uuid, station in plan.stations.items()}
         removed = [uuid for shard in gone for uuid in shard.plan.stations]
+        begun_stations = [uuid for uuid in added if uuid not in self._stations.all]
         self._stations.replace(removed, added, plans.joint.rules, self._clock.monotonic())
+        if begun_stations:
+            self.stations_begun(begun_stations)
         return {number: self._new_shard(plan, is_continued=number in continued) for number, plan in of_shards.items()}
 
     def _new_shard(self, plan: Plan, *, is_continued: bool) -> Shard:
@@ -282,6 +287,10 @@ class Publishing(WatchedComponent):
 
 def _nothing_known(_: Plan) -> KnownManifest:
     return NOTHING_KNOWN
+
+
+def _ignore(_: Collection[str]) -> None:
+    """Do nothing with stations."""
 
 
 def _no_gate(_: int) -> Gate | None:

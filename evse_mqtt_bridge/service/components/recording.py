@@ -6,8 +6,8 @@ SQLAlchemy needs 15 MB, so it is imported only if the history is enabled.
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Container
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Container
+from typing import TYPE_CHECKING, NamedTuple
 
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.events import HistoryFailed, HistoryRestored, Listener
@@ -28,8 +28,15 @@ Meters = dict[str, dict[str, Meter]]
 
 MetersRead = Callable[[Meters], None]
 
-_LOAD_LIMIT = 5.0  # seconds, for the meters of the previous run
+_LOAD_LIMIT = 5.0  # seconds, for meters
 _CLOSE_LIMIT = 2.0  # seconds, for the last transaction
+
+
+class _Read(NamedTuple):
+    """See `Recording.read_meters`."""
+
+    stations: Collection[str]
+    on_read: MetersRead
 
 
 class Recording(Component):
@@ -46,22 +53,28 @@ class Recording(Component):
         self._settings = config.history
         self._listener = listener
         self._writer: HistoryWriter | None = None
-        self._expected: tuple[Container[str], MetersRead] | None = None
+        self._reads: list[_Read] = []
+        """The reads of meters that no writer has answered."""
         self._is_first_attempt_over = asyncio.Event()
         self.counts = WriterCounts()
         """What the current or last writer has done."""
 
-    def expect_meters(self, stations: Container[str], read: MetersRead) -> None:
-        """Let the first writer read the meters of the previous run, and pass them to `read` as soon as it can.
+    def read_meters(self, stations: Collection[str], on_read: MetersRead) -> None:
+        """Read the meters that were written last, now or when the writer starts.
 
         Args:
             stations: The uuids of the stations whose meters are read.
-            read: Called once.
+            on_read: Called once, as soon as the database answers; with no meters if that is not to be expected.
         """
-        self._expected = (stations, read)
+        read = _Read(stations, on_read)
+        self._reads.append(read)
+        if not self._settings.enabled:
+            self._pass_meters(read, {})
+        elif self._writer is not None:
+            self._pass_to_writer(self._writer, read)
 
     async def wait_for_meters(self) -> None:
-        """Wait some seconds for the meters of the previous run, unless the first attempt to read them fails."""
+        """Wait some seconds for the first meters that are read, unless the first attempt fails."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOAD_LIMIT):
                 await self._is_first_attempt_over.wait()
@@ -83,6 +96,8 @@ class Recording(Component):
     async def start(self) -> None:
         """Start the writer, if the history is enabled."""
         if not self._settings.enabled:
+            for read in list(self._reads):
+                self._pass_meters(read, {})
             return
         from evse_mqtt_bridge.storage.location import database_url, retention  # noqa: PLC0415  # see the module
         from evse_mqtt_bridge.storage.writer import HistoryWriter  # noqa: PLC0415
@@ -92,17 +107,9 @@ class Recording(Component):
         def report(problem: HistoryProblem) -> None:
             loop.call_soon_threadsafe(self._report, problem)
 
-        expected, self._expected = self._expected, None
-        url, kept = database_url(self._settings, os.environ), retention(self._settings)
-        if expected is None:
-            writer = HistoryWriter(url, kept, report)
-        else:
-            stations, read = expected
-
-            def meters_read(found: "dict[Plug, Meter]") -> None:
-                loop.call_soon_threadsafe(self._pass_meters, read, found)
-
-            writer = HistoryWriter(url, kept, report, meters_read, stations)
+        writer = HistoryWriter(database_url(self._settings, os.environ), retention(self._settings), report)
+        for read in self._reads:
+            self._pass_to_writer(writer, read)
         writer.start()
         self._writer, self.counts = writer, writer.counts
         self._recorder.use(writer)
@@ -118,8 +125,14 @@ class Recording(Component):
         """Switch to other settings. See `Component`."""
         self._settings = new.history
 
-    def _pass_meters(self, read: MetersRead, found: "dict[Plug, Meter]") -> None:
-        read(_by_station(found))
+    def _pass_to_writer(self, writer: "HistoryWriter", read: _Read) -> None:
+        loop = asyncio.get_running_loop()
+        writer.read_meters(read.stations, lambda found: loop.call_soon_threadsafe(self._pass_meters, read, found))
+
+    def _pass_meters(self, read: _Read, found: "dict[Plug, Meter]") -> None:
+        if read in self._reads:  # else the writer of other settings has answered
+            self._reads.remove(read)
+            read.on_read(_by_station(found))
         self._is_first_attempt_over.set()
 
     def _report(self, problem: HistoryProblem) -> None:

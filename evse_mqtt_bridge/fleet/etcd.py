@@ -171,7 +171,7 @@ class Etcd:
         found = (await self._transaction([], [_read(self._shard_key(shard))])).found
         return self._holder(found[0]) if found else None
 
-    async def pause(self, seconds: float) -> None:
+    async def share_cloud_pause(self, seconds: float) -> None:
         """See `Engine`."""
         key = self._key("pause")
         remaining = await self._remaining((await self._transaction([], [_read(key)])).found)
@@ -261,7 +261,7 @@ class Etcd:
             engine_id=f"{result.header.cluster_id:x}",
             members=members,
             holders=holders,
-            pause=await self._remaining(pauses),
+            cloud_pause=await self._remaining(pauses),
             drains=frozenset(name for name, record in members.items() if drains.get(name) == record.instance),
         )
 

@@ -122,7 +122,7 @@ class Kubernetes:
         found = await self._api.read(self._shard_name(shard))
         return None if found is None else self._holder(found)
 
-    async def pause(self, seconds: float) -> None:
+    async def share_cloud_pause(self, seconds: float) -> None:
         """See `Engine`."""
         for _ in range(_ATTEMPTS):
             reading = await self._api.read_all(self._fleet)
@@ -207,7 +207,7 @@ class Kubernetes:
             engine_id=engine_id,
             members=records,
             holders=self._holders(reading),
-            pause=max((_pause(lease, reading.time) for lease in _of_kind(reading, "fleet")), default=0.0),
+            cloud_pause=max((_pause(lease, reading.time) for lease in _of_kind(reading, "fleet")), default=0.0),
             drains=frozenset(
                 name for name, record in records.items() if members[name].annotation(_DRAIN) == record.instance
             ),

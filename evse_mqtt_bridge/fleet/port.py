@@ -80,14 +80,14 @@ class View:
         engine_id: Identifies the engine, so that two fleets with one broker but different engines can be detected.
         members: The records of the members that are alive, by name.
         holders: The holders of the shards, by shard; a free shard is missing.
-        pause: Seconds that remain of a pause of all requests to the cloud, which a member shared; 0: none.
+        cloud_pause: Seconds that remain of a pause of all requests to the cloud, which a member shared; 0: none.
         drains: The names of the members that were asked to give their shards away; see `EngineAdministration.drain`.
     """
 
     engine_id: str
     members: Mapping[str, MemberRecord] = field(default_factory=dict)
     holders: Mapping[int, Holder] = field(default_factory=dict)
-    pause: float = 0.0
+    cloud_pause: float = 0.0
     drains: frozenset[str] = frozenset()
 
 
@@ -130,8 +130,8 @@ class Engine(Protocol):
     async def holder(self, shard: int) -> Holder | None:
         """Return the holder of a shard; `None`: it is free. Asked before every connection to the broker."""
 
-    async def pause(self, seconds: float) -> None:
-        """Share a pause of all requests to the cloud, which `View.pause` then contains; a longer one stays."""
+    async def share_cloud_pause(self, seconds: float) -> None:
+        """Share a pause of all requests to the cloud, which `View.cloud_pause` then contains; a longer one stays."""
 
     async def leave(self) -> None:
         """Remove this member and its claims, so that others need not wait for the end of its time."""

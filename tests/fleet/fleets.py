@@ -1,24 +1,30 @@
 """A fleet in virtual time: an engine with claims that expire, and members that follow the real decisions."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from evse_mqtt_bridge.fleet.decisions import (
-    Allocation,
-    Begin,
-    Claim,
-    Decision,
-    Drop,
-    HandOver,
-    Renumber,
-    ShardState,
-    Timing,
-)
+from evse_mqtt_bridge.fleet.actions import Begin, Claim, Decision, Drop, HandOver, Renumber
+from evse_mqtt_bridge.fleet.decisions import Allocation
 from evse_mqtt_bridge.fleet.port import EngineUnavailableError, Holder, MemberRecord, View
+from evse_mqtt_bridge.fleet.timing import Timing
 
-__all__ = ["TTL", "MemoryEngine", "VirtualMember", "record"]
+__all__ = [
+    "BEAT",
+    "GRACE",
+    "STABILITY",
+    "TIMING",
+    "TTL",
+    "MemoryEngine",
+    "VirtualFleet",
+    "VirtualMember",
+    "record",
+    "steady_fleet",
+]
 
 TTL = 10.0
+TIMING = Timing.of(TTL)
+BEAT, GRACE, STABILITY = TIMING.beat, TIMING.grace, TIMING.stability
 
 
 def record(name: str, *, shards: int = 16, digest: str = "d") -> MemberRecord:
@@ -127,7 +133,7 @@ class VirtualMember:
     own: MemberRecord
     started: float = 0.0
     can_reach: Callable[[], bool] = _always_reachable
-    timing: Timing = field(default_factory=lambda: Timing.of(TTL))
+    timing: Timing = TIMING
     begun: list[tuple[float, int]] = field(default_factory=list)
     given: list[tuple[float, int]] = field(default_factory=list)
     lost: list[tuple[float, int]] = field(default_factory=list)
@@ -178,4 +184,61 @@ class VirtualMember:
             case Drop(shard):
                 self.lost.append((now, shard))
             case Renumber(shard):
-                assert self.allocation.states[shard] is ShardState.HELD
+                assert shard in self.allocation.claims
+
+
+class VirtualFleet:
+    """Members of one engine that beat in turn, `beat` seconds apart, each with a phase of its own."""
+
+    def __init__(self, *names: str, shards: int = 16) -> None:
+        self.engine = MemoryEngine()
+        self.now = 0.0
+        self.shards = shards
+        self.members: dict[str, VirtualMember] = {}
+        self._due: dict[str, float] = {}
+        for name in names:
+            self.join(name)
+
+    def join(self, name: str, *, phase: float = 0.0, instance: int = 1) -> VirtualMember:
+        own = replace(record(name, shards=self.shards), instance=f"{name}-{instance}")
+        self.members[name] = VirtualMember(self.engine, own, started=self.now)
+        self._due[name] = self.now + (phase or 0.3 * len(self._due))
+        return self.members[name]
+
+    def kill(self, name: str) -> None:
+        del self.members[name], self._due[name]
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self._due and min(self._due.values()) <= end:
+            name = min(self._due, key=lambda each: self._due[each])
+            self.now = max(self.now, self._due[name])
+            self.members[name].beat(self.now)
+            self._due[name] = self.now + BEAT
+        self.now = end
+
+    def change(self, name: str, **fields: bool | str) -> None:
+        member = self.members[name]
+        member.own = replace(member.own, **fields)  # type: ignore[arg-type]
+
+    @property
+    def moves(self) -> int:
+        return sum(len(member.given) + len(member.lost) for member in self.members.values())
+
+    @property
+    def running(self) -> dict[str, int]:
+        return {name: len(member.running) for name, member in self.members.items()}
+
+    def assert_divided(self) -> None:
+        """Every shard runs exactly once, and the shares of the eligible members differ by one at most."""
+        runs = Counter(shard for member in self.members.values() for shard in member.running)
+        assert runs == Counter(range(self.shards))
+        assert max(self.running.values()) - min(self.running.values()) <= 1
+
+
+def steady_fleet(*names: str) -> VirtualFleet:
+    """Return a fleet that has run for long enough that shards may move."""
+    fleet = VirtualFleet(*names)
+    fleet.run(STABILITY + 2 * BEAT)
+    fleet.assert_divided()
+    return fleet

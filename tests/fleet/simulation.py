@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from evse_mqtt_bridge.domain.events import Listener
 from evse_mqtt_bridge.domain.shards import Claim
-from evse_mqtt_bridge.fleet.decisions import Timing
 from evse_mqtt_bridge.fleet.member import Member
 from evse_mqtt_bridge.fleet.port import EngineUnavailableError, Holder, MemberRecord, View
+from evse_mqtt_bridge.fleet.timing import Timing
 from tests.fleet.fleets import TTL, MemoryEngine, record
 
 __all__ = ["TICK", "SimulatedBroker", "SimulatedMember", "Simulation"]
@@ -88,7 +88,7 @@ class SimulatedMember:
         self.is_frozen, self.has_engine, self.has_broker = False, True, True
         self.running: dict[int, Claim] = {}
         self.is_link_expected = True
-        self.pause = 0.0
+        self.cloud_pause = 0.0
         self._due = simulation.now + phase
         self._link_since: float | None = None
         self._next_attempt: dict[int, float] = {}
@@ -172,7 +172,7 @@ class SimulatedMember:
         pass
 
     def hold(self, seconds: float) -> None:
-        self.pause = seconds
+        self.cloud_pause = seconds
 
     def is_connected(self, shard: int) -> bool:
         """Return whether the shard has its connection to the broker."""

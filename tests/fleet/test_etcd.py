@@ -212,18 +212,18 @@ async def test_drain_lasts_until_withdrawn_or_restarted(etcd: EtcdServer, connec
 
 async def test_pause_is_shared_and_a_longer_one_stays(etcd: EtcdServer, connect: Connect) -> None:
     one, two = connect(etcd.url), connect(etcd.url, member="m2")
-    assert (await one.beat(record())).pause == 0
-    await two.pause(120)
-    await one.pause(30)
-    assert 100 < (await one.beat(record())).pause <= 120
-    await one.pause(300)
-    assert 200 < (await one.beat(record())).pause <= 300
+    assert (await one.beat(record())).cloud_pause == 0
+    await two.share_cloud_pause(120)
+    await one.share_cloud_pause(30)
+    assert 100 < (await one.beat(record())).cloud_pause <= 120
+    await one.share_cloud_pause(300)
+    assert 200 < (await one.beat(record())).cloud_pause <= 300
 
 
 async def test_pause_ends_by_itself(etcd: EtcdServer, connect: Connect) -> None:
     engine = connect(etcd.url)
-    await engine.pause(0.5)
-    await until(engine, record(), lambda view: view.pause == 0)
+    await engine.share_cloud_pause(0.5)
+    await until(engine, record(), lambda view: view.cloud_pause == 0)
 
 
 @pytest.mark.parametrize(
@@ -424,8 +424,8 @@ async def test_user_with_rights_on_the_prefix_suffices(etcd: EtcdServer, connect
     await engine.beat(record())
     claimed = await engine.claim(0)
     assert claimed is not None
-    await engine.pause(30)
-    assert (await engine.beat(record())).pause > 0
+    await engine.share_cloud_pause(30)
+    assert (await engine.beat(record())).cloud_pause > 0
     await engine.release(0, claimed.claim)
     await engine.leave()
     other = connect(etcd.url, login=login(), fleet="other")

@@ -236,13 +236,13 @@ async def test_drain_lasts_until_withdrawn_or_restarted(connect: Connect) -> Non
 async def test_pause_is_in_the_time_of_the_server(server: KubernetesServer, connect: Connect) -> None:
     server.clock_offset = timedelta(hours=-5)
     one, two = connect(), connect("m2")
-    assert (await one.beat(record())).pause == 0
+    assert (await one.beat(record())).cloud_pause == 0
     await two.beat(record("m2"))
-    await two.pause(120)
-    await one.pause(30)
-    assert 110 < (await one.beat(record())).pause <= 120
+    await two.share_cloud_pause(120)
+    await one.share_cloud_pause(30)
+    assert 110 < (await one.beat(record())).cloud_pause <= 120
     server.clock_offset += timedelta(seconds=121)
-    assert (await one.beat(record())).pause == 0
+    assert (await one.beat(record())).cloud_pause == 0
 
 
 # Outages and errors

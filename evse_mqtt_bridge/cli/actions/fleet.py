@@ -151,15 +151,15 @@ def _warnings(config: Config, view: View, free: list[int]) -> Iterable[str]:
         yield "members have different numbers of shards; stop all, and start them with the same fleet.shards"
     elif len({member.digest for member in view.members.values()}) > 1:
         yield "members have different configurations; give all the same, and reload them"
-    if view.pause:
-        yield f"the cloud requested a pause of all requests, which ends in {view.pause:.0f} s"
+    if view.cloud_pause:
+        yield f"the cloud requested a pause of all requests, which ends in {view.cloud_pause:.0f} s"
 
 
 def _as_json(view: View, free: list[int]) -> object:
     return {
         "engine": view.engine_id,
         "free": free,
-        "pause": round(view.pause, 1),
+        "pause": round(view.cloud_pause, 1),
         "members": [{**asdict(each), "digest": view.members[each.name].digest} for each in member_snapshots(view)],
     }
 

@@ -13,11 +13,12 @@ from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.shard_settings import is_assigned_by_engine
 from evse_mqtt_bridge.domain.events import Listener
 from evse_mqtt_bridge.domain.shards import Claim
-from evse_mqtt_bridge.fleet.decisions import Conflict, Timing
+from evse_mqtt_bridge.fleet.conflicts import Conflict
 from evse_mqtt_bridge.fleet.engines import fleet_name
 from evse_mqtt_bridge.fleet.link import Link, link_settings
 from evse_mqtt_bridge.fleet.member import Member
 from evse_mqtt_bridge.fleet.port import Engine, MemberRecord
+from evse_mqtt_bridge.fleet.timing import Timing
 from evse_mqtt_bridge.mqtt.session import Gate
 from evse_mqtt_bridge.observability.fleet_snapshot import FleetSnapshot, member_snapshots
 from evse_mqtt_bridge.polling.poller import Clock
@@ -127,7 +128,7 @@ class Membership(WatchedComponent):
     async def stop(self) -> None:
         """Beat no more. The member keeps its shards until `fleet.ttl` is over."""
         if self.member is not None:
-            async with self.member.paused():
+            async with self.member.between_beats():
                 await self.task.stop()
 
     def reconfigure(self, new: Config) -> None:
@@ -195,7 +196,7 @@ class Membership(WatchedComponent):
         return self._link is not None and self._link.is_expected
 
     @property
-    def pause(self) -> float:
+    def cloud_pause(self) -> float:
         """Seconds that remain of a pause that the cloud requested; 0: none."""
         return max(0.0, self._polling.poller.held_until - self._clock.monotonic())
 

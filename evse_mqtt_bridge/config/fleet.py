@@ -46,8 +46,9 @@ class Fleet(Section):
     share: Line = ""
     """With "static", the shards of this member: "0-7" or "0, 2, 4", or "0/2" for the first of two equal parts."""
     ttl: Annotated[int, Field(ge=6, le=60)] = 10
-    """Time after which a member that does not reach the engine is lost, in seconds. The broker waits twice as long
-    before it publishes `offline` for its shards. Unless you set `mqtt.keepalive`, it is at most this long."""
+    """Time in seconds after which a member that does not reach the engine is lost; "static" has no engine. With every
+    engine and with "static", the broker waits twice this time before it publishes `offline` for a shard whose
+    connection was lost, and `mqtt.keepalive` is at most this time unless you set it."""
     namespace: Namespace = ""
     """With "kubernetes", the namespace of the Leases. Default: that of the pod."""
     username: Annotated[Line, Field(max_length=1024)] = ""

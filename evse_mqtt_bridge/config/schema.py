@@ -100,7 +100,8 @@ class Mqtt(Section):
     ] = Field(default_factory=lambda: MappingProxyType({}))
     """Further headers of the request that opens the WebSocket: name = value."""
     qos: Annotated[int, Field(ge=0, le=2)] = 1
-    """Quality of service of every message: 0 (at most once), 1 (at least once) or 2 (exactly once)."""
+    """Quality of service of every message: 0 (at most once), 1 (at least once) or 2 (exactly once). With `[fleet]`: 0
+    or 1."""
     keepalive: Annotated[int, Field(ge=5, le=3600)] = 30
     """MQTT keep-alive interval, in seconds."""
     tls: Tls | None = None

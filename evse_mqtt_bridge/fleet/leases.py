@@ -8,8 +8,10 @@ A fleet has three kinds of Leases, all with the label `evse-mqtt-bridge/fleet`:
 | `<fleet>-member-<name>` | `member` | holder: the instance; renewed at each beat; annotations `member` and `record` |
 | `<fleet>-shard-<n>` | `shard` | holder: the member; `leaseTransitions`: the claim number; label `shard` |
 
-Nothing expires on the server, so each reader decides who is alive, as Kubernetes' own clients do: a member is lost if
-its renew time does not change for `ttl` on the clock of the reader. Clocks of different machines are never compared.
+Nothing expires on the server, so each member decides who is alive, as Kubernetes' own clients do: another member is
+lost if its renew time does not change for `ttl` on the clock of the reader. Members never compare the clocks of
+different machines. The command `fleet status` reads only once, so it compares the renew times, which are by the clocks
+of the members, with the time of the API server.
 """
 
 import re

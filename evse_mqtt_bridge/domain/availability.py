@@ -39,8 +39,13 @@ FORGET_AFTER = 24 * 3600.0
 _IMMEDIATE = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.INVALID_RESPONSE})
 
 
-def advance(
-    state: StationState, outcome: Outcome, rules: Rules, moment: Moment, longest_span: float | None = None
+def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
+    state: StationState,
+    outcome: Outcome,
+    rules: Rules,
+    moment: Moment,
+    longest_span: float | None = None,
+    interval: float | None = None,
 ) -> StationState:
     """Return the state after one poll.
 
@@ -51,19 +56,20 @@ def advance(
         moment: When the outcome arrived.
         longest_span: Maximum time between two measurements whose energy counts as known, in seconds; `None`: energy is
             not counted yet.
+        interval: Polling interval of the station, in seconds; `None`: the hour in which energy counts does not matter.
     """
     if isinstance(outcome, Failure):
         consecutive_failures = state.consecutive_failures + 1
         failure, confirmed_at, is_continued = outcome, state.confirmed_at, state.is_continued
         probes = state.probes + 1 if outcome.is_probed else 0
         reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)
-        evaluation = Evaluation(reason, confirmed_at, rules, moment, longest_span)
+        evaluation = Evaluation(reason, confirmed_at, rules, moment, longest_span, interval)
         plugs = {uuid: evaluation.again(plug) for uuid, plug in state.plugs.items()}
     else:
         consecutive_failures = probes = 0
         failure, confirmed_at, is_continued = None, moment.monotonic, False
         reason = Reason.ONLINE
-        plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span))
+        plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span, interval))
     return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes, is_continued)
 
 

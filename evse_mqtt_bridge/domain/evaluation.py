@@ -9,7 +9,7 @@ from zlib import crc32
 
 from evse_mqtt_bridge.domain.energy import longest_first_span
 from evse_mqtt_bridge.domain.meter import published_meter
-from evse_mqtt_bridge.domain.metering import has_counted, metered
+from evse_mqtt_bridge.domain.metering import has_counted, is_last_of_hour, metered
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, same_values
 from evse_mqtt_bridge.domain.rules import Moment, Rules
 from evse_mqtt_bridge.domain.statuses import meaning
@@ -34,6 +34,7 @@ class Evaluation:
         moment: The time of the evaluation.
         longest_span: Maximum time between two measurements whose energy counts as known, in seconds; `None`: energy is
             not counted.
+        interval: Polling interval of the station, in seconds; `None`: this is not the evaluation of a poll.
     """
 
     station: Reason | None
@@ -41,6 +42,7 @@ class Evaluation:
     rules: Rules
     moment: Moment
     longest_span: float | None = None
+    interval: float | None = None
 
     def plug(  # noqa: PLR0913, PLR0917  # see the module
         self,
@@ -54,7 +56,7 @@ class Evaluation:
         """Return a plug with its reason and its meter, and with a new publication time if `state` is to be published.
 
         It is published if anything except the measurement time and the counts of the meter changed. If only these
-        changed, it is published once per heartbeat, and with a step of energy.
+        changed, it is published once per heartbeat, with a step of energy, and with the last poll of an hour.
 
         Args:
             before: The plug before; `None` if it is new.
@@ -82,7 +84,9 @@ class Evaluation:
             is_published = reason is not None
         else:
             is_published = time != published_time and (
-                self._is_heartbeat(uuid, published_at) or has_counted(published, meter, now - published_at)
+                self._is_heartbeat(uuid, published_at)
+                or has_counted(published, meter, now - published_at)
+                or (self.interval is not None and is_last_of_hour(published, meter, self.moment.utc, self.interval))
             )
         if is_published:
             published_at, published_time, published = now, time, published_meter(meter) if meter else None

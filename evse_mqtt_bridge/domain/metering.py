@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter, count, interrupt, larger, published_meter
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, StationState
@@ -12,6 +13,7 @@ __all__ = [
     "ENERGY_STEP",
     "changes_of_sessions",
     "has_counted",
+    "is_last_of_hour",
     "join_meters",
     "metered",
     "meters_of",
@@ -25,6 +27,10 @@ ENERGY_STEP = 10.0
 ENERGY_PAUSE = 25.0
 """Minimum number of seconds before a step of energy is published. A plug with 7 kW takes a step every 5 s. The pause is
 shorter than the default polling interval, and much shorter than the time after which a restart causes a gap."""
+
+_HOUR = 3600.0  # seconds
+_SHORTEST_MARGIN = 5.0
+"""Minimum time in seconds by which the next poll may be late, before a meter is published at the end of an hour."""
 
 _NEW_METER = Meter()
 
@@ -62,6 +68,27 @@ def has_counted(published: PublishedMeter | None, meter: Meter | None, seconds: 
     charged, discharged = (published.charged, published.discharged) if published else (0.0, 0.0)
     counted = (meter.charged - charged, meter.discharged - discharged)
     return max(counted) >= ENERGY_STEP
+
+
+def is_last_of_hour(published: PublishedMeter | None, meter: Meter | None, utc: datetime, interval: float) -> bool:
+    """Return whether a meter is to be published because the hour ends before the next poll, or soon after it.
+
+    Programs that record the topics take the energy of an hour from its last message, and the history takes the last
+    measurement. Both are the same with this message.
+
+    Args:
+        published: The meter that was published last.
+        meter: The meter now.
+        utc: When the poll completed.
+        interval: Polling interval in seconds.
+    """
+    if meter is None:
+        return False
+    charged, discharged, gap = published[:3] if published else (0.0, 0.0, 0.0)
+    if meter.charged == charged and meter.discharged == discharged and meter.gap == gap:
+        return False
+    wait = interval + max(_SHORTEST_MARGIN, interval / 2)
+    return utc.minute * 60 + utc.second + utc.microsecond / 1e6 + wait >= _HOUR
 
 
 def with_published_meters(state: StationState) -> StationState:

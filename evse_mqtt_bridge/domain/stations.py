@@ -97,7 +97,7 @@ class Stations:
         now = moment.monotonic
         attributed = self._attributions.attribute(uuid, outcome, now - seconds, now, len(self._stations))
         longest = longest_span(station.interval) if uuid not in self._meter_start else None
-        new = self._states[uuid] = advance(old, attributed, self._rules, moment, longest)
+        new = self._states[uuid] = advance(old, attributed, self._rules, moment, longest, station.interval)
         if longest is not None and len(new.plugs) != len(old.plugs):
             self._start_new_meters(station, old, new, longest)
             new = self._states[uuid]

@@ -1,8 +1,10 @@
 """The recorder: passes what the meters count to the writer of the history."""
 
+from datetime import datetime, timedelta
+
 from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted
 from evse_mqtt_bridge.domain.meter import Meter
-from evse_mqtt_bridge.storage.records import Plug, SessionRecord, first_reading, has_counted
+from evse_mqtt_bridge.storage.records import Plug, SessionRecord, first_reading, has_counted, reading_time
 from evse_mqtt_bridge.storage.sink import RecordSink
 
 __all__ = ["Recorder"]
@@ -13,12 +15,13 @@ class Recorder(Listener):
 
     def __init__(self) -> None:
         self.writer: RecordSink | None = None
-        self._known: set[Plug] = set()
+        self._times: dict[Plug, datetime] = {}
+        """The time of the last measurement of each plug that changed its meter, see `reading_time`."""
 
     def use(self, writer: RecordSink | None) -> None:
         """Pass what is counted to another writer, or to none."""
         self.writer = writer
-        self._known.clear()
+        self._times.clear()
 
     def poll_completed(self, event: PollCompleted) -> None:
         """Record what the meters counted; those of plugs without a vehicle mostly count nothing."""
@@ -32,12 +35,16 @@ class Recorder(Listener):
             if old is None or new is None or not _has_changed(old, new):
                 continue
             name = Plug(station.uuid, uuid)
-            if name not in self._known:
-                self._known.add(name)
+            last = self._times.get(name)
+            if last is None:
                 writer.name(name, station.title, station.plug_title(uuid, plug.label))
-                if first := first_reading(name, old):
-                    writer.put((first,))
-            writer.count(name, old, new)
+                last = _last_time(event, old, new)
+                if old.counted is not None:
+                    writer.put((first_reading(name, old, last),))
+            # The clock may be set back, but a plug's readings keep their order.
+            time = max(last, _time(new, event.moment.utc))
+            self._times[name] = time
+            writer.count(name, old, new, last, time)
 
     def meters_started(self, event: MetersStarted) -> None:
         """Record the sessions that the previous run published, but may not have written any more."""
@@ -48,6 +55,18 @@ class Recorder(Listener):
             plug, state = Plug(station.uuid, uuid), event.state.plugs.get(uuid)
             writer.name(plug, station.title, station.plug_title(uuid, state.label if state else None))
             writer.put((SessionRecord(plug, session, is_restored=True),))
+
+
+def _last_time(event: PollCompleted, old: Meter, new: Meter) -> datetime:
+    """Return the time of the last measurement before a poll; if it is not known, that of this one."""
+    if old.counted is None:
+        return _time(new, event.moment.utc)
+    seconds = event.moment.monotonic - event.old.confirmed_at
+    return _time(old, event.moment.utc - timedelta(seconds=seconds))
+
+
+def _time(meter: Meter, arrived: datetime) -> datetime:
+    return reading_time(meter.counted.time if meter.counted else None, arrived)
 
 
 def _has_changed(old: Meter, new: Meter) -> bool:

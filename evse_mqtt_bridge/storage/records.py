@@ -3,6 +3,9 @@
 An hourly reading is the meter at the end of an hour, as a utility reads it: the energy of an hour is the difference of
 two readings. So writing a reading twice changes nothing, and an hour without energy needs no reading. The reading of
 the current hour is written again and again until the hour ends.
+
+The reading is the meter after the last measurement that arrived before the end of the hour, without interpolation:
+programs that record the topics cut the hours at the last message, and have the same energy in each hour.
 """
 
 from collections.abc import Iterator
@@ -19,15 +22,20 @@ __all__ = [
     "Record",
     "SessionRecord",
     "current_reading",
+    "end_of_hour",
     "first_reading",
     "has_counted",
+    "reading_time",
     "records",
     "start_of_hour",
 ]
 
 _HOUR = timedelta(hours=1)
 _MOST_HOURS = 48
-"""Maximum number of interpolated readings of one span: a year without measurements must not create thousands."""
+"""Maximum number of hours to which a gap is attributed: a year without measurements must not create thousands."""
+
+_LARGEST_DELAY = timedelta(minutes=2)
+"""Maximum difference between a measurement and its arrival; a larger one means that this machine's clock is not set."""
 
 
 class Plug(NamedTuple):
@@ -86,20 +94,22 @@ class MeterRecord(NamedTuple):
 Record = SessionRecord | ReadingRecord | MeterRecord
 
 
-def records(plug: Plug, old: Meter, new: Meter) -> Iterator[Record]:
+def records(plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> Iterator[Record]:
     """Yield the records that follow from a measurement; none if the plug is not in use.
 
     Args:
         plug: The plug.
         old: Its meter before the measurement.
         new: Its meter after it.
+        before: The time of the last measurement that changed the meter, see `reading_time`.
+        time: The time of this measurement; not earlier than `before`.
     """
     has_ended = new.last_session is not None and new.last_session is not old.last_session
     is_counting = has_counted(old, new)
     if has_ended and new.last_session is not None:
         yield SessionRecord(plug, new.last_session)
     if is_counting:
-        yield from _readings(plug, old, new)
+        yield from _readings(plug, old, new, before, time)
     if is_counting or has_ended or new.session is not old.session:
         yield MeterRecord(plug, new)
 
@@ -109,23 +119,30 @@ def has_counted(old: Meter, new: Meter) -> bool:
     return new.charged != old.charged or new.discharged != old.discharged or new.gap != old.gap
 
 
-def current_reading(plug: Plug, meter: Meter) -> ReadingRecord | None:
-    """Return the reading of the hour of the last measurement, as far as it is counted; `None` before any."""
-    if meter.counted is None or meter.counted.time is None:
-        return None
-    hour = start_of_hour(meter.counted.time) + _HOUR
-    return ReadingRecord(plug, hour, meter.charged, meter.discharged, meter.gap)
+def reading_time(measured: datetime | None, arrived: datetime) -> datetime:
+    """Return the time of a measurement for the readings: that of its arrival.
+
+    If this machine's clock is not set yet, the time of the measurement decides, so that no reading gets into another
+    hour.
+
+    Args:
+        measured: The vendor's time of the measurement; `None`: not known.
+        arrived: When the measurement arrived, by this machine's clock.
+    """
+    return arrived if measured is None or abs(arrived - measured) <= _LARGEST_DELAY else measured
 
 
-def first_reading(plug: Plug, meter: Meter) -> ReadingRecord | None:
-    """Return the reading from which the first energy after a start is counted; `None` before any measurement.
+def current_reading(plug: Plug, meter: Meter, time: datetime) -> ReadingRecord:
+    """Return the reading of the hour of the last measurement, which is at `time`, as far as it is counted."""
+    return ReadingRecord(plug, end_of_hour(time), meter.charged, meter.discharged, meter.gap)
+
+
+def first_reading(plug: Plug, meter: Meter, time: datetime) -> ReadingRecord:
+    """Return the reading from which the first energy after a start is counted; the last measurement is at `time`.
 
     Without it, the whole meter would be the energy of one hour in an empty history.
     """
-    if meter.counted is None or meter.counted.time is None:
-        return None
-    hour = start_of_hour(meter.counted.time)
-    return ReadingRecord(plug, hour, meter.charged, meter.discharged, meter.gap, is_first=True)
+    return ReadingRecord(plug, start_of_hour(time), meter.charged, meter.discharged, meter.gap, is_first=True)
 
 
 def start_of_hour(time: datetime) -> datetime:
@@ -133,17 +150,26 @@ def start_of_hour(time: datetime) -> datetime:
     return time.replace(minute=0, second=0, microsecond=0)
 
 
-def _readings(plug: Plug, old: Meter, new: Meter) -> Iterator[ReadingRecord]:
-    """Yield the interpolated readings at the ends of the hours between two measurements, and the latest reading."""
-    before, after = (meter.counted.time if meter.counted else None for meter in (old, new))
-    if before is None or after is None:
-        return
-    hour = max(start_of_hour(before) + _HOUR, start_of_hour(after) - _MOST_HOURS * _HOUR)
-    while hour <= after:
-        share = (hour - before) / (after - before)
-        charged = old.charged + (new.charged - old.charged) * share
-        discharged = old.discharged + (new.discharged - old.discharged) * share
-        gap = old.gap + (new.gap - old.gap) * share
-        yield ReadingRecord(plug, hour, charged, discharged, gap)
-        hour += _HOUR
-    yield ReadingRecord(plug, hour, new.charged, new.discharged, new.gap)
+def end_of_hour(time: datetime) -> datetime:
+    """Return the end of the hour of a time; a full hour belongs to the hour that it begins."""
+    return start_of_hour(time) + _HOUR
+
+
+def _readings(plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> Iterator[ReadingRecord]:
+    """Yield the readings of the hours that ended between two measurements, and the latest reading.
+
+    The energy counts in the hour of the second measurement. A gap ends with it, and counts in its own hours.
+    """
+    hour, last = end_of_hour(before), end_of_hour(time)
+    if hour < last:
+        yield ReadingRecord(plug, hour, old.charged, old.discharged, _gap_until(hour, old, new, time))
+        hour = max(hour + _HOUR, end_of_hour(time - timedelta(seconds=new.gap - old.gap)), last - _MOST_HOURS * _HOUR)
+        while hour < last:
+            yield ReadingRecord(plug, hour, old.charged, old.discharged, _gap_until(hour, old, new, time))
+            hour += _HOUR
+    yield ReadingRecord(plug, last, new.charged, new.discharged, new.gap)
+
+
+def _gap_until(hour: datetime, old: Meter, new: Meter, time: datetime) -> float:
+    """Return the gap until an hour, if a gap of `new` ends at `time`."""
+    return max(old.gap, new.gap - (time - hour).total_seconds())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from evse_mqtt_bridge.domain.meter import Meter
@@ -16,8 +17,8 @@ class RecordSink(Protocol):
     def put(self, records: Iterable[Record]) -> None:
         """Add records to write."""
 
-    def count(self, plug: Plug, old: Meter, new: Meter) -> None:
-        """Add what a meter counted with a measurement."""
+    def count(self, plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> None:
+        """Add what a meter counted with a measurement; see `Spans.add`."""
 
     def name(self, plug: Plug, station_name: str, plug_name: str) -> None:
         """Set the display names of a plug, for reports."""

@@ -103,10 +103,10 @@ class HistoryWriter:
                 self._backlog.put(record)
             self._count_backlog()
 
-    def count(self, plug: Plug, old: Meter, new: Meter) -> None:
-        """Add what a meter counted with a measurement. Returns at once."""
+    def count(self, plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> None:
+        """Add what a meter counted with a measurement; see `Spans.add`. Returns at once."""
         with self._changed:
-            for record in self._spans.add(plug, old, new):
+            for record in self._spans.add(plug, old, new, before, time):
                 self._backlog.put(record)
 
     def read_meters(self, stations: Collection[str], on_read: Callable[[dict[Plug, Meter]], object]) -> None:

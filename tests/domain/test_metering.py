@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from evse_mqtt_bridge.domain.availability import Rules, advance
-from evse_mqtt_bridge.domain.metering import ENERGY_PAUSE
+from evse_mqtt_bridge.domain.availability import Moment, Rules, advance
+from evse_mqtt_bridge.domain.meter import Meter, published_meter
+from evse_mqtt_bridge.domain.metering import ENERGY_PAUSE, is_last_of_hour
 from evse_mqtt_bridge.domain.model import StationState
 from tests.harness.samples import NOW, at, plug_reading, reading
 
@@ -41,3 +42,41 @@ def test_energy_is_published_by_step_and_by_pause(power: float, interval: float,
 
 def test_plug_without_power_is_not_published_between_heartbeats() -> None:
     assert _publications(0.0, 10.0, 500.0) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "interval", "expected"),
+    [
+        (3585.0, 10.0, True),
+        (3584.9, 10.0, False),
+        (3594.0, 1.0, True),
+        (3593.9, 1.0, False),
+        (3555.0, 30.0, True),
+        (3554.9, 30.0, False),
+        (0.0, 30.0, False),
+        (0.0, 3600.0, True),
+    ],
+)
+def test_poll_is_last_of_hour_with_half_an_interval(second: float, interval: float, expected: bool) -> None:
+    utc = NOW.replace(minute=0, second=0) + timedelta(seconds=second)
+    meter = Meter(charged=100.0)
+    assert is_last_of_hour(published_meter(Meter(charged=99.0)), meter, utc, interval) is expected
+    assert is_last_of_hour(published_meter(meter), meter, utc, interval) is False
+    assert is_last_of_hour(published_meter(meter), meter._replace(gap=30.0), utc, interval) is expected
+    assert is_last_of_hour(None, Meter(), utc, interval) is False
+    assert is_last_of_hour(None, None, utc, interval) is False
+
+
+@pytest.mark.parametrize("interval", [1.0, 10.0, 30.0])
+def test_last_poll_of_an_hour_publishes_the_meter(interval: float) -> None:
+    hour = NOW.replace(minute=0, second=0) + timedelta(hours=1)
+    state, measured, at_seconds = StationState(), plug_reading(), -300.0
+    while at_seconds < 0:
+        measured = plug_reading(power=2000.0, time=hour + timedelta(seconds=at_seconds - 2))
+        moment = Moment(5000.0 + at_seconds, hour + timedelta(seconds=at_seconds))
+        state = advance(state, reading(measured), _RULES, moment, 90.0, interval)
+        at_seconds += interval
+    plug = state.plugs["p1"]
+    assert plug.meter is not None
+    assert plug.last_published_meter == published_meter(plug.meter)
+    assert plug.last_published_time == measured.time

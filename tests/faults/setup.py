@@ -22,6 +22,7 @@ __all__ = [
     "assert_cadence",
     "broker_cloud_observer",
     "configure",
+    "jumping_clock",
     "log_entries",
     "measurements",
     "name_of",
@@ -124,6 +125,40 @@ def running_bridge(
     assert "error in the event loop" not in bridge.stderr_text
     if is_json:
         assert log_entries(bridge)
+
+
+def jumping_clock(folder: Path) -> tuple[dict[str, str], Path]:
+    """Return the environment of a bridge whose clock jumps, and the file with the jump."""
+    site, jump = folder / "site", folder / "jump"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(_JUMPING_CLOCK)
+    jump.write_text("0")
+    return {"PYTHONPATH": f"{site}:{Path(__file__).parents[2]}", "CLOCK_JUMP": str(jump)}, jump
+
+
+_JUMPING_CLOCK = """
+import datetime, os, pathlib, time
+
+_jump = pathlib.Path(os.environ["CLOCK_JUMP"])
+_real_time = time.time
+
+def _now():
+    return _real_time() + float(_jump.read_text() or 0)
+
+class _Datetime(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(_now(), tz)
+
+    @classmethod
+    def utcnow(cls):
+        return cls.fromtimestamp(_now(), datetime.timezone.utc).replace(tzinfo=None)
+
+time.time = _now
+time.time_ns = lambda: int(_now() * 1e9)
+datetime.datetime = _Datetime
+"""
+"""A sitecustomize module that shifts the wall clock by the number of seconds in a file, but not the monotonic clock."""
 
 
 _LOOKUPS = """

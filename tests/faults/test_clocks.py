@@ -15,6 +15,7 @@ from tests.faults.setup import (
     assert_cadence,
     broker_cloud_observer,
     configure,
+    jumping_clock,
     log_entries,
     running_bridge,
     station_answer,
@@ -25,34 +26,10 @@ from tests.faults.setup import (
 )
 from tests.harness.net import HOST, free_port
 
-_JUMPING_CLOCK = """
-import datetime, os, pathlib, time
-
-_jump = pathlib.Path(os.environ["CLOCK_JUMP"])
-_real_time = time.time
-
-def _now():
-    return _real_time() + float(_jump.read_text() or 0)
-
-class _Datetime(datetime.datetime):
-    @classmethod
-    def now(cls, tz=None):
-        return cls.fromtimestamp(_now(), tz)
-
-    @classmethod
-    def utcnow(cls):
-        return cls.fromtimestamp(_now(), datetime.timezone.utc).replace(tzinfo=None)
-
-time.time = _now
-time.time_ns = lambda: int(_now() * 1e9)
-datetime.datetime = _Datetime
-"""
-"""A sitecustomize module that shifts the wall clock by the number of seconds in a file, but not the monotonic clock."""
-
 
 def _jumps(folder: Path) -> str:
     """Move the clock forward by two hours and back, in a zone with daylight saving time."""
-    env, jump = _jumping_clock(folder)
+    env, jump = jumping_clock(folder)
     env["TZ"] = "America/New_York"
     with broker_cloud_observer(folder) as (broker, cloud, observer):
         # Half past one in the night in which clocks are set back in this zone, so that the hour occurs twice.
@@ -87,7 +64,7 @@ def test_clock_jump_does_not_affect_the_poll_cadence(tmp_path: Path, report_row:
 
 def _starts_in_1970(folder: Path) -> str:
     """Start on a machine without a battery for its clock; a time server sets it after the first polls."""
-    env, jump = _jumping_clock(folder)
+    env, jump = jumping_clock(folder)
     jump.write_text(str(300 - time.time()))
     port = free_port()
     with broker_cloud_observer(folder) as (broker, cloud, observer):
@@ -129,15 +106,6 @@ def test_clock_set_after_the_start_corrects_all_times(tmp_path: Path, report_row
 
 def _snapshot(port: int) -> Any:  # noqa: ANN401  # JSON
     return httpx.get(f"http://{HOST}:{port}/api/picture", trust_env=False).json()
-
-
-def _jumping_clock(folder: Path) -> tuple[dict[str, str], Path]:
-    """Return the environment of a bridge whose clock jumps, and the file with the jump."""
-    site, jump = folder / "site", folder / "jump"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(_JUMPING_CLOCK)
-    jump.write_text("0")
-    return {"PYTHONPATH": f"{site}:{Path(__file__).parents[2]}", "CLOCK_JUMP": str(jump)}, jump
 
 
 def _seconds_ago(stamp: str) -> float:

@@ -3,17 +3,21 @@
 import json
 import signal
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from evse_mqtt_bridge.storage.database import Database
+from evse_mqtt_bridge.storage.tables import READINGS
 from tests.faults.setup import (
     PLUG,
     configure,
+    jumping_clock,
     log_entries,
     running_bridge,
     station_answer,
@@ -34,16 +38,18 @@ class _Charger:
     Attributes:
         status: The status that it reports.
         power: The power while it charges, in W; 72 kW are 20 Wh per second.
+        ahead: Seconds by which its clock is ahead.
     """
 
     def __init__(self) -> None:
         self.status = "idle"
         self.power = 72_000.0
+        self.ahead = 0.0
         self.measured: list[tuple[float, float]] = []
         """Time in seconds and power of each measurement."""
 
     def __call__(self, _request: Request) -> list[Any]:
-        now = time.time()
+        now = time.time() + self.ahead
         power = self.power if self.status == "charging" else 0.0
         self.measured.append((now, power))
         moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -241,3 +247,32 @@ def test_unusable_history_is_logged_and_disturbs_nothing(
         assert bridge.wait() == 0
     [entry] = log_entries(bridge, "history_failed", level="warning")
     assert "file/history.sqlite" in entry["detail"]
+
+
+def test_hour_of_the_history_has_its_last_message(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    """Programs that record the topics cut the hours at the last message before their end."""
+    env, jump = jumping_clock(tmp_path)
+    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/history.sqlite"}
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 3600}, history=history)
+    with running_bridge(config, env=env) as bridge:
+        observer.wait_for(_PREFIX + "status", "idle")
+        polls = len(cloud.wait_for_requests(len(cloud.requests) + 2))
+        # The hour ends in the middle between two polls, before a step of energy is published.
+        charger.ahead = 3600 - (charger.measured[-1][0] + 12.5) % 3600
+        jump.write_text(str(charger.ahead))
+        end = datetime.fromtimestamp(charger.measured[-1][0] + charger.ahead + 12.5, UTC)
+        charger.status = "charging"
+        cloud.wait_for_requests(polls + 16)
+        bridge.stop()
+    observer.sync()
+    states = [json.loads(payload) for payload in observer.payloads(_PREFIX + "state")]
+    counted = [state for state in states if state["energy_time"] and datetime.fromisoformat(state["energy_time"]) < end]
+    database = Database(f"sqlite:///{tmp_path}/history.sqlite")
+    with database.engine.connect() as connection:
+        charged = {row[0]: row[1] for row in connection.execute(select(READINGS.c.hour, READINGS.c.charged))}
+    database.close()
+    assert charged[end] > 100
+    assert counted[-1]["energy"] == pytest.approx(charged[end] / 1000, abs=0.001)
+    assert charged[end + timedelta(hours=1)] > charged[end]

@@ -28,15 +28,15 @@ def _session(hours: float, charged: float = 1000.0) -> Session:
 
 def _charged(plug: Plug, minutes: int, power: float = 6000.0) -> list[Record]:
     """Return the records of a plug that charges from _BEGAN on, polled every 30 s."""
-    meter = Meter()
+    meter, before = Meter(), _BEGAN
     found: list[Record] = []
     for step in range(2 * minutes + 1):
         time = _BEGAN + timedelta(seconds=30 * step)
         new = count(meter, PlugReading(plug.uuid, status="charging", power=power, time=time), 90)
-        if step == 0 and (first := first_reading(plug, new)):
-            found.append(first)
-        found += records(plug, meter, new)
-        meter = new
+        if step == 0:
+            found.append(first_reading(plug, new, time))
+        found += records(plug, meter, new, before, time)
+        meter, before = new, time
     return found
 
 
@@ -91,7 +91,7 @@ def test_energy_is_cut_at_local_midnight(url: str) -> None:
     database.write(_charged(_PLUG, 130), _NAMES)  # 21:50 to 24:00 UTC; midnight in Berlin is 23:00 UTC
     days = energy(database, Selection(), Grouping.DAY, _BERLIN)
     assert [row.period for row in days] == ["2026-03-28", "2026-03-29"]
-    assert [row.charged for row in days] == pytest.approx([7000, 6000])
+    assert [row.charged for row in days] == pytest.approx([6950, 6050]), "a measurement at midnight is of the next day"
     [month] = energy(database, Selection(), Grouping.MONTH, _BERLIN)
     assert month.period == "2026-03"
     assert month.charged == pytest.approx(13_000)
@@ -118,9 +118,8 @@ def test_first_reading_of_a_running_meter_counts_nothing(url: str) -> None:
     time = _BEGAN
     old = Meter(charged=5e6, counted=PlugReading("p1", status="charging", power=6000.0, time=time))
     new = count(old, PlugReading("p1", status="charging", power=6000.0, time=time + timedelta(seconds=30)), 90)
-    first = first_reading(_PLUG, old)
-    assert first is not None
-    database.write([first, *records(_PLUG, old, new)], {})
+    written = records(_PLUG, old, new, time, time + timedelta(seconds=30))
+    database.write([first_reading(_PLUG, old, time), *written], {})
     assert energy(database, Selection(), Grouping.MONTH, _BERLIN)[0].charged == pytest.approx(50)
     database.close()
 
@@ -128,10 +127,10 @@ def test_first_reading_of_a_running_meter_counts_nothing(url: str) -> None:
 def test_new_cycle_of_a_meter_counts_from_zero(url: str) -> None:
     database = Database(url)
     database.write(_charged(_PLUG, 130), {})
-    reading = PlugReading("p1", status="charging", power=6000.0, time=_BEGAN + timedelta(hours=5))
-    old = Meter(counted=reading)
-    later = PlugReading("p1", status="charging", power=6000.0, time=_BEGAN + timedelta(hours=5, seconds=60))
-    database.write(records(_PLUG, old, count(old, later, 90)), {})
+    began, ended = _BEGAN + timedelta(hours=5), _BEGAN + timedelta(hours=5, seconds=60)
+    old = Meter(counted=PlugReading("p1", status="charging", power=6000.0, time=began))
+    later = PlugReading("p1", status="charging", power=6000.0, time=ended)
+    database.write(records(_PLUG, old, count(old, later, 90), began, ended), {})
     assert sum(row.charged for row in energy(database, Selection(), Grouping.DAY, _BERLIN)) == pytest.approx(13_100)
     database.close()
 

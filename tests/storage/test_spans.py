@@ -23,8 +23,16 @@ _STEPS = st.tuples(
 
 
 def _meter(minutes: float, charged: float) -> Meter:
-    reading = PlugReading("p1", status="charging", power=6000.0, time=_BEGAN + timedelta(minutes=minutes))
-    return Meter(charged, counted=reading)
+    return Meter(charged, counted=PlugReading("p1", status="charging", power=6000.0, time=_at(minutes)))
+
+
+def _at(minutes: float) -> datetime:
+    return _BEGAN + timedelta(minutes=minutes)
+
+
+def _add(spans: Spans, old: tuple[float, float], new: tuple[float, float], plug: Plug = _PLUG) -> list[Record]:
+    """Add what a meter counted between two pairs of minutes and energy."""
+    return spans.add(plug, _meter(*old), _meter(*new), _at(old[0]), _at(new[0]))
 
 
 def _rows(written: Iterable[Record]) -> set[Record]:
@@ -37,15 +45,16 @@ def _rows(written: Iterable[Record]) -> set[Record]:
 
 @given(st.lists(_STEPS, max_size=30))
 def test_spans_write_the_same_rows_as_measurements(steps: list[tuple[float, float, str, bool]]) -> None:
-    spans, meter, time = Spans(), Meter(), _BEGAN
+    spans, meter, time, before = Spans(), Meter(), _BEGAN, _BEGAN
     each: list[Record] = []
     together: list[Record] = []
     for seconds, power, status, is_written in steps:
         time += timedelta(seconds=seconds)
         new = count(meter, PlugReading("p1", status=status, power=power, time=time), 90.0)
-        if found := list(records(_PLUG, meter, new)):
+        if found := list(records(_PLUG, meter, new, before, time)):
             each += found
-            together += spans.add(_PLUG, meter, new)
+            together += spans.add(_PLUG, meter, new, before, time)
+            before = time
         if is_written:
             together += spans.remove(None).records()
         meter = new
@@ -55,8 +64,8 @@ def test_spans_write_the_same_rows_as_measurements(steps: list[tuple[float, floa
 
 def test_span_is_one_record_of_each_kind_per_plug() -> None:
     spans = Spans()
-    assert spans.add(_PLUG, _meter(1, 0.0), _meter(2, 100.0)) == []
-    assert spans.add(_PLUG, _meter(2, 100.0), _meter(3, 200.0)) == []
+    assert _add(spans, (1, 0.0), (2, 100.0)) == []
+    assert _add(spans, (2, 100.0), (3, 200.0)) == []
     removed = spans.remove(None)
     hour = datetime(2026, 3, 29, 0, tzinfo=UTC)
     last = _meter(3, 200.0)
@@ -66,16 +75,17 @@ def test_span_is_one_record_of_each_kind_per_plug() -> None:
 
 def test_end_of_an_hour_is_due_at_once() -> None:
     spans = Spans()
-    assert spans.add(_PLUG, _meter(0, 0.0), _meter(0.5, 50.0)) == []
-    due = spans.add(_PLUG, _meter(0.5, 50.0), _meter(1.5, 150.0))
-    assert ReadingRecord(_PLUG, datetime(2026, 3, 28, 23, tzinfo=UTC), 100.0, 0.0, 0.0) in due
+    assert _add(spans, (0, 0.0), (0.5, 50.0)) == []
+    due = _add(spans, (0.5, 50.0), (1.5, 150.0))
+    assert ReadingRecord(_PLUG, datetime(2026, 3, 28, 23, tzinfo=UTC), 50.0, 0.0, 0.0) in due
+    assert ReadingRecord(_PLUG, datetime(2026, 3, 29, 0, tzinfo=UTC), 150.0, 0.0, 0.0) in due
     assert len(spans) == 0
 
 
 def test_oldest_spans_are_removed_first() -> None:
     spans, plugs = Spans(), [Plug("station", f"p{number}") for number in range(3)]
     for plug in plugs:
-        spans.add(plug, _meter(1, 0.0), _meter(2, 100.0))
-    spans.add(plugs[0], _meter(2, 100.0), _meter(3, 200.0))
+        _add(spans, (1, 0.0), (2, 100.0), plug)
+    _add(spans, (2, 100.0), (3, 200.0), plugs[0])
     assert {record.plug for record in spans.remove(2).records()} == set(plugs[:2])
     assert {record.plug for record in spans.remove(2).records()} == set(plugs[2:])

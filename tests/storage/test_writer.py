@@ -90,10 +90,11 @@ def test_what_meters_counted_is_written_in_parts(url: str, reports: _Reports, mo
     writer = _writer(url, reports)
     began = PlugReading("p1", status="charging", power=7000.0, time=_BEGAN)
     old = Meter(counted=began)
-    new = Meter(100.0, counted=replace(began, time=_BEGAN + timedelta(minutes=1)))
+    ended = _BEGAN + timedelta(minutes=1)
+    new = Meter(100.0, counted=replace(began, time=ended))
     plugs = [Plug("station", f"p{number}") for number in range(3)]
     for plug in plugs:
-        writer.count(plug, old, new)
+        writer.count(plug, old, new, _BEGAN, ended)
     writer.put([_session(0), _session(1)])
     _wait_until(lambda: not writer.counts.waiting and writer.counts.written >= 8)
     assert writer.close(_LIMIT)

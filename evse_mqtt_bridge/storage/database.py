@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, select
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, exists, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -146,7 +146,8 @@ class Database:
         try:
             with self.engine.begin() as connection:
                 ids = self._plug_ids(connection, {record.plug for record in records}, names)
-                for table, rows in _additional_rows(records, ids).items():
+                known = _plugs_with_readings(connection, records, ids)
+                for table, rows in _additional_rows(records, ids, known).items():
                     connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
                 for table, rows in _rows(records, ids).items():
                     _upsert(connection, table, rows)
@@ -271,14 +272,33 @@ def _check(connection: Connection) -> None:
             raise _DamagedError(f"the integrity check found: {result}")
 
 
-def _additional_rows(records: Sequence[Record], ids: Mapping[Plug, int]) -> dict[Table, list[dict[str, object]]]:
-    """Return the rows that are only written if the table has none with the same key."""
+def _plugs_with_readings(connection: Connection, records: Iterable[Record], ids: Mapping[Plug, int]) -> set[int]:
+    """Return the ids of the plugs with a first reading that have readings already."""
+    numbers = sorted({ids[record.plug] for record in records if isinstance(record, ReadingRecord) and record.is_first})
+    found: set[int] = set()
+    for start in range(0, len(numbers), _ROWS):
+        some = PLUGS.c.id.in_(numbers[start : start + _ROWS])
+        query = select(PLUGS.c.id).where(some, exists().where(READINGS.c.plug == PLUGS.c.id))
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def _additional_rows(
+    records: Sequence[Record], ids: Mapping[Plug, int], known: Container[int]
+) -> dict[Table, list[dict[str, object]]]:
+    """Return the rows that are only written if the table has none with the same key, or no reading of the plug.
+
+    Args:
+        records: The records.
+        ids: The ids of their plugs.
+        known: The ids of the plugs that have readings already.
+    """
     rows: dict[Table, list[dict[str, object]]] = {SESSIONS: [], READINGS: []}
     for record in records:
         match record:
             case SessionRecord(is_restored=True):
                 rows[SESSIONS].append(_session_row(record, ids))
-            case ReadingRecord(is_first=True):
+            case ReadingRecord(is_first=True) if ids[record.plug] not in known:
                 rows[READINGS].append(_reading_row(record, ids))
     return {table: some for table, some in rows.items() if some}
 

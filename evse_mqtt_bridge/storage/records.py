@@ -73,7 +73,7 @@ class ReadingRecord(NamedTuple):
         charged: Energy into vehicles since the start of the cycle, in Wh.
         discharged: Energy out of vehicles since the start of the cycle, in Wh.
         gap: Seconds for which the energy is unknown, since the start of the cycle.
-        is_first: Whether it is only written if the history has no reading of this hour.
+        is_first: Whether it is only written if the history has no reading of this plug.
     """
 
     plug: Plug
@@ -140,7 +140,8 @@ def current_reading(plug: Plug, meter: Meter, time: datetime) -> ReadingRecord:
 def first_reading(plug: Plug, meter: Meter, time: datetime) -> ReadingRecord:
     """Return the reading from which the first energy after a start is counted; the last measurement is at `time`.
 
-    Without it, the whole meter would be the energy of one hour in an empty history.
+    Without it, the whole meter would be the energy of one hour in an empty history. If the history has readings, the
+    energy counts from the last one: this reading would move what was counted before a restart to the hour before.
     """
     return ReadingRecord(plug, start_of_hour(time), meter.charged, meter.discharged, meter.gap, is_first=True)
 

@@ -12,7 +12,7 @@ from evse_mqtt_bridge.domain.model import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.storage.database import CorruptDatabaseError, Database, DatabaseError, set_aside
 from evse_mqtt_bridge.storage.queries import Selection, energy, sessions
-from evse_mqtt_bridge.storage.records import Plug, Record, SessionRecord, first_reading, records
+from evse_mqtt_bridge.storage.records import Plug, ReadingRecord, Record, SessionRecord, first_reading, records
 from evse_mqtt_bridge.storage.report_request import Grouping
 
 _PLUG, _OTHER = Plug("station", "p1"), Plug("station", "p2")
@@ -121,6 +121,20 @@ def test_first_reading_of_a_running_meter_counts_nothing(url: str) -> None:
     written = records(_PLUG, old, new, time, time + timedelta(seconds=30))
     database.write([first_reading(_PLUG, old, time), *written], {})
     assert energy(database, Selection(), Grouping.MONTH, _BERLIN)[0].charged == pytest.approx(50)
+    database.close()
+
+
+def test_restart_moves_no_energy_to_the_hour_before(url: str) -> None:
+    """The plug charged before the restart, after an hour without energy, which has no reading."""
+    database = Database(url)
+    hour, time = _BEGAN.replace(hour=22, minute=0), _BEGAN.replace(hour=23, minute=30)
+    database.write([ReadingRecord(_PLUG, hour, 1000.0, 0.0, 0.0)], {})
+    database.write([ReadingRecord(_PLUG, hour + timedelta(hours=2), 3000.0, 0.0, 0.0)], {})
+    restored = Meter(charged=3000.0, counted=PlugReading("p1", status="charging", power=6000.0, time=time))
+    database.write([first_reading(_PLUG, restored, time)], {})
+    for since, expected in ((hour, 0.0), (hour + timedelta(hours=1), 2000.0)):
+        rows = energy(database, Selection(since, since + timedelta(hours=1)), Grouping.PLUG, _BERLIN)
+        assert sum(row.charged for row in rows) == expected
     database.close()
 
 

@@ -24,14 +24,30 @@ _LOCATIONS = (PlainLocation(_TOPICS), DiscoveryLocation("homeassistant", "entity
 
 
 class Bridge(Client):
-    """`evse-mqtt-bridge run` for the stations with these numbers; see `Client` for the other arguments."""
+    """`evse-mqtt-bridge run` for the stations with these numbers; see `Client` for the other arguments.
 
-    def __init__(
-        self, rig: Rig, settings: Settings, stations: range, *, tree: Path = ROOT, is_counted: bool = False
+    Args:
+        rig: See `Client`.
+        settings: The settings of the bridge.
+        stations: The numbers of the stations.
+        tree: See `Client`.
+        is_counted: See `Client`.
+        module: The module that is run as the command.
+    """
+
+    def __init__(  # noqa: PLR0913  # most have a default
+        self,
+        rig: Rig,
+        settings: Settings,
+        stations: range,
+        *,
+        tree: Path = ROOT,
+        is_counted: bool = False,
+        module: str = "evse_mqtt_bridge",
     ) -> None:
         self._settings = settings
         config = rig.write_config(settings, stations)
-        command: list[str | Path] = [sys.executable, "-m", "evse_mqtt_bridge", "run", "--config", config]
+        command: list[str | Path] = [sys.executable, "-m", module, "run", "--config", config]
         super().__init__(rig, command, environment_of(tree, rig), tree=tree, is_counted=is_counted)
 
     def reload(self, stations: range) -> None:

@@ -1,7 +1,7 @@
 """The cost of counting energy: a bridge with meters against one whose meters have not started, and the writer.
 
-The meters of a bridge do not start while its history does not answer and the broker has no record of them. That is the
-bridge without meters; everything else is the same.
+The meters of a bridge do not start while its history does not answer and the broker has no record of them. The bridge
+without meters (without_meters.py) counts nothing meanwhile; everything else is the same.
 """
 
 import time
@@ -59,29 +59,30 @@ def metering(effort: Effort) -> Iterator[Table]:
 
 def _figures(effort: Effort, name: str, *, is_first: bool) -> dict[str, float]:
     history = "" if name == _WITH else f"postgresql+psycopg://bridge@127.0.0.1:{free_port()}/none"
+    module = "evse_mqtt_bridge" if name == _WITH else "benchmarks.without_meters"
     settings = Settings(interval=_INTERVAL, discovery=False, history=history)
     figures: dict[str, float] = {}
     if is_first and not missing_reason():
         with Rig(changing=0.1) as rig:
-            count = _instructions(rig, settings, effort)
+            count = _instructions(rig, settings, effort, module)
         figures[f"1000 instructions per poll, {_COUNTED_STATIONS / _INTERVAL:g} polls/s"] = count / 1000
-    with Rig(changing=0.1) as rig, Bridge(rig, settings, range(effort.paced_stations)) as bridge:
+    with Rig(changing=0.1) as rig, Bridge(rig, settings, range(effort.paced_stations), module=module) as bridge:
         _wait(rig, bridge, effort.paced_stations)
         measured = bridge.figures(effort.paced_seconds)
     figures[f"CPU us per poll, {effort.paced_stations / _INTERVAL:g} polls/s"] = measured.cpu_per_poll * 1000
     if is_first:
-        figures |= _memory(replace(settings, interval=_MEMORY_INTERVAL), effort.sizes[-1])
+        figures |= _memory(replace(settings, interval=_MEMORY_INTERVAL), effort.sizes[-1], module)
     return figures
 
 
-def _memory(settings: Settings, stations: int) -> dict[str, float]:
-    with Rig(changing=0.1) as rig, Bridge(rig, settings, range(stations)) as bridge:
+def _memory(settings: Settings, stations: int, module: str) -> dict[str, float]:
+    with Rig(changing=0.1) as rig, Bridge(rig, settings, range(stations), module=module) as bridge:
         _wait(rig, bridge, stations)
         return {f"RSS KB per station, {stations:,} stations": bridge.usage.memory / 1024 / stations}
 
 
-def _instructions(rig: Rig, settings: Settings, effort: Effort) -> float:
-    with Bridge(rig, settings, range(_COUNTED_STATIONS), is_counted=True) as bridge:
+def _instructions(rig: Rig, settings: Settings, effort: Effort, module: str) -> float:
+    with Bridge(rig, settings, range(_COUNTED_STATIONS), is_counted=True, module=module) as bridge:
         _wait(rig, bridge, _COUNTED_STATIONS)
         return bridge.instructions_per_poll(2 * effort.counted_seconds)
 

@@ -4,13 +4,14 @@ Each event leads to one call per listener, in the order of the tuple of listener
 overrides the methods that it needs. It must not raise, must not block, and should not keep events.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from typing import Any
 
 from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.support.value_class import value_class
@@ -434,14 +435,17 @@ class MetersStarted:
     Attributes:
         station: The station.
         state: Its state.
-        unrecorded: Sessions of the previous run that the history may lack, by plug uuid.
+        unrecorded: Sessions of the previous run, and of the wait, that the history may lack, by plug uuid.
         at_zero: Number of meters that started at 0, because no record was found.
+        counted: The meters that counted while they waited, by plug uuid: each as it was after the first measurement,
+            and now.
     """
 
     station: Station
     state: StationState
-    unrecorded: Mapping[str, Session]
+    unrecorded: Mapping[str, Sequence[Session]]
     at_zero: int
+    counted: Mapping[str, tuple[Meter, Meter]] = field(default_factory=dict)
 
 
 class Listener:

@@ -188,12 +188,12 @@ def joined(first: Record, second: Record) -> Record:
     return {**first, **second, **{uuid: larger(first[uuid], second[uuid]) for uuid in both}}
 
 
-def unrecorded_sessions(record: Record, other: Record) -> dict[str, Session]:
+def unrecorded_sessions(record: Record, other: Record) -> dict[str, tuple[Session, ...]]:
     """Return the last sessions of a record that another one lacks, by plug uuid."""
-    found: dict[str, Session] = {}
+    found: dict[str, tuple[Session, ...]] = {}
     for uuid, meter in record.items():
         last, known = meter.last_session, other.get(uuid)
         known_last = known.last_session if known else None
         if last is not None and (known_last is None or known_last.started != last.started):
-            found[uuid] = last
+            found[uuid] = (last,)
     return found

@@ -1,12 +1,12 @@
 """The meters of the plugs of a station: when they count, and how they continue those of a previous run."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter, count, interrupt, larger, published_meter
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, StationState
-from evse_mqtt_bridge.domain.sessions import SessionChange, session_changes
+from evse_mqtt_bridge.domain.sessions import Session, SessionChange, session_changes
 
 __all__ = [
     "ENERGY_PAUSE",
@@ -119,14 +119,20 @@ def meters_of(state: StationState) -> dict[str, Meter]:
     return {uuid: meter for uuid, meter in meters.items() if meter is not None and meter.counted is not None}
 
 
-def changes_of_sessions(old: Mapping[str, Meter], new: Mapping[str, Meter]) -> dict[str, tuple[SessionChange, ...]]:
-    """Return what happened to the sessions of the plugs that are in both records, by plug uuid."""
-    both = {uuid: (old[uuid], meter) for uuid, meter in new.items() if uuid in old}
-    changes = {
-        uuid: session_changes((before.session, before.last_session), (after.session, after.last_session))
-        for uuid, (before, after) in both.items()
-    }
-    return {uuid: each for uuid, each in changes.items() if each}
+def changes_of_sessions(old: Meter, ended: Iterable[Session], new: Meter) -> tuple[SessionChange, ...]:
+    """Return what happened to the sessions of a plug.
+
+    Args:
+        old: Its meter before.
+        ended: The sessions that ended meanwhile, in order; the last one may be left out.
+        new: Its meter after it.
+    """
+    changes: list[SessionChange] = []
+    before = (old.session, old.last_session)
+    for after in (*((None, session) for session in ended), (new.session, new.last_session)):
+        changes += session_changes(before, after)
+        before = after
+    return tuple(changes)
 
 
 def start_meters(

@@ -1,8 +1,9 @@
 """Holds the configured stations and the state of each, and determines whose values have become too old."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from evse_mqtt_bridge.domain.attribution import Attributions
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance, age, next_change
@@ -15,6 +16,7 @@ from evse_mqtt_bridge.domain.events import (
     StateAged,
     TokenRejected,
 )
+from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.meter_start import NO_RECORD, MeterStart, Record, Start, joined, unrecorded_sessions
 from evse_mqtt_bridge.domain.metering import changes_of_sessions, join_meters, meters_of, start_meters
 from evse_mqtt_bridge.domain.model import Outcome, Reading, Station, StationState
@@ -27,10 +29,12 @@ from evse_mqtt_bridge.domain.plugs import (
 )
 from evse_mqtt_bridge.domain.sessions import Session, SessionChange
 from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
+from evse_mqtt_bridge.domain.waiting_meters import Continuation, WaitingMeters, continued
 
 __all__ = ["Stations"]
 
 _AT_ONCE = 0.0
+_NO_CONTINUATIONS: Mapping[str, Continuation] = MappingProxyType({})
 _MOST_REMOVED = 1000
 """Maximum number of removed stations whose meters are kept, in case that they are added again."""
 
@@ -57,6 +61,7 @@ class Stations:
         self._started = started
         self._meter_start = MeterStart()
         self._meter_start.add(stations, started)
+        self._waiting_meters = WaitingMeters()
         self._previous_meters: dict[str, Record] = {}
         """Meters by station uuid and plug uuid, for stations whose plugs are not known yet, and for removed ones."""
         self._removed: deque[str] = deque()
@@ -98,7 +103,9 @@ class Stations:
         attributed = self._attributions.attribute(uuid, outcome, now - seconds, now, len(self._stations))
         longest = longest_span(station.interval) if uuid not in self._meter_start else None
         new = self._states[uuid] = advance(old, attributed, self._rules, moment, longest, station.interval)
-        if longest is not None and len(new.plugs) != len(old.plugs):
+        if longest is None:
+            self._count_waiting(uuid, old, new)
+        elif len(new.plugs) != len(old.plugs):
             self._start_new_meters(station, old, new, longest)
             new = self._states[uuid]
         self._deadlines.put(uuid, next_change(new, self._rules, moment))
@@ -119,6 +126,7 @@ class Stations:
         for uuid, failure in consequences.decided:
             old = self._states[uuid]
             new = self._states[uuid] = age(replace(old, failure=failure), self._rules, moment)
+            self._count_waiting(uuid, old, new)
             yield StateAged(self._stations[uuid], old, new, moment)
         yield from consequences.events
 
@@ -140,6 +148,7 @@ class Stations:
             new = self._states[uuid] = age(old, self._rules, moment)
             self._deadlines.put(uuid, next_change(new, self._rules, moment))
             if new is not old:
+                self._count_waiting(uuid, old, new)
                 yield StateAged(self._stations[uuid], old, new, moment)
 
     def is_aging_due(self, now: float) -> bool:
@@ -201,13 +210,17 @@ class Stations:
                     self._join(uuid, record, is_published=True)
         self._start_all(self._meter_start.broker_read(stations, is_complete=is_complete), is_published=not is_late)
 
-    def pop_session_changes(self) -> dict[str, dict[str, tuple[SessionChange, ...]]]:
-        """Return, once, what happened to sessions between the record on the broker and now, by station and plug.
+    def pop_session_changes(self, stations: Iterable[str]) -> dict[str, dict[str, tuple[SessionChange, ...]]]:
+        """Return, once, what happened to sessions before the meters of stations started, by station and plug.
 
-        The full republish does not show it.
+        Neither the full republish nor a change of the state shows it.
+
+        Args:
+            stations: The uuids of the stations.
         """
-        changes, self._session_changes = self._session_changes, {}
-        return changes
+        if not self._session_changes:
+            return {}
+        return {uuid: self._session_changes.pop(uuid) for uuid in stations if uuid in self._session_changes}
 
     def keep_meters(self, records: Mapping[str, Record]) -> None:
         """Add records, by station uuid and plug uuid, of stations that are going to be added."""
@@ -223,14 +236,19 @@ class Stations:
         record = joined(self._previous_meters.pop(uuid, NO_RECORD), start.record)
         station, state = self._stations[uuid], self._states[uuid]
         longest = longest_first_span(longest_span(station.interval), self._rules.heartbeat)
-        new = self._states[uuid] = start_meters(state, record, longest, is_published=is_published)
+        waits = self._waiting_meters.pop(uuid)
+        found = {plug: continued(record.get(plug, Meter()), waits[plug], longest) for plug in waits}
+        continuations = {plug: each for plug, each in found.items() if each is not None}
+        joint = {**record, **{plug: each.meter for plug, each in continuations.items()}}
+        new = start_meters(state, joint, longest, is_published=is_published)
+        self._states[uuid] = new
         meters = meters_of(new)
-        if is_published and (changes := changes_of_sessions(record, meters)):
+        if changes := _changes(record if is_published else NO_RECORD, continuations, meters):
             self._session_changes[uuid] = changes
         if not record.keys() <= state.plugs.keys():
             self._previous_meters[uuid] = record
-        unrecorded = unrecorded_sessions(joined(record, meters), start.history)
-        self._note_start(station, unrecorded, len(state.plugs.keys() - record.keys()))
+        at_zero = len(state.plugs.keys() - record.keys())
+        self._note_start(station, _unrecorded(record, start.history, continuations, meters), at_zero, continuations)
 
     def _join(self, uuid: str, record: Record, *, is_published: bool) -> None:
         """Add another record to meters that have started."""
@@ -249,9 +267,22 @@ class Stations:
             self._previous_meters[station.uuid] = rest
         self._note_start(station, {}, len(added - record.keys()))
 
-    def _note_start(self, station: Station, unrecorded: Mapping[str, Session], at_zero: int) -> None:
-        if unrecorded or at_zero:
-            self._meter_events.append(MetersStarted(station, self._states[station.uuid], unrecorded, at_zero))
+    def _count_waiting(self, uuid: str, old: StationState, new: StationState) -> None:
+        """Count for the meters of a station that has not started."""
+        if uuid in self._meter_start:
+            self._waiting_meters.count(uuid, old, new, longest_span(self._stations[uuid].interval))
+
+    def _note_start(
+        self,
+        station: Station,
+        unrecorded: Mapping[str, Sequence[Session]],
+        at_zero: int,
+        continuations: Mapping[str, Continuation] = _NO_CONTINUATIONS,
+    ) -> None:
+        counted = {plug: (each.first, each.meter) for plug, each in continuations.items() if each.has_counted}
+        if unrecorded or at_zero or counted:
+            state = self._states[station.uuid]
+            self._meter_events.append(MetersStarted(station, state, unrecorded, at_zero, counted))
 
     def _forget(self, uuid: str) -> None:
         """Drop a station, but keep its meters for some time, in case that it is added again."""
@@ -263,6 +294,8 @@ class Stations:
         del self._stations[uuid], self._states[uuid]
         self._deadlines.remove(uuid)
         self._meter_start.remove(uuid)
+        self._waiting_meters.pop(uuid)
+        self._session_changes.pop(uuid, None)
 
     # The configuration
 
@@ -296,3 +329,46 @@ class Stations:
         """Let `age` update these stations."""
         for uuid in stations:
             self._deadlines.put(uuid, _AT_ONCE)
+
+
+def _changes(
+    record: Record, continuations: Mapping[str, Continuation], meters: Record
+) -> dict[str, tuple[SessionChange, ...]]:
+    """Return what happened to the sessions of the plugs of a station until their meters started, by plug uuid.
+
+    Args:
+        record: The meters from which consumers know the sessions; for other plugs, what happened before their first
+            measurement is not known.
+        continuations: The meters that waited.
+        meters: The meters now.
+    """
+    found: dict[str, tuple[SessionChange, ...]] = {}
+    for uuid, meter in meters.items():
+        known, waited = record.get(uuid), continuations.get(uuid)
+        changes = changes_of_sessions(known, (), waited.first if waited else meter) if known else ()
+        if waited:
+            changes += changes_of_sessions(waited.first, waited.ended, meter)
+        if changes:
+            found[uuid] = changes
+    return found
+
+
+def _unrecorded(
+    record: Record, history: Record, continuations: Mapping[str, Continuation], meters: Record
+) -> dict[str, tuple[Session, ...]]:
+    """Return the sessions that the history may lack, by plug uuid.
+
+    Args:
+        record: The meters of the previous run.
+        history: Those that the history has.
+        continuations: The meters that waited.
+        meters: The meters now.
+    """
+    found = unrecorded_sessions(joined(record, meters), history)
+    for uuid, waited in continuations.items():
+        before = unrecorded_sessions({uuid: record.get(uuid, Meter())}, history).get(uuid, ())
+        at_first = unrecorded_sessions({uuid: waited.first}, history).get(uuid, ())
+        sessions = {session.started: session for session in (*before, *at_first, *waited.ended)}
+        if sessions:
+            found[uuid] = tuple(sessions.values())
+    return found

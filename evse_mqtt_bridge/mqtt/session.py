@@ -165,6 +165,11 @@ class Session:
             connection.read_acknowledgements()
         self._sender.pump()
 
+    def sessions_changed(self) -> None:
+        """Publish what happened to sessions before the meters of stations started."""
+        self.publication.sessions_changed()
+        self._sender.pump()
+
     def reconfigure(self, plan: Plan) -> None:
         """Switch to another plan on the same connection."""
         self.publication.reconfigured(plan)

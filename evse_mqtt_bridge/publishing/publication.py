@@ -285,6 +285,11 @@ class Publication:
             self._outbox.put_change(station.uuid, old)
         return True
 
+    def sessions_changed(self) -> None:
+        """Queue what happened to sessions before the meters of stations started; not before the full republish."""
+        if self._phase is Phase.LIVE and (changes := self._stations.pop_session_changes(self.plan.stations)):
+            self._outbox.put_back(self._renderer.session_events(changes))
+
     def _plugs_removed(self, station: Station, old: StationState) -> None:
         if self._phase not in (Phase.MIGRATING, Phase.LIVE):
             return
@@ -411,8 +416,7 @@ class Publication:
             self._renderer.previous, self._migration = self._migration.remaining, None
         unchanged, self._unchanged = self._unchanged if by == "restored" else {}, {}
         self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued, unchanged))
-        if changes := self._stations.pop_session_changes():
-            self._outbox.put_first(self._renderer.session_events(changes))
+        self.sessions_changed()
 
     def _enter(self, phase: Phase, by: str) -> None:
         """Enter a phase. Raises RuntimeError if the table lacks the transition, which is a bug in the caller."""

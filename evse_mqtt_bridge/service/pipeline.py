@@ -26,6 +26,9 @@ class Publisher(Protocol):
     def station_changed(self, station: Station, old: StationState, new: StationState) -> object:
         """Publish what leads from one state to another."""
 
+    def sessions_changed(self, station: Station) -> object:
+        """Publish what happened to the sessions of a station before its meters started."""
+
 
 class Pipeline:
     """The only place that joins polling, states, publishing and listeners."""
@@ -83,5 +86,6 @@ class Pipeline:
                 case StateAged():
                     self._state_aged(event)
                 case MetersStarted():
+                    self._publishing.sessions_changed(event.station)
                     self._listener.meters_started(event)
         return self._stations.is_aging_due(moment.monotonic)

@@ -35,26 +35,45 @@ class Recorder(Listener):
             if old is None or new is None or not _has_changed(old, new):
                 continue
             name = Plug(station.uuid, uuid)
-            last = self._times.get(name)
-            if last is None:
+            if name not in self._times:
                 writer.name(name, station.title, station.plug_title(uuid, plug.label))
-                last = _last_time(event, old, new)
-                if old.counted is not None:
-                    writer.put((first_reading(name, old, last),))
-            # The clock may be set back, but a plug's readings keep their order.
-            time = max(last, _time(new, event.moment.utc))
-            self._times[name] = time
-            writer.count(name, old, new, last, time)
+                self._begin(writer, name, old, _last_time(event, old, new))
+            self._count(writer, name, old, new, _time(new, event.moment.utc))
 
     def meters_started(self, event: MetersStarted) -> None:
-        """Record the sessions that the previous run published, but may not have written any more."""
+        """Record what the meters counted before they started, and sessions that the previous run may not have written.
+
+        The times of the measurements stand for those of their arrivals.
+        """
         writer, station = self.writer, event.station
         if writer is None:
             return
-        for uuid, session in event.unrecorded.items():
-            plug, state = Plug(station.uuid, uuid), event.state.plugs.get(uuid)
-            writer.name(plug, station.title, station.plug_title(uuid, state.label if state else None))
-            writer.put((SessionRecord(plug, session, is_restored=True),))
+        for uuid in {**event.counted, **event.unrecorded}:
+            plug = event.state.plugs.get(uuid)
+            name = Plug(station.uuid, uuid)
+            writer.name(name, station.title, station.plug_title(uuid, plug.label if plug else None))
+            if waited := event.counted.get(uuid):
+                self._count_wait(writer, name, *waited)
+            writer.put(SessionRecord(name, each, is_restored=True) for each in event.unrecorded.get(uuid, ()))
+
+    def _count_wait(self, writer: RecordSink, name: Plug, old: Meter, new: Meter) -> None:
+        times = [meter.counted.time for meter in (old, new) if meter.counted and meter.counted.time]
+        if len(times) == 2 and _has_changed(old, new):  # noqa: PLR2004  # both are known
+            if name not in self._times:
+                self._begin(writer, name, old, times[0])
+            self._count(writer, name, old, new, times[1])
+
+    def _begin(self, writer: RecordSink, name: Plug, old: Meter, last: datetime) -> None:
+        """Begin with a plug whose last measurement was at `last`."""
+        self._times[name] = last
+        if old.counted is not None:
+            writer.put((first_reading(name, old, last),))
+
+    def _count(self, writer: RecordSink, name: Plug, old: Meter, new: Meter, measured: datetime) -> None:
+        last = self._times[name]
+        # The clock may be set back, but a plug's readings keep their order.
+        self._times[name] = time = max(last, measured)
+        writer.count(name, old, new, last, time)
 
 
 def _last_time(event: PollCompleted, old: Meter, new: Meter) -> datetime:

@@ -63,6 +63,11 @@ class _Bridge:
         return self.meter.charged if self.meter else None
 
     @property
+    def unrecorded(self) -> list[Session]:
+        """The sessions that the history may lack."""
+        return [each for event in self.events for sessions in event.unrecorded.values() for each in sessions]
+
+    @property
     def at_zero(self) -> int:
         """The number of meters that started at 0."""
         return sum(event.at_zero for event in self.events)
@@ -116,6 +121,60 @@ def test_broker_without_a_record_waits_for_the_history() -> None:
     assert not bridge.at_zero
 
 
+def _charge_twice(bridge: _Bridge) -> None:
+    """Two vehicles come and go, after one whose session the record has."""
+    for second, status in enumerate(("charging", "idle", "charging", "charging", "idle", "connected", "idle")):
+        assert bridge.poll(10.0 * second, status, _POWER if status == "charging" else 0.0) is None
+
+
+@pytest.mark.parametrize("is_history_late", [True, False])
+def test_sessions_of_the_wait_are_recorded_and_published(*, is_history_late: bool) -> None:
+    bridge = _Bridge()
+    if is_history_late:
+        bridge.read_broker({})
+    _charge_twice(bridge)
+    if is_history_late:
+        bridge.stations.history_read(["s1"], _record(1000.0, -20))
+    else:
+        bridge.read_broker(_record(1000.0, -20))
+    bridge.wait(61)
+    meter = bridge.meter
+    assert meter is not None
+    # 40 Wh to second 0; then 10 Wh on the way down, 10 Wh on the way up, 20 Wh, and 10 Wh on the way down
+    assert (meter.charged, meter.gap, meter.session) == (1090.0, 0.0, None)
+    recorded = bridge.unrecorded
+    started = [NOW + timedelta(seconds=second) for second in (0, 20, 50)]
+    assert [session.started for session in recorded] == started
+    assert [session.charged for session in recorded] == [1050.0, 40.0, 0.0]
+    assert meter.last_session == recorded[-1]
+    [(before, after)] = [each for event in bridge.events for each in event.counted.values()]
+    assert (before.charged, after) == (1040.0, meter)
+    events = bridge.stations.pop_session_changes(["s1"])["s1"]["p1"]
+    kinds = (SessionEvent.STARTED, SessionEvent.ENDED)
+    assert [change.event for change in events if change.event in kinds] == [SessionEvent.ENDED, *kinds, *kinds]
+
+
+@pytest.mark.parametrize(("offline_at", "charged", "gap"), [(0, 1040.0, 30.0), (20, 1060.0, 20.0), (30, 1080.0, 0.0)])
+def test_outage_during_the_wait_is_a_gap(offline_at: float, charged: float, gap: float) -> None:
+    bridge = _Bridge()
+    bridge.read_broker({})
+    for second in (0.0, 10.0, 20.0, 30.0):
+        bridge.poll(second, "offline" if second == offline_at else "charging")
+    bridge.stations.history_read(["s1"], _record(1000.0, -20))
+    meter = bridge.meter
+    assert meter is not None
+    assert (meter.charged, meter.gap, meter.is_interrupted) == (charged, gap, offline_at == 30)
+
+
+def test_record_of_a_later_time_counts_nothing_twice() -> None:
+    """The measurement of the bridge is older than the record, so only the last one is counted."""
+    bridge = _Bridge()
+    bridge.poll(0)
+    bridge.poll(30)
+    bridge.read_broker(_record(1000.0, 20))
+    assert bridge.charged == 1020.0
+
+
 def test_history_that_never_answers_starts_a_new_cycle() -> None:
     bridge = _Bridge()
     bridge.read_broker({})
@@ -123,10 +182,10 @@ def test_history_that_never_answers_starts_a_new_cycle() -> None:
     assert bridge.meter is None
     bridge.poll(HISTORY_LIMIT + 9)
     bridge.poll(HISTORY_LIMIT + 19)
-    assert bridge.charged == 20.0
+    assert bridge.charged == 40.0, "counted from the first measurement"
     assert bridge.at_zero == 1
     bridge.stations.history_read(["s1"], _record(1_000_000.0, -20))
-    assert bridge.charged == 20.0, "a jump would look like energy"
+    assert bridge.charged == 40.0, "a jump would look like energy"
 
 
 def test_new_plug_starts_at_zero_once_both_are_read() -> None:
@@ -198,7 +257,7 @@ def test_unrecorded_session_of_the_broker_is_reported_once() -> None:
         bridge.stations.history_read(["s1"], _record(1000.0, -20, last_session=history))
         bridge.read_broker(_record(1000.0, -20, last_session=ended))
         bridge.wait(1)
-        assert [each for event in bridge.events for each in event.unrecorded.values()] == expected
+        assert bridge.unrecorded == expected
 
 
 def test_session_that_ends_at_the_start_is_reported() -> None:
@@ -208,11 +267,11 @@ def test_session_that_ends_at_the_start_is_reported() -> None:
     bridge.poll(10, "idle", 0.0)  # before the broker is read
     bridge.read_broker(_record(1000.0, -20))
     bridge.wait(11)
-    [ended] = [each for event in bridge.events for each in event.unrecorded.values()]
+    [ended] = bridge.unrecorded
     assert ended.ended == NOW + timedelta(seconds=10)
-    changes = bridge.stations.pop_session_changes()
+    changes = bridge.stations.pop_session_changes(["s1"])
     assert [change.event for change in changes["s1"]["p1"]] == [SessionEvent.ENDED]
-    assert not bridge.stations.pop_session_changes()
+    assert not bridge.stations.pop_session_changes(["s1"])
 
 
 def test_station_that_is_added_again_continues() -> None:

@@ -210,6 +210,47 @@ def test_counter_continues_when_the_database_answers_late(
         server.close()
 
 
+def test_sessions_while_the_database_is_away_are_kept(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    """The broker has no record either, so the meters wait: a session ends meanwhile, and another begins and ends."""
+    if find_postgres() is None:
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgreSql().create()
+    try:
+        history = {"enabled": True, "url": server.new_database()}
+        config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
+        charger.status = "charging"
+        with running_bridge(config):
+            reached = _wait_for_energy(observer, 0.04)
+        server.stop()
+        broker.restart()  # loses its retained messages
+        seen = len(observer.messages_since())
+        with running_bridge(config) as bridge:
+            wait_for_event(bridge, "history_failed")
+            for status in ("charging", "idle", "charging", "idle"):
+                charger.status = status
+                cloud.wait_for_requests(len(cloud.requests) + 3)
+            assert not observer.payloads(_PREFIX + "energy", seen), "no counter that could be too low"
+            server.start()
+            observer.wait(lambda: observer.payloads(_PREFIX + "energy", seen), timeout=60)
+            observer.wait(lambda: len(observer.payloads(_PREFIX + "session_event", seen)) == 3)
+        events = [json.loads(payload)["event_type"] for payload in observer.payloads(_PREFIX + "session_event", seen)]
+        assert events == ["ended", "started", "ended"]
+        state, last = _json(observer, "state"), _json(observer, "last_session")
+        stored = json.loads(run_command("sessions", "--config", config, "--json").stdout)
+        first, second = sorted(stored, key=lambda session: str(session["started"]))
+        assert (second["started"], second["energy"]) == (last["started"], last["energy"])
+        assert first["energy"] > reached
+        assert first["energy"] + second["energy"] == pytest.approx(state["energy"], abs=0.002)
+        assert state["energy"] == pytest.approx(charger.energy(), rel=0.01, abs=0.004)
+        assert state["energy_gap"] == 0
+        [month] = json.loads(run_command("energy", "--config", config, "--by", "month", "--json").stdout)
+        assert month["energy"] == pytest.approx(state["energy"], abs=0.001)
+    finally:
+        server.close()
+
+
 def test_station_that_is_added_again_continues_from_the_history(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
 ) -> None:

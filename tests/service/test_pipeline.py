@@ -12,6 +12,7 @@ from evse_mqtt_bridge.domain.events import (
     CloudAnswering,
     CloudRejecting,
     Listener,
+    MetersStarted,
     PollCompleted,
     StateAged,
     TokenRejected,
@@ -39,6 +40,12 @@ class _Recorder(Listener):
 
     def station_changed(self, _station: Station, old: StationState, new: StationState) -> None:
         self.calls.append(("session", (old, new)))
+
+    def sessions_changed(self, station: Station) -> None:
+        self.calls.append(("sessions", station))
+
+    def meters_started(self, event: MetersStarted) -> None:
+        self.calls.append(("meters_started", event))
 
     def poll_completed(self, event: PollCompleted) -> None:
         self.calls.append(("poll_completed", event))

@@ -99,8 +99,15 @@ class Publishing(WatchedComponent):
 
     def station_changed(self, station: Station, old: StationState, new: StationState) -> None:
         """Publish the changes of a poll, or of the passing of time."""
-        shard = shard_of(station.uuid, self._number_of_shards) if self._number_of_shards > 1 else 0
-        self._shards[shard].session.station_changed(station, old, new)
+        self._shard_of(station).session.station_changed(station, old, new)
+
+    def sessions_changed(self, station: Station) -> None:
+        """Publish what happened to the sessions of a station before its meters started."""
+        if station.uuid in self._stations.all:  # else its shard ended meanwhile
+            self._shard_of(station).session.sessions_changed()
+
+    def _shard_of(self, station: Station) -> Shard:
+        return self._shards[shard_of(station.uuid, self._number_of_shards) if self._number_of_shards > 1 else 0]
 
     def clock_changed(self, shift: timedelta) -> None:
         """Publish the start time again, corrected by `shift`."""

@@ -1,0 +1,13 @@
+"""Runs the bridge without counting energy: its meters wait for a database, and count nothing meanwhile."""
+
+from evse_mqtt_bridge.__main__ import main
+from evse_mqtt_bridge.domain.waiting_meters import WaitingMeters
+
+
+def _count_nothing(*_: object) -> None:
+    """Replace `WaitingMeters.count`."""
+
+
+if __name__ == "__main__":
+    WaitingMeters.count = _count_nothing  # type: ignore[method-assign,assignment]  # see the module
+    main()

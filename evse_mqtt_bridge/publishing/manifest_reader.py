@@ -34,7 +34,6 @@ class ManifestReader:
 
     Attributes:
         unproven: The entries below base topics that only the search found.
-        of_other_shards: The proven base topics below which only other shards have to read some entries.
     """
 
     def __init__(
@@ -48,7 +47,10 @@ class ManifestReader:
         self._stations: dict[str, tuple[StationEntry, ...]] = {}
         self._bridges: dict[str, tuple[BridgeEntry, ...]] = {}
         self.unproven = UnprovenEntries(len(plan.stations), is_concerned)
-        self.of_other_shards: set[Topics] = set()
+        self._of_other_shards: set[Topics] = set()
+        """The proven base topics below which only other shards have to read some entries."""
+        self._left_out: set[Topics] = set()
+        """The base topics below which entries were left out before the proof, and have to be read again."""
         self._known: frozenset[Topics] = frozenset()
         """The base topics that were read before the search began."""
         self._add_base(plan.topics, plan.client_id)
@@ -72,6 +74,11 @@ class ManifestReader:
         """All entries of stations, including previous ones."""
         for entries in self._stations.values():
             yield from entries
+
+    @property
+    def incomplete(self) -> set[Topics]:
+        """The proven base topics below which entries of stations are not read: of other shards, or those left out."""
+        return self._of_other_shards | {each for each in self._left_out if each.manifest_filter not in self._filters}
 
     def plugs(self, is_present: Callable[[StationEntry], bool]) -> Iterator[tuple[str, Mapping[str, str | None]]]:
         """Yield stations by uuid, with labels by plug: from their present entry, or else from all other entries."""
@@ -123,14 +130,18 @@ class ManifestReader:
     def add_proven(self, plan: Plan) -> None:
         """Add the entries that are proven by now, with the discovery prefixes of the publishing plan."""
         prefixes = [location.prefix for location in plan.locations if location.manifest_key]
-        is_read_again = True
-        while is_read_again:
-            is_read_again = False
-            for bridges, stations in list(self.unproven.pop_proven(self._bases, prefixes)):
-                self._add_bridges(bridges[0].topics, bridges)
-                self._stations.update(stations)
-                is_read_again = True
-        self.of_other_shards |= self.unproven.of_other_shards & self._bases.keys()
+        is_complete = False
+        while not is_complete:
+            is_complete = True
+            for topics, entries in list(self.unproven.pop_proven(self._bases, prefixes)):
+                self._add_bridges(topics, entries.bridges)
+                self._stations.update(entries.stations)
+                if topics in self._bases and entries.has_other_shards:
+                    self._of_other_shards.add(topics)
+                if topics in self._bases and entries.is_incomplete:
+                    self._left_out.add(topics)
+                    self._filters = [each for each in self._filters if each != topics.manifest_filter]
+                is_complete = False
 
     def next_search(self) -> str:
         """Return the next filter of the search; empty if there is none."""
@@ -155,7 +166,7 @@ class ManifestReader:
             if stations := tuple(entry for entry in read if self._is_concerned(entry)):
                 self._stations[topic] = stations
             if len(stations) < len(read):
-                self.of_other_shards.add(base)
+                self._of_other_shards.add(base)
 
     def _add_bridges(self, base: Topics, entries: Iterable[BridgeEntry], topic: str = "") -> None:
         """Add the entries in the `info` of a bridge under a proven base topic; each proves another base topic."""

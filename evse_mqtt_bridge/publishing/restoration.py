@@ -131,7 +131,8 @@ class Restoration:
     def add_previous(self, entries: Iterable[Entry]) -> None:
         """Add entries to the previous ones, as far as this shard has to clear their topics."""
         plan, previous = self._renderer.plan, self._renderer.previous
+        previous.release()
         for entry in entries:
             if part := part_to_clear(plan, entry):
                 previous.add(part)
-        previous.hold(self._reader.of_other_shards - {plan.topics})
+        previous.hold(self._reader.incomplete - {plan.topics})

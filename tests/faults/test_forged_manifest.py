@@ -1,9 +1,13 @@
-"""Row 21 of the fault contract: manifest entries that a client forged which may only write below its own topics."""
+"""Manifest entries below other base topics: forged ones (row 21 of the fault contract), and those of the bridge itself.
+
+Forged ones are by a client that may only write below its own topics.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from evse_mqtt_bridge.domain.model import Station
 from tests.faults.setup import (
     AVAILABILITY,
     PLUG,
@@ -17,6 +21,9 @@ from tests.faults.setup import (
 )
 from tests.harness import CloudServer, Mosquitto, Observer
 from tests.harness.cloud import Answer
+from tests.harness.samples import at, plug_reading, reading
+from tests.publishing.bridge import Bridge, plan
+from tests.publishing.model_broker import ModelBroker
 
 _ID = "evse-mqtt-bridge"
 _BRIDGES, _STATIONS, _PLUGS, _LARGE = 200, 9, 64, 5
@@ -98,3 +105,32 @@ def test_forged_entries_change_nothing_of_others(
         bridge.stop()
     assert memory < 150 * 1024 * 1024
     report_row(21, f"{len(forged)} forged entries: {len(clears)} topics below them cleared, {memory >> 20} MiB")
+
+
+def test_old_base_with_many_stations_is_cleared(
+    tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer
+) -> None:
+    """The bridge reads 512 entries until discovery proves that the base topic is its own, and then the others."""
+    stations = [Station(uuid_of(number), 30) for number in range(1, 301)]
+    left = ModelBroker()
+    former = Bridge(plan(*stations, form="device", prefix="homeassistant", base="old", client_id=_ID))
+    left.connect(former.publication)
+    for station in stations:
+        former.poll(station.uuid, reading(plug_reading("p1"), plug_reading("p2")), at(0))
+    left.deliver()
+    left.stop()
+    for topic, payload in left.retained.items():
+        observer.publish(topic, payload.decode(), retain=True, qos=0)
+    observer.sync()
+    cloud.answer(uuid_of(0), station_answer(0))
+    with running_bridge(configure(tmp_path, broker, cloud, homeassistant={"discovery": "device"})) as bridge:
+        observer.wait_for(f"evse/{uuid_of(0)}/{PLUG}/availability", "online", timeout=60)
+        observer.wait(
+            lambda: not any(topic.startswith("old/") for topic in observer.latest),
+            what="the topics below the old base topic to be cleared",
+            timeout=60,
+        )
+        observer.sync()
+        devices = [topic for topic in observer.retained if topic.startswith("homeassistant/device/")]
+        assert len(devices) == 3, "the bridge, its station, and its plug"
+        bridge.stop()

@@ -18,6 +18,7 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant.location import Discovery
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.publication import Phase
 from evse_mqtt_bridge.publishing.topics import Topics
+from evse_mqtt_bridge.publishing.unproven_entries import UnprovenEntries
 from tests.harness.samples import at, plug_reading, reading
 from tests.publishing.bridge import Bridge, plan
 from tests.publishing.model_broker import ModelBroker
@@ -153,6 +154,28 @@ def test_base_named_by_discovery_is_proven_and_restored() -> None:
     assert broker.retained == bridge.everything()
 
 
+@pytest.mark.parametrize("may_search_first", [True, False])
+def test_proven_base_is_read_beyond_the_limit(*, may_search_first: bool) -> None:
+    """The stations that were left out before the proof are read again: their topics have to be cleared, too."""
+    left_out = [Station(f"x{number}", 30) for number in range(200)]
+    bridge, broker = Bridge(plan(_NORTH, form="device")), ModelBroker()
+    broker.retained.update(_left_behind(*left_out, _NORTH, form="device"))
+    broker.connect(bridge.publication, may_search_first=may_search_first)
+    broker.deliver()
+    assert broker.retained == bridge.everything()
+
+
+def test_plan_that_proves_a_base_reads_it_beyond_the_limit() -> None:
+    bridge, broker = Bridge(plan(_NORTH)), ModelBroker()
+    broker.retained.update(_left_behind(*(Station(f"x{number}", 30) for number in range(200)), _NORTH, form="device"))
+    broker.connect(bridge.publication)
+    bridge.publication.reconfigured(plan(_NORTH, form="device"))
+    broker.deliver()
+    broker.connect(bridge.publication)
+    broker.deliver()
+    assert broker.retained == bridge.everything()
+
+
 @pytest.mark.parametrize(("form", "prefix"), [(None, "ha"), ("entity", "other"), ("device", "other")])
 def test_left_base_without_proof_is_cleared(form: Form | None, prefix: str) -> None:
     bridge, broker = Bridge(plan(_NORTH, form=form, prefix=prefix)), ModelBroker(_VICTIM)
@@ -206,6 +229,19 @@ def test_discovery_of_a_left_base_is_read_within_limits() -> None:
         if subscriptions := publication.restored():
             filters.update(subscriptions.retained)
     assert len({each for each in filters if each.endswith("/config")}) == 4
+
+
+def test_discovery_topic_that_is_received_again_counts_once() -> None:
+    """Overlapping subscriptions may deliver a message several times."""
+    entries, base = UnprovenEntries(1, lambda _: True), Topics("myapp/x")
+    forged = _forged_bridge("myapp/x") | _forged_station("myapp/x", "e9", ["p9"])
+    for topic, payload in forged.items():
+        entries.received(base, topic, payload, {"me"})
+    discovery = [f"ha/sensor/evse_e9_p9/{name}/config" for name in ("power", "status")]
+    payload = b'{"origin":{"name":"evse-mqtt-bridge"},"a":"myapp/x/bridge/availability"}'
+    for topic in [discovery[0]] * (32 * 512) + discovery:
+        entries.received(Topics("ha/sensor/evse_e9_p9"), topic, payload, {"me"})
+    assert set(discovery) <= set(entries.next_entries(may_clear_bridges=True)[1])
 
 
 def test_shards_keep_a_forged_base_of_other_shards() -> None:

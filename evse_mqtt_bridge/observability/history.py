@@ -4,15 +4,16 @@ The state of a station (domain/model.py) contains the data of its messages, and 
 receives every poll, so it does little while nothing changes.
 """
 
-from array import array
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from struct import Struct
 
 from evse_mqtt_bridge.domain import events
 from evse_mqtt_bridge.domain.model import Failure, PlugState, Reason, StationState
 
-__all__ = ["HISTORY_MINUTES", "History", "PlugHistory", "PowerSeries", "StationHistory"]
+__all__ = ["HISTORY_MINUTES", "History", "PlugHistory", "StationHistory"]
 
 HISTORY_MINUTES = 60
 """Number of minutes for which power is kept."""
@@ -23,55 +24,55 @@ _NOTES_LIMIT = 3
 
 _NO_CORRECTION = timedelta()
 
+_STEP = Struct("=qd")
+"""A step: its minute and its power."""
 
-class PowerSeries:
-    """The power of a plug (W) as steps: the last value of each minute in which it changed, for an hour.
 
-    The last step from before the hour is kept too, so that a chart of the hour has a value at its left edge.
+class PlugHistory:
+    """The history of a plug.
+
+    Its power (W) is kept as steps: the last value of each minute in which it changed, for an hour. The last step from
+    before the hour is kept too, so that a chart of the hour has a value at its left edge.
+
+    Attributes:
+        since: When the reason of the plug last changed, in UTC.
     """
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_steps", "since")
 
-    def __init__(self) -> None:
-        self._steps = array("d")
-        """The minute and the power of each step; one array takes half of the memory of two."""
+    def __init__(self, since: datetime) -> None:
+        self.since = since
+        self._steps = b""
+        """The packed steps; an array, with its spare room, takes three times the memory while there are few."""
 
-    def add(self, at: datetime, power: float | None) -> None:
+    def add_power(self, at: datetime, power: float | None) -> None:
         """Add the power from `at` on; `None` (unknown) is a gap."""
-        steps = self._steps
+        steps, size = self._steps, _STEP.size
         minute = int(at.timestamp()) // _SECONDS_PER_MINUTE
-        value = float("nan") if power is None else power
-        while steps and steps[-2] > minute:  # the clock was set back, so these steps are in the future
-            del steps[-2:]
-        if steps and steps[-2] == minute:
-            steps[-1] = value
-            return
-        while len(steps) > 2 and steps[2] <= minute - HISTORY_MINUTES:  # noqa: PLR2004  # the second step
-            del steps[:2]
-        steps.extend((minute, value))
-
-    def shift(self, minutes: int) -> None:
-        """Move all steps, because the clock was set."""
-        for index in range(0, len(self._steps), 2):
-            self._steps[index] += minutes
+        # Steps after `minute` are in the future: the clock was set back.
+        while steps and _minute(steps, -size) >= minute:
+            steps = steps[:-size]
+        while len(steps) > size and _minute(steps, size) <= minute - HISTORY_MINUTES:
+            steps = steps[size:]
+        self._steps = steps + _STEP.pack(minute, math.nan if power is None else power)
 
     def steps(self) -> Iterator[tuple[int, float | None]]:
         """Yield each step: its first minute, counted since 1970-01-01 in UTC, and the power (`None`: a gap)."""
-        for minute, power in zip(self._steps[::2], self._steps[1::2], strict=True):
-            yield int(minute), power if power == power else None  # noqa: PLR0124  # NaN alone is not equal to itself
-
-
-@dataclass(slots=True)
-class PlugHistory:
-    """The history of a plug: when its reason last changed (UTC), and its power."""
-
-    since: datetime
-    power: PowerSeries = field(default_factory=PowerSeries)
+        for minute, power in _STEP.iter_unpack(self._steps):
+            yield minute, None if math.isnan(power) else power
 
     def shift(self, difference: timedelta) -> None:
         """Correct all times, because the clock was set."""
         self.since += difference
-        self.power.shift(round(difference.total_seconds() / _SECONDS_PER_MINUTE))
+        minutes = round(difference.total_seconds() / _SECONDS_PER_MINUTE)
+        steps = _STEP.iter_unpack(self._steps)
+        self._steps = b"".join(_STEP.pack(minute + minutes, power) for minute, power in steps)
+
+
+def _minute(steps: bytes, offset: int) -> int:
+    """Return the minute of the step at `offset`, which counts from the end if it is negative."""
+    minute: int = _STEP.unpack_from(steps, offset)[0]
+    return minute
 
 
 @dataclass(slots=True)
@@ -189,12 +190,12 @@ def _record_changes(history: StationHistory, old: StationState, new: StationStat
 def _record_plug(history: StationHistory, before: PlugState | None, plug: PlugState, at: datetime) -> None:
     plug_history = history.plugs.get(plug.uuid)
     if plug_history is None:
-        plug_history = history.plugs[plug.uuid] = PlugHistory(since=at)
+        plug_history = history.plugs[plug.uuid] = PlugHistory(at)
     elif before is None or plug.reason is not before.reason:
         plug_history.since = at
     power = _live_power(plug)
     if before is None or power != _live_power(before):
-        plug_history.power.add(at, power)
+        plug_history.add_power(at, power)
 
 
 def _live_power(plug: PlugState) -> float | None:

@@ -300,7 +300,7 @@ def _plug_snapshot(
         time=reading.time if reading else None,
         reason=plug.reason,
         since=plug_history.since if plug_history else None,
-        steps=tuple(plug_history.power.steps()) if steps and plug_history else (),
+        steps=tuple(plug_history.steps()) if steps and plug_history else (),
         energy=kilowatt_hours(meter.charged) if meter else None,
         energy_discharged=kilowatt_hours(meter.discharged) if meter else None,
         energy_gap=round(meter.gap) if meter else None,

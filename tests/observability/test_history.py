@@ -12,7 +12,7 @@ from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, ad
 from evse_mqtt_bridge.domain.events import ClockChanged, PollCompleted, StateAged, StationRemoved
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.domain.plugs import restore_plugs
-from evse_mqtt_bridge.observability.history import HISTORY_MINUTES, History, PowerSeries, StationHistory
+from evse_mqtt_bridge.observability.history import HISTORY_MINUTES, History, PlugHistory, StationHistory
 from tests.harness.samples import NOW, failure, outcomes, plug_reading, reading
 from tests.observability.samples import poll_completed
 
@@ -39,11 +39,11 @@ class _Recorded:
 
     def steps(self, plug: str = "p1") -> list[tuple[int, float | None]]:
         """Return the power of a plug, with minutes counted from the beginning."""
-        return _from_beginning(self.history.station("s1").plugs[plug].power)
+        return _from_beginning(self.history.station("s1").plugs[plug])
 
 
-def _from_beginning(power: PowerSeries) -> list[tuple[int, float | None]]:
-    return [(minute - _FIRST_MINUTE, value) for minute, value in power.steps()]
+def _from_beginning(history: PlugHistory) -> list[tuple[int, float | None]]:
+    return [(minute - _FIRST_MINUTE, value) for minute, value in history.steps()]
 
 
 def test_history_before_first_poll_is_empty() -> None:
@@ -130,11 +130,11 @@ def test_power_is_kept_for_an_hour_and_one_step_before() -> None:
 
 @given(st.lists(st.tuples(st.integers(-300, 300), st.one_of(st.none(), st.floats(-1e6, 1e6))), max_size=200))
 def test_power_is_bounded_and_ordered_for_any_clock(adds: list[tuple[int, float | None]]) -> None:
-    series, now = PowerSeries(), NOW
+    history, now = PlugHistory(NOW), NOW
     for seconds, power in adds:
         now += timedelta(seconds=seconds)
-        series.add(now, power)
-    steps = list(series.steps())
+        history.add_power(now, power)
+    steps = list(history.steps())
     assert len(steps) <= HISTORY_MINUTES + 1
     assert [minute for minute, _ in steps] == sorted({minute for minute, _ in steps})
     if adds:
@@ -142,12 +142,12 @@ def test_power_is_bounded_and_ordered_for_any_clock(adds: list[tuple[int, float 
 
 
 def test_power_after_clock_was_years_ahead_continues() -> None:
-    series = PowerSeries()
-    series.add(NOW, 1.0)
-    series.add(NOW + timedelta(days=2000), 2.0)
-    series.add(NOW + timedelta(minutes=1), 3.0)
-    series.add(NOW + timedelta(minutes=2), 4.0)
-    assert _from_beginning(series) == [(0, 1.0), (1, 3.0), (2, 4.0)]
+    history = PlugHistory(NOW)
+    history.add_power(NOW, 1.0)
+    history.add_power(NOW + timedelta(days=2000), 2.0)
+    history.add_power(NOW + timedelta(minutes=1), 3.0)
+    history.add_power(NOW + timedelta(minutes=2), 4.0)
+    assert _from_beginning(history) == [(0, 1.0), (1, 3.0), (2, 4.0)]
 
 
 def test_times_are_corrected_when_the_clock_is_set() -> None:
@@ -174,11 +174,11 @@ def test_times_are_corrected_when_the_clock_is_set() -> None:
 @given(st.integers(-60 * 366, 60 * 366), st.integers(0, 60))
 def test_power_after_any_shift_continues(days: int, minutes: int) -> None:
     """The clock of a machine may even have shown 1970 after it had been right."""
-    power = PowerSeries()
-    power.add(NOW, 1.0)
-    power.shift(days * 24 * 60)
-    power.add(NOW + timedelta(days=days, minutes=minutes), 2.0)
-    steps = [(minute - _FIRST_MINUTE - days * 24 * 60, value) for minute, value in power.steps()]
+    history = PlugHistory(NOW)
+    history.add_power(NOW, 1.0)
+    history.shift(timedelta(days=days))
+    history.add_power(NOW + timedelta(days=days, minutes=minutes), 2.0)
+    steps = [(minute - _FIRST_MINUTE - days * 24 * 60, value) for minute, value in history.steps()]
     assert steps == ([(0, 1.0), (minutes, 2.0)] if minutes else [(0, 2.0)])
 
 
@@ -221,7 +221,7 @@ def test_last_step_agrees_with_state_for_any_polls(polls: list[Outcome]) -> None
             if plug.reason is None:
                 continue
             power = plug.reading.power if plug.reading and plug.reason is Reason.ONLINE else None
-            steps = list(history.plugs[uuid].power.steps())
+            steps = list(history.plugs[uuid].steps())
             assert (steps[-1][1] if steps else None) == power
         assert history.plugs.keys() <= recorded.state.plugs.keys()
 
@@ -233,8 +233,8 @@ def test_memory_per_station_is_bounded() -> None:
             power = 7000.0 + (minute if recorded is changing else 0)
             plugs = (PlugReading(uuid, "Plug", "charging", power, time=recorded.now) for uuid in ("p1", "p2"))
             recorded.poll(reading(*plugs))
-    assert _size(constant.history.station("s1")) < 1500
-    assert 1500 < _size(changing.history.station("s1")) < 3000
+    assert _size(constant.history.station("s1")) < 700
+    assert 700 < _size(changing.history.station("s1")) < 3000
 
 
 def _size(history: StationHistory) -> int:

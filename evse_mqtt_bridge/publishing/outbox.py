@@ -106,6 +106,8 @@ class Outbox(Generic[_State]):
         while message is None and self._queue:
             self._rendering = self.render(*self._queue.popitem(last=False))
             message = next(self._rendering, None)
+        if message is None:
+            self._queue.clear()  # an empty dict still has the room for the most keys that it ever had
         return message
 
     def drop_last(self) -> None:

@@ -282,7 +282,7 @@ class Publication:
         if not old.plugs.keys() <= new.plugs.keys():
             self._plugs_removed(station, old)
         elif self._phase is Phase.LIVE:
-            self._outbox.put_change(station.uuid, old)
+            self._outbox.put_change(station.uuid, self._renderer.needed(station.uuid, old))
         return True
 
     def sessions_changed(self) -> None:

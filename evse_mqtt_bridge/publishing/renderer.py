@@ -13,6 +13,7 @@ from types import MappingProxyType
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.metering import with_published_meters
 from evse_mqtt_bridge.domain.model import Station, StationState
+from evse_mqtt_bridge.domain.plugs import restore_plugs
 from evse_mqtt_bridge.domain.sessions import SessionChange
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published_alike
@@ -31,6 +32,12 @@ BRIDGE_KEY = ""
 """The outbox key of the bridge's `info`; all other keys but `ALL_OF_BRIDGE` are station uuids."""
 
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
+
+_Uncompleted = dict[str, Mapping[str, str | None] | None]
+"""The stations that the full republish has not completed: the labels of their plugs, with which it published discovery,
+or `None` before that. A state would be kept in memory while newer ones replace it."""
+
+_NO_PLUGS = StationState()
 
 ALL_OF_BRIDGE = "/"
 """The outbox key of all topics of the bridge itself."""
@@ -55,8 +62,7 @@ class Renderer:
         self.previous = PreviousEntries()
         self.claimed_topics: Callable[[StationEntry], frozenset[str]] = lambda _: frozenset()
         self.is_discovery_complete = False
-        self._uncompleted: dict[str, StationState | None] = {}
-        """Stations that the full republish has not completed, each with the state in which it published discovery."""
+        self._uncompleted: _Uncompleted = {}
 
     # Single messages
 
@@ -215,11 +221,11 @@ class Renderer:
 
     def _everything(
         self,
-        uncompleted: dict[str, StationState | None],
+        uncompleted: _Uncompleted,
         is_queued: Callable[[str], bool],
         unchanged: Mapping[str, bytes],
     ) -> Iterator[Message]:
-        left_out: dict[str, StationState] = {}
+        left_out: dict[str, StationState | None] = {}
         yield self.bridge_info()
         for output in self.plan.outputs:
             yield from output.bridge(Part.DISCOVERY)
@@ -228,14 +234,15 @@ class Renderer:
             for station in stations:
                 state = self.stations.find(station.uuid)
                 if part is Part.DISCOVERY and state is not None and self._is_discovered(station, state, unchanged):
-                    uncompleted[station.uuid] = left_out[station.uuid] = state
+                    uncompleted[station.uuid] = _labels(state)
+                    left_out[station.uuid] = state if state.is_new else None
                     continue
-                if part is Part.VALUES and state is not None and left_out.get(station.uuid) is state and state.is_new:
+                if part is Part.VALUES and state is not None and left_out.get(station.uuid) is state:
                     continue  # the broker has the values that were restored from there
                 if not (yield from self._one_part(part, station, uncompleted, is_queued)):
                     continue
                 if part is Part.DISCOVERY:
-                    uncompleted[station.uuid] = state
+                    uncompleted[station.uuid] = _labels(state)
                 elif part is Part.AVAILABILITY:
                     del uncompleted[station.uuid]
         for output in self.plan.outputs:
@@ -271,6 +278,10 @@ class Renderer:
 
     # Changes
 
+    def needed(self, uuid: str, last_published: StationState) -> StationState:
+        """Return the state that `render_change` needs; any other would only be kept in memory until then."""
+        return _NO_PLUGS if uuid in self._uncompleted else last_published
+
     def render_change(self, key: str, last_published: StationState | None) -> Iterator[Message]:
         """Yield the messages that update a station from `last_published`; all its messages if that is `None`.
 
@@ -284,8 +295,8 @@ class Renderer:
         elif station := self.plan.stations.get(key):
             discovered = last_published
             if key in self._uncompleted:
-                discovered_by_republish = self._uncompleted.pop(key)
-                discovered = discovered_by_republish if last_published else None
+                labels = self._uncompleted.pop(key)
+                discovered = restore_plugs(_NO_PLUGS, labels) if last_published and labels is not None else None
                 last_published = None
             yield from self._from_one_state(station, discovered, last_published)
 
@@ -326,3 +337,7 @@ class Renderer:
         for output in self.plan.outputs:
             messages += output.station(part, station, old, new)
         return messages
+
+
+def _labels(state: StationState | None) -> dict[str, str | None] | None:
+    return {uuid: plug.label for uuid, plug in state.plugs.items()} if state else None

@@ -1,5 +1,8 @@
 """The outbox: each key is queued once and rendered at the front; changes and full republish alternate."""
 
+import gc
+import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from hypothesis import settings
@@ -59,6 +62,16 @@ class _Source:
         while (message := self.outbox.next_message()) is not None:
             out.append((message.topic, message.payload.decode()))
         return out
+
+
+def test_drained_queue_needs_no_memory_for_former_keys() -> None:
+    outbox: Outbox[str] = Outbox(lambda key, _: iter([_message(key)]))
+    for number in range(1000):
+        outbox.put_change(str(number), None)
+    (queue,) = (each for each in gc.get_referents(outbox) if isinstance(each, OrderedDict) and each)
+    while outbox.next_message() is not None:
+        pass
+    assert sys.getsizeof(queue) < 1000
 
 
 def test_an_empty_outbox_has_nothing_to_message() -> None:

@@ -1,5 +1,6 @@
 """The publication: its phases, and the order of its messages."""
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -334,6 +335,18 @@ def test_change_during_a_republish_is_not_overwritten() -> None:
         assert broker.retained["evse/e2/p1/availability"] == b"offline"
         bridge.poll("e2", _BOTH, at(delivered + 1.5))
         broker.deliver()
+
+
+def test_republish_keeps_no_states_that_were_replaced() -> None:
+    """Otherwise, a start with thousands of stations takes the memory of two states each, which stays in use."""
+    bridge, broker = _running(plan(_NORTH, _SOUTH, form="entity"), "e1", "e2")
+    published = bridge.state("e2")
+    bridge.publication.republish()
+    broker.deliver(len(bridge.everything()) // 2)  # all discovery, but not all values
+    bridge.poll("e2", reading(plug_reading("p1", power=1.0), plug_reading("p2")), at(1))
+    assert bridge.state("e2") is not published
+    assert not [holder for holder in gc.get_referrers(published) if isinstance(holder, dict)]
+    broker.deliver()
 
 
 @pytest.mark.parametrize("delivered", range(0, 130, 7))

@@ -1,14 +1,19 @@
-"""Derives the settings of the broker connection of each shard."""
+"""Derives the settings of the fleet, and of the broker connection of each shard."""
 
 from evse_mqtt_bridge.config.schema import Config, Mqtt
 from evse_mqtt_bridge.domain.shards import Share
 
-__all__ = ["is_assigned_by_engine", "shard_client_id", "shard_settings", "shares"]
+__all__ = ["fleet_name", "is_assigned_by_engine", "shard_client_id", "shard_settings", "shares"]
 
 
 def is_assigned_by_engine(config: Config) -> bool:
     """Return whether an engine assigns the shards to the members while they run."""
     return config.fleet is not None and config.fleet.engine != "static"
+
+
+def fleet_name(config: Config) -> str:
+    """Return the name of the fleet in the engine; empty: the configuration has no fleet."""
+    return config.fleet.name or config.mqtt.base_topic if config.fleet else ""
 
 
 def shares(config: Config) -> dict[int, Share]:

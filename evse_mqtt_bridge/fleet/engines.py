@@ -8,6 +8,7 @@ from pathlib import Path
 from evse_mqtt_bridge.config.fleet import Fleet, FleetTls
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.secrets import read_secret
+from evse_mqtt_bridge.config.shard_settings import fleet_name
 from evse_mqtt_bridge.fleet.etcd import Etcd, EtcdLogin
 from evse_mqtt_bridge.fleet.identity import Identity
 from evse_mqtt_bridge.fleet.kubernetes import Kubernetes
@@ -17,16 +18,11 @@ from evse_mqtt_bridge.support.errors import ConfigError, Problem
 from evse_mqtt_bridge.support.net import host_and_port
 from evse_mqtt_bridge.support.tls import client_context
 
-__all__ = ["SERVICE_ACCOUNT", "create_engine", "fleet_name"]
+__all__ = ["SERVICE_ACCOUNT", "create_engine"]
 
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """The folder in which a pod finds the token of its service account, the CA of the API server, and its namespace."""
-
-
-def fleet_name(config: Config) -> str:
-    """Return the name of the fleet in the engine; empty: the configuration has no fleet."""
-    return config.fleet.name or config.mqtt.base_topic if config.fleet else ""
 
 
 def create_engine(

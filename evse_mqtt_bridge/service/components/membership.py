@@ -10,11 +10,10 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.digest import configuration_digest
 from evse_mqtt_bridge.config.fleet import Fleet
 from evse_mqtt_bridge.config.schema import Config
-from evse_mqtt_bridge.config.shard_settings import is_assigned_by_engine
+from evse_mqtt_bridge.config.shard_settings import fleet_name, is_assigned_by_engine
 from evse_mqtt_bridge.domain.events import Listener
 from evse_mqtt_bridge.domain.shards import Claim
 from evse_mqtt_bridge.fleet.conflicts import Conflict
-from evse_mqtt_bridge.fleet.engines import fleet_name
 from evse_mqtt_bridge.fleet.link import Link, link_settings
 from evse_mqtt_bridge.fleet.member import Member
 from evse_mqtt_bridge.fleet.port import Engine, MemberRecord

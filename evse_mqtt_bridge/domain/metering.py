@@ -82,12 +82,12 @@ def is_last_of_hour(published: PublishedMeter | None, meter: Meter | None, utc: 
         utc: When the poll completed.
         interval: Polling interval in seconds.
     """
-    if meter is None:
+    wait = interval + (interval / 2 if interval > 2 * _SHORTEST_MARGIN else _SHORTEST_MARGIN)
+    if meter is None or (utc.minute + 1) * 60 + wait < _HOUR:  # most polls end here
         return False
     charged, discharged, gap = published[:3] if published else (0.0, 0.0, 0.0)
     if meter.charged == charged and meter.discharged == discharged and meter.gap == gap:
         return False
-    wait = interval + max(_SHORTEST_MARGIN, interval / 2)
     return utc.minute * 60 + utc.second + utc.microsecond / 1e6 + wait >= _HOUR
 
 

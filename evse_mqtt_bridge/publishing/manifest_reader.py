@@ -8,6 +8,7 @@
 4. The `info` of the stations below the base topics that the search found; see unproven_entries.py.
 5. The discovery messages of these stations, which can prove that a base topic is the bridge's.
 6. The `info` of the stations below base topics that the entry of a proven one lists.
+7. The `info` of the stations below a proven base topic once more, if the limits for unproven entries left some out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

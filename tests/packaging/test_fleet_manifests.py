@@ -1,6 +1,7 @@
 """The files that deploy fleets match the single bridge, the configuration's schema, and what the engines need."""
 
 import copy
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -74,6 +75,13 @@ def test_composed_services_are_restricted() -> None:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["healthcheck"]["test"][0] == "CMD"
+
+
+def test_composed_etcd_has_a_tested_version() -> None:
+    version = OVERRIDES["services"]["etcd"]["image"].rsplit(":v", 1)[1]
+    tested = re.search(r"\(tested: ([^)]+)\)", (ROOT / "docs/fleet.md").read_text())
+    assert tested is not None
+    assert version in tested[1].split(" and ")
 
 
 def test_composed_etcd_accepts_its_arguments(tmp_path: Path) -> None:

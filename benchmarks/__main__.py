@@ -21,6 +21,7 @@ from benchmarks.latency import latency
 from benchmarks.machine import description, leave_measured_core
 from benchmarks.metering import metering
 from benchmarks.metrics import metrics
+from benchmarks.outages import outages
 from benchmarks.profile import profile
 from benchmarks.report import Table, write
 from benchmarks.scale import scale
@@ -40,6 +41,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "aging": aging,
     "energy": energy,
     "kills": kills,
+    "outages": outages,
     "metering": metering,
     "history": history,
 }

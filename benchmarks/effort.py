@@ -21,6 +21,7 @@ class Effort:
         sessions: Number of charging sessions for the energy measurement.
         history_sessions: Number of charging sessions in the database of the history measurement.
         kills: Number of times that a bridge is killed.
+        outage: Duration of an outage of the history after a failed write, in seconds.
     """
 
     rounds: int
@@ -34,7 +35,8 @@ class Effort:
     sessions: int
     history_sessions: int
     kills: int
+    outage: float
 
 
-FULL = Effort(2, 6.0, 15_000, 5_000, 20.0, (500, 5_000, 20_000), 5_000, 8.0, 200, 100_000, 50)
-QUICK = Effort(1, 4.0, 10_000, 1_000, 10.0, (100, 500), 320, 5.0, 20, 10_000, 10)
+FULL = Effort(2, 6.0, 15_000, 5_000, 20.0, (500, 5_000, 20_000), 5_000, 8.0, 200, 100_000, 50, 60.0)
+QUICK = Effort(1, 4.0, 10_000, 1_000, 10.0, (100, 500), 320, 5.0, 20, 10_000, 10, 10.0)

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from evse_mqtt_bridge.domain.energy import longest_first_span
 from evse_mqtt_bridge.domain.meter import published_meter
-from evse_mqtt_bridge.domain.metering import has_counted, is_last_of_hour, metered
+from evse_mqtt_bridge.domain.metering import has_energy_step, is_last_of_hour, metered
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, same_values
 from evse_mqtt_bridge.domain.rules import Moment, Rules
 from evse_mqtt_bridge.domain.statuses import meaning
@@ -85,7 +85,7 @@ class Evaluation:
         else:
             is_published = time != published_time and (
                 self._is_heartbeat(uuid, published_at)
-                or has_counted(published, meter, now - published_at)
+                or has_energy_step(published, meter, now - published_at)
                 or (self.interval is not None and is_last_of_hour(published, meter, self.moment.utc, self.interval))
             )
         if is_published:

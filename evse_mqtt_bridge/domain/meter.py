@@ -3,6 +3,8 @@
 A meter never goes back. Measurements that are not newer than the last counted one, and measurements with a power that
 the plug cannot have, change nothing. Time without known energy counts as a gap unless no vehicle was connected at
 either end of it.
+
+A cycle is the time for which a meter counts up from 0. A new one begins only if no record of the previous one is found.
 """
 
 from datetime import datetime

@@ -13,7 +13,7 @@ would be energy. The rules for a station:
 
 Both limits count from when the bridge began to run the station: at its start, or later, with a shard.
 
-A restart within the longest span with known energy loses nothing by the wait.
+Meters that wait count already (waiting_meters.py), so the wait loses nothing unless the bridge ends before they start.
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -12,7 +12,7 @@ __all__ = [
     "ENERGY_PAUSE",
     "ENERGY_STEP",
     "changes_of_sessions",
-    "has_counted",
+    "has_energy_step",
     "is_last_of_hour",
     "join_meters",
     "metered",
@@ -55,7 +55,7 @@ def metered(
     return count(meter, new, longest_span) if new is not None and longest_span else meter
 
 
-def has_counted(published: PublishedMeter | None, meter: Meter | None, seconds: float) -> bool:
+def has_energy_step(published: PublishedMeter | None, meter: Meter | None, seconds: float) -> bool:
     """Return whether a meter is to be published because of a step of energy.
 
     Args:
@@ -162,19 +162,23 @@ def start_meters(
 def join_meters(state: StationState, record: Mapping[str, Meter], *, is_published: bool) -> StationState:
     """Return `state` with the larger counts of its meters, which have started, and of another record of them.
 
+    Mostly, the record has nothing to add, and the state stays the same object, unless everything is published.
+
     Args:
         state: The state of the station.
         record: The other record, by plug uuid.
         is_published: See `start_meters`.
     """
-    plugs = dict(state.plugs)
+    changed: dict[str, PlugState] = {}
     for uuid, previous in record.items():
-        plug = plugs.get(uuid)
+        plug = state.plugs.get(uuid)
         if plug is not None and plug.meter is not None:
             meter = larger(plug.meter, previous)
-            published = published_meter(meter) if is_published else plug.last_published_meter
-            plugs[uuid] = replace(plug, meter=meter, last_published_meter=published)
-    return replace(state, plugs=plugs)
+            if is_published:
+                changed[uuid] = replace(plug, meter=meter, last_published_meter=published_meter(meter))
+            elif meter != plug.meter:
+                changed[uuid] = replace(plug, meter=meter)
+    return replace(state, plugs={**state.plugs, **changed}) if changed else state
 
 
 def _with_meter(

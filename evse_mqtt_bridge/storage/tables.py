@@ -92,5 +92,5 @@ METERS = Table(
     "meters",
     METADATA,
     Column("plug", BigInteger, primary_key=True, autoincrement=False),
-    Column("content", Text, nullable=False),  # the payload of the topic `meter`
+    Column("content", Text, nullable=False),  # JSON, see `meter_payload`
 )

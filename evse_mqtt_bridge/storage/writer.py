@@ -1,8 +1,8 @@
 """The thread that writes the history. The event loop never waits for the database.
 
 Records gather in a bounded backlog and are written together, one transaction every FLUSH_AFTER seconds. A transaction
-is small, because the event loop shares the interpreter with this thread: further records follow after a short pause,
-further meters that have only counted in the next transaction. If the database cannot be used, the writer reports it
+is small, because the event loop shares the interpreter with this thread: more records follow after a short pause, and
+more meters that have only counted with the next transaction. If the database cannot be used, the writer reports it
 once, tries again with growing pauses, and then writes the backlog. A damaged SQLite file is renamed, and a new one
 takes its place.
 """

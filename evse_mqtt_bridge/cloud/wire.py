@@ -13,6 +13,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from sys import intern
 from typing import Annotated, Any
 
@@ -138,21 +139,28 @@ def _plug(plug: _PlugObject, evse_uuid: str) -> PlugReading:
         raise ValueError(f"it belongs to another station, {clean(owner)}")
     if "plug_uuid" not in plug:
         raise ValueError("it has no plug_uuid")
-    # Each response has the same texts again. Interned, they are stored once.
+    # Each response has the same texts again, and mostly the same numbers. Interned or shared, they are stored once.
     label, status = plug.get("plug_label"), plug.get("status")
     return PlugReading(
         intern(plug["plug_uuid"]),
         intern(label) if label else label,
         intern(status) if status else status,
-        plug.get("power"),
-        plug.get("current_l1"),
-        plug.get("current_l2"),
-        plug.get("current_l3"),
-        plug.get("dyn_current_limit"),
+        _shared(plug.get("power")),
+        _shared(plug.get("current_l1")),
+        _shared(plug.get("current_l2")),
+        _shared(plug.get("current_l3")),
+        _shared(plug.get("dyn_current_limit")),
         parse_time(plug.get("time")),
     )
 
 
+@lru_cache(maxsize=1024)
+def _shared(number: float | None) -> float | None:
+    """Return a number that other plugs share: most measure 0, or what their limit is."""
+    return number
+
+
+@lru_cache(maxsize=1)  # mostly the same for all plugs of a response
 def parse_time(text: str | None) -> datetime | None:
     """Return a measurement time in UTC; a time without a zone is in UTC, as the API documents.
 

@@ -64,4 +64,7 @@ def _rounded(value: float | None, last: float | None, decimals: int) -> float | 
         return None
     if last is not None and abs(value - last) <= _MARGIN * 10.0**-decimals and round(last, decimals) == last:
         return last  # the last condition fails if the number of decimals was reduced
-    return round(value, decimals) + 0.0  # which turns -0.0 into 0.0
+    nearest = round(value, decimals)
+    if not nearest:
+        return 0.0  # never -0.0
+    return value if value == nearest else nearest  # plugs share the objects of values

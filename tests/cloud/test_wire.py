@@ -304,3 +304,12 @@ def test_uuid_similar_to_the_stations_is_rejected(owner: str) -> None:
 @pytest.mark.parametrize("status", STATUSES)
 def test_known_statuses_give_no_notes(status: str) -> None:
     assert _read([plug_object(status=status)]).notes == ()
+
+
+def test_readings_of_several_stations_share_equal_values() -> None:
+    """Thousands of stations would otherwise keep an object for each number."""
+    answers = [[plug_object(plug_uuid="p1", power=0), plug_object(plug_uuid="p2", power=7107.5)] for _ in range(2)]
+    first, second = (_read(answer).plugs for answer in answers)
+    for plug, other in zip(first, second, strict=True):
+        assert plug.power is other.power
+    assert first[0].time is first[1].time

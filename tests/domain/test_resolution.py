@@ -84,3 +84,15 @@ def test_noise_publishes_nothing() -> None:
     state = advance(StationState(), reading(plug_reading(current_l1=10.300000190734863)), Rules(), at(0))
     after = advance(state, reading(plug_reading(current_l1=10.299999237060547)), Rules(), at(1))
     assert (state.plugs["p1"].reading, after.plugs) == (plug_reading(current_l1=10.3), state.plugs)
+
+
+def test_value_that_need_not_be_rounded_stays_the_same_object() -> None:
+    measured = PlugReading("p", power=float("7107.5"), current_l1=float("10.123"))
+    result = rounded(measured, None, Resolution())
+    assert result.power is measured.power
+    assert result.current_l1 == 10.12
+
+
+def test_negative_zero_becomes_zero() -> None:
+    result = rounded(PlugReading("p", power=-0.0, current_l1=10.123), None, Resolution())
+    assert str(result.power) == "0.0"

@@ -1,7 +1,7 @@
 """Reads secrets again from their files, and returns the configuration with those that have changed."""
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
@@ -76,7 +76,8 @@ def reread(config: Config, *, stations: Container[str], password: bool) -> Rerea
         mqtt = mqtt.model_copy(update={"password": secret})
     for index, file in _token_files(config, stations):
         secret = read(f"stations[{index}].token_file", file, _Token, entries[index].token)
-        entries[index] = entries[index].model_copy(update={"token": secret})
+        if secret is not None:
+            entries[index] = replace(entries[index], token=secret)
     if replaced:
         config = config.model_copy(update={"mqtt": mqtt, "stations": tuple(entries)})
     return Reread(config, tuple(replaced), tuple(errors))

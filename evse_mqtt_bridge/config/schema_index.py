@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from evse_mqtt_bridge.config.location import VARIABLE_PREFIX
-from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.config.schema import Config, StationConfig, StationTable
 from evse_mqtt_bridge.config.section import Section
 from evse_mqtt_bridge.support.text import clean
 
@@ -122,7 +122,8 @@ def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:
 
 def _section(field: FieldInfo) -> type[Section] | None:
     """Return the Section in an annotation such as `Tls`, `Tls | None` or `tuple[StationConfig, ...]`."""
-    for candidate in (field.annotation, *get_args(field.annotation)):
+    for annotation in (field.annotation, *get_args(field.annotation)):
+        candidate = StationTable if annotation is StationConfig else annotation
         if isinstance(candidate, type) and issubclass(candidate, Section):
             return candidate
     return None

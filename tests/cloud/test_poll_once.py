@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evse_mqtt_bridge.cloud.poll_once import poll_once
-from evse_mqtt_bridge.config.schema import StationConfig
+from evse_mqtt_bridge.config.schema import StationConfig, StationTable
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason
 from evse_mqtt_bridge.support.errors import ConfigError
 from tests.cloud.clients import Clients
@@ -19,7 +19,9 @@ _BUSY = Failure(Reason.SERVER_ERROR, "HTTP 503 Service Unavailable")
 
 def _stations(count: int) -> list[StationConfig]:
     return [
-        StationConfig.model_validate({"edge_device_id": f"edge-{n}", "uuid": f"evse-{n}", "token": f"token-{n}"})
+        StationConfig.of(
+            StationTable.model_validate({"edge_device_id": f"edge-{n}", "uuid": f"evse-{n}", "token": f"token-{n}"})
+        )
         for n in range(count)
     ]
 

@@ -1,5 +1,6 @@
 """Secrets are read again from their files: only the rejected ones, and only valid ones are used."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_reread_replaces_changed_secrets_alone(config: Config, tmp_path: Path) -
     assert password.get_secret_value() == "new-password"
     tokens = [entry.token.get_secret_value() for entry in result.config.stations]
     assert tokens == ["old-first", "new-second", "third"]
-    changed = result.config.stations[1].model_copy(update={"token": config.stations[1].token})
+    changed = replace(result.config.stations[1], token=config.stations[1].token)
     assert changed == config.stations[1], "nothing else changes"
 
 

@@ -1,9 +1,11 @@
 """The models of the schema accept valid values and reject others."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from evse_mqtt_bridge.config.schema import Cloud, Config, Http, Mqtt, Polling, StationConfig, Tls
+from evse_mqtt_bridge.config.schema import Cloud, Config, Http, Mqtt, Polling, StationConfig, StationTable, Tls
 from evse_mqtt_bridge.config.schema_index import format_path, settings
 
 STATION = {"edge_device_id": "1", "uuid": "a", "token": "s3cret"}
@@ -17,14 +19,20 @@ def test_config_is_immutable() -> None:
     item = config(plugs={"p": "left"}).stations[0]
     with pytest.raises(TypeError):
         item.plugs["p"] = "right"  # type: ignore[index]  # read-only, as the test shows
-    with pytest.raises(ValidationError):
+    with pytest.raises(FrozenInstanceError):
         item.name = "x"  # type: ignore[misc]  # likewise
     assert isinstance(config().stations, tuple)
 
 
+def test_stations_have_no_dict_and_share_their_device() -> None:
+    first, second = config().stations[0], config().stations[0]
+    assert not hasattr(first, "__dict__")
+    assert first.edge_device_id is second.edge_device_id
+
+
 def test_config_repr_contains_no_secret() -> None:
     complete = Config(mqtt=Mqtt(host="h", username="u", password=SecretStr("s3cret")), stations=config().stations)
-    assert "s3cret" not in f"{complete!r} {complete!s} {complete.model_dump()}"
+    assert "s3cret" not in f"{complete!r} {complete!s} {complete.mqtt.model_dump()}"
 
 
 def test_validation_error_contains_no_value() -> None:
@@ -139,7 +147,7 @@ def test_station_has_effective_interval_and_topic_id() -> None:
     assert (station.uuid, station.interval, station.title, station.topic_id) == ("a", 7, "North", "north")
     assert (dict(station.plugs), dict(station.plug_names)) == ({"p": "left"}, {"p": "Left bay"})
     assert config(interval=2).stations[0].station(Polling(interval=7)).interval == 2
-    assert StationConfig.model_validate(STATION).station(Polling()).topic_id == "a"
+    assert StationConfig.of(StationTable.model_validate(STATION)).station(Polling()).topic_id == "a"
 
 
 def test_every_setting_has_description_and_expectation() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from evse_mqtt_bridge.config.plan import publishing_plan
-from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig
+from evse_mqtt_bridge.config.schema import Config, Http, Mqtt, StationConfig, StationTable
 from evse_mqtt_bridge.config.schema import History as EnergyHistory
 from evse_mqtt_bridge.domain.availability import Moment
 from evse_mqtt_bridge.domain.events import ClockChanged, StationRemoved
@@ -56,15 +56,17 @@ def minutes_ago(minutes: float) -> datetime:
 
 def station(number: int = 1, **changed: object) -> StationConfig:
     """Return the configuration of `Station <number>`, with the alias `station-<number>`."""
-    return StationConfig.model_validate(
-        {
-            "edge_device_id": "edge",
-            "uuid": f"{number:032x}",
-            "token": TOKEN,
-            "name": f"Station {number}",
-            "alias": f"station-{number}",
-            **changed,
-        }
+    return StationConfig.of(
+        StationTable.model_validate(
+            {
+                "edge_device_id": "edge",
+                "uuid": f"{number:032x}",
+                "token": TOKEN,
+                "name": f"Station {number}",
+                "alias": f"station-{number}",
+                **changed,
+            }
+        )
     )
 
 

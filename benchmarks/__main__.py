@@ -13,6 +13,7 @@ from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.energy import energy
 from benchmarks.fallback import fallback
 from benchmarks.faults import faults
+from benchmarks.footprint import footprint
 from benchmarks.guard import guard
 from benchmarks.hanging import hanging
 from benchmarks.history import history
@@ -33,6 +34,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "latency": latency,
     "fallback": fallback,
     "profile": profile,
+    "footprint": footprint,
     "transports": transports,
     "scale": scale,
     "faults": faults,

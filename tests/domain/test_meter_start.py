@@ -149,6 +149,7 @@ def test_sessions_of_the_wait_are_recorded_and_published(*, is_history_late: boo
     assert meter.last_session == recorded[-1]
     [(before, after)] = [each for event in bridge.events for each in event.counted.values()]
     assert (before.charged, after) == (1040.0, meter)
+    assert not bridge.stations.pop_session_changes(["s2"]), "of another shard"
     events = bridge.stations.pop_session_changes(["s1"])["s1"]["p1"]
     kinds = (SessionEvent.STARTED, SessionEvent.ENDED)
     assert [change.event for change in events if change.event in kinds] == [SessionEvent.ENDED, *kinds, *kinds]

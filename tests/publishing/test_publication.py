@@ -759,6 +759,26 @@ def test_session_that_ends_before_a_restore_has_an_event() -> None:
     assert not event.retain
 
 
+def test_events_before_a_late_start_are_published_once() -> None:
+    """Those of one station do not replace those of another one that are pending."""
+    bridge, broker = Bridge(plan(_NORTH, _SOUTH)), ModelBroker()
+    bridge.stations.expect_history(["e1", "e2"])
+    broker.connect(bridge.publication)
+    broker.deliver()
+    for second, status in enumerate(("idle", "charging", "idle")):
+        measured = plug_reading("p1", status=status, power=0.0, time=NOW + timedelta(seconds=second))
+        for uuid in ("e1", "e2"):
+            bridge.poll(uuid, reading(measured), at(second))
+    broker.deliver()
+    for uuid in ("e1", "e2"):
+        bridge.stations.history_read([uuid], {})
+        bridge.publication.sessions_changed()
+    messages = [each for each in broker.deliver() if each.topic.endswith("/session_event")]
+    for topic in ("evse/north/left/session_event", "evse/e2/p1/session_event"):
+        events = [json.loads(each.payload)["event_type"] for each in messages if each.topic == topic]
+        assert events == ["started", "ended"]
+
+
 def test_forged_entries_do_not_make_the_bridge_search_everywhere() -> None:
     bridge, broker = _running(plan(_NORTH), "e1")
     broker.disconnect()

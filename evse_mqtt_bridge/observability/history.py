@@ -6,7 +6,7 @@ receives every poll, so it does little while nothing changes.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from struct import Struct
 
@@ -35,12 +35,14 @@ class PlugHistory:
     before the hour is kept too, so that a chart of the hour has a value at its left edge.
 
     Attributes:
+        uuid: The plug.
         since: When the reason of the plug last changed, in UTC.
     """
 
-    __slots__ = ("_steps", "since")
+    __slots__ = ("_steps", "since", "uuid")
 
-    def __init__(self, since: datetime) -> None:
+    def __init__(self, uuid: str, since: datetime) -> None:
+        self.uuid = uuid
         self.since = since
         self._steps = b""
         """The packed steps; an array, with its spare room, takes three times the memory while there are few."""
@@ -86,7 +88,7 @@ class StationHistory:
         error_at: When that poll failed.
         note: The notes about the last useful response.
         revision: The revision of the whole history at the last change of this station.
-        plugs: By plug uuid.
+        plugs: Those of its plugs; a dict takes more memory.
         correction: The sum of all shifts of the clock that the times include.
     """
 
@@ -96,8 +98,12 @@ class StationHistory:
     error_at: datetime | None = None
     note: str = ""
     revision: int = 0
-    plugs: dict[str, PlugHistory] = field(default_factory=dict)
+    plugs: tuple[PlugHistory, ...] = ()
     correction: timedelta = _NO_CORRECTION
+
+    def plug(self, uuid: str) -> PlugHistory | None:
+        """Return the history of a plug; `None` if there is none."""
+        return next((plug for plug in self.plugs if plug.uuid == uuid), None)
 
     def correct(self, correction: timedelta) -> None:
         """Correct all times, because the clock was set; `correction` is the new sum of all shifts."""
@@ -105,7 +111,7 @@ class StationHistory:
         self.polled = self.polled and self.polled + difference
         self.since = self.since and self.since + difference
         self.error_at = self.error_at and self.error_at + difference
-        for plug in self.plugs.values():
+        for plug in self.plugs:
             plug.shift(difference)
 
 
@@ -184,13 +190,14 @@ def _record_changes(history: StationHistory, old: StationState, new: StationStat
         ):
             _record_plug(history, before, plug, at)
     if len(history.plugs) > len(new.plugs):
-        history.plugs = {uuid: plug for uuid, plug in history.plugs.items() if uuid in new.plugs}
+        history.plugs = tuple(plug for plug in history.plugs if plug.uuid in new.plugs)
 
 
 def _record_plug(history: StationHistory, before: PlugState | None, plug: PlugState, at: datetime) -> None:
-    plug_history = history.plugs.get(plug.uuid)
+    plug_history = history.plug(plug.uuid)
     if plug_history is None:
-        plug_history = history.plugs[plug.uuid] = PlugHistory(at)
+        plug_history = PlugHistory(plug.uuid, at)
+        history.plugs = (*history.plugs, plug_history)
     elif before is None or plug.reason is not before.reason:
         plug_history.since = at
     power = _live_power(plug)

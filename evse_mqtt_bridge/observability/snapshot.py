@@ -285,7 +285,7 @@ def station_snapshot(  # noqa: PLR0913  # one argument per part of a snapshot
 def _plug_snapshot(
     plan: Plan, station: Station, plug: PlugState, history: StationHistory, *, steps: bool
 ) -> PlugSnapshot:
-    reading, plug_history, meter = plug.reading, history.plugs.get(plug.uuid), plug.meter
+    reading, plug_history, meter = plug.reading, history.plug(plug.uuid), plug.meter
     session = (meter.session or meter.last_session) if meter else None
     return PlugSnapshot(
         uuid=plug.uuid,

@@ -16,33 +16,34 @@ _USUAL_KEYS = (b'"time":"', b'"time": "')
 _ESCAPED_LETTERS = re.compile(rb"\\u00(?:74|69|6[dD]|65)")
 """Escapes of the letters of `time`, which no usual encoder writes, but which could hide a key from the others."""
 
-_NOTHING = Reading(())
+_NONE_INVALID: frozenset[str] = frozenset()
 
 
 class ResponseParser:
     """The parser of the station `evse_uuid`."""
 
-    __slots__ = ("_evse_uuid", "_hash", "_reading")
+    __slots__ = ("_evse_uuid", "_hash", "_notes", "_plugs")
 
     def __init__(self, evse_uuid: str) -> None:
         self._evse_uuid = evse_uuid
         self._hash: int | None = None
         """The hash of the last response without its times; `None`: it cannot be reused."""
-        self._reading = _NOTHING
+        self._plugs: tuple[PlugReading, ...] = ()
+        self._notes: tuple[str, ...] = ()
 
     def parse(self, body: bytes) -> Reading | Failure:
         """Return the reading; a Failure if the response has no valid plug of the station."""
         times, rest = _split(body)
         # Python's hash of bytes is SipHash with 64 bits and a random key: what is equal by it is equal.
         hashed = hash(rest)
-        if hashed == self._hash and (repeated := _with_times(self._reading, times)) is not None:
-            self._reading = repeated
-            return repeated
+        if hashed == self._hash and (plugs := _with_times(self._plugs, times)) is not None:
+            self._plugs = plugs
+            return Reading(plugs, _NONE_INVALID, self._notes)
         outcome = parse(body, self._evse_uuid)
         if isinstance(outcome, Reading) and _is_reusable(body, outcome, times):
-            self._hash, self._reading = hashed, outcome
+            self._hash, self._plugs, self._notes = hashed, outcome.plugs, outcome.notes
         else:
-            self._hash, self._reading = None, _NOTHING
+            self._hash, self._plugs, self._notes = None, (), ()
         return outcome
 
 
@@ -73,17 +74,17 @@ def _is_reusable(body: bytes, reading: Reading, times: list[bytes]) -> bool:
         and len(_TIME_KEYS.findall(body)) == len(times)
         and _ESCAPED_LETTERS.search(body) is None
         and all(plug.time is not None for plug in reading.plugs)
-        and _with_times(reading, times) == reading
+        and _with_times(reading.plugs, times) == reading.plugs
     )
 
 
-def _with_times(reading: Reading, times: list[bytes]) -> Reading | None:
-    """Return a reading with other times, one per plug; `None` if their number is another, or one is not a time."""
-    if len(times) != len(reading.plugs):
+def _with_times(readings: tuple[PlugReading, ...], times: list[bytes]) -> tuple[PlugReading, ...] | None:
+    """Return readings with other times, one per plug; `None` if their number is another, or one is not a time."""
+    if len(times) != len(readings):
         return None
     plugs = []
     text, time = b"", None
-    for plug, raw in zip(reading.plugs, times, strict=True):
+    for plug, raw in zip(readings, times, strict=True):
         if raw != text:  # mostly the same for all plugs
             try:
                 text, time = raw, parse_time(raw.decode())
@@ -102,4 +103,4 @@ def _with_times(reading: Reading, times: list[bytes]) -> Reading | None:
                 time,
             )
         )
-    return Reading(tuple(plugs), reading.invalid, reading.notes)
+    return tuple(plugs)

@@ -58,7 +58,8 @@ class _Bridge:
     def poll(self, uuid: str, outcome: Outcome, moment: Moment) -> None:
         """Apply the outcome of a poll, and render its changes."""
         event = self.stations.apply_outcome(uuid, outcome, moment, 0.0)
-        if self._publication.station_changed(event.station, event.old, event.new):
+        if event.has_changes:
+            self._publication.station_changed(event.station, event.old, event.new)
             self._publish()
 
     def _publish(self) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "Rules",
     "advance",
     "age",
+    "has_changes",
     "next_change",
 ]
 
@@ -86,6 +87,21 @@ def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
         plug.reason is not state.plugs[uuid].reason for uuid, plug in evaluated.items()
     )
     return replace(state, reason=reason, plugs=evaluated) if is_changed else state
+
+
+def has_changes(old: StationState, new: StationState) -> bool:
+    """Return whether the bridge has to publish anything to lead from `old` to `new`. Most polls have no changes.
+
+    `new` must be derived from `old` by one or more calls of `advance` or `age`, because both of them update
+    `last_published_at` whenever a value changes.
+    """
+    if new.reason is not old.reason or len(new.plugs) != len(old.plugs):
+        return True
+    for uuid, plug in new.plugs.items():  # a loop, because it runs for each poll
+        before = old.plugs.get(uuid)
+        if before is None or plug.last_published_at != before.last_published_at or plug.reason is not before.reason:
+            return True
+    return False
 
 
 def next_change(state: StationState, rules: Rules, moment: Moment) -> float:

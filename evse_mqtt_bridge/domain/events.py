@@ -82,6 +82,8 @@ class PollCompleted:
         outcome: The outcome of the poll, without plugs that have no topic. `new.failure` has its attribution, too.
         moment: When the outcome arrived.
         seconds: Duration of the request.
+        has_changes: Whether the bridge has to publish anything to lead from `old` to `new`. If not, each plug has the
+            same reason, and the same values except for their time and the counts of its meter.
     """
 
     station: Station
@@ -90,6 +92,7 @@ class PollCompleted:
     outcome: Outcome
     moment: Moment
     seconds: float
+    has_changes: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ __all__ = [
 ENERGY_STEP = 10.0
 """Energy in Wh with which a meter is published before its next heartbeat; smaller steps would flood recorders."""
 
-ENERGY_PAUSE = 25.0
-"""Minimum number of seconds before a step of energy is published. A plug with 7 kW takes a step every 5 s. The pause is
-shorter than the default polling interval, and much shorter than the time after which a restart causes a gap."""
+ENERGY_PAUSE = 60.0
+"""Minimum number of seconds before a step of energy is published: a plug with 7 kW takes a step every 5 s. The pause is
+much shorter than the time after which a restart causes a gap, see `longest_first_span`."""
 
 _HOUR = 3600.0  # seconds
 _SHORTEST_MARGIN = 5.0

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from evse_mqtt_bridge.domain.attribution import Attributions
-from evse_mqtt_bridge.domain.availability import Moment, Rules, advance, age, next_change
+from evse_mqtt_bridge.domain.availability import Moment, Rules, advance, age, has_changes, next_change
 from evse_mqtt_bridge.domain.energy import longest_first_span, longest_span
 from evse_mqtt_bridge.domain.events import (
     CloudAnswering,
@@ -111,7 +111,7 @@ class Stations:
         self._deadlines.put(uuid, next_change(new, self._rules, moment))
         if len(new.plugs) >= MAX_PLUGS and isinstance(outcome, Reading):
             outcome = note_plugs_beyond_maximum(outcome, new)
-        return PollCompleted(station, old, new, outcome, moment, seconds)
+        return PollCompleted(station, old, new, outcome, moment, seconds, has_changes(old, new))
 
     @property
     def has_consequences(self) -> bool:

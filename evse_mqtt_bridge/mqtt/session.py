@@ -158,8 +158,7 @@ class Session:
 
     def station_changed(self, station: Station, old: StationState, new: StationState) -> None:
         """Publish the changes of a poll, or of the passing of time; without a connection, do nothing."""
-        if not self.publication.station_changed(station, old, new):
-            return
+        self.publication.station_changed(station, old, new)
         connection = self._sender.connection
         if connection is not None and not connection.has_room:
             connection.read_acknowledgements()

@@ -147,7 +147,8 @@ class History(events.Listener):
             history.error, history.error_at = (new.failure or outcome).detail, at
         else:
             history.note = _shorten(outcome.notes) if outcome.notes else ""
-        _record_changes(history, old, new, at)
+        if event.has_changes:
+            _record_changes(history, old, new, at)
 
     def state_aged(self, event: events.StateAged) -> None:
         """Record plugs whose measurements became too old."""

@@ -81,6 +81,8 @@ class StationLog(events.Listener):
             self._log_rate_limit(failure)
         elif outcome.notes:
             self._log_notes(station, outcome.notes)
+        if not event.has_changes and not self._held:
+            return
         if old.reason is None and new.reason is not None:
             self._forget(station.uuid)  # another member of the fleet may have polled the station meanwhile
         if new.reason is not old.reason or (self._held and station.uuid in self._held):

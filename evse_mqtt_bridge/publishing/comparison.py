@@ -2,22 +2,7 @@
 
 from evse_mqtt_bridge.domain.model import Station, StationState
 
-__all__ = ["has_changes", "has_same_labels", "is_published_alike"]
-
-
-def has_changes(old: StationState, new: StationState) -> bool:
-    """Return whether the bridge has to publish anything to lead from `old` to `new`. Most polls have no changes.
-
-    `new` must be derived from `old` by one or more calls of `advance` or `age`, because both of them update
-    `last_published_at` whenever a value changes.
-    """
-    if new.reason is not old.reason or len(new.plugs) != len(old.plugs):
-        return True
-    for uuid, plug in new.plugs.items():  # a loop, because it runs for each poll
-        before = old.plugs.get(uuid)
-        if before is None or plug.last_published_at != before.last_published_at or plug.reason is not before.reason:
-            return True
-    return False
+__all__ = ["has_same_labels", "is_published_alike"]
 
 
 def has_same_labels(old: StationState, new: StationState) -> bool:

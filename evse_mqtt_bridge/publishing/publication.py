@@ -31,7 +31,7 @@ from itertools import chain
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.clean_up import CleanUp
-from evse_mqtt_bridge.publishing.comparison import has_changes, is_published_alike
+from evse_mqtt_bridge.publishing.comparison import is_published_alike
 from evse_mqtt_bridge.publishing.known_manifest import NOTHING_KNOWN, KnownManifest
 from evse_mqtt_bridge.publishing.manifest_payloads import read_discovery_digest
 from evse_mqtt_bridge.publishing.message import Message
@@ -275,15 +275,12 @@ class Publication:
             else:
                 self._republish_everything("stage_acknowledged")
 
-    def station_changed(self, station: Station, old: StationState, new: StationState) -> bool:
-        """Queue the changes of a station after a poll or the passing of time; return whether there are any."""
-        if not has_changes(old, new):
-            return False
+    def station_changed(self, station: Station, old: StationState, new: StationState) -> None:
+        """Queue the changes of a station after a poll or the passing of time."""
         if not old.plugs.keys() <= new.plugs.keys():
             self._plugs_removed(station, old)
         elif self._phase is Phase.LIVE:
             self._outbox.put_change(station.uuid, self._renderer.needed(station.uuid, old))
-        return True
 
     def sessions_changed(self) -> None:
         """Queue what happened to sessions before the meters of stations started; not before the full republish."""

@@ -23,7 +23,7 @@ __all__ = ["Pipeline"]
 class Publisher(Protocol):
     """Publishes the changes of stations."""
 
-    def station_changed(self, station: Station, old: StationState, new: StationState) -> object:
+    def station_changed(self, station: Station, old: StationState, new: StationState) -> None:
         """Publish what leads from one state to another."""
 
     def sessions_changed(self, station: Station) -> object:
@@ -48,7 +48,8 @@ class Pipeline:
             seconds: Duration of the request.
         """
         event = self._stations.apply_outcome(uuid, outcome, moment, seconds)
-        self._publishing.station_changed(event.station, event.old, event.new)
+        if event.has_changes:
+            self._publishing.station_changed(event.station, event.old, event.new)
         self._listener.poll_completed(event)
         if self._stations.has_consequences:
             self._apply_consequences(moment)

@@ -28,9 +28,9 @@ def _publications(power: float, interval: float, seconds: float) -> list[float]:
 @pytest.mark.parametrize(
     ("power", "interval", "seconds_between"),
     [
-        (7107.0, 10.0, 30.0),
+        (7107.0, 10.0, 60.0),
         (22_000.0, 1.0, ENERGY_PAUSE),
-        (7107.0, 30.0, 30.0),
+        (7107.0, 30.0, 60.0),
         (610.0, 10.0, 60.0),
         (305.0, 30.0, 120.0),
     ],

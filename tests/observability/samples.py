@@ -50,7 +50,7 @@ def station(*plugs: PlugState, reason: Reason | None = Reason.ONLINE) -> Station
 def poll_completed(outcome: Outcome, seconds: float = 0.1, station: str = "s1") -> PollCompleted:
     """Return the event of a poll that changed nothing."""
     state = StationState()
-    return PollCompleted(Station(station, 30), state, state, outcome, Moment(0.0, NOW), seconds)
+    return PollCompleted(Station(station, 30), state, state, outcome, Moment(0.0, NOW), seconds, has_changes=False)
 
 
 def metric_inputs(*stations: StationState, **changes: Any) -> MetricInputs:  # noqa: ANN401  # of any field

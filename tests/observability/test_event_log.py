@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age
+from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age, has_changes
 from evse_mqtt_bridge.domain.events import (
     BrokerChanged,
     BrokerConnected,
@@ -77,7 +77,7 @@ class _Run:
             old = self._states.get(station.uuid, StationState())
             moment = replace(at(0), monotonic=self.clock())
             new = self._states[station.uuid] = advance(old, outcome, Rules(stale_after=0), moment)
-            self.event_log.poll_completed(PollCompleted(station, old, new, outcome, moment, 0.1))
+            self.event_log.poll_completed(PollCompleted(station, old, new, outcome, moment, 0.1, has_changes(old, new)))
             self.clock.advance(every)
 
     def drop(self) -> None:
@@ -243,7 +243,9 @@ def test_rejection_is_logged_once_it_concerns_the_station(run: _Run) -> None:
 
 def test_rejection_decided_by_another_station_is_logged(run: _Run) -> None:
     old = advance(StationState(), _attributed(Attribution.UNDECIDED), Rules(offline_after=1), at(0))
-    run.event_log.poll_completed(PollCompleted(_NORTH, StationState(), old, _OK, at(0), 0.1))
+    run.event_log.poll_completed(
+        PollCompleted(_NORTH, StationState(), old, _OK, at(0), 0.1, has_changes(StationState(), old))
+    )
     assert run.ids == []
     new = replace(old, failure=_attributed(Attribution.STATION))
     run.event_log.state_aged(StateAged(_NORTH, old, new, at(1)))

@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age
+from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Moment, Rules, advance, age, has_changes
 from evse_mqtt_bridge.domain.events import ClockChanged, PollCompleted, StateAged, StationRemoved
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, Reading, Reason, Station, StationState
 from evse_mqtt_bridge.domain.plugs import restore_plugs
@@ -34,7 +34,9 @@ class _Recorded:
         self.now += timedelta(seconds=after)
         old, moment = self.state, Moment((self.now - NOW).total_seconds(), self.now)
         self.state = advance(old, outcome, _RULES, moment)
-        self.history.poll_completed(PollCompleted(_STATION, old, self.state, outcome, moment, 0.1))
+        self.history.poll_completed(
+            PollCompleted(_STATION, old, self.state, outcome, moment, 0.1, has_changes(old, self.state))
+        )
         return self.history.station("s1")
 
     def steps(self, plug: str = "p1") -> list[tuple[int, float | None]]:

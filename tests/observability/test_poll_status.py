@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from evse_mqtt_bridge.domain.availability import Moment
+from evse_mqtt_bridge.domain.availability import Moment, has_changes
 from evse_mqtt_bridge.domain.events import PollCompleted, StateAged, StationRemoved
 from evse_mqtt_bridge.domain.model import Reason, Station, StationState
 from evse_mqtt_bridge.observability.poll_status import PollStatus
@@ -32,7 +32,7 @@ def status(clock: Clock) -> PollStatus:
 def _change(status: PollStatus, uuid: str, old: Reason | None, new: Reason) -> None:
     moment = Moment(0.0, NOW)
     states = StationState(old), StationState(new)
-    status.poll_completed(PollCompleted(Station(uuid, 30), *states, reading(), moment, 0.1))
+    status.poll_completed(PollCompleted(Station(uuid, 30), *states, reading(), moment, 0.1, has_changes(*states)))
 
 
 def test_unavailable_stations_are_counted_by_reason(status: PollStatus) -> None:

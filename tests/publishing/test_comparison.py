@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_mqtt_bridge.domain.availability import Rules, advance
+from evse_mqtt_bridge.domain.availability import Rules, advance, has_changes
 from evse_mqtt_bridge.domain.model import Outcome, Station, StationState
-from evse_mqtt_bridge.publishing.comparison import has_changes
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.plain import PlainTopics
 from evse_mqtt_bridge.publishing.outputs.protocol import Part

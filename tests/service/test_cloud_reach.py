@@ -10,7 +10,7 @@ from tests.harness.samples import at, failure, plug_reading, reading
 def _poll(reach: CloudReach, clock: Clock, second: float, outcome: Outcome) -> bool:
     clock.monotonic = at(second).monotonic
     station, state = Station("s", 30), StationState()
-    reach.poll_completed(PollCompleted(station, state, state, outcome, at(second), 0.1))
+    reach.poll_completed(PollCompleted(station, state, state, outcome, at(second), 0.1, has_changes=False))
     return reach.is_reached
 
 

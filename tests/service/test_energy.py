@@ -280,7 +280,7 @@ def test_unusable_history_is_logged_and_disturbs_nothing(
 ) -> None:
     (tmp_path / "file").touch()
     history = {"enabled": True, "url": f"sqlite:///{tmp_path}/file/history.sqlite"}
-    config = configure(tmp_path, broker, cloud, 1, history=history)
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
     charger.status = "charging"
     with running_bridge(config) as bridge:
         _wait_for_energy(observer, 0.02)

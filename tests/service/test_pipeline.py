@@ -91,10 +91,18 @@ def test_on_result_reaches_the_session_before_listeners(pipeline: Pipeline, reco
     assert (event.moment, event.seconds) == (Moment(1.0, NOW), 0.1)
 
 
+def test_poll_without_changes_reaches_only_listeners(pipeline: Pipeline, recorder: _Recorder) -> None:
+    pipeline.on_result(_UUID, reading(), Moment(1.0, NOW), 0.1)
+    recorder.calls.clear()
+    pipeline.on_result(_UUID, reading(), Moment(2.0, NOW), 0.1)
+    ((name, event),) = recorder.calls
+    assert (name, event.has_changes) == ("poll_completed", False)
+
+
 def test_consequences_reach_the_session_and_listeners(pipeline: Pipeline, recorder: _Recorder) -> None:
     """There is only one station, so a rejection that is not the API's concerns the cloud."""
     pipeline.on_result(_UUID, rejection(is_from_api=False), Moment(1.0, NOW), 0.1)
-    assert [name for name, _ in recorder.calls] == ["session", "poll_completed", "token_rejected", "cloud_rejecting"]
+    assert [name for name, _ in recorder.calls] == ["poll_completed", "token_rejected", "cloud_rejecting"]
     recorder.calls.clear()
     pipeline.on_result(_UUID, reading(), Moment(2.0, NOW), 0.1)
     assert [name for name, _ in recorder.calls] == ["session", "poll_completed", "cloud_answering"]

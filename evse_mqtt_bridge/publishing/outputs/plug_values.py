@@ -115,7 +115,7 @@ def _meter_values(
     prefix: str, old: PublishedMeter | None, new: PublishedMeter, texts: _MeterTexts
 ) -> Iterator[Message]:
     for (name, _, read), text in zip(_STATE_OF_METER, texts.values, strict=True):
-        if text != "null" and (old is None or text != json_text(read(old))):
+        if old is None or read(new) != read(old):
             yield Message(prefix + name, text.encode())
     uuid, _, session, until = texts
     if old is None or new.session is not old.session:

@@ -16,7 +16,7 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.cloud import errors
 from evse_mqtt_bridge.cloud.body import decoded, read, read_error_body
 from evse_mqtt_bridge.cloud.deadlines import Deadline, Deadlines
-from evse_mqtt_bridge.cloud.light_request import LightRequest
+from evse_mqtt_bridge.cloud.light_request import NO_CONTENT, TOKEN_HEADER, CommonPart, LightRequest
 from evse_mqtt_bridge.cloud.parser import ResponseParser
 from evse_mqtt_bridge.cloud.transport import choose_transport
 from evse_mqtt_bridge.cloud.transport.limits import BufferedBody
@@ -68,6 +68,7 @@ class CloudClient:
                 "user-agent": f"evse-mqtt-bridge/{__version__}",
             }
         )
+        self._common = CommonPart(settings.base_url, settings.status_path, self._headers)
         self.transport_name = type(transport).__name__ if transport else ""
         """The library that sends the requests, or the class of the given transport."""
 
@@ -92,8 +93,7 @@ class CloudClient:
 
     def prepare(self, edge_device_id: str, uuid: str, token: str) -> StationRequest:
         """Return the status request of one station."""
-        path = self._settings.status_path.format(edge_device_id=edge_device_id, uuid=uuid)
-        return StationRequest(self._light_request(path, token), ResponseParser(uuid))
+        return StationRequest(LightRequest(self._common, edge_device_id, uuid, token), ResponseParser(uuid))
 
     def build_request(self, method: str, path: str, token: str, json: Any = None) -> httpx.Request:  # noqa: ANN401
         """Return a request with the token of a station.
@@ -104,14 +104,12 @@ class CloudClient:
             token: The token of the station.
             json: The JSON body; `None`: no body.
         """
-        light = self._light_request(path, token)
+        url = self._settings.base_url + path
+        headers = self._headers.copy()
+        headers[TOKEN_HEADER] = token
         if json is not None:
-            return httpx.Request(method, light.url, headers=light.headers, json=json)
-        # Given a stream, httpx adds no headers of its own.
-        return httpx.Request(method, light.url, headers=light.headers, stream=light.stream)
-
-    def _light_request(self, path: str, token: str) -> LightRequest:
-        return LightRequest(self._settings.base_url + path, self._headers, token)
+            return httpx.Request(method, url, headers=headers, json=json)
+        return httpx.Request(method, url, headers=headers, stream=NO_CONTENT)
 
     async def fetch(self, station: StationRequest) -> Outcome:
         """Poll one station, and return errors of the network or the server as a Failure instead of raising them."""

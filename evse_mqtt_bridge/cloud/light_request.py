@@ -1,57 +1,92 @@
-"""A request of httpx that takes a third of the memory, because there are thousands of them."""
+"""A request of httpx that takes little memory, because there are thousands of them."""
 
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 if TYPE_CHECKING:
-    from evse_mqtt_bridge.cloud.transport.curl_exchange import Prepared
+    from evse_mqtt_bridge.cloud.transport.curl_exchange import Endpoint
 
-__all__ = ["LightRequest"]
+__all__ = ["NO_CONTENT", "TOKEN_HEADER", "CommonPart", "LightRequest"]
 
-_NO_CONTENT = httpx.ByteStream(b"")
+TOKEN_HEADER = "evsetoken"  # noqa: S105  # the name of a header
+
+NO_CONTENT = httpx.ByteStream(b"")
+"""The stream of a request without a body. Given a stream, httpx adds no headers of its own."""
+
+_DEVICE, _STATION = "0edge-device-id0", "0uuid0"
+"""Stand-ins for the ids, which contain nothing that a URL has to escape, as the ids themselves."""
+
+
+class CommonPart:
+    """What the requests of all stations have in common.
+
+    Args:
+        base_url: The URL of the API.
+        status_path: The path with the placeholders `{edge_device_id}` and `{uuid}`.
+        headers: The headers.
+
+    Attributes:
+        headers: See above.
+        url_format: The URL as httpx normalizes it, with `{0}` for the device and `{1}` for the station.
+        endpoint: The common part in the form that libcurl needs; `None` before its first use.
+    """
+
+    __slots__ = ("endpoint", "headers", "url_format")
+
+    def __init__(self, base_url: str, status_path: str, headers: httpx.Headers) -> None:
+        self.headers = headers
+        url = str(httpx.URL(base_url + status_path.format(edge_device_id=_DEVICE, uuid=_STATION)))
+        escaped = url.replace("{", "{{").replace("}", "}}")
+        self.url_format = escaped.replace(_DEVICE, "{0}").replace(_STATION, "{1}")
+        self.endpoint: Endpoint | None = None
 
 
 class LightRequest(httpx.Request):
-    """A GET request whose URL and headers are built when a transport reads them.
+    """The status request of a station, whose URL and headers are built for each poll.
 
     Args:
-        url: The URL.
-        headers: The headers that all stations have in common.
-        token: The token of the station, for the header `evsetoken`.
+        common: What it has in common with those of the other stations.
+        edge_device_id: The device of the station.
+        uuid: The station.
+        token: The token of the station.
 
     Attributes:
-        prepared: The request in the form that libcurl needs; `None` before its first use.
+        common: See above.
     """
 
-    __slots__ = ("_common_headers", "_extensions", "_token", "_url", "prepared")
+    __slots__ = ("_edge_device_id", "_extensions", "_token", "_uuid", "common")
 
     method = "GET"
-    # Given a stream, httpx adds no headers of its own.
-    stream = _NO_CONTENT
+    stream = NO_CONTENT
 
-    def __init__(self, url: str, headers: httpx.Headers, token: str) -> None:
-        self._url = url
-        self._common_headers = headers
+    def __init__(self, common: CommonPart, edge_device_id: str, uuid: str, token: str) -> None:
+        self.common = common
+        self._edge_device_id = edge_device_id
+        self._uuid = uuid
         self._token = token
         self._extensions: dict[str, Any] | None = None
-        self.prepared: Prepared | None = None
 
-    def use(self, prepared: "Prepared") -> None:
-        """Keep the prepared form, and share its URL."""
-        self.prepared = prepared
-        self._url = prepared.url
+    @property
+    def address(self) -> str:
+        """The URL as text."""
+        return self.common.url_format.format(self._edge_device_id, self._uuid)
+
+    @property
+    def token_line(self) -> str:
+        """The header line with the token."""
+        return f"{TOKEN_HEADER}: {self._token}"
 
     @property
     def url(self) -> httpx.URL:  # type: ignore[override]  # an attribute of httpx.Request
         """The URL, which is parsed each time."""
-        return httpx.URL(self._url)
+        return httpx.URL(self.address)
 
     @property
     def headers(self) -> httpx.Headers:  # type: ignore[override]  # an attribute of httpx.Request
         """The headers, which are copied each time."""
-        headers = self._common_headers.copy()
-        headers["evsetoken"] = self._token
+        headers = self.common.headers.copy()
+        headers[TOKEN_HEADER] = self._token
         return headers
 
     @property

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 import pycurl
@@ -19,7 +19,7 @@ from evse_mqtt_bridge.cloud.transport.proxy import Proxy
 if TYPE_CHECKING:
     from asyncio import Future
 
-__all__ = ["Exchange", "GivenAddresses", "Prepared", "TrustedCertificates"]
+__all__ = ["Endpoint", "Exchange", "GivenAddresses", "Prepared", "TrustedCertificates"]
 
 _INTERIM = frozenset(range(100, 200))
 """Statuses that another response follows."""
@@ -35,26 +35,41 @@ GivenAddresses = dict[tuple[str, int], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request in the form that libcurl needs.
+class Endpoint:
+    """Where requests go, and the headers that they have in common.
 
     Attributes:
-        url: The complete URL.
-        header_lines: One line per header, including the token.
         host: The name of the host to connect to, or of the proxy if there is one; empty: it is an address.
         port: The port to connect to.
         proxy: The proxy to use, if any.
+        header_lines: One line per header.
+    """
+
+    host: str
+    port: int
+    proxy: Proxy | None
+    header_lines: tuple[str, ...] = field(repr=False)
+
+
+class Prepared(NamedTuple):
+    """A request in the form that libcurl needs; its header lines include the token.
+
+    Attributes:
+        url: The complete URL.
+        header_lines: One line per header.
+        endpoint: Where it goes.
         method: The HTTP method; empty: a GET without a body, which is libcurl's default.
         body: The body to send; `None`: no body.
     """
 
     url: str
-    header_lines: tuple[str, ...] = field(repr=False)
-    host: str
-    port: int
-    proxy: Proxy | None
+    header_lines: tuple[str, ...]
+    endpoint: Endpoint
     method: str = ""
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.method or 'GET'} {self.url})"
 
 
 class TrustedCertificates:
@@ -120,19 +135,19 @@ class Exchange:
 
     def begin(self, prepared: Prepared, addresses: Sequence[str]) -> None:
         """Set up the handle for a request; `addresses` are those of the host, if the host is a name."""
-        curl = self.curl
-        curl.setopt(pycurl.URL, prepared.url)
-        curl.setopt(pycurl.HTTPHEADER, prepared.header_lines)
-        key = (prepared.host, prepared.port)
+        curl, (url, header_lines, endpoint, method, body) = self.curl, prepared
+        curl.setopt(pycurl.URL, url)
+        curl.setopt(pycurl.HTTPHEADER, header_lines)
+        key = (endpoint.host, endpoint.port)
         if addresses and addresses != self._given_addresses.get(key):
-            curl.setopt(pycurl.RESOLVE, [f"{prepared.host}:{prepared.port}:{','.join(addresses)}"])
+            curl.setopt(pycurl.RESOLVE, [f"{endpoint.host}:{endpoint.port}:{','.join(addresses)}"])
             self._given_addresses[key] = addresses
-        if prepared.proxy is not self._proxy and prepared.proxy != self._proxy:
-            _set_proxy(curl, prepared.proxy)
-            self._proxy = prepared.proxy
-        if prepared.method or self._method:
-            _set_method(curl, prepared.method, prepared.body)
-            self._method = prepared.method
+        if endpoint.proxy is not self._proxy and endpoint.proxy != self._proxy:
+            _set_proxy(curl, endpoint.proxy)
+            self._proxy = endpoint.proxy
+        if method or self._method:
+            _set_method(curl, method, body)
+            self._method = method
         self._head.clear()
         self._body.clear()
         self._size = self._status = 0

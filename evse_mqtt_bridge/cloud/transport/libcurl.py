@@ -11,14 +11,19 @@ poll. Any other response is returned as soon as its head has arrived, and its bo
 import asyncio
 import select
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from sys import intern
+from collections.abc import AsyncIterator
 
 import httpx
 import pycurl
 
 from evse_mqtt_bridge.cloud.light_request import LightRequest
-from evse_mqtt_bridge.cloud.transport.curl_exchange import Exchange, GivenAddresses, Prepared, TrustedCertificates
+from evse_mqtt_bridge.cloud.transport.curl_exchange import (
+    Endpoint,
+    Exchange,
+    GivenAddresses,
+    Prepared,
+    TrustedCertificates,
+)
 from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
 from evse_mqtt_bridge.cloud.transport.names import Names
 from evse_mqtt_bridge.cloud.transport.proxy import Proxy, named_proxy
@@ -31,6 +36,8 @@ _OLDEST_VERSION = 0x075400
 
 _PORTS = {"http": 80, "https": 443}
 _BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
+_OWN_HEADERS = _BODY_HEADERS | {"host"}
+"""The headers that libcurl adds itself."""
 
 
 def why_unusable() -> str:
@@ -60,7 +67,6 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         self._create_future = loop.create_future
         self._names = Names(loop.time)
         self._trusted = TrustedCertificates(ca_file)
-        self._shared_lines: dict[str, str] = {}
         self._given_addresses: GivenAddresses = {}
         self._proxies: dict[tuple[str, str], Proxy | None] = {}
         self._unused = connections
@@ -77,14 +83,11 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
             CurlError: libcurl could not complete the request.
             OSError: The host has no address, or the environment names a proxy that is not an HTTP proxy.
         """
-        prepared = request.prepared if isinstance(request, LightRequest) else None
-        if prepared is None:
-            prepared = await self._prepare(request)
-            if isinstance(request, LightRequest):
-                request.use(prepared)
-        addresses = self._names.known(prepared.host) if prepared.host else ()
+        prepared = self._prepare_light(request) if isinstance(request, LightRequest) else await self._prepare(request)
+        host = prepared.endpoint.host
+        addresses = self._names.known(host) if host else ()
         if addresses is None:
-            addresses = await self._names.addresses(prepared.host)
+            addresses = await self._names.addresses(host)
         exchange = self._idle.pop() if self._idle else await self._next_exchange()
         done = exchange.done = self._create_future()
         is_streaming = False
@@ -155,21 +158,28 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
                 self.release(waiter.result())
             raise
 
+    def _prepare_light(self, request: LightRequest) -> Prepared:
+        endpoint = request.common.endpoint
+        if endpoint is None:
+            endpoint = request.common.endpoint = self._endpoint(request.url, request.common.headers)
+        return Prepared(request.address, (*endpoint.header_lines, request.token_line), endpoint)
+
     async def _prepare(self, request: httpx.Request) -> Prepared:
-        url, headers = request.url, request.headers
-        host = intern(url.raw_host.decode("ascii"))
+        endpoint = self._endpoint(request.url, request.headers)
+        if _BODY_HEADERS.isdisjoint(request.headers):
+            method = "" if request.method == "GET" else request.method
+            return Prepared(str(request.url), endpoint.header_lines, endpoint, method)
+        # Without a value, so that libcurl neither waits for a 100 Continue nor adds a type of its own.
+        extra = ("Expect:",) if "content-type" in request.headers else ("Expect:", "Content-Type:")
+        lines = (*endpoint.header_lines, *extra)
+        return Prepared(str(request.url), lines, endpoint, request.method, await request.aread())
+
+    def _endpoint(self, url: httpx.URL, headers: httpx.Headers) -> Endpoint:
+        host = url.raw_host.decode("ascii")
         proxy = self._proxy(url.scheme, host)
         peer, port = (proxy.host, proxy.port) if proxy else (host, url.port or _PORTS[url.scheme])
-        has_body = not _BODY_HEADERS.isdisjoint(headers)
-        return Prepared(
-            url=str(url),
-            header_lines=tuple(self._header_lines(headers, has_body=has_body)),
-            host="" if is_address(peer) else peer,
-            port=port,
-            proxy=proxy,
-            method=request.method if has_body or request.method != "GET" else "",
-            body=await request.aread() if has_body else None,
-        )
+        lines = (f"{name}: {value}" for name, value in headers.items() if name not in _OWN_HEADERS)
+        return Endpoint("" if is_address(peer) else peer, port, proxy, tuple(lines))
 
     def _proxy(self, scheme: str, host: str) -> Proxy | None:
         """Return the proxy for a host, which is determined once: reading the environment takes longer than a poll."""
@@ -178,21 +188,6 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         if (scheme, host) not in self._proxies:
             self._proxies[scheme, host] = named_proxy(scheme, host)
         return self._proxies[scheme, host]
-
-    def _header_lines(self, headers: httpx.Headers, *, has_body: bool) -> Iterator[str]:
-        """Yield the headers, except those that libcurl adds itself."""
-        for name, value in headers.items():
-            if name not in {"host", *_BODY_HEADERS}:
-                yield self._shared(name, value)
-        if has_body:
-            yield "Expect:"  # without a value, so that libcurl does not wait for a 100 Continue
-            if "content-type" not in headers:
-                yield "Content-Type:"
-
-    def _shared(self, name: str, value: str) -> str:
-        """Return a header line; thousands of stations share the lines that are the same for all of them."""
-        line = f"{name}: {value}"
-        return line if self._shared_lines.setdefault(name, line) != line else self._shared_lines[name]
 
 
 class _ErrorBody(httpx.AsyncByteStream):

@@ -75,6 +75,8 @@ def count(meter: Meter, reading: PlugReading, longest: float) -> Meter:
         longest: Maximum length of a span with known energy, in seconds.
     """
     before = meter.counted
+    if meter.session is None and _stays_empty(before, reading):  # most plugs, most of the time
+        return Meter(meter.charged, meter.discharged, meter.gap, reading, False, None, meter.last_session)  # noqa: FBT003
     if reading.time is None or not has_plausible_power(reading):
         return meter
     between = None
@@ -94,6 +96,19 @@ def count(meter: Meter, reading: PlugReading, longest: float) -> Meter:
         if not between.is_known:
             gap += _gap(meter, before, reading, between)
     return Meter(charged, discharged, gap, reading, False, session, last)  # noqa: FBT003  # runs for each measurement
+
+
+def _stays_empty(before: PlugReading | None, reading: PlugReading) -> bool:
+    """Return whether there was neither a vehicle nor power at two measurements, of which `reading` is the later one."""
+    return (
+        before is not None
+        and before.power == 0 == reading.power
+        and before.status == reading.status
+        and meaning(reading.status).vehicle_connected is False
+        and before.time is not None
+        and reading.time is not None
+        and before.time < reading.time
+    )
 
 
 def interrupt(meter: Meter) -> Meter:

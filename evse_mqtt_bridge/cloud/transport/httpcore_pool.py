@@ -1,7 +1,8 @@
 """httpx's transport interface on one pool of httpcore, which httpx itself uses too.
 
-It is built on httpcore directly, because only there a connection can be given a stream of one's own: the stream notices
+It is built on httpcore directly, because only there a connection can be given a stream of one's own. The stream notices
 that what arrived before the end of a connection is not HTTP, where h11 reports a connection that was closed too early.
+It also notices bytes after the end of a response, which h11 takes as the response to the next request.
 """
 
 import contextlib
@@ -20,11 +21,11 @@ from evse_mqtt_bridge.cloud.transport.http_rules import (
 )
 from evse_mqtt_bridge.cloud.transport.limits import KEEPALIVE
 from evse_mqtt_bridge.cloud.transport.proxy import Proxy
+from evse_mqtt_bridge.cloud.transport.response_end import BLANK_LINE, ResponseEnd
 
 __all__ = ["HttpcorePool"]
 
 _NO_HTTP = "the response is not valid HTTP"
-_HEAD_ENDS = (b"\n\r\n", b"\n\n")
 
 SocketOption = tuple[int, int, int]
 """Level, name and value."""
@@ -147,11 +148,18 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """Keeps what arrives after a request until the head is complete, to explain the end of a connection."""
+    """Keeps what arrives after a request until the head is complete, to explain the end of a connection.
+
+    If more arrives than the response, the stream is readable, so that httpcore closes the connection instead of sending
+    the next request on it.
+    """
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
         self._head: bytes | None = None
+        self._end: ResponseEnd | None = None
+        self._has_excess = False
+        self._tls: ssl.SSLObject | None = stream.get_extra_info("ssl_object")
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # as above
         data, failure = b"", None
@@ -163,14 +171,26 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise httpcore.RemoteProtocolError(_NO_HTTP)  # without the reset as its context, which matters less
         if failure is not None:
             raise failure
-        if self._head is not None:
-            head = without_interim_responses(self._head + data)
-            is_complete = len(head) > HEAD_LIMIT or any(end in head for end in _HEAD_ENDS)
-            self._head = None if is_complete else head
+        self._follow(data)
         return data
 
+    def _follow(self, data: bytes) -> None:
+        """Follow the response through the bytes of one read."""
+        if self._head is not None:
+            head = without_interim_responses(self._head + data)
+            if blank := BLANK_LINE.search(head):
+                self._end, data = ResponseEnd(head[: blank.end()]), head[blank.end() :]
+                self._head = None
+            elif len(head) > HEAD_LIMIT:
+                self._head, self._has_excess = None, True  # the end of the response is unknown
+            else:
+                self._head = head
+        if self._end is not None:
+            self._end.feed(data)
+            self._has_excess |= self._end.has_excess
+
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as above
-        self._head = b""
+        self._head, self._end = b"", None
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -185,4 +205,20 @@ class _Stream(httpcore.AsyncNetworkStream):
         return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # as the interface wants it
+        if info == "is_readable" and (self._has_excess or (self._tls is not None and _has_pending(self._tls))):
+            return True
         return self._stream.get_extra_info(info)
+
+
+def _has_pending(tls: ssl.SSLObject) -> bool:
+    """Return whether the TLS layer of an idle connection has received data, or its end; the data is lost.
+
+    The socket is not readable then: one read of it can bring several TLS records, and a read of the stream returns one.
+    """
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True

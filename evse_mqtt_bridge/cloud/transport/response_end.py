@@ -1,0 +1,72 @@
+"""Finds the end of a response, and notices bytes that a server sends after it.
+
+h11 keeps such bytes and takes them as the response to the next request on the connection. The rules are h11's own
+(RFC 9112, section 6.3). Wherever they cannot be applied, there is an excess, which costs only the connection.
+"""
+
+import re
+
+from evse_mqtt_bridge.cloud.transport.http_rules import STATUS_LINE
+
+__all__ = ["BLANK_LINE", "ResponseEnd"]
+
+BLANK_LINE = re.compile(rb"\n\r?\n")
+"""The end of a head, or of the trailers after the last chunk: the end of a line and an empty line."""
+
+_LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,18})")
+_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,20}")
+_WITHOUT_BODY = (b"204", b"304")
+
+
+class ResponseEnd:
+    """Follows the body of one response, however it is divided into reads.
+
+    A body that lasts until the end of the connection is an excess, because no response can follow it.
+
+    Args:
+        head: The complete head of the response.
+
+    Attributes:
+        has_excess: Whether more has arrived than the response.
+    """
+
+    __slots__ = ("_ahead", "_in_chunks", "_in_trailers", "_rest", "has_excess")
+
+    def __init__(self, head: bytes) -> None:
+        status = STATUS_LINE.match(head)
+        head = head.lower()
+        has_body = status is not None and status[1] not in _WITHOUT_BODY
+        length = _LENGTH.search(head)
+        self.has_excess = False
+        self._in_chunks = has_body and b"\ntransfer-encoding:" in head
+        self._in_trailers = False
+        self._ahead = int(length[1]) if has_body and length and not self._in_chunks else 0
+        """Bytes before the end of the response, or before the size of the next chunk."""
+        self._rest = b""
+        """The start of a line that is not complete yet."""
+
+    def feed(self, data: bytes) -> None:
+        """Follow the bytes of one read."""
+        if self._in_chunks:
+            data = self._after_chunks(self._rest + data)
+        if len(data) > self._ahead:
+            self.has_excess = True
+        else:
+            self._ahead -= len(data)
+
+    def _after_chunks(self, data: bytes) -> bytes:
+        """Return what follows the last chunk and its trailers; empty: they are not complete."""
+        at = self._ahead
+        while not self._in_trailers and (end := data.find(b"\r\n", at)) >= 0:
+            size = _CHUNK_SIZE.match(data, at)
+            if size is None:
+                self.has_excess = True
+                return b""
+            count = int(size[0], 16)
+            self._in_trailers = count == 0
+            at = end + 2 + count + 2 if count else end + 1  # the LF of the last chunk's line may begin a blank line
+        if self._in_trailers and (blank := BLANK_LINE.search(data, at)):
+            self._in_chunks, self._ahead = False, 0
+            return data[blank.end() :]
+        self._rest, self._ahead = data[at:], max(at - len(data), 0)
+        return b""

@@ -1,4 +1,4 @@
-"""Runs the bridge without counting energy: its meters wait for a database, and count nothing meanwhile."""
+"""Runs the bridge with its counting of energy switched off: its meters wait, and `WaitingMeters.count` is replaced."""
 
 from evse_mqtt_bridge.__main__ import main
 from evse_mqtt_bridge.domain.waiting_meters import WaitingMeters

@@ -15,7 +15,7 @@ NO_CONTENT = httpx.ByteStream(b"")
 """The stream of a request without a body. Given a stream, httpx adds no headers of its own."""
 
 _DEVICE, _STATION = "0edge-device-id0", "0uuid0"
-"""Stand-ins for the ids, which contain nothing that a URL has to escape, as the ids themselves."""
+"""Stand-ins for the ids, which contain nothing that a URL has to escape, like the ids."""
 
 
 class CommonPart:

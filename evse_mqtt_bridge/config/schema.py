@@ -156,7 +156,8 @@ class Polling(Section):
     """Maximum age of a measurement, in seconds. Older: the plug is `offline` with reason `stale`. 0: no limit. This
     is also for how long values of the previous run count after a start without a response."""
     heartbeat: Annotated[float, Field(ge=0, le=86_400)] = 60
-    """Time after which `time` and `state` are published although no value changed, in seconds. 0: on every poll."""
+    """Time after which `time` and `state` are published although no value changed, in seconds. 0: on every poll.
+    Earlier after 10 Wh, at most once a minute, and with the last polls of an hour if the energy changed."""
     power_decimals: Annotated[int, Field(ge=0, le=15)] = 1
     """Number of decimals to which powers in W are rounded, so that noise is no change. 15: no rounding."""
     current_decimals: Annotated[int, Field(ge=0, le=15)] = 2

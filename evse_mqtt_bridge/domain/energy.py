@@ -55,8 +55,8 @@ def longest_span(interval: float) -> float:
 def longest_first_span(longest: float, heartbeat: float) -> float:
     """Return the maximum length of the span across a restart, in seconds.
 
-    The previous run may have measured later than in the last message, but the same values: others, and a step of
-    energy, are published at once. So this time does not count as part of the restart, within limits.
+    The previous run may have measured later than in the last message, but the same power and status: other values are
+    published at once. So the time for which a message may be missing is no part of the restart, within limits.
 
     Args:
         longest: See `longest_span`.

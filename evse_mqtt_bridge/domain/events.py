@@ -438,7 +438,8 @@ class MetersStarted:
     Attributes:
         station: The station.
         state: Its state.
-        unrecorded: Sessions of the previous run, and of the wait, that the history may lack, by plug uuid.
+        unrecorded: Sessions of the previous run, and sessions that ended while the meters waited, that the history may
+            lack, by plug uuid.
         at_zero: Number of meters that started at 0, because no record was found.
         counted: The meters that counted while they waited, by plug uuid: each as it was after the first measurement,
             and now.

@@ -90,7 +90,7 @@ class MeterStart:
         self._history: dict[str, Record] = {}
         """The records of the history; dropped when no station waits any more."""
         self._given_up: set[str] = set()
-        """The stations that started at 0, because the history was not read in time."""
+        """The stations that started before the history was read, or before the search was complete."""
 
     def __contains__(self, uuid: str) -> bool:
         return uuid in self._waiting

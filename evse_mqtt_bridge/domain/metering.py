@@ -26,7 +26,7 @@ ENERGY_STEP = 10.0
 
 ENERGY_PAUSE = 60.0
 """Minimum number of seconds before a step of energy is published: a plug with 7 kW takes a step every 5 s. The pause is
-much shorter than the time after which a restart causes a gap, see `longest_first_span`."""
+shorter than the time after which a restart causes a gap, see `longest_first_span`."""
 
 _HOUR = 3600.0  # seconds
 _SHORTEST_MARGIN = 5.0

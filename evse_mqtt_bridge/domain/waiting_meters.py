@@ -1,8 +1,8 @@
-"""What plugs count while their meters wait for the records of the previous run, see meter_start.py.
+"""Counts energy and sessions of plugs whose meters wait for the records of the previous run, see meter_start.py.
 
 A waiting meter counts from the first measurement on, and nobody sees it. When the meter starts, the span from the
 record to the first measurement is counted, and what was counted since is added. So the wait changes no count and
-no session. A waiting meter takes the memory of two others, however long it waits.
+no session. However long a waiting meter waits, it takes at most the memory of two others and of 2 x 100 ended sessions.
 
 Whether a session of the previous run is still open at the first measurement may depend on the record, if the status
 does not determine whether a vehicle is connected. So both possibilities are counted.

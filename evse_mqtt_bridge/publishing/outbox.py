@@ -41,7 +41,7 @@ class Outbox(Generic[_State]):
         """Publish these messages before all others; they replace earlier ones that are still pending."""
         self._first = iter(messages)
 
-    def put_back(self, messages: Iterable[Message]) -> None:
+    def put_before_all(self, messages: Iterable[Message]) -> None:
         """Publish these messages before all others, including those of `put_first`."""
         self._first = chain(messages, self._first)
 

@@ -245,7 +245,7 @@ class Publication:
             message = self._clean_up.next_message(self._restoration.unproven)
         if message is not None and message.topic == self.plan.topics.info:
             if left := self._own_entry.clear_left():
-                self._outbox.put_back([*left[1:], message])
+                self._outbox.put_before_all([*left[1:], message])
                 return left[0]
             self._own_entry.published(message, is_restoring=self._phase is Phase.RESTORING)
         return message
@@ -280,12 +280,12 @@ class Publication:
         if not old.plugs.keys() <= new.plugs.keys():
             self._plugs_removed(station, old)
         elif self._phase is Phase.LIVE:
-            self._outbox.put_change(station.uuid, self._renderer.needed(station.uuid, old))
+            self._outbox.put_change(station.uuid, self._renderer.state_to_queue(station.uuid, old))
 
     def sessions_changed(self) -> None:
         """Queue what happened to sessions before the meters of stations started; not before the full republish."""
         if self._phase is Phase.LIVE and (changes := self._stations.pop_session_changes(self.plan.stations)):
-            self._outbox.put_back(self._renderer.session_events(changes))
+            self._outbox.put_before_all(self._renderer.session_events(changes))
 
     def _plugs_removed(self, station: Station, old: StationState) -> None:
         if self._phase not in (Phase.MIGRATING, Phase.LIVE):

@@ -278,7 +278,7 @@ class Renderer:
 
     # Changes
 
-    def needed(self, uuid: str, last_published: StationState) -> StationState:
+    def state_to_queue(self, uuid: str, last_published: StationState) -> StationState:
         """Return the state that `render_change` needs; any other would only be kept in memory until then."""
         return _NO_PLUGS if uuid in self._uncompleted else last_published
 

@@ -210,7 +210,7 @@ def test_unreachable_broker_leaves_the_history_to_start_from() -> None:
     assert bridge.charged == 1000.0 + 2 * (BROKER_LIMIT + 9 + 30), "the larger counts"
 
 
-def test_unreachable_broker_without_history_counts_nothing_yet() -> None:
+def test_unreachable_broker_without_history_starts_no_meter_yet() -> None:
     bridge = _Bridge(with_history=False)
     bridge.poll(HISTORY_LIMIT + 100)
     assert bridge.meter is None

@@ -22,7 +22,7 @@ _NO_READING = PlugReading("")
 """All its values are `None`."""
 
 _STATE_OF_READING = tuple((f'"{field.name}":', field.read) for field in READING_FIELDS if field not in STATUS_FIELDS)
-_LAST_COUNT = PublishedMeter._fields.index("counted_until")
+_FIELDS_WITH_TOPICS = PublishedMeter._fields.index("counted_until")
 """The number of the fields of a meter that have topics of their own."""
 _STATE_OF_METER = tuple((field.name, f'"{field.name}":', field.read) for field in METER_FIELDS)
 """The keys of `state`, and the functions that read their values."""
@@ -61,7 +61,7 @@ def plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> list[
     texts = _NO_METER
     if meter is not None and (has_new_state or meter is not published):
         texts = _meter_texts(plug.uuid, meter)
-        if published is None or meter[:_LAST_COUNT] != published[:_LAST_COUNT]:
+        if published is None or meter[:_FIELDS_WITH_TOPICS] != published[:_FIELDS_WITH_TOPICS]:
             messages += _meter_values(prefix, published, meter, texts)
     new, old = plug.reading, before.reading if before else None
     if new is not None and not same_values(old, new):

@@ -9,9 +9,9 @@ would be energy. The rules for a station:
   complete. Without a record there either, they start at 0.
 - If the broker is not read within BROKER_LIMIT, and the history has a record, the meters start from it. They have not
   been published yet, so a record of the broker can still be added.
-- If the broker is read, the meters start at HISTORY_LIMIT at the latest.
+- If the broker is read, the meters start HISTORY_LIMIT later at the latest.
 
-Both limits count from when the bridge began to run the station: at its start, or later, with a shard.
+BROKER_LIMIT counts from when the bridge began to run the station: at its start, or later, with a shard.
 
 Meters that wait count already (waiting_meters.py), so the wait loses nothing unless the bridge ends before they start.
 """
@@ -39,7 +39,7 @@ BROKER_LIMIT = 45.0
 """Seconds for which a station with a record in the history waits for the broker."""
 
 HISTORY_LIMIT = 600.0
-"""Seconds for which a station without a record on the broker waits for other records."""
+"""Seconds for which a station without a record on the broker waits for other records, once the broker is read."""
 
 Record = Mapping[str, Meter]
 """The meters of the plugs of a station, by plug uuid."""
@@ -72,12 +72,12 @@ class _Wait(NamedTuple):
     """The wait of a station.
 
     Attributes:
-        since: When it began; monotonic seconds.
+        since: When the wait began for what is not known now; monotonic seconds. `None`: since the next call of `due`.
         broker: What is known of the broker's record.
         is_history_expected: Whether the history is being read.
     """
 
-    since: float
+    since: float | None
     broker: _Broker = _Broker.NOT_READ
     is_history_expected: bool = False
 
@@ -132,7 +132,8 @@ class MeterStart:
         known = _Broker.NONE if is_complete else _Broker.SEARCHING
         for uuid in uuids:
             if wait := self._waiting.get(uuid):
-                self._waiting[uuid] = wait._replace(broker=known)
+                since = None if wait.broker is _Broker.NOT_READ else wait.since
+                self._waiting[uuid] = wait._replace(since=since, broker=known)
         return self._start_ready(uuids)
 
     def history_read(self, uuids: Collection[str], records: Mapping[str, Record]) -> dict[str, Start]:
@@ -152,7 +153,9 @@ class MeterStart:
         """Return the stations that have waited long enough at `now`, in monotonic seconds."""
         due: list[str] = []
         for uuid, wait in self._waiting.items():
-            if wait.broker is _Broker.NOT_READ:
+            if wait.since is None:
+                self._waiting[uuid] = wait._replace(since=now)
+            elif wait.broker is _Broker.NOT_READ:
                 if now - wait.since >= BROKER_LIMIT and uuid in self._history:
                     due.append(uuid)
             elif now - wait.since >= HISTORY_LIMIT:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from types import MappingProxyType
 
 from evse_mqtt_bridge.domain.attribution import Attributions
@@ -67,7 +68,8 @@ class Stations:
         self._removed: deque[str] = deque()
         """The removed stations, the last one at the end."""
         self._session_changes: dict[str, dict[str, tuple[SessionChange, ...]]] = {}
-        self._meter_events: deque[MetersStarted] = deque()
+        self._meter_events: dict[str, list[MetersStarted]] = {}
+        """The events that `age` has not yielded, by station."""
         self._utc_offset = 0.0
         """The time of day minus the monotonic time, in seconds; known after the first call of `age`."""
 
@@ -113,6 +115,10 @@ class Stations:
             outcome = note_plugs_beyond_maximum(outcome, new)
         return PollCompleted(station, old, new, outcome, moment, seconds, has_changes(old, new))
 
+    def pop_meter_events(self, uuid: str) -> Sequence[MetersStarted]:
+        """Return, once, the events of a station that precede its next poll."""
+        return self._meter_events.pop(uuid, ()) if self._meter_events else ()
+
     @property
     def has_consequences(self) -> bool:
         """Whether the last outcome has consequences, beside the new state of its station."""
@@ -137,8 +143,8 @@ class Stations:
         """
         if self._meter_start:
             self._start_all(self._meter_start.due(moment.monotonic), is_published=False)
-        for _ in range(min(limit, len(self._meter_events))):
-            yield self._meter_events.popleft()
+        for uuid in list(islice(self._meter_events, limit)):
+            yield from self.pop_meter_events(uuid)
         utc_offset = moment.utc.timestamp() - moment.monotonic
         if abs(utc_offset - self._utc_offset) > _CLOCK_JUMP:  # the deadlines are those of measurement times
             self._utc_offset = utc_offset
@@ -282,7 +288,8 @@ class Stations:
         counted = {plug: (each.first, each.meter) for plug, each in continuations.items() if each.has_counted}
         if unrecorded or at_zero or counted:
             state = self._states[station.uuid]
-            self._meter_events.append(MetersStarted(station, state, unrecorded, at_zero, counted))
+            event = MetersStarted(station, state, unrecorded, at_zero, counted)
+            self._meter_events.setdefault(station.uuid, []).append(event)
 
     def _forget(self, uuid: str) -> None:
         """Drop a station, but keep its meters for some time, in case that it is added again."""

@@ -9,6 +9,7 @@ does not determine whether a vehicle is connected. So both possibilities are cou
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -103,7 +104,7 @@ class Continuation(NamedTuple):
     @property
     def has_counted(self) -> bool:
         """Whether there was another measurement after the first one."""
-        return self.meter.counted is not self.first.counted
+        return _time(self.meter) != _time(self.first)
 
 
 def continued(record: Meter, waiting: WaitingMeter, longest: float) -> Continuation | None:
@@ -173,6 +174,10 @@ class WaitingMeters:
     def pop(self, uuid: str) -> Mapping[str, WaitingMeter]:
         """Return and remove the meters of a station, by plug uuid."""
         return self._meters.pop(uuid, _NONE)
+
+
+def _time(meter: Meter) -> datetime | None:
+    return meter.counted.time if meter.counted else None
 
 
 def _counted(counted: _Counted, reading: PlugReading, longest: float) -> _Counted:

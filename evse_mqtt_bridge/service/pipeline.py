@@ -47,6 +47,8 @@ class Pipeline:
             moment: When the outcome arrived.
             seconds: Duration of the request.
         """
+        for started in self._stations.pop_meter_events(uuid):
+            self._listener.meters_started(started)
         event = self._stations.apply_outcome(uuid, outcome, moment, seconds)
         if event.has_changes:
             self._publishing.station_changed(event.station, event.old, event.new)

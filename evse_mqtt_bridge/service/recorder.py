@@ -1,6 +1,7 @@
 """The recorder: passes what the meters count to the writer of the history."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted
 from evse_mqtt_bridge.domain.meter import Meter
@@ -10,18 +11,38 @@ from evse_mqtt_bridge.storage.sink import RecordSink
 __all__ = ["Recorder"]
 
 
+class _Last(NamedTuple):
+    """What was recorded last of a plug.
+
+    Attributes:
+        time: The time of the measurement, see `reading_time`.
+        charged: See `Meter`.
+        discharged: See `Meter`.
+        gap: See `Meter`.
+    """
+
+    time: datetime
+    charged: float
+    discharged: float
+    gap: float
+
+    def is_of(self, meter: Meter) -> bool:
+        """Return whether a meter has the same counts."""
+        return self[1:] == meter[:3]
+
+
 class Recorder(Listener):
     """Passes what the meters count with a poll to the writer, if there is one."""
 
     def __init__(self) -> None:
         self.writer: RecordSink | None = None
-        self._times: dict[Plug, datetime] = {}
-        """The time of the last measurement of each plug that changed its meter, see `reading_time`."""
+        self._last: dict[Plug, _Last] = {}
+        """The last record of each plug. If another member of the fleet has counted meanwhile, it is out of date."""
 
     def use(self, writer: RecordSink | None) -> None:
         """Pass what is counted to another writer, or to none."""
         self.writer = writer
-        self._times.clear()
+        self._last.clear()
 
     def poll_completed(self, event: PollCompleted) -> None:
         """Record what the meters counted; those of plugs without a vehicle mostly count nothing."""
@@ -35,7 +56,7 @@ class Recorder(Listener):
             if old is None or new is None or not _has_changed(old, new):
                 continue
             name = Plug(station.uuid, uuid)
-            if name not in self._times:
+            if not self._continues(name, old):
                 writer.name(name, station.title, station.plug_title(uuid, plug.label))
                 self._begin(writer, name, old, _last_time(event, old, new))
             self._count(writer, name, old, new, _time(new, event.moment.utc))
@@ -59,20 +80,25 @@ class Recorder(Listener):
     def _count_wait(self, writer: RecordSink, name: Plug, old: Meter, new: Meter) -> None:
         times = [meter.counted.time for meter in (old, new) if meter.counted and meter.counted.time]
         if len(times) == 2 and _has_changed(old, new):  # noqa: PLR2004  # both are known
-            if name not in self._times:
+            if not self._continues(name, old):
                 self._begin(writer, name, old, times[0])
             self._count(writer, name, old, new, times[1])
 
+    def _continues(self, name: Plug, meter: Meter) -> bool:
+        """Return whether the last record of a plug is that of a meter."""
+        last = self._last.get(name)
+        return last is not None and last.is_of(meter)
+
     def _begin(self, writer: RecordSink, name: Plug, old: Meter, last: datetime) -> None:
         """Begin with a plug whose last measurement was at `last`."""
-        self._times[name] = last
+        self._last[name] = _Last(last, old.charged, old.discharged, old.gap)
         if old.counted is not None:
             writer.put((first_reading(name, old, last),))
 
     def _count(self, writer: RecordSink, name: Plug, old: Meter, new: Meter, measured: datetime) -> None:
-        last = self._times[name]
-        # The clock may be set back, but a plug's readings keep their order.
-        self._times[name] = time = max(last, measured)
+        last = self._last[name].time
+        time = max(last, measured)  # the clock may be set back, but a plug's readings keep their order
+        self._last[name] = _Last(time, new.charged, new.discharged, new.gap)
         writer.count(name, old, new, last, time)
 
 

@@ -179,6 +179,7 @@ def test_record_of_a_later_time_counts_nothing_twice() -> None:
 def test_history_that_never_answers_starts_a_new_cycle() -> None:
     bridge = _Bridge()
     bridge.read_broker({})
+    bridge.wait(0)
     bridge.poll(HISTORY_LIMIT - 1)
     assert bridge.meter is None
     bridge.poll(HISTORY_LIMIT + 9)
@@ -233,6 +234,19 @@ def test_begun_station_waits_for_the_history_from_its_begin() -> None:
     assert not bridge.at_zero
 
 
+def test_broker_back_after_long_leaves_time_for_the_history() -> None:
+    bridge = _Bridge()
+    back = 2 * HISTORY_LIMIT
+    for second in (10.0, back - 30):
+        assert bridge.poll(second) is None
+    bridge.read_broker({})
+    assert bridge.poll(back) is None, "a start at 0 would go back"
+    bridge.stations.history_read(["s1"], _record(1000.0, -20))
+    assert bridge.charged is not None
+    assert bridge.charged > 1000.0
+    assert not bridge.at_zero
+
+
 def test_record_below_a_previous_base_topic_is_continued() -> None:
     bridge = _Bridge(with_history=False)
     bridge.read_broker({}, is_complete=False)
@@ -246,6 +260,7 @@ def test_record_below_a_previous_base_topic_is_continued() -> None:
 def test_record_that_is_found_too_late_changes_nothing() -> None:
     bridge = _Bridge(with_history=False)
     bridge.read_broker({}, is_complete=False)
+    bridge.wait(0)
     bridge.poll(HISTORY_LIMIT)
     bridge.stations.broker_read(_record(1_000_000.0, -20), ["s1"], is_complete=True, is_late=True)
     assert bridge.charged == 0.0

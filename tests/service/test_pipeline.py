@@ -99,6 +99,19 @@ def test_poll_without_changes_reaches_only_listeners(pipeline: Pipeline, recorde
     assert (name, event.has_changes) == ("poll_completed", False)
 
 
+def test_start_of_a_meter_is_reported_before_the_next_poll() -> None:
+    """The recorder would otherwise record an older count after a newer one."""
+    plan = publishing_plan(_CONFIG)
+    stations, recorder = Stations(plan.stations, plan.rules, started=0.0), _Recorder()
+    pipeline = Pipeline(stations, recorder, recorder)
+    pipeline.on_result(_UUID, reading(), Moment(1.0, NOW), 0.1)
+    stations.broker_read({}, [_UUID], is_complete=True)
+    recorder.calls.clear()
+    pipeline.on_result(_UUID, reading(), Moment(2.0, NOW), 0.1)
+    pipeline.age(Moment(2.5, NOW), 10)
+    assert [name for name, _ in recorder.calls if name != "session"] == ["meters_started", "poll_completed"]
+
+
 def test_consequences_reach_the_session_and_listeners(pipeline: Pipeline, recorder: _Recorder) -> None:
     """There is only one station, so a rejection that is not the API's concerns the cloud."""
     pipeline.on_result(_UUID, rejection(is_from_api=False), Moment(1.0, NOW), 0.1)

@@ -1,6 +1,6 @@
 """The recorder: an hour of the history has the energy of the last message before its end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -59,6 +59,13 @@ class _Bridge:
         self._recorder = Recorder()
         self._recorder.use(self.history)
 
+    def begin_again(self, record: Mapping[str, Meter], now: float) -> None:
+        """Lose the station, and get it back at `now` (monotonic seconds) with the meters of another member."""
+        self._stations.replace(["s"], {}, Rules(heartbeat=600.0))
+        self._stations.replace([], {"s": Station("s", self.interval)}, Rules(heartbeat=600.0), now)
+        self._stations.restore_plugs("s", dict.fromkeys(record))
+        self._stations.broker_read({"s": record}, ["s"], is_complete=True)
+
     def poll(self, outcome: Outcome, moment: Moment) -> None:
         """Apply the outcome of a poll."""
         self._recorder.poll_completed(self._stations.apply_outcome("s", outcome, moment, 0.1))
@@ -78,6 +85,23 @@ class _Bridge:
 
 def _reading(power: float, time: datetime) -> Reading:
     return Reading((PlugReading("p1", status="charging", power=power, time=time),))
+
+
+def test_plug_that_another_member_counted_begins_again() -> None:
+    """A shard moves to another member, and comes back days later with a higher count."""
+    bridge = _Bridge(30.0)
+    for second in (0.0, 30.0, 60.0):
+        time = _BEGAN + timedelta(seconds=second)
+        bridge.poll(_reading(7000.0, time), Moment(1000.0 + second, time))
+    assert bridge.history.readings()[-1].hour == _HOUR
+    later, days = _BEGAN + timedelta(days=3), 3 * 86400.0
+    counted = PlugReading("p1", status="charging", power=0.0, time=later)
+    bridge.begin_again({"p1": Meter(500_000.0, counted=counted)}, 1000.0 + days)
+    for second in (30.0, 60.0):
+        time = later + timedelta(seconds=second)
+        bridge.poll(_reading(7000.0, time), Moment(1000.0 + days + second, time))
+    charged = {reading.hour: reading.charged for reading in bridge.history.readings() if not reading.is_first}
+    assert charged == {_HOUR + timedelta(days=3): bridge.meter.charged}
 
 
 _POLLS = st.lists(

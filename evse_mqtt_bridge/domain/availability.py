@@ -18,6 +18,7 @@ import math
 from dataclasses import replace
 
 from evse_mqtt_bridge.domain.evaluation import FUTURE_TOLERANCE, Evaluation, next_staleness
+from evse_mqtt_bridge.domain.metering import is_last_of_hour
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugState, Reading, Reason, StationState
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.resolution import rounded
@@ -59,18 +60,19 @@ def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
             not counted yet.
         interval: Polling interval of the station, in seconds; `None`: the hour in which energy counts does not matter.
     """
+    is_last = interval is not None and is_last_of_hour(moment.utc, interval)
     if isinstance(outcome, Failure):
         consecutive_failures = state.consecutive_failures + 1
         failure, confirmed_at, is_continued = outcome, state.confirmed_at, state.is_continued
         probes = state.probes + 1 if outcome.is_probed else 0
         reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)
-        evaluation = Evaluation(reason, confirmed_at, rules, moment, longest_span, interval)
+        evaluation = Evaluation(reason, confirmed_at, rules, moment, longest_span, is_last)
         plugs = {uuid: evaluation.again(plug) for uuid, plug in state.plugs.items()}
     else:
         consecutive_failures = probes = 0
         failure, confirmed_at, is_continued = None, moment.monotonic, False
         reason = Reason.ONLINE
-        plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span, interval))
+        plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span, is_last))
     return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes, is_continued)
 
 

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from evse_mqtt_bridge.domain.energy import longest_first_span
 from evse_mqtt_bridge.domain.meter import published_meter
-from evse_mqtt_bridge.domain.metering import has_energy_step, is_last_of_hour, metered
+from evse_mqtt_bridge.domain.metering import has_energy_step, is_unpublished, metered
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, same_values
 from evse_mqtt_bridge.domain.rules import Moment, Rules
 from evse_mqtt_bridge.domain.statuses import meaning
@@ -34,7 +34,7 @@ class Evaluation:
         moment: The time of the evaluation.
         longest_span: Maximum time between two measurements whose energy counts as known, in seconds; `None`: energy is
             not counted.
-        interval: Polling interval of the station, in seconds; `None`: this is not the evaluation of a poll.
+        is_last_of_hour: Whether this is a poll after which none is expected before the end of the hour.
     """
 
     station: Reason | None
@@ -42,7 +42,7 @@ class Evaluation:
     rules: Rules
     moment: Moment
     longest_span: float | None = None
-    interval: float | None = None
+    is_last_of_hour: bool = False
 
     def plug(  # noqa: PLR0913, PLR0917  # see the module
         self,
@@ -86,7 +86,7 @@ class Evaluation:
             is_published = time != published_time and (
                 self._is_heartbeat(uuid, published_at)
                 or has_energy_step(published, meter, now - published_at)
-                or (self.interval is not None and is_last_of_hour(published, meter, self.moment.utc, self.interval))
+                or (self.is_last_of_hour and is_unpublished(published, meter))
             )
         if is_published:
             published_at, published_time, published = now, time, published_meter(meter) if meter else None

@@ -14,6 +14,7 @@ __all__ = [
     "changes_of_sessions",
     "has_energy_step",
     "is_last_of_hour",
+    "is_unpublished",
     "join_meters",
     "metered",
     "meters_of",
@@ -70,25 +71,28 @@ def has_energy_step(published: PublishedMeter | None, meter: Meter | None, secon
     return max(counted) >= ENERGY_STEP
 
 
-def is_last_of_hour(published: PublishedMeter | None, meter: Meter | None, utc: datetime, interval: float) -> bool:
-    """Return whether a meter is to be published because the hour ends before the next poll, or soon after it.
+def is_last_of_hour(utc: datetime, interval: float) -> bool:
+    """Return whether the hour ends before the next poll, or soon after it. Then meters that have counted are published.
 
     Programs that record the topics take the energy of an hour from its last message, and the history takes the last
     measurement. Both are the same with this message.
 
     Args:
-        published: The meter that was published last.
-        meter: The meter now.
         utc: When the poll completed.
         interval: Polling interval in seconds.
     """
     wait = interval + (interval / 2 if interval > 2 * _SHORTEST_MARGIN else _SHORTEST_MARGIN)
-    if meter is None or (utc.minute + 1) * 60 + wait < _HOUR:  # most polls end here
-        return False
-    charged, discharged, gap = published[:3] if published else (0.0, 0.0, 0.0)
-    if meter.charged == charged and meter.discharged == discharged and meter.gap == gap:
-        return False
     return utc.minute * 60 + utc.second + utc.microsecond / 1e6 + wait >= _HOUR
+
+
+def is_unpublished(published: PublishedMeter | None, meter: Meter | None) -> bool:
+    """Return whether a meter has counted since it was published.
+
+    Args:
+        published: The meter that was published last.
+        meter: The meter now.
+    """
+    return meter is not None and meter[:3] != (published[:3] if published else (0.0, 0.0, 0.0))
 
 
 def with_published_meters(state: StationState) -> StationState:

@@ -2,10 +2,11 @@
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from evse_mqtt_bridge.domain.sessions import Session, SessionChange
 from evse_mqtt_bridge.publishing.contract import kilowatt_hours
-from evse_mqtt_bridge.publishing.payloads import json_payload, json_text, timestamp
+from evse_mqtt_bridge.publishing.payloads import json_payload, json_text, number, timestamp
 
 __all__ = ["NO_SESSION", "session_event_payload", "session_text"]
 
@@ -28,20 +29,26 @@ def session_event_payload(plug_uuid: str, change: SessionChange, until: datetime
 
 
 def _members(plug_uuid: str, session: Session, until: datetime | None) -> str:
-    started = timestamp(session.started)
-    identifier = f"{plug_uuid}-{started[:19].replace('-', '').replace(':', '')}Z"
+    started = session.started
+    # A uuid and a time contain nothing that JSON escapes.
     return (
-        f'"id":{json_text(identifier)},'
-        f'"started":"{started}",'
-        f'"started_known":{json_text(session.is_start_known)},'
+        f'"id":"{plug_uuid}-{_compact(started)}",'
+        f'"started":"{timestamp(started)}",'
+        f'"started_known":{"true" if session.is_start_known else "false"},'
         f'"ended":{json_text(session.ended)},'
-        f'"energy":{json_text(kilowatt_hours(session.charged))},'
-        f'"energy_discharged":{json_text(kilowatt_hours(session.discharged))},'
+        f'"energy":{number(kilowatt_hours(session.charged))},'
+        f'"energy_discharged":{number(kilowatt_hours(session.discharged))},'
         f'"gap":{round(session.gap)},'
-        f'"connected":{round(session.connected_until(until or session.started))},'
+        f'"connected":{round(session.connected_until(until or started))},'
         f'"charging":{round(session.charging)},'
-        f'"peak_power":{json_text(session.peak)}'
+        f'"peak_power":{number(session.peak)}'
     )
+
+
+@lru_cache(maxsize=1024)  # a session is published again and again
+def _compact(started: datetime) -> str:
+    """Return the start of a session in the short form of ISO 8601, to the second."""
+    return timestamp(started)[:19].replace("-", "").replace(":", "") + "Z"
 
 
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)

@@ -16,19 +16,15 @@ class _Last(NamedTuple):
 
     Attributes:
         time: The time of the measurement, see `reading_time`.
-        charged: See `Meter`.
-        discharged: See `Meter`.
-        gap: See `Meter`.
+        meter: The meter after it.
     """
 
     time: datetime
-    charged: float
-    discharged: float
-    gap: float
+    meter: Meter
 
     def is_of(self, meter: Meter) -> bool:
         """Return whether a meter has the same counts."""
-        return self[1:] == meter[:3]
+        return self.meter is meter or not has_counted(self.meter, meter)
 
 
 class Recorder(Listener):
@@ -91,14 +87,14 @@ class Recorder(Listener):
 
     def _begin(self, writer: RecordSink, name: Plug, old: Meter, last: datetime) -> None:
         """Begin with a plug whose last measurement was at `last`."""
-        self._last[name] = _Last(last, old.charged, old.discharged, old.gap)
+        self._last[name] = _Last(last, old)
         if old.counted is not None:
             writer.put((first_reading(name, old, last),))
 
     def _count(self, writer: RecordSink, name: Plug, old: Meter, new: Meter, measured: datetime) -> None:
         last = self._last[name].time
         time = max(last, measured)  # the clock may be set back, but a plug's readings keep their order
-        self._last[name] = _Last(time, new.charged, new.discharged, new.gap)
+        self._last[name] = _Last(time, new)
         writer.count(name, old, new, last, time)
 
 

@@ -87,7 +87,8 @@ class HistoryWriter:
         self._backlog = Backlog(BACKLOG_LIMIT)
         self._spans = Spans()
         self._names: dict[Plug, tuple[str, str]] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._is_closing = False
         self._next_expiry = 0.0
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
@@ -105,7 +106,7 @@ class HistoryWriter:
 
     def count(self, plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> None:
         """Add what a meter counted with a measurement; see `Spans.add`. Returns at once."""
-        with self._changed:
+        with self._lock:  # that of the condition, without its calls; this runs for each measurement
             for record in self._spans.add(plug, old, new, before, time):
                 self._backlog.put(record)
 

@@ -6,7 +6,7 @@ import pytest
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance
 from evse_mqtt_bridge.domain.meter import Meter, published_meter
-from evse_mqtt_bridge.domain.metering import ENERGY_PAUSE, is_last_of_hour
+from evse_mqtt_bridge.domain.metering import ENERGY_PAUSE, is_last_of_hour, is_unpublished
 from evse_mqtt_bridge.domain.model import StationState
 from tests.harness.samples import NOW, at, plug_reading, reading
 
@@ -59,12 +59,16 @@ def test_plug_without_power_is_not_published_between_heartbeats() -> None:
 )
 def test_poll_is_last_of_hour_with_half_an_interval(second: float, interval: float, expected: bool) -> None:
     utc = NOW.replace(minute=0, second=0) + timedelta(seconds=second)
+    assert is_last_of_hour(utc, interval) is expected
+
+
+def test_meter_is_unpublished_if_it_has_counted() -> None:
     meter = Meter(charged=100.0)
-    assert is_last_of_hour(published_meter(Meter(charged=99.0)), meter, utc, interval) is expected
-    assert is_last_of_hour(published_meter(meter), meter, utc, interval) is False
-    assert is_last_of_hour(published_meter(meter), meter._replace(gap=30.0), utc, interval) is expected
-    assert is_last_of_hour(None, Meter(), utc, interval) is False
-    assert is_last_of_hour(None, None, utc, interval) is False
+    assert is_unpublished(published_meter(Meter(charged=99.0)), meter)
+    assert is_unpublished(published_meter(meter), meter._replace(gap=30.0))
+    assert not is_unpublished(published_meter(meter), meter)
+    assert not is_unpublished(None, Meter())
+    assert not is_unpublished(None, None)
 
 
 @pytest.mark.parametrize("interval", [1.0, 10.0, 30.0])

@@ -43,6 +43,12 @@ def test_measurement_that_is_not_newer_changes_nothing(repeated: PlugReading) ->
     assert _after(repeated, _measured(60), meter=before).charged == pytest.approx(120)
 
 
+@pytest.mark.parametrize("seconds", [30.0, 0.0, -3600.0])
+def test_older_measurement_of_an_idle_plug_changes_nothing(seconds: float) -> None:
+    before = _after(_measured(0, 0.0, "idle"), _measured(30, 0.0, "idle"))
+    assert _after(_measured(seconds, 0.0, "idle"), meter=before) is before
+
+
 def test_measurement_with_impossible_power_is_bridged() -> None:
     meter = _after(_measured(0), _measured(30, 5e6), _measured(60))
     assert [meter.charged, meter.gap] == pytest.approx([120, 0])

@@ -56,13 +56,15 @@ def longest_first_span(longest: float, heartbeat: float) -> float:
     """Return the maximum length of the span across a restart, in seconds.
 
     The previous run may have measured later than in the last message, but the same power and status: other values are
-    published at once. So the time for which a message may be missing is no part of the restart, within limits.
+    published at once. So the time for which a message may be missing is no part of the restart, within limits. Neither
+    is the polling interval in which the previous run ended.
 
     Args:
         longest: See `longest_span`.
         heartbeat: Seconds after which unchanged values are published again.
     """
-    return longest + min(heartbeat, _LONGEST_HEARTBEAT)
+    interval = longest / _INTERVALS  # at least
+    return longest + min(heartbeat, _LONGEST_HEARTBEAT) + interval
 
 
 def has_plausible_power(reading: PlugReading) -> bool:

@@ -1,11 +1,13 @@
 """When a meter is published between two heartbeats."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules, advance
-from evse_mqtt_bridge.domain.meter import Meter, published_meter
+from evse_mqtt_bridge.domain.energy import longest_first_span, longest_span
+from evse_mqtt_bridge.domain.meter import Meter, count, published_meter
 from evse_mqtt_bridge.domain.metering import ENERGY_PAUSE, is_last_of_hour, is_unpublished
 from evse_mqtt_bridge.domain.model import StationState
 from tests.harness.samples import NOW, at, plug_reading, reading
@@ -38,6 +40,22 @@ def _publications(power: float, interval: float, seconds: float) -> list[float]:
 def test_energy_is_published_by_step_and_by_pause(power: float, interval: float, seconds_between: float) -> None:
     published = _publications(power, interval, 500.0)
     assert published[:4] == [seconds_between * number for number in range(1, 5)]
+
+
+@pytest.mark.parametrize("heartbeat", [10.0, 60.0])
+@pytest.mark.parametrize("interval", [10.0, 30.0, 60.0])
+def test_restart_within_three_intervals_causes_no_gap(interval: float, heartbeat: float) -> None:
+    """The bridge ends just before any poll, and takes three intervals to start, at least 90 s."""
+    rules, longest, state = replace(_RULES, heartbeat=heartbeat), longest_span(interval), StationState()
+    for number in range(30):
+        after = number * interval
+        measured = plug_reading(status="charging", power=7107.0, time=NOW + timedelta(seconds=after))
+        state = advance(state, reading(measured), rules, at(after), longest, interval)
+        published, until = state.plugs["p1"].last_published_meter, state.plugs["p1"].last_published_time
+        assert published is not None
+        record = Meter(published.charged, gap=published.gap, counted=replace(measured, time=until))
+        first = replace(measured, time=NOW + timedelta(seconds=after + interval + longest))
+        assert count(record, first, longest_first_span(longest, heartbeat)).gap == 0.0
 
 
 def test_plug_without_power_is_not_published_between_heartbeats() -> None:

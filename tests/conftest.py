@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.harness import Authority, BridgeProcess, Clock, CloudServer, Mosquitto, Observer
+from tests.harness.postgres import PostgreSql, find_postgres
 from tests.harness.virtual_time import VirtualTimeLoop
 
 # no test fails because the machine is busy
@@ -31,6 +32,16 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     """A running Mosquitto without TLS, passwords or persistence."""
     with Mosquitto(tmp_path / "broker") as mosquitto:
         yield mosquitto
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgreSql]:
+    """A running PostgreSQL that the test may stop."""
+    if find_postgres() is None:
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgreSql().create()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def longest_first_span(longest: float, heartbeat: float) -> float:
         longest: See `longest_span`.
         heartbeat: Seconds after which unchanged values are published again.
     """
-    interval = longest / _INTERVALS  # at least
+    interval = longest / _INTERVALS  # the longest one that has this limit
     return longest + min(heartbeat, _LONGEST_HEARTBEAT) + interval
 
 

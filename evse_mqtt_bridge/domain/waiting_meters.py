@@ -1,11 +1,12 @@
 """Counts energy and sessions of plugs whose meters wait for the records of the previous run, see meter_start.py.
 
-A waiting meter counts from the first measurement on, and nobody sees it. When the meter starts, the span from the
-record to the first measurement is counted, and what was counted since is added. So the wait changes no count and
-no session. However long a waiting meter waits, it takes at most the memory of two others and of 2 x 100 ended sessions.
+A waiting meter counts from the first measurement on, and nothing of it is published. Once the record is known, the span
+from the record to the first measurement is counted, and what was counted since is added. So the wait changes no count,
+and no session but those before the last 100 of a plug. However long a waiting meter waits, it takes at most the memory
+of two others and of 2 x 100 ended sessions.
 
 Whether a session of the previous run is still open at the first measurement may depend on the record, if the status
-does not determine whether a vehicle is connected. So both possibilities are counted.
+does not determine whether a vehicle is connected. Then the meter counts twice: with and without an open session.
 """
 
 from collections.abc import Mapping
@@ -46,8 +47,8 @@ class WaitingMeter(NamedTuple):
 
     Attributes:
         first: The first measurement; `None` before it.
-        without_session: What was counted if no session is open at the first measurement.
-        with_session: What was counted if one is.
+        without_session: What was counted if no session of the previous run is open at the first measurement.
+        with_session: What was counted if one is; the same object if the status determines whether a vehicle is there.
         is_interrupted: Whether the plug was unavailable before the first measurement.
     """
 
@@ -112,8 +113,8 @@ def continued(record: Meter, waiting: WaitingMeter, longest: float) -> Continuat
 
     Args:
         record: The meter of the previous run; an empty one if there is none.
-        waiting: What was counted since.
-        longest: Maximum length of the span between both with known energy, in seconds.
+        waiting: The waiting meter.
+        longest: Maximum length of the span from the record to the first measurement with known energy, in seconds.
 
     Returns:
         The continuation; `None` if there is no measurement, or if the record is of a later time than the first one, so

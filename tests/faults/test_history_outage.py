@@ -22,7 +22,7 @@ from tests.faults.setup import (
 )
 from tests.harness import BridgeProcess, CloudServer, Mosquitto, Observer
 from tests.harness.bridge import run_command
-from tests.harness.postgres import PostgreSql, find_postgres
+from tests.harness.postgres import PostgreSql
 
 _PREFIX = f"evse/{uuid_of(0)}/{PLUG}/"
 _SESSIONS = 3
@@ -101,22 +101,22 @@ def test_full_disk_loses_no_session(
 
 
 def test_stopped_server_loses_no_session(
-    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charge: Charge, report_row: ReportRow
+    tmp_path: Path,
+    broker: Mosquitto,
+    cloud: CloudServer,
+    observer: Observer,
+    charge: Charge,
+    own_postgres: PostgreSql,
+    report_row: ReportRow,
 ) -> None:
     """Row 23: the same while PostgreSQL is stopped."""
-    if find_postgres() is None:
-        pytest.skip("PostgreSQL is not installed")
-    server = PostgreSql().create()
-    try:
-        config = _configure(tmp_path, broker, cloud, server.new_database())
-        with running_bridge(config):
-            observer.wait_for(_PREFIX + "energy")
-        server.stop()
-        with running_bridge(config) as bridge:
-            reason = _charge_during_the_outage(bridge, charge, server.start)
-        assert len(_stored(config)) == _SESSIONS
-    finally:
-        server.close()
+    config = _configure(tmp_path, broker, cloud, own_postgres.new_database())
+    with running_bridge(config):
+        observer.wait_for(_PREFIX + "energy")
+    own_postgres.stop()
+    with running_bridge(config) as bridge:
+        reason = _charge_during_the_outage(bridge, charge, own_postgres.start)
+    assert len(_stored(config)) == _SESSIONS
     report_row(23, f"{_SESSIONS} sessions while the server is stopped, all stored: {reason}")
 
 

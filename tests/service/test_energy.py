@@ -27,7 +27,7 @@ from tests.faults.setup import (
 from tests.harness import CloudServer, Mosquitto, Observer, plug_object, station_table
 from tests.harness.bridge import run_command
 from tests.harness.cloud import Request
-from tests.harness.postgres import PostgreSql, find_postgres
+from tests.harness.postgres import PostgreSql
 
 _PREFIX = f"evse/{uuid_of(0)}/{PLUG}/"
 
@@ -184,71 +184,80 @@ def test_last_session_before_a_kill_is_in_the_history(
     assert stored["station_name"] == "Station 0"
 
 
+def _lose_records_and_database(
+    tmp_path: Path,
+    broker: Mosquitto,
+    cloud: CloudServer,
+    observer: Observer,
+    charger: _Charger,
+    server: PostgreSql,
+) -> tuple[Path, float]:
+    """Count energy, stop the database, and let the broker lose its retained messages.
+
+    Returns:
+        The configuration, and the energy that was published, in kWh.
+    """
+    history = {"enabled": True, "url": server.new_database()}
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
+    charger.status = "charging"
+    with running_bridge(config):
+        reached = _wait_for_energy(observer, 0.04)
+    server.stop()
+    broker.restart()
+    return config, reached
+
+
 def test_counter_continues_when_the_database_answers_late(
-    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+    tmp_path: Path,
+    broker: Mosquitto,
+    cloud: CloudServer,
+    observer: Observer,
+    charger: _Charger,
+    own_postgres: PostgreSql,
 ) -> None:
-    if find_postgres() is None:
-        pytest.skip("PostgreSQL is not installed")
-    server = PostgreSql().create()
-    try:
-        history = {"enabled": True, "url": server.new_database()}
-        config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
-        charger.status = "charging"
-        with running_bridge(config):
-            reached = _wait_for_energy(observer, 0.04)
-        server.stop()
-        broker.restart()  # loses its retained messages
-        seen = len(observer.messages_since())
-        with running_bridge(config) as bridge:
-            wait_for_event(bridge, "history_failed")
-            cloud.wait_for_requests(len(cloud.requests) + 3)
-            server.start()
-            observer.wait(lambda: observer.payloads(_PREFIX + "energy", seen), timeout=60)
-        counts = [float(payload) for payload in observer.payloads(_PREFIX + "energy", seen)]
-        assert min(counts) >= reached, "the counter never goes back"
-    finally:
-        server.close()
+    config, reached = _lose_records_and_database(tmp_path, broker, cloud, observer, charger, own_postgres)
+    seen = len(observer.messages_since())
+    with running_bridge(config) as bridge:
+        wait_for_event(bridge, "history_failed")
+        cloud.wait_for_requests(len(cloud.requests) + 3)
+        own_postgres.start()
+        observer.wait(lambda: observer.payloads(_PREFIX + "energy", seen), timeout=60)
+    counts = [float(payload) for payload in observer.payloads(_PREFIX + "energy", seen)]
+    assert min(counts) >= reached, "the counter never goes back"
 
 
 def test_sessions_while_the_database_is_away_are_kept(
-    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+    tmp_path: Path,
+    broker: Mosquitto,
+    cloud: CloudServer,
+    observer: Observer,
+    charger: _Charger,
+    own_postgres: PostgreSql,
 ) -> None:
     """The broker has no record either, so the meters wait: a session ends meanwhile, and another begins and ends."""
-    if find_postgres() is None:
-        pytest.skip("PostgreSQL is not installed")
-    server = PostgreSql().create()
-    try:
-        history = {"enabled": True, "url": server.new_database()}
-        config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 0}, history=history)
-        charger.status = "charging"
-        with running_bridge(config):
-            reached = _wait_for_energy(observer, 0.04)
-        server.stop()
-        broker.restart()  # loses its retained messages
-        seen = len(observer.messages_since())
-        with running_bridge(config) as bridge:
-            wait_for_event(bridge, "history_failed")
-            for status in ("charging", "idle", "charging", "idle"):
-                charger.status = status
-                cloud.wait_for_requests(len(cloud.requests) + 3)
-            assert not observer.payloads(_PREFIX + "energy", seen), "no counter that could be too low"
-            server.start()
-            observer.wait(lambda: observer.payloads(_PREFIX + "energy", seen), timeout=60)
-            observer.wait(lambda: len(observer.payloads(_PREFIX + "session_event", seen)) == 3)
-        events = [json.loads(payload)["event_type"] for payload in observer.payloads(_PREFIX + "session_event", seen)]
-        assert events == ["ended", "started", "ended"]
-        state, last = _json(observer, "state"), _json(observer, "last_session")
-        stored = json.loads(run_command("sessions", "--config", config, "--json").stdout)
-        first, second = sorted(stored, key=lambda session: str(session["started"]))
-        assert (second["started"], second["energy"]) == (last["started"], last["energy"])
-        assert first["energy"] > reached
-        assert first["energy"] + second["energy"] == pytest.approx(state["energy"], abs=0.002)
-        assert state["energy"] == pytest.approx(charger.energy(), rel=0.01, abs=0.004)
-        assert state["energy_gap"] == 0
-        [month] = json.loads(run_command("energy", "--config", config, "--by", "month", "--json").stdout)
-        assert month["energy"] == pytest.approx(state["energy"], abs=0.001)
-    finally:
-        server.close()
+    config, reached = _lose_records_and_database(tmp_path, broker, cloud, observer, charger, own_postgres)
+    seen = len(observer.messages_since())
+    with running_bridge(config) as bridge:
+        wait_for_event(bridge, "history_failed")
+        for status in ("charging", "idle", "charging", "idle"):
+            charger.status = status
+            cloud.wait_for_requests(len(cloud.requests) + 3)
+        assert not observer.payloads(_PREFIX + "energy", seen), "no counter that could be too low"
+        own_postgres.start()
+        observer.wait(lambda: observer.payloads(_PREFIX + "energy", seen), timeout=60)
+        observer.wait(lambda: len(observer.payloads(_PREFIX + "session_event", seen)) == 3)
+    events = [json.loads(payload)["event_type"] for payload in observer.payloads(_PREFIX + "session_event", seen)]
+    assert events == ["ended", "started", "ended"]
+    state, last = _json(observer, "state"), _json(observer, "last_session")
+    stored = json.loads(run_command("sessions", "--config", config, "--json").stdout)
+    first, second = sorted(stored, key=lambda session: str(session["started"]))
+    assert (second["started"], second["energy"]) == (last["started"], last["energy"])
+    assert first["energy"] > reached
+    assert first["energy"] + second["energy"] == pytest.approx(state["energy"], abs=0.002)
+    assert state["energy"] == pytest.approx(charger.energy(), rel=0.01, abs=0.004)
+    assert state["energy_gap"] == 0
+    [month] = json.loads(run_command("energy", "--config", config, "--by", "month", "--json").stdout)
+    assert month["energy"] == pytest.approx(state["energy"], abs=0.001)
 
 
 def test_station_that_is_added_again_continues_from_the_history(

@@ -1,7 +1,7 @@
 """Finds the end of a response, and notices bytes that a server sends after it.
 
-h11 keeps such bytes and takes them as the response to the next request on the connection. The rules are h11's own
-(RFC 9112, section 6.3). Wherever they cannot be applied, there is an excess, which costs only the connection.
+h11 buffers such bytes and reads them as the response to the next request on the connection. The rules are those of
+RFC 9112, section 6.3. If the end cannot be determined, `has_excess` becomes true: the connection is not used again.
 """
 
 import re
@@ -21,13 +21,13 @@ _WITHOUT_BODY = (b"204", b"304")
 class ResponseEnd:
     """Follows the body of one response, however it is divided into reads.
 
-    A body that lasts until the end of the connection is an excess, because no response can follow it.
+    A body without a known length counts as an excess: its end is the end of the connection, which is not used again.
 
     Args:
         head: The complete head of the response.
 
     Attributes:
-        has_excess: Whether more has arrived than the response.
+        has_excess: Whether bytes after the end have arrived, or the end cannot be determined.
     """
 
     __slots__ = ("_ahead", "_in_chunks", "_in_trailers", "_rest", "has_excess")
@@ -43,7 +43,7 @@ class ResponseEnd:
         self._ahead = int(length[1]) if has_body and length and not self._in_chunks else 0
         """Bytes before the end of the response, or before the size of the next chunk."""
         self._rest = b""
-        """The start of a line that is not complete yet."""
+        """The bytes that are not followed yet: a part of a line, or the trailers so far."""
 
     def feed(self, data: bytes) -> None:
         """Follow the bytes of one read."""
@@ -55,7 +55,7 @@ class ResponseEnd:
             self._ahead -= len(data)
 
     def _after_chunks(self, data: bytes) -> bytes:
-        """Return what follows the last chunk and its trailers; empty: they are not complete."""
+        """Return what follows the last chunk and its trailers; empty: nothing, they are incomplete, or malformed."""
         at = self._ahead
         while not self._in_trailers and (end := data.find(b"\r\n", at)) >= 0:
             size = _CHUNK_SIZE.match(data, at)

@@ -48,7 +48,7 @@ class Pipeline:
             seconds: Duration of the request.
         """
         for started in self._stations.pop_meter_events(uuid):
-            self._listener.meters_started(started)
+            self._meters_started(started)
         event = self._stations.apply_outcome(uuid, outcome, moment, seconds)
         if event.has_changes:
             self._publishing.station_changed(event.station, event.old, event.new)
@@ -74,6 +74,10 @@ class Pipeline:
         self._publishing.station_changed(event.station, event.old, event.new)
         self._listener.state_aged(event)
 
+    def _meters_started(self, event: MetersStarted) -> None:
+        self._publishing.sessions_changed(event.station)
+        self._listener.meters_started(event)
+
     def age(self, moment: Moment, limit: int) -> bool:
         """Publish what changes without a poll, such as values that become too old.
 
@@ -89,6 +93,5 @@ class Pipeline:
                 case StateAged():
                     self._state_aged(event)
                 case MetersStarted():
-                    self._publishing.sessions_changed(event.station)
-                    self._listener.meters_started(event)
+                    self._meters_started(event)
         return self._stations.is_aging_due(moment.monotonic)

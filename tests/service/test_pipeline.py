@@ -100,7 +100,7 @@ def test_poll_without_changes_reaches_only_listeners(pipeline: Pipeline, recorde
 
 
 def test_start_of_a_meter_is_reported_before_the_next_poll() -> None:
-    """The recorder would otherwise record an older count after a newer one."""
+    """Otherwise the recorder would record an older count after a newer one, and session events would be missing."""
     plan = publishing_plan(_CONFIG)
     stations, recorder = Stations(plan.stations, plan.rules, started=0.0), _Recorder()
     pipeline = Pipeline(stations, recorder, recorder)
@@ -109,7 +109,8 @@ def test_start_of_a_meter_is_reported_before_the_next_poll() -> None:
     recorder.calls.clear()
     pipeline.on_result(_UUID, reading(), Moment(2.0, NOW), 0.1)
     pipeline.age(Moment(2.5, NOW), 10)
-    assert [name for name, _ in recorder.calls if name != "session"] == ["meters_started", "poll_completed"]
+    calls = [name for name, _ in recorder.calls if name != "session"]
+    assert calls == ["sessions", "meters_started", "poll_completed"]
 
 
 def test_consequences_reach_the_session_and_listeners(pipeline: Pipeline, recorder: _Recorder) -> None:

@@ -1,13 +1,13 @@
-"""Runs the bridge with its counting of energy switched off: its meters wait, and `WaitingMeters.count` is replaced."""
+"""Runs the bridge with its counting of energy switched off: its meters wait, and `WaitingMeters.follow` is replaced."""
 
 from evse_mqtt_bridge.__main__ import main
 from evse_mqtt_bridge.domain.waiting_meters import WaitingMeters
 
 
 def _count_nothing(*_: object) -> None:
-    """Replace `WaitingMeters.count`."""
+    """Replace `WaitingMeters.follow`."""
 
 
 if __name__ == "__main__":
-    WaitingMeters.count = _count_nothing  # type: ignore[method-assign,assignment]  # see the module
+    WaitingMeters.follow = _count_nothing  # type: ignore[method-assign,assignment]  # see the module
     main()

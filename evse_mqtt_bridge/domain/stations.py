@@ -30,7 +30,7 @@ from evse_mqtt_bridge.domain.plugs import (
 )
 from evse_mqtt_bridge.domain.sessions import Session, SessionChange
 from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
-from evse_mqtt_bridge.domain.waiting_meters import Continuation, WaitingMeters, continued
+from evse_mqtt_bridge.domain.waiting_meters import Continuation, WaitingMeters, continue_record
 
 __all__ = ["Stations"]
 
@@ -242,8 +242,8 @@ class Stations:
         record = joined(self._previous_meters.pop(uuid, NO_RECORD), start.record)
         station, state = self._stations[uuid], self._states[uuid]
         longest = longest_first_span(longest_span(station.interval), self._rules.heartbeat)
-        waits = self._waiting_meters.pop(uuid)
-        found = {plug: continued(record.get(plug, Meter()), waits[plug], longest) for plug in waits}
+        waiting = self._waiting_meters.pop(uuid)
+        found = {plug: continue_record(record.get(plug, Meter()), waiting[plug], longest) for plug in waiting}
         continuations = {plug: each for plug, each in found.items() if each is not None}
         joint = {**record, **{plug: each.meter for plug, each in continuations.items()}}
         new = start_meters(state, joint, longest, is_published=is_published)
@@ -276,7 +276,7 @@ class Stations:
     def _count_waiting(self, uuid: str, old: StationState, new: StationState) -> None:
         """Count for the meters of a station that has not started."""
         if uuid in self._meter_start:
-            self._waiting_meters.count(uuid, old, new, longest_span(self._stations[uuid].interval))
+            self._waiting_meters.follow(uuid, old, new, longest_span(self._stations[uuid].interval))
 
     def _note_start(
         self,
@@ -285,7 +285,8 @@ class Stations:
         at_zero: int,
         continuations: Mapping[str, Continuation] = _NO_CONTINUATIONS,
     ) -> None:
-        counted = {plug: (each.first, each.meter) for plug, each in continuations.items() if each.has_counted}
+        further = {plug: each for plug, each in continuations.items() if each.has_further_reading}
+        counted = {plug: (each.after_first_reading, each.meter) for plug, each in further.items()}
         if unrecorded or at_zero or counted:
             state = self._states[station.uuid]
             event = MetersStarted(station, state, unrecorded, at_zero, counted)
@@ -352,9 +353,9 @@ def _changes(
     found: dict[str, tuple[SessionChange, ...]] = {}
     for uuid, meter in meters.items():
         known, waited = record.get(uuid), continuations.get(uuid)
-        changes = changes_of_sessions(known, (), waited.first if waited else meter) if known else ()
+        changes = changes_of_sessions(known, (), waited.after_first_reading if waited else meter) if known else ()
         if waited:
-            changes += changes_of_sessions(waited.first, waited.ended, meter)
+            changes += changes_of_sessions(waited.after_first_reading, waited.ended, meter)
         if changes:
             found[uuid] = changes
     return found
@@ -374,7 +375,7 @@ def _unrecorded(
     found = unrecorded_sessions(joined(record, meters), history)
     for uuid, waited in continuations.items():
         before = unrecorded_sessions({uuid: record.get(uuid, Meter())}, history).get(uuid, ())
-        at_first = unrecorded_sessions({uuid: waited.first}, history).get(uuid, ())
+        at_first = unrecorded_sessions({uuid: waited.after_first_reading}, history).get(uuid, ())
         sessions = {session.started: session for session in (*before, *at_first, *waited.ended)}
         if sessions:
             found[uuid] = tuple(sessions.values())

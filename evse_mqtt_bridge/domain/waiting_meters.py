@@ -9,7 +9,7 @@ Whether a session of the previous run is still open at the first measurement may
 does not determine whether a vehicle is connected. Then the meter counts twice: with and without an open session.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,96 +20,106 @@ from evse_mqtt_bridge.domain.readings import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.domain.statuses import meaning
 
-__all__ = ["Continuation", "WaitingMeter", "WaitingMeters", "continued"]
+__all__ = ["Continuation", "WaitingMeter", "WaitingMeters", "continue_record"]
 
 _MOST_SESSIONS = 100
 """Maximum number of ended sessions of a plug that are kept, the last ones, in case that the broker is away for days."""
 
 
-class _Counted(NamedTuple):
+class _SinceFirstReading(NamedTuple):
     """What was counted since the first measurement.
 
     Attributes:
-        meter: The meter, as if there were no record.
+        meter: A meter that started at 0 with the first measurement.
         ended: The sessions that ended, in order.
     """
 
     meter: Meter = Meter()
     ended: tuple[Session, ...] = ()
 
+    def with_reading(self, reading: PlugReading, longest: float) -> "_SinceFirstReading":
+        """Return what was counted after a further measurement; see `count` of meter.py."""
+        meter, ended = count(self.meter, reading, longest), self.ended
+        if meter.last_session is not None and meter.last_session is not self.meter.last_session:
+            ended = (*ended, meter.last_session)[-_MOST_SESSIONS:]
+        return _SinceFirstReading(meter, ended)
 
-_NOTHING = _Counted()
-_NONE: Mapping[str, "WaitingMeter"] = MappingProxyType({})
+    def interrupted(self) -> "_SinceFirstReading":
+        """Return what was counted after the plug became unavailable."""
+        return self._replace(meter=interrupt(self.meter))
+
+
+_NOTHING_COUNTED = _SinceFirstReading()
+_NO_METERS: Mapping[str, "WaitingMeter"] = MappingProxyType({})
 
 
 class WaitingMeter(NamedTuple):
     """A meter that waits.
 
     Attributes:
-        first: The first measurement; `None` before it.
-        without_session: What was counted if no session of the previous run is open at the first measurement.
-        with_session: What was counted if one is; the same object if the status determines whether a vehicle is there.
+        first_reading: The first measurement; `None` before it.
+        if_no_session: What was counted if no session of the previous run is open at the first measurement.
+        if_session: What was counted if one is; the same object if the status determines whether a vehicle is there.
         is_interrupted: Whether the plug was unavailable before the first measurement.
     """
 
-    first: PlugReading | None = None
-    without_session: _Counted = _NOTHING
-    with_session: _Counted = _NOTHING
+    first_reading: PlugReading | None = None
+    if_no_session: _SinceFirstReading = _NOTHING_COUNTED
+    if_session: _SinceFirstReading = _NOTHING_COUNTED
     is_interrupted: bool = False
 
-    def measured(self, reading: PlugReading, longest: float) -> "WaitingMeter":
+    def with_reading(self, reading: PlugReading, longest: float) -> "WaitingMeter":
         """Return the meter after a measurement of an available plug; see `count` of meter.py."""
-        if self.first is None:
-            return self._begun(reading)
-        without = _counted(self.without_session, reading, longest)
-        is_same = self.with_session is self.without_session
-        return self._replace(
-            without_session=without, with_session=without if is_same else _counted(self.with_session, reading, longest)
-        )
+        if self.first_reading is None:
+            return self._with_first_reading(reading)
+        return self._with_each(lambda since: since.with_reading(reading, longest))
 
     def interrupted(self) -> "WaitingMeter":
         """Return the meter of a plug that became unavailable."""
-        if self.first is None:
+        if self.first_reading is None:
             return self._replace(is_interrupted=True)
-        without, with_session = (
-            each._replace(meter=interrupt(each.meter)) for each in (self.without_session, self.with_session)
-        )
-        is_same = self.with_session is self.without_session
-        return self._replace(without_session=without, with_session=without if is_same else with_session)
+        return self._with_each(_SinceFirstReading.interrupted)
 
-    def _begun(self, first: PlugReading) -> "WaitingMeter":
-        meter = count(Meter(), first, 0.0)
-        if meter.counted is None or first.time is None:
+    def _with_first_reading(self, reading: PlugReading) -> "WaitingMeter":
+        meter = count(Meter(), reading, 0.0)
+        if meter.counted is None or reading.time is None:
             return self
-        without = with_session = _Counted(meter)
-        flags = meaning(first.status)
-        if flags.vehicle_connected is None:
-            session = Session(first.time, is_start_known=False, peak=max(0.0, first.power or 0.0))
-            with_session = _Counted(meter._replace(session=session))
-        return self._replace(first=first, without_session=without, with_session=with_session)
+        if_no_session = if_session = _SinceFirstReading(meter)
+        if meaning(reading.status).vehicle_connected is None:
+            session = Session(reading.time, is_start_known=False, peak=max(0.0, reading.power or 0.0))
+            if_session = _SinceFirstReading(meter._replace(session=session))
+        return self._replace(first_reading=reading, if_no_session=if_no_session, if_session=if_session)
+
+    def _with_each(self, change: Callable[[_SinceFirstReading], _SinceFirstReading]) -> "WaitingMeter":
+        """Return the meter with a change of what was counted, in both cases."""
+        if_no_session = change(self.if_no_session)
+        is_same = self.if_session is self.if_no_session
+        return self._replace(
+            if_no_session=if_no_session, if_session=if_no_session if is_same else change(self.if_session)
+        )
 
 
 class Continuation(NamedTuple):
     """A meter that continues a record with what was counted while it waited.
 
     Attributes:
-        first: The meter after the first measurement.
+        after_first_reading: The meter as it was after the first measurement.
         ended: The sessions that ended after that, in order.
         meter: The meter now.
     """
 
-    first: Meter
+    after_first_reading: Meter
     ended: tuple[Session, ...]
     meter: Meter
 
     @property
-    def has_counted(self) -> bool:
+    def has_further_reading(self) -> bool:
         """Whether there was another measurement after the first one."""
-        return _time(self.meter) != _time(self.first)
+        return _time(self.meter) != _time(self.after_first_reading)
 
 
-def continued(record: Meter, waiting: WaitingMeter, longest: float) -> Continuation | None:
-    """Return how a meter continues a record.
+def continue_record(record: Meter, waiting: WaitingMeter, longest: float) -> Continuation | None:
+    """Return how a meter that waited continues a record.
 
     Args:
         record: The meter of the previous run; an empty one if there is none.
@@ -120,29 +130,30 @@ def continued(record: Meter, waiting: WaitingMeter, longest: float) -> Continuat
         The continuation; `None` if there is no measurement, or if the record is of a later time than the first one, so
         that some energy would count twice.
     """
-    began = waiting.first.time if waiting.first is not None else None
-    if waiting.first is None or began is None:
+    reading = waiting.first_reading
+    began = reading.time if reading is not None else None
+    if reading is None or began is None:
         return None
     if record.counted is not None and record.counted.time is not None and record.counted.time > began:
         return None
-    first = count(interrupt(record) if waiting.is_interrupted else record, waiting.first, longest)
-    before, since = first.session, waiting.with_session if first.session else waiting.without_session
+    after_first = count(interrupt(record) if waiting.is_interrupted else record, reading, longest)
+    open_session, since = after_first.session, waiting.if_session if after_first.session else waiting.if_no_session
 
     def complete(session: Session) -> Session:
         """Return a session with its part before the first measurement."""
-        return _joined(before, session) if before is not None and session.started == began else session
+        return _joined(open_session, session) if open_session is not None and session.started == began else session
 
     ended = tuple(map(complete, since.ended))
     meter = Meter(
-        charged=first.charged + since.meter.charged,
-        discharged=first.discharged + since.meter.discharged,
-        gap=first.gap + since.meter.gap,
+        charged=after_first.charged + since.meter.charged,
+        discharged=after_first.discharged + since.meter.discharged,
+        gap=after_first.gap + since.meter.gap,
         counted=since.meter.counted,
         is_interrupted=since.meter.is_interrupted,
         session=complete(since.meter.session) if since.meter.session else None,
-        last_session=ended[-1] if ended else first.last_session,
+        last_session=ended[-1] if ended else after_first.last_session,
     )
-    return Continuation(first, ended, meter)
+    return Continuation(after_first, ended, meter)
 
 
 class WaitingMeters:
@@ -151,8 +162,8 @@ class WaitingMeters:
     def __init__(self) -> None:
         self._meters: dict[str, dict[str, WaitingMeter]] = {}
 
-    def count(self, uuid: str, old: StationState, new: StationState, longest: float) -> None:
-        """Count what changed in the state of a station.
+    def follow(self, uuid: str, old: StationState, new: StationState, longest: float) -> None:
+        """Count for the meters of a station after its state changed.
 
         Args:
             uuid: The station.
@@ -160,12 +171,12 @@ class WaitingMeters:
             new: Its state after a poll, or after the passing of time.
             longest: Maximum length of a span with known energy, in seconds.
         """
-        before, meters = self._meters.get(uuid, _NONE), {}
+        before, meters = self._meters.get(uuid, _NO_METERS), {}
         for plug_uuid, plug in new.plugs.items():
             meter, old_plug = before.get(plug_uuid), old.plugs.get(plug_uuid)
             if plug.reason is Reason.ONLINE:
                 if plug.reading is not None and (old_plug is None or plug.reading is not old_plug.reading):
-                    meter = (meter or WaitingMeter()).measured(plug.reading, longest)
+                    meter = (meter or WaitingMeter()).with_reading(plug.reading, longest)
             elif plug.reason is not None:
                 meter = (meter or WaitingMeter()).interrupted()
             if meter is not None:
@@ -174,18 +185,11 @@ class WaitingMeters:
 
     def pop(self, uuid: str) -> Mapping[str, WaitingMeter]:
         """Return and remove the meters of a station, by plug uuid."""
-        return self._meters.pop(uuid, _NONE)
+        return self._meters.pop(uuid, _NO_METERS)
 
 
 def _time(meter: Meter) -> datetime | None:
     return meter.counted.time if meter.counted else None
-
-
-def _counted(counted: _Counted, reading: PlugReading, longest: float) -> _Counted:
-    meter, ended = count(counted.meter, reading, longest), counted.ended
-    if meter.last_session is not None and meter.last_session is not counted.meter.last_session:
-        ended = (*ended, meter.last_session)[-_MOST_SESSIONS:]
-    return _Counted(meter, ended)
 
 
 def _joined(earlier: Session, later: Session) -> Session:

@@ -11,7 +11,7 @@ from evse_mqtt_bridge.domain.meter import Meter, count, interrupt
 from evse_mqtt_bridge.domain.model import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.domain.statuses import STATUSES
-from evse_mqtt_bridge.domain.waiting_meters import Continuation, WaitingMeter, continued
+from evse_mqtt_bridge.domain.waiting_meters import Continuation, WaitingMeter, continue_record
 from tests.harness.samples import NOW, plug_reading
 
 _LONGEST = 90.0
@@ -57,8 +57,10 @@ def _waited(record: Meter, start: float, steps: Sequence[_Step]) -> tuple[Waitin
     waiting, at = WaitingMeter(), start
     for seconds, power, status, is_available in steps:
         at += seconds
-        waiting = waiting.measured(_measured(at, power, status), _LONGEST) if is_available else waiting.interrupted()
-    return waiting, continued(record, waiting, _LONGEST)
+        waiting = (
+            waiting.with_reading(_measured(at, power, status), _LONGEST) if is_available else waiting.interrupted()
+        )
+    return waiting, continue_record(record, waiting, _LONGEST)
 
 
 def _assert_same_session(session: Session | None, expected: Session | None) -> None:
@@ -80,10 +82,10 @@ def test_wait_changes_no_count_and_no_session(before: list[_Step], meanwhile: li
     record, start = run.meter, run.seconds
     waiting, continuation = _waited(record, start, meanwhile)
     if continuation is None:
-        first, known = waiting.first, record.counted
+        first, known = waiting.first_reading, record.counted
         assert first is None or (known and known.time and first.time and known.time > first.time)
         return
-    if continuation.first.counted is not waiting.first:
+    if continuation.after_first_reading.counted is not waiting.first_reading:
         return  # the same measurement again, in front of which the plug may have been unavailable
     run.follow(meanwhile)
     meter = continuation.meter
@@ -104,7 +106,10 @@ def test_counts_of_a_record_never_decrease(before: list[_Step], meanwhile: list[
     run.follow(before)
     _, continuation = _waited(run.meter, run.seconds, meanwhile)
     if continuation is not None:
-        for earlier, later in ((run.meter, continuation.first), (continuation.first, continuation.meter)):
+        for earlier, later in (
+            (run.meter, continuation.after_first_reading),
+            (continuation.after_first_reading, continuation.meter),
+        ):
             assert later.charged >= earlier.charged
             assert later.discharged >= earlier.discharged
             assert later.gap >= earlier.gap
@@ -112,16 +117,16 @@ def test_counts_of_a_record_never_decrease(before: list[_Step], meanwhile: list[
 
 def test_energy_of_a_later_record_does_not_count_twice() -> None:
     record = count(count(Meter(), _measured(0, 7200, "charging"), _LONGEST), _measured(60, 7200, "charging"), _LONGEST)
-    waiting = WaitingMeter().measured(_measured(30, 7200, "charging"), _LONGEST)
-    assert continued(record, waiting.measured(_measured(90, 7200, "charging"), _LONGEST), _LONGEST) is None
+    waiting = WaitingMeter().with_reading(_measured(30, 7200, "charging"), _LONGEST)
+    assert continue_record(record, waiting.with_reading(_measured(90, 7200, "charging"), _LONGEST), _LONGEST) is None
 
 
 def test_memory_of_a_long_wait_is_bounded() -> None:
     waiting = WaitingMeter()
     for number in range(1000):
         status = "connected" if number % 2 else "idle"
-        waiting = waiting.measured(_measured(number * 30, 0, status), _LONGEST)
-    continuation = continued(Meter(), waiting, _LONGEST)
+        waiting = waiting.with_reading(_measured(number * 30, 0, status), _LONGEST)
+    continuation = continue_record(Meter(), waiting, _LONGEST)
     assert continuation is not None
     assert len(continuation.ended) == 100
     assert continuation.meter.last_session == continuation.ended[-1]

@@ -11,7 +11,7 @@ from evse_mqtt_bridge.cloud.transport.http_rules import STATUS_LINE
 __all__ = ["BLANK_LINE", "ResponseEnd"]
 
 BLANK_LINE = re.compile(rb"\n\r?\n")
-"""The end of a head, or of the trailers after the last chunk: the end of a line and an empty line."""
+"""The end of a head, or of the trailers after the last chunk: the end of a line, followed by an empty line."""
 
 _LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,18})")
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,20}")
@@ -30,7 +30,7 @@ class ResponseEnd:
         has_excess: Whether bytes after the end have arrived, or the end cannot be determined.
     """
 
-    __slots__ = ("_ahead", "_in_chunks", "_in_trailers", "_rest", "has_excess")
+    __slots__ = ("_in_chunks", "_in_trailers", "_unparsed", "_until_end", "has_excess")
 
     def __init__(self, head: bytes) -> None:
         status = STATUS_LINE.match(head)
@@ -40,33 +40,34 @@ class ResponseEnd:
         self.has_excess = False
         self._in_chunks = has_body and b"\ntransfer-encoding:" in head
         self._in_trailers = False
-        self._ahead = int(length[1]) if has_body and length and not self._in_chunks else 0
-        """Bytes before the end of the response, or before the size of the next chunk."""
-        self._rest = b""
-        """The bytes that are not followed yet: a part of a line, or the trailers so far."""
+        self._until_end = int(length[1]) if has_body and length and not self._in_chunks else 0
+        """Number of bytes up to the end of the response, or up to the line with the size of the next chunk."""
+        self._unparsed = b""
+        """Bytes that arrived but are incomplete: a part of a line, or the trailers so far."""
 
     def feed(self, data: bytes) -> None:
         """Follow the bytes of one read."""
         if self._in_chunks:
-            data = self._after_chunks(self._rest + data)
-        if len(data) > self._ahead:
+            data = self._after_chunks(self._unparsed + data)
+        if len(data) > self._until_end:
             self.has_excess = True
         else:
-            self._ahead -= len(data)
+            self._until_end -= len(data)
 
     def _after_chunks(self, data: bytes) -> bytes:
         """Return what follows the last chunk and its trailers; empty: nothing, they are incomplete, or malformed."""
-        at = self._ahead
-        while not self._in_trailers and (end := data.find(b"\r\n", at)) >= 0:
-            size = _CHUNK_SIZE.match(data, at)
+        position = self._until_end
+        while not self._in_trailers and (end := data.find(b"\r\n", position)) >= 0:
+            size = _CHUNK_SIZE.match(data, position)
             if size is None:
                 self.has_excess = True
                 return b""
             count = int(size[0], 16)
             self._in_trailers = count == 0
-            at = end + 2 + count + 2 if count else end + 1  # the LF of the last chunk's line may begin a blank line
-        if self._in_trailers and (blank := BLANK_LINE.search(data, at)):
-            self._in_chunks, self._ahead = False, 0
+            # without trailers, the LF of the last chunk's line begins the blank line
+            position = end + 2 + count + 2 if count else end + 1
+        if self._in_trailers and (blank := BLANK_LINE.search(data, position)):
+            self._in_chunks, self._until_end = False, 0
             return data[blank.end() :]
-        self._rest, self._ahead = data[at:], max(at - len(data), 0)
+        self._unparsed, self._until_end = data[position:], max(position - len(data), 0)
         return b""

@@ -33,7 +33,7 @@ def aging(effort: Effort) -> Iterator[Table]:
     batches = list(_all_at_once(stations))
     rows = (
         ("in each poll: find the next change, compare it with the deadline", f"{per_poll * 1e6:.2f} us per poll"),
-        ("the rounds of the aging, while polls confirm all values", f"{steady * 1e3:.2f} ms per second"),
+        ("checking the deadlines, while polls confirm all values", f"{steady * 1e3:.2f} ms per second"),
         ("for comparison: evaluating every station once", f"{everything * 1e3:.0f} ms"),
         ("all values become too old in the same seconds", f"{sum(batches) * 1e3:.0f} ms in {len(batches)} steps"),
         ("the longest of these steps", f"{max(batches) * 1e3:.1f} ms"),

@@ -12,7 +12,7 @@ __all__ = ["check"]
 @click.command()
 @config_option
 @click.option(
-    "--online", is_flag=True, help="Also connect to the broker, ask the engine of a fleet, and poll each station once."
+    "--online", is_flag=True, help="Also connect to the broker and the engine of a fleet, and poll each station once."
 )
 def check(config: Path | None, *, online: bool) -> None:
     """Validate the configuration. With --online, test the broker, the engine of a fleet, and each station.

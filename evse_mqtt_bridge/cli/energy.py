@@ -29,8 +29,8 @@ def energy(  # noqa: PLR0913  # one argument per option
     """Sum up the energy of days, months or plugs.
 
     The energy comes from the database of [history]. Without --since, the period begins 30 days ago, or with --by month,
-    with the same month a year ago. Days and months are cut in the zone of history.time_zone. GAP is the time for which
-    the energy of a plug with a vehicle is unknown. STATION is a name, uuid or alias.
+    with the same month a year ago. Days and months begin at midnight in the time zone history.time_zone. GAP is the
+    time for which the energy of a plug with a vehicle is unknown. STATION is a name, uuid or alias.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ __all__ = ["fleet"]
 def fleet() -> None:
     """Show the members of a fleet, and drain one.
 
-    The commands ask the engine that [fleet] names, so they run on any machine that has the configuration.
+    The commands connect to the engine that [fleet] names, so they run on any machine that has the configuration.
     """
 
 

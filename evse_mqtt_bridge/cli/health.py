@@ -14,8 +14,8 @@ __all__ = ["health"]
 def health(config: Path | None) -> None:
     """Report whether the bridge is healthy.
 
-    Use it for health checks of containers and monitoring. If [http] is enabled, the command asks the bridge itself, at
-    /healthz. If nothing listens there, or another bridge does, it reads the bridge's retained availability from the
+    Use it for health checks of containers and monitoring. If [http] is enabled, the command requests /healthz from
+    the bridge. If nothing listens there, or another bridge does, it reads the bridge's retained availability from the
     broker.
 
     Exit codes: 0 the bridge is healthy, or its availability is `online`; 69 it is not, another program listens on its

@@ -18,9 +18,9 @@ def sessions(  # noqa: PLR0913  # one argument per option
 ) -> None:
     """List charging sessions that ended, the latest first.
 
-    A session lasts from plugged in to unplugged. The bridge stores it when it ends, in the database of [history].
-    Without --since, the command lists the sessions of the last 30 days. Times are in the zone of history.time_zone.
-    STATION is a name, uuid or alias.
+    A session begins when a vehicle is plugged in, and ends when it is unplugged. Then the bridge stores it in the
+    database of [history]. Without --since, the command lists the sessions of the last 30 days. Times are in the time
+    zone history.time_zone. STATION is a name, uuid or alias.
 
     \b
     Examples:

@@ -56,9 +56,9 @@ def simulate(  # noqa: PLR0913  # one argument per option
 ) -> None:
     """Serve simulated charging stations until Ctrl-C.
 
-    The HTTP server answers like the vendor's API. Its stations are alive: vehicles arrive, charge on one to three
-    phases within the limit of a load management, and leave; now and then a plug reports an error. Use it to build flows
-    and dashboards before the chargers are installed.
+    The HTTP server answers like the vendor's API. Simulated vehicles arrive, charge on one to three phases within a
+    current limit that changes, and leave; now and then a plug reports an error. Use it to build flows and dashboards
+    before the chargers are installed.
 
     The command prints a complete configuration for `run` to stdout, with the address and the simulated tokens. Messages
     go to stderr.

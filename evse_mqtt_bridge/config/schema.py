@@ -194,7 +194,7 @@ class History(Section):
     keep_energy: Annotated[int, Field(ge=0, le=36_500)] = 1096
     """Days after which hourly energy is removed. 0: never."""
     time_zone: TimeZone = ""
-    """Time zone in which days and months are cut, such as "Europe/Berlin". Default: that of the machine."""
+    """Time zone in which days and months begin at midnight, such as "Europe/Berlin". Default: that of the machine."""
 
 
 class Log(Section):

@@ -226,7 +226,7 @@ def _fleet_metrics(inputs: MetricInputs, fleet: FleetSnapshot) -> Iterator[Metri
     if fleet.engine == "static":
         return
     yield _gauge("fleet_members", "Members that are alive, at the last answer of the engine.", len(fleet.members))
-    yield _gauge("fleet_engine_connected", "1 if the engine answered the last beat, else 0.", fleet.connected)
+    yield _gauge("fleet_engine_connected", "1 if the engine answered the last request, else 0.", fleet.connected)
     age = math.nan if fleet.answered is None else max(0.0, (inputs.at - fleet.answered).total_seconds())
     yield _gauge("fleet_beat_age_seconds", "Time since the engine answered last; NaN: never.", age)
     yield _gauge("fleet_conflict", "1 if the members cannot work together as usual, else 0.", bool(fleet.conflict))

@@ -28,7 +28,7 @@ class LogEvent(Enum):
         "warning",
         "log lines dropped, because stderr could not be written",
         (
-            "Whoever reads the log paused for a while, or the disk was full: `lines` were lost. Polling and publishing "
+            "The program that reads the log paused, or the disk was full: `lines` were lost. Polling and publishing "
             "were not affected. Check the log collector, and the terminal (Ctrl-S pauses it, Ctrl-Q resumes)."
         ),
     )
@@ -116,9 +116,9 @@ class LogEvent(Enum):
         "info",
         "energy counters start at 0",
         (
-            "Neither the broker nor the history has counts of `plugs` plugs, the first of them at `station`. This is "
-            "normal for new plugs. Otherwise, a new cycle begins: the broker lost its messages, and the bridge "
-            "has no history, or its database did not answer for ten minutes."
+            "Neither the broker nor the history has counts for `plugs` plugs, the first of which is at `station`. This "
+            "is normal for new plugs. Otherwise, a new cycle begins: the broker lost its messages, and the bridge has "
+            "no history, or its database did not answer for ten minutes."
         ),
     )
 
@@ -237,9 +237,8 @@ class LogEvent(Enum):
         "warning",
         "log lines suppressed",
         (
-            "More than 60 lines about stations, plugs and rejected messages fell into one minute; `lines` were not "
-            "written. "
-            "The `availability` topics have the current state."
+            "There were more than 60 lines about stations, plugs and rejected messages within a minute; `lines` of "
+            "them were not written. The `availability` topics have the current state."
         ),
     )
 
@@ -394,7 +393,7 @@ class LogEvent(Enum):
     )
     ENGINE_UNAVAILABLE = (
         "warning",
-        "engine of the fleet does not answer, running on",
+        "engine of the fleet does not answer, continuing without it",
         (
             "`detail` has the cause. Polling and publishing continue. Until the engine answers, no shard moves, and if "
             "this member is the only one without the engine, the others take over its shards within "
@@ -403,8 +402,8 @@ class LogEvent(Enum):
     )
     ENGINE_REFUSED = (
         "error",
-        "engine of the fleet refuses this member, running on",
-        "Check the credentials and rights that `detail` names. The member tries again at every beat.",
+        "engine of the fleet rejects this member, continuing without it",
+        "Check the credentials and rights that `detail` names. The member keeps trying.",
     )
     ENGINE_AVAILABLE = (
         "info",

@@ -44,7 +44,7 @@ def retention(settings: History) -> Retention:
 
 
 def time_zone(settings: History) -> tzinfo:
-    """Return the zone in which days are cut: the configured one, else that of the machine."""
+    """Return the time zone of days and months: the configured one, else that of the machine."""
     if settings.time_zone:
         return ZoneInfo(settings.time_zone)
     return get_localzone()

@@ -1,7 +1,7 @@
 """Reads sessions and energy for reports, for one day, month or plug at a time.
 
-Days and months are cut in a time zone. The energy of an hour is the difference of two meter readings; a reading below
-the one before it starts a new cycle, from 0.
+Days and months begin at midnight in a time zone. The energy of an hour is the difference of two meter readings; a
+reading below the one before it starts a new cycle, from 0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -150,7 +150,7 @@ def energy(database: Database, selection: Selection, grouping: Grouping, zone: t
         database: The history.
         selection: Which hours and plugs.
         grouping: How to sum up.
-        zone: The time zone in which days and months are cut.
+        zone: The time zone of days and months.
 
     Raises:
         DatabaseError: The history cannot be read.

@@ -5,7 +5,7 @@ two readings. So writing a reading twice changes nothing, and an hour without en
 the current hour is written again and again until the hour ends.
 
 The reading is the meter after the last measurement that arrived before the end of the hour, without interpolation:
-programs that record the topics cut the hours at the last message, and have the same energy in each hour.
+programs that record the topics take the last message of each hour, and have the same energy in each hour.
 """
 
 from collections.abc import Iterator

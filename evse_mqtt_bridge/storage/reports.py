@@ -75,7 +75,7 @@ class Report(NamedTuple):
 
 @contextmanager
 def open_history(settings: History, environ: Mapping[str, str], time_limit: float) -> Iterator[tuple[Database, tzinfo]]:
-    """Open the history of a configuration for reading, with the time zone in which days and months are cut.
+    """Open the history of a configuration for reading, with the time zone of days and months.
 
     Args:
         settings: The settings of the history.
@@ -114,7 +114,7 @@ def read_report(database: Database, request: ReportRequest, zone: tzinfo, now: d
     Args:
         database: The history.
         request: The request.
-        zone: The time zone in which days and months are cut.
+        zone: The time zone of days and months.
         now: The current time, in UTC.
 
     Raises:

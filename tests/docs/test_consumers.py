@@ -11,10 +11,13 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # it has no stubs; it comes with the broker of the demo
 
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, Station
+from evse_mqtt_bridge.publishing.catalogue import Inventory, catalogue
 from evse_mqtt_bridge.publishing.contract import BRIDGE_FIELDS, PLUG_FIELDS, STATION_FIELDS, Field, Kind
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery as homeassistant
-from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
+from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery, Form
 from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import PLUG_ENTITIES
+from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
+from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
 from evse_mqtt_bridge.publishing.outputs.plug_values import plug_state
 from evse_mqtt_bridge.publishing.topics import Topics, covers
 from tests.harness import Mosquitto, Observer, run_command, write_config
@@ -149,6 +152,21 @@ def test_home_assistant_yaml_uses_discovered_entity_ids() -> None:
 def test_home_assistant_messages_per_plug_are_documented() -> None:
     per_plug = sum(".garage_north_left_" in entity for entity in _entity_ids())
     assert f"| one per entity, {per_plug} per plug |" in PAGES["home-assistant"]
+
+
+def _retained_topics(form: Form | None) -> int:
+    plain = PlainLocation(TOPICS)
+    locations = (plain, DiscoveryLocation("homeassistant", form)) if form else (plain,)
+    rows = catalogue(Inventory(TOPICS, "evse-mqtt-bridge", 1, (STATION,), locations))
+    return sum(row.retained and row.device != "bridge" for row in rows)
+
+
+def test_number_of_topics_per_station_is_documented() -> None:
+    plain, entity, device = map(_retained_topics, (None, "entity", "device"))
+    text = f'{plain} retained topics, with discovery {entity} (`homeassistant.discovery = "entity"`) or {device} (`'
+    assert text in " ".join((DOCS / "topics.md").read_text().split())
+    assert f"{entity} retained topics" in (DOCS / "performance.md").read_text()
+    assert f"Expect {entity} retained topics" in (DOCS / "operations.md").read_text()
 
 
 def test_home_assistant_yaml_blocks_have_different_keys() -> None:

@@ -48,6 +48,13 @@ def test_high_limit_leaves_the_page_as_it_is() -> None:
     assert Budget.of(1024).page == ConnectionLimits()
 
 
+def test_lowest_sufficient_limit_is_documented() -> None:
+    config = _config(20)
+    lowest = next(limit for limit in range(4096) if not Budget.of(limit).is_short(config))
+    page = (Path(__file__).parents[2] / "docs/faults.md").read_text()
+    assert f"less than {lowest}, or less than `cloud.max_concurrency` needs" in page
+
+
 def _limits(folder: Path, soft: int, hard: int) -> dict[str, str]:
     """Return an environment in which Python starts with these limits of open files."""
     (folder / "sitecustomize.py").write_text(

@@ -1,30 +1,14 @@
 """The recorder: passes what the meters count to the writer of the history."""
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted
 from evse_mqtt_bridge.domain.meter import Meter
-from evse_mqtt_bridge.storage.records import Plug, SessionRecord, first_reading, has_counted, reading_time
+from evse_mqtt_bridge.domain.model import PlugState
+from evse_mqtt_bridge.storage.records import Plug, SessionRecord, has_counted, reading_time
 from evse_mqtt_bridge.storage.sink import RecordSink
 
 __all__ = ["Recorder"]
-
-
-class _Last(NamedTuple):
-    """What was recorded last of a plug.
-
-    Attributes:
-        time: The time of the measurement, see `reading_time`.
-        meter: The meter after it.
-    """
-
-    time: datetime
-    meter: Meter
-
-    def is_of(self, meter: Meter) -> bool:
-        """Return whether a meter has the same counts."""
-        return self.meter is meter or not has_counted(self.meter, meter)
 
 
 class Recorder(Listener):
@@ -32,30 +16,26 @@ class Recorder(Listener):
 
     def __init__(self) -> None:
         self.writer: RecordSink | None = None
-        self._last: dict[Plug, _Last] = {}
-        """The last record of each plug. If another member of the fleet has counted meanwhile, it is out of date."""
 
     def use(self, writer: RecordSink | None) -> None:
         """Pass what is counted to another writer, or to none."""
         self.writer = writer
-        self._last.clear()
 
     def poll_completed(self, event: PollCompleted) -> None:
         """Record what the meters counted; those of plugs without a vehicle mostly count nothing."""
-        writer, station = self.writer, event.station
+        writer = self.writer
         if writer is None:
             return
-        plugs_before = event.old.plugs
+        station, plugs_before = event.station.uuid, event.old.plugs
         for uuid, plug in event.new.plugs.items():
             before = plugs_before.get(uuid)
             old, new = before.meter if before else None, plug.meter
             if old is None or new is None or not _has_changed(old, new):
                 continue
-            name = Plug(station.uuid, uuid)
-            if not self._continues(name, old):
-                writer.name(name, station.title, station.plug_title(uuid, plug.label))
-                self._begin(writer, name, old, _last_time(event, old, new))
-            self._count(writer, name, old, new, _time(new, event.moment.utc))
+            time = _time(new, event.moment.utc)
+            if not writer.count((station, uuid), old, new, time):
+                self._begin(writer, event, plug, old, time if old.counted is None else _last_time(event, old))
+                writer.count((station, uuid), old, new, time)
 
     def meters_started(self, event: MetersStarted) -> None:
         """Record what the meters counted before they started, and sessions that the previous run may not have written.
@@ -73,35 +53,23 @@ class Recorder(Listener):
                 self._count_wait(writer, name, *waited)
             writer.put(SessionRecord(name, each, is_restored=True) for each in event.unrecorded.get(uuid, ()))
 
-    def _count_wait(self, writer: RecordSink, name: Plug, old: Meter, new: Meter) -> None:
+    @staticmethod
+    def _count_wait(writer: RecordSink, name: Plug, old: Meter, new: Meter) -> None:
         times = [meter.counted.time for meter in (old, new) if meter.counted and meter.counted.time]
-        if len(times) == 2 and _has_changed(old, new):  # noqa: PLR2004  # both are known
-            if not self._continues(name, old):
-                self._begin(writer, name, old, times[0])
-            self._count(writer, name, old, new, times[1])
+        if len(times) == 2 and _has_changed(old, new) and not writer.count(name, old, new, times[1]):  # noqa: PLR2004
+            writer.begin(name, old, times[0])
+            writer.count(name, old, new, times[1])
 
-    def _continues(self, name: Plug, meter: Meter) -> bool:
-        """Return whether the last record of a plug is that of a meter."""
-        last = self._last.get(name)
-        return last is not None and last.is_of(meter)
-
-    def _begin(self, writer: RecordSink, name: Plug, old: Meter, last: datetime) -> None:
-        """Begin with a plug whose last measurement was at `last`."""
-        self._last[name] = _Last(last, old)
-        if old.counted is not None:
-            writer.put((first_reading(name, old, last),))
-
-    def _count(self, writer: RecordSink, name: Plug, old: Meter, new: Meter, measured: datetime) -> None:
-        last = self._last[name].time
-        time = max(last, measured)  # the clock may be set back, but a plug's readings keep their order
-        self._last[name] = _Last(time, new)
-        writer.count(name, old, new, last, time)
+    @staticmethod
+    def _begin(writer: RecordSink, event: PollCompleted, plug: PlugState, old: Meter, last: datetime) -> None:
+        """Begin with a plug that was measured at `last`; or begin again, if another member of the fleet has counted."""
+        name = Plug(event.station.uuid, plug.uuid)
+        writer.name(name, event.station.title, event.station.plug_title(plug.uuid, plug.label))
+        writer.begin(name, old, last)
 
 
-def _last_time(event: PollCompleted, old: Meter, new: Meter) -> datetime:
-    """Return the time of the last measurement before a poll; if it is not known, that of this one."""
-    if old.counted is None:
-        return _time(new, event.moment.utc)
+def _last_time(event: PollCompleted, old: Meter) -> datetime:
+    """Return the time of the last measurement before a poll."""
     seconds = event.moment.monotonic - event.old.confirmed_at
     return _time(old, event.moment.utc - timedelta(seconds=seconds))
 

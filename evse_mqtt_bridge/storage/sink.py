@@ -17,8 +17,15 @@ class RecordSink(Protocol):
     def put(self, records: Iterable[Record]) -> None:
         """Add records to write."""
 
-    def count(self, plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> None:
-        """Add what a meter counted with a measurement; see `Spans.add`."""
+    def begin(self, plug: Plug, meter: Meter, time: datetime) -> None:
+        """Begin with a meter whose last measurement was at `time`; see `Spans.begin`."""
+
+    def count(self, plug: tuple[str, str], old: Meter, new: Meter, time: datetime) -> bool:
+        """Add what a meter counted with a measurement; see `Spans.add`.
+
+        Returns:
+            Whether the last change of the meter led to `old`. If not, nothing is added: call `begin` before.
+        """
 
     def name(self, plug: Plug, station_name: str, plug_name: str) -> None:
         """Set the display names of a plug, for reports."""

@@ -14,83 +14,127 @@ from evse_mqtt_bridge.storage.records import (
     Plug,
     Record,
     current_reading,
+    end_of_hour,
+    first_reading,
     has_counted,
     records,
 )
 
-__all__ = ["Spans"]
+__all__ = ["Span", "Spans"]
 
 
-class _Span(NamedTuple):
-    """What a meter counted since its last record.
+class Span(NamedTuple):
+    """What a meter counted since its last record, as of its end, which is all that is needed within an hour.
 
     Attributes:
+        plug: The plug.
         meter: The meter at the end of the span.
         time: The time of its last change, see `reading_time`.
+        has_counted: Whether its counts have changed; otherwise, only its session has.
     """
 
+    plug: Plug
     meter: Meter
     time: datetime
+    has_counted: bool
+
+    def records(self) -> list[Record]:
+        """Return the records of the span."""
+        meter = MeterRecord(self.plug, self.meter)
+        return [current_reading(self.plug, self.meter, self.time), meter] if self.has_counted else [meter]
+
+
+class _Last:
+    """The last change of a meter; one object per plug, which changes with each measurement.
+
+    Attributes:
+        plug: The plug.
+        meter: The meter after the change.
+        time: The time of the change, see `reading_time`.
+        end_of_hour: The end of its hour.
+    """
+
+    __slots__ = ("end_of_hour", "meter", "plug", "time")
+
+    def __init__(self, plug: Plug, meter: Meter, time: datetime) -> None:
+        self.plug = plug
+        self.meter = meter
+        self.time = time
+        self.end_of_hour = end_of_hour(time)
+
+    def span(self, *, has_counted: bool) -> Span:
+        """Return the span that ends with this change."""
+        return Span(self.plug, self.meter, self.time, has_counted)
 
 
 class Spans:
-    """The spans by plug, each as the last meter and its time, which is all that is needed within an hour."""
+    """The spans that are not written, and the last change of the meter of each plug."""
 
     def __init__(self) -> None:
-        self._counted: dict[Plug, _Span] = {}
+        self._last: dict[tuple[str, str], _Last] = {}
+        self._counted: dict[tuple[str, str], _Last] = {}
         """The plugs whose counts have changed."""
-        self._others: dict[Plug, _Span] = {}
+        self._others: dict[tuple[str, str], _Last] = {}
         """The plugs of which only the session has changed."""
 
     def __len__(self) -> int:
         return len(self._counted) + len(self._others)
 
-    def add(self, plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> list[Record]:
-        """Add what a meter counted with a measurement that changed it; return the records that are due now.
+    def begin(self, plug: Plug, meter: Meter, time: datetime) -> list[Record]:
+        """Begin with a meter whose last measurement was at `time`; return the records that are due now."""
+        due = self._removed(plug)
+        self._last[plug] = _Last(plug, meter, time)
+        return due if meter.counted is None else [*due, first_reading(plug, meter, time)]
+
+    def add(self, plug: tuple[str, str], old: Meter, new: Meter, time: datetime) -> list[Record] | None:
+        """Add what a meter counted with a measurement that changed it.
 
         Args:
-            plug: The plug.
+            plug: The uuids of the station and of the plug.
             old: Its meter before the measurement.
             new: Its meter after it.
-            before: The time of the last measurement that changed the meter, see `reading_time`.
-            time: The time of this measurement; not earlier than `before`.
+            time: The time of the measurement, see `reading_time`; that of the last change if this is later, because
+                the clock was set back: the readings of a plug keep their order.
+
+        Returns:
+            The records that are due now. `None`, and nothing is added, if the last change did not lead to `old`.
         """
-        is_same_hour = before.hour == time.hour and before.toordinal() == time.toordinal()
-        if not is_same_hour or new.last_session is not old.last_session:
-            due = _records(plug, self._counted.pop(plug, None), self._others.pop(plug, None))
-            return [*due, *records(plug, old, new, before, time)]
-        if plug in self._counted or has_counted(old, new):
-            self._counted[plug] = _Span(new, time)
-            self._others.pop(plug, None)
-        else:
-            self._others[plug] = _Span(new, time)
+        last = self._last.get(plug)
+        if last is None or (last.meter is not old and has_counted(last.meter, old)):
+            return None
+        before = last.time
+        time = max(before, time)
+        if time >= last.end_of_hour or new.last_session is not old.last_session:
+            due = self._removed(plug)
+            self._last[plug] = _Last(last.plug, new, time)
+            return [*due, *records(last.plug, old, new, before, time)]
+        last.meter, last.time = new, time
+        if plug not in self._counted:
+            if has_counted(old, new):
+                self._counted[plug] = last
+                self._others.pop(plug, None)
+            else:
+                self._others[plug] = last
         return []
 
-    def remove(self, limit: int | None) -> "Spans":
+    def remove(self, limit: int | None) -> list[Span]:
         """Remove the oldest spans, and return them.
 
         Args:
             limit: Maximum number of spans; `None`: all.
         """
-        removed = Spans()
-        removed._counted = _moved(self._counted, limit)
-        removed._others = _moved(self._others, None if limit is None else limit - len(removed))
-        return removed
+        removed = _moved(self._counted, limit, has_counted=True)
+        return removed + _moved(self._others, None if limit is None else limit - len(removed), has_counted=False)
 
-    def records(self) -> list[Record]:
-        """Return the records of all spans."""
-        found = [record for plug, span in self._counted.items() for record in _records(plug, span, None)]
-        return found + [record for plug, span in self._others.items() for record in _records(plug, None, span)]
-
-
-def _moved(spans: dict[Plug, _Span], limit: int | None) -> dict[Plug, _Span]:
-    """Remove and return the oldest spans."""
-    return {plug: spans.pop(plug) for plug in list(islice(spans, limit))}
-
-
-def _records(plug: Plug, counted: _Span | None, other: _Span | None) -> list[Record]:
-    last = counted or other
-    if last is None:
+    def _removed(self, plug: tuple[str, str]) -> list[Record]:
+        """Remove the span of a plug, and return its records; none if there is no span."""
+        if (last := self._counted.pop(plug, None)) is not None:
+            return last.span(has_counted=True).records()
+        if (last := self._others.pop(plug, None)) is not None:
+            return last.span(has_counted=False).records()
         return []
-    reading = [current_reading(plug, *counted)] if counted else []
-    return [*reading, MeterRecord(plug, last.meter)]
+
+
+def _moved(spans: dict[tuple[str, str], _Last], limit: int | None, *, has_counted: bool) -> list[Span]:
+    """Remove and return the oldest spans."""
+    return [spans.pop(plug).span(has_counted=has_counted) for plug in list(islice(spans, limit))]

@@ -104,11 +104,21 @@ class HistoryWriter:
                 self._backlog.put(record)
             self._count_backlog()
 
-    def count(self, plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> None:
-        """Add what a meter counted with a measurement; see `Spans.add`. Returns at once."""
-        with self._lock:  # that of the condition, without its calls; this runs for each measurement
-            for record in self._spans.add(plug, old, new, before, time):
+    def begin(self, plug: Plug, meter: Meter, time: datetime) -> None:
+        """Begin with a meter whose last measurement was at `time`; see `Spans.begin`. Returns at once."""
+        with self._lock:
+            for record in self._spans.begin(plug, meter, time):
                 self._backlog.put(record)
+
+    def count(self, plug: tuple[str, str], old: Meter, new: Meter, time: datetime) -> bool:
+        """Add what a meter counted with a measurement; see `RecordSink.count`. Returns at once."""
+        with self._lock:  # that of the condition, without its calls; this runs for each measurement
+            due = self._spans.add(plug, old, new, time)
+            if due is None:
+                return False
+            for record in due:
+                self._backlog.put(record)
+        return True
 
     def read_meters(self, stations: Collection[str], on_read: Callable[[dict[Plug, Meter]], object]) -> None:
         """Read the meters that were written last, before anything else is written. Returns at once.
@@ -161,7 +171,7 @@ class HistoryWriter:
             waiting = self._backlog.remove(None if is_last else _RECORDS_AT_ONCE)
             spans = self._spans.remove(None if is_last else _SPANS_AT_ONCE)
             names = dict(self._names)
-        waiting += spans.records()
+        waiting += [record for span in spans for record in span.records()]
         try:
             self._write_or_fail(waiting, names)
         except Exception as error:  # noqa: BLE001  # a bug must not end the thread, and with it the history, silently

@@ -31,15 +31,20 @@ class _History:
         for record in records:
             self._backlog.put(record)
 
-    def count(self, plug: Plug, old: Meter, new: Meter, before: datetime, time: datetime) -> None:
-        self.put(self._spans.add(plug, old, new, before, time))
+    def begin(self, plug: Plug, meter: Meter, time: datetime) -> None:
+        self.put(self._spans.begin(plug, meter, time))
+
+    def count(self, plug: tuple[str, str], old: Meter, new: Meter, time: datetime) -> bool:
+        due = self._spans.add(plug, old, new, time)
+        self.put(due or ())
+        return due is not None
 
     def name(self, plug: Plug, station_name: str, plug_name: str) -> None:
         """Do nothing."""
 
     def readings(self) -> list[ReadingRecord]:
         """Return the readings by hour."""
-        self.put(self._spans.remove(None).records())
+        self.put(record for span in self._spans.remove(None) for record in span.records())
         found = [record for record in self._backlog.remove() if isinstance(record, ReadingRecord)]
         return sorted(found, key=lambda reading: reading.hour)
 

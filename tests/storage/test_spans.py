@@ -31,8 +31,18 @@ def _at(minutes: float) -> datetime:
 
 
 def _add(spans: Spans, old: tuple[float, float], new: tuple[float, float], plug: Plug = _PLUG) -> list[Record]:
-    """Add what a meter counted between two pairs of minutes and energy."""
-    return spans.add(plug, _meter(*old), _meter(*new), _at(old[0]), _at(new[0]))
+    """Add what a meter counted between two pairs of minutes and energy; begin with the first one if necessary."""
+    due = spans.add(plug, _meter(*old), _meter(*new), _at(new[0]))
+    if due is not None:
+        return due
+    begun = spans.begin(plug, _meter(*old), _at(old[0]))
+    added = spans.add(plug, _meter(*old), _meter(*new), _at(new[0]))
+    assert added is not None
+    return [record for record in begun if not (isinstance(record, ReadingRecord) and record.is_first)] + added
+
+
+def _removed(spans: Spans, limit: int | None = None) -> list[Record]:
+    return [record for span in spans.remove(limit) for record in span.records()]
 
 
 def _rows(written: Iterable[Record]) -> set[Record]:
@@ -46,6 +56,7 @@ def _rows(written: Iterable[Record]) -> set[Record]:
 @given(st.lists(_STEPS, max_size=30))
 def test_spans_write_the_same_rows_as_measurements(steps: list[tuple[float, float, str, bool]]) -> None:
     spans, meter, time, before = Spans(), Meter(), _BEGAN, _BEGAN
+    spans.begin(_PLUG, meter, time)
     each: list[Record] = []
     together: list[Record] = []
     for seconds, power, status, is_written in steps:
@@ -53,12 +64,14 @@ def test_spans_write_the_same_rows_as_measurements(steps: list[tuple[float, floa
         new = count(meter, PlugReading("p1", status=status, power=power, time=time), 90.0)
         if found := list(records(_PLUG, meter, new, before, time)):
             each += found
-            together += spans.add(_PLUG, meter, new, before, time)
+            added = spans.add(_PLUG, meter, new, time)
+            assert added is not None
+            together += added
             before = time
         if is_written:
-            together += spans.remove(None).records()
+            together += _removed(spans)
         meter = new
-    together += spans.remove(None).records()
+    together += _removed(spans)
     assert _rows(together) == _rows(each)
 
 
@@ -66,10 +79,10 @@ def test_span_is_one_record_of_each_kind_per_plug() -> None:
     spans = Spans()
     assert _add(spans, (1, 0.0), (2, 100.0)) == []
     assert _add(spans, (2, 100.0), (3, 200.0)) == []
-    removed = spans.remove(None)
+    removed = _removed(spans)
     hour = datetime(2026, 3, 29, 0, tzinfo=UTC)
     last = _meter(3, 200.0)
-    assert removed.records() == [ReadingRecord(_PLUG, hour, 200.0, 0.0, 0.0), MeterRecord(_PLUG, last)]
+    assert removed == [ReadingRecord(_PLUG, hour, 200.0, 0.0, 0.0), MeterRecord(_PLUG, last)]
     assert len(spans) == 0
 
 
@@ -87,5 +100,15 @@ def test_oldest_spans_are_removed_first() -> None:
     for plug in plugs:
         _add(spans, (1, 0.0), (2, 100.0), plug)
     _add(spans, (2, 100.0), (3, 200.0), plugs[0])
-    assert {record.plug for record in spans.remove(2).records()} == set(plugs[:2])
-    assert {record.plug for record in spans.remove(2).records()} == set(plugs[2:])
+    assert {record.plug for record in _removed(spans, 2)} == set(plugs[:2])
+    assert {record.plug for record in _removed(spans, 2)} == set(plugs[2:])
+
+
+def test_meter_that_another_member_counted_is_not_added() -> None:
+    spans = Spans()
+    _add(spans, (1, 0.0), (2, 100.0))
+    assert spans.add(_PLUG, _meter(3, 500.0), _meter(4, 600.0), _at(4)) is None
+    assert spans.begin(_PLUG, _meter(3, 500.0), _at(3))[-1] == ReadingRecord(
+        _PLUG, datetime(2026, 3, 28, 23, tzinfo=UTC), 500.0, 0.0, 0.0, is_first=True
+    )
+    assert spans.add(_PLUG, _meter(3, 500.0), _meter(4, 600.0), _at(4)) == []

@@ -94,9 +94,10 @@ def test_what_meters_counted_is_written_in_parts(url: str, reports: _Reports, mo
     new = Meter(100.0, counted=replace(began, time=ended))
     plugs = [Plug("station", f"p{number}") for number in range(3)]
     for plug in plugs:
-        writer.count(plug, old, new, _BEGAN, ended)
+        writer.begin(plug, old, _BEGAN)
+        assert writer.count(plug, old, new, ended)
     writer.put([_session(0), _session(1)])
-    _wait_until(lambda: not writer.counts.waiting and writer.counts.written >= 8)
+    _wait_until(lambda: not writer.counts.waiting and writer.counts.written >= 11)
     assert writer.close(_LIMIT)
     assert len(list(_stored(url))) == 2
     database = Database(url)

@@ -7,7 +7,8 @@ import zlib
 import httpx
 
 from evse_mqtt_bridge.cloud.errors import EXPECTED
-from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT, BufferedBody
+from evse_mqtt_bridge.cloud.transport.buffered import BufferedBody
+from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT
 from evse_mqtt_bridge.domain.model import Failure, Reason
 
 __all__ = ["ERROR_BODY_TIMEOUT", "decoded", "read", "read_error_body"]

@@ -19,7 +19,7 @@ from evse_mqtt_bridge.cloud.deadlines import Deadline, Deadlines
 from evse_mqtt_bridge.cloud.light_request import NO_CONTENT, TOKEN_HEADER, CommonPart, LightRequest
 from evse_mqtt_bridge.cloud.parser import ResponseParser
 from evse_mqtt_bridge.cloud.transport import choose_transport
-from evse_mqtt_bridge.cloud.transport.limits import BufferedBody
+from evse_mqtt_bridge.cloud.transport.buffered import BufferedBody
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 

@@ -126,9 +126,10 @@ class Schedule:
             entry = self._first(queue)
             if entry is None:
                 continue
-            if entry[0] <= now and self.slots.has_precedence(group):
+            is_answering = group is Group.ANSWERING  # such stations always have a slot; this spares calls in every poll
+            if not is_answering and entry[0] <= now and self.slots.has_precedence(group):
                 return group, entry
-            if (found is None or entry < found[1]) and self.slots.has_room(group):
+            if (found is None or entry < found[1]) and (is_answering or self.slots.has_room(group)):
                 found = group, entry
         return found
 

@@ -15,9 +15,12 @@ class _Machine:
     def __init__(self, at: datetime = _START) -> None:
         self.at = at
         self.elapsed = 100.0
-        self.clock = WallClock(lambda: self.at, lambda: self.elapsed)
+        self.clock = WallClock(self._seconds, lambda: self.elapsed)
         self.shifts: list[float] = []
         self.clock.on_change = lambda shift: self.shifts.append(shift.total_seconds())
+
+    def _seconds(self) -> float:
+        return self.at.timestamp()
 
     def wait(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)

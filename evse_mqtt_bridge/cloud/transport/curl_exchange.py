@@ -11,9 +11,10 @@ import pycurl
 
 from evse_mqtt_bridge.cloud.errors import CurlError
 from evse_mqtt_bridge.cloud.transport.authorities import authorities
+from evse_mqtt_bridge.cloud.transport.buffered import LightResponse, buffered_response
 from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
 from evse_mqtt_bridge.cloud.transport.http_rules import STATUS_LINE, SWITCHING_PROTOCOLS, is_valid_head
-from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT, KEEPALIVE, buffered_response
+from evse_mqtt_bridge.cloud.transport.limits import BODY_LIMIT, ERROR_BODY_LIMIT, KEEPALIVE
 from evse_mqtt_bridge.cloud.transport.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -176,9 +177,8 @@ class Exchange:
             if self._status != _OK:
                 return buffered_response(self._status, _fields(self._head), b"".join(self._body))
             if code == 0 or self._size > self._limit:
-                # The client reads only this header of a response with status 200.
-                fields = _fields(self._head) if self._has_encoding else ()
-                return buffered_response(self._status, fields, b"".join(self._body))
+                body = b"".join(self._body)
+                return buffered_response(_OK, _fields(self._head), body) if self._has_encoding else LightResponse(body)
         elif code == 0:
             code = pycurl.E_GOT_NOTHING
         raise self._error(code, text)

@@ -19,8 +19,9 @@ from dataclasses import replace
 
 from evse_mqtt_bridge.domain.evaluation import FUTURE_TOLERANCE, Evaluation, next_staleness
 from evse_mqtt_bridge.domain.metering import is_last_of_hour
-from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugState, Reading, Reason, StationState
+from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugState, Reading, Reason, StationState, same_values
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
+from evse_mqtt_bridge.domain.reasons import ONLINE
 from evse_mqtt_bridge.domain.resolution import rounded
 from evse_mqtt_bridge.domain.rules import Moment, Rules
 
@@ -71,7 +72,7 @@ def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
     else:
         consecutive_failures = probes = 0
         failure, confirmed_at, is_continued = None, moment.monotonic, False
-        reason = Reason.ONLINE
+        reason = ONLINE
         plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span, is_last))
     return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes, is_continued)
 
@@ -113,17 +114,19 @@ def next_change(state: StationState, rules: Rules, moment: Moment) -> float:
     """
     if state.failure is not None and _reason_by_last_failure(state, rules) is not state.reason:
         return moment.monotonic
-    if not rules.stale_after or state.reason not in (Reason.ONLINE, None):
+    if not rules.stale_after or state.reason not in (ONLINE, None):
         return math.inf
-    wait = math.inf
+    wait, time = math.inf, None
     for plug in state.plugs.values():
-        wait = min(wait, next_staleness(plug, state.confirmed_at, rules, moment))
+        if time is None or plug.reading is None or plug.reading.time is not time:  # the same for all plugs, mostly
+            wait = min(wait, next_staleness(plug, state.confirmed_at, rules, moment))
+            time = plug.reading.time if plug.reading is not None else None
     return moment.monotonic + wait
 
 
 def _reason_of_failure(state: StationState, failure: Reason, consecutive_failures: int, rules: Rules) -> Reason | None:
     before = state.reason
-    is_unavailable = before not in (None, Reason.ONLINE)
+    is_unavailable = before not in (None, ONLINE)
     is_decisive = failure in _IMMEDIATE or consecutive_failures >= rules.offline_after
     return failure if is_unavailable or is_decisive or _has_restored_plugs(state) else before
 
@@ -150,19 +153,22 @@ def _merge(state: StationState, response: Reading, evaluation: Evaluation) -> di
     for uuid, plug in state.plugs.items():
         reading = readings.pop(uuid, None)
         if reading is not None:
-            reading = rounded(reading, plug.reading, resolution)
-            plugs[uuid] = evaluation.plug(plug, uuid, reading.label or plug.label, reading, False, None)  # noqa: FBT003
+            is_same = same_values(plug.reading, reading)
+            if not is_same:
+                reading = rounded(reading, plug.reading, resolution)
+                is_same = same_values(plug.reading, reading)
+            plugs[uuid] = evaluation.plug(plug, uuid, reading.label or plug.label, reading, False, None, is_same)  # noqa: FBT003
         elif uuid in response.invalid:
-            plugs[uuid] = evaluation.plug(plug, uuid, plug.label, plug.reading, True, None)  # noqa: FBT003
-        elif plug.missing_since is None or state.reason is not Reason.ONLINE:
-            plugs[uuid] = evaluation.plug(plug, uuid, plug.label, plug.reading, False, now)  # noqa: FBT003
+            plugs[uuid] = evaluation.plug(plug, uuid, plug.label, plug.reading, True, None, True)  # noqa: FBT003
+        elif plug.missing_since is None or state.reason is not ONLINE:
+            plugs[uuid] = evaluation.plug(plug, uuid, plug.label, plug.reading, False, now, True)  # noqa: FBT003
         elif now - plug.missing_since < FORGET_AFTER:
             plugs[uuid] = evaluation.again(plug)
     for uuid, reading in readings.items():
         if len(plugs) >= MAX_PLUGS and not _drop_unconfirmed(plugs):
             break
         reading = rounded(reading, None, resolution)  # noqa: PLW2901  # the measured values serve for nothing else
-        plugs[uuid] = evaluation.plug(None, uuid, reading.label, reading, False, None)  # noqa: FBT003
+        plugs[uuid] = evaluation.plug(None, uuid, reading.label, reading, False, None, False)  # noqa: FBT003
     return plugs
 
 

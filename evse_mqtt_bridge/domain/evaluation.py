@@ -10,7 +10,8 @@ from zlib import crc32
 from evse_mqtt_bridge.domain.energy import longest_first_span
 from evse_mqtt_bridge.domain.meter import published_meter
 from evse_mqtt_bridge.domain.metering import has_energy_step, is_unpublished, metered
-from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, same_values
+from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason
+from evse_mqtt_bridge.domain.reasons import ONLINE
 from evse_mqtt_bridge.domain.rules import Moment, Rules
 from evse_mqtt_bridge.domain.statuses import meaning
 from evse_mqtt_bridge.support.value_class import value_class
@@ -52,6 +53,7 @@ class Evaluation:
         reading: PlugReading | None,
         invalid: bool,  # noqa: FBT001
         missing_since: float | None,
+        is_same: bool,  # noqa: FBT001
     ) -> PlugState:
         """Return a plug with its reason and its meter, and with a new publication time if `state` is to be published.
 
@@ -65,6 +67,7 @@ class Evaluation:
             reading: See `PlugState`.
             invalid: See `PlugState`.
             missing_since: See `PlugState`.
+            is_same: Whether the reading has the same values as that of `before`, see `same_values`.
         """
         reason_before = meter = published_time = published = reading_before = None
         published_at, now = 0.0, self.moment.monotonic
@@ -80,7 +83,7 @@ class Evaluation:
                 longest = longest_first_span(longest, self.rules.heartbeat)
             meter = metered(meter, reading if is_new else None, reason, longest)
         time = reading.time if reading is not None else None
-        if before is None or reason is not reason_before or not same_values(reading_before, reading):
+        if before is None or reason is not reason_before or not is_same:
             is_published = reason is not None
         else:
             is_published = time != published_time and (
@@ -105,7 +108,7 @@ class Evaluation:
 
     def again(self, plug: PlugState) -> PlugState:
         """Return a plug that no response has changed."""
-        return self.plug(plug, plug.uuid, plug.label, plug.reading, plug.invalid, plug.missing_since)
+        return self.plug(plug, plug.uuid, plug.label, plug.reading, plug.invalid, plug.missing_since, True)  # noqa: FBT003
 
     def _reason(
         self,
@@ -115,7 +118,7 @@ class Evaluation:
         missing_since: float | None,
     ) -> Reason | None:
         """Return why a plug is available or not; `None` for one of a previous run that no response has contained."""
-        if self.station is not Reason.ONLINE and self.station is not None:
+        if self.station is not ONLINE and self.station is not None:
             return self.station
         if missing_since is not None:
             return Reason.MISSING
@@ -126,7 +129,7 @@ class Evaluation:
         stale_after = self.rules.stale_after
         if stale_after and not -_FUTURE_SECONDS <= _age(reading, self.confirmed_at, self.moment) <= stale_after:
             return Reason.STALE
-        return before if reading is None else Reason.ONLINE
+        return before if reading is None else ONLINE
 
     def _is_heartbeat(self, uuid: str, published_at: float) -> bool:
         """Return whether a heartbeat is due; those of the plugs have different phases, so that they spread out."""

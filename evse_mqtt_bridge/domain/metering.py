@@ -6,6 +6,7 @@ from datetime import datetime
 
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter, count, interrupt, larger, published_meter
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason, StationState
+from evse_mqtt_bridge.domain.reasons import ONLINE
 from evse_mqtt_bridge.domain.sessions import Session, SessionChange, session_changes
 
 __all__ = [
@@ -51,7 +52,7 @@ def metered(
         meter = _NEW_METER
     if meter is None or reason is None:
         return meter
-    if reason is not Reason.ONLINE:
+    if reason is not ONLINE:
         return interrupt(meter)
     return count(meter, new, longest_span) if new is not None and longest_span else meter
 
@@ -192,6 +193,6 @@ def _with_meter(
     is_published: bool,  # noqa: FBT001
 ) -> PlugState:
     meter = previous or _NEW_METER
-    if plug.reason is Reason.ONLINE and plug.reading is not None:
+    if plug.reason is ONLINE and plug.reading is not None:
         meter = count(meter, plug.reading, longest_span)
     return replace(plug, meter=meter, last_published_meter=published_meter(meter) if is_published else None)

@@ -1,8 +1,9 @@
 """The reasons why a station or plug is available or not."""
 
 from enum import StrEnum
+from typing import Final
 
-__all__ = ["PLUG_ONLY_REASONS", "STATION_REASONS", "Reason"]
+__all__ = ["ONLINE", "PLUG_ONLY_REASONS", "STATION_REASONS", "Reason"]
 
 
 class Reason(StrEnum):
@@ -23,6 +24,9 @@ class Reason(StrEnum):
     STALE = "stale"
     MISSING = "missing"
 
+
+ONLINE: Final = Reason.ONLINE
+"""The reason of most plugs; an attribute of an enum takes as long as a call, and each poll compares several times."""
 
 PLUG_ONLY_REASONS = frozenset({Reason.OFFLINE, Reason.CLOUD_OFFLINE, Reason.STALE, Reason.MISSING})
 """Reasons that a plug can have and a station cannot."""

@@ -8,7 +8,7 @@ half a step and a tenth of a step.
 
 from dataclasses import dataclass
 
-from evse_mqtt_bridge.domain.model import PlugReading, same_values
+from evse_mqtt_bridge.domain.model import PlugReading
 
 __all__ = ["DEFAULT_RESOLUTION", "Resolution", "rounded"]
 
@@ -42,8 +42,6 @@ def rounded(reading: PlugReading, last: PlugReading | None, resolution: Resoluti
     """
     if last is None:
         last = PlugReading(reading.plug_uuid)
-    elif same_values(last, reading):  # most polls
-        return reading
     power, current = resolution.power_decimals, resolution.current_decimals
     result = PlugReading(
         reading.plug_uuid,

@@ -54,7 +54,7 @@ class DueQueue:
             heapq.heappush(self._order, number)
         else:
             slot.append(entry)
-        return self.first() is entry
+        return self._position == len(self._first) and self.first() is entry
 
     def first(self) -> Entry | None:
         """Return the earliest entry; `None` if there is none."""

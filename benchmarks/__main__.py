@@ -16,6 +16,7 @@ from benchmarks.faults import faults
 from benchmarks.footprint import footprint
 from benchmarks.guard import guard
 from benchmarks.hanging import hanging
+from benchmarks.health import health
 from benchmarks.history import history
 from benchmarks.kills import kills
 from benchmarks.latency import latency
@@ -35,6 +36,7 @@ _PARTS: dict[str, Callable[[Effort], Iterator[Table]]] = {
     "fallback": fallback,
     "profile": profile,
     "footprint": footprint,
+    "health": health,
     "transports": transports,
     "scale": scale,
     "faults": faults,

@@ -16,14 +16,17 @@ TEST_READY := $(VENV)/.test-ready
 BENCH_READY := $(VENV)/.bench-ready
 
 export PIP_ROOT_USER_ACTION := ignore
+# containers and CI often set it; then each of the processes that the tests start would compile the package again
+unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test lint format bench soak image image-test lock clean
+.PHONY: help demo test compile lint format bench soak image image-test lock clean
 
 help:
 	@echo "make demo     run simulated stations, a broker and the bridge on this machine; stop with Ctrl-C"
 	@echo "make test     install the test dependencies, Mosquitto, etcd and Chromium, then run linters, type checks and all tests"
 	@echo "              select tests with PYTEST_ARGS='-k reload'"
+	@echo "make compile  compile the package and all tests once, so that no process of the tests has to"
 	@echo "make lint     run linters and type checks"
 	@echo "make format   format the code and sort imports"
 	@echo "make bench    compare the bridge with its alternatives; shorter run: BENCH_ARGS='--quick'"
@@ -41,8 +44,12 @@ test: $(TEST_READY)
 	@scripts/ensure-mosquitto
 	@scripts/ensure-etcd
 	@scripts/ensure-chromium
-	@$(MAKE) lint
+	@$(MAKE) -j 2 lint compile
 	@$(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist load --maxschedchunk 4 $(PYTEST_ARGS)
+
+# pytest compiles tests in its own way, when it collects them; errors appear again when the tests run
+compile: $(TEST_READY)
+	@$(PYTHON) -m pytest --collect-only $(PYTEST_ARGS) >/dev/null 2>&1 || true
 
 lint: $(TEST_READY)
 	@$(BIN)/ruff check

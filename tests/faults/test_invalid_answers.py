@@ -69,19 +69,21 @@ def _invalid_answers(other_host: str) -> dict[str, tuple[Behaviour, str]]:
     }
 
 
-_ENDLESS_ANSWERS: dict[str, tuple[Behaviour, str | None]] = {
-    "byte by byte": (drip(_HEAD + b"\r\n" + _VALID_BODY, 0.05), "unreachable"),
-    "2 GB body": (endless(_HEAD + b"Content-Length: 2000000000\r\n\r\n", b" " * 65536), "invalid_response"),
-    "endless chunks": (
-        endless(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b" " * 1024 + b"\r\n"),
-        "invalid_response",
-    ),
-    "gzip bomb": (gzip_bomb(200_000_000), "invalid_response"),
-    "endless headers": (endless(_HEAD, b"X-More: " + b"x" * 100 + b"\r\n"), "invalid_response"),
-    "one endless header": (endless(_HEAD + b"X-More: ", b"x" * 1000), "invalid_response"),
-    # libcurl rejects these; other transports wait until the deadline
-    "endless interim responses": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), None),
-}
+def _endless_answers() -> dict[str, tuple[Behaviour, str | None]]:
+    """Responses without an end, or of too many bytes, each with the expected availability reason; `None`: any."""
+    return {
+        "byte by byte": (drip(_HEAD + b"\r\n" + _VALID_BODY, 0.05), "unreachable"),
+        "2 GB body": (endless(_HEAD + b"Content-Length: 2000000000\r\n\r\n", b" " * 65536), "invalid_response"),
+        "endless chunks": (
+            endless(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b" " * 1024 + b"\r\n"),
+            "invalid_response",
+        ),
+        "gzip bomb": (gzip_bomb(200_000_000), "invalid_response"),
+        "endless headers": (endless(_HEAD, b"X-More: " + b"x" * 100 + b"\r\n"), "invalid_response"),
+        "one endless header": (endless(_HEAD + b"X-More: ", b"x" * 1000), "invalid_response"),
+        # libcurl rejects these; other transports wait until the deadline
+        "endless interim responses": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), None),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,8 @@ def test_endless_answers_are_limited_in_time_and_size(
 ) -> None:
     """Row 11: the deadline is for the whole response; memory stays flat; other stations are not affected."""
     with MisbehavingServer() as cloud:
-        names = list(_ENDLESS_ANSWERS)
+        answers = _endless_answers()
+        names = list(answers)
         valid = len(names)
         for number in range(valid + 1):
             cloud.set_behaviour(uuid_of(number), answer(station_answer(number)))
@@ -180,11 +183,11 @@ def test_endless_answers_are_limited_in_time_and_size(
             wait_until_up(observer, *range(valid + 1))
             before = peak_memory(bridge.pid)
             for number, name in enumerate(names):
-                cloud.set_behaviour(uuid_of(number), _ENDLESS_ANSWERS[name][0])
+                cloud.set_behaviour(uuid_of(number), answers[name][0])
             for number, name in enumerate(names):
                 observer.wait_for(f"evse/{uuid_of(number)}/availability", "offline")
                 reason = observer.latest[f"evse/{uuid_of(number)}/availability_reason"]
-                assert reason == (_ENDLESS_ANSWERS[name][1] or reason), name
+                assert reason == (answers[name][1] or reason), name
                 report_row(11, f"{name}: {reason}")
             cloud.wait_for_requests(len(cloud.requests_of(uuid_of(valid))) + 3, uuid_of(valid))
             # The endless responses keep this process busy too, which delays the recorded times of requests.

@@ -1,5 +1,6 @@
 """Entry point of `python -m evse_mqtt_bridge` and of the `evse-mqtt-bridge` script."""
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -9,9 +10,18 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_GC_THRESHOLD = 20_000
+"""Net new objects between two runs of the cyclic garbage collector.
+
+A start creates many objects that stay, and a poll many that form no cycles. At Python's default of 700, collection took
+a twentieth of the CPU time of a start, and a tenth of all CPU time with 5,000 stations, where it blocked the event loop
+for up to 0.1 s.
+"""
+
 
 def main() -> None:
     """Run the command line. The process exits with the exit code of the command."""
+    gc.set_threshold(_GC_THRESHOLD, 10, 10)
     signals = _handle_signals() if sys.argv[1:2] == ["run"] else None  # other commands end at a signal
     _open_standard_streams()
     from evse_mqtt_bridge.cli.main import cli  # noqa: PLC0415  # imports take most of the start; signals come before

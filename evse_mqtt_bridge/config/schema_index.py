@@ -1,10 +1,13 @@
 """The schema as a flat list of settings, to look up, name and print each key."""
 
+import ast
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
@@ -94,7 +97,7 @@ def variable_name(path: KeyPath) -> str:
 
 
 def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:
-    schema = model.model_json_schema()
+    schema, descriptions = model.model_json_schema(), _attribute_docstrings(model)
     for name, field in model.model_fields.items():
         rules = _rules(schema["properties"][name])
         path = (*prefix, name)
@@ -103,7 +106,7 @@ def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:
             path=path,
             kind=rules["type"],
             expected=_expected(rules),
-            description=" ".join((field.description or "").split()),
+            description=" ".join(descriptions.get(name, "").split()),
             default=None if field.is_required() else field.get_default(call_default_factory=True),
             required=field.is_required(),
             section=section,
@@ -118,6 +121,17 @@ def _settings(model: type[Section], prefix: KeyPath) -> Iterator[Setting]:
         elif rules["type"] == "object":
             values = rules["additionalProperties"]
             yield Setting((*path, EACH), values["type"], _expected(values))
+
+
+def _attribute_docstrings(model: type[Section]) -> dict[str, str]:
+    """Return the string literals that follow the attributes in the source of a class, by attribute."""
+    [definition] = ast.parse(inspect.getsource(model)).body
+    found = {}
+    for statement, following in pairwise(ast.iter_child_nodes(definition)):
+        match statement, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = text
+    return found
 
 
 def _section(field: FieldInfo) -> type[Section] | None:

@@ -1,7 +1,6 @@
 """Runs the bridge in this process: configuration, log and signals around the supervisor."""
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
     from evse_mqtt_bridge.service.components.file_watch import FileWatch
 
 __all__ = ["run_bridge"]
-
-_GC_THRESHOLD = 20_000
-"""Net new objects between two runs of the cyclic garbage collector.
-
-A poll allocates many objects. Some of them stay, as state, and none form cycles. At Python's default of 700, collection
-took a tenth of all CPU time with 5,000 stations and blocked the event loop for up to 0.1 s.
-"""
 
 
 def run_bridge(config: Path | None, signals: SignalHandler, *, is_watching: bool = False) -> None:
@@ -71,7 +63,6 @@ def run_bridge(config: Path | None, signals: SignalHandler, *, is_watching: bool
                 file_watch=file_watch,
             )
 
-    gc.set_threshold(_GC_THRESHOLD, 10, 10)
     asyncio.run(main())
 
 

@@ -277,13 +277,13 @@ class Poller:
         handles the responses that have arrived; otherwise these would wait until all requests are sent.
         """
         self._timer = None
+        if not self._idle:
+            return
         now = self.clock.monotonic()
-        if self._idle and (due_poll := self._schedule.pop(now)) is not None:
+        if (due_poll := self._schedule.pop(now)) is not None:
             self._idle.pop().set_result(due_poll)
-        wait = self._schedule.wait(now) if self._idle else None
-        if wait == 0.0:
             self._dispatch_soon()
-        elif wait is not None and self._loop is not None:
+        elif (wait := self._schedule.wait(now)) is not None and self._loop is not None:
             self._set_timer(self._loop.call_later(max(wait, self._wake_up_pause), self._dispatch))
 
     def _set_timer(self, timer: asyncio.Handle | None) -> None:

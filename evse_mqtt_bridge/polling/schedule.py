@@ -121,10 +121,7 @@ class Schedule:
         """Return the next poll with its group: the earliest one, or one that is due of a group with precedence."""
         found: tuple[Group, Entry] | None = None
         for group, queue in self._queues.items():
-            if not queue.size:  # as for most groups, in every poll
-                continue
-            entry = self._first(queue)
-            if entry is None:
+            if not queue.size or (entry := self._first(queue)) is None:  # most groups are empty in every poll
                 continue
             is_answering = group is Group.ANSWERING  # such stations always have a slot; this spares calls in every poll
             if not is_answering and entry[0] <= now and self.slots.has_precedence(group):

@@ -4,7 +4,7 @@ A charging plug counts with every poll, but its reading of the current hour and 
 time to time. At the end of an hour, and of a session, the exact counts matter, so the records are due at once.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
@@ -56,11 +56,11 @@ class _Last:
 
     __slots__ = ("end_of_hour", "meter", "plug", "time")
 
-    def __init__(self, plug: Plug, meter: Meter, time: datetime) -> None:
+    def __init__(self, plug: Plug, meter: Meter, time: datetime, end_of_hour: datetime) -> None:
         self.plug = plug
         self.meter = meter
         self.time = time
-        self.end_of_hour = end_of_hour(time)
+        self.end_of_hour = end_of_hour
 
     def span(self, *, has_counted: bool) -> Span:
         """Return the span that ends with this change."""
@@ -76,6 +76,8 @@ class Spans:
         """The plugs whose counts have changed."""
         self._others: dict[tuple[str, str], _Last] = {}
         """The plugs of which only the session has changed."""
+        self._hour = end_of_hour(datetime.min.replace(tzinfo=UTC))
+        """The end of an hour; all plugs that were measured in it share the object."""
 
     def __len__(self) -> int:
         return len(self._counted) + len(self._others)
@@ -83,7 +85,7 @@ class Spans:
     def begin(self, plug: Plug, meter: Meter, time: datetime) -> list[Record]:
         """Begin with a meter whose last measurement was at `time`; return the records that are due now."""
         due = self._removed(plug)
-        self._last[plug] = _Last(plug, meter, time)
+        self._last[plug] = _Last(plug, meter, time, self._end_of_hour(time))
         return due if meter.counted is None else [*due, first_reading(plug, meter, time)]
 
     def add(self, plug: tuple[str, str], old: Meter, new: Meter, time: datetime) -> list[Record] | None:
@@ -106,7 +108,7 @@ class Spans:
         time = max(before, time)
         if time >= last.end_of_hour or new.last_session is not old.last_session:
             due = self._removed(plug)
-            self._last[plug] = _Last(last.plug, new, time)
+            last.meter, last.time, last.end_of_hour = new, time, self._end_of_hour(time)
             return [*due, *records(last.plug, old, new, before, time)]
         last.meter, last.time = new, time
         if plug not in self._counted:
@@ -125,6 +127,12 @@ class Spans:
         """
         removed = _moved(self._counted, limit, has_counted=True)
         return removed + _moved(self._others, None if limit is None else limit - len(removed), has_counted=False)
+
+    def _end_of_hour(self, time: datetime) -> datetime:
+        end = end_of_hour(time)
+        if end != self._hour:
+            self._hour = end
+        return self._hour
 
     def _removed(self, plug: tuple[str, str]) -> list[Record]:
         """Remove the span of a plug, and return its records; none if there is no span."""

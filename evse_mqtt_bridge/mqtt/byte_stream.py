@@ -25,11 +25,13 @@ class StreamHandlers:
 
     Attributes:
         arrived: Called with bytes in the order of their arrival; no bytes: the other side has closed the stream.
+        handled: Called after a step of handling; what it adds to the bytes to write is written at once.
         written: Called when the socket has taken everything.
         write_failed: Called when the socket takes nothing any more; the stream is closed.
     """
 
     arrived: Callable[[bytes], None]
+    handled: Callable[[], None]
     written: Callable[[], None]
     write_failed: Callable[[], None]
 
@@ -98,17 +100,22 @@ class ByteStream:
     def _handle_arrived(self) -> None:
         """Handle what was read, for `READ_STEP` seconds; the rest follows in the next iteration of the loop."""
         until = self._loop.time() + READ_STEP
+        self._is_flush_due = True  # at the end of this step
         while self._arrived and self._transport is not None:
             data = self._arrived.popleft()
             self._arrived_size -= len(data)
             self._handlers.arrived(data)
-            if self._loop.time() >= until:
+            if self._arrived and self._loop.time() >= until:
                 break
         self._is_handling = bool(self._arrived) and self._transport is not None
         if self._is_handling:
             self._loop.call_soon(self._handle_arrived)
             if self._transport is not None and self._transport.has_pending():
                 self._loop.call_soon(self.read)
+        self._handlers.handled()
+        if self._unsent:
+            self.flush()
+        self._is_flush_due = False
 
     def flush_soon(self) -> None:
         """Write once per iteration of the loop, for all bytes that were added in it."""

@@ -25,7 +25,7 @@ from evse_mqtt_bridge.mqtt.errors import (
     refusal,
 )
 from evse_mqtt_bridge.mqtt.in_flight import ACKNOWLEDGE_LIMIT, InFlight
-from evse_mqtt_bridge.mqtt.inbound import FAILED, Connack, Inbound, InvalidPacketError
+from evse_mqtt_bridge.mqtt.inbound import FAILED, Acknowledgement, Connack, Inbound, InvalidPacketError
 from evse_mqtt_bridge.mqtt.limits import WINDOW, Limits
 from evse_mqtt_bridge.mqtt.outbound import Outbound
 from evse_mqtt_bridge.mqtt.paho_client import PahoClient
@@ -60,7 +60,7 @@ class Connection:
         self._options = options
         self._handlers = handlers
         self._markers: dict[int, asyncio.Future[bool]] = {}
-        self._is_notifying = False
+        self._has_acknowledged = False
         self._limits = Limits(options.settings.qos, WINDOW, None)
         self._in_flight = InFlight(self._limits, self._loop.time())
         self._accepted: asyncio.Future[Disconnected | None] = self._loop.create_future()
@@ -72,7 +72,7 @@ class Connection:
         self._inbound = Inbound(self._is_v5, options.packet_limit)
         self._outbound = Outbound(self._is_v5)
         self._stream = ByteStream(
-            self._outbound.buffer, StreamHandlers(self._arrived, self._written, self._write_failed)
+            self._outbound.buffer, StreamHandlers(self._arrived, self._handled, self._written, self._write_failed)
         )
         self._client = client = PahoClient(options)
         client.on_disconnect = self._on_disconnect
@@ -120,9 +120,14 @@ class Connection:
         return self.disconnected.result()
 
     @property
+    def room(self) -> int:
+        """The number of messages that may be sent now."""
+        return 0 if self.disconnected.done() else self._in_flight.room
+
+    @property
     def has_room(self) -> bool:
         """Whether another message may be sent."""
-        return self._in_flight.has_room and not self.disconnected.done()
+        return self.room > 0
 
     @property
     def in_flight(self) -> int:
@@ -147,18 +152,23 @@ class Connection:
             is_alone: Whether there is no room for others until the broker has handled it; it must be the only one in
                 flight. At QoS 0, the answer to an UNSUBSCRIBE shows that.
         """
-        if self._limits.packet_size is not None and (excess := self._limits.excess(message)):
-            self._handlers.rejected(message.topic, excess)
+        if not is_alone:
+            return self.publish_all([message]) == 1
+        if not self._fits(message) or not self._stream.is_open:
             return False
         identifier = self._send(message)
-        if identifier is None:
-            return False
-        if is_alone:
-            barrier = None if self._limits.qos else self._client.unsubscribe(message.topic)[1]
-            self._in_flight.add_alone(identifier, message.topic, barrier, self._loop.time())
-        else:
-            self._in_flight.add(identifier, message.topic, self._loop.time())
+        barrier = None if self._limits.qos else self._client.unsubscribe(message.topic)[1]
+        self._in_flight.add_alone(identifier, message.topic, barrier, self._loop.time())
         return True
+
+    def publish_all(self, messages: list[Message]) -> int:
+        """Send messages, at most as many as there is `room` for; return how many were sent."""
+        if self._limits.packet_size is not None:
+            messages = [message for message in messages if self._fits(message)]
+        if not messages or not self._stream.is_open:
+            return 0
+        self._in_flight.add({self._send(message): message.topic for message in messages}, self._loop.time())
+        return len(messages)
 
     def publish_marker(self, message: Message) -> asyncio.Future[bool]:
         """Send a message beside the others; the future is done when the broker accepts or rejects it.
@@ -166,23 +176,27 @@ class Connection:
         At QoS 0, and with MQTT 3.1.1, a broker cannot reject it.
         """
         outcome: asyncio.Future[bool] = self._loop.create_future()
-        identifier = self._send(message)
-        if identifier is None:
+        if not self._stream.is_open:
             outcome.set_result(False)
-        elif self._limits.qos == 0:
+            return outcome
+        identifier = self._send(message)
+        if self._limits.qos == 0:
             outcome.set_result(True)
         else:
             self._markers[identifier] = outcome
         return outcome
 
-    def _send(self, message: Message) -> int | None:
-        """Send a message; return its packet identifier, `None` if there is no connection."""
-        if not self._stream.is_open:
-            return None
+    def _fits(self, message: Message) -> bool:
+        """Return whether the broker accepts messages of this size; if not, report the message as rejected."""
+        if excess := self._limits.excess(message):
+            self._handlers.rejected(message.topic, excess)
+        return not excess
+
+    def _send(self, message: Message) -> int:
+        """Send a message over the open stream; return its packet identifier."""
         qos = self._limits.qos
-        identifier = self._outbound.publish(message, qos if message.qos is None else min(message.qos, qos))
         self._stream.flush_soon()
-        return identifier
+        return self._outbound.publish(message, qos if message.qos is None else min(message.qos, qos))
 
     def _write(self, packet: bytes) -> None:
         """Send a packet of paho."""
@@ -265,16 +279,6 @@ class Connection:
         detail = "the broker stopped answering" if has_timed_out else "the connection was lost"
         self._end(Disconnected(DisconnectReason.LOST, detail))
 
-    def _made_progress(self) -> None:
-        self._in_flight.made_progress(self._loop.time())
-        if not self._is_notifying:  # once per iteration of the loop
-            self._is_notifying = True
-            self._loop.call_soon(self._notify)
-
-    def _notify(self) -> None:
-        self._is_notifying = False
-        self._handlers.room_available()
-
     def _on_subscribe(
         self, _client: Client, _userdata: object, mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
@@ -283,8 +287,7 @@ class Connection:
             answer.set_result(codes)
 
     def _on_unsubscribe(self, _client: Client, _userdata: object, mid: int, *_: object) -> None:
-        if self._in_flight.pass_barrier(mid):
-            self._made_progress()
+        self._has_acknowledged |= self._in_flight.pass_barrier(mid)
 
     def _on_socket_close(self, _client: Client, _userdata: object, _sock: object) -> None:
         self._stream.close()
@@ -305,7 +308,7 @@ class Connection:
             self._on_connack(inbound.connack)
         for message in messages:
             self._handlers.received(message.topic, message.payload, message.retained)
-        if inbound.acknowledgements:
+        if inbound.accepted or inbound.acknowledgements:
             self._acknowledge()
         while inbound.for_paho and self._stream.is_open:
             self._client.loop_read()
@@ -318,7 +321,11 @@ class Connection:
 
     def _acknowledge(self) -> None:
         """Handle the acknowledgements of messages."""
+        accepted, self._inbound.accepted = self._inbound.accepted, []
         acknowledgements, self._inbound.acknowledgements = self._inbound.acknowledgements, []
+        self._in_flight.accept(accepted)
+        if self._markers:
+            acknowledgements += (Acknowledgement(identifier, 0, is_final=True) for identifier in accepted)
         for identifier, code, is_final in acknowledgements:
             if not is_final:
                 self._outbound.release(identifier)
@@ -330,11 +337,21 @@ class Connection:
                 topic = self._in_flight.acknowledge(identifier)
                 if topic is not None and code >= FAILED:
                     self._handlers.rejected(topic, reason_text(code))
-        self._made_progress()
+        self._has_acknowledged = True
+
+    def _handled(self) -> None:
+        """Report progress, once for all acknowledgements of a step."""
+        if self._has_acknowledged:
+            self._has_acknowledged = False
+            self._made_progress()
 
     def _written(self) -> None:
         if self._in_flight.written():
-            self._made_progress()
+            self._loop.call_soon(self._made_progress)  # now, the stream would write again while it writes
+
+    def _made_progress(self) -> None:
+        self._in_flight.made_progress(self._loop.time())
+        self._handlers.room_available()
 
     def _write_failed(self) -> None:
         self._end(Disconnected(DisconnectReason.LOST, "the connection was lost", by_broker=True))

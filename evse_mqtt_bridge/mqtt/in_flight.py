@@ -4,6 +4,7 @@ No I/O and no clock. At QoS 0 nothing is acknowledged, so a message counts as ha
 """
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 
 from evse_mqtt_bridge.mqtt.limits import WINDOW_QOS_0, Limits
 
@@ -36,17 +37,17 @@ class InFlight:
         return len(self._topics)
 
     @property
-    def has_room(self) -> bool:
-        """Whether another message may be sent."""
-        return self._alone is None and len(self._topics) < self._limits.window
+    def room(self) -> int:
+        """The number of messages that may be sent now."""
+        return max(0, self._limits.window - len(self._topics)) if self._alone is None else 0
 
-    def add(self, identifier: int, topic: str, now: float) -> None:
-        """Add a message that was sent."""
+    def add(self, topics: Mapping[int, str], now: float) -> None:
+        """Add messages that were sent: their topics by packet identifier."""
         if not self._topics:
             self._progress = now
-        self._topics[identifier] = topic
+        self._topics |= topics
         if self._limits.qos == 0:
-            self._recent.append((now, topic))
+            self._recent.extend((now, topic) for topic in topics.values())
 
     def add_alone(self, identifier: int, topic: str, barrier: int | None, now: float) -> None:
         """Add a message that was sent while none was in flight; there is no room until the broker has handled it.
@@ -71,6 +72,14 @@ class InFlight:
         if identifier == self._alone:
             self._alone = None
         return self._topics.pop(identifier, None)
+
+    def accept(self, identifiers: Iterable[int]) -> None:
+        """Remove messages that the broker accepted; unknown identifiers are ignored."""
+        topics = self._topics
+        for identifier in identifiers:
+            topics.pop(identifier, None)
+        if self._alone not in topics:
+            self._alone = None
 
     def pass_barrier(self, identifier: int) -> bool:
         """Remove the message that was sent alone if `identifier` is its barrier's; return whether it is."""

@@ -32,6 +32,12 @@ __all__ = ["FAILED", "Acknowledgement", "Connack", "Disconnect", "Inbound", "Inv
 FAILED = 0x80
 """The lowest reason code of a failure (MQTT 5, section 2.4)."""
 
+_SHORT_PUBACKS = (b"\x40\2", b"\x40\3")
+"""The first bytes of a PUBACK without properties: the second one has a reason code after the packet identifier."""
+
+_WITHOUT_CODE = 4
+"""The size of the first one, in bytes."""
+
 _STAND_IN = b"\0\1-"
 _NO_PROPERTIES = b"\0"
 
@@ -65,7 +71,7 @@ class Publish:
 
 
 class Acknowledgement(NamedTuple):
-    """An acknowledgement of a message. A named tuple, because there is one per message.
+    """An acknowledgement of a message.
 
     Attributes:
         identifier: The packet identifier of the message.
@@ -117,7 +123,8 @@ class Inbound:
         is_v5: Whether the connection uses MQTT 5; otherwise it uses 3.1.1.
         limit: Maximum size of a packet, in bytes.
         for_paho: The bytes that paho has to read.
-        acknowledgements: The acknowledgements of messages; the connection takes them.
+        accepted: The packet identifiers of the messages that a PUBACK accepted; the connection takes them.
+        acknowledgements: The other acknowledgements of messages; the connection takes them, too.
         connack: The answer to CONNECT, once it has arrived.
         disconnect: Why the broker ends the connection, if it sent a reason.
         skipped: Number of messages that were too large or malformed.
@@ -126,6 +133,7 @@ class Inbound:
     is_v5: bool
     limit: int
     for_paho: bytearray = field(default_factory=bytearray)
+    accepted: list[int] = field(default_factory=list)
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
     connack: Connack | None = None
     disconnect: Disconnect | None = None
@@ -147,7 +155,7 @@ class Inbound:
         if self.connack is None and buffer and buffer[0] >> 4 != _Type.CONNACK:
             raise InvalidPacketError("no CONNACK")
         messages: list[Publish] = []
-        position = 0
+        position = self._accept(buffer, 0)
         while (span := _packet_span(buffer, position)) is not None:
             start, end = span
             is_too_large = end - position > self.limit
@@ -158,9 +166,22 @@ class Inbound:
                 self._to_skip = max(0, end - len(buffer))
             elif (message := self._packet(buffer[position], buffer[start:end])) is not None:
                 messages.append(message)
-            position = min(end, len(buffer))
+            position = self._accept(buffer, min(end, len(buffer)))
         self._rest = buffer[position:]
         return messages
+
+    def _accept(self, buffer: bytes, position: int) -> int:
+        """Take the PUBACKs at `position` that accept messages, and return where they end.
+
+        A broker sends one per message, and little else.
+        """
+        while buffer.startswith(_SHORT_PUBACKS, position):
+            end = position + 2 + buffer[position + 1]
+            if end > len(buffer) or (end - position > _WITHOUT_CODE and buffer[end - 1] >= FAILED):
+                break
+            self.accepted.append(int.from_bytes(buffer[position + 2 : position + 4]))
+            position = end
+        return position
 
     def _packet(self, header: int, body: bytes) -> Publish | None:
         match header >> 4:

@@ -4,6 +4,7 @@ A sans-I/O buffer between the connection and its socket. paho needs three times 
 writes the packets that are rare (CONNECT, SUBSCRIBE, PINGREQ), into the same buffer.
 """
 
+import struct
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.mqtt.encoding import write_variable_integer
@@ -17,7 +18,12 @@ _DISCONNECT = b"\xe0\0"
 _DISCONNECT_WITH_WILL = b"\xe0\1\4"  # reason code 0x04, MQTT 5, section 3.14.2.1
 _NO_PROPERTIES = b"\0"
 _CONTENT_TYPE = b"\3"
-_ONE_BYTE_LENGTHS = tuple(bytes([length]) for length in range(0x80))
+
+_START = struct.Struct(">BBH")
+"""The start of a PUBLISH: type and flags, the remaining length if it takes one byte, and the length of the topic."""
+
+_LONGER_START = struct.Struct(">BBBH")
+"""The same with a remaining length that takes two bytes."""
 
 _FIRST_IDENTIFIER = 0x4000
 """The lowest packet identifier of a message. paho uses those from 1 on, for its few subscriptions."""
@@ -46,19 +52,17 @@ class Outbound:
         self._identifier = identifier
         topic, payload = message.topic.encode(), message.payload
         # MQTT 5, section 3.3; 3.1.1 has no properties
-        header = topic + identifier.to_bytes(2) if qos else topic
+        body = topic + identifier.to_bytes(2) if qos else topic
         if self.is_v5:
-            header += self._properties(message.content_type) if message.content_type and payload else _NO_PROPERTIES
-        length = 2 + len(header) + len(payload)
-        self.buffer += b"".join(
-            (
-                bytes((_PUBLISH | qos << 1 | message.retain,)),
-                _ONE_BYTE_LENGTHS[length] if length < len(_ONE_BYTE_LENGTHS) else write_variable_integer(length),
-                len(topic).to_bytes(2),
-                header,
-                payload,
-            )
-        )
+            body += self._properties(message.content_type) if message.content_type and payload else _NO_PROPERTIES
+        header, length = _PUBLISH | qos << 1 | message.retain, 2 + len(body) + len(payload)
+        if length < 1 << 7:
+            start = _START.pack(header, length, len(topic))
+        elif length < 1 << 14:
+            start = _LONGER_START.pack(header, length & 0x7F | 0x80, length >> 7, len(topic))
+        else:
+            start = bytes((header,)) + write_variable_integer(length) + len(topic).to_bytes(2)
+        self.buffer += start + body + payload
         return identifier
 
     def release(self, identifier: int) -> None:

@@ -53,24 +53,37 @@ class Sender:
         connection = self._connection
         if connection is None:
             return
-        while connection.has_room:
+        while room := connection.room:
             if self._alone and not connection.in_flight:
                 self.suspects.acknowledged(self._alone)
                 self._alone = ""
-            message = self._held or self.next_message()
-            self._held = None
-            if message is None:
+            has_suspects = self.suspects.has_any
+            messages = self._pull(1 if has_suspects else room)
+            if not messages:
                 if not connection.in_flight:
                     self.drained.set()
                 return
-            is_suspect = False
-            if self.suspects.has_any:
-                if self.suspects.is_left_out(message.topic):
-                    continue
-                is_suspect = self.suspects.is_suspect(message.topic)
-                if is_suspect and connection.in_flight:
-                    self._held = message
-                    return
-            is_sent = connection.publish(message, is_alone=is_suspect)
-            self._alone = message.topic if is_sent and is_suspect else ""
-            self.sent += is_sent
+            if not has_suspects:
+                self.sent += connection.publish_all(messages)
+            elif not self._publish_unless_held(connection, messages[0]):
+                return
+
+    def _pull(self, most: int) -> list[Message]:
+        """Return the next messages, at most this many."""
+        messages, self._held = [self._held] if self._held else [], None
+        while len(messages) < most and (message := self.next_message()) is not None:
+            messages.append(message)
+        return messages
+
+    def _publish_unless_held(self, connection: Connection, message: Message) -> bool:
+        """Publish a message unless it is left out; return false if it has to wait, as a suspect that goes alone."""
+        if self.suspects.is_left_out(message.topic):
+            return True
+        is_suspect = self.suspects.is_suspect(message.topic)
+        if is_suspect and connection.in_flight:
+            self._held = message
+            return False
+        is_sent = connection.publish(message, is_alone=is_suspect)
+        self._alone = message.topic if is_sent and is_suspect else ""
+        self.sent += is_sent
+        return True

@@ -36,6 +36,7 @@ class SocketTransport:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
         self._socket.settimeout(0)
 
     def fileno(self) -> int:
@@ -58,7 +59,7 @@ class SocketTransport:
 
     def has_pending(self) -> bool:
         """See `Transport`."""
-        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+        return self._tls is not None and self._tls.pending() > 0
 
     def has_unsent(self) -> bool:
         """See `Transport`."""

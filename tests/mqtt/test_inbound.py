@@ -26,6 +26,7 @@ _packets = st.one_of(
     st.builds(publish, st.text(max_size=20), st.binary(max_size=200), st.binary(max_size=50) | st.sampled_from(_ODD)),
     st.builds(publish, st.just("t"), qos=st.integers(1, 2), mid=st.integers(1, 0xFFFF)),
     st.builds(acknowledgement, st.integers(4, 7), st.integers(1, 0xFFFF), st.integers(0, 255), st.binary(max_size=9)),
+    st.builds(packet, st.just(0x40), st.binary(min_size=2, max_size=3)),
     st.builds(packet, st.just(0x90), st.binary(min_size=2, max_size=9)),
     st.just(packet(0xD0, b"")),
 )
@@ -38,11 +39,8 @@ def test_chunks_of_a_stream_do_not_matter(stream: bytes, cuts: list[int]) -> Non
     positions = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     found = [message for start, end in pairwise(positions) for message in in_chunks.feed(stream[start:end])]
     assert found == expected
-    assert (in_chunks.for_paho, in_chunks.acknowledgements, in_chunks.skipped) == (
-        at_once.for_paho,
-        at_once.acknowledgements,
-        at_once.skipped,
-    )
+    assert (in_chunks.for_paho, in_chunks.skipped) == (at_once.for_paho, at_once.skipped)
+    assert (in_chunks.accepted, in_chunks.acknowledgements) == (at_once.accepted, at_once.acknowledgements)
 
 
 @given(st.booleans(), st.lists(st.binary(max_size=300), max_size=5))
@@ -101,8 +99,15 @@ def test_acknowledgement_has_the_code_of_the_broker(kind: int, is_final: bool) -
 @pytest.mark.parametrize("is_v5", [True, False])
 def test_acknowledgement_without_a_code_is_a_success(is_v5: bool) -> None:
     inbound = _accepted(is_v5=is_v5)
-    inbound.feed(packet(0x40, b"\x40\7"))
-    assert inbound.acknowledgements == [(0x4007, 0, True)]
+    inbound.feed(packet(0x40, b"\x40\7") + packet(0xD0, b"") + packet(0x40, b"\x40\x09"))
+    assert (inbound.accepted, inbound.acknowledgements) == ([0x4007, 0x4009], [])
+
+
+def test_acknowledgement_without_properties_has_its_code() -> None:
+    inbound = _accepted()
+    inbound.feed(b"".join(packet(0x40, bytes([0x40, code, code])) for code in range(256)))
+    assert inbound.accepted == [0x4000 + code for code in range(0x80)]
+    assert inbound.acknowledgements == [(0x4000 + code, code, True) for code in range(0x80, 256)]
 
 
 def test_release_of_a_foreign_message_passes_to_paho() -> None:

@@ -39,15 +39,14 @@ class _SlowConnection:
         self._limit = limit
 
     @property
-    def has_room(self) -> bool:
-        return self.in_flight < 20 and not self.disconnected.done()
+    def room(self) -> int:
+        return 0 if self.disconnected.done() else 20 - self.in_flight
 
-    def publish(self, _message: Message, *, is_alone: bool = False) -> bool:
-        assert not is_alone
-        self.in_flight += 1
-        if self.in_flight == 1:
+    def publish_all(self, messages: list[Message]) -> int:
+        if not self.in_flight:
             self._loop.call_later(self._pause, self._acknowledge)
-        return True
+        self.in_flight += len(messages)
+        return len(messages)
 
     def _acknowledge(self) -> None:
         self.acknowledged += 1

@@ -9,8 +9,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -283,53 +282,52 @@ def _run_with_careless_server(site: _Site) -> None:
 
 def _run_with_a_bug(site: _Site) -> None:
     """Run a bridge with a bug, whose process exits with a traceback."""
+    mqtt = {"username": "bridge", "password_file": "password"}
+    config = configure(site.home, site.broker, site.cloud, site.stations(), mqtt=mqtt)
     packages = site.folder / "site"
     packages.mkdir()
     (packages / "sitecustomize.py").write_text(_BUG)
     environment = {**site.environment, "PYTHONPATH": str(packages)}
-    with BridgeProcess.run(site.home / "config.toml", env=environment) as bridge:
+    with BridgeProcess.run(config, env=environment) as bridge:
         bridge.assert_exit(1)
     assert "Traceback" in bridge.stderr_text
     assert "RuntimeError: a bug, on purpose" in bridge.stderr_text
     site.collect_log("a bridge with a bug", bridge)
 
 
-def _check_invalid_files(site: _Site) -> None:
-    """Check configurations in which secrets are invalid values of settings."""
-    for name, secret in CANARIES.items():
-        stations = [{"token": secret + "\r\n", "uuid": secret, "edge_device_id": 5}]
-        config = write_config(site.folder / "invalid.toml", {"mqtt": {"hots": "x"}, "stations": stations})
-        result = run_command("check", "--config", config, env={"EVSE_MQTT_BRIDGE__MQTT__PASSWORD": secret + "\n"})
-        assert result.returncode == 78
-        site.outputs[f"check of {name} in an invalid file"] = result.stdout + result.stderr
-        config.unlink()
+def _check_invalid_file(site: _Site) -> None:
+    """Check a configuration in which secrets are invalid values of settings."""
+    stations = [{"token": secret + "\r\n", "uuid": secret, "edge_device_id": 5} for secret in CANARIES.values()]
+    config = write_config(site.folder / "invalid.toml", {"mqtt": {"hots": "x"}, "stations": stations})
+    result = run_command("check", "--config", config, env={"EVSE_MQTT_BRIDGE__MQTT__PASSWORD": _PASSWORD + "\n"})
+    assert result.returncode == 78
+    output = result.stdout + result.stderr
+    for setting in ("mqtt.password", *(f"stations[{number}].token" for number in range(len(stations)))):
+        assert setting in output
+    site.outputs["check of an invalid file"] = output
+    config.unlink()
 
 
-def _all_outputs(folder: Path) -> dict[str, str]:
-    with ExitStack() as stack:
-        passwords = [f"password_file {folder / 'passwords'}"]
-        broker = Mosquitto(folder / "broker", extra=passwords, anonymous=False)
-        site = _Site(folder, broker, stack.enter_context(CloudServer()))
-        site.prepare()
-        stack.enter_context(broker)
-        observer = stack.enter_context(Observer(broker.port, username="bridge", password=_PASSWORD))
-        _run_in_service(site, observer)
-        _run_with_careless_server(site)
-        _run_with_a_bug(site)
-        observer.sync()
-    _check_invalid_files(site)
-    return {**site.outputs, **topics(observer), **files(folder, site.secret_files)}
+@pytest.fixture
+def site(tmp_path: Path, cloud: CloudServer) -> Iterator[_Site]:
+    passwords = [f"password_file {tmp_path / 'passwords'}"]
+    site = _Site(tmp_path, Mosquitto(tmp_path / "broker", extra=passwords, anonymous=False), cloud)
+    site.prepare()
+    with site.broker:
+        yield site
 
 
-def test_secrets_appear_in_no_output(tmp_path: Path, report_row: ReportRow) -> None:
-    """All rows, at debug level: logs, a traceback, topics, the process list, pages, commands and files."""
-    outputs = _all_outputs(tmp_path)
-    assert len(outputs["log of a bridge in service"].splitlines()) > 20
-    assert any(name.startswith("process ") for name in outputs)
+@pytest.fixture
+def site_observer(site: _Site) -> Iterator[Observer]:
+    with Observer(site.broker.port, username="bridge", password=_PASSWORD) as connected:
+        yield connected
+
+
+def _assert_no_secret(site: _Site, observer: Observer, report_row: ReportRow) -> None:
+    """Search the outputs of the commands and bridges so far, all topics and all files."""
+    observer.sync()
+    outputs = {**site.outputs, **topics(observer), **files(site.folder, site.secret_files)}
     assert any(name.startswith("file broker/") for name in outputs)
-    snapshots = [text for name, text in outputs.items() if name.startswith("page ") and "/api/" in name]
-    assert len(snapshots) == 4
-    assert all(uuid_of(3) in text and '"error":"HTTP ' in text for text in snapshots), "with the cloud's errors"
     assert search(outputs) == []
     kinds = sorted({name.split()[0] for name in outputs})
     report_row(
@@ -337,3 +335,37 @@ def test_secrets_appear_in_no_output(tmp_path: Path, report_row: ReportRow) -> N
         f"{len(CANARIES)} secrets in {sum(len(encodings(secret)) for secret in CANARIES.values())} encodings searched "
         f"in {len(outputs)} outputs ({', '.join(kinds)}): none found",
     )
+
+
+def _assert_pages_show_errors(site: _Site) -> None:
+    """Fail unless the status page and its events were collected while they showed the errors of the cloud."""
+    snapshots = [text for name, text in site.outputs.items() if name.startswith("page ") and "/api/" in name]
+    assert len(snapshots) == 2
+    assert all(uuid_of(3) in text and '"error":"HTTP ' in text for text in snapshots)
+
+
+def test_secrets_appear_in_no_output_in_service(site: _Site, site_observer: Observer, report_row: ReportRow) -> None:
+    """All rows, at debug level: the log, topics, the process list, pages, commands and files."""
+    _run_in_service(site, site_observer)
+    assert len(site.outputs["log of a bridge in service"].splitlines()) > 20
+    assert any(name.startswith("process ") for name in site.outputs)
+    _assert_pages_show_errors(site)
+    _assert_no_secret(site, site_observer, report_row)
+
+
+def test_secrets_repeated_by_the_cloud_appear_nowhere(
+    site: _Site, site_observer: Observer, report_row: ReportRow
+) -> None:
+    _run_with_careless_server(site)
+    _assert_pages_show_errors(site)
+    _assert_no_secret(site, site_observer, report_row)
+
+
+def test_secrets_appear_in_no_traceback(site: _Site, site_observer: Observer, report_row: ReportRow) -> None:
+    _run_with_a_bug(site)
+    _assert_no_secret(site, site_observer, report_row)
+
+
+def test_secrets_appear_in_no_configuration_error(site: _Site, site_observer: Observer, report_row: ReportRow) -> None:
+    _check_invalid_file(site)
+    _assert_no_secret(site, site_observer, report_row)

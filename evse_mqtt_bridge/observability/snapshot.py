@@ -11,6 +11,7 @@ by one (`station_json`); `snapshot_json` joins them.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Protocol
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -178,8 +179,15 @@ class Snapshot:
     fleet: FleetSnapshot | None = None
 
 
-_SNAPSHOT = TypeAdapter(Snapshot)
-_STATION = TypeAdapter(StationSnapshot)
+@cache
+def _snapshot_adapter() -> TypeAdapter[Snapshot]:
+    """Return Pydantic's code for snapshots, built when it is needed, as a start without it is faster."""
+    return TypeAdapter(Snapshot)
+
+
+@cache
+def _station_adapter() -> TypeAdapter[StationSnapshot]:
+    return TypeAdapter(StationSnapshot)
 
 
 def to_json(snapshot: Snapshot) -> bytes:
@@ -189,12 +197,12 @@ def to_json(snapshot: Snapshot) -> bytes:
 
 def station_json(station: StationSnapshot) -> bytes:
     """Return one station as JSON, as it appears in the JSON of a snapshot."""
-    return _STATION.dump_json(station, by_alias=True)
+    return _station_adapter().dump_json(station, by_alias=True)
 
 
 def snapshot_json(snapshot: Snapshot, stations: Iterable[bytes]) -> bytes:
     """Return the JSON of a snapshot, with the JSON of these stations instead of its own."""
-    without_stations = _SNAPSHOT.dump_json(snapshot, exclude={"stations"}, by_alias=True)
+    without_stations = _snapshot_adapter().dump_json(snapshot, exclude={"stations"}, by_alias=True)
     return b"".join((without_stations[:-1], b',"stations":[', b",".join(stations), b"]}"))
 
 
@@ -205,7 +213,7 @@ def from_json(text: bytes) -> Snapshot:
         ValueError: The text is not the JSON of a snapshot, or is from another version of the bridge.
     """
     try:
-        return _SNAPSHOT.validate_json(text)
+        return _snapshot_adapter().validate_json(text)
     except ValidationError as error:
         raise ValueError("not a snapshot of a bridge of this version") from error
 

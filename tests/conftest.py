@@ -1,6 +1,7 @@
 """Fixtures for all tests, made of the tools in tests/harness/."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,14 @@ settings.register_profile("no deadlines", deadline=None, suppress_health_check=[
 settings.load_profile("no deadlines")
 
 _FOLDERS_OF_WAITING_TESTS = ("faults", "service")
+
+
+def pytest_configure() -> None:
+    gc.set_threshold(20_000, 10, 10)  # thousands of tests stay in memory, which each collection searches
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

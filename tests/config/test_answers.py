@@ -17,6 +17,7 @@ from evse_mqtt_bridge.config.value_types import is_line
 LINES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(is_line)
 AWKWARD = st.sampled_from(['"', "\\", "'", '"""', "#", "a # b", "\\u0041", "ä\u2028é", "[x]", " = ", "\u202e", "😀"])
 IDS = st.text("abcXYZ019_-", min_size=1, max_size=64)
+PLUGS = IDS.map(lambda id_: id_[:40])
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
 NAMES = LINES | AWKWARD
 ALIASES = st.text("abcäß中0_-", min_size=1, max_size=20)
@@ -39,8 +40,10 @@ def any_answers(draw: st.DrawFn) -> Answers:
             draw(TOKENS),
             name=draw(NAMES),
             alias=alias,
-            plugs={f"{uuid}-{number}": f"{uuid}-alias" for uuid in draw(st.sets(IDS.map(lambda id_: id_[:40])))},
-            plug_names=draw(st.dictionaries(IDS, NAMES.filter(bool))),
+            plugs={
+                f"{uuid}-{number}": f"{uuid}-alias" for uuid in draw(st.sets(IDS.map(lambda id_: id_[:40]), max_size=3))
+            },
+            plug_names=draw(st.dictionaries(IDS, NAMES.filter(bool), max_size=3)),
         )
         for number, alias in enumerate(draw(st.lists(ALIASES | st.just(""), max_size=3, unique=True)))
     ]

@@ -17,6 +17,7 @@ __all__ = [
     "number",
     "object_payload",
     "plain",
+    "text_members",
     "timestamp",
 ]
 
@@ -78,7 +79,12 @@ def json_members(content: Mapping[str, object]) -> str:
 
 def json_inner_text(text: str) -> str:
     """Return a text as JSON without its quotes, as a part of a longer text."""
-    return _encode(text)[1:-1]
+    return encode_basestring(text)[1:-1]
+
+
+def text_members(content: Mapping[str, str]) -> str:
+    """Return the members of a JSON object as `json_members` does: faster, for texts with plain keys."""
+    return ",".join([f'"{key}":{encode_basestring(value)}' for key, value in content.items()])
 
 
 def object_payload(members: Iterable[str]) -> bytes:

@@ -42,7 +42,7 @@ class Plan:
     claim: Claim | None = None
     discovery_digest: str = ""
 
-    @property
+    @cached_property
     def locations(self) -> tuple[Location, ...]:
         """The locations of the outputs."""
         return tuple(output.location for output in self.outputs)

@@ -19,7 +19,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from evse_mqtt_bridge.domain.model import Station
 from evse_mqtt_bridge.publishing.message import JSON, Message
@@ -30,7 +30,7 @@ from evse_mqtt_bridge.publishing.outputs.homeassistant.entities import (
     STATION_ENTITIES,
     Entity,
 )
-from evse_mqtt_bridge.publishing.payloads import json_inner_text, json_members, json_text, object_payload
+from evse_mqtt_bridge.publishing.payloads import json_inner_text, json_text, object_payload, text_members
 from evse_mqtt_bridge.publishing.topics import Topics
 from evse_mqtt_bridge.support.text import clean
 
@@ -54,6 +54,8 @@ ORIGIN = "evse-mqtt-bridge"
 
 _MANUFACTURER = "CLEMAP"
 """The vendor of the API, which does not report who made a charging station."""
+
+_END_OF_AVAILABILITY = '],"availability_mode":"all"'
 
 _SHORT = 8
 """Number of characters of a uuid in the display name of a thing without any other name."""
@@ -82,12 +84,11 @@ class Discovery:
     page_url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Device:
+class _Device(NamedTuple):
     """The data of one device, for both forms.
 
     Attributes:
-        info: The details of the device in Home Assistant.
+        info: The details of the device in Home Assistant, beside its id.
         state_prefix: The prefix of its state topics.
         bridge_availability: Availability topics of the entities that stay available during an outage.
         full_availability: Availability topics of the entities that follow the availability of station and plug.
@@ -95,7 +96,7 @@ class _Device:
     """
 
     id: str
-    info: Mapping[str, object]
+    info: Mapping[str, str]
     entities: tuple[Entity, ...]
     state_prefix: str
     bridge_availability: tuple[str, ...] = ()
@@ -108,7 +109,6 @@ def bridge(discovery: Discovery) -> tuple[Message, ...]:
     device_id = bridge_id(discovery.bridge_id)
     name = clean(discovery.bridge_id) or ORIGIN
     info = {
-        "identifiers": [device_id],
         "name": "EVSE MQTT Bridge" if name == ORIGIN else name,
         "manufacturer": ORIGIN,
         "model": "Cloud to MQTT bridge",
@@ -124,7 +124,6 @@ def station(discovery: Discovery, station: Station) -> tuple[Message, ...]:
     """Return the messages of a station's device, without its plugs. Publish them before those of plugs."""
     device_id = station_id(station.uuid)
     info = {
-        "identifiers": [device_id],
         "name": _title(station),
         "manufacturer": _MANUFACTURER,
         "model": "Charging station",
@@ -150,7 +149,6 @@ def plug(discovery: Discovery, station: Station, plug_uuid: str, label: str | No
     alias, name = station.plugs.get(plug_uuid, ""), clean(station.plug_names.get(plug_uuid, ""))
     device_id = plug_id(station.uuid, plug_uuid)
     info = {
-        "identifiers": [device_id],
         "name": f"{_title(station)} {name or clean(label or '') or alias or plug_uuid[:_SHORT]}",
         "manufacturer": _MANUFACTURER,
         "model": "Plug",
@@ -189,89 +187,79 @@ def _messages(discovery: Discovery, device: _Device) -> tuple[Message, ...]:
     Half of the messages of a full republish are these, so their JSON is joined from parts: what entities or devices
     have in common is encoded once.
     """
-    origin = {"name": ORIGIN, "sw_version": discovery.version}
-    shared = json_members({"qos": discovery.qos, "device": device.info, "origin": origin})
-    texts = _Texts.of(device)
+    device_id = json_inner_text(device.id)
+    info, origin = text_members(device.info), text_members({"name": ORIGIN, "sw_version": discovery.version})
+    shared = f'"qos":{discovery.qos},"device":{{"identifiers":["{device_id}"],{info}}},"origin":{{{origin}}}'
     if discovery.form == "entity":
         payloads = [
-            object_payload((_config(device, texts, entity), _availability(texts, entity), shared))
-            for entity in device.entities
+            (f"{{{config},{availability},{shared}}}" if availability else f"{{{config},{shared}}}").encode(
+                errors="replace"
+            )
+            for _, config, availability in _entities(device, device_id)
         ]
     else:
-        inherited = _availability_list(texts.bridge_availability)
-        components = f'"components":{{{",".join(_components(device, texts, inherited))}}}'
+        inherited = _Availability.of(device.bridge_availability, "").alone
+        components = f'"components":{{{",".join(_components(device, device_id, inherited))}}}'
         payloads = [object_payload((shared, inherited, components))]
     topics = _topics(discovery.prefix, discovery.form, device.id, device.entities)
-    return tuple(Message(topic, payload, JSON) for topic, payload in zip(topics, payloads, strict=True))
+    return tuple([Message(topic, payload, JSON) for topic, payload in zip(topics, payloads, strict=True)])
 
 
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """Texts of a device as JSON, for all of its entities.
+def _components(device: _Device, device_id: str, inherited: str) -> Iterator[str]:
+    """Yield a member for each entity; the availability is left out if it is that of the device."""
+    for entity, config, availability in _entities(device, device_id):
+        own = f",{availability}" if availability and availability != inherited else ""
+        yield f'"{entity.field}":{{"platform":"{entity.platform}",{config}{own}}}'
+
+
+def _entities(device: _Device, device_id: str) -> Iterator[tuple[Entity, str, str]]:
+    """Yield each entity with its configuration and its availability, as members of a JSON object.
+
+    Args:
+        device: The device.
+        device_id: Its id as JSON, without quotes.
+    """
+    state_prefix = json_inner_text(device.state_prefix)
+    bridge, full = (
+        _Availability.of(topics, state_prefix) for topics in (device.bridge_availability, device.full_availability)
+    )
+    for entity in device.entities:
+        encoded = entity.encoded
+        config = f"{encoded.before_id}{device_id}{encoded.after_id}{state_prefix}{encoded.after_state_prefix}"
+        # Without a prefix, Home Assistant derives the entity id from the names of the device and the entity.
+        if device.entity_id_prefix:
+            object_id = re.sub(r"\W+", "_", f"{device.entity_id_prefix}_{entity.name}".lower())
+            config += f',"default_entity_id":{json_text(f"{entity.platform}.{object_id}")}'
+        availability = full if entity.follows_availability else bridge
+        if template := encoded.availability_template:
+            yield entity, config, f"{availability.before_template}{template}}}{_END_OF_AVAILABILITY}"
+        else:
+            yield entity, config, availability.alone
+
+
+class _Availability(NamedTuple):
+    """The availability of entities as members of a JSON object.
 
     Attributes:
-        id: The device id, without quotes.
-        state_prefix: The prefix of the state topics, without quotes.
-        bridge_availability: The entries of the availability list with the topics of `_Device.bridge_availability`.
-        full_availability: The same with those of `_Device.full_availability`.
+        alone: The members without a template; empty: always available.
+        before_template: The text before the template of an entity.
     """
 
-    id: str
-    state_prefix: str
-    bridge_availability: str
-    full_availability: str
+    alone: str
+    before_template: str
 
     @classmethod
-    def of(cls, device: _Device) -> "_Texts":
-        """Return the texts of a device."""
-        return cls(
-            json_inner_text(device.id),
-            json_inner_text(device.state_prefix),
-            *(
-                ",".join(f'{{"topic":{json_text(topic)}}}' for topic in topics)
-                for topics in (device.bridge_availability, device.full_availability)
-            ),
-        )
-
-
-def _components(device: _Device, texts: _Texts, inherited: str) -> Iterator[str]:
-    """Yield a member for each entity; the availability is left out if it is that of the device."""
-    for entity in device.entities:
-        availability = _availability(texts, entity)
-        own = f",{availability}" if availability and availability != inherited else ""
-        yield f'"{entity.field}":{{"platform":"{entity.platform}",{_config(device, texts, entity)}{own}}}'
-
-
-def _config(device: _Device, texts: _Texts, entity: Entity) -> str:
-    """Return the configuration of an entity, without its availability, as members of a JSON object."""
-    field, encoded = entity.field, entity.encoded
-    options = f",{encoded.options}" if encoded.options else ""
-    # Without a prefix, Home Assistant derives the entity id from the names of the device and the entity.
-    if device.entity_id_prefix:
-        object_id = re.sub(r"\W+", "_", f"{device.entity_id_prefix}_{entity.name}".lower())
-        options += f',"default_entity_id":{json_text(f"{entity.platform}.{object_id}")}'
-    return (
-        f'"name":{encoded.name},"unique_id":"{texts.id}_{field}","state_topic":"{texts.state_prefix}{field}"{options}'
-    )
-
-
-def _availability(texts: _Texts, entity: Entity) -> str:
-    """Return the availability of an entity as members of a JSON object; empty if it is always available."""
-    entries = texts.full_availability if entity.follows_availability else texts.bridge_availability
-    if template := entity.encoded.availability_template:
-        own = f'{{"topic":"{texts.state_prefix}state","value_template":{template}}}'
-        entries = f"{entries},{own}" if entries else own
-    return _availability_list(entries)
-
-
-def _availability_list(entries: str) -> str:
-    return f'"availability":[{entries}],"availability_mode":"all"' if entries else ""
+    def of(cls, topics: tuple[str, ...], state_prefix: str) -> "_Availability":
+        """Return the availability by these topics and, with a template, by `state` below its prefix (as JSON)."""
+        entries = "".join([f'{{"topic":{json_text(topic)}}},' for topic in topics])
+        alone = f'"availability":[{entries[:-1]}{_END_OF_AVAILABILITY}' if entries else ""
+        return cls(alone, f'"availability":[{entries}{{"topic":"{state_prefix}state","value_template":')
 
 
 def _topics(prefix: str, form: Form, device_id: str, entities: tuple[Entity, ...]) -> tuple[str, ...]:
     if form == "device":
         return (f"{prefix}/device/{device_id}/config",)
-    return tuple(f"{prefix}/{entity.platform}/{device_id}/{entity.field}/config" for entity in entities)
+    return tuple([f"{prefix}/{entity.platform}/{device_id}/{entity.field}/config" for entity in entities])
 
 
 def _link(discovery: Discovery, uuid: str = "") -> dict[str, str]:

@@ -32,7 +32,7 @@ class Entity:
         options: Further keys of the platform's schema.
         follows_availability: Whether the entity becomes unavailable together with its station or plug.
         availability_template: A template that derives `online` or `offline` from the plug's `state`; empty: none.
-        encoded: Name, options and template as JSON, encoded once for all devices.
+        encoded: What all devices have in common, encoded once.
     """
 
     platform: str
@@ -45,16 +45,30 @@ class Entity:
 
     def __post_init__(self) -> None:
         template = json_text(self.availability_template) if self.availability_template else ""
-        encoded = EncodedEntity(json_text(self.name), json_members(self.options), template)
+        options = f",{json_members(self.options)}" if self.options else ""
+        encoded = EncodedEntity(
+            before_id=f'"name":{json_text(self.name)},"unique_id":"',
+            after_id=f'_{self.field}","state_topic":"',
+            after_state_prefix=f'{self.field}"{options}',
+            availability_template=template,
+        )
         object.__setattr__(self, "encoded", encoded)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedEntity:
-    """Parts of an entity as JSON: the name, the members of its options, and the template (empty: none)."""
+    """The configuration of an entity as JSON, without what differs between devices.
 
-    name: str
-    options: str
+    Attributes:
+        before_id: The text before the id of the device.
+        after_id: The text between the id of the device and the prefix of its state topics.
+        after_state_prefix: The text after this prefix, with the options.
+        availability_template: The template; empty: none.
+    """
+
+    before_id: str
+    after_id: str
+    after_state_prefix: str
     availability_template: str
 
 

@@ -9,13 +9,17 @@
 5. The discovery messages of these stations, which can prove that a base topic is the bridge's.
 6. The `info` of the stations below base topics that the entry of a proven one lists.
 7. The `info` of the stations below a proven base topic once more, if the limits for unproven entries left some out.
+8. The `info` of configured stations that has not arrived, a few at a time: a broker may drop some of thousands of
+   retained messages that it delivers at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
 from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntry
 from evse_mqtt_bridge.publishing.manifest_payloads import read_bridge, read_station
 from evse_mqtt_bridge.publishing.plan import Plan
+from evse_mqtt_bridge.publishing.subscriptions import TOPICS_AT_ONCE
 from evse_mqtt_bridge.publishing.topics import BRIDGE, Topics
 from evse_mqtt_bridge.publishing.unproven_entries import UnprovenEntries
 
@@ -54,6 +58,10 @@ class ManifestReader:
         """The base topics below which entries were left out before the proof, and have to be read again."""
         self._known: frozenset[Topics] = frozenset()
         """The base topics that were read before the search began."""
+        self._has_previous_run: bool | None = None
+        """Whether the first step found an `info` of the bridge itself; `None` before it."""
+        self._missing: Iterator[str] | None = None
+        """The `info` of configured stations that has not arrived, as far as it has not been read again."""
         self._add_base(plan.topics, plan.client_id)
         for bridge in bridges:
             self._add_base(bridge.topics, bridge.client_id)
@@ -118,6 +126,8 @@ class ManifestReader:
         self._add_base(plan.topics, plan.client_id)
         if plan.topics.info not in self._filters:
             return self._not_yet_read([plan.topics.info])
+        if self._has_previous_run is None:  # later, the bridge's own message arrives
+            self._has_previous_run = bool(self.own_entries(plan.topics))
         self.add_proven(plan)
         search = Topics.bridge_info_filters() if may_search else []
         manifest = [*(base.manifest_filter for base in self._bases), *search, *self.unproven.manifest_filters]
@@ -127,6 +137,13 @@ class ManifestReader:
         new = tuple(dict.fromkeys(each for each in filters if each not in self._filters))
         self._filters += new
         return new
+
+    def next_missing(self, plan: Plan) -> tuple[str, ...]:
+        """Return the next topics of step 8, each once; none if there are no others, or if no entry has arrived."""
+        if self._missing is None and self._has_previous_run and self._stations:
+            topics = [plan.topics.station(station.topic_id, "info") for station in plan.stations.values()]
+            self._missing = iter([topic for topic in topics if topic not in self._stations])
+        return tuple(islice(self._missing, TOPICS_AT_ONCE)) if self._missing else ()
 
     def add_proven(self, plan: Plan) -> None:
         """Add the entries that are proven by now, with the discovery prefixes of the publishing plan."""

@@ -65,8 +65,12 @@ class Restoration:
             may_search: Whether the search for previous base topics is one of the steps.
         """
         filters = self._reader.next_filters(self._renderer.plan, may_search=may_search)
-        if filters or self.is_restored or self._meters is not None:
+        if filters or self.is_restored:
             return filters
+        if self._meters is not None:
+            return self._meters.next_missing()
+        if missing := self._reader.next_missing(self._renderer.plan):
+            return missing
         self._meters = self._new_meters()
         return self._meters.filters
 
@@ -86,6 +90,8 @@ class Restoration:
             self._meters = self._new_meters()
             if filters := self._meters.filters:
                 return filters
+        if missing := self._meters.next_missing():
+            return missing
         meters, self._meters = self._meters.meters, None
         self._stations.broker_read(meters, self._renderer.plan.stations, is_complete=True, is_late=True)
         return ()

@@ -5,7 +5,11 @@ from typing import Self
 
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["Subscriptions"]
+__all__ = ["TOPICS_AT_ONCE", "Subscriptions"]
+
+TOPICS_AT_ONCE = 500
+"""Maximum number of topics to read at once that did not arrive with a filter for all of them. Mosquitto drops messages
+above `max_queued_messages`, which is 1000 by default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import click
 
 from evse_mqtt_bridge.support.colours import colour_setting
 from evse_mqtt_bridge.support.errors import BridgeError
+from evse_mqtt_bridge.support.optional_imports import without
 
 __all__ = ["cli"]
 
@@ -56,7 +57,8 @@ class _Group(click.Group):
                     errors="replace"
                 )  # a character that the terminal cannot encode must not end a command
         try:
-            return super().invoke(ctx)
+            with without("httpx._main"):  # httpx's own command line, a tenth of the start of most commands
+                return super().invoke(ctx)
         except BridgeError as error:
             click.echo(str(error), err=True)
             ctx.exit(error.exit_code)

@@ -134,6 +134,12 @@ def test_health_environment_only_imports_nothing_heavy(config: Path, tmp_path: P
     _assert_light(_imported("health", cwd=folder, env=environment))
 
 
+def test_check_imports_no_command_line_of_httpx(config: Path) -> None:
+    modules = _imported("check", "--config", config)
+    assert "httpx" in modules
+    assert modules & {"httpx._main", "pygments"} == set()
+
+
 def test_run_imports_nothing_that_it_may_not_need(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _RUN_PROGRAM, str(tmp_path / "missing.toml")]
     result = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=30, check=True)

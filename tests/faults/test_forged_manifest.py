@@ -111,7 +111,7 @@ def test_old_base_with_many_stations_is_cleared(
     tmp_path: Path, cloud: CloudServer, broker: Mosquitto, observer: Observer
 ) -> None:
     """The bridge reads 512 entries until discovery proves that the base topic is its own, and then the others."""
-    stations = [Station(uuid_of(number), 30) for number in range(1, 301)]
+    stations = [Station(uuid_of(number), 30) for number in range(1, 201)]
     left = ModelBroker()
     former = Bridge(plan(*stations, form="device", prefix="homeassistant", base="old", client_id=_ID))
     left.connect(former.publication)

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Literal
 
 from evse_mqtt_bridge.domain.meter import PublishedMeter
@@ -147,20 +148,20 @@ STATUS_FIELDS = (
 """The fields that depend on nothing but the status of the plug."""
 
 READING_FIELDS = (
-    ReadingField("status", Kind.TEXT, "status as reported by the API, verbatim", read=lambda r: r.status),
-    ReadingField("power", Kind.NUMBER, "power, negative while discharging", "W", read=lambda r: r.power),
-    ReadingField("current_l1", Kind.NUMBER, "current of phase 1", "A", read=lambda r: r.current_l1),
-    ReadingField("current_l2", Kind.NUMBER, "current of phase 2", "A", read=lambda r: r.current_l2),
-    ReadingField("current_l3", Kind.NUMBER, "current of phase 3", "A", read=lambda r: r.current_l3),
+    ReadingField("status", Kind.TEXT, "status as reported by the API, verbatim", read=attrgetter("status")),
+    ReadingField("power", Kind.NUMBER, "power, negative while discharging", "W", read=attrgetter("power")),
+    ReadingField("current_l1", Kind.NUMBER, "current of phase 1", "A", read=attrgetter("current_l1")),
+    ReadingField("current_l2", Kind.NUMBER, "current of phase 2", "A", read=attrgetter("current_l2")),
+    ReadingField("current_l3", Kind.NUMBER, "current of phase 3", "A", read=attrgetter("current_l3")),
     ReadingField(
         "dyn_current_limit",
         Kind.NUMBER,
         "current limit set by load management",
         "A",
-        read=lambda r: r.dyn_current_limit,
+        read=attrgetter("dyn_current_limit"),
     ),
-    ReadingField("time", Kind.TIME, "time of the measurement, ISO 8601, UTC", read=lambda r: r.time),
-    ReadingField("label", Kind.TEXT, "label of the plug", read=lambda r: r.label),
+    ReadingField("time", Kind.TIME, "time of the measurement, ISO 8601, UTC", read=attrgetter("time")),
+    ReadingField("label", Kind.TEXT, "label of the plug", read=attrgetter("label")),
     *STATUS_FIELDS,
 )
 

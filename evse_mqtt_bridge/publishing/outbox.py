@@ -9,7 +9,7 @@ must follow everything else, such as those that clear removed topics, go last.
 """
 
 from collections import OrderedDict  # removing the first key of a dict takes time for all keys removed before it
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
@@ -52,9 +52,10 @@ class Outbox(Generic[_State]):
         else:
             self._queue.setdefault(key, last_published)
 
-    def is_queued(self, key: str) -> bool:
-        """Return whether a change of `key` is queued and not yet being rendered."""
-        return key in self._queue
+    @property
+    def queued(self) -> Container[str]:
+        """The keys whose changes are queued and not yet being rendered; a view, which is always up to date."""
+        return self._queue.keys()
 
     def put_last(self, messages: Iterable[Message]) -> None:
         """Publish these messages when nothing else is pending, in this order.
@@ -84,7 +85,9 @@ class Outbox(Generic[_State]):
         if first := next(self._first, None):
             return first
         self._is_republish_next = not self._is_republish_next
-        if self._is_republish_next:
+        if self._republish is None:
+            message = self._next_change()
+        elif self._is_republish_next:
             message = self._next_of_republish() or self._next_change()
         else:
             message = self._next_change() or self._next_of_republish()
@@ -105,9 +108,9 @@ class Outbox(Generic[_State]):
         message = next(self._rendering, None)
         while message is None and self._queue:
             self._rendering = self.render(*self._queue.popitem(last=False))
+            if not self._queue:
+                self._queue.clear()  # an empty dict still has the room for the most keys that it ever had
             message = next(self._rendering, None)
-        if message is None:
-            self._queue.clear()  # an empty dict still has the room for the most keys that it ever had
         return message
 
     def drop_last(self) -> None:

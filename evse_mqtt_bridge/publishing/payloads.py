@@ -50,7 +50,8 @@ def _boolean(value: bool) -> str:  # noqa: FBT001  # it formats one
 _PLAIN: Mapping[type, Callable[[Any], str]] = {bool: _boolean, int: number, float: number, datetime: timestamp}
 """The formats by exact type; every other value is a text."""
 
-_UNQUOTED = frozenset({bool, int, float})
+_JSON: Mapping[type, Callable[[Any], str]] = {**_PLAIN, datetime: lambda value: f'"{timestamp(value)}"'}
+"""The same for JSON; a text is encoded, and a time has nothing to encode."""
 
 
 def plain(value: object) -> str:
@@ -60,11 +61,7 @@ def plain(value: object) -> str:
 
 def json_text(value: object) -> str:
     """Return a value as JSON, equal to its plain text; `None` becomes `null`."""
-    if value is None:
-        return "null"
-    kind = type(value)
-    text = _PLAIN.get(kind, str)(value)
-    return text if kind in _UNQUOTED else encode_basestring(text)
+    return "null" if value is None else _JSON.get(type(value), encode_basestring)(value)
 
 
 def json_payload(content: object) -> bytes:

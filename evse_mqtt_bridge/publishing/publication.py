@@ -243,7 +243,7 @@ class Publication:
             message = self._outbox.next_message()
         if message is None and self._phase is Phase.LIVE and self._may_clear and self.watch.are_others_read:
             message = self._clean_up.next_message(self._restoration.unproven)
-        if message is not None and message.topic == self.plan.topics.info:
+        if message is not None and message.topic == self._renderer.plan.topics.info:
             if left := self._own_entry.clear_left():
                 self._outbox.put_before_all([*left[1:], message])
                 return left[0]
@@ -307,7 +307,7 @@ class Publication:
     def republish(self) -> None:
         """Republish everything; a full republish that is under way begins again."""
         if self._phase is Phase.LIVE:
-            self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued))
+            self._outbox.put_republish(self._renderer.everything(self._outbox.queued))
 
     def repair(self) -> Disturbance:
         """Queue what others cleared or overwrote; return what they did."""
@@ -412,7 +412,7 @@ class Publication:
         if self._migration:
             self._renderer.previous, self._migration = self._migration.remaining, None
         unchanged, self._unchanged = self._unchanged if by == "restored" else {}, {}
-        self._outbox.put_republish(self._renderer.everything(self._outbox.is_queued, unchanged))
+        self._outbox.put_republish(self._renderer.everything(self._outbox.queued, unchanged))
         self.sessions_changed()
 
     def _enter(self, phase: Phase, by: str) -> None:

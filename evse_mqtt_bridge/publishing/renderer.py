@@ -206,23 +206,21 @@ class Renderer:
 
     # The full republish
 
-    def everything(
-        self, is_queued: Callable[[str], bool] = lambda _: False, unchanged: Mapping[str, bytes] = _NOTHING
-    ) -> Iterator[Message]:
+    def everything(self, queued: Container[str] = (), unchanged: Mapping[str, bytes] = _NOTHING) -> Iterator[Message]:
         """Yield a full republish: discovery of all stations, then values, then availability, the bridge's own last.
 
         Args:
-            is_queued: Returns whether a change of a station (by uuid) is pending, which then publishes the station.
+            queued: The stations (by uuid) of which a change is pending, which then publishes the station.
             unchanged: Entries on the broker, by topic. If the present entry of a station is the same, the broker has
                 its discovery, and the values that were restored from the broker.
         """
         uncompleted = self._uncompleted = dict.fromkeys(self.plan.stations)
-        return self._everything(uncompleted, is_queued, unchanged)
+        return self._everything(uncompleted, queued, unchanged)
 
     def _everything(
         self,
         uncompleted: _Uncompleted,
-        is_queued: Callable[[str], bool],
+        queued: Container[str],
         unchanged: Mapping[str, bytes],
     ) -> Iterator[Message]:
         left_out: dict[str, StationState | None] = {}
@@ -239,7 +237,7 @@ class Renderer:
                     continue
                 if part is Part.VALUES and state is not None and left_out.get(station.uuid) is state:
                     continue  # the broker has the values that were restored from there
-                if not (yield from self._one_part(part, station, uncompleted, is_queued)):
+                if not (yield from self._one_part(part, station, uncompleted, queued)):
                     continue
                 if part is Part.DISCOVERY:
                     uncompleted[station.uuid] = _labels(state)
@@ -256,25 +254,25 @@ class Renderer:
         return unchanged[entry] == self.station_info(station, state).payload
 
     def _one_part(
-        self, part: Part, station: Station, uncompleted: Container[str], is_queued: Callable[[str], bool]
+        self, part: Part, station: Station, uncompleted: Container[str], queued: Container[str]
     ) -> Generator[Message, None, bool]:
         """Yield one part of a station in its current state, and return whether it was completed.
 
         The part ends early if a change takes over the station, or if the station is removed or published differently.
         """
-        uuid = station.uuid
-
-        def is_due() -> bool:
-            is_current = is_published_alike(self.plan.stations.get(uuid), station)
-            return uuid in uncompleted and not is_queued(uuid) and is_current
-
-        if not is_due():
+        uuid, plan = station.uuid, self.plan
+        if uuid not in uncompleted or uuid in queued or not self._publishes(station):
             return False
         for message in self._part(part, station, None, self.stations.state(uuid)):
-            if not is_due():
-                return False
             yield message
-        return is_due()
+            is_published = self.plan is plan or self._publishes(station)
+            if uuid not in uncompleted or uuid in queued or not is_published:
+                return False
+        return True
+
+    def _publishes(self, station: Station) -> bool:
+        """Return whether the plan has this station, or one with the same messages."""
+        return is_published_alike(self.plan.stations.get(station.uuid), station)
 
     # Changes
 
@@ -283,30 +281,32 @@ class Renderer:
         return _NO_PLUGS if uuid in self._uncompleted else last_published
 
     def render_change(self, key: str, last_published: StationState | None) -> Iterator[Message]:
-        """Yield the messages that update a station from `last_published`; all its messages if that is `None`.
+        """Return the messages that update a station from `last_published`; all its messages if that is `None`.
 
         All messages are rendered from the state at the time of the first one. So the broker then has exactly that
         state, and later changes can start from it.
         """
         if key == BRIDGE_KEY:
-            yield self.bridge_info()
-        elif key == ALL_OF_BRIDGE:
-            yield from self.all_messages(key)
-        elif station := self.plan.stations.get(key):
-            discovered = last_published
-            if key in self._uncompleted:
-                labels = self._uncompleted.pop(key)
-                discovered = restore_plugs(_NO_PLUGS, labels) if last_published and labels is not None else None
-                last_published = None
-            yield from self._from_one_state(station, discovered, last_published)
+            return iter((self.bridge_info(),))
+        if key == ALL_OF_BRIDGE:
+            return self.all_messages(key)
+        station = self.plan.stations.get(key)
+        if station is None:
+            return iter(())
+        discovered = last_published
+        if key in self._uncompleted:
+            labels = self._uncompleted.pop(key)
+            discovered = restore_plugs(_NO_PLUGS, labels) if last_published and labels is not None else None
+            last_published = None
+        return self._from_one_state(station, discovered, last_published)
 
     def _from_one_state(
         self, station: Station, discovered: StationState | None, last_published: StationState | None
     ) -> Iterator[Message]:
-        uuid = station.uuid
+        uuid, plan = station.uuid, self.plan
         state = self.stations.state(uuid)
         for message in self._parts(station, discovered, last_published, state):
-            if not is_published_alike(self.plan.stations.get(uuid), station):
+            if self.plan is not plan and not self._publishes(station):
                 return
             current = self.stations.state(uuid)
             if current is not state and not state.plugs.keys() <= current.plugs.keys():

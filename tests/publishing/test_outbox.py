@@ -40,9 +40,9 @@ class _Source:
     def _everything(self, uncompleted: set[str]) -> Iterator[Message]:
         for topic in sorted(self.state):
             key = topic[0]
-            if key in uncompleted and not self.outbox.is_queued(key) and topic in self.state:
+            if key in uncompleted and key not in self.outbox.queued and topic in self.state:
                 yield _message(topic, self.state[topic])
-        uncompleted.difference_update([key for key in uncompleted if not self.outbox.is_queued(key)])
+        uncompleted.difference_update([key for key in uncompleted if key not in self.outbox.queued])
 
     def _render(self, key: str, published: dict[str, str] | None) -> Iterator[Message]:
         """Yield the differences of one state, but not on topics that were removed meanwhile, as the renderer does."""

@@ -16,7 +16,10 @@ from evse_mqtt_bridge.publishing.session_payloads import NO_SESSION, session_eve
 __all__ = ["online_or_offline", "plug_state", "plug_values"]
 
 _TIME = "time"
-_VALUES = tuple((field.name, field.read) for field in READING_FIELDS if field.name != _TIME)
+_MEASURED = tuple(
+    (field.name, field.read) for field in READING_FIELDS if field.name != _TIME and field not in STATUS_FIELDS
+)
+_OF_STATUS = tuple((field.name, field.read) for field in STATUS_FIELDS)
 
 _NO_READING = PlugReading("")
 """All its values are `None`."""
@@ -33,18 +36,20 @@ class _MeterTexts(NamedTuple):
 
     Attributes:
         uuid: The plug.
-        values: The values of `METER_FIELDS`, as JSON.
+        values: The values of `METER_FIELDS`.
+        texts: The same as JSON.
         session: The open session as JSON; `null` if there is none.
         until: The time of the last counted measurement; `None` before the first.
     """
 
     uuid: str
-    values: tuple[str, ...]
+    values: tuple[object, ...]
+    texts: tuple[str, ...]
     session: str
     until: datetime | None
 
 
-_NO_METER = _MeterTexts("", ("null",) * len(METER_FIELDS), "null", None)
+_NO_METER = _MeterTexts("", (None,) * len(METER_FIELDS), ("null",) * len(METER_FIELDS), "null", None)
 
 
 def plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> list[Message]:
@@ -65,7 +70,8 @@ def plug_values(prefix: str, before: PlugState | None, plug: PlugState) -> list[
             messages += _meter_values(prefix, published, meter, texts)
     new, old = plug.reading, before.reading if before else None
     if new is not None and not same_values(old, new):
-        for name, read in _VALUES:
+        has_same_status = old is not None and old.status == new.status
+        for name, read in _MEASURED if has_same_status else (*_MEASURED, *_OF_STATUS):
             value = read(new)
             if value is not None and value != "" and (old is None or value != read(old)):
                 messages.append(Message(prefix + name, plain(value).encode()))
@@ -87,7 +93,7 @@ def _state(plug: PlugState, meter: _MeterTexts) -> bytes:
     reading = plug.reading or _NO_READING
     members = [key + json_text(read(reading)) for key, read in _STATE_OF_READING]
     members.append(_status_members(reading.status))
-    members += [key + text for (_, key, _), text in zip(_STATE_OF_METER, meter.values, strict=True)]
+    members += [key + text for (_, key, _), text in zip(_STATE_OF_METER, meter.texts, strict=True)]
     availability = online_or_offline(plug.reason) if plug.reason else None
     return (
         f'{{{",".join(members)},"session":{meter.session},"energy_time":{json_text(meter.until)},'
@@ -103,7 +109,8 @@ def online_or_offline(reason: Reason) -> str:
 def _meter_texts(uuid: str, meter: PublishedMeter) -> _MeterTexts:
     until = meter.counted_until
     session = session_text(uuid, meter.session, until) if meter.session else "null"
-    return _MeterTexts(uuid, tuple(json_text(read(meter)) for _, _, read in _STATE_OF_METER), session, until)
+    values = tuple([read(meter) for _, _, read in _STATE_OF_METER])
+    return _MeterTexts(uuid, values, tuple(map(json_text, values)), session, until)
 
 
 @lru_cache(maxsize=64)  # there are few statuses
@@ -116,10 +123,10 @@ def _status_members(status: str | None) -> str:
 def _meter_values(
     prefix: str, old: PublishedMeter | None, new: PublishedMeter, texts: _MeterTexts
 ) -> Iterator[Message]:
-    for (name, _, read), text in zip(_STATE_OF_METER, texts.values, strict=True):
-        if old is None or read(new) != read(old):
+    uuid, values, texts_of_values, session, until = texts
+    for (name, _, read), value, text in zip(_STATE_OF_METER, values, texts_of_values, strict=True):
+        if old is None or value != read(old):
             yield Message(prefix + name, text.encode())
-    uuid, _, session, until = texts
     if old is None or new.session is not old.session:
         payload = session if new.session else NO_SESSION
         yield Message(f"{prefix}session", payload.encode(errors="replace"), JSON)

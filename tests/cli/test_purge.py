@@ -11,6 +11,7 @@ from tests.harness import (
     Mosquitto,
     Observer,
     config_tables,
+    invoke_command,
     retained_messages,
     run_command,
     station_table,
@@ -78,7 +79,7 @@ def test_purge_unreadable_discovery_is_cleared_by_manifest(tmp_path: Path, cloud
                 observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
                 bridge.stop()
             assert any(topic.startswith("homeassistant/") for topic in observer.retained)
-            assert run_command("purge", "--all", "--yes", "--config", config).returncode == 0
+            assert invoke_command("purge", "--all", "--yes", "--config", config).returncode == 0
             assert observer.retained == {}
 
 
@@ -92,7 +93,7 @@ def test_purge_broker_rejects_counts_nothing_as_cleared(tmp_path: Path, cloud: C
         with Observer(broker.port, username="reader", password="any") as observer:
             info = {"uuid": OTHER, "published_by": "evse-mqtt-bridge", "plugs": {}}
             observer.publish(f"evse/{OTHER}/info", json.dumps(info), retain=True)
-            refused = run_command("purge", "--yes", "--config", config)
+            refused = invoke_command("purge", "--yes", "--config", config)
             assert refused.returncode == 69
             assert "cleared: 0" in refused.stderr
             assert "the broker does not allow this user to clear" in refused.stderr
@@ -104,7 +105,7 @@ def test_purge_all_bridge_online_clears_nothing(config: Path, broker: Mosquitto,
         observer.wait_for("evse/bridge/availability", "online")
         observer.wait_for(f"evse/{OTHER}/availability", "online")
         before = topics(broker)
-        refused = run_command("purge", "--all", "--yes", "--config", config)
+        refused = invoke_command("purge", "--all", "--yes", "--config", config)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr.startswith("the bridge is online, so nothing was cleared; stop it first ")
         assert "mosquitto_pub -r -t evse/bridge/availability -m offline" in refused.stderr
@@ -115,7 +116,7 @@ def test_purge_all_bridge_online_clears_nothing(config: Path, broker: Mosquitto,
 def test_purge_without_all_keeps_configured_stations(config: Path, broker: Mosquitto, cloud: CloudServer) -> None:
     before = topics(broker)
     write_config(config, config_tables(broker, cloud, polling={"stale_after": 0}))
-    cleared = run_command("purge", "--yes", "--config", config)
+    cleared = invoke_command("purge", "--yes", "--config", config)
     assert cleared.returncode == 0
     assert {topic for topic in before - topics(broker) if topic.startswith("evse/")} == {
         topic for topic in before if topic.startswith(f"evse/{OTHER}/")
@@ -135,19 +136,19 @@ def test_purge_all_keeps_what_another_live_bridge_claims(config: Path, broker: M
     before = topics(broker)
     claimed = {topic for topic in before if topic.startswith("homeassistant/") and f"/evse_{OTHER}" in topic}
     assert len(claimed) > 10
-    assert run_command("purge", "--all", "--yes", "--config", config).returncode == 0
+    assert invoke_command("purge", "--all", "--yes", "--config", config).returncode == 0
     assert topics(broker) - set(FOREIGN) - {topic for topic in before if topic.startswith("live/")} == claimed
     observer.publish("live/bridge/availability", "offline", retain=True)
     # The first purge cleared the manifest, so that only the discovery payloads name the bridge.
-    assert run_command("purge", "--all", "--yes", "--config", config).returncode == 0
+    assert invoke_command("purge", "--all", "--yes", "--config", config).returncode == 0
     assert not topics(broker) & claimed
 
 
 def test_purge_names_base_topics_that_anybody_can_forge(config: Path, broker: Mosquitto, observer: Observer) -> None:
     entry = {"name": "evse-mqtt-bridge", "client_id": "evse-mqtt-bridge", "base_topic": "myapp", "discovery": None}
     observer.publish("myapp/bridge/info", json.dumps(entry), retain=True)
-    listed = run_command("purge", "--config", config)
+    listed = invoke_command("purge", "--config", config)
     assert listed.stdout == "myapp/bridge/info\n"
     assert listed.stderr.startswith("1 topic below myapp/: only myapp/bridge/info names this bridge")
-    assert run_command("purge", "--yes", "--config", config).returncode == 0
+    assert invoke_command("purge", "--yes", "--config", config).returncode == 0
     assert "myapp/bridge/info" not in topics(broker)

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.harness import BridgeProcess, CloudServer, Mosquitto, config_tables, free_port, run_command, write_config
+from tests.harness import (
+    BridgeProcess,
+    CloudServer,
+    Mosquitto,
+    config_tables,
+    free_port,
+    invoke_command,
+    run_command,
+    write_config,
+)
 from tests.harness.cloud import EXAMPLE_EVSE, status_example
 from tests.harness.configuration import station_table
 
@@ -50,18 +59,18 @@ def test_reload_of_an_invalid_file_prints_its_errors(
     config: Path, tables: dict[str, Any], bridge: BridgeProcess
 ) -> None:
     write_config(config, {**tables, "polling": {"interval": "often"}, "log": {"colour": "red"}})
-    result = run_command("reload", "--config", config)
+    result = invoke_command("reload", "--config", config)
     assert (result.returncode, result.stdout) == (78, "")
     assert re.search(r"config.toml:\d+: polling.interval: expected", result.stderr)
     assert "log.colour: unknown key" in result.stderr
     bridge.wait_for_line("reload failed.*polling.interval")
     write_config(config, tables)
-    assert run_command("reload", "--config", config).returncode == 0
+    assert invoke_command("reload", "--config", config).returncode == 0
 
 
 def test_reload_with_a_syntax_error_finds_the_bridge(config: Path, bridge: BridgeProcess) -> None:
     config.write_text(config.read_text() + "\n[[stations\n")
-    result = run_command("reload", "--config", config)
+    result = invoke_command("reload", "--config", config)
     assert (result.returncode, "is not valid TOML" in result.stderr) == (78, True)
     bridge.wait_for_line("reload failed.*is not valid TOML")
 
@@ -71,15 +80,15 @@ def test_reload_that_moves_the_status_page_is_reported(
 ) -> None:
     old, new = tables["http"]["port"], free_port()
     write_config(config, {**tables, "http": {"enabled": True, "port": new}})
-    assert run_command("reload", "--config", config).returncode == 69
-    result = run_command("reload", "--config", config, "--url", f"http://127.0.0.1:{old}")
+    assert invoke_command("reload", "--config", config).returncode == 69
+    result = invoke_command("reload", "--config", config, "--url", f"http://127.0.0.1:{old}")
     assert (result.returncode, "0 changed" in result.stdout) == (0, True), result.stderr
     bridge.wait_for_line(f"status page available.*:{new}/")
-    assert run_command("reload", "--config", config).returncode == 0
+    assert invoke_command("reload", "--config", config).returncode == 0
 
 
 def test_reload_without_a_bridge_exits_with_69(config: Path) -> None:
-    result = run_command("reload", "--config", config)
+    result = invoke_command("reload", "--config", config)
     assert (result.returncode, "no bridge answers" in result.stderr) == (69, True)
 
 
@@ -94,7 +103,7 @@ def test_station_add_and_remove_reload_the_bridge(config: Path, cloud: CloudServ
 
 
 def test_station_change_without_reload_names_the_command(config: Path) -> None:
-    result = run_command("station", "remove", EXAMPLE_EVSE, "--config", config)
+    result = invoke_command("station", "remove", EXAMPLE_EVSE, "--config", config)
     assert result.returncode == 0
     assert result.stderr == (
         f"note: run `evse-mqtt-bridge reload --config {config}` to apply the change to a running bridge\n"
@@ -102,6 +111,6 @@ def test_station_change_without_reload_names_the_command(config: Path) -> None:
 
 
 def test_station_reload_without_a_bridge_keeps_the_change(config: Path) -> None:
-    result = run_command("station", "remove", "--reload", EXAMPLE_EVSE, "--config", config)
+    result = invoke_command("station", "remove", "--reload", EXAMPLE_EVSE, "--config", config)
     assert (result.returncode, "no bridge answers" in result.stderr) == (69, True)
     assert EXAMPLE_EVSE not in config.read_text()

@@ -1,6 +1,6 @@
 """Test tools: a Mosquitto process, an observer of its topics, a scripted cloud, the bridge as a process."""
 
-from tests.harness.bridge import BridgeProcess, run_command
+from tests.harness.bridge import BridgeProcess, invoke_command, run_command
 from tests.harness.certificates import Authority, Certificate
 from tests.harness.clock import Clock
 from tests.harness.cloud import Answer, CloudServer, Request, plug_object, status_example
@@ -22,6 +22,7 @@ __all__ = [
     "Request",
     "config_tables",
     "free_port",
+    "invoke_command",
     "plug_object",
     "retained_messages",
     "run_command",

@@ -16,7 +16,11 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO, Self
 
-__all__ = ["BridgeProcess", "clean_environment", "run_command"]
+from click.testing import CliRunner
+
+from evse_mqtt_bridge.cli.main import cli
+
+__all__ = ["BridgeProcess", "clean_environment", "invoke_command", "run_command"]
 
 _STATE_HOME = TemporaryDirectory(prefix="evse-mqtt-bridge-tests-")
 """The state directory of bridges whose configuration names no database."""
@@ -58,6 +62,16 @@ def run_command(
         timeout=timeout,
         check=False,
     )
+
+
+def invoke_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as `run_command` does, but in this process, which saves its start.
+
+    Use it where other tests run the same command as a process.
+    """
+    result = CliRunner().invoke(cli, [*map(str, arguments)], env={"NO_COLOR": "1", "COLUMNS": "160"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 class _LineReader:

@@ -25,7 +25,7 @@ from tests.faults.setup import (
     wait_for_event,
 )
 from tests.harness import CloudServer, Mosquitto, Observer, plug_object, station_table
-from tests.harness.bridge import run_command
+from tests.harness.bridge import invoke_command, run_command
 from tests.harness.cloud import Request
 from tests.harness.postgres import PostgreSql
 
@@ -181,11 +181,11 @@ def test_last_session_before_a_kill_is_in_the_history(
         _wait_for_last_session(observer)
         bridge.kill()  # before it is written
     session = _json(observer, "last_session")
-    assert json.loads(run_command("sessions", "--config", config, "--json").stdout) == []
+    assert json.loads(invoke_command("sessions", "--config", config, "--json").stdout) == []
     with running_bridge(config):
         observer.wait_for("evse/bridge/availability", "online")
         cloud.wait_for_requests(len(cloud.requests) + 3)
-    [stored] = json.loads(run_command("sessions", "--config", config, "--json").stdout)
+    [stored] = json.loads(invoke_command("sessions", "--config", config, "--json").stdout)
     assert (stored["started"], stored["energy"]) == (session["started"], session["energy"])
     assert stored["station_name"] == "Station 0"
 
@@ -255,14 +255,14 @@ def test_sessions_while_the_database_is_away_are_kept(
     events = [json.loads(payload)["event_type"] for payload in observer.payloads(_PREFIX + "session_event", seen)]
     assert events == ["ended", "started", "ended"]
     state, last = _json(observer, "state"), _json(observer, "last_session")
-    stored = json.loads(run_command("sessions", "--config", config, "--json").stdout)
+    stored = json.loads(invoke_command("sessions", "--config", config, "--json").stdout)
     first, second = sorted(stored, key=lambda session: str(session["started"]))
     assert (second["started"], second["energy"]) == (last["started"], last["energy"])
     assert first["energy"] > reached
     assert first["energy"] + second["energy"] == pytest.approx(state["energy"], abs=0.002)
     assert state["energy"] == pytest.approx(charger.energy(), rel=0.01, abs=0.004)
     assert state["energy_gap"] == 0
-    [month] = json.loads(run_command("energy", "--config", config, "--by", "month", "--json").stdout)
+    [month] = json.loads(invoke_command("energy", "--config", config, "--by", "month", "--json").stdout)
     assert month["energy"] == pytest.approx(state["energy"], abs=0.001)
 
 

@@ -156,7 +156,7 @@ class Connection:
             return self.publish_all([message]) == 1
         if not self._fits(message) or not self._stream.is_open:
             return False
-        identifier = self._send(message)
+        (identifier,) = self._send([message])
         barrier = None if self._limits.qos else self._client.unsubscribe(message.topic)[1]
         self._in_flight.add_alone(identifier, message.topic, barrier, self._loop.time())
         return True
@@ -167,7 +167,7 @@ class Connection:
             messages = [message for message in messages if self._fits(message)]
         if not messages or not self._stream.is_open:
             return 0
-        self._in_flight.add({self._send(message): message.topic for message in messages}, self._loop.time())
+        self._in_flight.add(self._send(messages), self._loop.time())
         return len(messages)
 
     def publish_marker(self, message: Message) -> asyncio.Future[bool]:
@@ -179,7 +179,7 @@ class Connection:
         if not self._stream.is_open:
             outcome.set_result(False)
             return outcome
-        identifier = self._send(message)
+        (identifier,) = self._send([message])
         if self._limits.qos == 0:
             outcome.set_result(True)
         else:
@@ -192,11 +192,11 @@ class Connection:
             self._handlers.rejected(message.topic, excess)
         return not excess
 
-    def _send(self, message: Message) -> int:
-        """Send a message over the open stream; return its packet identifier."""
-        qos = self._limits.qos
+    def _send(self, messages: list[Message]) -> dict[int, str]:
+        """Send messages over the open stream; return their topics by packet identifier."""
+        publish, qos = self._outbound.publish, self._limits.qos
         self._stream.flush_soon()
-        return self._outbound.publish(message, qos if message.qos is None else min(message.qos, qos))
+        return {publish(each, qos if each.qos is None else min(each.qos, qos)): each.topic for each in messages}
 
     def _write(self, packet: bytes) -> None:
         """Send a packet of paho."""

@@ -43,7 +43,7 @@ class Outbound:
     is_v5: bool
     buffer: bytearray = field(default_factory=bytearray)
     _identifier: int = _LAST_IDENTIFIER
-    _content_types: dict[str, bytes] = field(default_factory=dict)
+    _properties: dict[str, bytes] = field(default_factory=lambda: {"": _NO_PROPERTIES})
     """The encoded PUBLISH properties by content type."""
 
     def publish(self, message: Message, qos: int) -> int:
@@ -54,7 +54,8 @@ class Outbound:
         # MQTT 5, section 3.3; 3.1.1 has no properties
         body = topic + identifier.to_bytes(2) if qos else topic
         if self.is_v5:
-            body += self._properties(message.content_type) if message.content_type and payload else _NO_PROPERTIES
+            content_type = message.content_type if payload else ""
+            body += self._properties.get(content_type) or self._encoded(content_type)
         header, length = _PUBLISH | qos << 1 | message.retain, 2 + len(body) + len(payload)
         if length < 1 << 7:
             start = _START.pack(header, length, len(topic))
@@ -62,7 +63,7 @@ class Outbound:
             start = _LONGER_START.pack(header, length & 0x7F | 0x80, length >> 7, len(topic))
         else:
             start = bytes((header,)) + write_variable_integer(length) + len(topic).to_bytes(2)
-        self.buffer += start + body + payload
+        self.buffer += b"".join((start, body, payload))
         return identifier
 
     def release(self, identifier: int) -> None:
@@ -73,10 +74,9 @@ class Outbound:
         """Add a DISCONNECT, after which the broker discards the will; `with_will`: an MQTT 5 broker keeps it."""
         self.buffer += _DISCONNECT_WITH_WILL if with_will and self.is_v5 else _DISCONNECT
 
-    def _properties(self, content_type: str) -> bytes:
-        properties = self._content_types.get(content_type)
-        if properties is None:
-            text = content_type.encode()
-            content = _CONTENT_TYPE + len(text).to_bytes(2) + text
-            properties = self._content_types[content_type] = write_variable_integer(len(content)) + content
+    def _encoded(self, content_type: str) -> bytes:
+        """Encode the properties for a content type, and keep them."""
+        text = content_type.encode()
+        content = _CONTENT_TYPE + len(text).to_bytes(2) + text
+        properties = self._properties[content_type] = write_variable_integer(len(content)) + content
         return properties

@@ -16,6 +16,7 @@ BROKER_LIMIT counts from when the bridge began to run the station: at its start,
 Meters that wait count already (waiting_meters.py), so the wait loses nothing unless the bridge ends before they start.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from enum import Enum, auto
 from types import MappingProxyType
@@ -91,6 +92,8 @@ class MeterStart:
         """The records of the history; dropped when no station waits any more."""
         self._given_up: set[str] = set()
         """The stations that started before the history was read, or before the search was complete."""
+        self._next_due = -math.inf
+        """Before this time, no station is due unless another record is read; monotonic seconds."""
 
     def __contains__(self, uuid: str) -> bool:
         return uuid in self._waiting
@@ -101,6 +104,7 @@ class MeterStart:
     def add(self, uuids: Iterable[str], now: float) -> None:
         """Add stations, which wait from `now` on, in monotonic seconds."""
         self._waiting |= dict.fromkeys(uuids, _Wait(now))
+        self._next_due = -math.inf
 
     def expect_history(self, uuids: Iterable[str]) -> None:
         """Expect a call of `history_read` for these stations."""
@@ -129,6 +133,7 @@ class MeterStart:
             uuids: The stations.
             is_complete: Whether the search for previous base topics is complete.
         """
+        self._next_due = -math.inf
         known = _Broker.NONE if is_complete else _Broker.SEARCHING
         for uuid in uuids:
             if wait := self._waiting.get(uuid):
@@ -138,6 +143,7 @@ class MeterStart:
 
     def history_read(self, uuids: Collection[str], records: Mapping[str, Record]) -> dict[str, Start]:
         """Note the records that the history has of these stations; none if it cannot be read."""
+        self._next_due = -math.inf
         for uuid in uuids:
             if wait := self._waiting.get(uuid):
                 self._waiting[uuid] = wait._replace(is_history_expected=False)
@@ -151,15 +157,23 @@ class MeterStart:
 
     def due(self, now: float) -> dict[str, Start]:
         """Return the stations that have waited long enough at `now`, in monotonic seconds."""
+        if now < self._next_due:
+            return {}
         due: list[str] = []
+        self._next_due = math.inf
         for uuid, wait in self._waiting.items():
-            if wait.since is None:
+            since = wait.since
+            if since is None:
+                since = now
                 self._waiting[uuid] = wait._replace(since=now)
-            elif wait.broker is _Broker.NOT_READ:
-                if now - wait.since >= BROKER_LIMIT and uuid in self._history:
-                    due.append(uuid)
-            elif now - wait.since >= HISTORY_LIMIT:
+            is_read = wait.broker is not _Broker.NOT_READ
+            limit = since + (HISTORY_LIMIT if is_read else BROKER_LIMIT)
+            if now < limit:
+                self._next_due = min(self._next_due, limit)
+            elif is_read:
                 self._given_up.add(uuid)
+                due.append(uuid)
+            elif uuid in self._history:
                 due.append(uuid)
         return self._start(due)
 

@@ -211,6 +211,15 @@ def test_unreachable_broker_leaves_the_history_to_start_from() -> None:
     assert bridge.charged == 1000.0 + 2 * (BROKER_LIMIT + 9 + 30), "the larger counts"
 
 
+def test_late_history_is_a_start_without_the_broker() -> None:
+    bridge = _Bridge()
+    bridge.poll(BROKER_LIMIT + 10)
+    assert bridge.meter is None
+    bridge.stations.history_read(["s1"], _record(1000.0, -30))
+    bridge.wait(BROKER_LIMIT + 11)
+    assert bridge.meter is not None
+
+
 def test_unreachable_broker_without_history_starts_no_meter_yet() -> None:
     bridge = _Bridge(with_history=False)
     bridge.poll(HISTORY_LIMIT + 100)

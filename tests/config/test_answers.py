@@ -17,18 +17,23 @@ from evse_mqtt_bridge.config.value_types import is_line
 LINES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(is_line)
 AWKWARD = st.sampled_from(['"', "\\", "'", '"""', "#", "a # b", "\\u0041", "ä\u2028é", "[x]", " = ", "\u202e", "😀"])
 IDS = st.text("abcXYZ019_-", min_size=1, max_size=64)
-PLUGS = IDS.map(lambda id_: id_[:40])
+PLUGS = st.sets(IDS.map(lambda id_: id_[:40]), max_size=3)
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
 NAMES = LINES | AWKWARD
-ALIASES = st.text("abcäß中0_-", min_size=1, max_size=20)
+ALIASES = st.lists(st.text("abcäß中0_-", min_size=1, max_size=20) | st.just(""), max_size=3, unique=True)
+PLUG_NAMES = st.dictionaries(IDS, NAMES.filter(bool), max_size=3)
+HOSTS = st.sampled_from(["localhost", "::1", "my_broker.example.com"])
+PORTS = st.none() | st.integers(1, 65535)
+URLS = st.sampled_from(["", "http://127.0.0.1:8080", "https://bücher.example"])
+INTERVALS = st.none() | st.integers(1, 1199) | st.floats(1, 1199)
 
 
 @st.composite
 def any_answers(draw: st.DrawFn) -> Answers:
     username = draw(NAMES)
     broker = BrokerAnswers(
-        host=draw(st.sampled_from(["localhost", "::1", "my_broker.example.com"])),
-        port=draw(st.none() | st.integers(1, 65535)),
+        host=draw(HOSTS),
+        port=draw(PORTS),
         tls=draw(st.booleans()),
         username=username,
         password=draw(NAMES) if username else "",
@@ -40,18 +45,16 @@ def any_answers(draw: st.DrawFn) -> Answers:
             draw(TOKENS),
             name=draw(NAMES),
             alias=alias,
-            plugs={
-                f"{uuid}-{number}": f"{uuid}-alias" for uuid in draw(st.sets(IDS.map(lambda id_: id_[:40]), max_size=3))
-            },
-            plug_names=draw(st.dictionaries(IDS, NAMES.filter(bool), max_size=3)),
+            plugs={f"{uuid}-{number}": f"{uuid}-alias" for uuid in draw(PLUGS)},
+            plug_names=draw(PLUG_NAMES),
         )
-        for number, alias in enumerate(draw(st.lists(ALIASES | st.just(""), max_size=3, unique=True)))
+        for number, alias in enumerate(draw(ALIASES))
     ]
     return Answers(
         broker,
         stations,
-        base_url=draw(st.sampled_from(["", "http://127.0.0.1:8080", "https://bücher.example"])),
-        interval=draw(st.none() | st.integers(1, 1199) | st.floats(1, 1199)),
+        base_url=draw(URLS),
+        interval=draw(INTERVALS),
         homeassistant=draw(st.none() | st.booleans()),
     )
 

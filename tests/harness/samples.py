@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -82,8 +83,9 @@ _statuses = st.sampled_from([None, "", "rebooting", *STATUSES])
 _labels = st.sampled_from([None, "", "Plug 1", "Links\n#+/ü"])
 
 
+@cache
 def plug_readings(plug: str) -> st.SearchStrategy[PlugReading]:
-    """Arbitrary readings of one plug."""
+    """Arbitrary readings of one plug. Creating a strategy takes longer than drawing a value from it."""
     return st.builds(
         PlugReading,
         st.just(plug),

@@ -44,8 +44,13 @@ class Sender:
         self._connection, self._held, self._alone = connection, None, ""
 
     def room_available(self) -> None:
-        """Send further messages, because the broker acknowledged some."""
-        self.pump()
+        """Send further messages, because the broker acknowledged some; wait for more room unless half of it is free.
+
+        A fast broker acknowledges messages one by one. To write one at a time as well would cost more than its message.
+        """
+        connection = self._connection
+        if connection is not None and connection.room >= connection.in_flight:
+            self.pump()
         self.progressed.set()
 
     def pump(self) -> None:

@@ -136,6 +136,7 @@ class ByteStream:
         except BlockingIOError:
             is_writing = True
         except OSError:
+            unsent.clear()  # reading would try to send it again
             self.read()  # the other side may have sent the reason
             self.close()
             self._handlers.write_failed()

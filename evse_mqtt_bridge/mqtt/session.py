@@ -257,7 +257,9 @@ class Session:
         self._watcher.use_connection()
         known = self.manifest()
         may_search_first = self._subscriber.may_search_first and not known.filters
-        subscriptions = self.publication.connected(may_search_first=may_search_first, known=known)
+        subscriptions = self.publication.connected(
+            may_search_first=may_search_first, may_read_again=not self._subscriber.was_closed, known=known
+        )
         self._birth_topic = self.publication.plan.birth_topic
         self.listener.broker_connected(BrokerConnected())
         keeping_alive = asyncio.create_task(connection.keep_alive(), name="mqtt-keep-alive")

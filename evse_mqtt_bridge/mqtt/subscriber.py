@@ -23,12 +23,14 @@ class Subscriber:
         chance: Returns random numbers.
         pauses: The waiting times for retained messages.
         may_search_first: Whether the broker has not closed a connection at a search for previous base topics.
+        was_closed: Whether the broker has closed a connection at any subscription.
     """
 
     listener: Listener
     chance: Callable[[], float]
     pauses: Pauses
     may_search_first: bool = True
+    was_closed: bool = False
     _suspects: FilterSuspects = field(default_factory=FilterSuspects)
     _connection: Connection | None = None
     _reader: RetainedReader | None = None
@@ -92,6 +94,7 @@ class Subscriber:
 
     def closed(self, filters: Iterable[str]) -> None:
         """Note that the broker closed the connection at a SUBSCRIBE with these filters."""
+        self.was_closed = True
         self.may_search_first &= SEARCH_FILTERS.isdisjoint(filters)
         if given_up := self._suspects.closed(filters, is_optional=self._is_optional):
             self._report([given_up])

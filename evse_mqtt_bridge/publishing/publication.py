@@ -105,12 +105,15 @@ class Publication:
 
     # The connection
 
-    def connected(self, *, may_search_first: bool = True, known: KnownManifest = NOTHING_KNOWN) -> Subscriptions:
+    def connected(
+        self, *, may_search_first: bool = True, may_read_again: bool = True, known: KnownManifest = NOTHING_KNOWN
+    ) -> Subscriptions:
         """Begin a connection that the broker accepted; return the first subscriptions to read the manifest.
 
         Args:
             may_search_first: Whether the search may begin before everything is published; false if the broker closed a
                 connection at a search.
+            may_read_again: See `Restoration`.
             known: The part of the manifest that another connection has read. The caller passes it to `received`.
         """
         self._enter(Phase.RESTORING, "connected")
@@ -120,6 +123,7 @@ class Publication:
         self._own_entry.connected()
         self._restoration.begin()
         self._may_search_first = may_search_first
+        self._restoration.may_read_again = may_read_again
         self.watch.begin()
         return Subscriptions((), self._restoration.next_filters())
 

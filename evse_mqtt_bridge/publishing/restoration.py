@@ -27,6 +27,8 @@ class Restoration:
 
     Attributes:
         is_restored: Whether plugs and meters were restored.
+        may_read_again: Whether to read topics again that did not arrive; false if the broker closed a connection at a
+            subscription, because it may limit their number.
     """
 
     def __init__(self, renderer: Renderer, stations: Stations, *, is_continued: bool) -> None:
@@ -34,6 +36,7 @@ class Restoration:
         self._stations = stations
         self._is_continued = is_continued
         self.is_restored = False
+        self.may_read_again = True
         self.begin()
 
     def begin(self) -> None:
@@ -68,8 +71,8 @@ class Restoration:
         if filters or self.is_restored:
             return filters
         if self._meters is not None:
-            return self._meters.next_missing()
-        if missing := self._reader.next_missing(self._renderer.plan):
+            return self._meters.next_missing() if self.may_read_again else ()
+        if self.may_read_again and (missing := self._reader.next_missing(self._renderer.plan)):
             return missing
         self._meters = self._new_meters()
         return self._meters.filters
@@ -90,7 +93,7 @@ class Restoration:
             self._meters = self._new_meters()
             if filters := self._meters.filters:
                 return filters
-        if missing := self._meters.next_missing():
+        if self.may_read_again and (missing := self._meters.next_missing()):
             return missing
         meters, self._meters = self._meters.meters, None
         self._stations.broker_read(meters, self._renderer.plan.stations, is_complete=True, is_late=True)

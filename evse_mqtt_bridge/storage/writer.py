@@ -169,7 +169,8 @@ class HistoryWriter:
         """Write the oldest records of the backlog, or all if these are the last; return whether that succeeded."""
         with self._changed:
             waiting = self._backlog.remove(None if is_last else _RECORDS_AT_ONCE)
-            spans = self._spans.remove(None if is_last else _SPANS_AT_ONCE)
+            # A span is newer than the records of its plug in the backlog, which must not be written after it.
+            spans = [] if len(self._backlog) else self._spans.remove(None if is_last else _SPANS_AT_ONCE)
             names = dict(self._names)
         waiting += [record for span in spans for record in span.records()]
         try:

@@ -774,6 +774,24 @@ def test_meter_continues_if_the_broker_drops_a_message(lost: str) -> None:
     assert meter.last_session is not None
 
 
+def test_nothing_is_read_again_if_subscriptions_are_limited() -> None:
+    """Each further subscription could cost a connection."""
+    _, broker = _running(plan(_NORTH, _SOUTH), "e1", "e2")
+    broker.disconnect()
+    added = Station("e9", 30)
+    for may_read_again in (True, False):
+        publication = Bridge(plan(_NORTH, _SOUTH, added)).publication
+        subscriptions: Subscriptions | None = publication.connected(may_read_again=may_read_again)
+        read: list[str] = []
+        while subscriptions is not None:
+            read += subscriptions.retained
+            for topic, payload in broker.retained.items():
+                if any(covers(each, topic) for each in (*subscriptions.lasting, *subscriptions.retained)):
+                    publication.received(topic, payload, retained=True)
+            subscriptions = publication.restored()
+        assert ("evse/e9/info" in read) is may_read_again
+
+
 def test_session_that_ends_before_a_restore_has_an_event() -> None:
     previous, broker = _running(plan(_NORTH), "e1")
     broker.deliver()

@@ -105,6 +105,28 @@ def test_what_meters_counted_is_written_in_parts(url: str, reports: _Reports, mo
     database.close()
 
 
+def test_older_records_are_written_before_newer_counts(
+    url: str, reports: _Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More records wait than one transaction takes, and the plug counts once more meanwhile."""
+    monkeypatch.setattr(writer_module, "_RECORDS_AT_ONCE", 1)
+    monkeypatch.setattr(writer_module, "_SHORT_PAUSE", 0.001)
+    monkeypatch.setattr(writer_module, "FLUSH_AFTER", 0.001)
+    writer = HistoryWriter(url, Retention(None, None), reports.put)
+    plug, hour = Plug("station", "p1"), _BEGAN.replace(minute=59)
+    began = PlugReading("p1", status="charging", power=7000.0, time=hour)
+    meters = [Meter(100.0 * number, counted=began) for number in range(3)]
+    writer.begin(plug, meters[0], hour)
+    assert writer.count(plug, meters[0], meters[1], hour + timedelta(minutes=2))
+    assert writer.count(plug, meters[1], meters[2], hour + timedelta(minutes=3))
+    writer.start()
+    _wait_until(lambda: writer.counts.written >= 6 and not writer.counts.waiting)
+    assert writer.close(_LIMIT)
+    database = Database(url)
+    assert database.meters()[plug].charged == 200.0
+    database.close()
+
+
 def test_expired_sessions_are_removed(url: str, reports: _Reports) -> None:
     Database(url).close()
     database = Database(url)

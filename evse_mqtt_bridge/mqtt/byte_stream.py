@@ -99,8 +99,16 @@ class ByteStream:
 
     def _handle_arrived(self) -> None:
         """Handle what was read, for `READ_STEP` seconds; the rest follows in the next iteration of the loop."""
-        until = self._loop.time() + READ_STEP
         self._is_flush_due = True  # at the end of this step
+        try:
+            self._handle_step()
+        finally:
+            self._is_flush_due = False
+        if self._unsent:
+            self.flush()
+
+    def _handle_step(self) -> None:
+        until = self._loop.time() + READ_STEP
         while self._arrived and self._transport is not None:
             data = self._arrived.popleft()
             self._arrived_size -= len(data)
@@ -113,9 +121,6 @@ class ByteStream:
             if self._transport is not None and self._transport.has_pending():
                 self._loop.call_soon(self.read)
         self._handlers.handled()
-        if self._unsent:
-            self.flush()
-        self._is_flush_due = False
 
     def flush_soon(self) -> None:
         """Write once per iteration of the loop, for all bytes that were added in it."""

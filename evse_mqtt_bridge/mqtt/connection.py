@@ -162,7 +162,7 @@ class Connection:
         return True
 
     def publish_all(self, messages: list[Message]) -> int:
-        """Send messages, at most as many as there is `room` for; return how many were sent."""
+        """Send messages, of which the caller passes at most `room`; return how many were sent."""
         if self._limits.packet_size is not None:
             messages = [message for message in messages if self._fits(message)]
         if not messages or not self._stream.is_open:

@@ -33,10 +33,10 @@ FAILED = 0x80
 """The lowest reason code of a failure (MQTT 5, section 2.4)."""
 
 _SHORT_PUBACKS = (b"\x40\2", b"\x40\3")
-"""The first bytes of a PUBACK without properties: the second one has a reason code after the packet identifier."""
+"""The first bytes of a PUBACK without properties: without a reason code, and with one."""
 
 _WITHOUT_CODE = 4
-"""The size of the first one, in bytes."""
+"""The size in bytes of a PUBACK without a reason code."""
 
 _STAND_IN = b"\0\1-"
 _NO_PROPERTIES = b"\0"

@@ -22,7 +22,7 @@ class Recorder(Listener):
         self.writer = writer
 
     def poll_completed(self, event: PollCompleted) -> None:
-        """Record what the meters counted; those of plugs without a vehicle mostly count nothing."""
+        """Record what the meters counted. Most polls leave most meters unchanged; these are skipped."""
         writer = self.writer
         if writer is None:
             return
@@ -40,7 +40,7 @@ class Recorder(Listener):
     def meters_started(self, event: MetersStarted) -> None:
         """Record what the meters counted before they started, and sessions that the previous run may not have written.
 
-        The times of the measurements stand for those of their arrivals.
+        Their arrival is not known here, so the times of the measurements are used instead.
         """
         writer, station = self.writer, event.station
         if writer is None:
@@ -62,7 +62,7 @@ class Recorder(Listener):
 
     @staticmethod
     def _begin(writer: RecordSink, event: PollCompleted, plug: PlugState, old: Meter, last: datetime) -> None:
-        """Begin with a plug that was measured at `last`; or begin again, if another member of the fleet has counted."""
+        """Begin with a plug that was measured at `last`: it is new, or another member has counted since."""
         name = Plug(event.station.uuid, plug.uuid)
         writer.name(name, event.station.title, event.station.plug_title(plug.uuid, plug.label))
         writer.begin(name, old, last)

@@ -1,7 +1,7 @@
 """What the meters counted since their last record: one span per plug, however many polls it has.
 
-A charging plug counts with every poll, but its reading of the current hour and its meter are only worth writing from
-time to time. At the end of an hour, and of a session, the exact counts matter, so the records are due at once.
+A charging plug counts with every poll, but within an hour only its latest reading and meter have to be written, and not
+with every poll. The end of a session, and the first change after the end of an hour, make the records due at once.
 """
 
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ __all__ = ["Span", "Spans"]
 
 
 class Span(NamedTuple):
-    """What a meter counted since its last record, as of its end, which is all that is needed within an hour.
+    """A change that is not written yet. Within an hour, only the latest state of the meter is needed.
 
     Attributes:
         plug: The plug.
@@ -44,13 +44,13 @@ class Span(NamedTuple):
         return [current_reading(self.plug, self.meter, self.time), meter] if self.has_counted else [meter]
 
 
-class _Last:
-    """The last change of a meter; one object per plug, which changes with each measurement.
+class _Latest:
+    """The latest known state of a plug's meter; each change of the meter updates it.
 
     Attributes:
         plug: The plug.
-        meter: The meter after the change.
-        time: The time of the change, see `reading_time`.
+        meter: The meter.
+        time: The time of its last change, see `reading_time`.
         end_of_hour: The end of its hour.
     """
 
@@ -71,21 +71,21 @@ class Spans:
     """The spans that are not written, and the last change of the meter of each plug."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], _Last] = {}
-        self._counted: dict[tuple[str, str], _Last] = {}
-        """The plugs whose counts have changed."""
-        self._others: dict[tuple[str, str], _Last] = {}
+        self._latest: dict[tuple[str, str], _Latest] = {}
+        self._counted: dict[tuple[str, str], _Latest] = {}
+        """The plugs whose counts have changed since their last record."""
+        self._session_only: dict[tuple[str, str], _Latest] = {}
         """The plugs of which only the session has changed."""
         self._hour = end_of_hour(datetime.min.replace(tzinfo=UTC))
         """The end of an hour; all plugs that were measured in it share the object."""
 
     def __len__(self) -> int:
-        return len(self._counted) + len(self._others)
+        return len(self._counted) + len(self._session_only)
 
     def begin(self, plug: Plug, meter: Meter, time: datetime) -> list[Record]:
         """Begin with a meter whose last measurement was at `time`; return the records that are due now."""
-        due = self._removed(plug)
-        self._last[plug] = _Last(plug, meter, time, self._end_of_hour(time))
+        due = self._pop_records(plug)
+        self._latest[plug] = _Latest(plug, meter, time, self._end_of_hour(time))
         return due if meter.counted is None else [*due, first_reading(plug, meter, time)]
 
     def add(self, plug: tuple[str, str], old: Meter, new: Meter, time: datetime) -> list[Record] | None:
@@ -95,38 +95,39 @@ class Spans:
             plug: The uuids of the station and of the plug.
             old: Its meter before the measurement.
             new: Its meter after it.
-            time: The time of the measurement, see `reading_time`; that of the last change if this is later, because
-                the clock was set back: the readings of a plug keep their order.
+            time: The time of the measurement, see `reading_time`. If the clock was set back, so that the last change is
+                later, the time of that one counts: the readings of a plug keep their order.
 
         Returns:
-            The records that are due now. `None`, and nothing is added, if the last change did not lead to `old`.
+            The records that are due now. `None`, and nothing is added, if the plug has not begun, or if its latest
+            meter has other counts than `old`.
         """
-        last = self._last.get(plug)
+        last = self._latest.get(plug)
         if last is None or (last.meter is not old and has_counted(last.meter, old)):
             return None
         before = last.time
         time = max(before, time)
         if time >= last.end_of_hour or new.last_session is not old.last_session:
-            due = self._removed(plug)
+            due = self._pop_records(plug)
             last.meter, last.time, last.end_of_hour = new, time, self._end_of_hour(time)
             return [*due, *records(last.plug, old, new, before, time)]
         last.meter, last.time = new, time
         if plug not in self._counted:
             if has_counted(old, new):
                 self._counted[plug] = last
-                self._others.pop(plug, None)
+                self._session_only.pop(plug, None)
             else:
-                self._others[plug] = last
+                self._session_only[plug] = last
         return []
 
     def remove(self, limit: int | None) -> list[Span]:
-        """Remove the oldest spans, and return them.
+        """Remove spans, and return them: first those with changed counts, then the others, each the oldest first.
 
         Args:
             limit: Maximum number of spans; `None`: all.
         """
-        removed = _moved(self._counted, limit, has_counted=True)
-        return removed + _moved(self._others, None if limit is None else limit - len(removed), has_counted=False)
+        removed = _pop(self._counted, limit, has_counted=True)
+        return removed + _pop(self._session_only, None if limit is None else limit - len(removed), has_counted=False)
 
     def _end_of_hour(self, time: datetime) -> datetime:
         end = end_of_hour(time)
@@ -134,15 +135,15 @@ class Spans:
             self._hour = end
         return self._hour
 
-    def _removed(self, plug: tuple[str, str]) -> list[Record]:
+    def _pop_records(self, plug: tuple[str, str]) -> list[Record]:
         """Remove the span of a plug, and return its records; none if there is no span."""
         if (last := self._counted.pop(plug, None)) is not None:
             return last.span(has_counted=True).records()
-        if (last := self._others.pop(plug, None)) is not None:
+        if (last := self._session_only.pop(plug, None)) is not None:
             return last.span(has_counted=False).records()
         return []
 
 
-def _moved(spans: dict[tuple[str, str], _Last], limit: int | None, *, has_counted: bool) -> list[Span]:
+def _pop(spans: dict[tuple[str, str], _Latest], limit: int | None, *, has_counted: bool) -> list[Span]:
     """Remove and return the oldest spans."""
     return [spans.pop(plug).span(has_counted=has_counted) for plug in list(islice(spans, limit))]

@@ -112,7 +112,7 @@ class HistoryWriter:
 
     def count(self, plug: tuple[str, str], old: Meter, new: Meter, time: datetime) -> bool:
         """Add what a meter counted with a measurement; see `RecordSink.count`. Returns at once."""
-        with self._lock:  # that of the condition, without its calls; this runs for each measurement
+        with self._lock:  # that of the condition, whose own calls would cost more; this runs very often
             due = self._spans.add(plug, old, new, time)
             if due is None:
                 return False
@@ -166,7 +166,11 @@ class HistoryWriter:
             self._database.close()
 
     def _write(self, *, is_last: bool) -> bool:
-        """Write the oldest records of the backlog, or all if these are the last; return whether that succeeded."""
+        """Write the oldest records of the backlog, and spans if that empties it; return whether that succeeded.
+
+        Args:
+            is_last: Whether to write everything.
+        """
         with self._changed:
             waiting = self._backlog.remove(None if is_last else _RECORDS_AT_ONCE)
             # A span is newer than the records of its plug in the backlog, which must not be written after it.

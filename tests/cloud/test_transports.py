@@ -15,6 +15,7 @@ import pytest
 
 from evse_mqtt_bridge.cloud.client import CloudClient
 from evse_mqtt_bridge.cloud.transport import choose_transport
+from evse_mqtt_bridge.cloud.transport.buffered import LightResponse
 from evse_mqtt_bridge.domain.model import Failure, Reason
 from tests.cloud.clients import EXAMPLE, Clients, is_example, request_for
 from tests.cloud.servers import serving
@@ -29,6 +30,11 @@ def _serving(authority: Authority) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert_file, certificate.key_file)
     return context
+
+
+def test_light_response_has_a_repr() -> None:
+    """A log of a library may print it."""
+    assert repr(LightResponse(b"[]")) == "<Response [200 OK]>"
 
 
 async def test_status_does_not_wait_for_a_slow_body(clients: Clients, server: MisbehavingServer) -> None:

@@ -1,6 +1,9 @@
 """A stream whose socket does not take anything any more."""
 
+import asyncio
 import socket
+
+import pytest
 
 from evse_mqtt_bridge.mqtt.byte_stream import ByteStream, StreamHandlers
 
@@ -46,3 +49,34 @@ async def test_failed_write_is_reported_once() -> None:
         stream.flush()
         assert not stream.is_open
     assert calls == ["write failed"]
+
+
+async def test_stream_still_writes_after_an_error_in_a_handler() -> None:
+    """The bridge then ends, and its last messages have to leave."""
+    unsent, written = bytearray(), asyncio.Event()
+
+    def fail(_data: bytes) -> None:
+        raise ValueError("a bug")
+
+    handlers = StreamHandlers(arrived=fail, handled=lambda: None, written=written.set, write_failed=lambda: None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        stream = ByteStream(unsent, handlers)
+        stream.use(_Transport(ours))
+        with pytest.raises(ValueError, match="a bug"):
+            stream.read()
+        unsent += b"offline"
+        stream.flush_soon()
+        await asyncio.wait_for(written.wait(), 10)
+        assert theirs.recv(100) == b"offline"
+        stream.close()
+
+
+class _Transport(_BrokenTransport):
+    """A transport to which one byte has arrived, and which sends."""
+
+    def receive(self, _limit: int) -> bytes:
+        return b"x"
+
+    def send(self, data: bytes | bytearray) -> int:
+        return self._socket.send(data)

@@ -39,6 +39,7 @@ class LightResponse(httpx.Response):
 
     def __init__(self, body: bytes) -> None:
         self.stream = BufferedBody(body)
+        self.extensions = {}
 
 
 def buffered_response(status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> httpx.Response:

@@ -45,6 +45,24 @@ async def test_closed_port_is_connection_rejectd(clients: Clients) -> None:
     assert outcome == Failure(Reason.UNREACHABLE, "connection refused")
 
 
+async def test_polls_that_fail_at_once_leave_time_for_others(clients: Clients) -> None:
+    """A worker starts its next poll as soon as one has ended, and the event loop has other work."""
+    iterations = 0
+
+    async def count() -> None:
+        nonlocal iterations
+        while True:
+            iterations += 1
+            await asyncio.sleep(0)
+
+    async with clients.client(f"http://127.0.0.1:{free_port()}") as client:
+        counting = asyncio.create_task(count())
+        for _ in range(20):
+            assert isinstance(await client.fetch(request_for(client)), Failure)
+        counting.cancel()
+    assert iterations >= 20
+
+
 @pytest.mark.parametrize("host", ["a..b", "a" * 64])
 async def test_invalid_host_name_cannot_be_resolved(clients: Clients, host: str) -> None:
     """The resolver rejects these names without a lookup."""

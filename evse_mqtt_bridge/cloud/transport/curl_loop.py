@@ -5,6 +5,10 @@ ready sockets, and it keeps no state of a closed socket that could affect a late
 stays in the epoll object while its connection is idle, because removing and adding it would cost two system calls per
 request. If an idle socket becomes readable, because the server closes it or sends unsolicited data, it is removed, and
 libcurl detects this before it uses the connection again.
+
+A transfer starts as soon as it is added, because a callback of the event loop per transfer would take longer than
+preparing the request. Its end is reported by a callback in any case: if a server responds at once, the caller must not
+start one transfer after the other without ever returning to the event loop.
 """
 
 import asyncio
@@ -12,6 +16,7 @@ import contextlib
 import os
 import select
 import socket
+from collections import deque
 from collections.abc import Callable
 
 import pycurl
@@ -50,23 +55,34 @@ class CurlLoop:
         """The events for which each socket is in the epoll object."""
         self._wanted: dict[int, int] = {}
         """The events that libcurl waits for, by socket; 0 while the connection is idle."""
-        self._start: asyncio.Handle | None = None
+        self._transfers = 0
+        """Number of transfers that have been added, and whose end has not been reported."""
+        self._report: asyncio.Handle | None = None
+        self._timeouts: deque[int] = deque(maxlen=1)
+        """The latest timeout of libcurl in milliseconds, until it is applied; -1: none."""
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timeout)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._timeouts.append)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
         self._loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def add(self, curl: pycurl.Curl) -> None:
-        """Start a transfer in the next iteration of the event loop."""
+        """Start a transfer; `on_finished` is called in a later iteration of the event loop."""
+        self._transfers += 1
         self._multi.add_handle(curl)
+        _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._apply_timeout()
+        if running < self._transfers and self._report is None:
+            self._report = self._loop.call_soon(self._on_report)
 
     def remove(self, curl: pycurl.Curl) -> None:
         """Abort a transfer at once and close its connection; `on_finished` is not called."""
+        self._transfers -= 1
         self._multi.remove_handle(curl)
+        self._apply_timeout()
 
     def on_new_socket(self, fd: int, _purpose: int) -> int:
         """Set up a new socket of libcurl, whose number may have been used before (SOCKOPTFUNCTION)."""
@@ -80,7 +96,7 @@ class CurlLoop:
 
     def close(self) -> None:
         """Close every connection; the caller must have removed every transfer."""
-        for handle in (self._start, self._timer):
+        for handle in (self._report, self._timer):
             if handle is not None:
                 handle.cancel()
         self._loop.remove_reader(self._epoll.fileno())
@@ -104,44 +120,30 @@ class CurlLoop:
             self._epoll.modify(fd, events)
         self._registered[fd] = events
 
-    def _on_timeout(self, milliseconds: int) -> None:
-        if milliseconds == 0:
-            if self._start is None:  # one callback for all transfers that start in this iteration of the loop
-                self._start = self._loop.call_soon(self._on_start)
-            return
-        if milliseconds < 0:
-            self._due = None
-            return
-        due = self._due = self._loop.time() + milliseconds / 1000
-        # A timer that fires too early costs less than a new timer per request.
-        if self._timer is None or due < self._timer.when():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(due, self._on_timer)
-
     # Callbacks of the event loop
 
     def _on_ready(self) -> None:
+        running = self._transfers
         for fd, events in self._epoll.poll(0, _MAX_EVENTS):
             wanted = self._wanted.get(fd)
             if not wanted:
                 self._unregister(fd)
             elif wanted == select.EPOLLIN:
-                self._multi.socket_action(fd, pycurl.CSELECT_IN)
+                _, running = self._multi.socket_action(fd, pycurl.CSELECT_IN)
             else:
                 write = pycurl.CSELECT_OUT if events & select.EPOLLOUT else 0
-                self._multi.socket_action(fd, write | (pycurl.CSELECT_IN if events & _READABLE else 0))
-        self._report_finished()
+                read = pycurl.CSELECT_IN if events & _READABLE else 0
+                _, running = self._multi.socket_action(fd, write | read)
+        self._report_finished(running)
 
     def _unregister(self, fd: int) -> None:
         self._registered.pop(fd, None)
         with contextlib.suppress(OSError):  # it was closed within this batch
             self._epoll.unregister(fd)
 
-    def _on_start(self) -> None:
-        self._start = None
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._report_finished()
+    def _on_report(self) -> None:
+        self._report = None
+        self._report_finished(0)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -151,18 +153,38 @@ class CurlLoop:
         if due > self._loop.time():
             self._timer = self._loop.call_at(due, self._on_timer)
             return
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        if self._due == due:  # libcurl found it too early, and sets no new timeout
-            self._on_timeout(_RETRY_MS)
-        self._report_finished()
+        _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        if not self._timeouts:  # libcurl found it too early, and sets no new timeout
+            self._timeouts.append(_RETRY_MS)
+        self._report_finished(running)
 
-    def _report_finished(self) -> None:
-        remaining = 1
+    # After an action of libcurl
+
+    def _report_finished(self, running: int) -> None:
+        """Report the transfers that have ended; there are some if fewer than all are `running`."""
+        remaining = running < self._transfers
         while remaining:
             remaining, succeeded, failed = self._multi.info_read()
+            self._transfers -= len(succeeded) + len(failed)
             for curl in succeeded:
                 self._multi.remove_handle(curl)
                 self._on_finished(curl, 0, "")
             for curl, code, text in failed:
                 self._multi.remove_handle(curl)
                 self._on_finished(curl, code, text)
+        self._apply_timeout()
+
+    def _apply_timeout(self) -> None:
+        """Set the timer to the timeout that libcurl has set last, if it has set any since the last call."""
+        if not self._timeouts:
+            return
+        milliseconds = self._timeouts.pop()
+        if milliseconds < 0:
+            self._due = None
+            return
+        due = self._due = self._loop.time() + milliseconds / 1000
+        # A timer that fires too early costs less than a new timer per request.
+        if self._timer is None or due < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._on_timer)

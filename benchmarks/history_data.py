@@ -97,7 +97,7 @@ def _records(number: int, sessions: int, now: datetime) -> Iterator[Record]:
 def main() -> None:
     """Fill the database that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history_data", description=__doc__)
-    parser.add_argument("url", help="SQLAlchemy URL of an empty database, such as sqlite:////tmp/history.sqlite")
+    parser.add_argument("url", help="URL of an empty database, such as sqlite:////tmp/history.sqlite")
     parser.add_argument("--plugs", type=int, default=1_000, help="number of plugs (default: 1000)")
     parser.add_argument("--sessions", type=int, default=100_000, help="number of sessions (default: 100000)")
     options = parser.parse_args()

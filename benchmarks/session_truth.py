@@ -7,13 +7,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Self
 
-from sqlalchemy import select
-
 from evse_mqtt_bridge.domain.statuses import meaning
 from evse_mqtt_bridge.simulator.scenario import TICK, PlugScenario
 from evse_mqtt_bridge.simulator.simulation import SimulatedPlug, SimulatedStation, Simulation
 from evse_mqtt_bridge.storage.database import Database
-from evse_mqtt_bridge.storage.tables import PLUGS, SESSIONS
+from evse_mqtt_bridge.storage.queries import Selection, sessions
 
 __all__ = ["Comparison", "Counted", "Truth", "compare"]
 
@@ -148,15 +146,13 @@ def _overlap(first: tuple[int, int], second: tuple[int, int]) -> bool:
 @cache
 def _stored(url: str) -> dict[tuple[str, str], tuple[CountedSession, ...]]:
     """Return the sessions of a history, by station and plug."""
-    columns = (PLUGS.c.station, PLUGS.c.uuid, SESSIONS.c.started, SESSIONS.c.ended, SESSIONS.c.charged)
-    query = select(*columns).join(SESSIONS, SESSIONS.c.plug == PLUGS.c.id).order_by(SESSIONS.c.started)
     found: dict[tuple[str, str], tuple[CountedSession, ...]] = {}
     database = Database(url, is_report=True)
     try:
-        with database.engine.connect() as connection:
-            for station, uuid, started, ended, charged in connection.execute(query):
-                key = (station, uuid)
-                found[key] = (*found.get(key, ()), CountedSession(started, ended, charged))
+        for row in sorted(sessions(database, Selection()), key=lambda row: row.session.started):
+            session = row.session
+            counted = CountedSession(session.started, session.ended, session.charged)
+            found[row.plug] = (*found.get(row.plug, ()), counted)
     finally:
         database.close()
     return found

@@ -33,7 +33,7 @@ def run(signals: "SignalHandler", config: Path | None, *, watch: bool) -> None:
     """
     # structlog and httpx import rich and httpx._main for output in a terminal, which takes 4 MB of memory. shutil and
     # zipfile import lzma and bz2 for archives, which takes 0.4 MB.
-    with without("rich", "greenlet", "httpx._main", "lzma", "bz2"):
+    with without("rich", "httpx._main", "lzma", "bz2"):
         from evse_mqtt_bridge.cli.actions.run import run_bridge  # noqa: PLC0415  # imported when the command runs
 
     run_bridge(config, signals, is_watching=watch)

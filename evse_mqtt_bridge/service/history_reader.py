@@ -139,14 +139,14 @@ class HistoryReader(Component):
 
 
 def _overview(settings: History, now: datetime) -> bytes:
-    from evse_mqtt_bridge.storage.reports import open_history, overview  # noqa: PLC0415  # SQLAlchemy needs 15 MB
+    from evse_mqtt_bridge.storage.reports import open_history, overview  # noqa: PLC0415  # needs 2 MB
 
     with open_history(settings, os.environ, _TIME_LIMIT) as (database, zone):
         return json.dumps({"time_zone": str(zone), **overview(database, zone, now)}).encode()
 
 
 def _report(settings: History, request: ReportRequest, now: datetime) -> bytes:
-    from evse_mqtt_bridge.storage.reports import open_history, read_report  # noqa: PLC0415  # SQLAlchemy needs 15 MB
+    from evse_mqtt_bridge.storage.reports import open_history, read_report  # noqa: PLC0415  # needs 2 MB
 
     with open_history(settings, os.environ, _TIME_LIMIT) as (database, zone):
         return read_report(database, request, zone, now)

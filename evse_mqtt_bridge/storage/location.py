@@ -6,10 +6,10 @@ from datetime import timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.engine import make_url
 from tzlocal import get_localzone
 
 from evse_mqtt_bridge.config.schema import History
+from evse_mqtt_bridge.storage.url import with_password
 from evse_mqtt_bridge.storage.writer import Retention
 
 __all__ = ["database_url", "retention", "time_zone"]
@@ -30,10 +30,8 @@ def database_url(settings: History, environ: Mapping[str, str]) -> str:
         environ: The environment variables.
     """
     if settings.url:
-        url = make_url(settings.url)
-        if settings.password is not None:
-            url = url.set(password=settings.password.get_secret_value())
-        return url.render_as_string(hide_password=False)
+        password = settings.password
+        return settings.url if password is None else with_password(settings.url, password.get_secret_value())
     return f"sqlite:///{_state_folder(environ) / _FILE}"
 
 

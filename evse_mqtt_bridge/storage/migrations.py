@@ -7,15 +7,15 @@ damage what the newer version relies on.
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, func, insert, inspect, select
-
-from evse_mqtt_bridge.storage.tables import METADATA, SCHEMA_VERSIONS
+from evse_mqtt_bridge.storage.connection import Connection
+from evse_mqtt_bridge.storage.tables import creation
 
 __all__ = ["VERSION", "SchemaError", "migrate", "require_version"]
 
 
 def _create(connection: Connection) -> None:
-    METADATA.create_all(connection)
+    for statement in creation(is_sqlite=connection.is_sqlite):
+        connection.execute(statement)
 
 
 _MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create,)
@@ -30,17 +30,20 @@ class SchemaError(Exception):
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the schema to `VERSION`, within the transaction of the caller.
+    """Bring the schema to `VERSION`, in one transaction.
 
     Raises:
         SchemaError: The database has a newer version.
     """
-    version = _version(connection)
-    if version > VERSION:
-        raise SchemaError(_other_version(version))
-    for number, step in enumerate(_MIGRATIONS[version:], start=version + 1):
-        step(connection)
-        connection.execute(insert(SCHEMA_VERSIONS).values(version=number, applied=datetime.now(UTC)))
+    if _version(connection) == VERSION:
+        return
+    with connection.transaction():
+        version = _version(connection)
+        if version > VERSION:
+            raise SchemaError(_other_version(version))
+        for number, step in enumerate(_MIGRATIONS[version:], start=version + 1):
+            step(connection)
+            connection.execute("INSERT INTO schema_versions VALUES (?, ?)", (number, datetime.now(UTC)))
 
 
 def require_version(connection: Connection) -> None:
@@ -56,9 +59,10 @@ def require_version(connection: Connection) -> None:
 
 def _version(connection: Connection) -> int:
     """Return the version of the schema; 0 for an empty database."""
-    if not inspect(connection).has_table(SCHEMA_VERSIONS.name):
+    if not connection.has_table("schema_versions"):
         return 0
-    return connection.execute(select(func.max(SCHEMA_VERSIONS.c.version))).scalar() or 0
+    [(version,)] = connection.query("SELECT max(version) FROM schema_versions")
+    return version or 0
 
 
 def _other_version(version: int) -> str:

@@ -8,18 +8,79 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 
-from sqlalchemy import FromClause, Label, Row, Select, and_, case, func, select
-from sqlalchemy.exc import SQLAlchemyError
-
 from evse_mqtt_bridge.domain.sessions import Session
-from evse_mqtt_bridge.storage.database import Database, DatabaseError
+from evse_mqtt_bridge.storage.connection import Row, utc_time
+from evse_mqtt_bridge.storage.database import Database
 from evse_mqtt_bridge.storage.records import Plug
 from evse_mqtt_bridge.storage.report_request import Grouping
-from evse_mqtt_bridge.storage.tables import PLUGS, READINGS, SESSIONS
 
 __all__ = ["EnergyRow", "Selection", "SessionRow", "beginning", "energy", "has_station", "sessions"]
 
 _HOUR = timedelta(hours=1)
+
+_SESSIONS = """
+SELECT plugs.station, plugs.uuid, plugs.station_name, plugs.name,
+    sessions.started, sessions.is_start_known, sessions.charged, sessions.discharged, sessions.gap, sessions.charging,
+    sessions.peak, sessions.ended
+FROM plugs JOIN sessions ON sessions.plug = plugs.id
+{where}
+ORDER BY sessions.ended DESC, sessions.plug
+"""
+
+_ENERGY_BY_PLUG = """
+SELECT plugs.station, plugs.uuid, plugs.station_name, plugs.name, sum(charged), sum(discharged), sum(gap)
+FROM ({hours}) AS hours JOIN plugs ON plugs.id = hours.plug
+GROUP BY plugs.id, plugs.station, plugs.uuid, plugs.station_name, plugs.name
+ORDER BY plugs.station_name, plugs.station, plugs.name, plugs.uuid
+"""
+
+_ENERGY_BY_HOUR = """
+SELECT hour, sum(charged), sum(discharged), sum(gap)
+FROM ({hours}) AS hours
+GROUP BY hour
+ORDER BY hour
+"""
+
+# The increase of each count since the reading before; 0 without one, and the whole count in a new cycle. The counts of
+# the reading before come from a subquery of its own, so that the databases determine each of them once.
+_HOURS = """
+SELECT plug, hour,
+    CASE WHEN charged_before IS NULL THEN 0.0 WHEN charged >= charged_before THEN charged - charged_before
+        ELSE charged END AS charged,
+    CASE WHEN discharged_before IS NULL THEN 0.0 WHEN discharged >= discharged_before
+        THEN discharged - discharged_before ELSE discharged END AS discharged,
+    CASE WHEN gap_before IS NULL THEN 0.0 WHEN gap >= gap_before THEN gap - gap_before
+        ELSE gap END AS gap
+FROM (
+    SELECT plug, hour, charged, discharged, gap,
+        lag(charged) OVER (PARTITION BY plug ORDER BY hour) AS charged_before,
+        lag(discharged) OVER (PARTITION BY plug ORDER BY hour) AS discharged_before,
+        lag(gap) OVER (PARTITION BY plug ORDER BY hour) AS gap_before
+    FROM ({readings}) AS readings
+) AS pairs
+{where}
+"""
+
+_ALL_READINGS = """
+SELECT readings.plug, readings.hour, readings.charged, readings.discharged, readings.gap
+FROM readings JOIN plugs ON plugs.id = readings.plug
+{where}
+"""
+
+# One look-up in the primary key per plug, so that the query does not read the years before the period. Without
+# MATERIALIZED, the databases repeat the look-up for each reading.
+_READINGS_SINCE = """
+WITH starts AS MATERIALIZED (
+    SELECT plugs.id, coalesce(
+        (SELECT max(readings.hour) FROM readings WHERE readings.plug = plugs.id AND readings.hour <= ?), ?
+    ) AS hour
+    FROM plugs
+    {where_plugs}
+)
+SELECT readings.plug, readings.hour, readings.charged, readings.discharged, readings.gap
+FROM readings JOIN starts ON readings.plug = starts.id AND readings.hour >= starts.hour
+{where}
+"""
 
 
 class Selection(NamedTuple):
@@ -82,12 +143,8 @@ def has_station(database: Database, station: str) -> bool:
     Raises:
         DatabaseError: The history cannot be read.
     """
-    query = select(PLUGS.c.id).where(PLUGS.c.station == station).limit(1)
-    try:
-        with database.engine.connect() as connection:
-            return connection.execute(query).first() is not None
-    except SQLAlchemyError as error:
-        raise DatabaseError(f"{database.name}: {error}") from None
+    with database.reading() as connection:
+        return bool(connection.query("SELECT 1 FROM plugs WHERE station = ? LIMIT 1", (station,)))
 
 
 def beginning(database: Database) -> datetime | None:
@@ -96,11 +153,9 @@ def beginning(database: Database) -> datetime | None:
     Raises:
         DatabaseError: The history cannot be read.
     """
-    try:
-        with database.engine.connect() as connection:
-            return connection.execute(select(func.min(READINGS.c.hour))).scalar()
-    except SQLAlchemyError as error:
-        raise DatabaseError(f"{database.name}: {error}") from None
+    with database.reading() as connection:
+        [(hour,)] = connection.query("SELECT min(hour) FROM readings")
+    return None if hour is None else utc_time(hour)
 
 
 def sessions(database: Database, selection: Selection, limit: int | None = None) -> Iterator[SessionRow]:
@@ -114,33 +169,18 @@ def sessions(database: Database, selection: Selection, limit: int | None = None)
     Raises:
         DatabaseError: The history cannot be read.
     """
-    query = (
-        select(PLUGS.c.station, PLUGS.c.uuid, PLUGS.c.station_name, PLUGS.c.name, SESSIONS)
-        .join(SESSIONS, SESSIONS.c.plug == PLUGS.c.id)
-        .order_by(SESSIONS.c.ended.desc(), SESSIONS.c.plug)
-        .limit(limit)
-    )
-    query = _of_plugs(query, selection)
+    where = _of_plugs(selection)
     if selection.since is not None:
-        query = query.where(SESSIONS.c.ended >= selection.since)
+        where.add("sessions.ended >= ?", selection.since)
     if selection.until is not None:
-        query = query.where(SESSIONS.c.ended < selection.until)
-    try:
-        with database.engine.connect() as connection:
-            for row in connection.execution_options(yield_per=1000).execute(query).mappings():
-                session = Session(
-                    started=row["started"],
-                    is_start_known=row["is_start_known"],
-                    charged=row["charged"],
-                    discharged=row["discharged"],
-                    gap=row["gap"],
-                    charging=row["charging"],
-                    peak=row["peak"],
-                    ended=row["ended"],
-                )
-                yield SessionRow(Plug(row["station"], row["uuid"]), row["station_name"], row["name"], session)
-    except SQLAlchemyError as error:
-        raise DatabaseError(f"{database.name}: {error}") from None
+        where.add("sessions.ended < ?", selection.until)
+    query, values = _SESSIONS.format(where=where.clause), where.values
+    if limit is not None:
+        query += "LIMIT ?"
+        values = [*values, limit]
+    with database.reading() as connection:
+        for station, uuid, station_name, plug_name, *columns in connection.stream(query, values):
+            yield SessionRow(Plug(station, uuid), station_name, plug_name, _session(columns))
 
 
 def energy(database: Database, selection: Selection, grouping: Grouping, zone: tzinfo) -> list[EnergyRow]:
@@ -155,83 +195,91 @@ def energy(database: Database, selection: Selection, grouping: Grouping, zone: t
     Raises:
         DatabaseError: The history cannot be read.
     """
-    hours = _hours(selection).subquery()
-    sums = [func.sum(hours.c[name]) for name in ("charged", "discharged", "gap")]
-    try:
-        with database.engine.connect() as connection:
-            if grouping is Grouping.PLUG:
-                query = (
-                    select(PLUGS.c.station, PLUGS.c.uuid, PLUGS.c.station_name, PLUGS.c.name, *sums)
-                    .join(hours, hours.c.plug == PLUGS.c.id)
-                    .group_by(PLUGS.c.id, PLUGS.c.station, PLUGS.c.uuid, PLUGS.c.station_name, PLUGS.c.name)
-                    .order_by(PLUGS.c.station_name, PLUGS.c.station, PLUGS.c.name, PLUGS.c.uuid)
-                )
-                rows = connection.execute(query).all()
-                return [EnergyRow("", Plug(row[0], row[1]), *row[2:]) for row in rows]
-            by_hour = select(hours.c.hour, *sums).group_by(hours.c.hour).order_by(hours.c.hour)
-            return _summed(connection.execute(by_hour).all(), grouping, zone)
-    except SQLAlchemyError as error:
-        raise DatabaseError(f"{database.name}: {error}") from None
+    hours, values = _hours(selection)
+    with database.reading() as connection:
+        if grouping is Grouping.PLUG:
+            rows = connection.query(_ENERGY_BY_PLUG.format(hours=hours), values)
+            return [EnergyRow("", Plug(row[0], row[1]), *row[2:]) for row in rows]
+        return _summed(connection.query(_ENERGY_BY_HOUR.format(hours=hours), values), grouping, zone)
 
 
-def _hours(selection: Selection) -> Select[tuple[int, datetime, float, float, float]]:
-    """Return the energy of each hour with a reading."""
-    readings = _readings(selection).subquery()
-    names = ("charged", "discharged", "gap")
-    before = [
-        func.lag(readings.c[name]).over(partition_by=readings.c.plug, order_by=readings.c.hour).label(f"{name}_before")
-        for name in names
-    ]
-    # A subquery of its own, so that the databases determine each previous count once.
-    pairs = select(readings, *before).subquery()
-    query = select(pairs.c.plug, pairs.c.hour, *(_difference(pairs, name) for name in names))
+class _Conditions:
+    """The conditions of a query, all of which must be true.
+
+    Attributes:
+        values: Their parameters.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[object] = []
+        self._conditions: list[str] = []
+
+    def add(self, condition: str, value: object) -> None:
+        """Add a condition with one parameter."""
+        self._conditions.append(condition)
+        self.values.append(value)
+
+    @property
+    def clause(self) -> str:
+        """The clause WHERE; empty without conditions."""
+        return f"WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
+
+
+def _session(columns: Sequence[Any]) -> Session:
+    started, is_start_known, charged, discharged, gap, charging, peak, ended = columns
+    return Session(
+        started=utc_time(started),
+        is_start_known=bool(is_start_known),
+        charged=charged,
+        discharged=discharged,
+        gap=gap,
+        charging=charging,
+        peak=peak,
+        ended=utc_time(ended),
+    )
+
+
+def _hours(selection: Selection) -> tuple[str, list[object]]:
+    """Return the query for the energy of each hour with a reading, and its parameters."""
+    readings, values = _readings(selection)
+    where = _Conditions()
     if selection.since is not None:
-        query = query.where(pairs.c.hour > selection.since)
-    return query
+        where.add("hour > ?", selection.since)
+    return _HOURS.format(readings=readings, where=where.clause), values + where.values
 
 
-def _difference(pairs: FromClause, name: str) -> Label[float]:
-    """Return the increase of a count since the reading before; 0 without one, and the whole count in a new cycle."""
-    count, before = pairs.c[name], pairs.c[f"{name}_before"]
-    return case((before.is_(None), 0.0), (count >= before, count - before), else_=count).label(name)
+def _readings(selection: Selection) -> tuple[str, list[object]]:
+    """Return the query for the readings of a period, and its parameters.
 
-
-def _readings(selection: Selection) -> Select[tuple[int, datetime, float, float, float]]:
-    """Return the readings of a period, and of each plug the last one before it, from which the first energy counts."""
-    columns = (READINGS.c.plug, READINGS.c.hour, READINGS.c.charged, READINGS.c.discharged, READINGS.c.gap)
+    The result includes the last reading of each plug before the period, from which the first energy counts.
+    """
+    of_plugs, until = _of_plugs(selection), _Conditions()
     if selection.since is None:
-        query = _of_plugs(select(*columns).join(PLUGS, PLUGS.c.id == READINGS.c.plug), selection)
-    else:
-        # One look-up in the primary key per plug, so that the query does not read the years before the period. Without
-        # MATERIALIZED, the databases repeat the look-up for each reading.
-        last = (
-            select(func.max(READINGS.c.hour))
-            .where(READINGS.c.plug == PLUGS.c.id, READINGS.c.hour <= selection.since)
-            .scalar_subquery()
-        )
-        first = func.coalesce(last, selection.since).label("hour")
-        starts = _of_plugs(select(PLUGS.c.id, first), selection).cte("starts").prefix_with("MATERIALIZED")
-        query = select(*columns).join(starts, and_(READINGS.c.plug == starts.c.id, READINGS.c.hour >= starts.c.hour))
+        if selection.until is not None:
+            of_plugs.add("readings.hour <= ?", selection.until)
+        return _ALL_READINGS.format(where=of_plugs.clause), of_plugs.values
     if selection.until is not None:
-        query = query.where(READINGS.c.hour <= selection.until)
-    return query
+        until.add("readings.hour <= ?", selection.until)
+    query = _READINGS_SINCE.format(where_plugs=of_plugs.clause, where=until.clause)
+    return query, [selection.since, selection.since, *of_plugs.values, *until.values]
 
 
-def _of_plugs(query: Select, selection: Selection) -> Select:  # type: ignore[type-arg]  # any columns
+def _of_plugs(selection: Selection) -> _Conditions:
+    where = _Conditions()
     if selection.station is not None:
-        query = query.where(PLUGS.c.station == selection.station)
+        where.add("plugs.station = ?", selection.station)
     if selection.plug is not None:
-        query = query.where(PLUGS.c.uuid == selection.plug)
-    return query
+        where.add("plugs.uuid = ?", selection.plug)
+    return where
 
 
-def _summed(rows: Sequence[Row[Any]], grouping: Grouping, zone: tzinfo) -> list[EnergyRow]:
+def _summed(rows: Sequence[Row], grouping: Grouping, zone: tzinfo) -> list[EnergyRow]:
     sums: dict[str, list[float]] = {}
     form = "%Y-%m-%d" if grouping is Grouping.DAY else "%Y-%m"
     counts: list[float]
     for hour, *counts in rows:
         # A reading is of the end of its hour.
-        period = (hour - _HOUR).astimezone(zone).strftime(form)
+        period = (utc_time(hour) - _HOUR).astimezone(zone).strftime(form)
         total = sums.setdefault(period, [0.0, 0.0, 0.0])
         for at, count in enumerate(counts):
             total[at] += count

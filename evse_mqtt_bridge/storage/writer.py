@@ -65,7 +65,7 @@ class HistoryWriter:
     """Writes records in a thread of its own.
 
     Args:
-        url: The SQLAlchemy URL of the database.
+        url: The URL of the database; see `DatabaseUrl`.
         retention: How long rows are kept.
         report: Called in the writer's thread when the database fails, and when it works again.
     """

@@ -37,13 +37,12 @@ NOT_FOR_EVERY_BRIDGE = frozenset(
         "evse_mqtt_bridge.fleet.engines",
         "evse_mqtt_bridge.fleet.etcd",
         "evse_mqtt_bridge.fleet.kubernetes",
-        "greenlet",
         "httpx._main",
         "lzma",
         "prometheus_client",
         "pygments",
         "rich",
-        "sqlalchemy",
+        "sqlite3",
     }
 )
 """Modules that no bridge needs, or only one with a status page, a history or an engine, and that take memory."""

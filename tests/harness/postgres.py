@@ -43,7 +43,7 @@ class PostgreSql:
         self._process: subprocess.Popen[bytes] | None = None
 
     def new_database(self) -> str:
-        """Create an empty database, and return its SQLAlchemy URL."""
+        """Create an empty database, and return its URL."""
         self._databases += 1
         name = f"history_{self._databases}"
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "bridge"]

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
+from evse_mqtt_bridge.storage.connection import utc_time
 from evse_mqtt_bridge.storage.database import Database
-from evse_mqtt_bridge.storage.tables import READINGS
 from tests.faults.setup import (
     PLUG,
     configure,
@@ -326,8 +325,8 @@ def test_hour_of_the_history_has_its_last_message(
     states = [json.loads(payload) for payload in observer.payloads(_PREFIX + "state")]
     counted = [state for state in states if state["energy_time"] and datetime.fromisoformat(state["energy_time"]) < end]
     database = Database(f"sqlite:///{tmp_path}/history.sqlite")
-    with database.engine.connect() as connection:
-        charged = {row[0]: row[1] for row in connection.execute(select(READINGS.c.hour, READINGS.c.charged))}
+    with database.reading() as connection:
+        charged = {utc_time(hour): energy for hour, energy in connection.query("SELECT hour, charged FROM readings")}
     database.close()
     assert charged[end] > 100
     assert counted[-1]["energy"] == pytest.approx(charged[end] / 1000, abs=0.001)

@@ -11,9 +11,10 @@ from evse_mqtt_bridge.domain.meter import Meter, count
 from evse_mqtt_bridge.domain.model import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.storage.database import CorruptDatabaseError, Database, DatabaseError, set_aside
-from evse_mqtt_bridge.storage.queries import Selection, energy, sessions
+from evse_mqtt_bridge.storage.queries import Selection, energy, has_station, sessions
 from evse_mqtt_bridge.storage.records import Plug, ReadingRecord, Record, SessionRecord, first_reading, records
 from evse_mqtt_bridge.storage.report_request import Grouping
+from tests.harness.postgres import PostgreSql
 
 _PLUG, _OTHER = Plug("station", "p1"), Plug("station", "p2")
 _NAMES = {_PLUG: ("Garage", "Left"), _OTHER: ("Garage", "Right")}
@@ -184,8 +185,8 @@ def test_names_follow_the_configuration(url: str) -> None:
 
 def test_newer_schema_is_refused_with_a_reason(url: str) -> None:
     database = Database(url)
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO schema_versions VALUES (99, '2026-01-01')")
+    with database.reading() as connection:
+        connection.execute("INSERT INTO schema_versions VALUES (99, '2026-01-01')")
     database.close()
     with pytest.raises(DatabaseError, match="it has version 99 of the schema"):
         Database(url)
@@ -209,7 +210,7 @@ def test_new_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_locked_file_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evse_mqtt_bridge.storage.database._BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("evse_mqtt_bridge.storage.connection._BUSY_TIMEOUT", 0.05)
     database = Database(f"sqlite:///{tmp_path}/history.sqlite")
     other = sqlite3.connect(tmp_path / "history.sqlite")
     other.execute("BEGIN EXCLUSIVE")
@@ -219,6 +220,27 @@ def test_locked_file_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pyte
     database.write([SessionRecord(_PLUG, _session(0))], {})
     assert len(list(sessions(database, Selection()))) == 1
     other.close()
+    database.close()
+
+
+def test_connection_that_the_server_closed_is_replaced(postgres: PostgreSql) -> None:
+    database = Database(postgres.new_database())
+    database.write([SessionRecord(_PLUG, _session(0))], {})
+    postgres.stop()
+    postgres.start()
+    database.write([SessionRecord(_PLUG, _session(2))], {})
+    assert len(list(sessions(database, Selection()))) == 2
+    database.close()
+
+
+def test_failed_write_changes_nothing(url: str) -> None:
+    database = Database(url)
+    database.write([SessionRecord(_PLUG, _session(0))], _NAMES)
+    invalid = SessionRecord(Plug("other", "p1"), _session(2)._replace(ended=None))
+    with pytest.raises(DatabaseError, match=r"(?i)not.null"):
+        database.write([SessionRecord(_PLUG, _session(4)), invalid], _NAMES)
+    assert [row.session for row in sessions(database, Selection())] == [_session(0)]
+    assert not has_station(database, "other")
     database.close()
 
 

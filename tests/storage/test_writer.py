@@ -13,7 +13,7 @@ import pytest
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.readings import PlugReading
 from evse_mqtt_bridge.domain.sessions import Session
-from evse_mqtt_bridge.storage import database as database_module
+from evse_mqtt_bridge.storage import connection as connection_module
 from evse_mqtt_bridge.storage import writer as writer_module
 from evse_mqtt_bridge.storage.database import Database
 from evse_mqtt_bridge.storage.queries import Selection, sessions
@@ -34,7 +34,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "FLUSH_AFTER", 0.02)
     monkeypatch.setattr(writer_module, "_FIRST_PAUSE", 0.02)
     monkeypatch.setattr(writer_module, "_LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(database_module, "_BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection_module, "_BUSY_TIMEOUT", 0.05)
 
 
 class _Reports(queue.Queue[HistoryProblem]):
@@ -155,16 +155,24 @@ def test_locked_file_is_reported_once_and_written_later(tmp_path: Path, reports:
     assert set(_stored(url)) == {_session(0), _session(1)}
 
 
-def test_full_disk_is_reported_and_written_later(tmp_path: Path, reports: _Reports) -> None:
-    """SQLite reports a full disk and a full database alike."""
+def _full_database(url: str) -> Database:
+    """Open a SQLite file that cannot grow. SQLite reports a full disk and a full database alike."""
+    database = Database(url)
+    with database.reading() as connection:
+        [(pages,)] = connection.query("PRAGMA page_count")
+        connection.query(f"PRAGMA max_page_count={pages}")
+    return database
+
+
+def test_full_disk_is_reported_and_written_later(
+    tmp_path: Path, reports: _Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"sqlite:///{tmp_path}/history.sqlite"
-    writer = _writer(url, reports)
-    writer.put([_session(0)])
-    _wait_until(lambda: writer.counts.written)
-    engine = writer._database.engine  # type: ignore[union-attr]  # noqa: SLF001  # no other way to fill the disk
-    with engine.connect() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    with monkeypatch.context() as patched:
+        patched.setattr(writer_module, "Database", _full_database)
+        writer = _writer(url, reports)
+        writer.put([_session(0)])
+        _wait_until(lambda: writer.counts.written)
     many = [_session(number) for number in range(1, 2000)]
     writer.put(many)
     assert "database or disk is full" in reports.next().error

@@ -1,6 +1,6 @@
 """Recording as a component: writes the sessions and the energy of the plugs into the history.
 
-SQLAlchemy needs 15 MB, so it is imported only if the history is enabled.
+The modules of the database need 2 MB, so they are imported only if the history is enabled.
 """
 
 import asyncio

@@ -19,13 +19,11 @@ from evse_mqtt_bridge.cloud.deadlines import Deadline, Deadlines
 from evse_mqtt_bridge.cloud.light_request import NO_CONTENT, TOKEN_HEADER, CommonPart, LightRequest
 from evse_mqtt_bridge.cloud.parser import ResponseParser
 from evse_mqtt_bridge.cloud.transport import choose_transport
-from evse_mqtt_bridge.cloud.transport.buffered import BufferedBody
+from evse_mqtt_bridge.cloud.transport.buffered import LightResponse
 from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
 __all__ = ["CloudClient", "StationRequest"]
-
-_OK = 200  # httpx.codes.OK, whose lookup takes time in every poll
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +122,9 @@ class CloudClient:
         try:
             with Deadline(self._deadlines) as deadline:
                 response = await self._transport.handle_async_request(request)
-                if response.status_code == _OK:
-                    stream = response.stream
-                    if isinstance(stream, BufferedBody):
-                        return decoded(response, stream.content)
+                if isinstance(response, LightResponse):
+                    return response.body
+                if response.status_code == httpx.codes.OK:
                     return decoded(response, await read(response))
         except TimeoutError:
             return Failure(Reason.UNREACHABLE, f"no complete response within {self._settings.timeout:g} s")

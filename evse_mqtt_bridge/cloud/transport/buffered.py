@@ -1,6 +1,7 @@
 """Responses of httpx whose body has arrived completely, as libcurl delivers them."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import httpx
 
@@ -23,10 +24,13 @@ class LightResponse(httpx.Response):
     """A response with status 200 to a poll, which is created thousands of times per second.
 
     It has no headers, because the client needs those of a useful response only if the body is encoded. Creating it
-    takes a fifth of the time of a usual response.
+    takes a fraction of the time of a usual response.
 
     Args:
-        body: The body, which is not encoded.
+        body: The body, which is not encoded, and at most as large as the limit.
+
+    Attributes:
+        body: See above; reading it spares the stream.
     """
 
     status_code = 200
@@ -38,8 +42,17 @@ class LightResponse(httpx.Response):
     _num_bytes_downloaded = 0
 
     def __init__(self, body: bytes) -> None:
-        self.stream = BufferedBody(body)
-        self.extensions = {}
+        self.body = body
+
+    @property
+    def stream(self) -> httpx.AsyncByteStream:  # type: ignore[override]  # an attribute of httpx.Response
+        """The body as a stream."""
+        return BufferedBody(self.body)
+
+    @property
+    def extensions(self) -> dict[str, Any]:  # type: ignore[override]  # an attribute of httpx.Response
+        """What a transport adds to a response: nothing."""
+        return {}
 
 
 def buffered_response(status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> httpx.Response:

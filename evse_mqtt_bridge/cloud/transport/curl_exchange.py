@@ -125,8 +125,10 @@ class Exchange:
         self._limit = BODY_LIMIT
         self._status = 0
         self._has_head = False
-        self._last_valid_head = b""
-        self._has_encoding = False
+        self._is_valid = False
+        self._is_useful = False
+        """Whether the head is that of a poll with a result: valid, status 200, and a body that is not encoded."""
+        self._last_useful_head = b""
         for option, value in _OPTIONS:
             self.curl.setopt(option, value)
         trusted.set_on(self.curl)
@@ -153,7 +155,7 @@ class Exchange:
         self._body.clear()
         self._size = self._status = 0
         self._limit = BODY_LIMIT
-        self._has_head = False
+        self._has_head = self._is_useful = False
 
     def wake(self) -> None:
         """Resume the request that is waiting for this exchange."""
@@ -171,17 +173,16 @@ class Exchange:
         Raises:
             CurlError: The transfer failed before there was a response.
         """
-        code, text = self.code, self.text
+        if self._is_useful and self.code == 0:
+            return LightResponse(b"".join(self._body))
+        code = self.code
         if self._has_head:
             self._check_head()
-            if self._status != _OK:
+            if self._status != _OK or code == 0 or self._size > self._limit:
                 return buffered_response(self._status, _fields(self._head), b"".join(self._body))
-            if code == 0 or self._size > self._limit:
-                body = b"".join(self._body)
-                return buffered_response(_OK, _fields(self._head), body) if self._has_encoding else LightResponse(body)
         elif code == 0:
             code = pycurl.E_GOT_NOTHING
-        raise self._error(code, text)
+        raise self._error(code, self.text)
 
     def streamed_response(self, body: httpx.AsyncByteStream) -> httpx.Response:
         """Return the error response whose head has arrived."""
@@ -199,18 +200,9 @@ class Exchange:
         return b"".join(self._body)
 
     def _check_head(self) -> None:
-        """Check the head, unless it is that of the response before, as it mostly is within a second.
-
-        Raises:
-            CurlError: The head is not valid, but libcurl accepts it.
-        """
-        head = b"".join(self._head)
-        if head == self._last_valid_head:
-            return
-        lower = head.lower()
-        if not is_valid_head(lower):
+        """Raise an error if the head is not valid, but libcurl accepts it."""
+        if not self._is_valid:
             raise self._error(pycurl.E_WRITE_ERROR, "the head of the response is invalid")
-        self._last_valid_head, self._has_encoding = head, b"content-encoding" in lower
 
     def _error(self, code: int, text: str) -> CurlError:
         os_error = int(self.curl.getinfo(pycurl.OS_ERRNO))
@@ -222,17 +214,30 @@ class Exchange:
         self._head.append(line)
         if len(line) > _LONGEST_EMPTY_LINE or line not in (b"\r\n", b"\n"):
             return None
-        match = STATUS_LINE.match(self._head[0])
+        head = b"".join(self._head)
+        if head == self._last_useful_head:  # as it mostly is within a second
+            self._status = _OK
+            self._has_head = self._is_useful = True
+            return None
+        return self._on_other_head(head)
+
+    def _on_other_head(self, head: bytes) -> int | None:
+        match = STATUS_LINE.match(head)
         status = self._status = int(match[1]) if match else 0
         if match is None or status == SWITCHING_PROTOCOLS:
             return -1
         if status in _INTERIM:
             self._head.clear()
             return None
+        lower = head.lower()
         self._has_head = True
+        self._is_valid = is_valid_head(lower)
         if status != _OK:
             self._limit = ERROR_BODY_LIMIT
             self.wake()
+        elif self._is_valid and b"content-encoding" not in lower:
+            self._is_useful = True
+            self._last_useful_head = head
         return None
 
     def _on_body(self, data: bytes) -> int | None:

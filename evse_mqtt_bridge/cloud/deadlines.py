@@ -18,37 +18,34 @@ class Deadlines:
         seconds: Maximum duration of an operation.
 
     Attributes:
+        seconds: See above.
         loop: The event loop of the operations.
         running: The deadlines of operations that have neither expired nor ended, in the order of their starts.
+        timer: The timer for the oldest of them; it may be set although none is running.
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self.loop = asyncio.get_running_loop()
-        self._now = self.loop.time
         self.running: dict[Deadline, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
-    def add(self, deadline: "Deadline") -> float:
-        """Start a deadline, and return its time on the event loop's clock, in seconds."""
-        end = self._now() + self._seconds
-        self.running[deadline] = None
-        if self._timer is None:
-            self._timer = self.loop.call_at(end, self._on_timer)
-        return end
+    def set_timer(self, end: float) -> None:
+        """Set the timer to the deadline of the oldest operation, on the event loop's clock in seconds."""
+        self.timer = self.loop.call_at(end, self._on_timer)
 
     def close(self) -> None:
         """Stop the timer; operations that still run do not expire any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def _on_timer(self) -> None:
-        self._timer = None
-        now = self._now()
+        self.timer = None
+        now = self.loop.time()
         for deadline in list(self.running):
             if deadline.end > now:
-                self._timer = self.loop.call_at(deadline.end, self._on_timer)
+                self.set_timer(deadline.end)
                 break
             del self.running[deadline]
             deadline.expire()
@@ -73,13 +70,17 @@ class Deadline:
         self._task.cancel()
 
     def __enter__(self) -> Self:
+        deadlines = self._deadlines
         # Without the loop as its argument, it takes a system call.
-        task = asyncio.current_task(self._deadlines.loop)
+        task = asyncio.current_task(deadlines.loop)
         if task is None:
             raise RuntimeError("a deadline needs a task")
         self._task: asyncio.Task[Any] = task
         self._cancelling = task.cancelling()
-        self.end = self._deadlines.add(self)
+        self.end = deadlines.loop.time() + deadlines.seconds
+        deadlines.running[self] = None
+        if deadlines.timer is None:
+            deadlines.set_timer(self.end)
         return self
 
     def __exit__(

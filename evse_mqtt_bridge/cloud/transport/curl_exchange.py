@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import httpx
 import pycurl
@@ -43,34 +43,21 @@ class Endpoint:
         host: The name of the host to connect to, or of the proxy if there is one; empty: it is an address.
         port: The port to connect to.
         proxy: The proxy to use, if any.
-        header_lines: One line per header.
+        user_agent: The value of the header User-Agent; empty: there is none.
+        header_lines: One line for each other header.
     """
 
     host: str
     port: int
     proxy: Proxy | None
+    user_agent: str
     header_lines: tuple[str, ...] = field(repr=False)
 
 
-class Prepared(NamedTuple):
-    """A request in the form that libcurl needs; its header lines include the token.
-
-    Attributes:
-        url: The complete URL.
-        header_lines: One line per header.
-        endpoint: Where it goes.
-        method: The HTTP method; empty: a GET without a body, which is libcurl's default.
-        body: The body to send; `None`: no body.
-    """
-
-    url: str
-    header_lines: tuple[str, ...]
-    endpoint: Endpoint
-    method: str = ""
-    body: bytes | None = None
-
-    def __repr__(self) -> str:
-        return f"Prepared({self.method or 'GET'} {self.url})"
+Prepared = tuple[str, tuple[str, ...], Endpoint, str, bytes | None]
+"""A request in the form that libcurl needs, as a plain tuple because each poll creates one: the complete URL, one line
+per header including the token, the endpoint, the HTTP method, and the body to send. An empty method is a GET without a
+body, which is libcurl's default; `None` is no body."""
 
 
 class TrustedCertificates:
@@ -117,6 +104,7 @@ class Exchange:
         self.code = 0
         self.text = ""
         self._given_addresses = given_addresses
+        self._endpoint: Endpoint | None = None
         self._proxy: Proxy | None = None
         self._method = ""
         self._head: list[bytes] = []
@@ -145,9 +133,8 @@ class Exchange:
         if addresses and addresses != self._given_addresses.get(key):
             curl.setopt(pycurl.RESOLVE, [f"{endpoint.host}:{endpoint.port}:{','.join(addresses)}"])
             self._given_addresses[key] = addresses
-        if endpoint.proxy is not self._proxy and endpoint.proxy != self._proxy:
-            _set_proxy(curl, endpoint.proxy)
-            self._proxy = endpoint.proxy
+        if endpoint is not self._endpoint:
+            self._set_endpoint(endpoint)
         if method or self._method:
             _set_method(curl, method, body)
             self._method = method
@@ -156,6 +143,14 @@ class Exchange:
         self._size = self._status = 0
         self._limit = BODY_LIMIT
         self._has_head = self._is_useful = False
+
+    def _set_endpoint(self, endpoint: Endpoint) -> None:
+        """Set what the handle keeps from one request to the next."""
+        self._endpoint = endpoint
+        self.curl.setopt(pycurl.USERAGENT, endpoint.user_agent)
+        if endpoint.proxy != self._proxy:
+            _set_proxy(self.curl, endpoint.proxy)
+            self._proxy = endpoint.proxy
 
     def wake(self) -> None:
         """Resume the request that is waiting for this exchange."""
@@ -256,6 +251,7 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
     (pycurl.PATH_AS_IS, 1),
     (pycurl.NETRC, pycurl.NETRC_IGNORED),
     (pycurl.PROXY, ""),  # none, whatever the environment names
+    (pycurl.NOPROXY, ""),  # without a value, libcurl reads the environment for each request
     (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),
     (_SUPPRESS_CONNECT_HEADERS, 1),
     (pycurl.TCP_NODELAY, 1),
@@ -267,12 +263,12 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
 
 
 def _set_proxy(curl: pycurl.Curl, proxy: Proxy | None) -> None:
+    """Set the proxy; `named_proxy` has applied the exceptions already."""
     lines = ["Proxy-Connection:"]  # without a value: libcurl does not send this header
     if proxy is not None and proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
     curl.setopt(pycurl.PROXYHEADER, lines)
     curl.setopt(pycurl.PROXY, proxy.address if proxy else "")
-    curl.setopt(pycurl.NOPROXY, "")  # named_proxy has applied the exceptions already
 
 
 def _set_method(curl: pycurl.Curl, method: str, body: bytes | None) -> None:

@@ -10,6 +10,7 @@ poll. Any other response is returned as soon as its head has arrived, and its bo
 
 import asyncio
 import select
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -36,7 +37,7 @@ _OLDEST_VERSION = 0x075400
 
 _PORTS = {"http": 80, "https": 443}
 _BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
-_OWN_HEADERS = _BODY_HEADERS | {"host"}
+_OWN_HEADERS = _BODY_HEADERS | {"host", "user-agent"}
 """The headers that libcurl adds itself."""
 
 
@@ -65,7 +66,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         self._environment_proxy = environment_proxy
         loop = asyncio.get_running_loop()
         self._create_future = loop.create_future
-        self._names = Names(loop.time)
+        self._names = Names(time.monotonic)
         self._trusted = TrustedCertificates(ca_file)
         self._given_addresses: GivenAddresses = {}
         self._proxies: dict[tuple[str, str], Proxy | None] = {}
@@ -84,7 +85,7 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
             OSError: The host has no address, or the environment names a proxy that is not an HTTP proxy.
         """
         prepared = self._prepare_light(request) if isinstance(request, LightRequest) else await self._prepare(request)
-        host = prepared.endpoint.host
+        host = prepared[2].host
         addresses = self._names.known(host) if host else ()
         if addresses is None:
             addresses = await self._names.addresses(host)
@@ -162,24 +163,24 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         endpoint = request.common.endpoint
         if endpoint is None:
             endpoint = request.common.endpoint = self._endpoint(request.url, request.common.headers)
-        return Prepared(request.address, (*endpoint.header_lines, request.token_line), endpoint)
+        return request.address, (*endpoint.header_lines, request.token_line), endpoint, "", None
 
     async def _prepare(self, request: httpx.Request) -> Prepared:
         endpoint = self._endpoint(request.url, request.headers)
         if _BODY_HEADERS.isdisjoint(request.headers):
             method = "" if request.method == "GET" else request.method
-            return Prepared(str(request.url), endpoint.header_lines, endpoint, method)
+            return str(request.url), endpoint.header_lines, endpoint, method, None
         # Without a value, so that libcurl neither waits for a 100 Continue nor adds a type of its own.
         extra = ("Expect:",) if "content-type" in request.headers else ("Expect:", "Content-Type:")
         lines = (*endpoint.header_lines, *extra)
-        return Prepared(str(request.url), lines, endpoint, request.method, await request.aread())
+        return str(request.url), lines, endpoint, request.method, await request.aread()
 
     def _endpoint(self, url: httpx.URL, headers: httpx.Headers) -> Endpoint:
         host = url.raw_host.decode("ascii")
         proxy = self._proxy(url.scheme, host)
         peer, port = (proxy.host, proxy.port) if proxy else (host, url.port or _PORTS[url.scheme])
         lines = (f"{name}: {value}" for name, value in headers.items() if name not in _OWN_HEADERS)
-        return Endpoint("" if is_address(peer) else peer, port, proxy, tuple(lines))
+        return Endpoint("" if is_address(peer) else peer, port, proxy, headers.get("user-agent", ""), tuple(lines))
 
     def _proxy(self, scheme: str, host: str) -> Proxy | None:
         """Return the proxy for a host, which is determined once: reading the environment takes longer than a poll."""

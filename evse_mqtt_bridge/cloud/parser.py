@@ -1,13 +1,15 @@
-"""Parses the responses of one station, and saves most of the work if only the times have changed.
+"""Parses the responses of one station, and recognizes those that repeat the one before, with other times.
 
 Most responses repeat all values of the one before. The bytes without the values of `time` are then the same, so a hash
-of them is compared first, and only the times are parsed. All other responses go through wire.py.
+of them is compared first, and only the time is parsed. All other responses go through wire.py.
 """
 
 import re
+from dataclasses import replace
+from datetime import datetime
 
 from evse_mqtt_bridge.cloud.wire import parse, parse_time
-from evse_mqtt_bridge.domain.model import Failure, PlugReading, Reading
+from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Repeat
 
 __all__ = ["ResponseParser"]
 
@@ -16,91 +18,78 @@ _USUAL_KEYS = (b'"time":"', b'"time": "')
 _ESCAPED_LETTERS = re.compile(rb"\\u00(?:74|69|6[dD]|65)")
 """Escapes of the letters of `time`, which no usual encoder writes, but which could hide a key from the others."""
 
-_NONE_INVALID: frozenset[str] = frozenset()
-
 
 class ResponseParser:
     """The parser of the station `evse_uuid`."""
 
-    __slots__ = ("_evse_uuid", "_hash", "_notes", "_plugs")
+    __slots__ = ("_evse_uuid", "_fingerprint")
 
     def __init__(self, evse_uuid: str) -> None:
         self._evse_uuid = evse_uuid
-        self._hash: int | None = None
-        """The hash of the last response without its times; `None`: it cannot be reused."""
-        self._plugs: tuple[PlugReading, ...] = ()
-        self._notes: tuple[str, ...] = ()
+        self._fingerprint: int | None = None
+        """That of the last response; `None`: a repetition of it cannot be recognized."""
 
-    def parse(self, body: bytes) -> Reading | Failure:
+    def parse(self, body: bytes) -> Outcome:
+        """Return the reading, or that the response repeats the one before, measured later.
+
+        A Failure if the response has no valid plug of the station.
+        """
+        time, fingerprint = _split(body)
+        if time and fingerprint == self._fingerprint and (measured := _time(time)) is not None:
+            return Repeat(fingerprint, measured, body, self.parse_completely)
+        return self._parse(body, time, fingerprint)
+
+    def parse_completely(self, body: bytes) -> Reading | Failure:
         """Return the reading; a Failure if the response has no valid plug of the station."""
-        times, rest = _split(body)
-        # Python's hash of bytes is SipHash with 64 bits and a random key: what is equal by it is equal.
-        hashed = hash(rest)
-        if hashed == self._hash and (plugs := _with_times(self._plugs, times)) is not None:
-            self._plugs = plugs
-            return Reading(plugs, _NONE_INVALID, self._notes)
+        return self._parse(body, *_split(body))
+
+    def _parse(self, body: bytes, time: bytes, fingerprint: int) -> Reading | Failure:
         outcome = parse(body, self._evse_uuid)
-        if isinstance(outcome, Reading) and _is_reusable(body, outcome, times):
-            self._hash, self._plugs, self._notes = hashed, outcome.plugs, outcome.notes
-        else:
-            self._hash, self._plugs, self._notes = None, (), ()
+        if time and isinstance(outcome, Reading) and _is_repeatable(body, outcome, time):
+            self._fingerprint = fingerprint
+            return replace(outcome, fingerprint=fingerprint)
+        self._fingerprint = None
         return outcome
 
 
-def _split(body: bytes) -> tuple[list[bytes], bytes]:
-    """Return the values of `time` as far as they are written in the usual way, and everything else.
+def _split(body: bytes) -> tuple[bytes, int]:
+    """Return the time of all plugs, and a hash of everything else.
 
-    JSON contains no NUL, so equal rests of two responses mean equal parts between the times.
+    The time is empty if the plugs have several, or none that is written in the usual way. JSON contains no NUL, so
+    equal rests of two responses mean equal parts between the times. Python's hash of bytes is SipHash with 64 bits and
+    a random key: what is equal by it is equal.
     """
     usual, other = _USUAL_KEYS
     first, *parts = body.split(usual if usual in body else other)
-    times = []
+    time = parts[0].partition(b'"')[0] if parts else b""
+    quoted, size = time + b'"', len(time)
     rest = [first]
     for part in parts:
-        time, _, after = part.partition(b'"')
-        times.append(time)
-        rest.append(after)
-    return times, b"\0".join(rest)
+        if not part.startswith(quoted):
+            return b"", 0
+        rest.append(part[size:])
+    return time, hash(b"\0".join(rest))
 
 
-def _is_reusable(body: bytes, reading: Reading, times: list[bytes]) -> bool:
-    """Return whether a later response with other times, and the same bytes otherwise, has the same reading otherwise.
+def _time(text: bytes) -> datetime | None:
+    try:
+        return parse_time(text.decode())
+    except ValueError:
+        return None
+
+
+def _is_repeatable(body: bytes, reading: Reading, time: bytes) -> bool:
+    """Return whether a later response with another time, and the same bytes otherwise, has the same values.
 
     That is so if each plug object has exactly one `time`, and there is no other. Each plug has at least one, because
     its time is known, and there are as many keys that look like `time` as plugs.
     """
+    measured = _time(time)
     return (
         not reading.invalid
-        and len(_TIME_KEYS.findall(body)) == len(times)
+        and not reading.notes
+        and measured is not None
+        and len(_TIME_KEYS.findall(body)) == len(reading.plugs)
         and _ESCAPED_LETTERS.search(body) is None
-        and all(plug.time is not None for plug in reading.plugs)
-        and _with_times(reading.plugs, times) == reading.plugs
+        and all(plug.time == measured for plug in reading.plugs)
     )
-
-
-def _with_times(readings: tuple[PlugReading, ...], times: list[bytes]) -> tuple[PlugReading, ...] | None:
-    """Return readings with other times, one per plug; `None` if their number is another, or one is not a time."""
-    if len(times) != len(readings):
-        return None
-    plugs = []
-    text, time = b"", None
-    for plug, raw in zip(readings, times, strict=True):
-        if raw != text:  # mostly the same for all plugs
-            try:
-                text, time = raw, parse_time(raw.decode())
-            except ValueError:
-                return None
-        plugs.append(
-            PlugReading(
-                plug.plug_uuid,
-                plug.label,
-                plug.status,
-                plug.power,
-                plug.current_l1,
-                plug.current_l2,
-                plug.current_l3,
-                plug.dyn_current_limit,
-                time,
-            )
-        )
-    return tuple(plugs)

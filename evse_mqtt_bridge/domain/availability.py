@@ -11,19 +11,31 @@ is neither `offline` nor `cloud_offline`, and its value is neither older than `s
 several of these conditions fail, the first in this order is the reason. The age of a value is that of its `time`; if
 that is unknown, the time since the last valid response, or since the start of the bridge if there was none.
 
-A failure never changes measurements. Measurements are rounded, see resolution.py.
+A failure never changes measurements. Measurements are rounded, see resolution.py. Responses that only repeat the values
+of the one before are evaluated later, see repeats.py.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
-from evse_mqtt_bridge.domain.evaluation import FUTURE_TOLERANCE, Evaluation, next_staleness
+from evse_mqtt_bridge.domain.evaluation import Evaluation, next_staleness
 from evse_mqtt_bridge.domain.metering import is_last_of_hour
-from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugState, Reading, Reason, StationState, same_values
+from evse_mqtt_bridge.domain.model import (
+    Failure,
+    Outcome,
+    PlugState,
+    Reading,
+    Reason,
+    Repeat,
+    StationState,
+    same_values,
+)
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.reasons import ONLINE
+from evse_mqtt_bridge.domain.repeats import noted, quiet, with_repeats, with_time
 from evse_mqtt_bridge.domain.resolution import rounded
-from evse_mqtt_bridge.domain.rules import Moment, Rules
+from evse_mqtt_bridge.domain.rules import FUTURE_TOLERANCE, Moment, Rules
 
 __all__ = [
     "FORGET_AFTER",
@@ -54,15 +66,20 @@ def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
 
     Args:
         state: The state before the poll.
-        outcome: The outcome of the poll.
+        outcome: The outcome of the poll; a `Repeat` must continue the state, see repeats.py.
         rules: The settings for availability.
         moment: When the outcome arrived.
         longest_span: Maximum time between two measurements whose energy counts as known, in seconds; `None`: energy is
             not counted yet.
         interval: Polling interval of the station, in seconds; `None`: the hour in which energy counts does not matter.
     """
+    known = state.quiet
+    if isinstance(outcome, Repeat) and known is not None and moment.monotonic < known.until:
+        return noted(state, outcome, moment.monotonic)
     is_last = interval is not None and is_last_of_hour(moment.utc, interval)
+    quiet_now = None
     if isinstance(outcome, Failure):
+        state = with_repeats(state)
         consecutive_failures = state.consecutive_failures + 1
         failure, confirmed_at, is_continued = outcome, state.confirmed_at, state.is_continued
         probes = state.probes + 1 if outcome.is_probed else 0
@@ -73,8 +90,18 @@ def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
         consecutive_failures = probes = 0
         failure, confirmed_at, is_continued = None, moment.monotonic, False
         reason = ONLINE
-        plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span, is_last))
-    return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes, is_continued)
+        if isinstance(outcome, Repeat):
+            # The power was the same all the time since the last evaluation, however long that is.
+            evaluation = Evaluation(reason, confirmed_at, rules, moment, math.inf, is_last)
+            plugs = _measured_again(state.plugs, outcome, evaluation)
+            is_complete = True
+        else:
+            state = with_repeats(state)
+            plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span, is_last))
+            is_complete = len(plugs) == len(outcome.plugs)
+        if outcome.fingerprint is not None and is_complete and longest_span is not None and interval is not None:
+            quiet_now = quiet(plugs, outcome.fingerprint, rules, moment, interval)
+    return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes, is_continued, quiet_now)
 
 
 def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
@@ -83,13 +110,13 @@ def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
     Values become too old. After `restore_plugs`, or if the last failure has another reason by now, it counts as it
     would if it followed.
     """
-    reason = _reason_by_last_failure(state, rules)
+    reason, before = _reason_by_last_failure(state, rules), with_repeats(state)
     evaluation = Evaluation(reason, state.confirmed_at, rules, moment)
-    evaluated = {uuid: evaluation.again(plug) for uuid, plug in state.plugs.items()}
+    evaluated = {uuid: evaluation.again(plug) for uuid, plug in before.plugs.items()}
     is_changed = reason is not state.reason or any(
         plug.reason is not state.plugs[uuid].reason for uuid, plug in evaluated.items()
     )
-    return replace(state, reason=reason, plugs=evaluated) if is_changed else state
+    return replace(before, reason=reason, plugs=evaluated) if is_changed else state
 
 
 def has_changes(old: StationState, new: StationState) -> bool:
@@ -100,6 +127,8 @@ def has_changes(old: StationState, new: StationState) -> bool:
     """
     if new.reason is not old.reason or len(new.plugs) != len(old.plugs):
         return True
+    if new.plugs is old.plugs:
+        return False
     for uuid, plug in new.plugs.items():  # a loop, because it runs for each poll
         before = old.plugs.get(uuid)
         if before is None or plug.last_published_at != before.last_published_at or plug.reason is not before.reason:
@@ -117,6 +146,7 @@ def next_change(state: StationState, rules: Rules, moment: Moment) -> float:
     if not rules.stale_after or state.reason not in (ONLINE, None):
         return math.inf
     wait, time = math.inf, None
+    state = with_repeats(state)
     for plug in state.plugs.values():
         if time is None or plug.reading is None or plug.reading.time is not time:  # the same for all plugs, mostly
             wait = min(wait, next_staleness(plug, state.confirmed_at, rules, moment))
@@ -170,6 +200,15 @@ def _merge(state: StationState, response: Reading, evaluation: Evaluation) -> di
         reading = rounded(reading, None, resolution)  # noqa: PLW2901  # the measured values serve for nothing else
         plugs[uuid] = evaluation.plug(None, uuid, reading.label, reading, False, None, False)  # noqa: FBT003
     return plugs
+
+
+def _measured_again(plugs: Mapping[str, PlugState], repeat: Repeat, evaluation: Evaluation) -> dict[str, PlugState]:
+    """Return the plugs after a response that continues the state."""
+    return {
+        uuid: evaluation.plug(plug, uuid, plug.label, with_time(plug.reading, repeat.time), False, None, True)  # noqa: FBT003
+        for uuid, plug in plugs.items()
+        if plug.reading is not None
+    }
 
 
 def _drop_unconfirmed(plugs: dict[str, PlugState]) -> bool:

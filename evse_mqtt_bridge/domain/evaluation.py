@@ -4,22 +4,18 @@ It runs for each plug of each poll, so it creates one object per plug, and its a
 """
 
 import math
-from datetime import timedelta
-from zlib import crc32
 
 from evse_mqtt_bridge.domain.energy import longest_first_span
+from evse_mqtt_bridge.domain.heartbeat import next_heartbeat
 from evse_mqtt_bridge.domain.meter import published_meter
 from evse_mqtt_bridge.domain.metering import has_energy_step, is_unpublished, metered
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Reason
 from evse_mqtt_bridge.domain.reasons import ONLINE
-from evse_mqtt_bridge.domain.rules import Moment, Rules
+from evse_mqtt_bridge.domain.rules import FUTURE_TOLERANCE, Moment, Rules
 from evse_mqtt_bridge.domain.statuses import meaning
 from evse_mqtt_bridge.support.value_class import value_class
 
-__all__ = ["FUTURE_TOLERANCE", "Evaluation", "next_staleness"]
-
-FUTURE_TOLERANCE = timedelta(minutes=5)
-"""Maximum time by which a measurement may be ahead of this machine's clock."""
+__all__ = ["Evaluation", "next_staleness"]
 
 _FUTURE_SECONDS = FUTURE_TOLERANCE.total_seconds()
 
@@ -87,7 +83,7 @@ class Evaluation:
             is_published = reason is not None
         else:
             is_published = time != published_time and (
-                self._is_heartbeat(uuid, published_at)
+                now >= next_heartbeat(uuid, published_at, self.rules.heartbeat)
                 or has_energy_step(published, meter, now - published_at)
                 or (self.is_last_of_hour and is_unpublished(published, meter))
             )
@@ -130,14 +126,6 @@ class Evaluation:
         if stale_after and not -_FUTURE_SECONDS <= _age(reading, self.confirmed_at, self.moment) <= stale_after:
             return Reason.STALE
         return before if reading is None else ONLINE
-
-    def _is_heartbeat(self, uuid: str, published_at: float) -> bool:
-        """Return whether a heartbeat is due; those of the plugs have different phases, so that they spread out."""
-        now, heartbeat = self.moment.monotonic, self.rules.heartbeat
-        if not heartbeat or now - published_at >= heartbeat:
-            return True
-        phase = crc32(uuid.encode()) / 2**32
-        return math.floor(now / heartbeat + phase) != math.floor(published_at / heartbeat + phase)
 
 
 def next_staleness(plug: PlugState, confirmed_at: float, rules: Rules, moment: Moment) -> float:

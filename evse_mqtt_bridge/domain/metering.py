@@ -19,6 +19,7 @@ __all__ = [
     "join_meters",
     "metered",
     "meters_of",
+    "seconds_until_last_of_hour",
     "start_meters",
     "with_published_meters",
 ]
@@ -82,8 +83,18 @@ def is_last_of_hour(utc: datetime, interval: float) -> bool:
         utc: When the poll completed.
         interval: Polling interval in seconds.
     """
+    return seconds_until_last_of_hour(utc, interval) <= 0
+
+
+def seconds_until_last_of_hour(utc: datetime, interval: float) -> float:
+    """Return the seconds until `is_last_of_hour` is true, until the end of the hour; 0 or less if it is.
+
+    Args:
+        utc: When the poll completed.
+        interval: Polling interval in seconds.
+    """
     wait = interval + (interval / 2 if interval > 2 * _SHORTEST_MARGIN else _SHORTEST_MARGIN)
-    return utc.minute * 60 + utc.second + utc.microsecond / 1e6 + wait >= _HOUR
+    return _HOUR - wait - (utc.minute * 60 + utc.second + utc.microsecond / 1e6)
 
 
 def is_unpublished(published: PublishedMeter | None, meter: Meter | None) -> bool:
@@ -97,7 +108,10 @@ def is_unpublished(published: PublishedMeter | None, meter: Meter | None) -> boo
 
 
 def with_published_meters(state: StationState) -> StationState:
-    """Return `state` as after a publication of the meters that have counted since; the same object if none has."""
+    """Return `state` as after a publication of the meters that have counted since; the same object if none has.
+
+    `state` contains all measurements, see `with_repeats`.
+    """
     plugs = {uuid: _with_published_meter(plug) for uuid, plug in state.plugs.items()}
     return replace(state, plugs=plugs) if any(plugs[uuid] is not plug for uuid, plug in state.plugs.items()) else state
 

@@ -1,14 +1,16 @@
 """Values of the domain: stations, the outcomes of polls, and the states of stations and plugs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
+from typing import ClassVar
 
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
 from evse_mqtt_bridge.domain.readings import PlugReading, same_values
 from evse_mqtt_bridge.domain.reasons import PLUG_ONLY_REASONS, STATION_REASONS, Reason
+from evse_mqtt_bridge.domain.rules import Rules
 from evse_mqtt_bridge.support.value_class import value_class
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "Outcome",
     "PlugReading",
     "PlugState",
+    "Quiet",
     "Reading",
     "Reason",
+    "Repeat",
     "Station",
     "StationState",
     "same_values",
@@ -91,11 +95,37 @@ class Reading:
         plugs: The valid plugs.
         invalid: The uuids of plugs whose object is invalid.
         notes: Unexpected contents, one log line each.
+        fingerprint: A number that is the same for all responses with the same values, whose plugs have one time;
+            `None`: a repetition of this response cannot be recognized.
     """
 
     plugs: tuple[PlugReading, ...]
     invalid: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    fingerprint: int | None = field(default=None, compare=False)
+
+
+@value_class
+class Repeat:
+    """A response with the values of the one before, measured later. It is parsed only if that is needed.
+
+    Attributes:
+        fingerprint: See `Reading`.
+        time: When all plugs were measured.
+        body: The response.
+        parse: Parses the response completely.
+    """
+
+    notes: ClassVar[tuple[str, ...]] = ()
+
+    fingerprint: int
+    time: datetime
+    body: bytes
+    parse: "Callable[[bytes], Reading | Failure]"
+
+    def parsed(self) -> "Reading | Failure":
+        """Return the reading, as if it were the first one."""
+        return self.parse(self.body)
 
 
 class Attribution(Enum):
@@ -128,7 +158,7 @@ class Failure:
     is_from_api: bool = True
 
 
-Outcome = Reading | Failure
+Outcome = Reading | Repeat | Failure
 
 
 @value_class
@@ -161,6 +191,23 @@ class PlugState:
 
 
 @value_class
+class Quiet:
+    """When repeated values of a station lead to nothing: no message, no other reason, no other plug.
+
+    Attributes:
+        fingerprint: The response that has these values, see `Reading`.
+        plugs: The plugs as they were evaluated; if a state has others, this does not apply to them.
+        rules: The settings with which they were evaluated.
+        until: The end, in monotonic seconds.
+    """
+
+    fingerprint: int
+    plugs: "Mapping[str, PlugState]"
+    rules: Rules
+    until: float
+
+
+@value_class
 class StationState:
     """The state of a station.
 
@@ -173,6 +220,8 @@ class StationState:
             seconds.
         probes: Number of failures in a row that are probed.
         is_continued: Whether another member polled the station until now, and no response has arrived since.
+        quiet: When repeated values lead to nothing; `None`: they have to be evaluated.
+        repeated: When the values were measured last, if that is later than the times of the readings, see repeats.py.
     """
 
     reason: Reason | None = None
@@ -182,6 +231,8 @@ class StationState:
     confirmed_at: float = 0.0
     probes: int = 0
     is_continued: bool = False
+    quiet: Quiet | None = field(default=None, compare=False)
+    repeated: datetime | None = None
 
     @property
     def is_new(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugState, Reading, Reason, Station, StationState
+from evse_mqtt_bridge.domain.model import Failure, PlugState, Reading, Reason, Station, StationState
 
 __all__ = [
     "MAX_PLUGS",
@@ -32,7 +32,7 @@ def restore_plugs(state: StationState, labels: Mapping[str, str | None]) -> Stat
     return replace(state, plugs=plugs) if len(plugs) > len(state.plugs) else state
 
 
-def drop_plugs_without_topic(outcome: Outcome, station: Station) -> Outcome:
+def drop_plugs_without_topic(outcome: Reading | Failure, station: Station) -> Reading | Failure:
     """Return an outcome without the plugs that have no topic, with a note for each; a Failure if none is left."""
     if not station.plugs or not isinstance(outcome, Reading):  # most polls
         return outcome
@@ -45,7 +45,7 @@ def drop_plugs_without_topic(outcome: Outcome, station: Station) -> Outcome:
     )
     if not plugs:
         return Failure(Reason.INVALID_RESPONSE, next(notes))
-    return replace(outcome, plugs=plugs, notes=(*outcome.notes, *notes))
+    return replace(outcome, plugs=plugs, notes=(*outcome.notes, *notes), fingerprint=None)
 
 
 def note_plugs_beyond_maximum(outcome: Reading, state: StationState) -> Reading:

@@ -8,7 +8,7 @@ half a step and a tenth of a step.
 
 from dataclasses import dataclass
 
-from evse_mqtt_bridge.domain.model import PlugReading
+from evse_mqtt_bridge.domain.readings import PlugReading
 
 __all__ = ["DEFAULT_RESOLUTION", "Resolution", "rounded"]
 

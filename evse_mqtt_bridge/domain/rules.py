@@ -1,12 +1,15 @@
 """The settings for availability, and the moment at which they are applied."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from evse_mqtt_bridge.domain.resolution import DEFAULT_RESOLUTION, Resolution
 from evse_mqtt_bridge.support.value_class import value_class
 
-__all__ = ["Moment", "Rules"]
+__all__ = ["FUTURE_TOLERANCE", "Moment", "Rules"]
+
+FUTURE_TOLERANCE = timedelta(minutes=5)
+"""Maximum time by which a measurement may be ahead of this machine's clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from evse_mqtt_bridge.domain.events import (
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.meter_start import NO_RECORD, MeterStart, Record, Start, joined, unrecorded_sessions
 from evse_mqtt_bridge.domain.metering import changes_of_sessions, join_meters, meters_of, start_meters
-from evse_mqtt_bridge.domain.model import Outcome, Reading, Station, StationState
+from evse_mqtt_bridge.domain.model import Outcome, Reading, Repeat, Station, StationState
 from evse_mqtt_bridge.domain.plugs import (
     MAX_PLUGS,
     drop_plugs_without_topic,
@@ -28,6 +28,7 @@ from evse_mqtt_bridge.domain.plugs import (
     note_plugs_beyond_maximum,
     restore_plugs,
 )
+from evse_mqtt_bridge.domain.repeats import continues, with_repeats
 from evse_mqtt_bridge.domain.sessions import Session, SessionChange
 from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
 from evse_mqtt_bridge.domain.waiting_meters import Continuation, WaitingMeters, continue_record
@@ -100,11 +101,16 @@ class Stations:
             seconds: Duration of the request.
         """
         station, old = self._stations[uuid], self._states[uuid]
-        outcome = drop_plugs_without_topic(outcome, station)
+        longest = longest_span(station.interval) if uuid not in self._meter_start else None
+        if isinstance(outcome, Repeat) and not continues(old, outcome, self._rules, moment, longest):
+            outcome = outcome.parsed()
+        if not isinstance(outcome, Repeat):
+            outcome = drop_plugs_without_topic(outcome, station)
         now = moment.monotonic
         attributed = self._attributions.attribute(uuid, outcome, now - seconds, now, len(self._stations))
-        longest = longest_span(station.interval) if uuid not in self._meter_start else None
         new = self._states[uuid] = advance(old, attributed, self._rules, moment, longest, station.interval)
+        if new.plugs is old.plugs and new.reason is old.reason:  # most polls
+            return PollCompleted(station, old, new, outcome, moment, seconds, has_changes=False)
         if longest is None:
             self._count_waiting(uuid, old, new)
         elif len(new.plugs) != len(old.plugs):
@@ -148,6 +154,7 @@ class Stations:
         utc_offset = moment.utc.timestamp() - moment.monotonic
         if abs(utc_offset - self._utc_offset) > _CLOCK_JUMP:  # the deadlines are those of measurement times
             self._utc_offset = utc_offset
+            self._states = {uuid: replace(state, quiet=None) for uuid, state in self._states.items()}
             self._evaluate(self._stations)
         for uuid in self._deadlines.pop_due(moment.monotonic, limit):
             old = self._states[uuid]
@@ -294,7 +301,7 @@ class Stations:
 
     def _forget(self, uuid: str) -> None:
         """Drop a station, but keep its meters for some time, in case that it is added again."""
-        if meters := meters_of(self._states[uuid]):
+        if meters := meters_of(with_repeats(self._states[uuid])):
             self._previous_meters[uuid] = meters
             self._removed.append(uuid)
             if len(self._removed) > _MOST_REMOVED and (oldest := self._removed.popleft()) not in self._stations:
@@ -327,7 +334,7 @@ class Stations:
         self._meter_start.add(added, self._started if now is None else now)
         for uuid, station in stations.items():
             state = self._states.get(uuid, new_state)
-            self._states[uuid] = forget_plugs_without_topics(state, station)
+            self._states[uuid] = replace(forget_plugs_without_topics(state, station), quiet=None)
         self._stations |= stations
         self._rules = rules
         self._attributions.keep_only(self._stations.keys())

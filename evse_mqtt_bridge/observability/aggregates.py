@@ -77,8 +77,9 @@ def aggregate(states: Iterable[StationState]) -> Aggregates:
             power += reading.power or 0.0
             if meaning(reading.status).charging:
                 charging += 1
-            if reading.time is not None and (oldest is None or reading.time < oldest):
-                oldest = reading.time
+            measured = state.repeated or reading.time
+            if measured is not None and (oldest is None or measured < oldest):
+                oldest = measured
     stations[Reason.ONLINE] += online
     plugs[Reason.ONLINE] += available
     return Aggregates(

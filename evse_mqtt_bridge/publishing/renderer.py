@@ -14,6 +14,7 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.metering import with_published_meters
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.domain.plugs import restore_plugs
+from evse_mqtt_bridge.domain.repeats import with_repeats
 from evse_mqtt_bridge.domain.sessions import SessionChange
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.publishing.comparison import has_same_labels, is_published_alike
@@ -186,8 +187,9 @@ class Renderer:
         """Yield the meters that have counted since they were published; call it before `offline`."""
         for station in self.plan.stations.values():
             old = self.stations.state(station.uuid)
-            new = with_published_meters(old)
-            if new is not old:
+            current = with_repeats(old)
+            new = with_published_meters(current)
+            if new is not current:
                 for output in self.plan.outputs:
                     yield from output.station(Part.VALUES, station, old, new)
 

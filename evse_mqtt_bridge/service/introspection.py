@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.domain.model import Reason, StationState
+from evse_mqtt_bridge.domain.repeats import with_repeats
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.observability.aggregates import aggregate
 from evse_mqtt_bridge.observability.health import HealthInputs, evaluate
@@ -69,8 +70,8 @@ class Introspection:
         return self._history_reader
 
     def state(self, uuid: str) -> StationState:
-        """Return the state of a station of the plan."""
-        return self._stations.state(uuid)
+        """Return the state of a station of the plan, with its latest measurements."""
+        return with_repeats(self._stations.state(uuid))
 
     def next_poll(self, uuid: str) -> datetime | None:
         """Return when a station is polled next, in UTC; `None` while a request is running."""

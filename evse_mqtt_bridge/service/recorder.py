@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted
+from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted, StateAged
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.model import PlugState
 from evse_mqtt_bridge.storage.records import Plug, SessionRecord, has_counted, reading_time
@@ -23,10 +23,17 @@ class Recorder(Listener):
 
     def poll_completed(self, event: PollCompleted) -> None:
         """Record what the meters counted. Most polls leave most meters unchanged; these are skipped."""
-        writer = self.writer
-        if writer is None:
+        self._record(event)
+
+    def state_aged(self, event: StateAged) -> None:
+        """Record what the meters counted with repeated responses, see repeats.py."""
+        self._record(event)
+
+    def _record(self, event: PollCompleted | StateAged) -> None:
+        writer, plugs_before = self.writer, event.old.plugs
+        if writer is None or event.new.plugs is plugs_before:
             return
-        station, plugs_before = event.station.uuid, event.old.plugs
+        station = event.station.uuid
         for uuid, plug in event.new.plugs.items():
             before = plugs_before.get(uuid)
             old, new = before.meter if before else None, plug.meter
@@ -61,14 +68,16 @@ class Recorder(Listener):
             writer.count(name, old, new, times[1])
 
     @staticmethod
-    def _begin(writer: RecordSink, event: PollCompleted, plug: PlugState, old: Meter, last: datetime) -> None:
+    def _begin(
+        writer: RecordSink, event: PollCompleted | StateAged, plug: PlugState, old: Meter, last: datetime
+    ) -> None:
         """Begin with a plug that was measured at `last`: it is new, or another member has counted since."""
         name = Plug(event.station.uuid, plug.uuid)
         writer.name(name, event.station.title, event.station.plug_title(plug.uuid, plug.label))
         writer.begin(name, old, last)
 
 
-def _last_time(event: PollCompleted, old: Meter) -> datetime:
+def _last_time(event: PollCompleted | StateAged, old: Meter) -> datetime:
     """Return the time of the last measurement before a poll."""
     seconds = event.moment.monotonic - event.old.confirmed_at
     return _time(old, event.moment.utc - timedelta(seconds=seconds))

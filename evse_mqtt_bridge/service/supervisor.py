@@ -331,7 +331,8 @@ class Supervisor:
         """Do the periodic work."""
         self._observers.event_log.tick()
         self._logging.tick()
-        self._notifier.status(self._introspection.status_line())
+        if self._notifier.address:  # the line counts all stations
+            self._notifier.status(self._introspection.status_line())
         await self._web_server.retry()
 
     def _log_few_descriptors(self) -> None:

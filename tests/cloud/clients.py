@@ -8,7 +8,7 @@ import httpx
 
 from evse_mqtt_bridge.cloud.client import CloudClient, StationRequest
 from evse_mqtt_bridge.config.schema import Cloud
-from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading
+from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Repeat
 from tests.harness import status_example
 from tests.harness.cloud import EXAMPLE_EVSE, EXAMPLE_PLUGS
 
@@ -53,6 +53,8 @@ def request_for(client: CloudClient, uuid: str = EXAMPLE_EVSE) -> StationRequest
 
 
 def is_example(outcome: Outcome) -> bool:
+    if isinstance(outcome, Repeat):
+        outcome = outcome.parsed()
     return isinstance(outcome, Reading) and [plug.plug_uuid for plug in outcome.plugs] == list(EXAMPLE_PLUGS)
 
 

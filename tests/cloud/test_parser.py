@@ -1,6 +1,7 @@
 """The parser of one station: each response has the reading that it has on its own, whatever came before."""
 
 import json
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from evse_mqtt_bridge.cloud import parser
 from evse_mqtt_bridge.cloud.parser import ResponseParser
 from evse_mqtt_bridge.cloud.wire import parse
+from evse_mqtt_bridge.domain.model import Outcome, Reading, Repeat
+from evse_mqtt_bridge.domain.repeats import with_time
 from tests.harness import plug_object, status_example
 
 _EVSE = "25104c56d7f848af830af4300193efb3"
@@ -40,6 +43,7 @@ _bodies = st.builds(lambda plugs, encode: encode(plugs).encode(), st.lists(_plug
 @given(st.lists(_bodies, min_size=2, max_size=4), st.sampled_from([text for text in _TIMES if isinstance(text, str)]))
 def test_responses_before_do_not_matter(bodies: list[bytes], time: str) -> None:
     response_parser = ResponseParser(_EVSE)
+    last: Outcome | None = None
     for body in bodies:
         # the same response with other times, some of which are none
         variants = [
@@ -47,7 +51,15 @@ def test_responses_before_do_not_matter(bodies: list[bytes], time: str) -> None:
             *(body.replace(known.encode(), time.encode(), 1) for known in _TIMES if isinstance(known, str)),
         ]
         for variant in variants:
-            assert response_parser.parse(variant) == parse(variant, _EVSE)
+            expected, outcome = parse(variant, _EVSE), response_parser.parse(variant)
+            if isinstance(outcome, Repeat):
+                assert isinstance(last, Reading)
+                assert outcome.fingerprint == last.fingerprint
+                assert outcome.parse(variant) == expected
+                outcome = replace(last, plugs=tuple(with_time(plug, outcome.time) for plug in last.plugs))
+            else:
+                last = outcome
+            assert outcome == expected
 
 
 def _body(**changes: object) -> bytes:
@@ -57,10 +69,34 @@ def _body(**changes: object) -> bytes:
 @pytest.mark.parametrize("times", [_TIMES[:2], _TIMES[:1] * 2])
 def test_repeated_response_is_not_validated_again(times: tuple[str, ...]) -> None:
     response_parser = ResponseParser(status_example()[0]["evse_uuid"])
-    response_parser.parse(_body(time=times[0]))
+    first = response_parser.parse(_body(time=times[0]))
     expected = parse(_body(time=times[1]), status_example()[0]["evse_uuid"])
     with patch.object(parser, "parse", side_effect=AssertionError):
-        assert response_parser.parse(_body(time=times[1])) == expected
+        repeat = response_parser.parse(_body(time=times[1]))
+    assert isinstance(first, Reading)
+    assert isinstance(expected, Reading)
+    assert isinstance(repeat, Repeat)
+    assert (repeat.fingerprint, repeat.time) == (first.fingerprint, expected.plugs[0].time)
+    assert repeat.parsed() == expected
+
+
+def test_response_with_several_times_has_no_repetition() -> None:
+    response_parser = ResponseParser(status_example()[0]["evse_uuid"])
+    plugs = [{**plug, "time": time} for plug, time in zip(status_example(), _TIMES[::2], strict=False)]
+    body = json.dumps(plugs).encode()
+    for _ in range(2):
+        outcome = response_parser.parse(body)
+        assert outcome == parse(body, status_example()[0]["evse_uuid"])
+        assert isinstance(outcome, Reading)
+        assert outcome.fingerprint is None
+
+
+def test_response_with_a_note_has_no_repetition() -> None:
+    response_parser = ResponseParser(status_example()[0]["evse_uuid"])
+    for _ in range(2):  # so each one counts as unusual
+        outcome = response_parser.parse(_body(unknown=1))
+        assert isinstance(outcome, Reading)
+        assert outcome.notes
 
 
 @pytest.mark.parametrize("changes", [{"power": 1.5}, {"status": "offline"}, {"plug_label": "Other"}])

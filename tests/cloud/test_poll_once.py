@@ -8,7 +8,7 @@ import pytest
 
 from evse_mqtt_bridge.cloud.poll_once import poll_once
 from evse_mqtt_bridge.config.schema import StationConfig, StationTable
-from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Reason
+from evse_mqtt_bridge.domain.model import Failure, Reading, Reason
 from evse_mqtt_bridge.support.errors import ConfigError
 from tests.cloud.clients import Clients
 from tests.cloud.servers import serving
@@ -26,13 +26,13 @@ def _stations(count: int) -> list[StationConfig]:
     ]
 
 
-async def _poll(clients: Clients, url: str, count: int, **changed: object) -> list[Outcome]:
+async def _poll(clients: Clients, url: str, count: int, **changed: object) -> list[Reading | Failure]:
     settings = clients.settings(url, **{"max_requests_per_second": 0, **changed})
     async with asyncio.timeout(30):
         return await poll_once(settings, _stations(count))
 
 
-def _plugs(outcome: Outcome) -> list[str]:
+def _plugs(outcome: Reading | Failure) -> list[str]:
     assert isinstance(outcome, Reading), outcome
     return [plug.plug_uuid for plug in outcome.plugs]
 

@@ -1,0 +1,120 @@
+"""Responses with the values of the one before: they are noted, and evaluated together with the next one that matters.
+
+Most responses repeat all values, and only the times of their measurements are new. Nothing follows from them until a
+plug is to be published again. So such a response only moves `StationState.repeated`, the time up to which the values
+were measured; the plugs of the state stay the same object. The next evaluation counts their energy at once: the power
+was the same all the time.
+
+This applies only while the state is quiet, which an evaluation determines. Whatever changes the plugs, or the settings,
+ends it: the next response is evaluated.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from evse_mqtt_bridge.domain.heartbeat import next_heartbeat
+from evse_mqtt_bridge.domain.meter import count
+from evse_mqtt_bridge.domain.metering import ENERGY_PAUSE, seconds_until_last_of_hour
+from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Quiet, Repeat, StationState
+from evse_mqtt_bridge.domain.reasons import ONLINE, Reason
+from evse_mqtt_bridge.domain.rules import FUTURE_TOLERANCE, Moment, Rules
+
+__all__ = ["continues", "noted", "quiet", "with_repeats", "with_time"]
+
+_NO_TIME = timedelta()
+
+
+def quiet(
+    plugs: Mapping[str, PlugState], fingerprint: int, rules: Rules, moment: Moment, interval: float
+) -> Quiet | None:
+    """Return when repetitions of the response that led to `plugs` lead to nothing; `None` if they may at once.
+
+    Args:
+        plugs: The plugs of a station after the evaluation of the response, which contained all of them.
+        fingerprint: That of the response.
+        rules: The settings for availability.
+        moment: The time of the evaluation.
+        interval: Polling interval in seconds.
+    """
+    until = moment.monotonic + seconds_until_last_of_hour(moment.utc, interval)
+    for uuid, plug in plugs.items():
+        reading = plug.reading
+        if reading is None or plug.meter is None or plug.reason is Reason.STALE:
+            return None
+        until = min(until, next_heartbeat(uuid, plug.last_published_at, rules.heartbeat))
+        if plug.reason is ONLINE:
+            if plug.meter.counted is not reading:  # it was older, or its power is not plausible
+                return None
+            if reading.power:
+                until = min(until, plug.last_published_at + ENERGY_PAUSE)
+    return Quiet(fingerprint, plugs, rules, until) if until > moment.monotonic else None
+
+
+def continues(state: StationState, repeat: Repeat, rules: Rules, moment: Moment, longest: float | None) -> bool:
+    """Return whether a response only continues a state: same values, and a later time without a gap in between.
+
+    Args:
+        state: The state before the response.
+        repeat: The response.
+        rules: The settings for availability.
+        moment: When the response arrived.
+        longest: Maximum length of a span with known energy, in seconds; `None`: energy is not counted yet.
+    """
+    known = state.quiet
+    if (
+        known is None
+        or known.fingerprint != repeat.fingerprint
+        or known.plugs is not state.plugs
+        or known.rules is not rules
+        or longest is None
+    ):
+        return False
+    measured = state.repeated or _measured(state.plugs)
+    if measured is None or repeat.time > moment.utc + FUTURE_TOLERANCE:
+        return False
+    return _NO_TIME < repeat.time - measured <= timedelta(seconds=longest)
+
+
+def noted(state: StationState, repeat: Repeat, now: float) -> StationState:
+    """Return a state after a response that continues it; `now` is when it arrived, in monotonic seconds."""
+    return StationState(ONLINE, 0, state.plugs, None, now, 0, False, state.quiet, repeat.time)  # noqa: FBT003
+
+
+def with_repeats(state: StationState) -> StationState:
+    """Return a state whose readings and meters contain the noted responses; the same object if there are none."""
+    if state.repeated is None:
+        return state
+    plugs = {uuid: _with_repeats(plug, state.repeated) for uuid, plug in state.plugs.items()}
+    return replace(state, plugs=plugs, quiet=None, repeated=None)
+
+
+def with_time(reading: PlugReading, time: datetime) -> PlugReading:
+    """Return a reading with the same values, measured at another time."""
+    return PlugReading(
+        reading.plug_uuid,
+        reading.label,
+        reading.status,
+        reading.power,
+        reading.current_l1,
+        reading.current_l2,
+        reading.current_l3,
+        reading.dyn_current_limit,
+        time,
+    )
+
+
+def _with_repeats(plug: PlugState, time: datetime) -> PlugState:
+    if plug.reading is None or plug.reading.time is None or plug.reading.time >= time:
+        return plug  # it was added after the noted responses
+    reading, meter = with_time(plug.reading, time), plug.meter
+    if meter is not None and plug.reason is ONLINE:
+        meter = count(meter, reading, math.inf)
+    return replace(plug, reading=reading, meter=meter)
+
+
+def _measured(plugs: Mapping[str, PlugState]) -> datetime | None:
+    """Return when the plugs were measured, all at the same time."""
+    plug = next(iter(plugs.values()), None)
+    return plug.reading.time if plug is not None and plug.reading is not None else None

@@ -4,11 +4,11 @@ The transport is driven directly, without httpx.AsyncClient: the bridge needs no
 merging of headers per request, and those take more time than the request itself. A station's request is built once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -24,6 +24,8 @@ from evse_mqtt_bridge.config.schema import Cloud
 from evse_mqtt_bridge.domain.model import Failure, Outcome, Reason
 
 __all__ = ["CloudClient", "StationRequest"]
+
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +111,31 @@ class CloudClient:
             return httpx.Request(method, url, headers=headers, json=json)
         return httpx.Request(method, url, headers=headers, stream=NO_CONTENT)
 
-    async def fetch(self, station: StationRequest) -> Outcome:
+    def fetch(self, station: StationRequest) -> Coroutine[Any, Any, Outcome]:
         """Poll one station, and return errors of the network or the server as a Failure instead of raising them."""
-        body = await self.send(station.request)
-        return station.parser.parse(body) if isinstance(body, bytes) else body
+        return self._result(station.request, station.parser.parse)
 
-    async def send(self, request: httpx.Request) -> bytes | Failure:
+    def send(self, request: httpx.Request) -> Coroutine[Any, Any, bytes | Failure]:
         """Return the body of the response; a Failure if there is none, or if its status is not 200."""
+        return self._result(request, bytes)
+
+    async def _result(self, request: httpx.Request, parse: Callable[[bytes], _Parsed]) -> _Parsed | Failure:
         if self._transport is None:
             raise RuntimeError("CloudClient is used outside of its context")
         response: httpx.Response | None = None
+        body: bytes | Failure | None = None
         try:
             with Deadline(self._deadlines) as deadline:
                 response = await self._transport.handle_async_request(request)
                 if isinstance(response, LightResponse):
-                    return response.body
-                if response.status_code == httpx.codes.OK:
-                    return decoded(response, await read(response))
+                    body = response.body
+                elif response.status_code == httpx.codes.OK:
+                    body = decoded(response, await read(response))
         except TimeoutError:
             return Failure(Reason.UNREACHABLE, f"no complete response within {self._settings.timeout:g} s")
         except errors.EXPECTED as error:
             return errors.of_error(error, is_answering=response is not None)
-        body = await read_error_body(response, deadline.end)
-        return errors.of_status(response.status_code, response.headers, body, self._now())
+        if body is None:
+            error_body = await read_error_body(response, deadline.end)
+            return errors.of_status(response.status_code, response.headers, error_body, self._now())
+        return body if isinstance(body, Failure) else parse(body)

@@ -74,7 +74,8 @@ class CurlLoop:
         self._transfers += 1
         self._multi.add_handle(curl)
         _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._apply_timeout()
+        if self._timeouts:
+            self._apply_timeout()
         if running < self._transfers and self._report is None:
             self._report = self._loop.call_soon(self._on_report)
 
@@ -82,7 +83,8 @@ class CurlLoop:
         """Abort a transfer at once and close its connection; `on_finished` is not called."""
         self._transfers -= 1
         self._multi.remove_handle(curl)
-        self._apply_timeout()
+        if self._timeouts:
+            self._apply_timeout()
 
     def on_new_socket(self, fd: int, _purpose: int) -> int:
         """Set up a new socket of libcurl, whose number may have been used before (SOCKOPTFUNCTION)."""
@@ -172,12 +174,11 @@ class CurlLoop:
             for curl, code, text in failed:
                 self._multi.remove_handle(curl)
                 self._on_finished(curl, code, text)
-        self._apply_timeout()
+        if self._timeouts:
+            self._apply_timeout()
 
     def _apply_timeout(self) -> None:
-        """Set the timer to the timeout that libcurl has set last, if it has set any since the last call."""
-        if not self._timeouts:
-            return
+        """Set the timer to the timeout that libcurl has set last."""
         milliseconds = self._timeouts.pop()
         if milliseconds < 0:
             self._due = None

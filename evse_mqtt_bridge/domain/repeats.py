@@ -1,9 +1,9 @@
 """Responses with the values of the one before: they are noted, and evaluated together with the next one that matters.
 
 Most responses repeat all values, and only the times of their measurements are new. Nothing follows from them until a
-plug is to be published again. So such a response only moves `StationState.repeated`, the time up to which the values
-were measured; the plugs of the state stay the same object. The next evaluation counts their energy at once: the power
-was the same all the time.
+plug is to be published again, or a minute has passed. So such a response only moves `StationState.repeated`, the time
+up to which the values were measured; the plugs of the state stay the same object. The next evaluation counts their
+energy at once: the power was the same all the time.
 
 This applies only while the state is quiet, which an evaluation determines. Whatever changes the plugs, or the settings,
 ends it: the next response is evaluated.
@@ -21,7 +21,13 @@ from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Quiet, Repeat,
 from evse_mqtt_bridge.domain.reasons import ONLINE, Reason
 from evse_mqtt_bridge.domain.rules import FUTURE_TOLERANCE, Moment, Rules
 
-__all__ = ["continues", "noted", "quiet", "with_repeats", "with_time"]
+__all__ = ["continues", "noted", "plug_with_repeats", "quiet", "with_repeats", "with_time"]
+
+_LONGEST = 60.0
+"""Maximum number of seconds without an evaluation: what was not evaluated is lost to the history in a crash."""
+
+_MAY_RETURN = frozenset({Reason.STALE, Reason.MISSING})
+"""The reasons of plugs whose values a repetition would make current, or does not contain."""
 
 _NO_TIME = timedelta()
 
@@ -38,10 +44,10 @@ def quiet(
         moment: The time of the evaluation.
         interval: Polling interval in seconds.
     """
-    until = moment.monotonic + seconds_until_last_of_hour(moment.utc, interval)
+    until = moment.monotonic + min(_LONGEST, seconds_until_last_of_hour(moment.utc, interval))
     for uuid, plug in plugs.items():
         reading = plug.reading
-        if reading is None or plug.meter is None or plug.reason is Reason.STALE:
+        if reading is None or plug.meter is None or plug.reason in _MAY_RETURN:
             return None
         until = min(until, next_heartbeat(uuid, plug.last_published_at, rules.heartbeat))
         if plug.reason is ONLINE:
@@ -86,8 +92,18 @@ def with_repeats(state: StationState) -> StationState:
     """Return a state whose readings and meters contain the noted responses; the same object if there are none."""
     if state.repeated is None:
         return state
-    plugs = {uuid: _with_repeats(plug, state.repeated) for uuid, plug in state.plugs.items()}
+    plugs = {uuid: plug_with_repeats(plug, state.repeated) for uuid, plug in state.plugs.items()}
     return replace(state, plugs=plugs, quiet=None, repeated=None)
+
+
+def plug_with_repeats(plug: PlugState, time: datetime) -> PlugState:
+    """Return a plug whose reading and meter contain the noted responses; `time` is `StationState.repeated`."""
+    if plug.reading is None or plug.reading.time is None or plug.reading.time >= time:
+        return plug  # it was added after the noted responses
+    reading, meter = with_time(plug.reading, time), plug.meter
+    if meter is not None and plug.reason is ONLINE:
+        meter = count(meter, reading, math.inf)
+    return replace(plug, reading=reading, meter=meter)
 
 
 def with_time(reading: PlugReading, time: datetime) -> PlugReading:
@@ -103,15 +119,6 @@ def with_time(reading: PlugReading, time: datetime) -> PlugReading:
         reading.dyn_current_limit,
         time,
     )
-
-
-def _with_repeats(plug: PlugState, time: datetime) -> PlugState:
-    if plug.reading is None or plug.reading.time is None or plug.reading.time >= time:
-        return plug  # it was added after the noted responses
-    reading, meter = with_time(plug.reading, time), plug.meter
-    if meter is not None and plug.reason is ONLINE:
-        meter = count(meter, reading, math.inf)
-    return replace(plug, reading=reading, meter=meter)
 
 
 def _measured(plugs: Mapping[str, PlugState]) -> datetime | None:

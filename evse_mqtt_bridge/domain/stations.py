@@ -265,7 +265,7 @@ class Stations:
 
     def _join(self, uuid: str, record: Record, *, is_published: bool) -> None:
         """Add another record to meters that have started."""
-        state = self._states[uuid]
+        state = with_repeats(self._states[uuid])
         unrecorded = unrecorded_sessions(record, meters_of(state))
         self._states[uuid] = join_meters(state, record, is_published=is_published)
         self._note_start(self._stations[uuid], unrecorded, 0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from evse_mqtt_bridge.domain.model import STATION_REASONS, Reason, StationState
+from evse_mqtt_bridge.domain.repeats import plug_with_repeats
 from evse_mqtt_bridge.domain.statuses import meaning
 
 __all__ = ["PLUG_STATES", "STATION_STATES", "WAITING", "Aggregates", "aggregate"]
@@ -63,8 +64,11 @@ def aggregate(states: Iterable[StationState]) -> Aggregates:
             online += 1
         else:
             stations[state.reason] += 1
+        repeated = state.repeated
         for plug in state.plugs.values():
             reading, meter = plug.reading, plug.meter
+            if repeated is not None and reading is not None and reading.power != 0:  # else, no count has changed
+                meter = plug_with_repeats(plug, repeated).meter
             if meter is not None:
                 charged += meter.charged
                 discharged += meter.discharged
@@ -77,7 +81,7 @@ def aggregate(states: Iterable[StationState]) -> Aggregates:
             power += reading.power or 0.0
             if meaning(reading.status).charging:
                 charging += 1
-            measured = state.repeated or reading.time
+            measured = repeated or reading.time
             if measured is not None and (oldest is None or measured < oldest):
                 oldest = measured
     stations[Reason.ONLINE] += online

@@ -1,11 +1,13 @@
 """The recorder: passes what the meters count to the writer of the history."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted, StateAged
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.domain.model import PlugState
-from evse_mqtt_bridge.storage.records import Plug, SessionRecord, has_counted, reading_time
+from evse_mqtt_bridge.domain.repeats import with_repeats
+from evse_mqtt_bridge.storage.records import Plug, SessionRecord, end_of_hour, has_counted, reading_time
 from evse_mqtt_bridge.storage.sink import RecordSink
 
 __all__ = ["Recorder"]
@@ -30,16 +32,39 @@ class Recorder(Listener):
         self._record(event)
 
     def _record(self, event: PollCompleted | StateAged) -> None:
-        writer, plugs_before = self.writer, event.old.plugs
-        if writer is None or event.new.plugs is plugs_before:
+        writer, plugs = self.writer, event.old.plugs
+        if writer is None or event.new.plugs is plugs:
             return
+        repeated, arrived = event.old.repeated, _last_arrival(event)
+        if repeated is not None and end_of_hour(reading_time(repeated, arrived)) != end_of_hour(event.moment.utc):
+            plugs = with_repeats(event.old).plugs  # what they counted belongs to an earlier hour
+            self._count(writer, event, event.old.plugs, plugs, arrived)
+        self._count(writer, event, plugs, event.new.plugs, event.moment.utc)
+
+    def _count(
+        self,
+        writer: RecordSink,
+        event: PollCompleted | StateAged,
+        old_plugs: Mapping[str, PlugState],
+        new_plugs: Mapping[str, PlugState],
+        arrived: datetime,
+    ) -> None:
+        """Record what the meters counted between two states of a station.
+
+        Args:
+            writer: The writer.
+            event: The event that contains the states.
+            old_plugs: The plugs before.
+            new_plugs: The plugs after it.
+            arrived: When the last response arrived that `new_plugs` contain.
+        """
         station = event.station.uuid
-        for uuid, plug in event.new.plugs.items():
-            before = plugs_before.get(uuid)
+        for uuid, plug in new_plugs.items():
+            before = old_plugs.get(uuid)
             old, new = before.meter if before else None, plug.meter
             if old is None or new is None or not _has_changed(old, new):
                 continue
-            time = _time(new, event.moment.utc)
+            time = _time(new, arrived)
             if not writer.count((station, uuid), old, new, time):
                 self._begin(writer, event, plug, old, time if old.counted is None else _last_time(event, old))
                 writer.count((station, uuid), old, new, time)
@@ -77,10 +102,17 @@ class Recorder(Listener):
         writer.begin(name, old, last)
 
 
+def _last_arrival(event: PollCompleted | StateAged) -> datetime:
+    """Return when the last valid response before an event arrived."""
+    return event.moment.utc - timedelta(seconds=event.moment.monotonic - event.old.confirmed_at)
+
+
 def _last_time(event: PollCompleted | StateAged, old: Meter) -> datetime:
-    """Return the time of the last measurement before a poll."""
-    seconds = event.moment.monotonic - event.old.confirmed_at
-    return _time(old, event.moment.utc - timedelta(seconds=seconds))
+    """Return the time of the last measurement before an event."""
+    measured = old.counted.time if old.counted else None
+    if event.old.repeated is not None and not old.is_interrupted:
+        measured = event.old.repeated
+    return reading_time(measured, _last_arrival(event))
 
 
 def _time(meter: Meter, arrived: datetime) -> datetime:
@@ -89,6 +121,6 @@ def _time(meter: Meter, arrived: datetime) -> datetime:
 
 def _has_changed(old: Meter, new: Meter) -> bool:
     """Return whether the counts or the sessions of a meter have changed."""
-    if new is old:
+    if new == old:
         return False
     return new.session is not old.session or has_counted(old, new) or new.last_session is not old.last_session

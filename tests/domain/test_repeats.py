@@ -12,6 +12,7 @@ from evse_mqtt_bridge.domain.availability import Moment, Rules
 from evse_mqtt_bridge.domain.events import PollCompleted, StateAged
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
 from evse_mqtt_bridge.domain.model import Failure, PlugState, Reading, Reason, Repeat, Station
+from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.repeats import with_repeats
 from evse_mqtt_bridge.domain.stations import Stations
 from tests.harness.samples import NOW, at, failure, plug_reading
@@ -25,6 +26,7 @@ _RESPONSES = (
     (plug_reading("p1", power=-2300.0), replace(_IDLE, status="offline")),
     (plug_reading("p1", current_l1=10.300000190734863),),
     (plug_reading("p1", status="finishing", power=None), replace(_IDLE, status="charging", power=3680.04)),
+    (_IDLE,),
 )
 
 
@@ -186,3 +188,40 @@ def test_meters_of_a_removed_station_contain_repeats() -> None:
     meter = bridge.plugs()["p1"].meter
     assert meter is not None
     assert meter.charged == pytest.approx(7107 / 3600 * 30)
+
+
+def test_plug_beyond_the_maximum_is_noted_with_each_poll() -> None:
+    """A missing plug stays missing, although there are as many plugs as the response has."""
+    bridge = _Bridge(_Cloud(recognizes=True))
+    plugs = [plug_reading(f"p{number}") for number in range(MAX_PLUGS + 1)]
+    for second in range(0, 200, 10):
+        known = plugs[:-1] if second == 0 else plugs[1:]
+        reading = Reading(tuple(replace(plug, time=at(second).utc) for plug in known), fingerprint=second > 0)
+        repeat = Repeat(1, at(second).utc, b"", lambda _, reading=reading: reading)  # type: ignore[misc]
+        event = bridge.stations.apply_outcome("s1", repeat if second > 10 else reading, at(second), 0.1)
+        assert not isinstance(event.outcome, Failure)
+        assert bool(event.outcome.notes) is (second > 0)
+        assert bridge.plugs()["p0"].reason is (Reason.MISSING if second else Reason.ONLINE)
+
+
+def test_plug_is_evaluated_at_least_once_per_minute() -> None:
+    bridge = _Bridge(_Cloud(recognizes=True), replace(_RULES, heartbeat=3600, stale_after=0))
+    for second in range(0, 600, 10):
+        bridge.poll(len(_RESPONSES) - 1, at(second).utc, at(second))
+        reading = bridge.stations.state("s1").plugs["p2"].reading
+        assert reading is not None
+        assert reading.time is not None
+        assert at(second).utc - reading.time <= timedelta(seconds=60)
+
+
+def test_record_of_the_broker_is_joined_with_repeats() -> None:
+    """The topics have rounded counts; what is counted twice would add up with each connection."""
+    bridge = _Bridge(_Cloud(recognizes=True))
+    for second in (0, 10, 20, 30):
+        bridge.poll(0, at(second).utc, at(second))
+    meter = bridge.stations.state("s1").plugs["p1"].meter
+    assert meter is not None
+    bridge.stations.broker_read({"s1": {"p1": meter._replace(charged=meter.charged + 0.4)}}, ["s1"], is_complete=True)
+    joined = bridge.plugs()["p1"].meter
+    assert joined is not None
+    assert joined.charged == pytest.approx(7107 / 3600 * 30)

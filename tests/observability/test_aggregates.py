@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import Rules, advance
-from evse_mqtt_bridge.domain.model import STATION_REASONS, Outcome, Reason, StationState
+from evse_mqtt_bridge.domain.model import STATION_REASONS, Outcome, Reading, Reason, Repeat, Station, StationState
+from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.domain.statuses import STATUSES
 from evse_mqtt_bridge.observability.aggregates import PLUG_STATES, STATION_STATES, WAITING, aggregate
-from tests.harness.samples import at, outcomes
+from tests.harness.samples import at, outcomes, plug_reading
 from tests.observability.samples import NOW, plug, station
 
 
@@ -65,3 +66,18 @@ def test_every_station_and_plug_is_counted_once(polls: list[list[Outcome]]) -> N
     assert sum(counted.plugs.values()) == sum(len(state.plugs) for state in states)
     assert counted.stations.keys() == set(STATION_STATES)
     assert counted.plugs.keys() == set(PLUG_STATES)
+
+
+@pytest.mark.parametrize("power", [7200.0, -7200.0, None, 0.0])
+def test_aggregates_contain_repeats(power: float | None) -> None:
+    stations = Stations({"s1": Station("s1", 10)}, Rules(), started=at(0).monotonic)
+    stations.broker_read({}, ["s1"], is_complete=True)
+    for second in (0, 10, 20, 30):
+        time = at(second).utc
+        first = Reading((plug_reading(power=power, time=time),), fingerprint=1)
+        outcome = Repeat(1, time, b"", lambda _, first=first: first) if second else first  # type: ignore[misc]
+        stations.apply_outcome("s1", outcome, at(second), 0.1)
+    found, energy = aggregate([stations.state("s1")]), 60.0 if power else 0.0
+    assert (found.charged, found.discharged) == ((energy, 0.0) if power and power > 0 else (0.0, energy))
+    assert found.gap == (30.0 if power is None else 0.0)
+    assert found.oldest == at(30).utc

@@ -1,18 +1,21 @@
 """The recorder: an hour of the history has the energy of the last message before its end."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules
+from evse_mqtt_bridge.domain.events import StateAged
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
-from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, PlugState, Reading, Reason, Station
+from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, PlugState, Reading, Reason, Repeat, Station
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.service.recorder import Recorder
 from evse_mqtt_bridge.storage.backlog import Backlog
-from evse_mqtt_bridge.storage.records import Plug, ReadingRecord, Record
+from evse_mqtt_bridge.storage.records import Plug, ReadingRecord, Record, SessionRecord
 from evse_mqtt_bridge.storage.spans import Spans
 
 _BEGAN = datetime(2026, 3, 28, 22, 57, 20, tzinfo=UTC)
@@ -26,9 +29,11 @@ class _History:
     def __init__(self) -> None:
         self._spans = Spans()
         self._backlog = Backlog(1000)
+        self._all: list[Record] = []
 
     def put(self, records: Iterable[Record]) -> None:
         for record in records:
+            self._all.append(record)
             self._backlog.put(record)
 
     def begin(self, plug: Plug, meter: Meter, time: datetime) -> None:
@@ -48,16 +53,23 @@ class _History:
         found = [record for record in self._backlog.remove() if isinstance(record, ReadingRecord)]
         return sorted(found, key=lambda reading: reading.hour)
 
+    def sessions(self) -> list[SessionRecord]:
+        """Return the sessions that ended."""
+        return [record for record in self._all if isinstance(record, SessionRecord)]
+
 
 class _Bridge:
     """The stations of a bridge and their history, with one plug whose meter has started.
 
     Args:
         interval: Polling interval in seconds.
+        recognizes: Whether a response with the values of the one before is a `Repeat`, as the parser returns it.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, *, recognizes: bool = False) -> None:
         self.interval = interval
+        self._recognizes = recognizes
+        self._last: PlugReading | None = None
         self.history = _History()
         self._stations = Stations({"s": Station("s", interval)}, Rules(heartbeat=600.0), 0.0)
         self._stations.broker_read({}, ["s"], is_complete=True)
@@ -73,7 +85,24 @@ class _Bridge:
 
     def poll(self, outcome: Outcome, moment: Moment) -> None:
         """Apply the outcome of a poll."""
+        outcome = self._recognized(outcome) if isinstance(outcome, Reading) else outcome
         self._recorder.poll_completed(self._stations.apply_outcome("s", outcome, moment, 0.1))
+
+    def age(self, moment: Moment) -> None:
+        """Let time pass without a poll."""
+        for event in self._stations.age(moment, 10):
+            if isinstance(event, StateAged):
+                self._recorder.state_aged(event)
+
+    def _recognized(self, reading: Reading) -> Reading | Repeat:
+        """Return a reading with one plug as the parser returns it."""
+        plug = replace(reading.plugs[0], time=None)
+        is_repeated, self._last = self._recognizes and plug == self._last, plug
+        reading = replace(reading, fingerprint=hash(plug) if self._recognizes else None)
+        time = reading.plugs[0].time
+        if is_repeated and time is not None and reading.fingerprint is not None:
+            return Repeat(reading.fingerprint, time, b"", lambda _: reading)
+        return reading
 
     @property
     def plug(self) -> PlugState:
@@ -178,3 +207,66 @@ def test_wrong_clock_moves_no_reading_to_another_hour(steps: list[tuple[float, f
         least = max((charged for time, charged in counted if time < reading.hour - margin), default=0.0)
         most = max((charged for time, charged in counted if time < reading.hour + margin), default=0.0)
         assert least <= reading.charged <= most
+
+
+def _numbers(reading: ReadingRecord) -> tuple[float, ...]:
+    return reading.charged, reading.discharged, reading.gap
+
+
+_VALUES = st.sampled_from([("charging", 7000.0), ("charging", 7000.0), ("charging", 400.0), ("idle", 0.0)])
+_OUTCOMES = st.lists(
+    st.tuples(
+        st.integers(0, 8),
+        _VALUES,
+        st.sampled_from([0.0, 0.3, 2.5]),
+        st.sampled_from([0.0, 0.0, 4.0, 110.0]),
+        st.booleans(),
+    ),
+    min_size=2,
+    max_size=10,
+)
+
+
+@given(st.sampled_from([1.0, 10.0, 30.0, 60.0]), _OUTCOMES, st.integers(0, 9), st.sampled_from([0.1, 1.0, 2.0, 3.1]))
+def test_repeats_lead_to_the_same_hours_and_sessions(
+    interval: float, outcomes: list[tuple[int, tuple[str, float], float, float, bool]], middle: int, rest: float
+) -> None:
+    """Values repeat for some polls, then one may be late, or fail; one of these is near the end of the hour."""
+    polls: list[tuple[float, float, tuple[str, float] | None]] = []
+    seconds = hour = 0.0
+    for number, (repeats, values, pause, age, fails) in enumerate(outcomes):
+        polls += [(seconds + interval * (repeat + 1), age, values) for repeat in range(repeats)]
+        seconds += interval * (repeats + 1 + pause)
+        polls.append((seconds, age, None if fails else values))
+        if number == middle % len(outcomes):
+            hour = seconds - rest * interval
+    polls.append((seconds + 1, 0.0, ("charging", 1.0)))
+    bridges = [_Bridge(interval, recognizes=recognizes) for recognizes in (True, False)]
+    for bridge in bridges:
+        for seconds, age, measured in polls:
+            time = _HOUR + timedelta(seconds=seconds - hour)
+            plug = PlugReading("p1", time=time - timedelta(seconds=age))
+            if measured is not None:
+                plug = replace(plug, status=measured[0], power=measured[1])
+            moment = Moment(1000.0 + seconds, time)
+            bridge.poll(Reading((plug,)) if measured is not None else _FAILURE, moment)
+            bridge.age(moment)
+    found, expected = ([session.session for session in bridge.history.sessions()] for bridge in bridges)
+    assert [(each.started, each.ended) for each in found] == [(each.started, each.ended) for each in expected]
+    assert [each.charged for each in found] == pytest.approx([each.charged for each in expected])
+    readings, expected_readings = (bridge.history.readings() for bridge in bridges)
+    assert [reading.hour for reading in readings] == [reading.hour for reading in expected_readings]
+    for reading, other in zip(readings, expected_readings, strict=True):
+        assert _numbers(reading) == pytest.approx(_numbers(other))
+
+
+@pytest.mark.parametrize("outcome", ["repeat", "failure", "change"])
+def test_late_poll_moves_no_repeat_to_the_next_hour(outcome: str) -> None:
+    bridges = [_Bridge(10.0, recognizes=recognizes) for recognizes in (True, False)]
+    for bridge in bridges:
+        for second in (-70.0, -60.0, -50.0, -40.0, -30.0, -20.0, 4.0):
+            time = _HOUR + timedelta(seconds=second)
+            values = _reading(7000.0, time) if second < 0 or outcome == "repeat" else _reading(3000.0, time)
+            bridge.poll(_FAILURE if second > 0 and outcome == "failure" else values, Moment(1000.0 + second, time))
+    found, expected = ([_numbers(reading) for reading in bridge.history.readings()] for bridge in bridges)
+    assert found == [pytest.approx(numbers) for numbers in expected]

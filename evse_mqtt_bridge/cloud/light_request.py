@@ -14,8 +14,8 @@ TOKEN_HEADER = "evsetoken"  # noqa: S105  # the name of a header
 NO_CONTENT = httpx.ByteStream(b"")
 """The stream of a request without a body. Given a stream, httpx adds no headers of its own."""
 
-_DEVICE, _STATION = "0edge-device-id0", "0uuid0"
-"""Stand-ins for the ids, which contain nothing that a URL has to escape, like the ids."""
+_DEVICE, _STATION = "~edge-device-id~", "~uuid~"
+"""Stand-ins for the ids, which contain nothing that a URL has to escape, like the ids; these contain no ~."""
 
 
 class CommonPart:
@@ -28,17 +28,15 @@ class CommonPart:
 
     Attributes:
         headers: See above.
-        url_format: The URL as httpx normalizes it, with `{0}` for the device and `{1}` for the station.
+        url: The URL as httpx normalizes it, with stand-ins for the ids.
         endpoint: The common part in the form that libcurl needs; `None` before its first use.
     """
 
-    __slots__ = ("endpoint", "headers", "url_format")
+    __slots__ = ("endpoint", "headers", "url")
 
     def __init__(self, base_url: str, status_path: str, headers: httpx.Headers) -> None:
         self.headers = headers
-        url = str(httpx.URL(base_url + status_path.format(edge_device_id=_DEVICE, uuid=_STATION)))
-        escaped = url.replace("{", "{{").replace("}", "}}")
-        self.url_format = escaped.replace(_DEVICE, "{0}").replace(_STATION, "{1}")
+        self.url = str(httpx.URL(base_url + status_path.format(edge_device_id=_DEVICE, uuid=_STATION)))
         self.endpoint: Endpoint | None = None
 
 
@@ -70,7 +68,7 @@ class LightRequest(httpx.Request):
     @property
     def address(self) -> str:
         """The URL as text."""
-        return self.common.url_format.format(self._edge_device_id, self._uuid)
+        return self.common.url.replace(_DEVICE, self._edge_device_id).replace(_STATION, self._uuid)
 
     @property
     def token_line(self) -> str:

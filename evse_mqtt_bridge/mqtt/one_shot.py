@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from evse_mqtt_bridge.config.schema import Mqtt
 from evse_mqtt_bridge.domain.events import DisconnectReason
@@ -50,7 +51,7 @@ class OneShotClient:
     _sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
-        self._sender = Sender(lambda: next(self._pending, None), Suspects(""))
+        self._sender = Sender(lambda most: list(islice(self._pending, most)), Suspects(""))
 
     def use(self, connection: Connection, base: Topics) -> None:
         """Use this connection, which the broker accepted; the marker goes below this base topic."""

@@ -16,14 +16,14 @@ class Sender:
     """Pulls messages when the connection has room for them.
 
     Attributes:
-        next_message: Returns the next message; `None` if none is pending.
+        next_messages: Returns the next messages, at most as many as its argument; none if none is pending.
         suspects: The topics to publish alone, or not at all.
         sent: Number of messages sent, over all connections.
         drained: Set when nothing is pending or unacknowledged; the waiting caller clears it.
         progressed: Set on each acknowledgement; the waiting caller clears it.
     """
 
-    next_message: Callable[[], Message | None]
+    next_messages: Callable[[int], list[Message]]
     suspects: Suspects
     sent: int = 0
     drained: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,21 +63,23 @@ class Sender:
                 self.suspects.acknowledged(self._alone)
                 self._alone = ""
             has_suspects = self.suspects.has_any
-            messages = self._pull(1 if has_suspects else room)
-            if not messages:
+            most = 1 if has_suspects else room
+            messages = self._pull(most)
+            if messages:
+                if not has_suspects:
+                    self.sent += connection.publish_all(messages)
+                elif not self._publish_unless_held(connection, messages[0]):
+                    return
+            if len(messages) < most:  # nothing else is pending
                 if not connection.in_flight:
                     self.drained.set()
                 return
-            if not has_suspects:
-                self.sent += connection.publish_all(messages)
-            elif not self._publish_unless_held(connection, messages[0]):
-                return
 
     def _pull(self, most: int) -> list[Message]:
-        """Return the next messages, at most this many."""
+        """Return the next messages, at most this many; fewer if no more are pending."""
         messages, self._held = [self._held] if self._held else [], None
-        while len(messages) < most and (message := self.next_message()) is not None:
-            messages.append(message)
+        while len(messages) < most and (further := self.next_messages(most - len(messages))):
+            messages += further
         return messages
 
     def _publish_unless_held(self, connection: Connection, message: Message) -> bool:

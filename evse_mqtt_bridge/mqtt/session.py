@@ -132,7 +132,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._suspects = Suspects(self.settings.base_topic)
-        self._sender = Sender(self.publication.next_message, self._suspects)
+        self._sender = Sender(self.publication.next_messages, self._suspects)
         self._subscriber = Subscriber(self.listener, self.chance, self.timing.retained)
         self._version = Version.configured(self.settings.protocol)
         self._births = self._no_births()

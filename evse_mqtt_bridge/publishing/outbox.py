@@ -11,7 +11,7 @@ must follow everything else, such as those that clear removed topics, go last.
 from collections import OrderedDict  # removing the first key of a dict takes time for all keys removed before it
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from evse_mqtt_bridge.publishing.message import Message
@@ -77,41 +77,47 @@ class Outbox(Generic[_State]):
 
     def pop_changes(self) -> Iterator[Message]:
         """Remove and yield the messages of the pending changes."""
-        while message := self._next_change():
-            yield message
+        while messages := self._next_of_changes(1):
+            yield from messages
 
     def next_message(self) -> Message | None:
         """Return the next message; `None` if none is pending."""
+        return next(iter(self.next_messages(1)), None)
+
+    def next_messages(self, most: int) -> list[Message]:
+        """Return the next messages, at most `most`; none if none is pending.
+
+        Several are from the full republish, or from one change, while the other one is not pending.
+        """
         if first := next(self._first, None):
-            return first
+            return [first]
         self._is_republish_next = not self._is_republish_next
         if self._republish is None:
-            message = self._next_change()
+            messages = self._next_of_changes(most)
         elif self._is_republish_next:
-            message = self._next_of_republish() or self._next_change()
+            messages = self._next_of_republish(1) or self._next_of_changes(most)
         else:
-            message = self._next_change() or self._next_of_republish()
-        if not self._last:
-            return message
-        if message is None:
-            return self._last.popitem(last=False)[1]
-        self._last.pop(message.topic, None)
-        return message
+            messages = self._next_of_changes(1) or self._next_of_republish(most)
+        if self._last:
+            for message in messages:
+                self._last.pop(message.topic, None)
+            return messages or [self._last.popitem(last=False)[1]]
+        return messages
 
-    def _next_of_republish(self) -> Message | None:
-        message = next(self._republish, None) if self._republish else None
-        if message is None:
+    def _next_of_republish(self, most: int) -> list[Message]:
+        messages = list(islice(self._republish, most)) if self._republish else []
+        if not messages:
             self._republish = None
-        return message
+        return messages
 
-    def _next_change(self) -> Message | None:
-        message = next(self._rendering, None)
-        while message is None and self._queue:
+    def _next_of_changes(self, most: int) -> list[Message]:
+        messages = list(islice(self._rendering, most))
+        while not messages and self._queue:
             self._rendering = self.render(*self._queue.popitem(last=False))
             if not self._queue:
                 self._queue.clear()  # an empty dict still has the room for the most keys that it ever had
-            message = next(self._rendering, None)
-        return message
+            messages = list(islice(self._rendering, most))
+        return messages
 
     def drop_last(self) -> None:
         """Drop the messages that go last."""

@@ -37,6 +37,11 @@ class OwnEntry:
         """Whether the `info` is read."""
         return self._is_recorded is not None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether the first `info` of the connection, or the one that may repeat an early one, is to follow."""
+        return self.early_info is not None or not self._is_left_cleared
+
     def connected(self) -> None:
         """Note that the broker accepted a connection."""
         self._connected_as, self._is_recorded, self.early_info = self._renderer.bridge_entry(), None, None
@@ -73,9 +78,9 @@ class OwnEntry:
         left, self._is_left_cleared = self._left, True
         return list(clear(left))
 
-    def is_repeated(self, message: Message | None) -> bool:
+    def is_repeated(self, message: Message) -> bool:
         """Return whether a message repeats `early_info`."""
-        if message is None or message != self.early_info:
+        if message != self.early_info:
             return False
         self.early_info = None
         return True

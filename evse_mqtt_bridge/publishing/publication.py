@@ -242,17 +242,25 @@ class Publication:
 
     def next_message(self) -> Message | None:
         """Return the next message to publish; `None` if none is pending."""
-        message = self._outbox.next_message()
-        if self._own_entry.early_info is not None and self._own_entry.is_repeated(message):
-            message = self._outbox.next_message()
-        if message is None and self._phase is Phase.LIVE and self._may_clear and self.watch.are_others_read:
+        return next(iter(self.next_messages(1)), None)
+
+    def next_messages(self, most: int) -> list[Message]:
+        """Return the next messages to publish, at most `most`; none if none is pending.
+
+        The `info` of the bridge can only be the first one: it begins the full republish, and any change that has it.
+        """
+        messages = self._outbox.next_messages(1 if self._own_entry.is_pending else most)
+        if messages and self._own_entry.early_info is not None and self._own_entry.is_repeated(messages[0]):
+            messages = self._outbox.next_messages(1)
+        if not messages and self._phase is Phase.LIVE and self._may_clear and self.watch.are_others_read:
             message = self._clean_up.next_message(self._restoration.unproven)
-        if message is not None and message.topic == self._renderer.plan.topics.info:
+            messages = [message] if message else []
+        if messages and messages[0].topic == self._renderer.plan.topics.info:
             if left := self._own_entry.clear_left():
-                self._outbox.put_before_all([*left[1:], message])
-                return left[0]
-            self._own_entry.published(message, is_restoring=self._phase is Phase.RESTORING)
-        return message
+                self._outbox.put_before_all([*left[1:], *messages])
+                return left[:1]
+            self._own_entry.published(messages[0], is_restoring=self._phase is Phase.RESTORING)
+        return messages
 
     @property
     def is_completing(self) -> bool:

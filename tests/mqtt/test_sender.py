@@ -36,7 +36,7 @@ class _Connection:
 )
 def test_sender_waits_until_half_of_the_window_is_free(window: int, batches: list[int]) -> None:
     pending = [Message(f"t/{number}", b"") for number in range(10)]
-    sender = Sender(lambda: pending.pop() if pending else None, Suspects(""))
+    sender = Sender(lambda _: [pending.pop()] if pending else [], Suspects(""))
     connection = _Connection(window)
     sender.use(cast("Connection", connection))
     sender.pump()

@@ -10,6 +10,9 @@ from evse_mqtt_bridge.publishing.topics import covers
 
 __all__ = ["ModelBroker"]
 
+_ROOM = 20
+"""Maximum number of messages that the publication returns at once, if the number to deliver is not limited."""
+
 
 class ModelBroker:
     """A broker, and a session without time.
@@ -110,10 +113,11 @@ class ModelBroker:
         """Receive this many messages, or all that are pending, and return them."""
         delivered: list[Message] = []
         while self._publication is not None and (count is None or len(delivered) < count):
-            message = self._publication.next_message()
-            if message is not None:
-                self._store(message)
-                delivered.append(message)
+            messages = self._publication.next_messages(_ROOM if count is None else count - len(delivered))
+            if messages:
+                for message in messages:
+                    self._store(message)
+                delivered += messages
             elif self._publication.phase is Phase.MIGRATING:
                 self._publication.stage_acknowledged()
             elif self._subscriptions is None and self._has_to_search(self._publication):

@@ -153,6 +153,21 @@ def test_endless_changes_do_not_stop_the_republish() -> None:
     assert topics[1::2] == ["republish 1", "republish 2"]
 
 
+def test_messages_of_one_change_are_returned_together() -> None:
+    source = _Source(a1="0", a2="0", a3="0", b="0")
+    source.change(a1="1", a2="1", a3="1", b="1")
+    batches = iter(lambda: [message.topic for message in source.outbox.next_messages(2)], [])
+    assert list(batches) == [["a1", "a2"], ["a3"], ["b"]]
+
+
+def test_republish_returns_single_messages_beside_changes() -> None:
+    source = _Source(a1="0", a2="0")
+    source.outbox.put_republish([_message(f"republish {number}") for number in range(4)])
+    source.change(a1="1", a2="1")
+    batches = iter(lambda: [message.topic for message in source.outbox.next_messages(9)], [])
+    assert list(batches) == [["a1"], ["republish 0"], ["a2"], ["republish 1"], ["republish 2", "republish 3"]]
+
+
 def test_republish_is_rendered_as_it_is_taken() -> None:
     rendered = []
 
@@ -267,14 +282,18 @@ class BrokerBehindAnOutbox(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 4))
     def deliver(self, count: int) -> None:
-        for _ in range(count):
-            message = self.source.outbox.next_message()
-            if message is None:
+        while count:
+            messages = self.source.outbox.next_messages(count)
+            assert len(messages) <= count
+            if not messages:
                 assert self.broker == self.source.state
-            elif message.payload:
-                self.broker[message.topic] = message.payload.decode()
-            else:
-                self.broker.pop(message.topic, None)
+                return
+            count -= len(messages)
+            for message in messages:
+                if message.payload:
+                    self.broker[message.topic] = message.payload.decode()
+                else:
+                    self.broker.pop(message.topic, None)
 
     def teardown(self) -> None:
         self.deliver(100)

@@ -336,6 +336,8 @@ class Renderer:
     def _part(self, part: Part, station: Station, old: StationState | None, new: StationState) -> list[Message]:
         # The entry goes first: if the rest is interrupted, a later run can clear what was published.
         messages = [self.station_info(station, new)] if part is Part.DISCOVERY else []
+        if old is None and part is Part.VALUES:
+            new = with_repeats(new)
         for output in self.plan.outputs:
             messages += output.station(part, station, old, new)
         return messages

@@ -12,12 +12,13 @@ import pytest
 from evse_mqtt_bridge.config.plan import ownership, publishing_plan
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.domain.availability import FORGET_AFTER, Rules
-from evse_mqtt_bridge.domain.model import Reading, Reason, Station
+from evse_mqtt_bridge.domain.model import Reading, Reason, Repeat, Station
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Form
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
 from evse_mqtt_bridge.publishing.outputs.homeassistant.output import HomeAssistant
 from evse_mqtt_bridge.publishing.outputs.plain import PlainLocation
+from evse_mqtt_bridge.publishing.payloads import timestamp
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.publication import Phase, Publication, Subscriptions
 from evse_mqtt_bridge.publishing.topics import Topics, covers
@@ -855,3 +856,15 @@ def test_handing_over_publishes_pending_changes_only() -> None:
     assert not any(topic.startswith(("evse/bridge/", "evse/e2/")) for topic in topics)
     assert broker.retained["evse/bridge/availability"] == b"online"
     assert broker.retained["evse/north/left/power"] == b"5"
+
+
+def test_full_republish_contains_the_latest_measurement() -> None:
+    bridge = Bridge(plan(_SOUTH))
+    bridge.stations.broker_read({}, ["e2"], is_complete=True)
+    for second in (0, 1, 4):
+        first = Reading((plug_reading("p1", time=at(second).utc),), fingerprint=1)
+        repeat = Repeat(1, at(second).utc, b"", lambda _, first=first: first)  # type: ignore[misc]
+        bridge.poll("e2", repeat if second else first, at(second))
+    retained, time = bridge.everything(), timestamp(at(4).utc)
+    assert retained["evse/e2/p1/time"] == time.encode()
+    assert json.loads(retained["evse/e2/p1/state"])["time"] == time

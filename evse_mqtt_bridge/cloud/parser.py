@@ -22,12 +22,14 @@ _ESCAPED_LETTERS = re.compile(rb"\\u00(?:74|69|6[dD]|65)")
 class ResponseParser:
     """The parser of the station `evse_uuid`."""
 
-    __slots__ = ("_evse_uuid", "_fingerprint")
+    __slots__ = ("_evse_uuid", "_fingerprint", "_notes")
 
     def __init__(self, evse_uuid: str) -> None:
         self._evse_uuid = evse_uuid
         self._fingerprint: int | None = None
         """That of the last response; `None`: a repetition of it cannot be recognized."""
+        self._notes: tuple[str, ...] = ()
+        """Those of the response with this fingerprint."""
 
     def parse(self, body: bytes) -> Outcome:
         """Return the reading, or that the response repeats the one before, measured later.
@@ -36,7 +38,7 @@ class ResponseParser:
         """
         time, fingerprint = _split(body)
         if time and fingerprint == self._fingerprint and (measured := _time(time)) is not None:
-            return Repeat(fingerprint, measured, body, self.parse_completely)
+            return Repeat(fingerprint, measured, body, self.parse_completely, self._notes)
         return self._parse(body, time, fingerprint)
 
     def parse_completely(self, body: bytes) -> Reading | Failure:
@@ -46,9 +48,9 @@ class ResponseParser:
     def _parse(self, body: bytes, time: bytes, fingerprint: int) -> Reading | Failure:
         outcome = parse(body, self._evse_uuid)
         if time and isinstance(outcome, Reading) and _is_repeatable(body, outcome, time):
-            self._fingerprint = fingerprint
+            self._fingerprint, self._notes = fingerprint, outcome.notes
             return replace(outcome, fingerprint=fingerprint)
-        self._fingerprint = None
+        self._fingerprint, self._notes = None, ()
         return outcome
 
 
@@ -87,7 +89,6 @@ def _is_repeatable(body: bytes, reading: Reading, time: bytes) -> bool:
     measured = _time(time)
     return (
         not reading.invalid
-        and not reading.notes
         and measured is not None
         and len(_TIME_KEYS.findall(body)) == len(reading.plugs)
         and _ESCAPED_LETTERS.search(body) is None

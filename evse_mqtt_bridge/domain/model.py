@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
-from typing import ClassVar
 
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
 from evse_mqtt_bridge.domain.readings import PlugReading, same_values
@@ -114,14 +113,14 @@ class Repeat:
         time: When all plugs were measured.
         body: The response.
         parse: Parses the response completely.
+        notes: See `Reading`.
     """
-
-    notes: ClassVar[tuple[str, ...]] = ()
 
     fingerprint: int
     time: datetime
     body: bytes
     parse: "Callable[[bytes], Reading | Failure]"
+    notes: tuple[str, ...] = ()
 
     def parsed(self) -> "Reading | Failure":
         """Return the reading, as if it were the first one."""

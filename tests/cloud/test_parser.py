@@ -56,6 +56,7 @@ def test_responses_before_do_not_matter(bodies: list[bytes], time: str) -> None:
                 assert isinstance(last, Reading)
                 assert outcome.fingerprint == last.fingerprint
                 assert outcome.parse(variant) == expected
+                assert outcome.notes == last.notes
                 outcome = replace(last, plugs=tuple(with_time(plug, outcome.time) for plug in last.plugs))
             else:
                 last = outcome
@@ -91,12 +92,14 @@ def test_response_with_several_times_has_no_repetition() -> None:
         assert outcome.fingerprint is None
 
 
-def test_response_with_a_note_has_no_repetition() -> None:
+def test_repeated_response_has_the_notes_of_the_first() -> None:
     response_parser = ResponseParser(status_example()[0]["evse_uuid"])
-    for _ in range(2):  # so each one counts as unusual
-        outcome = response_parser.parse(_body(unknown=1))
-        assert isinstance(outcome, Reading)
-        assert outcome.notes
+    first = response_parser.parse(_body(unknown=1, status="rebooting", time=_TIMES[0]))
+    repeat = response_parser.parse(_body(unknown=1, status="rebooting", time=_TIMES[1]))
+    assert isinstance(first, Reading)
+    assert isinstance(repeat, Repeat)
+    assert repeat.notes == first.notes
+    assert len(first.notes) > 1
 
 
 @pytest.mark.parametrize("changes", [{"power": 1.5}, {"status": "offline"}, {"plug_label": "Other"}])

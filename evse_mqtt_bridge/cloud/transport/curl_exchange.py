@@ -65,26 +65,29 @@ class TrustedCertificates:
 
     def __init__(self, ca_file: str) -> None:
         self._pem = authorities(ca_file)
-        self._file: Path | None = None
+        """The certificates, if they are not in a file."""
+        self._path = ""
         self._fd = -1
-        if hasattr(os, "memfd_create"):
+        if self._pem.strip() and hasattr(os, "memfd_create"):
             self._fd = os.memfd_create("authorities")
             with open(self._fd, "wb", closefd=False) as file:  # a descriptor has no path
                 file.write(self._pem)
-            self._file = Path(f"/proc/self/fd/{self._fd}")
+            path = Path(f"/proc/self/fd/{self._fd}")
+            if path.exists():
+                self._path, self._pem = str(path), b""  # 0.2 MB that would be kept twice
 
     def set_on(self, curl: pycurl.Curl) -> None:
         """Make a handle verify servers with these certificates."""
-        if not self._pem.strip():
-            curl.unsetopt(pycurl.CAINFO)
-        elif self._file is not None and self._file.exists():
-            curl.setopt(pycurl.CAINFO, str(self._file))
-        else:
+        if self._path:
+            curl.setopt(pycurl.CAINFO, self._path)
+        elif self._pem.strip():
             curl.setopt(pycurl.CAINFO_BLOB, self._pem)
+        else:
+            curl.unsetopt(pycurl.CAINFO)
 
     def close(self) -> None:
         """Close the file in memory."""
-        if self._file is not None:
+        if self._fd >= 0:
             os.close(self._fd)
 
 

@@ -1,6 +1,6 @@
 """The recorder: an hour of the history has the energy of the last message before its end."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules
-from evse_mqtt_bridge.domain.events import StateAged
+from evse_mqtt_bridge.domain.events import StateAged, StationRemoved
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, PlugState, Reading, Reason, Repeat, Station
 from evse_mqtt_bridge.domain.stations import Stations
@@ -75,6 +75,15 @@ class _Bridge:
         self._stations.broker_read({}, ["s"], is_complete=True)
         self._recorder = Recorder()
         self._recorder.use(self.history)
+
+    def stop(self) -> None:
+        """End the history, as when the bridge stops."""
+        self._recorder.use(None)
+
+    def remove_station(self) -> None:
+        """Lose the station for good."""
+        self._stations.replace(["s"], {}, Rules(heartbeat=600.0))
+        self._recorder.station_removed(StationRemoved("s"))
 
     def begin_again(self, record: Mapping[str, Meter], now: float) -> None:
         """Lose the station, and get it back at `now` (monotonic seconds) with the meters of another member."""
@@ -240,7 +249,6 @@ def test_repeats_lead_to_the_same_hours_and_sessions(
         polls.append((seconds, age, None if fails else values))
         if number == middle % len(outcomes):
             hour = seconds - rest * interval
-    polls.append((seconds + 1, 0.0, ("charging", 1.0)))
     bridges = [_Bridge(interval, recognizes=recognizes) for recognizes in (True, False)]
     for bridge in bridges:
         for seconds, age, measured in polls:
@@ -251,6 +259,7 @@ def test_repeats_lead_to_the_same_hours_and_sessions(
             moment = Moment(1000.0 + seconds, time)
             bridge.poll(Reading((plug,)) if measured is not None else _FAILURE, moment)
             bridge.age(moment)
+        bridge.stop()
     found, expected = ([session.session for session in bridge.history.sessions()] for bridge in bridges)
     assert [(each.started, each.ended) for each in found] == [(each.started, each.ended) for each in expected]
     assert [each.charged for each in found] == pytest.approx([each.charged for each in expected])
@@ -270,3 +279,13 @@ def test_late_poll_moves_no_repeat_to_the_next_hour(outcome: str) -> None:
             bridge.poll(_FAILURE if second > 0 and outcome == "failure" else values, Moment(1000.0 + second, time))
     found, expected = ([_numbers(reading) for reading in bridge.history.readings()] for bridge in bridges)
     assert found == [pytest.approx(numbers) for numbers in expected]
+
+
+@pytest.mark.parametrize("end", [_Bridge.stop, _Bridge.remove_station])
+def test_end_of_polling_records_repeats(end: Callable[[_Bridge], None]) -> None:
+    bridge = _Bridge(10.0, recognizes=True)
+    for second in (0.0, 10.0, 20.0, 30.0):
+        time = _BEGAN + timedelta(seconds=second)
+        bridge.poll(_reading(7200.0, time), Moment(1000.0 + second, time))
+    end(bridge)
+    assert bridge.history.readings()[-1].charged == pytest.approx(60.0)

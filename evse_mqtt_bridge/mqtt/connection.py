@@ -194,9 +194,8 @@ class Connection:
 
     def _send(self, messages: list[Message]) -> dict[int, str]:
         """Send messages over the open stream; return their topics by packet identifier."""
-        publish, qos = self._outbound.publish, self._limits.qos
         self._stream.flush_soon()
-        return {publish(each, qos if each.qos is None else min(each.qos, qos)): each.topic for each in messages}
+        return self._outbound.publish(messages, self._limits.qos)
 
     def _write(self, packet: bytes) -> None:
         """Send a packet of paho."""

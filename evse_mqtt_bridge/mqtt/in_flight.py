@@ -5,6 +5,7 @@ No I/O and no clock. At QoS 0 nothing is acknowledged, so a message counts as ha
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 
 from evse_mqtt_bridge.mqtt.limits import WINDOW_QOS_0, Limits
 
@@ -47,7 +48,7 @@ class InFlight:
             self._progress = now
         self._topics |= topics
         if self._limits.qos == 0:
-            self._recent.extend((now, topic) for topic in topics.values())
+            self._recent.extend(zip(repeat(now), topics.values(), strict=False))
 
     def add_alone(self, identifier: int, topic: str, barrier: int | None, now: float) -> None:
         """Add a message that was sent while none was in flight; there is no room until the broker has handled it.

@@ -5,6 +5,7 @@ writes the packets that are rare (CONNECT, SUBSCRIBE, PINGREQ), into the same bu
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from evse_mqtt_bridge.mqtt.encoding import write_variable_integer
@@ -46,25 +47,35 @@ class Outbound:
     _properties: dict[str, bytes] = field(default_factory=lambda: {"": _NO_PROPERTIES})
     """The encoded PUBLISH properties by content type."""
 
-    def publish(self, message: Message, qos: int) -> int:
-        """Add a message at QoS 0 to 2; return its packet identifier, which it does not carry at QoS 0."""
-        identifier = self._identifier + 1 if self._identifier < _LAST_IDENTIFIER else _FIRST_IDENTIFIER
+    def publish(self, messages: Iterable[Message], qos: int) -> dict[int, str]:
+        """Add messages at this QoS, or at a lower one of their own; return their topics by packet identifier.
+
+        At QoS 0 they do not carry their identifiers.
+        """
+        topics: dict[int, str] = {}
+        parts: list[bytes] = []
+        identifier, is_v5 = self._identifier, self.is_v5
+        for message in messages:
+            identifier = identifier + 1 if identifier < _LAST_IDENTIFIER else _FIRST_IDENTIFIER
+            topics[identifier] = message.topic
+            topic, payload = message.topic.encode(), message.payload
+            own_qos = qos if message.qos is None else min(message.qos, qos)
+            # MQTT 5, section 3.3; 3.1.1 has no properties
+            body = topic + identifier.to_bytes(2) if own_qos else topic
+            if is_v5:
+                content_type = message.content_type if payload else ""
+                body += self._properties.get(content_type) or self._encoded(content_type)
+            header, length = _PUBLISH | own_qos << 1 | message.retain, 2 + len(body) + len(payload)
+            if length < 1 << 7:
+                start = _START.pack(header, length, len(topic))
+            elif length < 1 << 14:
+                start = _LONGER_START.pack(header, length & 0x7F | 0x80, length >> 7, len(topic))
+            else:
+                start = bytes((header,)) + write_variable_integer(length) + len(topic).to_bytes(2)
+            parts += (start, body, payload)
         self._identifier = identifier
-        topic, payload = message.topic.encode(), message.payload
-        # MQTT 5, section 3.3; 3.1.1 has no properties
-        body = topic + identifier.to_bytes(2) if qos else topic
-        if self.is_v5:
-            content_type = message.content_type if payload else ""
-            body += self._properties.get(content_type) or self._encoded(content_type)
-        header, length = _PUBLISH | qos << 1 | message.retain, 2 + len(body) + len(payload)
-        if length < 1 << 7:
-            start = _START.pack(header, length, len(topic))
-        elif length < 1 << 14:
-            start = _LONGER_START.pack(header, length & 0x7F | 0x80, length >> 7, len(topic))
-        else:
-            start = bytes((header,)) + write_variable_integer(length) + len(topic).to_bytes(2)
-        self.buffer += b"".join((start, body, payload))
-        return identifier
+        self.buffer += b"".join(parts)
+        return topics
 
     def release(self, identifier: int) -> None:
         """Add a PUBREL, the second half of the exchange at QoS 2."""

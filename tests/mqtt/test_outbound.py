@@ -52,13 +52,14 @@ def _of_paho(message: Message, qos: int, identifier: int, *, is_v5: bool) -> byt
 @given(_messages, st.integers(0, 2), st.booleans())
 def test_message_is_encoded_as_paho_does(message: Message, qos: int, is_v5: bool) -> None:
     outbound = Outbound(is_v5)
-    identifier = outbound.publish(message, qos)
+    ((identifier, topic),) = outbound.publish([message], qos).items()
+    assert topic == message.topic
     assert outbound.buffer == _of_paho(message, qos, identifier, is_v5=is_v5)
 
 
 def test_identifiers_of_messages_are_not_those_of_paho() -> None:
     outbound = Outbound(is_v5=True)
-    identifiers = [outbound.publish(Message("t", b""), 0) for _ in range(100_000)]
+    identifiers = [each for _ in range(1_000) for each in outbound.publish([Message("t", b"")] * 100, 0)]
     assert (min(identifiers), max(identifiers)) == (0x4000, 0xFFFF)
     assert len(set(identifiers[:0xC000])) == 0xC000
 
@@ -67,7 +68,7 @@ def test_identifiers_of_messages_are_not_those_of_paho() -> None:
 def test_packets_are_added_in_order(length: int) -> None:
     outbound = Outbound(is_v5=False)
     for payload in (b"x" * length, b"y"):
-        outbound.publish(Message("t", payload), 0)
+        outbound.publish([Message("t", payload)], 0)
     outbound.release(0x4001)
     outbound.disconnect()
     assert outbound.buffer.endswith(b"\x31\4\0\1ty" + b"\x62\2\x40\1" + b"\xe0\0")

@@ -22,7 +22,7 @@ from evse_mqtt_bridge.publishing.manifest import BridgeEntry, Entry, StationEntr
 from evse_mqtt_bridge.publishing.manifest_payloads import LONGEST_LABEL, BridgeFacts, bridge_info, fits, station_info
 from evse_mqtt_bridge.publishing.message import JSON, Message
 from evse_mqtt_bridge.publishing.outputs.plain import bridge_availability
-from evse_mqtt_bridge.publishing.outputs.protocol import Part
+from evse_mqtt_bridge.publishing.outputs.protocol import AVAILABILITY, DISCOVERY, VALUES, Part
 from evse_mqtt_bridge.publishing.plan import Plan
 from evse_mqtt_bridge.publishing.previous_entries import PreviousEntries
 from evse_mqtt_bridge.publishing.session_payloads import session_event_payload
@@ -191,7 +191,7 @@ class Renderer:
             new = with_published_meters(current)
             if new is not current:
                 for output in self.plan.outputs:
-                    yield from output.station(Part.VALUES, station, old, new)
+                    yield from output.station(VALUES, station, old, new)
 
     def session_events(self, changes: Mapping[str, Mapping[str, Sequence[SessionChange]]]) -> Iterator[Message]:
         """Yield messages about what happened to sessions, by station and plug, beside the changes of states."""
@@ -228,25 +228,25 @@ class Renderer:
         left_out: dict[str, StationState | None] = {}
         yield self.bridge_info()
         for output in self.plan.outputs:
-            yield from output.bridge(Part.DISCOVERY)
+            yield from output.bridge(DISCOVERY)
         stations = list(self.plan.stations.values())
         for part in Part:
             for station in stations:
                 state = self.stations.find(station.uuid)
-                if part is Part.DISCOVERY and state is not None and self._is_discovered(station, state, unchanged):
+                if part is DISCOVERY and state is not None and self._is_discovered(station, state, unchanged):
                     uncompleted[station.uuid] = _labels(state)
                     left_out[station.uuid] = state if state.is_new else None
                     continue
-                if part is Part.VALUES and state is not None and left_out.get(station.uuid) is state:
+                if part is VALUES and state is not None and left_out.get(station.uuid) is state:
                     continue  # the broker has the values that were restored from there
                 if not (yield from self._one_part(part, station, uncompleted, queued)):
                     continue
-                if part is Part.DISCOVERY:
+                if part is DISCOVERY:
                     uncompleted[station.uuid] = _labels(state)
-                elif part is Part.AVAILABILITY:
+                elif part is AVAILABILITY:
                     del uncompleted[station.uuid]
         for output in self.plan.outputs:
-            yield from output.bridge(Part.AVAILABILITY)
+            yield from output.bridge(AVAILABILITY)
 
     def _is_discovered(self, station: Station, state: StationState, unchanged: Mapping[str, bytes]) -> bool:
         """Return whether the broker has the entry of a station, and its discovery. Long labels are cut in the entry."""
@@ -322,10 +322,10 @@ class Renderer:
         last_published: StationState | None,
         state: StationState,
     ) -> list[Message]:
-        messages = self._part(Part.VALUES, station, last_published, state)
-        messages += self._part(Part.AVAILABILITY, station, last_published, state)
+        messages = self._part(VALUES, station, last_published, state)
+        messages += self._part(AVAILABILITY, station, last_published, state)
         if discovered is None or not has_same_labels(discovered, state):
-            messages = self._part(Part.DISCOVERY, station, discovered, state) + messages
+            messages = self._part(DISCOVERY, station, discovered, state) + messages
             if self.is_discovery_complete:
                 self.is_discovery_complete = False
                 messages.insert(0, self.bridge_info())
@@ -335,8 +335,8 @@ class Renderer:
 
     def _part(self, part: Part, station: Station, old: StationState | None, new: StationState) -> list[Message]:
         # The entry goes first: if the rest is interrupted, a later run can clear what was published.
-        messages = [self.station_info(station, new)] if part is Part.DISCOVERY else []
-        if old is None and part is Part.VALUES:
+        messages = [self.station_info(station, new)] if part is DISCOVERY else []
+        if old is None and part is VALUES:
             new = with_repeats(new)
         for output in self.plan.outputs:
             messages += output.station(part, station, old, new)

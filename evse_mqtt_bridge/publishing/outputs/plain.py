@@ -21,7 +21,7 @@ from evse_mqtt_bridge.publishing.contract import (
 )
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.plug_values import online_or_offline, plug_values
-from evse_mqtt_bridge.publishing.outputs.protocol import Handover, Location, Part
+from evse_mqtt_bridge.publishing.outputs.protocol import AVAILABILITY, VALUES, Handover, Location, Part
 from evse_mqtt_bridge.publishing.payloads import json_object
 from evse_mqtt_bridge.publishing.topics import PlugTopic, Topics
 
@@ -160,15 +160,14 @@ class PlainTopics:
 
     def bridge(self, part: Part) -> Iterable[Message]:
         """Return `online`, as the last message of a full republish."""
-        return (bridge_availability(self.topics, online=True),) if part is Part.AVAILABILITY else ()
+        return (bridge_availability(self.topics, online=True),) if part is AVAILABILITY else ()
 
     def station(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
         """Return the values, or the availability, that differ between two states; all if `old` is `None`."""
-        match part:
-            case Part.VALUES:
-                return self._values(station, old, new)
-            case Part.AVAILABILITY:
-                return self._availability(station, old, new)
+        if part is VALUES:
+            return self._values(station, old, new)
+        if part is AVAILABILITY:
+            return self._availability(station, old, new)
         return ()
 
     def _values(self, station: Station, old: StationState | None, new: StationState) -> list[Message]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from evse_mqtt_bridge.domain.model import Station, StationState
 from evse_mqtt_bridge.publishing.contract import TopicRow
 from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.topics import Topics
 
-__all__ = ["Handover", "Location", "Output", "Part", "Stages"]
+__all__ = ["AVAILABILITY", "DISCOVERY", "VALUES", "Handover", "Location", "Output", "Part", "Stages"]
 
 
 class Part(Enum):
@@ -19,6 +19,11 @@ class Part(Enum):
     VALUES = 2
     AVAILABILITY = 3
 
+
+DISCOVERY: Final = Part.DISCOVERY
+VALUES: Final = Part.VALUES
+AVAILABILITY: Final = Part.AVAILABILITY
+"""The same parts: an attribute of an enum takes as long as a call, and each change of a station needs several."""
 
 Stages = tuple[tuple[Message, ...], ...]
 """Messages to publish in stages, each stage when the previous one is acknowledged."""

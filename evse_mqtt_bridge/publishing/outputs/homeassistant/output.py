@@ -8,7 +8,7 @@ from evse_mqtt_bridge.publishing.message import Message
 from evse_mqtt_bridge.publishing.outputs.homeassistant import discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.discovery import Discovery
 from evse_mqtt_bridge.publishing.outputs.homeassistant.location import DiscoveryLocation
-from evse_mqtt_bridge.publishing.outputs.protocol import Part
+from evse_mqtt_bridge.publishing.outputs.protocol import DISCOVERY, Part
 
 __all__ = ["HomeAssistant"]
 
@@ -26,12 +26,12 @@ class HomeAssistant:
 
     def bridge(self, part: Part) -> Iterable[Message]:
         """Return the messages of the bridge's device, which shard 0 publishes for all shards."""
-        is_due = part is Part.DISCOVERY and not self.discovery.topics.shard
+        is_due = part is DISCOVERY and not self.discovery.topics.shard
         return discovery.bridge(self.discovery) if is_due else ()
 
     def station(self, part: Part, station: Station, old: StationState | None, new: StationState) -> Iterable[Message]:
         """Return the messages of the station's device if `old` is `None`, and of new and relabelled plugs."""
-        return self._devices(station, old, new) if part is Part.DISCOVERY else ()
+        return self._devices(station, old, new) if part is DISCOVERY else ()
 
     def _devices(self, station: Station, old: StationState | None, new: StationState) -> Iterator[Message]:
         if old is None:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from evse_mqtt_bridge.config.errors import Issue
@@ -149,6 +148,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _closest(name: str, path: KeyPath) -> str:
     """Return the known variable that is most similar to `name`, with the same station index."""
+    from difflib import get_close_matches  # noqa: PLC0415  # only an error needs it
+
     index = next(iter(_indices(path)), 0)
     known = [tuple(index if part == EACH else part for part in s.path) for s in settings() if not _in_free_table(s)]
     return get_close_matches(name.upper(), [variable_name(known_path) for known_path in known], n=1, cutoff=0)[0]

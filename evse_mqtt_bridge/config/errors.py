@@ -1,7 +1,6 @@
 """Errors and warnings about a configuration, by key; load.py adds the line of the file."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,6 +94,8 @@ def _suggestion(path: KeyPath) -> str:
     same_name = [setting.path for setting in settings() if setting.path[-1] == name]
     if same_name and name not in keys:
         return f"did you mean {format_path(max(same_name, key=lambda other: other[:1] == table[:1]))}?"
+    from difflib import get_close_matches  # noqa: PLC0415  # only an error needs it
+
     if similar := get_close_matches(name, keys, n=1):
         return f"did you mean {format_path((*path[:-1], similar[0]))}?"
     return f"known keys: {', '.join(keys)}"

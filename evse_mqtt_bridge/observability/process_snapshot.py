@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -50,12 +51,15 @@ class ProcessSnapshot:
     outcome: ReloadOutcome | None
 
 
-_PROCESS = TypeAdapter(ProcessSnapshot)
+@cache
+def _adapter() -> TypeAdapter[ProcessSnapshot]:
+    """Return the adapter, which only a bridge with a status page needs."""
+    return TypeAdapter(ProcessSnapshot)
 
 
 def to_json(snapshot: ProcessSnapshot) -> bytes:
     """Return a snapshot as JSON."""
-    return _PROCESS.dump_json(snapshot)
+    return _adapter().dump_json(snapshot)
 
 
 def from_json(text: bytes) -> ProcessSnapshot:
@@ -65,6 +69,6 @@ def from_json(text: bytes) -> ProcessSnapshot:
         ValueError: The text is not the JSON of a snapshot.
     """
     try:
-        return _PROCESS.validate_json(text)
+        return _adapter().validate_json(text)
     except ValidationError as error:
         raise ValueError("not a snapshot of a bridge") from error

@@ -6,8 +6,6 @@ from datetime import timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from tzlocal import get_localzone
-
 from evse_mqtt_bridge.config.schema import History
 from evse_mqtt_bridge.storage.url import with_password
 from evse_mqtt_bridge.storage.writer import Retention
@@ -45,6 +43,8 @@ def time_zone(settings: History) -> tzinfo:
     """Return the time zone of days and months: the configured one, else that of the machine."""
     if settings.time_zone:
         return ZoneInfo(settings.time_zone)
+    from tzlocal import get_localzone  # noqa: PLC0415  # only reports need it
+
     return get_localzone()
 
 

@@ -1,10 +1,13 @@
-"""Membership in a fleet as a component: the engine, the member loop, and the connection of the member to the broker."""
+"""Membership in a fleet as a component: the engine, the member loop, and the connection of the member to the broker.
+
+The modules of the member are imported only if an engine assigns shards, because they take 0.4 MB.
+"""
 
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.digest import configuration_digest
@@ -14,8 +17,6 @@ from evse_mqtt_bridge.config.shard_settings import fleet_name, is_assigned_by_en
 from evse_mqtt_bridge.domain.events import Listener
 from evse_mqtt_bridge.domain.shards import Claim
 from evse_mqtt_bridge.fleet.conflicts import Conflict
-from evse_mqtt_bridge.fleet.link import Link, link_settings
-from evse_mqtt_bridge.fleet.member import Member
 from evse_mqtt_bridge.fleet.port import Engine, MemberRecord
 from evse_mqtt_bridge.fleet.timing import Timing
 from evse_mqtt_bridge.mqtt.session import Gate
@@ -28,6 +29,10 @@ from evse_mqtt_bridge.service.components.component import BackgroundTask, Watche
 from evse_mqtt_bridge.service.components.polling import Polling
 from evse_mqtt_bridge.service.components.publishing import Publishing
 from evse_mqtt_bridge.support.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from evse_mqtt_bridge.fleet.link import Link
+    from evse_mqtt_bridge.fleet.member import Member
 
 __all__ = ["CreateEngine", "Membership"]
 
@@ -100,6 +105,8 @@ class Membership(WatchedComponent):
         engine = self._create_engine(new)
         if engine is None or new.fleet is None:
             return
+        from evse_mqtt_bridge.fleet.member import Member  # noqa: PLC0415  # see the module
+
         record = MemberRecord(
             name=new.fleet.member_name,
             instance=uuid.uuid4().hex,
@@ -135,6 +142,8 @@ class Membership(WatchedComponent):
         old, self._config = self._config, new
         if self.member is None:
             return
+        from evse_mqtt_bridge.fleet.link import link_settings  # noqa: PLC0415  # see the module
+
         digest = configuration_digest(new)
         if digest != self.member.record.digest:
             self._publishing.allow_clearing(is_allowed=False)
@@ -174,7 +183,7 @@ class Membership(WatchedComponent):
             members=member_snapshots(member.view) if member.view else (),
         )
 
-    def _answered(self, member: Member) -> datetime:
+    def _answered(self, member: "Member") -> datetime:
         return self._clock.utc() - timedelta(seconds=self._clock.monotonic() - member.answered_at)
 
     # Runs the shards (`Runner`)
@@ -252,7 +261,9 @@ class Membership(WatchedComponent):
     def _manifest(self, plan: Plan) -> KnownManifest:
         return (self._link and self._link.manifest(plan)) or NOTHING_KNOWN
 
-    def _new_link(self, config: Config) -> Link:
+    def _new_link(self, config: Config) -> "Link":
+        from evse_mqtt_bridge.fleet.link import Link  # noqa: PLC0415  # see the module
+
         member = config.fleet.member_name if config.fleet else ""
         return Link(config, member, self._publishing.link_listener(), self._clock.chance, self._may_use_name)
 

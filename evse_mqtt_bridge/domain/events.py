@@ -5,7 +5,7 @@ overrides the methods that it needs. It must not raise, must not block, and shou
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from enum import Enum
 from typing import Any
@@ -95,7 +95,7 @@ class PollCompleted:
     has_changes: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StateAged:
     """A state changed without a poll of its station.
 
@@ -115,14 +115,14 @@ class StateAged:
     moment: Moment
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TokenRejected:
     """The cloud rejected the token of a station, or seems to; whether the token is wrong may not be known yet."""
 
     uuid: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CloudRejecting:
     """The cloud rejects every station, so that the rejections concern no single one.
 
@@ -135,7 +135,7 @@ class CloudRejecting:
     stations: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CloudAnswering:
     """The cloud answers a station again after `CloudRejecting`.
 
@@ -146,14 +146,14 @@ class CloudAnswering:
     after: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StationRemoved:
     """A station is no longer in the configuration."""
 
     uuid: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BrokerChanged:
     """The settings of the broker connection changed, and a new session begins; the old connection is closed.
 
@@ -165,12 +165,12 @@ class BrokerChanged:
     client_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BrokerConnected:
     """The broker accepted a connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BrokerDisconnected:
     """A connection to the broker was lost, or could not be established.
 
@@ -186,7 +186,7 @@ class BrokerDisconnected:
     is_of_member: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OlderVersionUsed:
     """The broker accepts only an older version of MQTT.
 
@@ -197,7 +197,7 @@ class OlderVersionUsed:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PublishForbidden:
     """The broker closes the connection at some topics, and the bridge leaves them out.
 
@@ -208,7 +208,7 @@ class PublishForbidden:
     topic_filter: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PublishRejected:
     """The broker rejected a message."""
 
@@ -216,14 +216,14 @@ class PublishRejected:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SubscriptionRejected:
     """The broker rejected a subscription."""
 
     topic_filter: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RestoreUncertain:
     """The bridge may have missed some of what a previous run published.
 
@@ -236,12 +236,12 @@ class RestoreUncertain:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ConsumerStarted:
     """A birth message arrived: a consumer of discovery started, and the bridge republishes everything."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TopicsDisturbed:
     """Another client cleared or overwrote topics of the bridge, which the bridge publishes again.
 
@@ -256,7 +256,7 @@ class TopicsDisturbed:
     is_cleared: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class SameStations:
     """Another live bridge publishes stations that this one publishes as well.
 
@@ -271,7 +271,7 @@ class SameStations:
     stations: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OtherBridgeStopped:
     """A bridge with the same stations is offline; this bridge publishes again what the other one overwrote.
 
@@ -284,12 +284,12 @@ class OtherBridgeStopped:
     base_topic: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OfflineNotAcknowledged:
     """The broker did not acknowledge `offline` in time, and will publish the will instead."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ClockChanged:
     """The clock of the machine was set. Times of day that were recorded before have to be corrected.
 
@@ -300,12 +300,12 @@ class ClockChanged:
     shift: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ReloadStarted:
     """The bridge starts to read its configuration again. `ConfigurationApplied` or `ConfigurationRejected` follows."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ConfigurationApplied:
     """A configuration was read again and applied.
 
@@ -322,7 +322,7 @@ class ConfigurationApplied:
     changed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ConfigurationRejected:
     """A changed configuration has errors; the bridge keeps the current one.
 
@@ -333,7 +333,7 @@ class ConfigurationRejected:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HistoryFailed:
     """The history cannot be written; records wait until it can.
 
@@ -346,12 +346,12 @@ class HistoryFailed:
     set_aside: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HistoryRestored:
     """The history is written again, with the records that waited."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ShardBegun:
     """A shard runs in this process from now on.
 
@@ -366,7 +366,7 @@ class ShardBegun:
     previous: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ShardHandedOver:
     """A shard was handed over to another member.
 
@@ -381,7 +381,7 @@ class ShardHandedOver:
     successor: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ShardLost:
     """A shard was stopped, because another member holds it, or seems to.
 
@@ -396,7 +396,7 @@ class ShardLost:
     holder: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EngineUnavailable:
     """The engine of the fleet does not answer, or refuses this member; everything runs on.
 
@@ -409,7 +409,7 @@ class EngineUnavailable:
     is_refused: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EngineAvailable:
     """The engine of the fleet answers.
 
@@ -420,7 +420,7 @@ class EngineAvailable:
     after: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class FleetConflictChanged:
     """The members of the fleet cannot work together as usual, or can again.
 
@@ -431,7 +431,7 @@ class FleetConflictChanged:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MetersStarted:
     """The meters of a station started, or another record of the previous run was added to them.
 

@@ -1,6 +1,6 @@
-"""Value classes of which thousands of objects are created per second."""
+"""Value classes of which thousands of objects are created per second, or of which there are many."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
 
 __all__ = ["value_class"]
@@ -8,11 +8,11 @@ __all__ = ["value_class"]
 _Class = TypeVar("_Class")
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value_class(cls: type[_Class]) -> type[_Class]:
     """Return a dataclass with slots whose objects are frozen for the type checker, but not at run time.
 
     A frozen dataclass assigns each attribute through `object.__setattr__`, so creating an object takes six times as
-    long.
+    long. If it has slots, the class without them stays in memory, too, because its `__setattr__` refers to it: 5 KB.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)

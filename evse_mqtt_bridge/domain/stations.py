@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from types import MappingProxyType
 
@@ -124,6 +125,21 @@ class Stations:
     def pop_meter_events(self, uuid: str) -> Sequence[MetersStarted]:
         """Return, once, the events of a station that precede its next poll."""
         return self._meter_events.pop(uuid, ()) if self._meter_events else ()
+
+    def evaluate_repeats(self, uuids: Iterable[str], moment: Moment) -> Iterator[StateAged]:
+        """Evaluate the noted responses of stations (see repeats.py); yield an event for each station that has some.
+
+        Args:
+            uuids: The stations; those that are not configured are ignored.
+            moment: The present moment.
+        """
+        for uuid in uuids:
+            old = self._states.get(uuid)
+            if old is not None and old.repeated is not None:
+                new = self._states[uuid] = with_repeats(old)
+                seconds = old.confirmed_at - moment.monotonic
+                arrived = Moment(old.confirmed_at, moment.utc + timedelta(seconds=seconds))
+                yield StateAged(self._stations[uuid], old, new, arrived)
 
     @property
     def has_consequences(self) -> bool:

@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
-from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted, StateAged, StationRemoved
+from evse_mqtt_bridge.domain.events import Listener, MetersStarted, PollCompleted, StateAged
 from evse_mqtt_bridge.domain.meter import Meter
-from evse_mqtt_bridge.domain.model import PlugState, Station, StationState
+from evse_mqtt_bridge.domain.model import PlugState
 from evse_mqtt_bridge.domain.repeats import with_repeats
 from evse_mqtt_bridge.storage.records import Plug, SessionRecord, end_of_hour, has_counted, reading_time
 from evse_mqtt_bridge.storage.sink import RecordSink
-
-if TYPE_CHECKING:
-    from evse_mqtt_bridge.domain.rules import Moment
 
 __all__ = ["Recorder"]
 
@@ -22,13 +18,9 @@ class Recorder(Listener):
 
     def __init__(self) -> None:
         self.writer: RecordSink | None = None
-        self._noted: dict[str, tuple[Station, StationState, Moment]] = {}
-        """The stations whose last response was only noted (see repeats.py), with their state since then, by uuid."""
 
     def use(self, writer: RecordSink | None) -> None:
         """Pass what is counted to another writer, or to none."""
-        for uuid in list(self._noted):
-            self._record_noted(uuid)
         self.writer = writer
 
     def poll_completed(self, event: PollCompleted) -> None:
@@ -41,22 +33,8 @@ class Recorder(Listener):
         if self.writer is not None:
             self._record(self.writer, event)
 
-    def station_removed(self, event: StationRemoved) -> None:
-        """Record what the meters of a station counted with its last responses."""
-        self._record_noted(event.uuid)
-
-    def _record_noted(self, uuid: str) -> None:
-        noted = self._noted.pop(uuid, None)
-        if noted is not None and self.writer is not None:
-            station, state, moment = noted
-            self._record(self.writer, StateAged(station, state, with_repeats(state), moment))
-
     def _record(self, writer: RecordSink, event: PollCompleted | StateAged) -> None:
-        station, new, plugs = event.station, event.new, event.old.plugs
-        if new.repeated is not None:
-            self._noted[station.uuid] = station, new, event.moment
-        elif self._noted:
-            self._noted.pop(station.uuid, None)
+        new, plugs = event.new, event.old.plugs
         if new.plugs is plugs:
             return
         repeated, arrived = event.old.repeated, _last_arrival(event)

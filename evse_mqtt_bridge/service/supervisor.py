@@ -19,7 +19,7 @@ from evse_mqtt_bridge import __version__
 from evse_mqtt_bridge.config.load import Loaded
 from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.config.shard_settings import is_assigned_by_engine
-from evse_mqtt_bridge.domain.availability import Rules
+from evse_mqtt_bridge.domain.availability import Moment, Rules
 from evse_mqtt_bridge.domain.events import (
     ClockChanged,
     ConfigurationApplied,
@@ -134,6 +134,8 @@ class Supervisor:
             config, _create_engine, self._publishing, self._polling, clock, self._listeners, self._observers.cloud_reach
         )
         self._recording = Recording(config, self._observers.recorder, self._listeners)
+        self._recording.ending = lambda: self._record_repeats(stations.all)
+        self._publishing.stations_ending = self._record_repeats
         self._history_reader = HistoryReader(config, clock, lambda: self._recording.counts.error)
         self._stations = stations
         self._aging = Aging(clock, self._pipeline.age)
@@ -270,6 +272,7 @@ class Supervisor:
         known = {station.uuid for station in self._config.stations}
         if added := {station.uuid for station in loaded.config.stations} - known:
             self._stations.keep_meters(await self._recording.meters_of(added))
+        self._record_repeats(known - {station.uuid for station in loaded.config.stations})
         plan = await self._switch_to(self._budget.apply(loaded.config), frozenset({"cloud"} if is_renewed else ()))
         self._log_few_descriptors()
         for uuid in plan.removed:
@@ -334,6 +337,12 @@ class Supervisor:
         if self._notifier.address:  # the line counts all stations
             self._notifier.status(self._introspection.status_line())
         await self._web_server.retry()
+
+    def _record_repeats(self, uuids: Collection[str]) -> None:
+        """Record what repeated responses of stations have counted, before their states or the writer are dropped."""
+        moment = Moment(self._clock.monotonic(), self._clock.utc())
+        for event in self._stations.evaluate_repeats(uuids, moment):
+            self._observers.recorder.state_aged(event)
 
     def _log_few_descriptors(self) -> None:
         if self._has_few_descriptors:

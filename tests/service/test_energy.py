@@ -117,7 +117,8 @@ def test_energy_and_session_survive_kills(
 def test_last_counts_are_published_before_offline(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
 ) -> None:
-    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 3600})
+    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/history.sqlite"}
+    config = configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 3600}, history=history)
     charger.status, charger.power = "charging", 30_000.0
     with running_bridge(config) as bridge:
         observer.wait_for(_PREFIX + "energy")
@@ -132,6 +133,35 @@ def test_last_counts_are_published_before_offline(
     assert counted_until >= charger.measured[-2][0], "all but a measurement under way is counted"
     assert float(observer.retained[_PREFIX + "energy"]) == state["energy"]
     assert state["energy"] == pytest.approx(charger.energy(counted_until), abs=0.001)
+    database = Database(f"sqlite:///{tmp_path}/history.sqlite")
+    [meter] = database.meters({uuid_of(0)}).values()
+    database.close()
+    assert state["energy"] == pytest.approx(meter.charged / 1000, abs=0.001), "the history has the same count"
+
+
+def test_station_that_is_removed_leaves_its_last_counts(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/history.sqlite"}
+    cloud.answer(uuid_of(1), station_answer(1))
+    both = [station_table(uuid_of(number)) for number in range(2)]
+
+    def write(stations: list[Any]) -> Path:
+        return configure(tmp_path, broker, cloud, stations, polling={"interval": 1, "heartbeat": 3600}, history=history)
+
+    charger.status, charger.power = "charging", 30_000.0
+    with running_bridge(write(both)) as bridge:
+        observer.wait_for(_PREFIX + "energy")
+        cloud.wait_for_requests(len(cloud.requests) + 8)
+        write(both[1:])
+        bridge.send_signal(signal.SIGHUP)
+        observer.wait(lambda: _PREFIX + "energy" not in observer.retained)
+        measured = charger.energy(charger.measured[-2][0])
+        bridge.stop()
+    database = Database(f"sqlite:///{tmp_path}/history.sqlite")
+    [meter] = database.meters({uuid_of(0)}).values()
+    database.close()
+    assert meter.charged / 1000 >= measured - 0.001
 
 
 def test_broker_that_lost_its_memory_gets_the_counters(

@@ -1,6 +1,6 @@
 """The recorder: an hour of the history has the energy of the last message before its end."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_mqtt_bridge.domain.availability import Moment, Rules
-from evse_mqtt_bridge.domain.events import StateAged, StationRemoved
+from evse_mqtt_bridge.domain.events import StateAged
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, PlugState, Reading, Reason, Repeat, Station
 from evse_mqtt_bridge.domain.stations import Stations
@@ -76,14 +76,11 @@ class _Bridge:
         self._recorder = Recorder()
         self._recorder.use(self.history)
 
-    def stop(self) -> None:
+    def stop(self, moment: Moment) -> None:
         """End the history, as when the bridge stops."""
+        for event in self._stations.evaluate_repeats(["s", "unknown"], moment):
+            self._recorder.state_aged(event)
         self._recorder.use(None)
-
-    def remove_station(self) -> None:
-        """Lose the station for good."""
-        self._stations.replace(["s"], {}, Rules(heartbeat=600.0))
-        self._recorder.station_removed(StationRemoved("s"))
 
     def begin_again(self, record: Mapping[str, Meter], now: float) -> None:
         """Lose the station, and get it back at `now` (monotonic seconds) with the meters of another member."""
@@ -259,7 +256,8 @@ def test_repeats_lead_to_the_same_hours_and_sessions(
             moment = Moment(1000.0 + seconds, time)
             bridge.poll(Reading((plug,)) if measured is not None else _FAILURE, moment)
             bridge.age(moment)
-        bridge.stop()
+        end = polls[-1][0] + 0.5
+        bridge.stop(Moment(1000.0 + end, _HOUR + timedelta(seconds=end - hour)))
     found, expected = ([session.session for session in bridge.history.sessions()] for bridge in bridges)
     assert [(each.started, each.ended) for each in found] == [(each.started, each.ended) for each in expected]
     assert [each.charged for each in found] == pytest.approx([each.charged for each in expected])
@@ -281,11 +279,10 @@ def test_late_poll_moves_no_repeat_to_the_next_hour(outcome: str) -> None:
     assert found == [pytest.approx(numbers) for numbers in expected]
 
 
-@pytest.mark.parametrize("end", [_Bridge.stop, _Bridge.remove_station])
-def test_end_of_polling_records_repeats(end: Callable[[_Bridge], None]) -> None:
+def test_end_of_polling_records_repeats() -> None:
     bridge = _Bridge(10.0, recognizes=True)
     for second in (0.0, 10.0, 20.0, 30.0):
         time = _BEGAN + timedelta(seconds=second)
         bridge.poll(_reading(7200.0, time), Moment(1000.0 + second, time))
-    end(bridge)
+    bridge.stop(Moment(1031.0, _BEGAN + timedelta(seconds=31)))
     assert bridge.history.readings()[-1].charged == pytest.approx(60.0)

@@ -55,6 +55,8 @@ class Publishing(WatchedComponent):
         """Returns the known part of the manifest, for the same shards."""
         self.stations_begun: Callable[[Collection[str]], None] = _ignore
         """Called with the uuids of the stations of shards that begin later, before the shards connect."""
+        self.stations_ending: Callable[[Collection[str]], None] = _ignore
+        """Called with the uuids of the stations of shards that end, before their states are dropped."""
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._changes: set[asyncio.Task[None]] = set()
         """The shards that are ending, or begin when another one has ended."""
@@ -208,6 +210,7 @@ class Publishing(WatchedComponent):
                 shard.abandon()
         self._published_before += sum(shard.session.published for shard in gone)
         uuids = [uuid for shard in gone for uuid in shard.plan.stations]
+        self.stations_ending(uuids)
         self._stations.replace(uuids, {}, self._plans.joint.rules)
         for uuid in uuids:
             self._listener.station_removed(StationRemoved(uuid))

@@ -49,6 +49,8 @@ class Recording(Component):
     """
 
     def __init__(self, config: Config, recorder: Recorder, listener: Listener) -> None:
+        self.ending: Callable[[], None] = _ignore
+        """Called before the writer ends, so that the recorder can get what is not recorded yet."""
         self._recorder = recorder
         self._settings = config.history
         self._listener = listener
@@ -116,6 +118,7 @@ class Recording(Component):
 
     async def stop(self) -> None:
         """Write what waits, and end the writer; a database that does not answer is left after a moment."""
+        self.ending()
         self._recorder.use(None)
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -141,6 +144,10 @@ class Recording(Component):
             self._listener.history_failed(HistoryFailed(problem.error, problem.set_aside))
         else:
             self._listener.history_restored(HistoryRestored())
+
+
+def _ignore() -> None:
+    """Do nothing."""
 
 
 def _load(url: str, stations: Container[str]) -> "dict[Plug, Meter]":

@@ -197,7 +197,7 @@ class Quiet:
         fingerprint: The response that has these values, see `Reading`.
         plugs: The plugs as they were evaluated; if a state has others, this does not apply to them.
         rules: The settings with which they were evaluated.
-        until: The end, in monotonic seconds.
+        until: The end, in monotonic seconds; it may have passed, if each repetition is to be published.
     """
 
     fingerprint: int
@@ -219,7 +219,7 @@ class StationState:
             seconds.
         probes: Number of failures in a row that are probed.
         is_continued: Whether another member polled the station until now, and no response has arrived since.
-        quiet: When repeated values lead to nothing; `None`: they have to be evaluated.
+        quiet: When repeated values lead to nothing; `None`: the next response has to be parsed completely.
         repeated: When the values were measured last, if that is later than the times of the readings, see repeats.py.
     """
 

@@ -35,7 +35,9 @@ _NO_TIME = timedelta()
 def quiet(
     plugs: Mapping[str, PlugState], fingerprint: int, rules: Rules, moment: Moment, interval: float
 ) -> Quiet | None:
-    """Return when repetitions of the response that led to `plugs` lead to nothing; `None` if they may at once.
+    """Return until when repetitions of the response that led to `plugs` lead to nothing.
+
+    `None`: the next response has to be parsed completely, because a repetition may change more than a publication time.
 
     Args:
         plugs: The plugs of a station after the evaluation of the response, which contained all of them.
@@ -55,11 +57,11 @@ def quiet(
                 return None
             if reading.power:
                 until = min(until, plug.last_published_at + ENERGY_PAUSE)
-    return Quiet(fingerprint, plugs, rules, until) if until > moment.monotonic else None
+    return Quiet(fingerprint, plugs, rules, until)
 
 
 def continues(state: StationState, repeat: Repeat, rules: Rules, moment: Moment, longest: float | None) -> bool:
-    """Return whether a response only continues a state: same values, and a later time without a gap in between.
+    """Return whether a response only continues a state: same values, not stale, and a later time without a gap.
 
     Args:
         state: The state before the response.
@@ -77,8 +79,8 @@ def continues(state: StationState, repeat: Repeat, rules: Rules, moment: Moment,
         or longest is None
     ):
         return False
-    measured = state.repeated or _measured(state.plugs)
-    if measured is None or repeat.time > moment.utc + FUTURE_TOLERANCE:
+    measured, age = state.repeated or _measured(state.plugs), moment.utc - repeat.time
+    if measured is None or age < -FUTURE_TOLERANCE or (rules.stale_after and age.total_seconds() > rules.stale_after):
         return False
     return _NO_TIME < repeat.time - measured <= timedelta(seconds=longest)
 

@@ -225,3 +225,25 @@ def test_record_of_the_broker_is_joined_with_repeats() -> None:
     joined = bridge.plugs()["p1"].meter
     assert joined is not None
     assert joined.charged == pytest.approx(7107 / 3600 * 30)
+
+
+def test_repeats_are_not_parsed_although_each_is_published() -> None:
+    bridge = _Bridge(_Cloud(recognizes=True), replace(_RULES, heartbeat=0))
+    for second in (0, 10):  # the meters start with the first one
+        bridge.poll(0, at(second).utc, at(second))
+    for second in (20, 30):
+        repeat = Repeat(0, at(second).utc, b"", _fail)
+        event = bridge.stations.apply_outcome("s1", repeat, at(second), 0.1)
+        assert event.has_changes
+        assert [plug.last_published_time for plug in event.new.plugs.values()] == [at(second).utc] * 2
+
+
+def test_repeat_that_is_stale_is_evaluated() -> None:
+    bridge = _Bridge(_Cloud(recognizes=True), replace(_RULES, stale_after=20, heartbeat=600))
+    for second in (0, 1, 2):
+        bridge.poll(0, at(second).utc, at(second))
+    assert bridge.poll(0, at(3).utc, at(24)).new.plugs["p1"].reason is Reason.STALE
+
+
+def _fail(_: bytes) -> Reading:
+    raise AssertionError("it is parsed")

@@ -6,9 +6,10 @@ stays in the epoll object while its connection is idle, because removing and add
 request. If an idle socket becomes readable, because the server closes it or sends unsolicited data, it is removed, and
 libcurl detects this before it uses the connection again.
 
-A transfer starts as soon as it is added, because a callback of the event loop per transfer would take longer than
-preparing the request. Its end is reported by a callback in any case: if a server responds at once, the caller must not
-start one transfer after the other without ever returning to the event loop.
+The transfers that are added in an iteration of the event loop start together in the next one. A server on another core
+then handles the first requests while the others are sent, so libcurl finds most responses without waiting for their
+sockets. Starting each transfer at once needs fewer instructions, but at full load a quarter more CPU time, because each
+request wakes up the server.
 """
 
 import asyncio
@@ -57,7 +58,7 @@ class CurlLoop:
         """The events that libcurl waits for, by socket; 0 while the connection is idle."""
         self._transfers = 0
         """Number of transfers that have been added, and whose end has not been reported."""
-        self._report: asyncio.Handle | None = None
+        self._start: asyncio.Handle | None = None
         self._timeouts: deque[int] = deque(maxlen=1)
         """The latest timeout of libcurl in milliseconds, until it is applied; -1: none."""
         self._timer: asyncio.TimerHandle | None = None
@@ -70,14 +71,11 @@ class CurlLoop:
         self._loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def add(self, curl: pycurl.Curl) -> None:
-        """Start a transfer; `on_finished` is called in a later iteration of the event loop."""
+        """Start a transfer in the next iteration of the event loop."""
         self._transfers += 1
         self._multi.add_handle(curl)
-        _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        if self._timeouts:
-            self._apply_timeout()
-        if running < self._transfers and self._report is None:
-            self._report = self._loop.call_soon(self._on_report)
+        if self._start is None:
+            self._start = self._loop.call_soon(self._on_start)
 
     def remove(self, curl: pycurl.Curl) -> None:
         """Abort a transfer at once and close its connection; `on_finished` is not called."""
@@ -98,7 +96,7 @@ class CurlLoop:
 
     def close(self) -> None:
         """Close every connection; the caller must have removed every transfer."""
-        for handle in (self._report, self._timer):
+        for handle in (self._start, self._timer):
             if handle is not None:
                 handle.cancel()
         self._loop.remove_reader(self._epoll.fileno())
@@ -143,9 +141,10 @@ class CurlLoop:
         with contextlib.suppress(OSError):  # it was closed within this batch
             self._epoll.unregister(fd)
 
-    def _on_report(self) -> None:
-        self._report = None
-        self._report_finished(0)
+    def _on_start(self) -> None:
+        self._start = None
+        _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._report_finished(running)
 
     def _on_timer(self) -> None:
         self._timer = None

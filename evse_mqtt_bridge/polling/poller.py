@@ -27,12 +27,12 @@ from evse_mqtt_bridge.polling.slots import Group, Slots, group_of
 
 __all__ = ["WAKE_UP_GRANULARITY", "WAKE_UP_LIMITS", "Clock", "OnResult", "Poller"]
 
-WAKE_UP_GRANULARITY = 0.005
+WAKE_UP_GRANULARITY = 0.01
 """Minimum pause between scheduler wake-ups, as a part of the shortest interval, within `WAKE_UP_LIMITS`. Polls that
 fall due within it share one wake-up. A poll may start this late; the schedule itself does not drift."""
 
-WAKE_UP_LIMITS = (0.02, 0.05)
-"""Limits of the pause in seconds. A wake-up takes the CPU time of a poll, so fewer of them save CPU time."""
+WAKE_UP_LIMITS = (0.02, 0.1)
+"""Limits of the pause in seconds. A wake-up takes the CPU time of several polls, so fewer of them save CPU time."""
 
 
 class OnResult(Protocol):

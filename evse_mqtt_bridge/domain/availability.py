@@ -33,7 +33,7 @@ from evse_mqtt_bridge.domain.model import (
 )
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.reasons import ONLINE
-from evse_mqtt_bridge.domain.repeats import noted, quiet, with_repeats, with_time
+from evse_mqtt_bridge.domain.repeats import quiet, with_noted, with_repeats, with_time
 from evse_mqtt_bridge.domain.resolution import rounded
 from evse_mqtt_bridge.domain.rules import FUTURE_TOLERANCE, Moment, Rules
 
@@ -75,7 +75,7 @@ def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
     """
     known = state.quiet
     if isinstance(outcome, Repeat) and known is not None and moment.monotonic < known.until:
-        return noted(state, outcome, moment.monotonic)
+        return with_noted(state, outcome, moment.monotonic)
     is_last = interval is not None and is_last_of_hour(moment.utc, interval)
     quiet_now = None
     if isinstance(outcome, Failure):

@@ -220,7 +220,8 @@ class StationState:
         probes: Number of failures in a row that are probed.
         is_continued: Whether another member polled the station until now, and no response has arrived since.
         quiet: When repeated values lead to nothing; `None`: the next response has to be parsed completely.
-        repeated: When the values were measured last, if that is later than the times of the readings, see repeats.py.
+        repeated_until: When the values were measured last, if that is later than the times of the readings; see
+            repeats.py.
     """
 
     reason: Reason | None = None
@@ -231,7 +232,7 @@ class StationState:
     probes: int = 0
     is_continued: bool = False
     quiet: Quiet | None = field(default=None, compare=False)
-    repeated: datetime | None = None
+    repeated_until: datetime | None = None
 
     @property
     def is_new(self) -> bool:

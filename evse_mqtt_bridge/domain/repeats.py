@@ -1,8 +1,8 @@
 """Responses with the values of the one before: they are noted, and evaluated together with the next one that matters.
 
 Most responses repeat all values, and only the times of their measurements are new. Nothing follows from them until a
-plug is to be published again, or a minute has passed. So such a response only moves `StationState.repeated`, the time
-up to which the values were measured; the plugs of the state stay the same object. The next evaluation counts their
+plug is to be published again, or a minute has passed. So such a response only moves `StationState.repeated_until`, the
+time up to which the values were measured; the plugs of the state stay the same object. The next evaluation counts their
 energy at once: the power was the same all the time.
 
 This applies only while the state is quiet, which an evaluation determines. Whatever changes the plugs, or the settings,
@@ -21,7 +21,7 @@ from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Quiet, Repeat,
 from evse_mqtt_bridge.domain.reasons import ONLINE, Reason
 from evse_mqtt_bridge.domain.rules import FUTURE_TOLERANCE, Moment, Rules
 
-__all__ = ["continues", "noted", "plug_with_repeats", "quiet", "with_repeats", "with_time"]
+__all__ = ["is_continuation", "plug_with_repeats", "quiet", "with_noted", "with_repeats", "with_time"]
 
 _LONGEST = 60.0
 """Maximum number of seconds without an evaluation: what was not evaluated is lost to the history in a crash."""
@@ -60,7 +60,7 @@ def quiet(
     return Quiet(fingerprint, plugs, rules, until)
 
 
-def continues(state: StationState, repeat: Repeat, rules: Rules, moment: Moment, longest: float | None) -> bool:
+def is_continuation(state: StationState, repeat: Repeat, rules: Rules, moment: Moment, longest: float | None) -> bool:
     """Return whether a response only continues a state: same values, not stale, and a later time without a gap.
 
     Args:
@@ -79,27 +79,27 @@ def continues(state: StationState, repeat: Repeat, rules: Rules, moment: Moment,
         or longest is None
     ):
         return False
-    measured, age = state.repeated or _measured(state.plugs), moment.utc - repeat.time
+    measured, age = state.repeated_until or _measured(state.plugs), moment.utc - repeat.time
     if measured is None or age < -FUTURE_TOLERANCE or (rules.stale_after and age.total_seconds() > rules.stale_after):
         return False
     return _NO_TIME < repeat.time - measured <= timedelta(seconds=longest)
 
 
-def noted(state: StationState, repeat: Repeat, now: float) -> StationState:
+def with_noted(state: StationState, repeat: Repeat, now: float) -> StationState:
     """Return a state after a response that continues it; `now` is when it arrived, in monotonic seconds."""
     return StationState(ONLINE, 0, state.plugs, None, now, 0, False, state.quiet, repeat.time)  # noqa: FBT003
 
 
 def with_repeats(state: StationState) -> StationState:
     """Return a state whose readings and meters contain the noted responses; the same object if there are none."""
-    if state.repeated is None:
+    if state.repeated_until is None:
         return state
-    plugs = {uuid: plug_with_repeats(plug, state.repeated) for uuid, plug in state.plugs.items()}
-    return replace(state, plugs=plugs, quiet=None, repeated=None)
+    plugs = {uuid: plug_with_repeats(plug, state.repeated_until) for uuid, plug in state.plugs.items()}
+    return replace(state, plugs=plugs, quiet=None, repeated_until=None)
 
 
 def plug_with_repeats(plug: PlugState, time: datetime) -> PlugState:
-    """Return a plug whose reading and meter contain the noted responses; `time` is `StationState.repeated`."""
+    """Return a plug whose reading and meter contain the noted responses; `time` is `StationState.repeated_until`."""
     if plug.reading is None or plug.reading.time is None or plug.reading.time >= time:
         return plug  # it was added after the noted responses
     reading, meter = with_time(plug.reading, time), plug.meter

@@ -29,7 +29,7 @@ from evse_mqtt_bridge.domain.plugs import (
     note_plugs_beyond_maximum,
     restore_plugs,
 )
-from evse_mqtt_bridge.domain.repeats import continues, with_repeats
+from evse_mqtt_bridge.domain.repeats import is_continuation, with_repeats
 from evse_mqtt_bridge.domain.sessions import Session, SessionChange
 from evse_mqtt_bridge.domain.timing_wheel import TimingWheel
 from evse_mqtt_bridge.domain.waiting_meters import Continuation, WaitingMeters, continue_record
@@ -103,7 +103,7 @@ class Stations:
         """
         station, old = self._stations[uuid], self._states[uuid]
         longest = longest_span(station.interval) if uuid not in self._meter_start else None
-        if isinstance(outcome, Repeat) and not continues(old, outcome, self._rules, moment, longest):
+        if isinstance(outcome, Repeat) and not is_continuation(old, outcome, self._rules, moment, longest):
             outcome = outcome.parsed()
         if not isinstance(outcome, Repeat):
             outcome = drop_plugs_without_topic(outcome, station)
@@ -135,7 +135,7 @@ class Stations:
         """
         for uuid in uuids:
             old = self._states.get(uuid)
-            if old is not None and old.repeated is not None:
+            if old is not None and old.repeated_until is not None:
                 new = self._states[uuid] = with_repeats(old)
                 seconds = old.confirmed_at - moment.monotonic
                 arrived = Moment(old.confirmed_at, moment.utc + timedelta(seconds=seconds))

@@ -64,7 +64,7 @@ def aggregate(states: Iterable[StationState]) -> Aggregates:
             online += 1
         else:
             stations[state.reason] += 1
-        repeated = state.repeated
+        repeated = state.repeated_until
         for plug in state.plugs.values():
             reading, meter = plug.reading, plug.meter
             if repeated is not None and reading is not None and reading.power != 0:  # else, no count has changed

@@ -37,7 +37,7 @@ class Recorder(Listener):
         new, plugs = event.new, event.old.plugs
         if new.plugs is plugs:
             return
-        repeated, arrived = event.old.repeated, _last_arrival(event)
+        repeated, arrived = event.old.repeated_until, _last_arrival(event)
         if repeated is not None and end_of_hour(reading_time(repeated, arrived)) != end_of_hour(event.moment.utc):
             plugs = with_repeats(event.old).plugs  # what they counted belongs to an earlier hour
             self._count(writer, event, event.old.plugs, plugs, arrived)
@@ -112,8 +112,8 @@ def _last_arrival(event: PollCompleted | StateAged) -> datetime:
 def _last_time(event: PollCompleted | StateAged, old: Meter) -> datetime:
     """Return the time of the last measurement before an event."""
     measured = old.counted.time if old.counted else None
-    if event.old.repeated is not None and not old.is_interrupted:
-        measured = event.old.repeated
+    if event.old.repeated_until is not None and not old.is_interrupted:
+        measured = event.old.repeated_until
     return reading_time(measured, _last_arrival(event))
 
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import inf
@@ -82,6 +83,27 @@ def _wait_for_last_session(observer: Observer) -> None:
     observer.wait(lambda: json.loads(observer.latest[_PREFIX + "last_session"])["id"] is not None)
 
 
+def _energy_in_history(folder: Path) -> float:
+    """Return the counter of the plug in the history, in kWh."""
+    database = Database(f"sqlite:///{folder}/history.sqlite")
+    [meter] = database.meters({uuid_of(0)}).values()
+    database.close()
+    return meter.charged / 1000
+
+
+def _with_numbers(folder: Path, broker: Mosquitto, cloud: CloudServer, *, heartbeat: int) -> Callable[..., Path]:
+    """Return a function that writes a configuration with a history, for the stations with the given numbers."""
+    history = {"enabled": True, "url": f"sqlite:///{folder}/history.sqlite"}
+    cloud.answer(uuid_of(1), station_answer(1))
+
+    def write(*numbers: int) -> Path:
+        stations = [station_table(uuid_of(number)) for number in numbers]
+        polling = {"interval": 1, "heartbeat": heartbeat}
+        return configure(folder, broker, cloud, stations, polling=polling, history=history)
+
+    return write
+
+
 @pytest.mark.parametrize("with_history", [False, True], ids=["broker", "history"])
 def test_energy_and_session_survive_kills(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger, with_history: bool
@@ -133,35 +155,23 @@ def test_last_counts_are_published_before_offline(
     assert counted_until >= charger.measured[-2][0], "all but a measurement under way is counted"
     assert float(observer.retained[_PREFIX + "energy"]) == state["energy"]
     assert state["energy"] == pytest.approx(charger.energy(counted_until), abs=0.001)
-    database = Database(f"sqlite:///{tmp_path}/history.sqlite")
-    [meter] = database.meters({uuid_of(0)}).values()
-    database.close()
-    assert state["energy"] == pytest.approx(meter.charged / 1000, abs=0.001), "the history has the same count"
+    assert state["energy"] == pytest.approx(_energy_in_history(tmp_path), abs=0.001), "the history has the same count"
 
 
 def test_station_that_is_removed_leaves_its_last_counts(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
 ) -> None:
-    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/history.sqlite"}
-    cloud.answer(uuid_of(1), station_answer(1))
-    both = [station_table(uuid_of(number)) for number in range(2)]
-
-    def write(stations: list[Any]) -> Path:
-        return configure(tmp_path, broker, cloud, stations, polling={"interval": 1, "heartbeat": 3600}, history=history)
-
+    write = _with_numbers(tmp_path, broker, cloud, heartbeat=3600)
     charger.status, charger.power = "charging", 30_000.0
-    with running_bridge(write(both)) as bridge:
+    with running_bridge(write(0, 1)) as bridge:
         observer.wait_for(_PREFIX + "energy")
         cloud.wait_for_requests(len(cloud.requests) + 8)
-        write(both[1:])
+        write(1)
         bridge.send_signal(signal.SIGHUP)
         observer.wait(lambda: _PREFIX + "energy" not in observer.retained)
         measured = charger.energy(charger.measured[-2][0])
         bridge.stop()
-    database = Database(f"sqlite:///{tmp_path}/history.sqlite")
-    [meter] = database.meters({uuid_of(0)}).values()
-    database.close()
-    assert meter.charged / 1000 >= measured - 0.001
+    assert _energy_in_history(tmp_path) >= measured - 0.001
 
 
 def test_broker_that_lost_its_memory_gets_the_counters(
@@ -298,22 +308,16 @@ def test_sessions_while_the_database_is_away_are_kept(
 def test_station_that_is_added_again_continues_from_the_history(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
 ) -> None:
-    history = {"enabled": True, "url": f"sqlite:///{tmp_path}/history.sqlite"}
-    cloud.answer(uuid_of(1), station_answer(1))
-    both = [station_table(uuid_of(number)) for number in range(2)]
-
-    def write(stations: list[Any]) -> Path:
-        return configure(tmp_path, broker, cloud, stations, polling={"interval": 1, "heartbeat": 0}, history=history)
-
+    write = _with_numbers(tmp_path, broker, cloud, heartbeat=0)
     charger.status = "charging"
-    with running_bridge(write(both)) as bridge:
+    with running_bridge(write(0, 1)) as bridge:
         reached = _wait_for_energy(observer, 0.04)
-        write(both[1:])
+        write(1)
         bridge.send_signal(signal.SIGHUP)
         observer.wait(lambda: _PREFIX + "energy" not in observer.retained)
     with running_bridge(tmp_path / "config.toml") as bridge:
         observer.wait_for("evse/bridge/availability", "online")
-        write(both)
+        write(0, 1)
         bridge.send_signal(signal.SIGHUP)
         observer.wait_for(_PREFIX + "energy")
         assert float(observer.retained[_PREFIX + "energy"]) >= reached

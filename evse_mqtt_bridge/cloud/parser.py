@@ -59,7 +59,7 @@ def _split(body: bytes) -> tuple[bytes, int]:
 
     The time is empty if the plugs have several, or none that is written in the usual way. JSON contains no NUL, so
     equal rests of two responses mean equal parts between the times. Python's hash of bytes is SipHash with 64 bits and
-    a random key: what is equal by it is equal.
+    a random key, so different responses practically never have the same hash.
     """
     usual, other = _USUAL_KEYS
     first, *parts = body.split(usual if usual in body else other)

@@ -106,7 +106,7 @@ class Reading:
 
 @value_class
 class Repeat:
-    """A response with the values of the one before, measured later. It is parsed only if that is needed.
+    """A response with the values of the one before, and usually a later time; parsed completely only if necessary.
 
     Attributes:
         fingerprint: See `Reading`.
@@ -197,7 +197,7 @@ class Quiet:
         fingerprint: The response that has these values, see `Reading`.
         plugs: The plugs as they were evaluated; if a state has others, this does not apply to them.
         rules: The settings with which they were evaluated.
-        until: The end, in monotonic seconds; it may have passed, if each repetition is to be published.
+        until: The end, in monotonic seconds; it may have passed already, so that each repetition is evaluated.
     """
 
     fingerprint: int

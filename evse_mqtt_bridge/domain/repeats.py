@@ -1,9 +1,9 @@
 """Responses with the values of the one before: they are noted, and evaluated together with the next one that matters.
 
-Most responses repeat all values, and only the times of their measurements are new. Nothing follows from them until a
-plug is to be published again, or a minute has passed. So such a response only moves `StationState.repeated_until`, the
-time up to which the values were measured; the plugs of the state stay the same object. The next evaluation counts their
-energy at once: the power was the same all the time.
+Most responses repeat all values, and only the times of their measurements are new. They have no other effect until a
+plug is due to be published, the hour ends, or a minute has passed. So such a response only updates
+`StationState.repeated_until`, the time of the last measurement, and `confirmed_at`; the plugs of the state stay the
+same object. The next evaluation counts their energy in one step, because the power did not change.
 
 This applies only while the state is quiet, which an evaluation determines. Whatever changes the plugs, or the settings,
 ends it: the next response is evaluated.
@@ -24,7 +24,7 @@ from evse_mqtt_bridge.domain.rules import FUTURE_TOLERANCE, Moment, Rules
 __all__ = ["is_continuation", "plug_with_repeats", "quiet", "with_noted", "with_repeats", "with_time"]
 
 _LONGEST = 60.0
-"""Maximum number of seconds without an evaluation: what was not evaluated is lost to the history in a crash."""
+"""Seconds after which the next response is evaluated: in a crash, the history loses what was not evaluated."""
 
 _MAY_RETURN = frozenset({Reason.STALE, Reason.MISSING})
 """The reasons of plugs whose values a repetition would make current, or does not contain."""
@@ -53,7 +53,7 @@ def quiet(
             return None
         until = min(until, next_heartbeat(uuid, plug.last_published_at, rules.heartbeat))
         if plug.reason is ONLINE:
-            if plug.meter.counted is not reading:  # it was older, or its power is not plausible
+            if plug.meter.counted is not reading:  # it is not newer, or its power is not plausible
                 return None
             if reading.power:
                 until = min(until, plug.last_published_at + ENERGY_PAUSE)
@@ -124,6 +124,6 @@ def with_time(reading: PlugReading, time: datetime) -> PlugReading:
 
 
 def _measured(plugs: Mapping[str, PlugState]) -> datetime | None:
-    """Return when the plugs were measured, all at the same time."""
+    """Return when the first plug was measured; all have the same time."""
     plug = next(iter(plugs.values()), None)
     return plug.reading.time if plug is not None and plug.reading is not None else None

@@ -35,7 +35,7 @@ _STREAMED_ROWS = 1000  # that PostgreSQL sends at a time
 
 
 class Connection(ABC):
-    """A connection. A statement outside of a transaction is one of its own. Methods raise `driver_errors`.
+    """A connection. A statement outside a transaction is a transaction of its own. Methods raise `driver_errors`.
 
     Attributes:
         is_sqlite: Whether the database is SQLite.
@@ -69,7 +69,7 @@ class Connection(ABC):
 
     @abstractmethod
     def damage(self) -> str:
-        """Return what a check of the whole file finds; empty: nothing, or the server checks its files itself."""
+        """Return the first problem that a check of the file finds; empty: none, or the database is on a server."""
 
     @abstractmethod
     def is_alive(self) -> bool:

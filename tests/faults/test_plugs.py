@@ -88,6 +88,7 @@ def test_missing_plug_goes_offline_and_new_plug_is_announced(service: _Service, 
     service.wait(0, "availability", "online")
     service.wait(0, "availability_reason", "missing", OTHER)
     service.bridge.wait_for_line(f'"{name_of(0)}".*"plug_available_again"')
+    service.bridge.wait_for_line(f'"{name_of(0)}", "plug": "New".*"plug_unavailable"')
     failures = log_entries(service.bridge, "plug_unavailable", station=name_of(0), level="warning")
     assert [entry["reason"] for entry in failures] == ["missing", "missing"]
     report_row(
@@ -109,8 +110,8 @@ def test_plug_with_offline_status_goes_offline(
     assert service.observer.latest[f"evse/{uuid_of(number)}/availability"] == "online"
     service.cloud.answer(uuid_of(number), _fresh(number))
     service.wait(number, "availability", "online")
-    (failure,) = log_entries(service.bridge, "plug_unavailable", station=name_of(number))
     service.bridge.wait_for_line(f'"{name_of(number)}".*"plug_available_again"')
+    (failure,) = log_entries(service.bridge, "plug_unavailable", station=name_of(number))
     report_row(14, f"{failure['level']}: {failure['message']}: {failure['reason']}")
 
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from evse_mqtt_bridge.domain.evaluation import Evaluation, next_staleness
+from evse_mqtt_bridge.domain.heartbeat import heartbeat_phase
 from evse_mqtt_bridge.domain.metering import is_last_of_hour
 from evse_mqtt_bridge.domain.model import (
     Failure,
@@ -77,27 +78,27 @@ def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
     if isinstance(outcome, Repeat) and known is not None and moment.monotonic < known.until:
         return with_noted(state, outcome, moment.monotonic)
     is_last = interval is not None and is_last_of_hour(moment.utc, interval)
-    quiet_now = None
+    phase, quiet_now = heartbeat_phase(state.plugs), None
     if isinstance(outcome, Failure):
         state = with_repeats(state)
         consecutive_failures = state.consecutive_failures + 1
         failure, confirmed_at, is_continued = outcome, state.confirmed_at, state.is_continued
         probes = state.probes + 1 if outcome.is_probed else 0
         reason = _reason_of_failure(state, outcome.reason, consecutive_failures, rules)
-        evaluation = Evaluation(reason, confirmed_at, rules, moment, longest_span, is_last)
+        evaluation = Evaluation(reason, confirmed_at, phase, rules, moment, longest_span, is_last)
         plugs = {uuid: evaluation.again(plug) for uuid, plug in state.plugs.items()}
     else:
         consecutive_failures = probes = 0
         failure, confirmed_at, is_continued = None, moment.monotonic, False
         reason = ONLINE
+        # With a repeated response, the power was the same since the last evaluation, however long ago that was.
+        longest = math.inf if isinstance(outcome, Repeat) else longest_span
+        evaluation = Evaluation(reason, confirmed_at, phase, rules, moment, longest, is_last)
         if isinstance(outcome, Repeat):
-            # The power was the same all the time since the last evaluation, however long that is.
-            evaluation = Evaluation(reason, confirmed_at, rules, moment, math.inf, is_last)
             plugs = _measured_again(state.plugs, outcome, evaluation)
             is_complete = True
         else:
-            state = with_repeats(state)
-            plugs = _merge(state, outcome, Evaluation(reason, confirmed_at, rules, moment, longest_span, is_last))
+            plugs = _merge(with_repeats(state), outcome, evaluation)
             is_complete = len(plugs) == len(outcome.plugs)
         if outcome.fingerprint is not None and is_complete and longest_span is not None and interval is not None:
             quiet_now = quiet(plugs, outcome.fingerprint, rules, moment, interval)
@@ -111,7 +112,7 @@ def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
     would if it followed.
     """
     reason, before = _reason_by_last_failure(state, rules), with_repeats(state)
-    evaluation = Evaluation(reason, state.confirmed_at, rules, moment)
+    evaluation = Evaluation(reason, state.confirmed_at, heartbeat_phase(before.plugs), rules, moment)
     evaluated = {uuid: evaluation.again(plug) for uuid, plug in before.plugs.items()}
     is_changed = reason is not state.reason or any(
         plug.reason is not state.plugs[uuid].reason for uuid, plug in evaluated.items()

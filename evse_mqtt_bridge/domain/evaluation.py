@@ -27,6 +27,7 @@ class Evaluation:
     Attributes:
         station: The reason of the station.
         confirmed_at: When the last valid response arrived; monotonic seconds.
+        phase: The phase of the heartbeats, see `heartbeat_phase`.
         rules: The settings for availability.
         moment: The time of the evaluation.
         longest_span: Maximum time between two measurements whose energy counts as known, in seconds; `None`: energy is
@@ -36,6 +37,7 @@ class Evaluation:
 
     station: Reason | None
     confirmed_at: float
+    phase: float
     rules: Rules
     moment: Moment
     longest_span: float | None = None
@@ -83,7 +85,7 @@ class Evaluation:
             is_published = reason is not None
         else:
             is_published = time != published_time and (
-                now >= next_heartbeat(uuid, published_at, self.rules.heartbeat)
+                now >= next_heartbeat(self.phase, published_at, self.rules.heartbeat)
                 or has_energy_step(published, meter, now - published_at)
                 or (self.is_last_of_hour and is_unpublished(published, meter))
             )

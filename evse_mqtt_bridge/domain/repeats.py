@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from evse_mqtt_bridge.domain.heartbeat import next_heartbeat
+from evse_mqtt_bridge.domain.heartbeat import heartbeat_phase, next_heartbeat
 from evse_mqtt_bridge.domain.meter import count
 from evse_mqtt_bridge.domain.metering import ENERGY_PAUSE, seconds_until_last_of_hour
 from evse_mqtt_bridge.domain.model import PlugReading, PlugState, Quiet, Repeat, StationState
@@ -47,11 +47,12 @@ def quiet(
         interval: Polling interval in seconds.
     """
     until = moment.monotonic + min(_LONGEST, seconds_until_last_of_hour(moment.utc, interval))
-    for uuid, plug in plugs.items():
+    phase = heartbeat_phase(plugs)
+    for plug in plugs.values():
         reading = plug.reading
         if reading is None or plug.meter is None or plug.reason in _MAY_RETURN:
             return None
-        until = min(until, next_heartbeat(uuid, plug.last_published_at, rules.heartbeat))
+        until = min(until, next_heartbeat(phase, plug.last_published_at, rules.heartbeat))
         if plug.reason is ONLINE:
             if plug.meter.counted is not reading:  # it is not newer, or its power is not plausible
                 return None

@@ -295,9 +295,23 @@ def test_poll_interval_equal_to_heartbeat_publishes_every_poll() -> None:
     assert len(_moving(60.0, 50, 60.0)) == 50
 
 
-def test_heartbeats_of_plugs_are_spread() -> None:
+def test_heartbeats_of_stations_are_spread() -> None:
     seconds = Counter(int(_moving(1.0, 61, 60.0, f"{number:032x}")[1]) for number in range(600))
     assert all(sum(seconds[second] for second in range(start, start + 6)) >= 20 for start in range(1, 61, 6))
+
+
+def test_plugs_of_station_share_their_heartbeats() -> None:
+    """Also after one of them has been published in between, because its power has changed."""
+    state, published = StationState(), []
+    for second in range(180):
+        power = 7107.0 if second < 100 else 3600.0
+        plugs = (plug_reading("p1", time=at(second).utc), plug_reading("p2", time=at(second).utc, power=power))
+        state = advance(state, reading(*plugs), Rules(heartbeat=60.0), at(second))
+        now = at(second).monotonic
+        published.append([uuid for uuid, plug in state.plugs.items() if plug.last_published_at == now])
+    assert published[0] == ["p1", "p2"]
+    assert published[100] == ["p2"]
+    assert [plugs for plugs in published[1:100] + published[101:] if plugs] == [["p1", "p2"]] * 3
 
 
 def test_unchanged_reading_is_not_published() -> None:

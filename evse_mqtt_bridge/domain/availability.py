@@ -34,7 +34,7 @@ from evse_mqtt_bridge.domain.model import (
 )
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.reasons import ONLINE
-from evse_mqtt_bridge.domain.repeats import quiet, with_noted, with_repeats, with_time
+from evse_mqtt_bridge.domain.repeats import new_deferral, with_deferred, with_repeats, with_time
 from evse_mqtt_bridge.domain.resolution import rounded
 from evse_mqtt_bridge.domain.rules import FUTURE_TOLERANCE, Moment, Rules
 
@@ -74,11 +74,11 @@ def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
             not counted yet.
         interval: Polling interval of the station, in seconds; `None`: the hour in which energy counts does not matter.
     """
-    known = state.quiet
-    if isinstance(outcome, Repeat) and known is not None and moment.monotonic < known.until:
-        return with_noted(state, outcome, moment.monotonic)
+    deferral = state.deferral
+    if isinstance(outcome, Repeat) and deferral is not None and moment.monotonic < deferral.until:
+        return with_deferred(state, outcome, moment.monotonic)
     is_last = interval is not None and is_last_of_hour(moment.utc, interval)
-    phase, quiet_now = heartbeat_phase(state.plugs), None
+    phase, deferral = heartbeat_phase(state.plugs), None
     if isinstance(outcome, Failure):
         state = with_repeats(state)
         consecutive_failures = state.consecutive_failures + 1
@@ -101,8 +101,8 @@ def advance(  # noqa: PLR0913, PLR0917  # runs for each poll
             plugs = _merge(with_repeats(state), outcome, evaluation)
             is_complete = len(plugs) == len(outcome.plugs)
         if outcome.fingerprint is not None and is_complete and longest_span is not None and interval is not None:
-            quiet_now = quiet(plugs, outcome.fingerprint, rules, moment, interval)
-    return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes, is_continued, quiet_now)
+            deferral = new_deferral(plugs, outcome.fingerprint, rules, moment, interval)
+    return StationState(reason, consecutive_failures, plugs, failure, confirmed_at, probes, is_continued, deferral)
 
 
 def age(state: StationState, rules: Rules, moment: Moment) -> StationState:

@@ -1,7 +1,7 @@
-"""Determines when values of a plug that do not change are published again.
+"""Determines when unchanged values of a plug are published again.
 
-The heartbeats of the stations have different phases, so that they spread out, however many stations were published at
-the same time. The plugs of a station have the same phase: the station is then evaluated once per heartbeat.
+Each station has its own phase, so that the heartbeats spread out even if many stations were published at the same time.
+The plugs of a station share its phase, so that the station is evaluated only once per heartbeat.
 """
 
 import math
@@ -11,22 +11,22 @@ from zlib import crc32
 __all__ = ["heartbeat_phase", "next_heartbeat"]
 
 
-def heartbeat_phase(plugs: Iterable[str]) -> float:
-    """Return the phase of the heartbeats of a station, as a part of the heartbeat: that of its first plug.
+def heartbeat_phase(plug_uuids: Iterable[str]) -> float:
+    """Return the phase of a station, as a fraction of the heartbeat interval; it depends on the first plug only.
 
     Args:
-        plugs: The uuids of its plugs, in the order in which they were added.
+        plug_uuids: The plugs of the station, in the order in which they were added.
     """
-    return crc32(next(iter(plugs), "").encode()) / 2**32
+    return crc32(next(iter(plug_uuids), "").encode()) / 2**32
 
 
 def next_heartbeat(phase: float, published_at: float, heartbeat: float) -> float:
     """Return when a plug is published again at the latest, in monotonic seconds.
 
     Args:
-        phase: That of the station, see `heartbeat_phase`.
+        phase: The phase of its station, see `heartbeat_phase`.
         published_at: When the plug was published last, in monotonic seconds.
-        heartbeat: Maximum seconds between two publications; 0: it is published with every poll.
+        heartbeat: Maximum number of seconds between two publications; 0: the plug is published with every poll.
     """
     if not heartbeat:
         return published_at

@@ -17,11 +17,11 @@ __all__ = [
     "PLUG_ONLY_REASONS",
     "STATION_REASONS",
     "Attribution",
+    "Deferral",
     "Failure",
     "Outcome",
     "PlugReading",
     "PlugState",
-    "Quiet",
     "Reading",
     "Reason",
     "Repeat",
@@ -190,14 +190,14 @@ class PlugState:
 
 
 @value_class
-class Quiet:
-    """When repeated values of a station lead to nothing: no message, no other reason, no other plug.
+class Deferral:
+    """Permission to defer the evaluation of repeated responses: until a time, they change no message, reason or plug.
 
     Attributes:
-        fingerprint: The response that has these values, see `Reading`.
-        plugs: The plugs as they were evaluated; if a state has others, this does not apply to them.
-        rules: The settings with which they were evaluated.
-        until: The end, in monotonic seconds; it may have passed already, so that each repetition is evaluated.
+        fingerprint: That of the repeated response, see `Reading`.
+        plugs: The plugs after its evaluation; the deferral does not apply to a state with other ones.
+        rules: The settings with which it was evaluated.
+        until: The end, in monotonic seconds; it may have passed already, so that each repeat is evaluated.
     """
 
     fingerprint: int
@@ -219,7 +219,7 @@ class StationState:
             seconds.
         probes: Number of failures in a row that are probed.
         is_continued: Whether another member polled the station until now, and no response has arrived since.
-        quiet: When repeated values lead to nothing; `None`: the next response has to be parsed completely.
+        deferral: Until when repeated responses need no evaluation; `None`: the next one has to be parsed completely.
         repeated_until: When the values were measured last, if that is later than the times of the readings; see
             repeats.py.
     """
@@ -231,7 +231,7 @@ class StationState:
     confirmed_at: float = 0.0
     probes: int = 0
     is_continued: bool = False
-    quiet: Quiet | None = field(default=None, compare=False)
+    deferral: Deferral | None = field(default=None, compare=False)
     repeated_until: datetime | None = None
 
     @property

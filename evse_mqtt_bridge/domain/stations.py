@@ -127,7 +127,7 @@ class Stations:
         return self._meter_events.pop(uuid, ()) if self._meter_events else ()
 
     def evaluate_repeats(self, uuids: Iterable[str], moment: Moment) -> Iterator[StateAged]:
-        """Evaluate the noted responses of stations (see repeats.py); yield an event for each station that has some.
+        """Evaluate the deferred responses of stations (see repeats.py); yield an event for each station with some.
 
         Args:
             uuids: The stations; those that are not configured are ignored.
@@ -170,7 +170,7 @@ class Stations:
         utc_offset = moment.utc.timestamp() - moment.monotonic
         if abs(utc_offset - self._utc_offset) > _CLOCK_JUMP:  # the deadlines are those of measurement times
             self._utc_offset = utc_offset
-            self._states = {uuid: replace(state, quiet=None) for uuid, state in self._states.items()}
+            self._states = {uuid: replace(state, deferral=None) for uuid, state in self._states.items()}
             self._evaluate(self._stations)
         for uuid in self._deadlines.pop_due(moment.monotonic, limit):
             old = self._states[uuid]
@@ -350,7 +350,7 @@ class Stations:
         self._meter_start.add(added, self._started if now is None else now)
         for uuid, station in stations.items():
             state = self._states.get(uuid, new_state)
-            self._states[uuid] = replace(forget_plugs_without_topics(state, station), quiet=None)
+            self._states[uuid] = replace(forget_plugs_without_topics(state, station), deferral=None)
         self._stations |= stations
         self._rules = rules
         self._attributions.keep_only(self._stations.keys())

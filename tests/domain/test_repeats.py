@@ -173,7 +173,7 @@ def test_repeats_are_evaluated_after_the_clock_was_set() -> None:
         bridge.poll(0, at(second).utc, at(second))
     shifted = Moment(at(21).monotonic, NOW + timedelta(seconds=121))
     list(bridge.stations.age(shifted, 10))
-    assert bridge.stations.state("s1").quiet is None
+    assert bridge.stations.state("s1").deferral is None
 
 
 def test_meters_of_a_removed_station_contain_repeats() -> None:

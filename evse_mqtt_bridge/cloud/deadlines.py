@@ -1,7 +1,7 @@
-"""Deadlines for many short operations, at a fifth of the CPU time of asyncio.timeout, because every poll has one.
+"""Deadlines for many short operations, with a fifth of the CPU time of asyncio.timeout, because every poll has one.
 
 All operations have the same time limit, so they expire in the order in which they started. One timer, for the oldest
-operation, is enough: an operation that ends in time costs no timer.
+operation, is therefore enough for all of them.
 """
 
 import asyncio
@@ -14,14 +14,11 @@ __all__ = ["Deadline", "Deadlines"]
 class Deadlines:
     """The deadlines of operations that all have the same time limit.
 
-    Args:
-        seconds: Maximum duration of an operation.
-
     Attributes:
-        seconds: See above.
+        seconds: Maximum duration of an operation.
         loop: The event loop of the operations.
-        running: The deadlines of operations that have neither expired nor ended, in the order of their starts.
-        timer: The timer for the oldest of them; it may be set although none is running.
+        running: The deadlines of operations that have neither expired nor ended, oldest first.
+        timer: The timer for the oldest operation; it may be set although none is running.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -71,7 +68,7 @@ class Deadline:
 
     def __enter__(self) -> Self:
         deadlines = self._deadlines
-        # Without the loop as its argument, it takes a system call.
+        # Without this argument, current_task makes a system call to find the running loop.
         task = asyncio.current_task(deadlines.loop)
         if task is None:
             raise RuntimeError("a deadline needs a task")

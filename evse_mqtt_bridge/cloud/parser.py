@@ -1,7 +1,7 @@
 """Parses the responses of one station, and recognizes those that repeat the one before, with other times.
 
-Most responses repeat all values of the one before. The bytes without the values of `time` are then the same, so a hash
-of them is compared first, and only the time is parsed. All other responses go through wire.py.
+Most responses repeat all values of the one before. Then all bytes except the values of `time` are the same, so a hash
+of these bytes is compared first, and only the time is parsed. wire.py parses all other responses.
 """
 
 import re
@@ -14,9 +14,10 @@ from evse_mqtt_bridge.domain.model import Failure, Outcome, Reading, Repeat
 __all__ = ["ResponseParser"]
 
 _TIME_KEYS = re.compile(rb'"time"\s*:')
-_USUAL_KEYS = (b'"time":"', b'"time": "')
+_COMPACT_START = b'"time":"'
+_SPACED_START = b'"time": "'
 _ESCAPED_LETTERS = re.compile(rb"\\u00(?:74|69|6[dD]|65)")
-"""Escapes of the letters of `time`, which no usual encoder writes, but which could hide a key from the others."""
+"""Escapes of the letters of `time`, which no usual encoder writes. With them, `_TIME_KEYS` could miss a key."""
 
 
 class ResponseParser:
@@ -27,23 +28,23 @@ class ResponseParser:
     def __init__(self, evse_uuid: str) -> None:
         self._evse_uuid = evse_uuid
         self._fingerprint: int | None = None
-        """That of the last response; `None`: a repetition of it cannot be recognized."""
+        """The fingerprint of the last response; `None`: a repetition of it cannot be recognized."""
         self._notes: tuple[str, ...] = ()
-        """Those of the response with this fingerprint."""
+        """The notes on the last response, if it has a fingerprint."""
 
     def parse(self, body: bytes) -> Outcome:
-        """Return the reading, or that the response repeats the one before, measured later.
+        """Return the reading; a `Repeat` if the response repeats the one before.
 
         A Failure if the response has no valid plug of the station.
         """
-        time, fingerprint = _split(body)
-        if time and fingerprint == self._fingerprint and (measured := _time(time)) is not None:
+        time, fingerprint = _time_and_fingerprint(body)
+        if time and fingerprint == self._fingerprint and (measured := _parsed_time(time)) is not None:
             return Repeat(fingerprint, measured, body, self.parse_completely, self._notes)
         return self._parse(body, time, fingerprint)
 
     def parse_completely(self, body: bytes) -> Reading | Failure:
         """Return the reading; a Failure if the response has no valid plug of the station."""
-        return self._parse(body, *_split(body))
+        return self._parse(body, *_time_and_fingerprint(body))
 
     def _parse(self, body: bytes, time: bytes, fingerprint: int) -> Reading | Failure:
         outcome = parse(body, self._evse_uuid)
@@ -54,26 +55,25 @@ class ResponseParser:
         return outcome
 
 
-def _split(body: bytes) -> tuple[bytes, int]:
-    """Return the time of all plugs, and a hash of everything else.
+def _time_and_fingerprint(body: bytes) -> tuple[bytes, int]:
+    """Return the time that all plugs have in common, and a hash of all other bytes.
 
-    The time is empty if the plugs have several, or none that is written in the usual way. JSON contains no NUL, so
-    equal rests of two responses mean equal parts between the times. Python's hash of bytes is SipHash with 64 bits and
-    a random key, so different responses practically never have the same hash.
+    The time is empty if the plugs have different times, or none in a usual format. JSON contains no NUL, so if the
+    joined bytes of two responses are equal, so are the parts between the times. Python's hash of bytes is SipHash with
+    64 bits and a random key, so different responses practically never have the same hash.
     """
-    usual, other = _USUAL_KEYS
-    first, *parts = body.split(usual if usual in body else other)
+    first, *parts = body.split(_COMPACT_START if _COMPACT_START in body else _SPACED_START)
     time = parts[0].partition(b'"')[0] if parts else b""
     quoted, size = time + b'"', len(time)
-    rest = [first]
+    other_bytes = [first]
     for part in parts:
         if not part.startswith(quoted):
             return b"", 0
-        rest.append(part[size:])
-    return time, hash(b"\0".join(rest))
+        other_bytes.append(part[size:])
+    return time, hash(b"\0".join(other_bytes))
 
 
-def _time(text: bytes) -> datetime | None:
+def _parsed_time(text: bytes) -> datetime | None:
     try:
         return parse_time(text.decode())
     except ValueError:
@@ -83,10 +83,10 @@ def _time(text: bytes) -> datetime | None:
 def _is_repeatable(body: bytes, reading: Reading, time: bytes) -> bool:
     """Return whether a later response with another time, and the same bytes otherwise, has the same values.
 
-    That is so if each plug object has exactly one `time`, and there is no other. Each plug has at least one, because
-    its time is known, and there are as many keys that look like `time` as plugs.
+    This requires that each plug object has exactly one `time`, and that there is no other. Each plug has at least one,
+    because its time is known, so it is enough to compare the number of `time` keys with the number of plugs.
     """
-    measured = _time(time)
+    measured = _parsed_time(time)
     return (
         not reading.invalid
         and measured is not None

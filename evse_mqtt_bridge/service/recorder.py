@@ -1,4 +1,4 @@
-"""The recorder: passes what the meters count to the writer of the history."""
+"""The recorder: passes the energy and sessions that the meters count to the writer of the history."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -14,17 +14,17 @@ __all__ = ["Recorder"]
 
 
 class Recorder(Listener):
-    """Passes what the meters count with a poll to the writer, if there is one."""
+    """Passes the counts of the meters to the writer, if there is one."""
 
     def __init__(self) -> None:
         self.writer: RecordSink | None = None
 
     def use(self, writer: RecordSink | None) -> None:
-        """Pass what is counted to another writer, or to none."""
+        """Use another writer, or none."""
         self.writer = writer
 
     def poll_completed(self, event: PollCompleted) -> None:
-        """Record what the meters counted. Most polls leave most meters unchanged; these are skipped."""
+        """Record what the meters counted. Meters that the poll did not change are skipped; usually most of them."""
         if self.writer is not None:
             self._record(self.writer, event)
 
@@ -39,7 +39,7 @@ class Recorder(Listener):
             return
         repeated, arrived = event.old.repeated_until, _last_arrival(event)
         if repeated is not None and end_of_hour(reading_time(repeated, arrived)) != end_of_hour(event.moment.utc):
-            plugs = with_repeats(event.old).plugs  # what they counted belongs to an earlier hour
+            plugs = with_repeats(event.old).plugs  # the energy of the repeats belongs to an earlier hour
             self._count(writer, event, event.old.plugs, plugs, arrived)
         self._count(writer, event, plugs, new.plugs, event.moment.utc)
 
@@ -57,8 +57,8 @@ class Recorder(Listener):
             writer: The writer.
             event: The event that contains the states.
             old_plugs: The plugs before.
-            new_plugs: The plugs after it.
-            arrived: When the last response arrived that `new_plugs` contain.
+            new_plugs: The plugs after.
+            arrived: When the last response that is part of `new_plugs` arrived.
         """
         station = event.station.uuid
         for uuid, plug in new_plugs.items():
@@ -66,15 +66,15 @@ class Recorder(Listener):
             old, new = before.meter if before else None, plug.meter
             if old is None or new is None or not _has_changed(old, new):
                 continue
-            time = _time(new, arrived)
+            time = _counted_time(new, arrived)
             if not writer.count((station, uuid), old, new, time):
-                self._begin(writer, event, plug, old, time if old.counted is None else _last_time(event, old))
+                self._begin(writer, event, plug, old, time if old.counted is None else _last_measured(event, old))
                 writer.count((station, uuid), old, new, time)
 
     def meters_started(self, event: MetersStarted) -> None:
         """Record what the meters counted before they started, and sessions that the previous run may not have written.
 
-        Their arrival is not known here, so the times of the measurements are used instead.
+        The arrival of these measurements is not known here, so their own times are used.
         """
         writer, station = self.writer, event.station
         if writer is None:
@@ -83,12 +83,12 @@ class Recorder(Listener):
             plug = event.state.plugs.get(uuid)
             name = Plug(station.uuid, uuid)
             writer.name(name, station.title, station.plug_title(uuid, plug.label if plug else None))
-            if waited := event.counted.get(uuid):
-                self._count_wait(writer, name, *waited)
+            if counted := event.counted.get(uuid):
+                self._count_while_waiting(writer, name, *counted)
             writer.put(SessionRecord(name, each, is_restored=True) for each in event.unrecorded.get(uuid, ()))
 
     @staticmethod
-    def _count_wait(writer: RecordSink, name: Plug, old: Meter, new: Meter) -> None:
+    def _count_while_waiting(writer: RecordSink, name: Plug, old: Meter, new: Meter) -> None:
         times = [meter.counted.time for meter in (old, new) if meter.counted and meter.counted.time]
         if len(times) == 2 and _has_changed(old, new) and not writer.count(name, old, new, times[1]):  # noqa: PLR2004
             writer.begin(name, old, times[0])
@@ -98,7 +98,7 @@ class Recorder(Listener):
     def _begin(
         writer: RecordSink, event: PollCompleted | StateAged, plug: PlugState, old: Meter, last: datetime
     ) -> None:
-        """Begin with a plug that was measured at `last`: it is new, or another member has counted since."""
+        """Begin with a plug that was last measured at `last`: it is new, or another member has counted since."""
         name = Plug(event.station.uuid, plug.uuid)
         writer.name(name, event.station.title, event.station.plug_title(plug.uuid, plug.label))
         writer.begin(name, old, last)
@@ -109,7 +109,7 @@ def _last_arrival(event: PollCompleted | StateAged) -> datetime:
     return event.moment.utc - timedelta(seconds=event.moment.monotonic - event.old.confirmed_at)
 
 
-def _last_time(event: PollCompleted | StateAged, old: Meter) -> datetime:
+def _last_measured(event: PollCompleted | StateAged, old: Meter) -> datetime:
     """Return the time of the last measurement before an event."""
     measured = old.counted.time if old.counted else None
     if event.old.repeated_until is not None and not old.is_interrupted:
@@ -117,7 +117,7 @@ def _last_time(event: PollCompleted | StateAged, old: Meter) -> datetime:
     return reading_time(measured, _last_arrival(event))
 
 
-def _time(meter: Meter, arrived: datetime) -> datetime:
+def _counted_time(meter: Meter, arrived: datetime) -> datetime:
     return reading_time(meter.counted.time if meter.counted else None, arrived)
 
 

@@ -1,7 +1,7 @@
 """Connections to SQLite and PostgreSQL: one interface for their drivers, sqlite3 and psycopg.
 
-Both databases understand the same statements. A parameter is written as `?`. A time is stored in UTC: in SQLite, which
-has no type for it, as text without a zone.
+Both databases understand the same statements, with `?` for each parameter. Times are stored in UTC: in SQLite, which
+has no type for them, as text without a zone.
 """
 
 import os
@@ -19,10 +19,10 @@ from evse_mqtt_bridge.storage.url import DatabaseUrl
 if TYPE_CHECKING:
     from psycopg import Connection as PsycopgConnection
 
-__all__ = ["Connection", "Row", "Values", "connect", "driver_errors", "utc_time"]
+__all__ = ["Connection", "Row", "Values", "connect", "driver_error_class", "utc_time"]
 
 Row = tuple[Any, ...]
-"""The columns of a row in the result of a query."""
+"""One row of the result of a query."""
 
 Values = Sequence[object]
 """The parameters of a statement."""
@@ -30,12 +30,12 @@ Values = Sequence[object]
 _BUSY_TIMEOUT = 5.0  # seconds, for a SQLite file that another process has locked
 _CONNECT_TIMEOUT = 5  # seconds, for PostgreSQL
 _STATEMENT_TIMEOUT = 30.0  # seconds, for PostgreSQL
-_INSTRUCTIONS = 10_000  # of SQLite's virtual machine between two checks of the time limit, about 1 ms
-_STREAMED_ROWS = 1000  # that PostgreSQL sends at a time
+_CHECK_INTERVAL = 10_000  # instructions of SQLite's virtual machine between two checks of the time limit, about 1 ms
+_STREAMED_ROWS = 1000  # number of rows that PostgreSQL sends at a time
 
 
 class Connection(ABC):
-    """A connection. A statement outside a transaction is a transaction of its own. Methods raise `driver_errors`.
+    """A connection. A statement outside a transaction is its own transaction. Methods raise a `driver_error_class`.
 
     Attributes:
         is_sqlite: Whether the database is SQLite.
@@ -61,7 +61,7 @@ class Connection(ABC):
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[object]:
-        """Return a context whose statements happen completely or, if it raises, not at all."""
+        """Return a context with a transaction, which is rolled back if the context raises."""
 
     @abstractmethod
     def has_table(self, name: str) -> bool:
@@ -73,11 +73,11 @@ class Connection(ABC):
 
     @abstractmethod
     def is_alive(self) -> bool:
-        """Return false if the server has closed the connection."""
+        """Return whether the connection works; false if the server has closed it."""
 
     @abstractmethod
     def start_timer(self) -> None:
-        """Let the time limit for reading begin."""
+        """Start the time limit, with SQLite; PostgreSQL limits each statement. See `connect`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -123,7 +123,7 @@ class SqliteConnection(Connection):
             yield
             self._sqlite.execute("COMMIT")
         except BaseException:
-            if self._sqlite.in_transaction:  # SQLite itself has undone it after some errors
+            if self._sqlite.in_transaction:  # after some errors, SQLite itself has rolled it back
                 self._sqlite.execute("ROLLBACK")
             raise
 
@@ -140,7 +140,7 @@ class SqliteConnection(Connection):
     def start_timer(self) -> None:
         if self._time_limit is not None:
             end = time.monotonic() + self._time_limit
-            self._sqlite.set_progress_handler(lambda: time.monotonic() > end, _INSTRUCTIONS)
+            self._sqlite.set_progress_handler(lambda: time.monotonic() > end, _CHECK_INTERVAL)
 
     def close(self) -> None:
         self._sqlite.close()
@@ -162,20 +162,20 @@ class PostgresConnection(Connection):
         )
 
     def query(self, statement: str, values: Values = ()) -> list[Row]:
-        return self._psycopg.execute(_with_format(statement), values).fetchall()
+        return self._psycopg.execute(_with_placeholders(statement), values).fetchall()
 
     def stream(self, statement: str, values: Values = ()) -> Iterator[Row]:
-        # A named cursor is one of the server, and needs a transaction.
+        # A cursor with a name is on the server, and needs a transaction.
         with self._psycopg.transaction(), self._psycopg.cursor("stream") as cursor:
             cursor.itersize = _STREAMED_ROWS
-            yield from cursor.execute(_with_format(statement), values)
+            yield from cursor.execute(_with_placeholders(statement), values)
 
     def execute(self, statement: str, values: Values = ()) -> int:
-        return self._psycopg.execute(_with_format(statement), values).rowcount
+        return self._psycopg.execute(_with_placeholders(statement), values).rowcount
 
     def execute_many(self, statement: str, rows: Iterable[Values]) -> None:
         with self._psycopg.cursor() as cursor:
-            cursor.executemany(_with_format(statement), rows)
+            cursor.executemany(_with_placeholders(statement), rows)
 
     def transaction(self) -> AbstractContextManager[object]:
         return self._psycopg.transaction()
@@ -205,19 +205,19 @@ def connect(url: DatabaseUrl, time_limit: float | None = None) -> Connection:
 
     Args:
         url: The database.
-        time_limit: Maximum duration of a statement, in seconds; `None`: 30 s with PostgreSQL, unlimited with SQLite.
-            With SQLite, it counts from `start_timer`.
+        time_limit: Time limit in seconds. With PostgreSQL, for each statement; `None`: 30 s. With SQLite, for all
+            statements after `start_timer` together; `None`: no limit.
 
     Raises:
         OSError: The folder or the file of SQLite cannot be created.
-        Exception: One of `driver_errors`.
+        Exception: An error of `driver_error_class`.
     """
     file = url.file
     return PostgresConnection(url.conninfo, time_limit) if file is None else SqliteConnection(file, time_limit)
 
 
-def driver_errors(url: DatabaseUrl) -> type[Exception]:
-    """Return the base class of the errors of a database's driver."""
+def driver_error_class(url: DatabaseUrl) -> type[Exception]:
+    """Return the base class of the errors that the driver of a database raises."""
     if url.file is not None:
         return sqlite3.Error
     import psycopg  # noqa: PLC0415  # an optional extra
@@ -234,13 +234,13 @@ def utc_time(stored: str | datetime) -> datetime:
 
 def _adapted(values: Values) -> Values:
     """Return the parameters as SQLite stores them."""
-    return [_text(value) if isinstance(value, datetime) else value for value in values]
+    return [_time_text(value) if isinstance(value, datetime) else value for value in values]
 
 
-def _text(value: datetime) -> str:
+def _time_text(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def _with_format(statement: str) -> bytes:
-    """Return a statement with the parameters of psycopg."""
+def _with_placeholders(statement: str) -> bytes:
+    """Return a statement with psycopg's placeholders."""
     return statement.replace("?", "%s").encode()

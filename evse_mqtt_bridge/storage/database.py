@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.publishing.meter_payload import meter_payload, read_meter
-from evse_mqtt_bridge.storage.connection import Connection, Values, connect, driver_errors
+from evse_mqtt_bridge.storage.connection import Connection, Values, connect, driver_error_class
 from evse_mqtt_bridge.storage.migrations import SchemaError, migrate, require_version
 from evse_mqtt_bridge.storage.records import MeterRecord, Plug, ReadingRecord, Record, SessionRecord
 from evse_mqtt_bridge.storage.tables import METERS, PLUGS, READINGS, SESSIONS, Table
@@ -56,7 +56,7 @@ class Database:
     Args:
         url: See `DatabaseUrl`.
         is_report: Whether to open an existing database for reading only. Otherwise it is created or migrated if needed.
-        time_limit: See `connect`; with SQLite, it counts from the beginning of `reading`.
+        time_limit: See `connect`; with SQLite, it starts with each `reading`.
 
     Raises:
         DatabaseError: It cannot be opened.
@@ -66,7 +66,7 @@ class Database:
     def __init__(self, url: str, *, is_report: bool = False, time_limit: float | None = None) -> None:
         self._url = DatabaseUrl(url)
         self._time_limit = time_limit
-        self._driver_errors = driver_errors(self._url)
+        self._driver_error = driver_error_class(self._url)
         self._connection: Connection | None = None
         self._ids: dict[Plug, int] = {}
         try:
@@ -78,7 +78,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        """The database without its password: a file, or a URL."""
+        """The SQLite file, or the URL with its password hidden."""
         return self._url.name
 
     def close(self) -> None:
@@ -205,7 +205,7 @@ class Database:
         """Return a context that turns the errors of the driver into `DatabaseError`."""
         try:
             yield
-        except (self._driver_errors, SchemaError, OSError) as error:
+        except (self._driver_error, SchemaError, OSError) as error:
             raise self._translated(error) from None
 
     def _translated(self, error: Exception) -> DatabaseError:

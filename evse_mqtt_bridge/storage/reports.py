@@ -80,7 +80,7 @@ def open_history(settings: History, environ: Mapping[str, str], time_limit: floa
     Args:
         settings: The settings of the history.
         environ: The environment variables.
-        time_limit: Maximum duration of a statement, in seconds.
+        time_limit: Time limit of the queries in seconds, see `connect`.
 
     Raises:
         HistoryUnavailableError: The history cannot be read, now or while it is open.

@@ -1,4 +1,4 @@
-"""The URL of a database: "sqlite:///" and a file, or "postgresql+psycopg://user:password@host/database"."""
+"""The URL of a database: "sqlite:///" and a path, or "postgresql+psycopg://user:password@host/database"."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +15,14 @@ class DatabaseUrl:
     """The URL of a database.
 
     Attributes:
-        text: The URL, which may contain a password; "sqlite:///" is followed by a path, which is absolute or relative.
+        text: The URL, which may contain a password. The path after "sqlite:///" is absolute or relative.
     """
 
     text: str = field(repr=False)
 
     @property
     def file(self) -> Path | None:
-        """The file of SQLite; `None`: it is PostgreSQL."""
+        """The SQLite file; `None`: the database is PostgreSQL."""
         return Path(self.text.removeprefix(_SQLITE)) if self.text.startswith(_SQLITE) else None
 
     @property
@@ -32,7 +32,7 @@ class DatabaseUrl:
 
     @property
     def name(self) -> str:
-        """The database without its password: a file, or a URL."""
+        """The file, or the URL with its password hidden."""
         if self.file is not None:
             return str(self.file)
         password = urlsplit(self.text).password
@@ -40,7 +40,7 @@ class DatabaseUrl:
 
 
 def with_password(url: str, password: str) -> str:
-    """Return the URL of a PostgreSQL database with a password; `url` has none."""
+    """Return the URL of a PostgreSQL database with a password added; `url` must have none."""
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()

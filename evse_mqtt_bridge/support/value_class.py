@@ -1,4 +1,4 @@
-"""Value classes of which thousands of objects are created per second, or of which there are many."""
+"""Value classes with many objects, or of which thousands are created per second."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
@@ -13,6 +13,6 @@ def value_class(cls: type[_Class]) -> type[_Class]:
     """Return a dataclass with slots whose objects are frozen for the type checker, but not at run time.
 
     A frozen dataclass assigns each attribute through `object.__setattr__`, so creating an object takes six times as
-    long. If it has slots, the class without them stays in memory, too, because its `__setattr__` refers to it: 5 KB.
+    long. If it has slots, its `__setattr__` also keeps the original class without slots in memory: 5 KB.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)

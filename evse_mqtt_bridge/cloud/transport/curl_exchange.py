@@ -32,7 +32,7 @@ _SUPPRESS_CONNECT_HEADERS = 265
 """CURLOPT_SUPPRESS_CONNECT_HEADERS (libcurl 7.54), which pycurl does not name: hides the head of a proxy's response."""
 
 GivenAddresses = dict[tuple[str, int], Sequence[str]]
-"""The addresses that libcurl received last, by host and port. All handles share them."""
+"""The addresses that the bridge passed to libcurl last, by host and port. All handles share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Endpoint:
     """Where requests go, and the headers that they have in common.
 
     Attributes:
-        host: The name of the host to connect to, or of the proxy if there is one; empty: it is an address.
+        host: The name of the host to connect to, or of the proxy if there is one; empty: no name, but an address.
         port: The port to connect to.
         proxy: The proxy to use, if any.
-        user_agent: The value of the header User-Agent; empty: there is none.
-        header_lines: One line for each other header.
+        user_agent: The value of the header User-Agent; empty: no such header.
+        header_lines: The other headers, one line each.
     """
 
     host: str
@@ -65,7 +65,7 @@ class TrustedCertificates:
 
     def __init__(self, ca_file: str) -> None:
         self._pem = authorities(ca_file)
-        """The certificates, if they are not in a file."""
+        """The certificates; empty once they are in the file."""
         self._path = ""
         self._fd = -1
         if self._pem.strip() and hasattr(os, "memfd_create"):
@@ -74,7 +74,7 @@ class TrustedCertificates:
                 file.write(self._pem)
             path = Path(f"/proc/self/fd/{self._fd}")
             if path.exists():
-                self._path, self._pem = str(path), b""  # 0.2 MB that would be kept twice
+                self._path, self._pem = str(path), b""  # saves 0.2 MB
 
     def set_on(self, curl: pycurl.Curl) -> None:
         """Make a handle verify servers with these certificates."""
@@ -92,11 +92,11 @@ class TrustedCertificates:
 
 
 class Exchange:
-    """A handle of libcurl with the response that it receives; it handles one request after another.
+    """A libcurl handle, which handles one request after another, and the response to the current request.
 
     Attributes:
         curl: The handle.
-        done: Done when the transfer has ended, or when the head of an error response has arrived.
+        done: Completed when the transfer has ended, or when the head of an error response has arrived.
         code: libcurl's error code when the transfer has ended; 0: success.
         text: libcurl's error message.
     """
@@ -118,7 +118,7 @@ class Exchange:
         self._has_head = False
         self._is_valid = False
         self._is_useful = False
-        """Whether the head is that of a poll with a result: valid, status 200, and a body that is not encoded."""
+        """Whether the head is valid, with status 200 and no content encoding."""
         self._last_useful_head = b""
         for option, value in _OPTIONS:
             self.curl.setopt(option, value)
@@ -128,7 +128,7 @@ class Exchange:
         self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
 
     def begin(self, prepared: Prepared, addresses: Sequence[str]) -> None:
-        """Set up the handle for a request; `addresses` are those of the host, if the host is a name."""
+        """Set up the handle for a request; `addresses` are those of `Endpoint.host`, if it is not empty."""
         curl, (url, header_lines, endpoint, method, body) = self.curl, prepared
         curl.setopt(pycurl.URL, url)
         curl.setopt(pycurl.HTTPHEADER, header_lines)
@@ -148,7 +148,7 @@ class Exchange:
         self._has_head = self._is_useful = False
 
     def _set_endpoint(self, endpoint: Endpoint) -> None:
-        """Set what the handle keeps from one request to the next."""
+        """Set the options that the handle keeps from one request to the next."""
         self._endpoint = endpoint
         self.curl.setopt(pycurl.USERAGENT, endpoint.user_agent)
         if endpoint.proxy != self._proxy:
@@ -156,7 +156,7 @@ class Exchange:
             self._proxy = endpoint.proxy
 
     def wake(self) -> None:
-        """Resume the request that is waiting for this exchange."""
+        """Resume the task that is waiting for `done`."""
         if not self.done.done():
             self.done.set_result(None)
 
@@ -198,7 +198,7 @@ class Exchange:
         return b"".join(self._body)
 
     def _check_head(self) -> None:
-        """Raise an error if the head is not valid, but libcurl accepts it."""
+        """Raise an error if the head is invalid although libcurl accepted it."""
         if not self._is_valid:
             raise self._error(pycurl.E_WRITE_ERROR, "the head of the response is invalid")
 
@@ -206,14 +206,14 @@ class Exchange:
         os_error = int(self.curl.getinfo(pycurl.OS_ERRNO))
         return CurlError(code, text, is_answering=self._has_head, os_error=os_error)
 
-    # Callbacks of libcurl; -1 ends the transfer and closes its connection.
+    # Callbacks of libcurl; the result -1 ends the transfer and closes its connection.
 
     def _on_header(self, line: bytes) -> int | None:
         self._head.append(line)
         if len(line) > _LONGEST_EMPTY_LINE or line not in (b"\r\n", b"\n"):
             return None
         head = b"".join(self._head)
-        if head == self._last_useful_head:  # as it mostly is within a second
+        if head == self._last_useful_head:  # usual, as only its Date changes, once per second
             self._status = _OK
             self._has_head = self._is_useful = True
             return None
@@ -253,7 +253,7 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
     (pycurl.FOLLOWLOCATION, 0),
     (pycurl.PATH_AS_IS, 1),
     (pycurl.NETRC, pycurl.NETRC_IGNORED),
-    (pycurl.PROXY, ""),  # none, whatever the environment names
+    (pycurl.PROXY, ""),  # none, whatever the environment contains
     (pycurl.NOPROXY, ""),  # without a value, libcurl reads the environment for each request
     (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),
     (_SUPPRESS_CONNECT_HEADERS, 1),
@@ -266,7 +266,7 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
 
 
 def _set_proxy(curl: pycurl.Curl, proxy: Proxy | None) -> None:
-    """Set the proxy; `named_proxy` has applied the exceptions already."""
+    """Set the proxy; `named_proxy` has already applied no_proxy."""
     lines = ["Proxy-Connection:"]  # without a value: libcurl does not send this header
     if proxy is not None and proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")

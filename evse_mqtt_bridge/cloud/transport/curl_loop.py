@@ -1,15 +1,15 @@
 """Drives libcurl's multi interface from the event loop: the loop waits for sockets and timers, libcurl transfers.
 
-The event loop watches one epoll object, which contains libcurl's sockets. So the loop calls back once per batch of
-ready sockets, and it keeps no state of a closed socket that could affect a later socket with the same number. A socket
-stays in the epoll object while its connection is idle, because removing and adding it would cost two system calls per
-request. If an idle socket becomes readable, because the server closes it or sends unsolicited data, it is removed, and
-libcurl detects this before it uses the connection again.
+The event loop watches one epoll object, which contains libcurl's sockets. So it runs one callback per batch of ready
+sockets, and keeps no state of a closed socket that could affect a later socket with the same number. A socket stays in
+the epoll object while its connection is idle, because removing and adding it would cost two system calls per request.
+If an idle socket becomes readable, because the server closes it or sends unsolicited data, this module removes it from
+the epoll object; libcurl detects the cause before it uses the connection again.
 
 The transfers that are added in an iteration of the event loop start together in the next one. A server on another core
-then handles the first requests while the others are sent, so libcurl finds most responses without waiting for their
-sockets. Starting each transfer at once needs fewer instructions, but at full load a quarter more CPU time, because each
-request wakes up the server.
+then handles the first requests while the others are sent, so most responses have arrived before libcurl waits for them.
+Starting each transfer at once needs fewer instructions, but a quarter more CPU time at full load, because each request
+wakes up the server.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from evse_mqtt_bridge.cloud.transport.limits import RECEIVE_BUFFER
 __all__ = ["CurlLoop"]
 
 OnFinished = Callable[[pycurl.Curl, int, str], None]
-"""Called with a handle whose transfer has ended, libcurl's error code (0: success) and its message."""
+"""Called with a handle whose transfer has ended, libcurl's error code (0: success) and its error message."""
 
 _EVENTS = {
     pycurl.POLL_NONE: 0,
@@ -57,7 +57,7 @@ class CurlLoop:
         self._wanted: dict[int, int] = {}
         """The events that libcurl waits for, by socket; 0 while the connection is idle."""
         self._transfers = 0
-        """Number of transfers that have been added, and whose end has not been reported."""
+        """Number of transfers that have been added and not yet reported as finished."""
         self._start: asyncio.Handle | None = None
         self._timeouts: deque[int] = deque(maxlen=1)
         """The latest timeout of libcurl in milliseconds, until it is applied; -1: none."""
@@ -102,7 +102,7 @@ class CurlLoop:
         self._loop.remove_reader(self._epoll.fileno())
         self._multi.close()
         self._epoll.close()
-        del self._multi, self._on_finished  # breaks reference cycles, so that nothing waits for garbage collection
+        del self._multi, self._on_finished  # breaks reference cycles, so that memory is freed at once
 
     # Callbacks of libcurl
 
@@ -155,7 +155,7 @@ class CurlLoop:
             self._timer = self._loop.call_at(due, self._on_timer)
             return
         _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        if not self._timeouts:  # libcurl found it too early, and sets no new timeout
+        if not self._timeouts:  # libcurl ignored it as too early, and set no new timeout
             self._timeouts.append(_RETRY_MS)
         self._report_finished(running)
 

@@ -20,7 +20,7 @@ from evse_mqtt_bridge.cloud.transport.proxy import Proxy
 if TYPE_CHECKING:
     from asyncio import Future
 
-__all__ = ["Endpoint", "Exchange", "GivenAddresses", "Prepared", "TrustedCertificates"]
+__all__ = ["Endpoint", "Exchange", "GivenAddresses", "PreparedRequest", "TrustedCertificates"]
 
 _INTERIM = frozenset(range(100, 200))
 """Statuses that another response follows."""
@@ -54,7 +54,7 @@ class Endpoint:
     header_lines: tuple[str, ...] = field(repr=False)
 
 
-Prepared = tuple[str, tuple[str, ...], Endpoint, str, bytes | None]
+PreparedRequest = tuple[str, tuple[str, ...], Endpoint, str, bytes | None]
 """A request in the form that libcurl needs, as a plain tuple because each poll creates one: the complete URL, one line
 per header including the token, the endpoint, the HTTP method, and the body to send. An empty method is a GET without a
 body, which is libcurl's default; `None` is no body."""
@@ -117,9 +117,9 @@ class Exchange:
         self._status = 0
         self._has_head = False
         self._is_valid = False
-        self._is_useful = False
+        self._is_plain_ok = False
         """Whether the head is valid, with status 200 and no content encoding."""
-        self._last_useful_head = b""
+        self._last_plain_ok_head = b""
         for option, value in _OPTIONS:
             self.curl.setopt(option, value)
         trusted.set_on(self.curl)
@@ -127,7 +127,7 @@ class Exchange:
         self.curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
         self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
 
-    def begin(self, prepared: Prepared, addresses: Sequence[str]) -> None:
+    def begin(self, prepared: PreparedRequest, addresses: Sequence[str]) -> None:
         """Set up the handle for a request; `addresses` are those of `Endpoint.host`, if it is not empty."""
         curl, (url, header_lines, endpoint, method, body) = self.curl, prepared
         curl.setopt(pycurl.URL, url)
@@ -145,7 +145,7 @@ class Exchange:
         self._body.clear()
         self._size = self._status = 0
         self._limit = BODY_LIMIT
-        self._has_head = self._is_useful = False
+        self._has_head = self._is_plain_ok = False
 
     def _set_endpoint(self, endpoint: Endpoint) -> None:
         """Set the options that the handle keeps from one request to the next."""
@@ -171,7 +171,7 @@ class Exchange:
         Raises:
             CurlError: The transfer failed before there was a response.
         """
-        if self._is_useful and self.code == 0:
+        if self._is_plain_ok and self.code == 0:
             return LightResponse(b"".join(self._body))
         code = self.code
         if self._has_head:
@@ -213,9 +213,9 @@ class Exchange:
         if len(line) > _LONGEST_EMPTY_LINE or line not in (b"\r\n", b"\n"):
             return None
         head = b"".join(self._head)
-        if head == self._last_useful_head:  # usual, as only its Date changes, once per second
+        if head == self._last_plain_ok_head:  # usual, as only its Date changes, once per second
             self._status = _OK
-            self._has_head = self._is_useful = True
+            self._has_head = self._is_plain_ok = True
             return None
         return self._on_other_head(head)
 
@@ -234,8 +234,8 @@ class Exchange:
             self._limit = ERROR_BODY_LIMIT
             self.wake()
         elif self._is_valid and b"content-encoding" not in lower:
-            self._is_useful = True
-            self._last_useful_head = head
+            self._is_plain_ok = True
+            self._last_plain_ok_head = head
         return None
 
     def _on_body(self, data: bytes) -> int | None:

@@ -58,11 +58,12 @@ class CurlLoop:
         """The events that libcurl waits for, by socket; 0 while the connection is idle."""
         self._transfers = 0
         """Number of transfers that have been added and not yet reported as finished."""
-        self._start: asyncio.Handle | None = None
+        self._start_handle: asyncio.Handle | None = None
         self._timeouts: deque[int] = deque(maxlen=1)
         """The latest timeout of libcurl in milliseconds, until it is applied; -1: none."""
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
+        """When libcurl's timeout ends, on the event loop's clock; `None`: it has none. The timer may be earlier."""
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._timeouts.append)
@@ -74,8 +75,8 @@ class CurlLoop:
         """Start a transfer in the next iteration of the event loop."""
         self._transfers += 1
         self._multi.add_handle(curl)
-        if self._start is None:
-            self._start = self._loop.call_soon(self._on_start)
+        if self._start_handle is None:
+            self._start_handle = self._loop.call_soon(self._on_start)
 
     def remove(self, curl: pycurl.Curl) -> None:
         """Abort a transfer at once and close its connection; `on_finished` is not called."""
@@ -88,15 +89,15 @@ class CurlLoop:
         """Set up a new socket of libcurl, whose number may have been used before (SOCKOPTFUNCTION)."""
         self._registered.pop(fd, None)
         self._wanted.pop(fd, None)
-        created = socket.socket(fileno=fd)
-        created.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        created.detach()
+        new_socket = socket.socket(fileno=fd)
+        new_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        new_socket.detach()
         os.set_inheritable(fd, False)  # noqa: FBT003  # as the function wants it
         return int(pycurl.SOCKOPT_OK)
 
     def close(self) -> None:
         """Close every connection; the caller must have removed every transfer."""
-        for handle in (self._start, self._timer):
+        for handle in (self._start_handle, self._timer):
             if handle is not None:
                 handle.cancel()
         self._loop.remove_reader(self._epoll.fileno())
@@ -142,7 +143,7 @@ class CurlLoop:
             self._epoll.unregister(fd)
 
     def _on_start(self) -> None:
-        self._start = None
+        self._start_handle = None
         _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         self._report_finished(running)
 

@@ -22,7 +22,7 @@ from evse_mqtt_bridge.cloud.transport.curl_exchange import (
     Endpoint,
     Exchange,
     GivenAddresses,
-    Prepared,
+    PreparedRequest,
     TrustedCertificates,
 )
 from evse_mqtt_bridge.cloud.transport.curl_loop import CurlLoop
@@ -159,13 +159,13 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
                 self.release(waiter.result())
             raise
 
-    def _prepare_light(self, request: LightRequest) -> Prepared:
+    def _prepare_light(self, request: LightRequest) -> PreparedRequest:
         endpoint = request.common.endpoint
         if endpoint is None:
             endpoint = request.common.endpoint = self._endpoint(request.url, request.common.headers)
         return request.address, (*endpoint.header_lines, request.token_line), endpoint, "", None
 
-    async def _prepare(self, request: httpx.Request) -> Prepared:
+    async def _prepare(self, request: httpx.Request) -> PreparedRequest:
         endpoint = self._endpoint(request.url, request.headers)
         if _BODY_HEADERS.isdisjoint(request.headers):
             method = "" if request.method == "GET" else request.method

@@ -31,9 +31,10 @@ def run(signals: "SignalHandler", config: Path | None, *, watch: bool) -> None:
       evse-mqtt-bridge run --watch
       EVSE_MQTT_BRIDGE__LOG__LEVEL=debug evse-mqtt-bridge run
     """
-    # structlog and httpx import rich and httpx._main for output in a terminal, which takes 4 MB of memory. shutil and
-    # zipfile import lzma and bz2 for archives, which takes 0.4 MB.
-    with without("rich", "httpx._main", "lzma", "bz2"):
+    # structlog and httpx import rich and httpx._main for output in a terminal, which takes 4 MB of memory. structlog
+    # imports greenlet for loggers per greenlet, which takes 1 MB. shutil and zipfile import lzma and bz2 for archives,
+    # which takes 0.4 MB.
+    with without("rich", "httpx._main", "greenlet", "lzma", "bz2"):
         from evse_mqtt_bridge.cli.actions.run import run_bridge  # noqa: PLC0415  # imported when the command runs
 
     run_bridge(config, signals, is_watching=watch)

@@ -39,6 +39,7 @@ NOT_FOR_EVERY_BRIDGE = frozenset(
         "evse_mqtt_bridge.fleet.member",
         "evse_mqtt_bridge.fleet.etcd",
         "evse_mqtt_bridge.fleet.kubernetes",
+        "greenlet",
         "httpx._main",
         "lzma",
         "prometheus_client",

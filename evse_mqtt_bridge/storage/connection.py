@@ -157,9 +157,12 @@ class PostgresConnection(Connection):
         timeout = max(1, round((_STATEMENT_TIMEOUT if time_limit is None else time_limit) * 1000))
         options = f"-c statement_timeout={timeout}"
         self._errors = psycopg.Error
-        self._psycopg: PsycopgConnection = psycopg.connect(
-            conninfo, connect_timeout=_CONNECT_TIMEOUT, options=options, autocommit=True
-        )
+        try:
+            self._psycopg: PsycopgConnection = psycopg.connect(
+                conninfo, connect_timeout=_CONNECT_TIMEOUT, options=options, autocommit=True
+            )
+        except UnicodeError as error:  # Python cannot encode the name of the host, and psycopg lets the error through
+            raise psycopg.OperationalError(f"the host has an invalid name: {error}") from None
 
     def query(self, statement: str, values: Values = ()) -> list[Row]:
         return self._psycopg.execute(_with_placeholders(statement), values).fetchall()

@@ -20,8 +20,9 @@ from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["CorruptDatabaseError", "Database", "DatabaseError", "PlugNames", "set_aside"]
 
-_CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
-_LOCKED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
+# The names of SQLite's error codes begin with these; extended codes such as SQLITE_BUSY_RECOVERY add the cause.
+_CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _ROWS = 500  # per statement
 _LONGEST_NAME = 200  # characters
 
@@ -211,9 +212,9 @@ class Database:
     def _translated(self, error: Exception) -> DatabaseError:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         sqlite_name = getattr(error, "sqlite_errorname", "")
-        if sqlite_name.split("_VTAB")[0] in _CORRUPT:
+        if sqlite_name.startswith(_CORRUPT):
             return CorruptDatabaseError(f"{self.name}: {reason}")
-        is_temporary = self._url.file is None or sqlite_name in _LOCKED
+        is_temporary = self._url.file is None or sqlite_name.startswith(_LOCKED)
         return DatabaseError(f"{self.name}: {reason}", is_temporary=is_temporary)
 
 

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 __all__ = ["DatabaseUrl", "with_password"]
 
 _SQLITE = "sqlite:///"
 _POSTGRESQL = "postgresql+psycopg://"
+_PASSWORDS = frozenset({"password", "sslpassword"})
+"""The options of libpq that contain a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class DatabaseUrl:
         if self.file is not None:
             return str(self.file)
         password = urlsplit(self.text).password
-        return self.text if password is None else self.text.replace(f":{password}@", ":***@", 1)
+        text = self.text if password is None else self.text.replace(f":{password}@", ":***@", 1)
+        url, mark, options = text.partition("?")
+        return url + mark + "&".join(map(_without_password, options.split("&")))
 
 
 def with_password(url: str, password: str) -> str:
@@ -44,3 +48,9 @@ def with_password(url: str, password: str) -> str:
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
+
+
+def _without_password(option: str) -> str:
+    """Return an option of a URL, with its value hidden if that is a password."""
+    key, _, _ = option.partition("=")
+    return f"{key}=***" if unquote(key) in _PASSWORDS else option

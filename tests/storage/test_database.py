@@ -249,3 +249,37 @@ def test_unreachable_server_is_an_error_without_its_password() -> None:
         Database("postgresql+psycopg://bridge:s3cret@127.0.0.1:1/history")
     assert "127.0.0.1:1/history" in str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["SQLITE_BUSY_RECOVERY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED_SHAREDCACHE"])
+def test_every_kind_of_lock_is_temporary(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatabaseError) as raised:
+        _fail_with(tmp_path, name)
+    assert raised.value.is_temporary
+
+
+@pytest.mark.parametrize("name", ["SQLITE_CORRUPT", "SQLITE_CORRUPT_INDEX", "SQLITE_CORRUPT_VTAB", "SQLITE_NOTADB"])
+def test_every_kind_of_damage_is_detected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CorruptDatabaseError):
+        _fail_with(tmp_path, name)
+
+
+def _fail_with(folder: Path, name: str) -> None:
+    """Let a query fail with an extended error code of SQLite."""
+    database = Database(f"sqlite:///{folder}/history.sqlite")
+    error = sqlite3.DatabaseError("failed")
+    error.sqlite_errorname = name
+    try:
+        with database.reading():
+            raise error
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example.com"])
+def test_impossible_host_is_an_error_without_its_password(host: str) -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(DatabaseError) as raised:
+        Database(f"postgresql+psycopg://bridge:s3cret@{host}/history")
+    assert f"@{host}/history: " in str(raised.value)
+    assert "s3cret" not in str(raised.value)

@@ -43,3 +43,9 @@ def test_password_without_a_user_is_kept() -> None:
     url = DatabaseUrl(with_password("postgresql+psycopg://[::1]/evse", "s3cret"))
     assert psycopg.conninfo.conninfo_to_dict(url.conninfo)["password"] == "s3cret"
     assert url.name == "postgresql+psycopg://:***@[::1]/evse"
+
+
+@pytest.mark.parametrize("key", ["password", "sslpassword", "pass%77ord"])
+def test_password_among_the_options_is_hidden(key: str) -> None:
+    url = DatabaseUrl(f"postgresql+psycopg://bridge@db.example.com/evse?sslmode=require&{key}=s3cret&connect_timeout=3")
+    assert url.name == f"postgresql+psycopg://bridge@db.example.com/evse?sslmode=require&{key}=***&connect_timeout=3"

@@ -255,3 +255,25 @@ async def test_answers_of_many_stations_are_never_mixed_up(clients: Clients) -> 
                     reading = outcome.parsed() if isinstance(outcome, Repeat) else outcome
                     assert not isinstance(reading, Failure), reading
                     assert [plug.plug_uuid for plug in reading.plugs] == [f"plug-{number % 40}"]
+
+
+async def test_broken_body_after_an_invalid_head_is_named(clients: Clients) -> None:
+    """The last response of a handle had an invalid head; the next one has a head that was valid before."""
+    body = EXAMPLE
+    usual = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    responses = iter((usual + body, usual.replace(b"\r\n\r\n", b"\r\nBad Name: 1\r\n\r\n") + body, usual + body[:9]))
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            response = next(responses)
+            writer.write(response)
+            await writer.drain()
+            if response.endswith(body[:9]):
+                return
+
+    async with serving(respond) as port, clients.client(f"http://{HOST}:{port}", max_concurrency=1) as client:
+        outcomes = [await client.fetch(request_for(client)) for _ in range(3)]
+    assert is_example(outcomes[0])
+    assert isinstance(outcomes[2], Failure)
+    assert outcomes[2].detail == "the connection ended in mid-response"

@@ -215,7 +215,7 @@ class Exchange:
         head = b"".join(self._head)
         if head == self._last_plain_ok_head:  # usual, as only its Date changes, once per second
             self._status = _OK
-            self._has_head = self._is_plain_ok = True
+            self._has_head = self._is_valid = self._is_plain_ok = True
             return None
         return self._on_other_head(head)
 

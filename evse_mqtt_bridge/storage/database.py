@@ -23,6 +23,7 @@ __all__ = ["CorruptDatabaseError", "Database", "DatabaseError", "PlugNames", "se
 # The names of SQLite's error codes begin with these; extended codes such as SQLITE_BUSY_RECOVERY add the cause.
 _CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
+_READ_ONLY = "SQLITE_READONLY"
 _ROWS = 500  # per statement
 _LONGEST_NAME = 200  # characters
 
@@ -214,6 +215,8 @@ class Database:
         sqlite_name = getattr(error, "sqlite_errorname", "")
         if sqlite_name.startswith(_CORRUPT):
             return CorruptDatabaseError(f"{self.name}: {reason}")
+        if sqlite_name.startswith(_READ_ONLY):
+            reason += "; reports, too, need permission to write to the file and its folder"
         is_temporary = self._url.file is None or sqlite_name.startswith(_LOCKED)
         return DatabaseError(f"{self.name}: {reason}", is_temporary=is_temporary)
 

@@ -323,6 +323,29 @@ def test_station_that_is_added_again_continues_from_the_history(
         assert float(observer.retained[_PREFIX + "energy"]) >= reached
 
 
+def test_history_that_a_reload_enables_begins_with_the_reload(
+    tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
+) -> None:
+    """The energy of the repeated responses before it, which were not evaluated yet, does not count in the history."""
+
+    def write(*, is_enabled: bool) -> Path:
+        history = {"enabled": is_enabled, "url": f"sqlite:///{tmp_path}/history.sqlite"}
+        return configure(tmp_path, broker, cloud, 1, polling={"interval": 1, "heartbeat": 3600}, history=history)
+
+    charger.status = "charging"
+    with running_bridge(write(is_enabled=False)) as bridge:
+        observer.wait_for(_PREFIX + "energy")
+        cloud.wait_for_requests(len(cloud.requests) + 8)
+        before = charger.energy(charger.measured[-2][0])
+        config = write(is_enabled=True)
+        bridge.send_signal(signal.SIGHUP)
+        wait_for_event(bridge, "configuration_applied")
+        cloud.wait_for_requests(len(cloud.requests) + 3)
+        bridge.stop()
+    [month] = json.loads(invoke_command("energy", "--config", config, "--by", "month", "--json").stdout)
+    assert 0 < month["energy"] <= charger.energy() - before + 0.001
+
+
 def test_unusable_history_is_logged_and_disturbs_nothing(
     tmp_path: Path, broker: Mosquitto, cloud: CloudServer, observer: Observer, charger: _Charger
 ) -> None:

@@ -264,6 +264,11 @@ def test_every_kind_of_damage_is_detected(tmp_path: Path, name: str) -> None:
         _fail_with(tmp_path, name)
 
 
+def test_missing_permission_to_write_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="permission to write to the file and its folder"):
+        _fail_with(tmp_path, "SQLITE_READONLY_DIRECTORY")
+
+
 def _fail_with(folder: Path, name: str) -> None:
     """Let a query fail with an extended error code of SQLite."""
     database = Database(f"sqlite:///{folder}/history.sqlite")

@@ -21,6 +21,8 @@ __all__ = ["ROOT", "Client", "Figures", "script"]
 ROOT = Path(__file__).parent.parent
 """The working tree."""
 
+_PAUSE = 5.0
+
 _SLOWER_WHEN_COUNTED = 10
 """The factor by which a client whose instructions are counted may exceed a timeout."""
 
@@ -171,12 +173,24 @@ class Client:
         return self._counter.stop(self.pid)
 
     def instructions_per_poll(self, seconds: float) -> float:
-        """Count the instructions of this many seconds, and divide them by the polls."""
+        """Count the instructions of this many seconds, and divide them by the polls.
+
+        The count begins when no more connections are opened, because a handshake needs the instructions of many polls.
+        """
+        self._wait_for_last_connection()
         self.start_counting()
         polls = self._rig.cloud.polls()
         time.sleep(seconds)
         polls = self._rig.cloud.polls() - polls
         return self.stop_counting() / polls
+
+    def _wait_for_last_connection(self) -> None:
+        """Wait until no connection to the cloud has been opened for `_PAUSE` seconds, for a minute at most."""
+        deadline = time.monotonic() + 60
+        before, connections = -1, self._rig.cloud.connections()
+        while connections != before and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+            before, connections = connections, self._rig.cloud.connections()
 
     def tail(self) -> str:
         """Return the last 2000 characters of the output."""

@@ -148,10 +148,18 @@ class Cloud:
 
     def polls(self) -> int:
         """Return the number of polls since the start."""
+        return self._totals()[1]
+
+    def connections(self) -> int:
+        """Return the number of connections that were opened since the start, including closed ones."""
+        return self._totals()[0]
+
+    def _totals(self) -> tuple[int, int]:
+        """Return the numbers of connections and polls since the start."""
         with urllib.request.urlopen(f"http://{HOST}:{self._stub_port}/polls", timeout=5) as answer:
-            numbers = answer.read().split(b"requests")[1].split()
-        self._counts += 1  # nginx counts this request too
-        return int(numbers[2]) - self._counts
+            accepted, _, requests = answer.read().split(b"requests")[1].split()[:3]
+        self._counts += 1  # nginx counts this request, and its connection, too
+        return int(accepted) - self._counts, int(requests) - self._counts
 
     def start_fault(self, fault: StationFault, group: str) -> None:
         """Start a fault for the stations whose uuid ends in `group`, a hex digit."""

@@ -31,6 +31,9 @@ _PARTS = {
 """Part by the beginning of a path within the package; the first match counts."""
 
 _FRAME = re.compile(r"\((?:.*/)?evse_mqtt_bridge/(?P<path>[^:)]*)")
+_WAIT = re.compile(r"wait \(\S*threading\.py:\d+\)$")
+"""The end of the stack of a waiting thread, which py-spy takes for a busy one on some machines."""
+
 _PER_SECOND = 200
 
 
@@ -53,7 +56,8 @@ def shares(samples: str) -> dict[str, float]:
     counts: Counter[str] = Counter()
     for line in samples.splitlines():
         stack, _, count = line.rpartition(" ")
-        counts[_part(stack)] += int(count)
+        if not _WAIT.search(stack):
+            counts[_part(stack)] += int(count)
     return {part: count / counts.total() for part, count in counts.items()}
 
 

@@ -215,33 +215,6 @@ async def test_connections_never_exceed_the_setting(
     assert (counter.requests, counter.most, counter.ever) == (12, expected, expected)
 
 
-async def test_few_connections_are_opened_at_the_same_time(
-    clients: Clients, counter: _CountingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if clients.transport != "libcurl":
-        pytest.skip("httpx opens a connection per request")
-    monkeypatch.setattr("evse_mqtt_bridge.cloud.transport.libcurl._PATIENCE", 60)
-    async with clients.client(counter.url, max_concurrency=50) as client:
-        polls = asyncio.gather(*(client.fetch(request_for(client)) for _ in range(12)))
-        await counter.until(lambda counter: counter.requests == 4)
-        await asyncio.sleep(0.1)
-        assert counter.ever == 4
-        counter.may_answer.set()
-        assert all(map(is_example, await polls))
-    assert counter.requests == 12
-
-
-async def test_cancelled_request_delays_no_connection(clients: Clients, counter: _CountingServer) -> None:
-    async with clients.client(counter.url, max_concurrency=50) as client:
-        polls = [asyncio.create_task(client.fetch(request_for(client))) for _ in range(12)]
-        await asyncio.sleep(0)
-        polls.pop(4).cancel()  # with libcurl the first one that waits
-        await counter.until(lambda counter: counter.requests == 11)
-        counter.may_answer.set()
-        assert all(map(is_example, await asyncio.gather(*polls)))
-    assert counter.requests == 11
-
-
 @pytest.mark.parametrize(
     "error",
     [

@@ -35,12 +35,6 @@ __all__ = ["LibcurlTransport", "why_unusable"]
 _OLDEST_VERSION = 0x075400
 """libcurl 7.84, the oldest version whose error messages errors.py matches."""
 
-_OPENED_AT_ONCE = 4
-"""How many connections are opened at the same time, as long as requests do not wait for `_PATIENCE`."""
-
-_PATIENCE = 0.1
-"""How long a request waits for a connection that opens or becomes free, before it opens one itself, in seconds."""
-
 _PORTS = {"http": 80, "https": 443}
 _BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
 _OWN_HEADERS = _BODY_HEADERS | {"host", "user-agent"}
@@ -72,19 +66,14 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         self._environment_proxy = environment_proxy
         loop = asyncio.get_running_loop()
         self._create_future = loop.create_future
-        self._call_later = loop.call_later
         self._names = Names(time.monotonic)
         self._trusted = TrustedCertificates(ca_file)
         self._given_addresses: GivenAddresses = {}
         self._proxies: dict[tuple[str, str], Proxy | None] = {}
         self._unused = connections
         """Number of handles that may still be created."""
-        self._opening: set[Exchange] = set()
-        """The handles whose first transfer, which opens a connection, has not ended."""
         self._idle: list[Exchange] = []
         self._waiters: deque[asyncio.Future[Exchange]] = deque()
-        self._patience: asyncio.TimerHandle | None = None
-        """Ends when the request that has waited longest may open connections itself."""
         self._busy: dict[pycurl.Curl, Exchange] = {}
         self._curl = CurlLoop(self._on_finished, connections)
 
@@ -132,14 +121,6 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         """Free a handle for the next request; a transfer under way is aborted, and its connection closed."""
         if self._busy.pop(exchange.curl, None) is not None:
             self._curl.remove(exchange.curl)
-        self._hand_over(exchange)
-        if exchange in self._opening:
-            self._opening.remove(exchange)
-            while self._waiters and self._may_open():
-                self._hand_over(self._open())
-
-    def _hand_over(self, exchange: Exchange) -> None:
-        """Pass a handle to the request that has waited longest, or keep it for the next one."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -150,8 +131,6 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""
         await self._names.aclose()
-        if self._patience is not None:
-            self._patience.cancel()
         for curl in list(self._busy):
             self._curl.remove(curl)
             self._on_finished(curl, pycurl.E_ABORTED_BY_CALLBACK, "the client was closed")
@@ -167,46 +146,18 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
         exchange.wake()
 
     async def _next_exchange(self) -> Exchange:
-        """Return a handle: create one, or wait for a free one.
-
-        At the start all stations are due. If each of their requests opened a connection at once, all the connections
-        would stay, 0.1 MB each, although those that open first are enough if the cloud answers fast.
-        """
-        if self._may_open():
-            return self._open()
+        """Return a free handle: create one, or wait for one if the maximum number of connections is reached."""
+        if self._unused:
+            self._unused -= 1
+            return Exchange(self._curl, self._trusted, self._given_addresses)
         waiter: asyncio.Future[Exchange] = self._create_future()
         self._waiters.append(waiter)
-        if self._patience is None:
-            self._limit_wait()
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():  # it received a handle at the same moment
                 self.release(waiter.result())
             raise
-
-    def _may_open(self) -> bool:
-        return self._unused > 0 and len(self._opening) < _OPENED_AT_ONCE
-
-    def _limit_wait(self) -> None:
-        """Open further connections if the request that has waited longest still waits after `_PATIENCE`."""
-        while self._waiters and self._waiters[0].done():  # cancelled
-            del self._waiters[0]
-        if self._waiters and self._unused:
-            self._patience = self._call_later(_PATIENCE, self._on_patience_end, self._waiters[0])
-
-    def _on_patience_end(self, waiter: asyncio.Future[Exchange]) -> None:
-        self._patience = None
-        if not waiter.done():
-            while self._waiters and self._unused:
-                self._hand_over(self._open())
-        self._limit_wait()
-
-    def _open(self) -> Exchange:
-        self._unused -= 1
-        exchange = Exchange(self._curl, self._trusted, self._given_addresses)
-        self._opening.add(exchange)
-        return exchange
 
     def _prepare_light(self, request: LightRequest) -> PreparedRequest:
         endpoint = request.common.endpoint

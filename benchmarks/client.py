@@ -21,7 +21,7 @@ __all__ = ["ROOT", "Client", "Figures", "script"]
 ROOT = Path(__file__).parent.parent
 """The working tree."""
 
-_PAUSE = 5.0
+_PAUSE = 5.0  # seconds
 
 _SLOWER_WHEN_COUNTED = 10
 """The factor by which a client whose instructions are counted may exceed a timeout."""

@@ -12,7 +12,9 @@ __all__ = ["heartbeat_phase", "next_heartbeat"]
 
 
 def heartbeat_phase(plug_uuids: Iterable[str]) -> float:
-    """Return the phase of a station, as a fraction of the heartbeat interval; it depends on the first plug only.
+    """Return the phase of a station: how much earlier than the multiples of the heartbeat it is published, from 0 to 1.
+
+    It is a fraction of the heartbeat, and depends on the first plug only, so that it stays the same if one is added.
 
     Args:
         plug_uuids: The plugs of the station, in the order in which they were added.

@@ -216,7 +216,7 @@ class Database:
         if sqlite_name.startswith(_CORRUPT):
             return CorruptDatabaseError(f"{self.name}: {reason}")
         if sqlite_name.startswith(_READ_ONLY):
-            reason += "; reports, too, need permission to write to the file and its folder"
+            reason += "; the user needs permission to write to the file and its folder, for reports as well"
         is_temporary = self._url.file is None or sqlite_name.startswith(_LOCKED)
         return DatabaseError(f"{self.name}: {reason}", is_temporary=is_temporary)
 

@@ -148,8 +148,9 @@ class LibcurlTransport(httpx.AsyncBaseTransport):
     async def _next_exchange(self) -> Exchange:
         """Return a free handle: create one, or wait for one if the maximum number of connections is reached."""
         if self._unused:
+            exchange = Exchange(self._curl, self._trusted, self._given_addresses)
             self._unused -= 1
-            return Exchange(self._curl, self._trusted, self._given_addresses)
+            return exchange
         waiter: asyncio.Future[Exchange] = self._create_future()
         self._waiters.append(waiter)
         try:

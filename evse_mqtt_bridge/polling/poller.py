@@ -277,7 +277,7 @@ class Poller:
         handles the responses that have arrived; otherwise these would wait until all requests are sent.
         """
         self._timer = None
-        if not self._idle:
+        if not self._idle or self._idle[-1].done():  # done: the poller stops, which has cancelled the workers
             return
         now = self.clock.monotonic()
         if (due_poll := self._schedule.pop(now)) is not None:

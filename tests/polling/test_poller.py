@@ -633,6 +633,22 @@ def test_cancelled_poller_cancels_running_requests() -> None:
     assert (len(cloud.requests), cloud.running, cloud.results) == (5, 0, [])
 
 
+@pytest.mark.parametrize("iterations", range(6))
+def test_poller_stopped_while_it_assigns_polls_reports_no_error(iterations: int) -> None:
+    errors: list[dict[str, object]] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+        async with _running(_Cloud(), concurrency=10) as poller:
+            await asyncio.sleep(1)  # the workers are idle
+            poller.assign(_many(20))
+            for _ in range(iterations):
+                await asyncio.sleep(0)
+
+    run(work())
+    assert not errors
+
+
 @pytest.mark.parametrize("removed_at", [2, 10])
 def test_retry_after_applies_after_removal_of_its_station(removed_at: int) -> None:
     rate_limited = replace(failure(Reason.RATE_LIMITED), retry_after=100)

@@ -32,6 +32,14 @@ _WITH_READINGS = """
 SELECT id FROM plugs WHERE id IN ({}) AND EXISTS (SELECT 1 FROM readings WHERE readings.plug = plugs.id)
 """
 
+# The last of the old readings of each plug stays, because the energy of the next one counts from it. Otherwise, the
+# first hour after a long pause would have no energy.
+_EXPIRED_READINGS = """
+DELETE FROM readings
+WHERE hour < ?
+    AND hour < (SELECT max(old.hour) FROM readings AS old WHERE old.plug = readings.plug AND old.hour < ?)
+"""
+
 PlugNames = Mapping[Plug, tuple[str, str]]
 """The display names of the station and the plug, by plug."""
 
@@ -147,7 +155,7 @@ class Database:
 
         Args:
             sessions_before: Remove the sessions that ended before; `None`: keep all.
-            readings_before: Remove the readings of hours before; `None`: keep all.
+            readings_before: Remove the readings of hours before, except the last one of each plug; `None`: keep all.
 
         Raises:
             DatabaseError: Nothing was removed.
@@ -157,7 +165,7 @@ class Database:
             if sessions_before is not None:
                 removed += connection.execute("DELETE FROM sessions WHERE ended < ?", (sessions_before,))
             if readings_before is not None:
-                removed += connection.execute("DELETE FROM readings WHERE hour < ?", (readings_before,))
+                removed += connection.execute(_EXPIRED_READINGS, (readings_before, readings_before))
         return removed
 
     def _open(self, *, is_report: bool) -> None:

@@ -173,6 +173,21 @@ def test_expired_rows_are_removed(url: str) -> None:
     database.close()
 
 
+def test_energy_after_a_long_pause_survives_expiry(url: str) -> None:
+    """The plug was not in use for longer than readings are kept, and its last reading is that from which it counts."""
+    database = Database(url)
+    limit = _BEGAN.replace(hour=22, minute=0) + timedelta(days=30)
+    database.write(_charged(_PLUG, 130), {})
+    database.remove_expired(None, limit)
+    reading = ReadingRecord(_PLUG, limit + timedelta(hours=1), 13_000.0 + 7000.0, 0.0, 0.0)
+    database.write([reading], {})
+    for _ in range(2):
+        database.remove_expired(None, limit)
+        assert [row.charged for row in energy(database, Selection(limit), Grouping.DAY, _BERLIN)] == [7000.0]
+    assert database.remove_expired(None, reading.hour + timedelta(hours=1)) == 1, "only the last one is kept"
+    database.close()
+
+
 def test_names_follow_the_configuration(url: str) -> None:
     database = Database(url)
     database.write([SessionRecord(_PLUG, _session(0))], _NAMES)

@@ -33,13 +33,19 @@ class Backlog:
         return len(self._meters) + len(self._readings) + len(self._sessions)
 
     def put(self, record: Record) -> None:
-        """Add a record; it replaces an older one with the same key, unless it is rounded, as a restored one."""
+        """Add a record; it replaces an older one with the same key.
+
+        Exceptions: a restored session, which is rounded, and the first reading after a start of a plug, whose energy
+        may be that of the hour after it.
+        """
         match record:
             case MeterRecord(plug=plug):
                 self._meters[(plug,)] = record
-            case ReadingRecord(plug=plug, hour=hour):
-                self._readings[(plug, hour)] = record
-                self._drop(self._readings)
+            case ReadingRecord(plug=plug, hour=hour, is_first=is_first):
+                key = (plug, hour)
+                if not is_first or key not in self._readings:
+                    self._readings[key] = record
+                    self._drop(self._readings)
             case SessionRecord(plug=plug, session=session, is_restored=is_restored):
                 key = (plug, session.started)
                 if not is_restored or key not in self._sessions:

@@ -44,6 +44,13 @@ def test_restored_session_does_not_replace_the_exact_one() -> None:
     assert backlog.remove() == [_session(0), _session(1)]
 
 
+def test_first_reading_does_not_replace_the_reading_of_its_hour() -> None:
+    backlog = Backlog(10)
+    backlog.put(_reading(0, 1.0))
+    backlog.put(_reading(0, 2.0)._replace(is_first=True))
+    assert backlog.remove() == [_reading(0, 1.0)]
+
+
 def test_full_backlog_drops_the_oldest_and_counts_them() -> None:
     backlog = Backlog(2)
     for hour in range(3):

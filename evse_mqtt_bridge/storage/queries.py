@@ -1,7 +1,8 @@
 """Reads sessions and energy for reports, for one day, month or plug at a time.
 
 Days and months begin at midnight in a time zone. The energy of an hour is the difference of two meter readings; a
-reading below the one before it starts a new cycle, from 0.
+reading below the one before it starts a new cycle, from 0. An hour belongs to the day, the month and the period in
+which it begins, also if that ends within the hour, as days do in some time zones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.storage.connection import Row, utc_time
 from evse_mqtt_bridge.storage.database import Database
-from evse_mqtt_bridge.storage.records import Plug
+from evse_mqtt_bridge.storage.records import Plug, start_of_hour
 from evse_mqtt_bridge.storage.report_request import Grouping
 
 __all__ = ["EnergyRow", "Selection", "SessionRow", "beginning", "energy", "has_station", "sessions"]
@@ -87,8 +88,8 @@ class Selection(NamedTuple):
     """Which part of the history to read.
 
     Attributes:
-        since: From this time, inclusive, in UTC; `None`: from the beginning.
-        until: Up to this time, exclusive, in UTC; `None`: up to now.
+        since: From this time, inclusive, in UTC; `None`: from the beginning. Energy: hours that begin from then on.
+        until: Up to this time, exclusive, in UTC; `None`: up to now. Energy: hours that begin before.
         station: Only this station (uuid); `None`: all.
         plug: Only this plug (uuid); `None`: all.
     """
@@ -195,7 +196,8 @@ def energy(database: Database, selection: Selection, grouping: Grouping, zone: t
     Raises:
         DatabaseError: The history cannot be read.
     """
-    hours, values = _hours(selection)
+    since, until = (time and _next_full_hour(time) for time in (selection.since, selection.until))
+    hours, values = _hours(selection._replace(since=since, until=until))
     with database.reading() as connection:
         if grouping is Grouping.PLUG:
             rows = connection.query(_ENERGY_BY_PLUG.format(hours=hours), values)
@@ -237,6 +239,15 @@ def _session(columns: Sequence[Any]) -> Session:
         peak=peak,
         ended=utc_time(ended),
     )
+
+
+def _next_full_hour(time: datetime) -> datetime:
+    """Return the start of the first hour that does not begin before a time."""
+    start = start_of_hour(time)
+    try:
+        return start if start == time else start + _HOUR
+    except OverflowError:  # the last hour of the year 9999
+        return time
 
 
 def _hours(selection: Selection) -> tuple[str, list[object]]:

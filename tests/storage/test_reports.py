@@ -52,6 +52,31 @@ def test_energy_until_leaves_out_later_hours(database: Database) -> None:
     assert [row.charged for row in energy(database, selection, Grouping.DAY, _BERLIN)] == [10_000.0, 5000.0]
 
 
+@pytest.mark.parametrize("name", ["Europe/Zurich", "Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"])
+def test_report_of_a_day_has_the_energy_of_a_longer_report(url: str, name: str) -> None:
+    """Also if midnight is within an hour of UTC, and on days with a change to or from daylight saving time."""
+    database, zone = Database(url), ZoneInfo(name)
+    began = datetime(2026, 3, 1, tzinfo=UTC)
+    hours = [began + timedelta(hours=hour) for hour in range(24 * 260)]
+    database.write((ReadingRecord(_PLUG, hour, 1000.0 * n * n, 0.0, 0.0) for n, hour in enumerate(hours)), {})
+    days = energy(database, Selection(parse_time("2026-03", zone)), Grouping.DAY, zone)
+    at = {row.period: row for row in days}
+    for day, following in (("2026-03-08", "2026-03-09"), ("2026-03-29", "2026-03-30"), ("2026-10-25", "2026-10-26")):
+        selection = Selection(parse_time(day, zone), parse_time(following, zone))
+        assert energy(database, selection, Grouping.DAY, zone) == [at[day]]
+        assert sum(row.charged for row in energy(database, selection, Grouping.PLUG, zone)) == at[day].charged
+    database.close()
+
+
+def test_energy_counts_in_the_period_in_which_its_hour_begins(database: Database) -> None:
+    def charged(since: str, until: str) -> list[float]:
+        selection = Selection(parse_time(since, _BERLIN), parse_time(until, _BERLIN), station="s1")
+        return [row.charged for row in energy(database, selection, Grouping.PLUG, _BERLIN)]
+
+    assert charged("2026-03-25T08:20Z", "2026-03-25T09:20Z") == charged("2026-03-25T09:00Z", "2026-03-25T10:00Z")
+    assert charged("2026-03-25", "9999-12-31T23:59:59Z") == [10_000.0]
+
+
 def test_energy_of_a_new_cycle_counts_from_zero(url: str) -> None:
     database = Database(url)
     hours = [datetime(2026, 3, 25, hour, tzinfo=UTC) for hour in range(4)]

@@ -350,8 +350,10 @@ class Session:
             if self.publication.phase is Phase.CLOSING:
                 return
             subscriptions = self.publication.restored()
+            if subscriptions is None:
+                # First, because the broker would deliver what follows, which looks like messages of another client.
+                self._subscriber.unsubscribe(read)
             self._sender.pump()
-        self._subscriber.unsubscribe(read)
 
     async def _follow_birth_topic(self) -> None:
         """Subscribe to the birth topic if a reload changed it; the old subscription ends with the connection."""

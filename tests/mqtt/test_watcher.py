@@ -38,10 +38,10 @@ class _Recorder(Listener):
 
 @asynccontextmanager
 async def _running(
-    broker: Mosquitto | StrictProxy, base: str = "evse", *, protocol: _Protocol = "5"
+    broker: Mosquitto | StrictProxy, base: str = "evse", *, protocol: _Protocol = "5", station: Station = _NORTH
 ) -> AsyncIterator[tuple[Callable[[], dict[str, str]], _Events]]:
     """Run a session with one station; yield a function that returns its topics, and the events by name."""
-    bridge, recorder = Bridge(plan(_NORTH, form="entity", base=base, client_id=base)), _Recorder()
+    bridge, recorder = Bridge(plan(station, form="entity", base=base, client_id=base)), _Recorder()
     bridge.poll("e1", reading(plug_reading("p1")), at(0))
     settings = Mqtt(host=broker.host, port=broker.port, client_id=base, base_topic=base, protocol=protocol)
     session = Session(settings, bridge.publication, recorder, lambda: 0.5, _TIMING)
@@ -102,3 +102,18 @@ async def test_refused_watch_does_not_matter(broker: Mosquitto, observer: Observ
                 await _until(lambda: "SubscriptionRejected" in events)
             await _until(lambda: observer.retained == expected())
             assert len(proxy.connections) <= 2
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_changed_alias_is_not_taken_for_another_client(
+    broker: Mosquitto, observer: Observer, protocol: _Protocol
+) -> None:
+    """The `info` with the previous entry must not come back, because it differs from the one that follows."""
+    async with _running(broker, protocol=protocol) as (expected, _):
+        await _until(lambda: observer.retained == expected())
+    renamed = Station("e1", 30, alias="north", plugs={"p1": "left"})
+    async with _running(broker, protocol=protocol, station=renamed) as (expected, events):
+        await _until(lambda: observer.retained == expected())
+        assert any('"previous"' in each for each in observer.payloads("evse/north/info"))
+        await asyncio.sleep(10 * _TIMING.repair_pause)  # there is no event for a repair that does not happen
+        assert "TopicsDisturbed" not in events

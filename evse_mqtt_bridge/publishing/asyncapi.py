@@ -22,10 +22,10 @@ __all__ = ["Broker", "document"]
 
 _BINDING = {"bindingVersion": "0.2.0"}
 _DESCRIPTION = """\
-Charging stations of the CLEMAP cloud as MQTT topics. Every message is retained, and published when its payload changes.
-An empty payload removes a topic. A payload without a content type is plain text: a number in its shortest decimal form,
-`true` or `false`, a time in UTC, or any other text. A missing value is not published, and the topic keeps the previous
-value.
+Charging stations of the CLEMAP cloud as MQTT topics. Every message is published when its payload changes, and retained,
+except for `session_event`, which is published once per event. An empty payload removes a topic. A payload without a
+content type is plain text: a number in its shortest decimal form, `true` or `false`, a time in UTC, or any other text.
+A missing value is not published, and the topic keeps the previous value.
 
 `info.version` is the version of the topic contract. It changes when a consumer of the topics could notice.
 """

@@ -168,6 +168,13 @@ def test_messages_have_qos_unit_and_content_type() -> None:
     assert "bindings" not in old["components"]["messages"]["plug.state"]
 
 
+def test_description_names_the_messages_that_are_not_retained() -> None:
+    content = document(_inventory(), _BROKER)
+    names = {name for name, operation in content["operations"].items() if not operation["bindings"]["mqtt"]["retain"]}
+    assert names == {"publish.plug.session_event"}
+    assert "`session_event`" in content["info"]["description"]
+
+
 def test_every_value_has_a_valid_example() -> None:
     content = document(_inventory(None), _BROKER)
     assert examples().keys() == content["channels"].keys()

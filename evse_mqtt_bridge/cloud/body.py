@@ -37,7 +37,7 @@ async def read(response: httpx.Response, limit: int = BODY_LIMIT) -> bytes:
 
 
 def decoded(response: httpx.Response, body: bytes) -> bytes | Failure:
-    """Return the decoded body; a Failure if it exceeds the limit or has an encoding that was not requested."""
+    """Return the decoded body; a Failure if it exceeds the limit, or has an encoding other than gzip and deflate."""
     encoding = response.headers.get("content-encoding", "identity").lower() if response.headers else "identity"
     if encoding in _WBITS:
         try:

@@ -15,7 +15,7 @@ NO_CONTENT = httpx.ByteStream(b"")
 """The stream of a request without a body. Given a stream, httpx adds no headers of its own."""
 
 _DEVICE, _STATION = "~edge-device-id~", "~uuid~"
-"""Stand-ins for the ids, which contain nothing that a URL has to escape, like the ids; these contain no ~."""
+"""Stand-ins for the ids. Like the ids, they contain nothing that a URL has to escape; the ids contain no `~`."""
 
 
 class CommonPart:

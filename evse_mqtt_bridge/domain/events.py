@@ -99,8 +99,8 @@ class PollCompleted:
 class StateAged:
     """A state changed without a poll of its station.
 
-    Values became too old, a failure counts because plugs were restored, or a rejection turned out to concern the
-    station.
+    Values became too old, a failure counts because plugs were restored, a rejection turned out to concern the station,
+    or repeated responses were evaluated later, see repeats.py.
 
     Attributes:
         station: The station.

@@ -126,6 +126,7 @@ def _with_published_meter(plug: PlugState) -> PlugState:
     time = plug.reading.time if plug.reading else None
     return replace(
         plug,
+        # Any other time than the previous one makes the topics due; see `plug_values`.
         last_published_at=plug.last_published_at + 1,
         last_published_time=time,
         last_published_meter=published_meter(meter),

@@ -8,7 +8,7 @@ from evse_mqtt_bridge.publishing.message import Message
 __all__ = ["WINDOW", "WINDOW_QOS_0", "Limits"]
 
 WINDOW = 20
-"""Maximum number of unacknowledged messages; a higher number does not make paho faster."""
+"""Maximum number of unacknowledged messages at QoS 1 and 2, if the broker does not accept fewer."""
 
 WINDOW_QOS_0 = 500
 """The same at QoS 0, where only the socket is a limit: as many as one iteration of the loop writes in about 10 ms."""

@@ -71,11 +71,13 @@ class OneShotClient:
 
         Args:
             filters: The topic filters.
-            has_marker: Whether to publish a marker, which every user of `filters` with wildcards needs.
+            has_marker: Whether to publish a marker, which filters with wildcards need. After a call without one, later
+                calls have none either.
             is_optional: Whether to return what can be read, instead of raising an error.
 
         Raises:
-            UnavailableError: The broker rejected a subscription, or the connection was lost, or there are too many.
+            UnavailableError: The broker rejected a subscription, or the connection was lost, or there are too many
+                messages.
         """
         if self._reader is None:
             raise RuntimeError("not connected")

@@ -158,7 +158,7 @@ def _poll_metrics(inputs: MetricInputs) -> Iterator[Metric]:
     )
     yield _counter(
         "unusual_answers",
-        "Useful responses with an unknown field, an unknown status or an invalid object.",
+        "Useful responses with unusual contents, such as an unknown field, an unknown status or an invalid object.",
         counters.unusual_answers,
     )
     yield _gauge("poll_delay_seconds", "How long the earliest poll that is due has been waiting.", health.poll_delay)

@@ -1,4 +1,4 @@
-"""Remembers a bounded number of keys, for lines that are logged once."""
+"""Keeps a bounded number of keys, for lines that are logged once."""
 
 __all__ = ["RecentKeys"]
 

@@ -48,7 +48,7 @@ class PlugSnapshot:
     """A plug. Measurements are those of its topics (A, W); `None` before the first one.
 
     Attributes:
-        name: Label, alias or uuid.
+        name: Name, label, alias or uuid.
         topic: The common prefix of its topics, without a trailing slash.
         time: The time of the measurement, in UTC.
         reason: `None` until enough polls have completed.
@@ -124,7 +124,7 @@ class BrokerSnapshot:
     Attributes:
         address: Host and port.
         since: When the connection began or ended, in UTC.
-        error: Why the broker is not connected; empty: it is connected.
+        error: Why the broker is not connected; empty: it is connected, or the first attempt is under way.
     """
 
     address: str

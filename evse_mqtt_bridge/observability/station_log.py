@@ -23,7 +23,7 @@ LINES_PER_MINUTE = 60
 """Maximum number of lines about stations and plugs per minute; further ones are only counted."""
 
 LOGGED_ONCE_LIMIT = 1000
-"""Number of lines to remember that are logged only once; older ones may be logged a second time."""
+"""Number of keys to keep, of lines that are logged only once; older ones may be logged a second time."""
 
 _RATE_LIMITED_PAUSE = 600.0
 """Minimum time between two lines about a requested pause (Retry-After), in seconds."""

@@ -87,7 +87,7 @@ Subject = Literal["bridge", "shard", "station", "plug"]
 
 @dataclass(frozen=True, slots=True)
 class TopicRow:
-    """One retained topic of a configuration, as the catalogue lists it.
+    """One topic of a configuration, as the catalogue lists it.
 
     Attributes:
         channel: The name in the contract, such as `plug.power`; the same for every plug.

@@ -1,4 +1,4 @@
-"""Reads the meter of a previous run, from the retained `state` of a plug or from a record of the history.
+"""Writes meters as records of the history, and reads the meter of a previous run, from its record or retained topics.
 
 The topics have kWh with three decimals, so a restart changes a count by at most half a watt-hour. A record of the
 history has everything without rounding.
@@ -47,7 +47,7 @@ def read_meter(plug_uuid: str, payload: bytes) -> Meter | None:
 
     Args:
         plug_uuid: The plug of the record.
-        payload: The payload of the topic.
+        payload: The record.
     """
     content = json_object(payload)
     try:

@@ -337,7 +337,7 @@ class Publication:
         """Switch to another plan: clear removed topics, and publish only what differs.
 
         Without a connection, or before the manifest is read, nothing is published: `restored` then finds what has to be
-        cleared in the manifest. What this process published is remembered as well, since others may clear the manifest.
+        cleared in the manifest. What this process published counts as well, since others may clear the manifest.
         Another base topic or client id needs another connection, with another will.
         """
         old = self.plan

@@ -1,7 +1,7 @@
 """Finds the topics and subscriptions at which a broker closes the connection, and leaves them out.
 
 Some brokers, mostly hosted ones, answer a forbidden message by closing the connection, without naming the topic. The
-bridge would republish everything and be thrown out at the same topic, forever. The rules:
+bridge would republish everything and be disconnected at the same topic again and again. The rules:
 
 - The topics that were unacknowledged when the broker closed a connection become suspects.
 - A suspect is published alone, with no other message unacknowledged. If the broker acknowledges it, it is no longer a

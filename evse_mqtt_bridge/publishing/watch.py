@@ -183,7 +183,7 @@ class Watch:
         if rival := self._rival(overwritten):
             return Disturbance(rival=rival)
         wrong = self._compare(overwritten)
-        # Nobody knows of which stations the topics are that were not noted. The waiting ones may show that it matters.
+        # The topics that were not noted may be of any station. They matter if one that waits turns out wrong.
         self._is_overflowing = is_overflowing and bool(self._overwritten)
         if self._equal >= _FEWEST_ECHOES and self._equal >= _ECHO_SHARE * self._compared:
             return Disturbance(is_echo=True)

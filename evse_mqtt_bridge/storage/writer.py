@@ -24,7 +24,8 @@ from evse_mqtt_bridge.storage.spans import Spans
 __all__ = ["FLUSH_AFTER", "HistoryWriter", "Retention"]
 
 FLUSH_AFTER = 30.0
-"""Seconds between two transactions; the most that a crash of the machine can lose from the history."""
+"""Seconds between two transactions. A crash of the process loses what came after the last one; a crash of the machine,
+also the transactions that SQLite has not yet synchronized."""
 
 BACKLOG_LIMIT = 100_000
 """Maximum number of readings, and of sessions, that wait while the database is away: about 50 MB."""

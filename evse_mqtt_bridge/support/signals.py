@@ -2,7 +2,7 @@
 
 | phase | SIGTERM, SIGINT | SIGHUP |
 | --- | --- | --- |
-| starting: there is no event loop yet | end the process, with exit code 0 | is remembered |
+| starting: there is no event loop yet | end the process, with exit code 0 | requests a reload once there is one |
 | running | request a stop | requests a reload |
 | stopping: the work is done, the process exits | are ignored | is ignored |
 

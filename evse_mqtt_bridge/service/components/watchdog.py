@@ -14,6 +14,7 @@ class Watchdog(WatchedComponent):
     """Feeds the service manager's watchdog while the bridge is healthy.
 
     Args:
+        notifier: Sends the messages to the service manager.
         now: Returns monotonic seconds of the event loop.
         is_healthy: Returns whether the bridge is healthy, which is false only if a restart would help.
     """

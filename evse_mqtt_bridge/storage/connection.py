@@ -73,7 +73,7 @@ class Connection(ABC):
 
     @abstractmethod
     def is_alive(self) -> bool:
-        """Return whether the connection works; false if the server has closed it."""
+        """Return whether the connection works; false if the server closed it, or the file was removed or replaced."""
 
     @abstractmethod
     def start_timer(self) -> None:
@@ -93,6 +93,7 @@ class SqliteConnection(Connection):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not file.exists():  # readable by the owner only, as it shows who charges when
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+        self._file = file
         self._time_limit = time_limit
         self._sqlite = sqlite3.connect(file, timeout=_BUSY_TIMEOUT, isolation_level=None)
         try:
@@ -100,7 +101,8 @@ class SqliteConnection(Connection):
             # fails, but never damages the file.
             for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL"):
                 self._sqlite.execute(statement)
-        except sqlite3.Error:
+            self._identity = _identity(file)
+        except (sqlite3.Error, OSError):
             self._sqlite.close()
             raise
 
@@ -135,7 +137,10 @@ class SqliteConnection(Connection):
         return "" if result == "ok" else str(result)
 
     def is_alive(self) -> bool:
-        return True
+        try:
+            return _identity(self._file) == self._identity
+        except FileNotFoundError:
+            return False
 
     def start_timer(self) -> None:
         if self._time_limit is not None:
@@ -233,6 +238,12 @@ def utc_time(stored: str | datetime) -> datetime:
     if isinstance(stored, str):
         return datetime.fromisoformat(stored).replace(tzinfo=UTC)
     return stored.astimezone(UTC)
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    """Return what tells a file from another one with the same name."""
+    status = file.stat()
+    return status.st_dev, status.st_ino
 
 
 def _adapted(values: Values) -> Values:

@@ -188,10 +188,16 @@ class Database:
                 yield connection
 
     def _living_connection(self) -> Connection:
-        """Return the connection; a new one if a server has closed it."""
+        """Return the connection; a new one if a server has closed it.
+
+        Raises:
+            DatabaseError: The database is closed, or its file was removed or replaced: it must be opened again.
+        """
         if self._connection is None:
             raise DatabaseError(f"{self.name}: it is closed")
         if not self._connection.is_alive():
+            if self._url.file is not None:
+                raise DatabaseError(f"{self.name}: the file was removed or replaced", is_temporary=True)
             self._connection.close()
             self._connection = connect(self._url, self._time_limit)
         return self._connection

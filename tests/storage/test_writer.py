@@ -195,6 +195,26 @@ def test_damaged_file_is_set_aside_and_a_new_one_is_written(tmp_path: Path, repo
     assert list(_stored(f"sqlite:///{path}")) == [_session(0)]
 
 
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["removed", "replaced"])
+def test_removed_file_is_reported_and_created_again(tmp_path: Path, reports: _Reports, is_replaced: bool) -> None:
+    path = tmp_path / "history.sqlite"
+    url = f"sqlite:///{path}"
+    writer = _writer(url, reports)
+    writer.put([_session(0)])
+    _wait_until(lambda: writer.counts.written)
+    for suffix in ("-wal", "-shm", ""):
+        path.with_name(path.name + suffix).unlink()
+    if is_replaced:
+        database = Database(url)
+        database.write([_session(1)], {})
+        database.close()
+    writer.put([_session(2)])
+    assert reports.next().error == f"{path}: the file was removed or replaced"
+    assert reports.next() == HistoryProblem("")
+    assert writer.close(_LIMIT)
+    assert set(_stored(url)) == ({_session(1), _session(2)} if is_replaced else {_session(2)})
+
+
 def test_stopped_server_is_reported_once_and_written_later(postgres: PostgreSql, reports: _Reports) -> None:
     url = postgres.new_database()
     writer = _writer(url, reports)

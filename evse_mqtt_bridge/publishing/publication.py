@@ -198,19 +198,27 @@ class Publication:
 
     def closing(self) -> None:
         """Stop publishing; `offline` is the last message."""
+        counts = self._last_counts()
         self._enter(Phase.CLOSING, "closing")
         self._outbox.drop_all()
-        self._outbox.put_first([*self._own_entry.last_messages(), *self._renderer.last_counts(), self.will()])
+        self._outbox.put_first([*self._own_entry.last_messages(), *counts, self.will()])
 
     def handing_over(self) -> None:
         """Stop publishing after the pending changes; another member publishes everything else.
 
         The messages are rendered at once, so the states may be dropped after this call.
         """
-        changes = list(self._outbox.pop_changes())
+        messages = [*self._outbox.pop_changes(), *self._last_counts()]
         self._enter(Phase.CLOSING, "handing_over")
         self._outbox.drop_all()
-        self._outbox.put_first([*changes, *list(self._renderer.last_counts())])
+        self._outbox.put_first(messages)
+
+    def _last_counts(self) -> list[Message]:
+        """Return the counts of the meters that are not published yet.
+
+        None before the stations are published: their topics may be new, and their entries are not on the broker then.
+        """
+        return list(self._renderer.last_counts(self._outbox.queued)) if self._phase is Phase.LIVE else []
 
     def abandoning(self) -> None:
         """Stop publishing at once, because another member publishes the shard. The states may be dropped after this."""

@@ -183,13 +183,19 @@ class Renderer:
             obsolete.update(dict.fromkeys(topic for topic in topics if topic not in claimed))
         return [topic for topic in obsolete if topic not in published]
 
-    def last_counts(self) -> Iterator[Message]:
-        """Yield the meters that have counted since they were published; call it before `offline`."""
+    def last_counts(self, queued: Container[str]) -> Iterator[Message]:
+        """Yield the meters that have counted since they were published; call it before `offline`.
+
+        Args:
+            queued: The stations (by uuid) of which a change is pending that will not be published.
+        """
         for station in self.plan.stations.values():
             old = self.stations.state(station.uuid)
             current = with_repeats(old)
             new = with_published_meters(current)
             if new is not current:
+                if station.uuid in self._uncompleted or station.uuid in queued:
+                    yield self.station_info(station, new)  # the broker may lack the entry, or a plug in it
                 for output in self.plan.outputs:
                     yield from output.station(VALUES, station, old, new)
 

@@ -746,6 +746,33 @@ def test_meters_below_a_previous_base_topic_continue(*, may_search_first: bool) 
     assert "site/evse/north/left/energy" not in broker.retained
 
 
+@pytest.mark.parametrize("progress", ["connected", "restored", "some messages", "a new plug"])
+def test_stop_soon_after_a_change_leaves_no_topics(progress: str) -> None:
+    """The last counts must not be published on topics that no entry on the broker names."""
+    bridge, broker = _running(plan(_NORTH, _SOUTH), "e1", "e2")
+    for second in (10, 20):  # the second one has only new counts
+        measured = plug_reading("p1", power=36_000.0, time=NOW + timedelta(seconds=second))
+        bridge.poll("e2", reading(measured), at(second))
+    broker.deliver()
+    if progress == "a new plug":
+        first = [plug_reading(plug, power=36_000.0, time=NOW + timedelta(seconds=25)) for plug in ("p1", "p9")]
+        bridge.poll("e2", reading(*first), at(25))
+        later = [plug_reading(plug, power=36_000.0, time=NOW + timedelta(seconds=35)) for plug in ("p1", "p9")]
+        bridge.poll("e2", reading(*later), at(35))
+    else:
+        broker.lose_connection()
+        bridge.publication.reconfigured(plan(_NORTH, _SOUTH, base="other"))
+        broker.connect(bridge.publication, is_restored=progress != "connected")
+        broker.deliver(3 if progress == "some messages" else 0)
+    broker.stop()
+    following = Bridge(plan(_NORTH))
+    broker.connect(following.publication)
+    following.poll("e1", _BOTH, at(60))
+    broker.deliver()
+    gap = "other/bridge/availability" if progress == "connected" else ""  # see publication.py
+    assert {topic: payload for topic, payload in broker.own.items() if topic != gap} == following.everything()
+
+
 def _restore_with_losses(publication: Publication, retained: dict[str, bytes], lost: str) -> None:
     """Deliver the retained messages, except for a topic that the broker drops among many others."""
     subscriptions: Subscriptions | None = publication.connected()

@@ -114,7 +114,7 @@ class Stations:
             return PollCompleted(station, old, new, outcome, moment, seconds, has_changes=False)
         if longest is None:
             self._count_waiting(uuid, old, new)
-        elif len(new.plugs) != len(old.plugs):
+        elif new.plugs.keys() != old.plugs.keys():
             self._start_new_meters(station, old, new, longest)
             new = self._states[uuid]
         self._deadlines.put(uuid, next_change(new, self._rules, moment))

@@ -311,13 +311,16 @@ def test_station_that_is_added_again_continues() -> None:
     assert not bridge.at_zero
 
 
-def test_plug_that_returns_after_it_was_forgotten_continues() -> None:
+@pytest.mark.parametrize("added", [(), ("p3",)])
+def test_plug_that_returns_after_it_was_forgotten_continues(added: tuple[str, ...]) -> None:
     bridge = _Bridge(with_history=False)
     bridge.read_broker(_record(1000.0, -20))
     bridge.poll(0)
-    for second in (30.0, 60.0, 60.0 + FORGET_AFTER):
-        other = plug_reading("p2", time=NOW + timedelta(seconds=second))
-        bridge.stations.apply_outcome("s1", reading(other), at(second), 0.1)
+    last = 60.0 + FORGET_AFTER
+    for second in (30.0, 60.0, last):
+        plugs = ("p2", *added) if second == last else ("p2",)
+        others = (plug_reading(plug, time=NOW + timedelta(seconds=second)) for plug in plugs)
+        bridge.stations.apply_outcome("s1", reading(*others), at(second), 0.1)
     assert bridge.meter is None
     meter = bridge.poll(90 + FORGET_AFTER)
     assert meter is not None

@@ -136,18 +136,20 @@ def test_energy_is_never_above_power_times_time(steps: list[tuple[float, float |
 def _covered(steps: Sequence[tuple[float, float | None, str, bool]]) -> float:
     """Return the known seconds since the start of the last session, by the rules in the documentation."""
     seconds = covered = 0.0
-    last: tuple[float, float | None] | None = None
+    last: tuple[timedelta, float | None] | None = None
     is_open = is_interrupted = False
     for step, power, status, is_available in steps:
         seconds += step
+        time = timedelta(seconds=seconds)  # in microseconds, as those of the meter: 90.00000000000001 s is not too long
         if not is_available:
             is_interrupted = True
             continue
-        if (power is not None and abs(power) > 30_000) or (last is not None and seconds <= last[0]):
+        if (power is not None and abs(power) > 30_000) or (last is not None and time <= last[0]):
             continue
         if is_open and last is not None and not is_interrupted and None not in (power, last[1]):
-            covered += seconds - last[0] if seconds - last[0] <= _LONGEST else 0.0
-        last, is_interrupted = (seconds, power), False
+            span = (time - last[0]).total_seconds()
+            covered += span if span <= _LONGEST else 0.0
+        last, is_interrupted = (time, power), False
         flag = STATUSES[status].vehicle_connected if status in STATUSES else None
         if flag and not is_open:
             covered = 0.0

@@ -4,16 +4,21 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from evse_mqtt_bridge.config.schema import History
 from evse_mqtt_bridge.storage.url import with_password
 from evse_mqtt_bridge.storage.writer import Retention
+from evse_mqtt_bridge.support.errors import ConfigError, Problem
 
 __all__ = ["database_url", "retention", "time_zone"]
 
 _FILE = "history.sqlite"
 _SERVICE_FOLDER = Path("/var/lib/evse-mqtt-bridge")
+_UNKNOWN_ZONE = (
+    "is not set, and TZ and /etc/localtime do not name the time zone of the machine; "
+    'set it to a time zone such as "Europe/Berlin"'
+)
 
 
 def database_url(settings: History, environ: Mapping[str, str]) -> str:
@@ -40,12 +45,19 @@ def retention(settings: History) -> Retention:
 
 
 def time_zone(settings: History) -> tzinfo:
-    """Return the time zone of days and months: the configured one, else that of the machine."""
+    """Return the time zone of days and months: the configured one, else that of the machine.
+
+    Raises:
+        ConfigError: That of the machine cannot be used, for example because TZ is a rule such as `CET-1CEST`.
+    """
     if settings.time_zone:
         return ZoneInfo(settings.time_zone)
     from tzlocal import get_localzone  # noqa: PLC0415  # only reports need it
 
-    return get_localzone()
+    try:
+        return get_localzone()
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(Problem(_UNKNOWN_ZONE, key="history.time_zone")) from None
 
 
 def _state_folder(environ: Mapping[str, str]) -> Path:

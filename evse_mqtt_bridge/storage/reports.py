@@ -25,6 +25,7 @@ from evse_mqtt_bridge.storage.report_request import (
     parse_time,
     start_of_day,
 )
+from evse_mqtt_bridge.support.errors import ConfigError
 
 __all__ = ["MOST_SESSIONS", "Report", "energy_report", "open_history", "overview", "read_report", "session_report"]
 
@@ -83,12 +84,16 @@ def open_history(settings: History, environ: Mapping[str, str], time_limit: floa
         time_limit: Time limit of the queries in seconds, see `connect`.
 
     Raises:
-        HistoryUnavailableError: The history cannot be read, now or while it is open.
+        HistoryUnavailableError: The history cannot be read, now or while it is open, or the time zone is unknown.
     """
+    try:
+        zone = time_zone(settings)
+    except ConfigError as error:
+        raise HistoryUnavailableError(str(error)) from None
     try:
         database = Database(database_url(settings, environ), is_report=True, time_limit=time_limit)
         try:
-            yield database, time_zone(settings)
+            yield database, zone
         finally:
             database.close()
     except DatabaseError as error:

@@ -9,6 +9,7 @@ from evse_mqtt_bridge.cli.actions.history import list_sessions, sum_energy
 from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.storage.database import Database
 from evse_mqtt_bridge.storage.records import Plug, ReadingRecord, SessionRecord
+from evse_mqtt_bridge.support.errors import ConfigError
 
 _PLUG = Plug("s1", "p1")
 _HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -66,3 +67,14 @@ def test_rows_of_a_period_are_shown(config: Path, capsys: pytest.CaptureFixture[
         ["STARTED", "DURATION", "STATION", "PLUG", "ENERGY", "PEAK", "GAP"],
         ["2026-03-01", "13:00", "20", "min", "Garage", "Left", "1.50", "kWh", "7.0", "kW", "-"],
     ]
+
+
+@pytest.mark.parametrize("zone", ["CET-1CEST,M3.5.0,M10.5.0/3", "MEZ"])
+def test_unknown_zone_of_the_machine_names_the_setting(
+    config: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    config.write_text(config.read_text().replace('time_zone = "Europe/Berlin"\n', ""))
+    monkeypatch.setattr("tzlocal.unix._cache_tz", None)
+    monkeypatch.setenv("TZ", zone)
+    with pytest.raises(ConfigError, match=r"^history\.time_zone: .*TZ"):
+        _show(config)

@@ -155,6 +155,17 @@ def test_history_without_file_names_the_reason(tmp_path: Path) -> None:
         assert not (tmp_path / "none").exists()
 
 
+def test_history_without_time_zone_names_the_setting(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tzlocal.unix._cache_tz", None)
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    settings = history.model_copy(update={"time_zone": ""})
+    with ServerThread(StubBridge([station(1)], energy_history=settings)) as server:
+        response, body = _request(server, "/api/sessions")
+        assert response.status == 503
+        assert "history.time_zone" in body
+        assert "history.time_zone" in json.loads(_request(server, "/api/history")[1])["error"]
+
+
 def test_report_request_reads_every_parameter() -> None:
     query = MultiDict({"by": "plug", "since": "2026-01", "until": "2026-02", "station": "s", "plug": "p"})
     assert report_request(ReportKind.ENERGY, ReportFormat.CSV, query) == ReportRequest(

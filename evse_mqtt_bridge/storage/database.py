@@ -76,7 +76,11 @@ class Database:
     def __init__(self, url: str, *, is_report: bool = False, time_limit: float | None = None) -> None:
         self._url = DatabaseUrl(url)
         self._time_limit = time_limit
-        self._driver_error = driver_error_class(self._url)
+        try:
+            self._driver_error = driver_error_class(self._url)
+        except ImportError as error:
+            advice = "run `pip install '.[postgres]'` in the source folder of the bridge"
+            raise DatabaseError(f"{self.name}: {error}; {advice}") from None
         self._connection: Connection | None = None
         self._ids: dict[Plug, int] = {}
         try:

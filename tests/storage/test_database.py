@@ -1,6 +1,7 @@
 """The history in SQLite and in PostgreSQL: what is written is read back, and nothing is counted twice."""
 
 import sqlite3
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -263,6 +264,13 @@ def test_unreachable_server_is_an_error_without_its_password() -> None:
     with pytest.raises(DatabaseError) as raised:
         Database("postgresql+psycopg://bridge:s3cret@127.0.0.1:1/history")
     assert "127.0.0.1:1/history" in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_missing_driver_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(DatabaseError, match=r"psycopg.*pip install '\.\[postgres\]'") as raised:
+        Database("postgresql+psycopg://bridge:s3cret@127.0.0.1:1/history")
     assert "s3cret" not in str(raised.value)
 
 

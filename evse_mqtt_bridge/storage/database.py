@@ -24,6 +24,7 @@ __all__ = ["CorruptDatabaseError", "Database", "DatabaseError", "PlugNames", "se
 _CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _READ_ONLY = "SQLITE_READONLY"
+_NOT_OPENED = "SQLITE_CANTOPEN"
 _ROWS = 500  # per statement
 _LONGEST_NAME = 200  # characters
 
@@ -235,6 +236,8 @@ class Database:
             return CorruptDatabaseError(f"{self.name}: {reason}")
         if sqlite_name.startswith(_READ_ONLY):
             reason += "; the user needs permission to write to the file and its folder, for reports as well"
+        elif sqlite_name.startswith(_NOT_OPENED):  # SQLite does not report the cause; this is the usual one
+            reason += "; check that the user has permission to write to the file and its folder"
         is_temporary = self._url.file is None or sqlite_name.startswith(_LOCKED)
         return DatabaseError(f"{self.name}: {reason}", is_temporary=is_temporary)
 

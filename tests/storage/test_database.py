@@ -287,9 +287,10 @@ def test_every_kind_of_damage_is_detected(tmp_path: Path, name: str) -> None:
         _fail_with(tmp_path, name)
 
 
-def test_missing_permission_to_write_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SQLITE_CANTOPEN", "SQLITE_READONLY_DIRECTORY"])
+def test_missing_permission_to_write_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatabaseError, match="permission to write to the file and its folder"):
-        _fail_with(tmp_path, "SQLITE_READONLY_DIRECTORY")
+        _fail_with(tmp_path, name)
 
 
 def _fail_with(folder: Path, name: str) -> None:

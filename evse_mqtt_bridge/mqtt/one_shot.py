@@ -150,7 +150,7 @@ async def one_shot_client(settings: Mqtt, purpose: str) -> AsyncIterator[OneShot
 
     version, result = await negotiate(Version.configured(settings.protocol), attempt)
     if isinstance(result, Disconnected):
-        advice = _advice(result, tls=settings.tls is not None)
+        advice = _advice(result, settings)
         raise UnavailableError(f"broker {settings.address}: {result.detail}{advice}")
     client.version = version.current
     client.use(result, Topics(settings.base_topic))
@@ -162,9 +162,13 @@ async def one_shot_client(settings: Mqtt, purpose: str) -> AsyncIterator[OneShot
         result.disconnect()
 
 
-def _advice(disconnected: Disconnected, *, tls: bool) -> str:
+def _advice(disconnected: Disconnected, settings: Mqtt) -> str:
     """Return what to check first; empty if the error does not indicate the cause."""
-    port_advice = "; does it use TLS on this port?" if tls else "; does it use MQTT without TLS on this port?"
+    if settings.transport == "websockets":
+        expected = "MQTT over WebSocket with TLS" if settings.tls is not None else "MQTT over WebSocket without TLS"
+    else:
+        expected = "TLS" if settings.tls is not None else "MQTT without TLS"
+    port_advice = f"; does it use {expected} on this port?"
     match disconnected.reason:
         case DisconnectReason.LOGIN:
             return "; check the user name, the password and the broker's access rules for this user"

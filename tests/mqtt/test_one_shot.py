@@ -152,6 +152,13 @@ async def test_error_for_tls_on_a_plain_port(broker: Mosquitto) -> None:
     assert (await _error(Mqtt(host=HOST, port=broker.port, tls=Tls()))).endswith("; does it use TLS on this port?")
 
 
+async def test_error_for_a_web_socket_on_an_mqtt_port(broker: Mosquitto) -> None:
+    error = await _error(Mqtt(host=HOST, port=broker.port, transport="websockets"))
+    assert error.endswith("; does it use MQTT over WebSocket without TLS on this port?")
+    error = await _error(Mqtt(host=HOST, port=broker.port, transport="websockets", tls=Tls()))
+    assert error.endswith("; does it use MQTT over WebSocket with TLS on this port?")
+
+
 async def test_error_for_plain_mqtt_on_a_tls_port(encrypted: Mosquitto) -> None:
     error = await _error(Mqtt(host=HOST, port=encrypted.port))
     assert error.endswith("; does it use MQTT without TLS on this port?")

@@ -441,8 +441,8 @@ class MetersStarted:
         unrecorded: Sessions of the previous run, and sessions that ended while the meters waited, that the history may
             lack, by plug uuid.
         at_zero: Number of meters that started at 0, because no record was found.
-        counted: The meters that counted while they waited, by plug uuid: each as it was after the first measurement,
-            and now.
+        counted: The meters that counted while they waited, by plug uuid: each as in the record of the previous run, or
+            without one as it was after the first measurement, and now.
     """
 
     station: Station

@@ -37,7 +37,7 @@ from evse_mqtt_bridge.domain.waiting_meters import Continuation, WaitingMeters, 
 __all__ = ["Stations"]
 
 _AT_ONCE = 0.0
-_NO_CONTINUATIONS: Mapping[str, Continuation] = MappingProxyType({})
+_NOTHING_COUNTED: Mapping[str, tuple[Meter, Meter]] = MappingProxyType({})
 _MOST_REMOVED = 1000
 """Maximum number of removed stations whose meters are kept, in case that they are added again."""
 
@@ -277,7 +277,8 @@ class Stations:
         if not record.keys() <= state.plugs.keys():
             self._previous_meters[uuid] = record
         at_zero = len(state.plugs.keys() - record.keys())
-        self._note_start(station, _unrecorded(record, start.history, continuations, meters), at_zero, continuations)
+        unrecorded = _unrecorded(record, start.history, continuations, meters)
+        self._note_start(station, unrecorded, at_zero, _counted(record, continuations))
 
     def _join(self, uuid: str, record: Record, *, is_published: bool) -> None:
         """Add another record to meters that have started."""
@@ -306,10 +307,8 @@ class Stations:
         station: Station,
         unrecorded: Mapping[str, Sequence[Session]],
         at_zero: int,
-        continuations: Mapping[str, Continuation] = _NO_CONTINUATIONS,
+        counted: Mapping[str, tuple[Meter, Meter]] = _NOTHING_COUNTED,
     ) -> None:
-        further = {plug: each for plug, each in continuations.items() if each.has_further_reading}
-        counted = {plug: (each.after_first_reading, each.meter) for plug, each in further.items()}
         if unrecorded or at_zero or counted:
             state = self._states[station.uuid]
             event = MetersStarted(station, state, unrecorded, at_zero, counted)
@@ -381,6 +380,24 @@ def _changes(
             changes += changes_of_sessions(waited.after_first_reading, waited.ended, meter)
         if changes:
             found[uuid] = changes
+    return found
+
+
+def _counted(record: Record, continuations: Mapping[str, Continuation]) -> dict[str, tuple[Meter, Meter]]:
+    """Return the meters that counted while they waited, by plug uuid; see `MetersStarted`.
+
+    Args:
+        record: The meters of the previous run.
+        continuations: The meters that waited.
+    """
+    found: dict[str, tuple[Meter, Meter]] = {}
+    for uuid, waited in continuations.items():
+        before = record.get(uuid)
+        if before is None or before.counted is None:
+            before = waited.after_first_reading
+        after = waited.meter
+        if (after[:3], after.session, after.last_session) != (before[:3], before.session, before.last_session):
+            found[uuid] = (before, after)
     return found
 
 

@@ -10,7 +10,6 @@ does not determine whether a vehicle is connected. Then the meter counts twice: 
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -112,11 +111,6 @@ class Continuation(NamedTuple):
     ended: tuple[Session, ...]
     meter: Meter
 
-    @property
-    def has_further_reading(self) -> bool:
-        """Whether there was another measurement after the first one."""
-        return _time(self.meter) != _time(self.after_first_reading)
-
 
 def continue_record(record: Meter, waiting: WaitingMeter, longest: float) -> Continuation | None:
     """Return how a meter that waited continues a record.
@@ -186,10 +180,6 @@ class WaitingMeters:
     def pop(self, uuid: str) -> Mapping[str, WaitingMeter]:
         """Return and remove the meters of a station, by plug uuid."""
         return self._meters.pop(uuid, _NO_METERS)
-
-
-def _time(meter: Meter) -> datetime | None:
-    return meter.counted.time if meter.counted else None
 
 
 def _joined(earlier: Session, later: Session) -> Session:

@@ -148,7 +148,7 @@ def test_sessions_of_the_wait_are_recorded_and_published(*, is_history_late: boo
     assert [session.charged for session in recorded] == [1050.0, 40.0, 0.0]
     assert meter.last_session == recorded[-1]
     [(before, after)] = [each for event in bridge.events for each in event.counted.values()]
-    assert (before.charged, after) == (1040.0, meter)
+    assert (before.charged, after) == (1000.0, meter)
     assert not bridge.stations.pop_session_changes(["s2"]), "of another shard"
     events = bridge.stations.pop_session_changes(["s1"])["s1"]["p1"]
     kinds = (SessionEvent.STARTED, SessionEvent.ENDED)

@@ -12,6 +12,7 @@ from evse_mqtt_bridge.domain.availability import Moment, Rules
 from evse_mqtt_bridge.domain.events import StateAged
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
 from evse_mqtt_bridge.domain.model import Failure, Outcome, PlugReading, PlugState, Reading, Reason, Repeat, Station
+from evse_mqtt_bridge.domain.sessions import Session
 from evse_mqtt_bridge.domain.stations import Stations
 from evse_mqtt_bridge.service.recorder import Recorder
 from evse_mqtt_bridge.storage.backlog import Backlog
@@ -82,10 +83,15 @@ class _Bridge:
             self._recorder.state_aged(event)
         self._recorder.use(None)
 
-    def begin_again(self, record: Mapping[str, Meter], now: float) -> None:
+    def begin_again(self, record: Mapping[str, Meter], now: float, *, is_read: bool = True) -> None:
         """Lose the station, and get it back at `now` (monotonic seconds) with the meters of another member."""
         self._stations.replace(["s"], {}, Rules(heartbeat=600.0))
         self._stations.replace([], {"s": Station("s", self.interval)}, Rules(heartbeat=600.0), now)
+        if is_read:
+            self.read_broker(record)
+
+    def read_broker(self, record: Mapping[str, Meter]) -> None:
+        """Read the record of the station on the broker."""
         self._stations.restore_plugs("s", dict.fromkeys(record))
         self._stations.broker_read({"s": record}, ["s"], is_complete=True)
 
@@ -99,6 +105,8 @@ class _Bridge:
         for event in self._stations.age(moment, 10):
             if isinstance(event, StateAged):
                 self._recorder.state_aged(event)
+            else:
+                self._recorder.meters_started(event)
 
     def _recognized(self, reading: Reading) -> Reading | Repeat:
         """Return a reading with one plug as the parser returns it."""
@@ -277,6 +285,24 @@ def test_late_poll_moves_no_repeat_to_the_next_hour(outcome: str) -> None:
             bridge.poll(_FAILURE if second > 0 and outcome == "failure" else values, Moment(1000.0 + second, time))
     found, expected = ([_numbers(reading) for reading in bridge.history.readings()] for bridge in bridges)
     assert found == [pytest.approx(numbers) for numbers in expected]
+
+
+def test_energy_until_the_first_poll_after_a_restart_is_recorded() -> None:
+    """The vehicle leaves during the restart; the first poll comes before the record, and the plug stays empty."""
+    bridge = _Bridge(30.0)
+    began = _HOUR - timedelta(seconds=20)
+    counted = PlugReading("p1", status="charging", power=7200.0, time=began)
+    record = Meter(5000.0, counted=counted, session=Session(began - timedelta(hours=1), is_start_known=True))
+    bridge.begin_again({}, 1000.0, is_read=False)
+    arrived = _HOUR + timedelta(seconds=20)
+    plug = PlugReading("p1", status="idle", power=0.0, time=arrived)
+    bridge.poll(Reading((plug,)), Moment(1000.0, arrived))
+    bridge.read_broker({"p1": record})
+    bridge.age(Moment(1001.0, arrived + timedelta(seconds=1)))
+    readings = [(reading.hour, reading.charged) for reading in bridge.history.readings() if not reading.is_first]
+    assert readings == [(_HOUR, 5000.0), (_HOUR + timedelta(hours=1), 5040.0)]
+    [session] = {record.session.ended: record for record in bridge.history.sessions()}.values()
+    assert (session.session.charged, session.session.ended) == (40.0, arrived)
 
 
 def test_end_of_polling_records_repeats() -> None:

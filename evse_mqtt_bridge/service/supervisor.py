@@ -292,19 +292,29 @@ class Supervisor:
         for error in result.errors:
             self._log(LogEvent.SECRET_UNREADABLE, detail=error)
         if result.replaced:
-            await self._switch_to(result.config)
+            # A certificate that cannot be used at this moment must not end the bridge; the next connection reports it.
+            await self._switch_to(result.config, is_rejectable=False)
         for setting in result.replaced:
             self._log(LogEvent.SECRET_REPLACED, setting=setting)
 
-    async def _switch_to(self, new: Config, renewed: frozenset[str] = frozenset()) -> ReloadPlan:
+    async def _switch_to(
+        self, new: Config, renewed: frozenset[str] = frozenset(), *, is_rejectable: bool = True
+    ) -> ReloadPlan:
         """Carry out the plan for the change to another configuration, and return it.
 
         Args:
             new: The configuration.
             renewed: The sections that name a file with another content.
+            is_rejectable: Whether a component may reject it, see `Action.PREPARE`. `False` is only for other secrets,
+                which need no preparation.
+
+        Raises:
+            ConfigError: A component rejected the configuration; everything still runs as before.
         """
         plan = ReloadPlan.between(self._config, new, renewed)
         for step in plan.steps:
+            if step.action is Action.PREPARE and not is_rejectable:
+                continue
             await _carry_out(step.action, self._components[step.component], new)
         self._config = new
         return plan

@@ -2,7 +2,9 @@
 
 import shutil
 import signal
+import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from tests.faults.setup import (
 )
 from tests.faults.test_broker_rejects import password_line
 from tests.harness import Authority, CloudServer, Mosquitto, Observer, station_table
+from tests.harness.configuration import write_config
+from tests.harness.net import HOST
 
 
 def _swap(folder: Path, name: str, content: str) -> None:
@@ -112,6 +116,49 @@ def _tls(authority: Authority) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert_file, certificate.key_file)
     return context
+
+
+def test_rotated_password_with_an_unusable_ca_file_ends_nothing(tmp_path: Path, cloud: CloudServer) -> None:
+    """Both files are replaced while the broker checks the login."""
+    authority = Authority(tmp_path / "ca")
+    ca_file, password = tmp_path / "ca.pem", tmp_path / "password"
+    shutil.copy(authority.ca_file, ca_file)
+    _rewrite(tmp_path, "password", "canary-old")
+
+    def refuse(listener: socket.socket) -> None:
+        with _tls(authority).wrap_socket(listener.accept()[0], server_side=True) as connection:
+            connection.recv(4096)
+            ca_file.write_text("no certificate")
+            password.write_text("canary-new")
+            connection.sendall(bytes([0x20, 2, 0, 5]))  # CONNACK of MQTT 3.1.1: not authorized
+            connection.recv(4096)
+
+    with socket.create_server((HOST, 0)) as listener:
+        listener.settimeout(30)
+        broker = threading.Thread(target=refuse, args=[listener])
+        broker.start()
+        mqtt = {
+            "host": HOST,
+            "port": listener.getsockname()[1],
+            "protocol": "3.1.1",
+            "username": "bridge",
+            "password_file": str(password),
+            "tls": {"ca_file": str(ca_file)},
+        }
+        tables = {
+            "mqtt": mqtt,
+            "cloud": {"base_url": cloud.url},
+            "log": {"format": "json"},
+            "http": {"enabled": False},
+            "history": {"enabled": False},
+            "stations": [station_table(uuid_of(0))],
+        }
+        config = write_config(tmp_path / "config.toml", tables)
+        with running_bridge(config) as bridge:
+            wait_for_event(bridge, "secret_replaced")
+            bridge.wait_for_line("ca_file.*cannot be used")
+            bridge.stop()
+        broker.join()
 
 
 @pytest.mark.parametrize("transport", ["libcurl", "httpx"])

@@ -54,6 +54,8 @@ _CLOSED_OR_CUT_OFF = ""
 """Replaced by one of the two texts above, depending on whether the head of a response had arrived."""
 
 _NO_HTTP = "the response is not valid HTTP"
+_LONGEST_GROUP = 256  # has room for OpenSSL's text with the name of a host
+
 _REFUSED_CERTIFICATE = "TLS: the certificate was rejected: "
 
 
@@ -145,7 +147,7 @@ def of_error(error: Exception, *, is_answering: bool = False, section: str = "cl
     for rule in _RULES:
         for cause in chain:
             if _is_of_kind(cause, rule.kinds) and (match := rule.pattern.match(_message(cause))):
-                text = rule.text.format(*map(clean, match.groups()))
+                text = rule.text.format(*(clean(group, _LONGEST_GROUP) for group in match.groups()))
                 if text.startswith(_REFUSED_CERTIFICATE):
                     text = explain_rejection(text, section)
                 return Failure(rule.reason, text or (_CUT_OFF if is_answering else _CLOSED))

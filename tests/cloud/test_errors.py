@@ -42,6 +42,12 @@ def _invalid_certificate() -> ssl.SSLCertVerificationError:
     return error
 
 
+def _wrong_host(host: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, TOKEN)
+    error.verify_message = f"Hostname mismatch, certificate is not valid for '{host}'."
+    return error
+
+
 def _tls_error(reason: str) -> ssl.SSLError:
     error = ssl.SSLError(1, TOKEN)
     error.reason = reason
@@ -53,6 +59,11 @@ _ERRORS: list[tuple[Exception, Reason, str]] = [
     (_caused_by(httpx.ConnectError(TOKEN), socket.gaierror()), Reason.UNREACHABLE, _NO_DNS),
     (_caused_by(httpx.ConnectError(TOKEN), _os_error(errno.ENETUNREACH)), Reason.UNREACHABLE, "ENETUNREACH"),
     (_caused_by(httpx.ConnectError(TOKEN), _invalid_certificate()), Reason.UNREACHABLE, _NO_ISSUER),
+    (
+        _caused_by(httpx.ConnectError(TOKEN), _wrong_host("status-api.cloud.example")),
+        Reason.UNREACHABLE,
+        _MISMATCH.replace("cloud.example", "status-api.cloud.example"),
+    ),
     (
         _caused_by(httpx.ConnectError(TOKEN), _tls_error("WRONG_VERSION_NUMBER")),
         Reason.UNREACHABLE,

@@ -29,3 +29,9 @@ def test_connect_error_has_reason_and_detail(error: Exception, expected: tuple[D
     assert found.reason is expected[0]
     if not isinstance(error, ssl.SSLError):  # OpenSSL words it
         assert found == Disconnected(*expected)
+
+
+def test_connect_error_names_a_long_host() -> None:
+    error = ssl.SSLCertVerificationError(1, "failed")
+    error.verify_message = "Hostname mismatch, certificate is not valid for 'broker.site-north.example.com'."
+    assert "'broker.site-north.example.com';" in connect_error(error).detail

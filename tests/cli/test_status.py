@@ -215,6 +215,15 @@ def test_status_error_response_quotes_its_text() -> None:
     assert "status 403: This bridge answers on this machine alone." in result.stderr
 
 
+def test_status_unknown_page_names_the_address() -> None:
+    with serve_snapshot() as page:
+        page.status, page.body = 404, b"no such station"
+        result = _status("--url", page.url)
+    assert result.exit_code == 69
+    assert "status 404: no such station; is the bridge running" in result.stderr
+    assert "is the address right (--url)?" in result.stderr
+
+
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_status_incompatible_version_is_named(options: tuple[str, ...]) -> None:
     with serve_snapshot() as page:

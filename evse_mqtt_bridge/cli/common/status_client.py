@@ -163,7 +163,8 @@ class StatusClient:
                     raise self._unavailable(f"another program answers, with an endless response{_ADVICE}")
             if response.status_code != httpx.codes.OK:
                 text = clean(body[:_MESSAGE_LENGTH].decode(errors="replace"), _MESSAGE_LENGTH) or "no text"
-                raise self._unavailable(f"status {response.status_code}: {text}")
+                advice = _ADVICE if response.status_code == httpx.codes.NOT_FOUND else ""
+                raise self._unavailable(f"status {response.status_code}: {text}{advice}")
         return bytes(body)
 
     def _unavailable(self, reason: str) -> UnavailableError:

@@ -31,9 +31,14 @@ _BROKER_EVENTS = {
     events.DisconnectReason.LOST: LogEvent.BROKER_CONNECTION_LOST,
 }
 
+# With the same base topic, two client ids do not help: the bridges would overwrite each other's topics.
+_SAME_CLIENT_ID = (
+    "if this bridge runs twice, stop one; otherwise give each bridge its own mqtt.client_id and mqtt.base_topic"
+)
+
 _BROKER_ADVICE = {
-    events.DisconnectReason.TAKEN_OVER: "give each bridge its own mqtt.client_id",
-    events.DisconnectReason.UNSTEADY: "give each bridge its own mqtt.client_id; if each has one, see the broker's log",
+    events.DisconnectReason.TAKEN_OVER: _SAME_CLIENT_ID,
+    events.DisconnectReason.UNSTEADY: f"{_SAME_CLIENT_ID}; if each has its own, see the broker's log",
     events.DisconnectReason.LOGIN: "check mqtt.username, mqtt.password and the broker's access rules for this user",
 }
 

@@ -410,7 +410,10 @@ def test_client_id_in_use_is_one_error_that_names_it(run: _Run) -> None:
         run.clock.advance(5)
         run.disconnect(DisconnectReason.TAKEN_OVER, retry_in=10)
         run.clock.advance(10)
-    assert [line["client_id"] for line in _warnings(run.lines)] == ["me"]
+    (error,) = _warnings(run.lines)
+    assert error["client_id"] == "me"
+    assert error["advice"].startswith("if this bridge runs twice, stop one; ")
+    assert "mqtt.base_topic" in error["advice"]
     assert len(run.lines) <= 3
 
 

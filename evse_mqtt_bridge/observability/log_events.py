@@ -355,8 +355,8 @@ class LogEvent(Enum):
         "another client cleared or overwrote topics of the bridge, publishing them again",
         (
             "`topics` is their number, `topic` is one of them, and `detail` what happened to it. MQTT does not name "
-            "that client: look for a script or a tool that clears retained messages. The pause before the bridge "
-            "publishes the topics again grows from 2 s up to 10 min."
+            "that client: look for another bridge with this `mqtt.base_topic`, or for a script or a tool that clears "
+            "retained messages. The pause before the bridge publishes the topics again grows from 2 s up to 10 min."
         ),
     )
     OFFLINE_NOT_ACKNOWLEDGED = (

@@ -105,8 +105,8 @@ class SessionRow(NamedTuple):
 
     Attributes:
         plug: The plug.
-        station_name: The last display name of the station.
-        plug_name: The last display name of the plug.
+        station_name: The display name of the station, see `HistoryWriter.name`.
+        plug_name: The display name of the plug.
         session: The session.
     """
 
@@ -122,8 +122,8 @@ class EnergyRow(NamedTuple):
     Attributes:
         period: A day such as `2026-03-25`, or a month such as `2026-03`; empty if grouped by plug.
         plug: The plug; `None` if summed over plugs.
-        station_name: The last display name of the station; empty if summed over plugs.
-        plug_name: The last display name of the plug; empty if summed over plugs.
+        station_name: The display name of the station, see `HistoryWriter.name`; empty if summed over plugs.
+        plug_name: The display name of the plug; empty if summed over plugs.
         charged: Energy into vehicles, in Wh.
         discharged: Energy out of vehicles, in Wh.
         gap: Seconds for which the energy is unknown.

@@ -135,7 +135,7 @@ class HistoryWriter:
             self._changed.notify()
 
     def name(self, plug: Plug, station_name: str, plug_name: str) -> None:
-        """Set the display names of a plug, for reports."""
+        """Set the display names of a plug, for reports. They are written with its first record after a start."""
         with self._changed:
             self._names[plug] = (station_name, plug_name)
 

@@ -18,7 +18,14 @@ __all__ = ["WebServer"]
 
 
 class WebServer(Component):
-    """Serves the status page if it is enabled. The bridge works without it, so a port in use is not an error."""
+    """Serves the status page if it is enabled. The bridge works without it, so a port in use is not an error.
+
+    Args:
+        config: The configuration.
+        source: What the page shows.
+        log: Returns the present logger, which a reload may replace.
+        limits: The limits for connections.
+    """
 
     def __init__(
         self, config: Config, source: "StatusSource", log: Callable[[], Logger], limits: ConnectionLimits

@@ -6,7 +6,7 @@ happens completely or not at all.
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from evse_mqtt_bridge.domain.meter import Meter
@@ -26,6 +26,7 @@ _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _READ_ONLY = "SQLITE_READONLY"
 _NOT_OPENED = "SQLITE_CANTOPEN"
 _ROWS = 500  # per statement
+_HOUR = timedelta(hours=1)
 _LONGEST_NAME = 200  # characters
 
 _METERS = "SELECT plugs.station, plugs.uuid, meters.content FROM plugs JOIN meters ON meters.plug = plugs.id"
@@ -145,6 +146,7 @@ class Database:
         records = list(records)
         try:
             with self._writing() as connection:
+                records += _first_readings(records, self._ids)
                 ids = self._plug_ids(connection, {record.plug for record in records}, names)
                 known = _plugs_with_readings(connection, records, ids)
                 for table, rows in _additional_rows(records, ids, known).items():
@@ -255,6 +257,24 @@ def set_aside(url: str, now: datetime) -> Path:
         if file.exists():
             file.rename(renamed.with_name(renamed.name + suffix))
     return renamed
+
+
+def _first_readings(records: Iterable[Record], known: Container[Plug]) -> list[ReadingRecord]:
+    """Return first readings of plugs that this database object has not written, from which their energy counts.
+
+    Only a database that has replaced another one lacks these readings: that of a damaged or removed file.
+
+    Args:
+        records: The records to write.
+        known: The plugs that have been written.
+    """
+    found: dict[Plug, ReadingRecord] = {}
+    for record in records:
+        if isinstance(record, ReadingRecord) and record.plug not in known:
+            earliest = found.get(record.plug)
+            if earliest is None or record.hour < earliest.hour:
+                found[record.plug] = record
+    return [each._replace(hour=each.hour - _HOUR, is_first=True) for each in found.values() if not each.is_first]
 
 
 def _plugs_with_readings(connection: Connection, records: Iterable[Record], ids: Mapping[Plug, int]) -> set[int]:

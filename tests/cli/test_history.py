@@ -53,7 +53,7 @@ def test_period_before_the_history_names_its_beginning(config: Path, capsys: pyt
     _fill(config)
     _show(config)  # the last 30 days
     shown = capsys.readouterr()
-    assert "no energy was counted in this period: the history begins at 2026-03-01 13:00." in shown.err
+    assert "no energy was counted in this period: the history begins at 2026-03-01 12:00." in shown.err
 
 
 def test_rows_of_a_period_are_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

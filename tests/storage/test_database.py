@@ -126,6 +126,22 @@ def test_first_reading_of_a_running_meter_counts_nothing(url: str) -> None:
     database.close()
 
 
+def test_energy_after_the_loss_of_a_database_counts_at_once(url: str) -> None:
+    """The meter is running, so that no record is a first reading; what it counted before is not in this database."""
+    database = Database(url)
+    hour = _BEGAN.replace(hour=22, minute=0)
+    for charged in (5000.0, 5100.0, 5300.0):
+        database.write([ReadingRecord(_PLUG, hour, charged, 0.0, 0.0)], {})
+    database.close()
+    reopened = Database(url)
+    reopened.write([ReadingRecord(_PLUG, hour + timedelta(hours=1), 6000.0, 0.0, 0.0)], {})
+    reopened.write([ReadingRecord(_PLUG, hour + timedelta(hours=2), 6500.0, 0.0, 0.0)], {})
+    for since, expected in ((None, 1500.0), (hour, 1200.0), (hour + timedelta(hours=1), 500.0)):
+        [row] = energy(reopened, Selection(since), Grouping.MONTH, _BERLIN)
+        assert row.charged == expected
+    reopened.close()
+
+
 def test_restart_moves_no_energy_to_the_hour_before(url: str) -> None:
     """The plug charged before the restart, after an hour without energy, which has no reading."""
     database = Database(url)

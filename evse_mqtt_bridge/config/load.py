@@ -24,6 +24,16 @@ from evse_mqtt_bridge.support.text import clean
 
 __all__ = ["Loaded", "load", "parse", "read_text", "read_toml"]
 
+_TOML_ADVICE = {
+    "Invalid value": "; put text in double quotes, and write true and false in lower case",
+    "Expected newline or end of document after a statement": (
+        "; put text in double quotes, and write a number with a point and without a unit"
+    ),
+}
+"""What to do, by the message of tomllib."""
+
+_INVALID_KEY = "Invalid initial character for a key part"
+
 _TOML_ERROR = re.compile(
     r"(?P<message>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
 )
@@ -133,8 +143,9 @@ def read_toml(text: str, path: Path | None) -> dict[str, Any]:
             message, line, column = match["message"], int(match["line"] or text.count("\n") + 1), match["column"]
         if "overwrite" in message or "twice" in message.lower():
             message += "; a key or table is defined twice"
-        if message == "Invalid value":
-            message += "; put text in double quotes, and write true and false in lower case"
+        message += _TOML_ADVICE.get(message, "")
+        if message == _INVALID_KEY and line is not None and "{" in text.split("\n")[line - 1]:
+            message += "; write a table in { } on one line, without a comma at its end"
         position = f" (column {column})" if column else ""
         problem = Problem(f"is not valid TOML: {clean(message, 200)}{position}", source=printable(path), line=line)
     except ValueError:

@@ -78,6 +78,18 @@ TABLE = [
         MQTT + 'host = "b"\n',
         "config.toml:3: is not valid TOML: Cannot overwrite a value; a key or table is defined twice (column 11)",
     ),
+    Wrong(
+        "an-address-without-quotes",
+        "[mqtt]\nhost = 127.0.0.1\n",
+        "config.toml:2: is not valid TOML: Expected newline or end of document after a statement; put text in double "
+        "quotes, and write a number with a point and without a unit (column 13)",
+    ),
+    Wrong(
+        "a-table-on-several-lines",
+        MQTT + 'tls = {\n  ca_file = "ca.pem",\n}\n',
+        "config.toml:3: is not valid TOML: Invalid initial character for a key part; write a table in { } on one line, "
+        "without a comma at its end (column 8)",
+    ),
     Wrong("not-utf-8", MQTT.encode() + b'username = "\xff"\n', "config.toml:3: is not UTF-8 text"),
     Wrong("utf-16", GOOD.encode("utf-16"), "config.toml:1: is not UTF-8 text"),
     Wrong("nested-too-deeply", "x = " + "[" * 100_000, "config.toml: is nested too deeply"),

@@ -15,12 +15,7 @@ def identity_of(pid: int) -> str:
 
     It has the PID namespace, because a container has PIDs of its own, and the start time, because a PID is used again.
     """
-    try:
-        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return f"{namespace} {pid} {fields[_START_TIME]}"
+    return _identity(pid, str(pid))
 
 
 def send_signal(pid: int, identity: str, number: signal.Signals) -> bool:
@@ -34,7 +29,8 @@ def send_signal(pid: int, identity: str, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     try:
-        if identity_of(pid) != identity:
+        # Linux hides the namespace of a process of another user. If it is the own one, the start time is sufficient.
+        if identity not in {identity_of(pid), _identity(pid, "self")}:
             return False
         signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
@@ -42,3 +38,13 @@ def send_signal(pid: int, identity: str, number: signal.Signals) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _identity(pid: int, member: str) -> str:
+    """Return the identity of a process, with the PID namespace of the process `member`; empty if it is unknown."""
+    try:
+        namespace = Path(f"/proc/{member}/ns/pid").readlink()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return f"{namespace} {pid} {fields[_START_TIME]}"

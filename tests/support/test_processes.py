@@ -48,3 +48,18 @@ def test_process_that_has_exited_gets_no_signal(child: subprocess.Popen[bytes]) 
     child.wait(10)
     assert not send_signal(child.pid, identity, signal.SIGTERM)
     assert identity_of(child.pid) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_process_of_another_user_is_a_permission_error(child: subprocess.Popen[bytes]) -> None:
+    """Linux hides its PID namespace, which must not look like another container."""
+    identity = identity_of(child.pid)
+    other = identity.replace("pid:[", "pid:[1")
+    os.setresuid(65534, 65534, 0)
+    try:
+        assert identity_of(child.pid) == ""
+        with pytest.raises(PermissionError):
+            send_signal(child.pid, identity, signal.SIGTERM)
+        assert not send_signal(child.pid, other, signal.SIGTERM)
+    finally:
+        os.setresuid(0, 0, 0)

@@ -117,7 +117,7 @@ def age(state: StationState, rules: Rules, moment: Moment) -> StationState:
     is_changed = reason is not state.reason or any(
         plug.reason is not state.plugs[uuid].reason for uuid, plug in evaluated.items()
     )
-    return replace(before, reason=reason, plugs=evaluated) if is_changed else state
+    return replace(before, reason=reason, plugs=evaluated, deferral=None) if is_changed else state
 
 
 def has_changes(old: StationState, new: StationState) -> bool:

@@ -113,7 +113,9 @@ def with_published_meters(state: StationState) -> StationState:
     `state` contains all measurements, see `with_repeats`.
     """
     plugs = {uuid: _with_published_meter(plug) for uuid, plug in state.plugs.items()}
-    return replace(state, plugs=plugs) if any(plugs[uuid] is not plug for uuid, plug in state.plugs.items()) else state
+    if all(plugs[uuid] is plug for uuid, plug in state.plugs.items()):
+        return state
+    return replace(state, plugs=plugs, deferral=None)
 
 
 def _with_published_meter(plug: PlugState) -> PlugState:
@@ -176,7 +178,7 @@ def start_meters(
     for uuid, plug in state.plugs.items():
         if only is None or uuid in only:
             plugs[uuid] = _with_meter(plug, record.get(uuid), longest_span, is_published)
-    return replace(state, plugs=plugs)
+    return replace(state, plugs=plugs, deferral=None)  # the deferral would keep the plugs as they were
 
 
 def join_meters(state: StationState, record: Mapping[str, Meter], *, is_published: bool) -> StationState:
@@ -198,7 +200,7 @@ def join_meters(state: StationState, record: Mapping[str, Meter], *, is_publishe
                 changed[uuid] = replace(plug, meter=meter, last_published_meter=published_meter(meter))
             elif meter != plug.meter:
                 changed[uuid] = replace(plug, meter=meter)
-    return replace(state, plugs={**state.plugs, **changed}) if changed else state
+    return replace(state, plugs={**state.plugs, **changed}, deferral=None) if changed else state
 
 
 def _with_meter(

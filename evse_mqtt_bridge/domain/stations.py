@@ -170,7 +170,9 @@ class Stations:
         utc_offset = moment.utc.timestamp() - moment.monotonic
         if abs(utc_offset - self._utc_offset) > _CLOCK_JUMP:  # the deadlines are those of measurement times
             self._utc_offset = utc_offset
-            self._states = {uuid: replace(state, deferral=None) for uuid, state in self._states.items()}
+            for uuid, state in self._states.items():
+                if state.deferral is not None:
+                    self._states[uuid] = replace(state, deferral=None)
             self._evaluate(self._stations)
         for uuid in self._deadlines.pop_due(moment.monotonic, limit):
             old = self._states[uuid]

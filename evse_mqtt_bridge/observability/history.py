@@ -1,7 +1,7 @@
 """Keeps the history for the status page: times of changes, the last error, and the power of the last hour.
 
 The state of a station (domain/model.py) contains the data of its messages, and the history contains the rest. It
-receives every poll, so it does little while nothing changes.
+receives every poll, so it does little while nothing changes, and nothing at all while there is no status page.
 """
 
 import math
@@ -23,6 +23,9 @@ _SECONDS_PER_MINUTE = 60
 _NOTES_LIMIT = 3
 
 _NO_CORRECTION = timedelta()
+
+_UNKNOWN = StationState()
+"""Replaces the state before the first recorded poll of a station that was polled before."""
 
 _STEP = Struct("=qd")
 """A step: its minute and its power."""
@@ -124,8 +127,18 @@ class History(events.Listener):
 
     def __init__(self) -> None:
         self.revision = 0
+        self._is_kept = True
         self._stations: dict[str, StationHistory] = {}
         self._correction = _NO_CORRECTION
+
+    def keep(self, *, is_kept: bool) -> None:
+        """Keep the history from now on, or drop it because nobody reads it.
+
+        A history that begins while stations are polled takes the next poll as the first change of a station.
+        """
+        self._is_kept = is_kept
+        if not is_kept:
+            self._stations.clear()
 
     def station(self, uuid: str) -> StationHistory:
         """Return the history of a station; an empty one before its first poll."""
@@ -135,11 +148,15 @@ class History(events.Listener):
 
     def poll_completed(self, event: events.PollCompleted) -> None:
         """Record a poll and its changes."""
+        if not self._is_kept:
+            return
         old, new, outcome = event.old, event.new, event.outcome
         uuid, at = event.station.uuid, event.moment.utc
         history = self._stations.get(uuid)
         if history is None:
             history = self._stations[uuid] = StationHistory()
+            if old.reason is not None:
+                old = _UNKNOWN
         self._correct(history)
         self.revision = history.revision = self.revision + 1
         history.polled = at
@@ -147,7 +164,7 @@ class History(events.Listener):
             history.error, history.error_at = (new.failure or outcome).detail, at
         else:
             history.note = _shorten(outcome.notes) if outcome.notes else ""
-        if event.has_changes:
+        if event.has_changes or old is _UNKNOWN:
             _record_changes(history, old, new, at)
 
     def state_aged(self, event: events.StateAged) -> None:

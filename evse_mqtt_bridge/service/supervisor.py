@@ -153,7 +153,10 @@ class Supervisor:
             observers=self._observers,
             uncaught_errors=self._uncaught_errors,
         )
-        self._web_server = WebServer(config, self._introspection, lambda: self._logging.logger, self._budget.page)
+        history = self._observers.history
+        self._web_server = WebServer(
+            config, self._introspection, history, lambda: self._logging.logger, self._budget.page
+        )
         self._components: dict[ComponentName, Component] = {
             ComponentName.LOGGING: self._logging,
             ComponentName.POLLING: self._polling,

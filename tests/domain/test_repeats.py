@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evse_mqtt_bridge.domain.availability import Moment, Rules
 from evse_mqtt_bridge.domain.events import PollCompleted, StateAged
 from evse_mqtt_bridge.domain.meter import Meter, PublishedMeter
-from evse_mqtt_bridge.domain.model import Failure, PlugState, Reading, Reason, Repeat, Station
+from evse_mqtt_bridge.domain.model import Failure, PlugState, Reading, Reason, Repeat, Station, StationState
 from evse_mqtt_bridge.domain.plugs import MAX_PLUGS
 from evse_mqtt_bridge.domain.repeats import with_repeats
 from evse_mqtt_bridge.domain.stations import Stations
@@ -116,6 +116,7 @@ def test_repeats_lead_to_the_same_as_complete_responses(
                     bridge.stations.replace(["s1"], {"s1": station}, bridge.rules, moment.monotonic)
             assert events[0:1] == events[1:2]
             _assert_same(bridges[0].plugs(), bridges[1].plugs())
+            _assert_no_earlier_plugs_are_kept(bridges[0].stations.state("s1"))
 
 
 def _reasons(event: StateAged) -> dict[str, Reason | None]:
@@ -132,6 +133,11 @@ def _assert_same(plugs: dict[str, PlugState], expected: dict[str, PlugState]) ->
         assert _numbers(plug.meter) == pytest.approx(_numbers(other.meter))
         assert _numbers(plug.last_published_meter) == pytest.approx(_numbers(other.last_published_meter))
         assert _rest(plug.meter) == _rest(other.meter)
+
+
+def _assert_no_earlier_plugs_are_kept(state: StationState) -> None:
+    """Each station would need the memory of two otherwise."""
+    assert state.deferral is None or state.deferral.plugs is state.plugs
 
 
 def _numbers(meter: Meter | PublishedMeter | None) -> Sequence[float]:

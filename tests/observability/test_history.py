@@ -211,6 +211,24 @@ def test_restored_plug_is_recorded_from_first_outcome() -> None:
     assert recorded.steps() == [(2, 7107.0)]
 
 
+def test_history_is_empty_while_nobody_reads_it() -> None:
+    recorded = _Recorded()
+    recorded.poll(reading())
+    recorded.history.keep(is_kept=False)
+    assert recorded.history.station("s1") == StationHistory()
+    assert recorded.poll(reading(plug_reading(power=11.0))) == StationHistory()
+
+
+def test_history_that_begins_late_has_times_and_power() -> None:
+    recorded = _Recorded()
+    recorded.history.keep(is_kept=False)
+    recorded.poll(reading(plug_reading(power=7.0)))
+    recorded.history.keep(is_kept=True)
+    history = recorded.poll(reading(plug_reading(power=7.0)))
+    assert (history.since, _plug(history, "p1").since, history.polled) == (recorded.now,) * 3
+    assert recorded.steps() == [(2, 7.0)]
+
+
 def test_aged_state_is_recorded() -> None:
     recorded = _Recorded()
     recorded.poll(reading(plug_reading(time=NOW)))

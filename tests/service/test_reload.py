@@ -146,6 +146,25 @@ def test_reload_with_the_same_cloud_keeps_its_retry_after(
     bridge.stop()
 
 
+def test_status_page_that_a_reload_enables_is_complete(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
+) -> None:
+    tables["http"] = {"enabled": False}
+    tables["polling"] = {"interval": 1}
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    observer.wait_for(f"evse/{EXAMPLE_EVSE}/availability", "online")
+    port = free_port()
+    write_config(config, tables | {"http": {"port": port}})
+    bridge.send_signal(signal.SIGHUP)
+    bridge.wait_for_line("configuration reloaded")
+    cloud.wait_for_requests(len(cloud.requests) + 2)  # the bridge has evaluated the poll before
+    (station,) = httpx.get(f"http://127.0.0.1:{port}/api/picture", trust_env=False).json()["stations"]
+    assert station["since"]
+    assert all(plug["since"] and plug["steps"] for plug in station["plugs"])
+    bridge.stop()
+
+
 def test_measurements_become_stale_during_a_hanging_reload(
     tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, observer: Observer, bridge_process: Start
 ) -> None:

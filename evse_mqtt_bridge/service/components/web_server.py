@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from evse_mqtt_bridge.config.schema import Config
+from evse_mqtt_bridge.observability.history import History
 from evse_mqtt_bridge.observability.log import Logger
 from evse_mqtt_bridge.observability.log_events import LogEvent, log_event
 from evse_mqtt_bridge.service.components.component import Component
@@ -23,21 +24,29 @@ class WebServer(Component):
     Args:
         config: The configuration.
         source: What the page shows.
+        history: Kept while the page is enabled; thousands of stations would need memory for it in vain.
         log: Returns the present logger, which a reload may replace.
         limits: The limits for connections.
     """
 
     def __init__(
-        self, config: Config, source: "StatusSource", log: Callable[[], Logger], limits: ConnectionLimits
+        self,
+        config: Config,
+        source: "StatusSource",
+        history: History,
+        log: Callable[[], Logger],
+        limits: ConnectionLimits,
     ) -> None:
         self._settings = config.http
         self._source = source
+        self._history = history
         self._log = log
         self._limits = limits
         self._server: Server | None = None
 
     async def start(self) -> None:
         """Start listening. On failure, log it, and leave further attempts to `retry`."""
+        self._history.keep(is_kept=self._settings.enabled)
         if not self._settings.enabled:
             return
         error = await self._listen()

@@ -24,8 +24,9 @@ from evse_mqtt_bridge.config.schema import Config
 from evse_mqtt_bridge.observability.log import make_logger
 from evse_mqtt_bridge.service.supervisor import Supervisor
 from evse_mqtt_bridge.service.systemd import ServiceNotifier
+from tests.faults.setup import resident_memory
 from tests.harness import BridgeProcess, CloudServer, Observer
-from tests.harness.cloud import EXAMPLE_EVSE, plug_object, status_example
+from tests.harness.cloud import EXAMPLE_EVSE, Answer, plug_object, status_example
 from tests.harness.configuration import write_config
 from tests.harness.net import free_port
 from tests.service.conftest import Start
@@ -162,6 +163,27 @@ def test_status_page_that_a_reload_enables_is_complete(
     (station,) = httpx.get(f"http://127.0.0.1:{port}/api/picture", trust_env=False).json()["stations"]
     assert station["since"]
     assert all(plug["since"] and plug["steps"] for plug in station["plugs"])
+    bridge.stop()
+
+
+def test_reloads_keep_no_replaced_clients_in_memory(
+    tmp_path: Path, tables: dict[str, Any], cloud: CloudServer, bridge_process: Start
+) -> None:
+    """With httpx, each client has the CAs of the system, and requests that are cancelled refer to their client."""
+    cloud.answer(EXAMPLE_EVSE, Answer(hang=True))
+    tables["http"] = {"enabled": False}
+    tables["cloud"]["transport"] = "httpx"
+    config = write_config(tmp_path / "config.toml", tables)
+    bridge = bridge_process(config)
+    cloud.wait_for_requests(1)
+    memory = [0]
+    for number in range(1, 31):
+        tables["cloud"]["timeout"] = 10 + number
+        write_config(config, tables)
+        bridge.send_signal(signal.SIGHUP)
+        cloud.wait_for_requests(number + 1)
+        memory.append(resident_memory(bridge.pid))
+    assert memory[30] - memory[10] < 4 * 2**20, memory
     bridge.stop()
 
 

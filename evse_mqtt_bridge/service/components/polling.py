@@ -1,5 +1,6 @@
 """Polling as a component: the cloud client, a request per station, and the poller."""
 
+import gc
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
@@ -101,6 +102,9 @@ class Polling(WatchedComponent):
             self._poller = self._new_poller(new)
             if new.cloud.base_url == old.cloud.base_url:  # another API did not request the pause
                 self._poller.hold(held_until)
+            # The former client, with up to 1 MB of CAs, and its cancelled requests refer to each other. Otherwise they
+            # would stay for many reloads, because the bridge collects garbage rarely.
+            gc.collect()
         self._poller.set_rate(self._rate(new))
         self._poller.max_backoff = new.polling.max_backoff
         self._assign_stations(new, known)

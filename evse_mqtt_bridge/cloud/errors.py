@@ -21,7 +21,7 @@ from evse_mqtt_bridge.cloud.content import is_json, is_page
 from evse_mqtt_bridge.cloud.retry_after import http_date, retry_after
 from evse_mqtt_bridge.domain.model import Attribution, Failure, Reason
 from evse_mqtt_bridge.support.text import clean
-from evse_mqtt_bridge.support.tls import explain_rejection
+from evse_mqtt_bridge.support.tls import LONGEST_ERROR, explain_rejection
 
 __all__ = ["EXPECTED", "CurlError", "causes", "of_error", "of_status"]
 
@@ -54,8 +54,6 @@ _CLOSED_OR_CUT_OFF = ""
 """Replaced by one of the two texts above, depending on whether the head of a response had arrived."""
 
 _NO_HTTP = "the response is not valid HTTP"
-_LONGEST_GROUP = 256  # has room for OpenSSL's text with the name of a host
-
 _REFUSED_CERTIFICATE = "TLS: the certificate was rejected: "
 
 
@@ -147,7 +145,7 @@ def of_error(error: Exception, *, is_answering: bool = False, section: str = "cl
     for rule in _RULES:
         for cause in chain:
             if _is_of_kind(cause, rule.kinds) and (match := rule.pattern.match(_message(cause))):
-                text = rule.text.format(*(clean(group, _LONGEST_GROUP) for group in match.groups()))
+                text = rule.text.format(*(clean(group, LONGEST_ERROR) for group in match.groups()))
                 if text.startswith(_REFUSED_CERTIFICATE):
                     text = explain_rejection(text, section)
                 return Failure(rule.reason, text or (_CUT_OFF if is_answering else _CLOSED))

@@ -113,9 +113,8 @@ def with_published_meters(state: StationState) -> StationState:
     `state` contains all measurements, see `with_repeats`.
     """
     plugs = {uuid: _with_published_meter(plug) for uuid, plug in state.plugs.items()}
-    if all(plugs[uuid] is plug for uuid, plug in state.plugs.items()):
-        return state
-    return replace(state, plugs=plugs, deferral=None)
+    is_changed = any(plugs[uuid] is not plug for uuid, plug in state.plugs.items())
+    return state.with_plugs(plugs) if is_changed else state
 
 
 def _with_published_meter(plug: PlugState) -> PlugState:
@@ -178,7 +177,7 @@ def start_meters(
     for uuid, plug in state.plugs.items():
         if only is None or uuid in only:
             plugs[uuid] = _with_meter(plug, record.get(uuid), longest_span, is_published)
-    return replace(state, plugs=plugs, deferral=None)  # the deferral would keep the plugs as they were
+    return state.with_plugs(plugs)
 
 
 def join_meters(state: StationState, record: Mapping[str, Meter], *, is_published: bool) -> StationState:
@@ -200,7 +199,7 @@ def join_meters(state: StationState, record: Mapping[str, Meter], *, is_publishe
                 changed[uuid] = replace(plug, meter=meter, last_published_meter=published_meter(meter))
             elif meter != plug.meter:
                 changed[uuid] = replace(plug, meter=meter)
-    return replace(state, plugs={**state.plugs, **changed}, deferral=None) if changed else state
+    return state.with_plugs({**state.plugs, **changed}) if changed else state
 
 
 def _with_meter(

@@ -1,7 +1,7 @@
 """Values of the domain: stations, the outcomes of polls, and the states of stations and plugs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
@@ -239,3 +239,7 @@ class StationState:
         """Whether no poll has changed the state; the plugs of a previous run may be restored."""
         has_readings = any(plug.reading is not None for plug in self.plugs.values())
         return self.reason is None and self.failure is None and not has_readings
+
+    def with_plugs(self, plugs: Mapping[str, PlugState]) -> "StationState":
+        """Return the state with other plugs. It has no deferral, which would keep the former plugs in memory."""
+        return replace(self, plugs=plugs, deferral=None)

@@ -29,7 +29,7 @@ def restore_plugs(state: StationState, labels: Mapping[str, str | None]) -> Stat
     for uuid, label in labels.items():
         if uuid not in plugs and len(plugs) < MAX_PLUGS:
             plugs[uuid] = PlugState(uuid, label)
-    return replace(state, plugs=plugs, deferral=None) if len(plugs) > len(state.plugs) else state
+    return state.with_plugs(plugs) if len(plugs) > len(state.plugs) else state
 
 
 def drop_plugs_without_topic(outcome: Reading | Failure, station: Station) -> Reading | Failure:
@@ -61,4 +61,4 @@ def note_plugs_beyond_maximum(outcome: Reading, state: StationState) -> Reading:
 def forget_plugs_without_topics(state: StationState, station: Station) -> StationState:
     """Return `state` without the plugs for which `station` has no topic."""
     plugs = {uuid: plug for uuid, plug in state.plugs.items() if not station.has_no_topic_for(uuid)}
-    return replace(state, plugs=plugs, deferral=None) if len(plugs) < len(state.plugs) else state
+    return state.with_plugs(plugs) if len(plugs) < len(state.plugs) else state

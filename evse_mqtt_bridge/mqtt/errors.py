@@ -11,11 +11,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from evse_mqtt_bridge.domain.events import DisconnectReason
 from evse_mqtt_bridge.mqtt.inbound import Connack, Disconnect
 from evse_mqtt_bridge.support.text import clean
-from evse_mqtt_bridge.support.tls import explain_rejection
+from evse_mqtt_bridge.support.tls import LONGEST_ERROR, explain_rejection
 
 __all__ = ["Disconnected", "VersionDoubt", "connect_error", "disconnection", "reason_text", "refusal"]
 
-_LONGEST_MESSAGE = 256  # has room for OpenSSL's text with the name of a host
 _TAKEN_OVER = 0x8E
 _UNSUPPORTED_VERSION = 0x84
 _RETAIN_NOT_SUPPORTED = 0x9A
@@ -94,7 +93,7 @@ def connect_error(error: Exception) -> Disconnected:
     """Return why connecting failed; `error` is an OSError (ssl.SSLError included) or a ValueError."""
     match error:
         case ssl.SSLCertVerificationError():
-            reason = explain_rejection(clean(error.verify_message, _LONGEST_MESSAGE), "mqtt.tls")
+            reason = explain_rejection(clean(error.verify_message, LONGEST_ERROR), "mqtt.tls")
             return Disconnected(DisconnectReason.TLS, f"the broker's certificate was rejected: {reason}")
         case ssl.SSLError():
             return Disconnected(DisconnectReason.TLS, clean(getattr(error, "reason", None) or str(error)))
@@ -106,4 +105,4 @@ def connect_error(error: Exception) -> Disconnected:
             return Disconnected(DisconnectReason.UNREACHABLE, "the broker did not answer in time")
         case OSError():
             return Disconnected(DisconnectReason.UNREACHABLE, clean(error.strerror or type(error).__name__))
-    return Disconnected(DisconnectReason.REFUSED, clean(str(error), _LONGEST_MESSAGE))
+    return Disconnected(DisconnectReason.REFUSED, clean(str(error), LONGEST_ERROR))

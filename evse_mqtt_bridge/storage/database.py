@@ -6,14 +6,21 @@ happens completely or not at all.
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from evse_mqtt_bridge.domain.meter import Meter
 from evse_mqtt_bridge.publishing.meter_payload import meter_payload, read_meter
 from evse_mqtt_bridge.storage.connection import Connection, Values, connect, driver_error_class
 from evse_mqtt_bridge.storage.migrations import SchemaError, migrate, require_version
-from evse_mqtt_bridge.storage.records import MeterRecord, Plug, ReadingRecord, Record, SessionRecord
+from evse_mqtt_bridge.storage.records import (
+    MeterRecord,
+    Plug,
+    ReadingRecord,
+    Record,
+    SessionRecord,
+    first_reading_before,
+)
 from evse_mqtt_bridge.storage.tables import METERS, PLUGS, READINGS, SESSIONS, Table
 from evse_mqtt_bridge.storage.url import DatabaseUrl
 from evse_mqtt_bridge.support.text import clean
@@ -26,7 +33,6 @@ _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _READ_ONLY = "SQLITE_READONLY"
 _NOT_OPENED = "SQLITE_CANTOPEN"
 _ROWS = 500  # per statement
-_HOUR = timedelta(hours=1)
 _LONGEST_NAME = 200  # characters
 
 _METERS = "SELECT plugs.station, plugs.uuid, meters.content FROM plugs JOIN meters ON meters.plug = plugs.id"
@@ -274,7 +280,7 @@ def _first_readings(records: Iterable[Record], known: Container[Plug]) -> list[R
             earliest = found.get(record.plug)
             if earliest is None or record.hour < earliest.hour:
                 found[record.plug] = record
-    return [each._replace(hour=each.hour - _HOUR, is_first=True) for each in found.values() if not each.is_first]
+    return [first_reading_before(each) for each in found.values() if not each.is_first]
 
 
 def _plugs_with_readings(connection: Connection, records: Iterable[Record], ids: Mapping[Plug, int]) -> set[int]:

@@ -24,6 +24,7 @@ __all__ = [
     "current_reading",
     "end_of_hour",
     "first_reading",
+    "first_reading_before",
     "has_counted",
     "reading_time",
     "records",
@@ -144,6 +145,11 @@ def first_reading(plug: Plug, meter: Meter, time: datetime) -> ReadingRecord:
     energy counts from the last one: this reading would move what was counted before a restart to the hour before.
     """
     return ReadingRecord(plug, start_of_hour(time), meter.charged, meter.discharged, meter.gap, is_first=True)
+
+
+def first_reading_before(reading: ReadingRecord) -> ReadingRecord:
+    """Return the first reading of a plug so that its energy counts from this reading on."""
+    return reading._replace(hour=reading.hour - _HOUR, is_first=True)
 
 
 def start_of_hour(time: datetime) -> datetime:

@@ -17,7 +17,10 @@ from pathlib import Path
 
 from evse_mqtt_bridge.support.errors import CertificateError, ConfigError, Problem
 
-__all__ = ["check_ca_file", "client_context", "explain_rejection", "server_context"]
+__all__ = ["LONGEST_ERROR", "check_ca_file", "client_context", "explain_rejection", "server_context"]
+
+LONGEST_ERROR = 256
+"""Maximum length of an error text of a connection; it has room for OpenSSL's text with the name of a host."""
 
 _NO_CERTIFICATE = "no certificate in PEM form"
 _NO_KEY_PAIR = "expected a certificate and its unencrypted key, both in PEM form"

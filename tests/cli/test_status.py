@@ -207,21 +207,27 @@ def test_status_endless_response_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
     assert "another program answers, with an endless response" in result.stderr
 
 
-def test_status_error_response_quotes_its_text() -> None:
+@pytest.mark.parametrize(
+    ("status", "body", "texts"),
+    [
+        (
+            403,
+            b"This bridge answers on\nthis machine alone.\x1b[0m",
+            ("status 403: This bridge answers on this machine alone.",),
+        ),
+        (
+            404,
+            b"no such station",
+            ("status 404: no such station; is the bridge running", "is the address right (--url)?"),
+        ),
+    ],
+)
+def test_status_error_response_is_explained(status: int, body: bytes, texts: tuple[str, ...]) -> None:
     with serve_snapshot() as page:
-        page.status, page.body = 403, b"This bridge answers on\nthis machine alone.\x1b[0m"
+        page.status, page.body = status, body
         result = _status("--url", page.url)
     assert result.exit_code == 69
-    assert "status 403: This bridge answers on this machine alone." in result.stderr
-
-
-def test_status_unknown_page_names_the_address() -> None:
-    with serve_snapshot() as page:
-        page.status, page.body = 404, b"no such station"
-        result = _status("--url", page.url)
-    assert result.exit_code == 69
-    assert "status 404: no such station; is the bridge running" in result.stderr
-    assert "is the address right (--url)?" in result.stderr
+    assert all(text in result.stderr for text in texts)
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

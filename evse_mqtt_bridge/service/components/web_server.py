@@ -24,7 +24,7 @@ class WebServer(Component):
     Args:
         config: The configuration.
         source: What the page shows.
-        history: Kept while the page is enabled; thousands of stations would need memory for it in vain.
+        history: Kept only while the page is enabled, because it takes memory for each station.
         log: Returns the present logger, which a reload may replace.
         limits: The limits for connections.
     """

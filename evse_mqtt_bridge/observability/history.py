@@ -1,7 +1,7 @@
 """Keeps the history for the status page: times of changes, the last error, and the power of the last hour.
 
 The state of a station (domain/model.py) contains the data of its messages, and the history contains the rest. It
-receives every poll, so it does little while nothing changes, and nothing at all while there is no status page.
+receives every poll, so it does little while nothing changes, and nothing while it is switched off; see `History.keep`.
 """
 
 import math
@@ -25,7 +25,7 @@ _NOTES_LIMIT = 3
 _NO_CORRECTION = timedelta()
 
 _UNKNOWN = StationState()
-"""Replaces the state before the first recorded poll of a station that was polled before."""
+"""The state before the first recorded poll, if the station was already polled: everything counts as changed."""
 
 _STEP = Struct("=qd")
 """A step: its minute and its power."""
@@ -54,7 +54,7 @@ class PlugHistory:
         """Add the power from `at` on; `None` (unknown) is a gap."""
         steps, size = self._steps, _STEP.size
         minute = int(at.timestamp()) // _SECONDS_PER_MINUTE
-        # Steps after `minute` are in the future: the clock was set back.
+        # Replace the step of this minute, and drop later ones: the clock was set back.
         while steps and _minute(steps, -size) >= minute:
             steps = steps[:-size]
         while len(steps) > size and _minute(steps, size) <= minute - HISTORY_MINUTES:
@@ -122,7 +122,8 @@ class History(events.Listener):
     """Listener that keeps the history of each station.
 
     Attributes:
-        revision: Increases with every poll of any station, so that a client can request the changes since a revision.
+        revision: Increases with everything that a client may see, such as each poll, so that a client can request the
+            changes since a revision.
     """
 
     def __init__(self) -> None:
@@ -134,7 +135,7 @@ class History(events.Listener):
     def keep(self, *, is_kept: bool) -> None:
         """Keep the history from now on, or drop it because nobody reads it.
 
-        A history that begins while stations are polled takes the next poll as the first change of a station.
+        If a station was already polled, its first poll after that counts as a change.
         """
         self._is_kept = is_kept
         if not is_kept:

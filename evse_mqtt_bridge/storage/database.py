@@ -56,7 +56,8 @@ class DatabaseError(Exception):
     """The database cannot be used at the moment; the text names it and the reason, without a password.
 
     Attributes:
-        is_temporary: Whether it may work again soon, without a change: a server does not answer, or a file is locked.
+        is_temporary: Whether a later attempt may succeed: after any error of a server, and if a file is locked, or was
+            removed or replaced.
     """
 
     def __init__(self, text: str, *, is_temporary: bool = False) -> None:
@@ -266,9 +267,10 @@ def set_aside(url: str, now: datetime) -> Path:
 
 
 def _first_readings(records: Iterable[Record], known: Container[Plug]) -> list[ReadingRecord]:
-    """Return first readings of plugs that this database object has not written, from which their energy counts.
+    """Return a first reading, one hour earlier, of each plug that this object has not written yet.
 
-    Only a database that has replaced another one lacks these readings: that of a damaged or removed file.
+    The energy of the plug counts from it. It is only written if the database has no reading of the plug, as after the
+    loss of a damaged or removed file.
 
     Args:
         records: The records to write.
